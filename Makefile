@@ -1,0 +1,88 @@
+# Everything below needs Python 3.11 or later and make; the rest is installed into $(VENV), pinned with hashes.
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= out/demo
+PYTEST_ARGS ?=
+
+# The first Python of at least 3.11 that can make a virtual environment (Debian ships venv apart).
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo "$$python"; break; }; done)
+
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test check format lock bench clean
+
+help:  ## List the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "No Python of 3.11 or later with its venv module was found." \
+	"Install one (Debian, Ubuntu: python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3"; exit 1; } >&2
+	@echo "Making $(VENV) with $(PYTHON)"
+	@"$(PYTHON)" -m venv "$(VENV)"
+
+# The package is installed in place: no dependency is looked up and no build environment is downloaded.
+$(VENV)/.run-stamp: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "Installing requirements/run.txt"
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-index --no-build-isolation --editable .
+	@touch "$@"
+
+$(VENV)/.dev-stamp: requirements/dev.txt $(VENV)/.run-stamp
+	@echo "Installing requirements/dev.txt"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch "$@"
+
+setup: $(VENV)/.dev-stamp  ## Install everything that development needs into .venv
+
+define SHOW
+import pipeline, sys
+rows = pipeline.read(sys.argv[1])
+print(rows[["id", "status", "prompt_tokens", "caption"]].head().to_string(index=False, max_colwidth=76))
+endef
+export SHOW
+
+run: $(VENV)/.run-stamp  ## Caption the samples in data/ on this machine's own endpoint; no key needed
+	@$(BIN)/vision-batch run data/samples/manifest.csv -c demo -o "$(DEMO)" --emulator; code=$$?; \
+	if [ $$code -eq 1 ]; then \
+		echo "Exit code 1 is expected here: the sample 'broken' is cut short on purpose, and its row says why it failed."; \
+	elif [ $$code -ne 0 ]; then exit $$code; fi
+	@echo; $(BIN)/python -c "$$SHOW" "$(DEMO)"
+	@echo; echo "The first rows; all are in $(DEMO)/data: pandas.read_parquet(\"$(DEMO)/data\")"
+
+test: $(VENV)/.dev-stamp  ## Run the tests (PYTEST_ARGS="-k sizing" for some of them)
+	@if [ "$$(getconf _NPROCESSORS_ONLN)" -ge 2 ]; then parallel="-n auto"; else parallel=""; fi; \
+	$(BIN)/python -m pytest $$parallel $(PYTEST_ARGS)
+
+check: $(VENV)/.dev-stamp  ## Lint, format, strict types and the floors; what CI runs before the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev-stamp  ## Format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev-stamp  ## Pin anew what pyproject.toml asks for (LOCK_ARGS=--upgrade for newer versions)
+	@[ -x $(BIN)/uv ] || $(PIP) install uv
+	@for name in dev run; do \
+		case $$name in dev) what="--group dev";; run) what="--constraint requirements/dev.txt";; esac; \
+		$(LOCK) $(LOCK_ARGS) $$what pyproject.toml requirements/build.in -o requirements/$$name.txt || exit 1; \
+		{ echo "# Made by 'make lock' from pyproject.toml and build.in."; cat requirements/$$name.txt; } >requirements/.new; \
+		mv requirements/.new requirements/$$name.txt; \
+		if grep -nE '^ *-?-(i|f|index|extra|find|trusted)|://' requirements/$$name.txt; then \
+			echo "requirements/$$name.txt names a place of this machine" >&2; exit 1; fi; \
+	done
+
+bench: $(VENV)/.dev-stamp  ## Measure against a loop written by hand; takes some minutes and 400 MB of cache
+	$(BIN)/python benchmarks/twelve_megapixels.py
+	$(BIN)/python benchmarks/no_resize.py
+
+clean:  ## Remove what the targets above made, but for the benchmarks' images
+	rm -rf "$(VENV)" out/demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

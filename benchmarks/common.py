@@ -1,0 +1,167 @@
+"""What the benchmarks share: images in a cache, a job in a process of its own, and the table."""
+
+import io
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+HERE = Path(__file__).parent
+PROMPT = "Describe this image in one sentence."
+JOB_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One job, as its own process saw it; start-up and imports count for memory only."""
+
+    images: int
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+    @property
+    def images_per_s(self) -> float:
+        return self.images / self.wall_s
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time an image, in milliseconds."""
+        return 1000 * self.cpu_s / self.images
+
+
+def cache_dir(override: Path | None = None) -> Path:
+    """Where drawn images stay between runs: `--cache`, or the user's cache directory."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = override or base / "vision-batch-benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def texture(width: int, height: int, seed: int) -> NDArray[np.uint8]:
+    """Something like a photograph: soft colours, edges, and grain down to the pixel; (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), dtype=np.int16)
+    for cells, strength in ((6, 90), (48, 60), (width // 16, 40), (width // 4, 34)):
+        rows = max(2, cells * height // width)
+        grid = Image.fromarray(rng.integers(0, 256, (rows, cells, 3), dtype=np.uint8))
+        layer = np.asarray(grid.resize((width, height), Image.Resampling.BILINEAR))
+        total += (layer.astype(np.int16) - 128) * strength // 128
+    total += rng.integers(-7, 8, (height, width, 1), dtype=np.int16)
+    return np.clip(total + 128, 0, 255).astype(np.uint8)
+
+
+def draw_jpeg(path: Path, size: tuple[int, int], seed: int, quality: int) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(texture(*size, seed)).save(buffer, "JPEG", quality=quality)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_bytes(buffer.getvalue())
+    unfinished.replace(path)
+
+
+def draw_jpegs(folder: Path, count: int, size: tuple[int, int], quality: int, processes: int = 4) -> Path:
+    """Make sure that `folder` holds exactly `count` different JPEGs; what is there already stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {folder / f"{number:05d}.jpg": number for number in range(count)}
+    missing = [(path, size, number, quality) for path, number in wanted.items() if not path.exists()]
+    if missing:
+        print(f"drawing {len(missing)} images of {size[0]} x {size[1]} in {folder} ...", flush=True)
+        with ProcessPoolExecutor(processes) as pool:
+            list(pool.map(draw_jpeg, *zip(*missing, strict=True), chunksize=4))
+    for extra in set(folder.iterdir()) - wanted.keys():
+        extra.unlink()
+    return folder
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held. On Linux not `ru_maxrss`, which a child inherits."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measured(job: Callable[[], int] | Callable[[], None], answered: Callable[[], int] | None = None) -> None:
+    """Run `job` and print what it took, as one line of JSON.
+
+    How many images were answered is what `answered`, which is not measured, or else `job` returns.
+    """
+    cpu_start, start = time.process_time(), time.perf_counter()
+    result = job()
+    wall_s, cpu_s, peak = time.perf_counter() - start, time.process_time() - cpu_start, peak_mb()
+    images = answered() if answered else result or 0
+    print(json.dumps(asdict(Measured(images=images, wall_s=wall_s, cpu_s=cpu_s, peak_mb=peak))), flush=True)
+
+
+def run_job(script: str, *arguments: str | Path | int) -> Measured:
+    """Run a script of this folder in a fresh process; its last line is what `measured` printed."""
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    environment = {**os.environ, "OPENAI_API_KEY": "none", "NO_PROXY": "*"}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, timeout=JOB_TIMEOUT_S, env=environment
+    )
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def interleaved(jobs: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
+    """Every job once a round, in turn, so that a busy minute of the machine meets all of them."""
+    results: dict[str, list[Measured]] = {name: [] for name in jobs}
+    for number in range(rounds):
+        for name, job in jobs.items():
+            result = job()
+            results[name].append(result)
+            print(f"  round {number + 1}: {name}: {result.images_per_s:.1f} images/s", flush=True)
+    return results
+
+
+def table(results: Mapping[str, Sequence[Measured]], baseline: str) -> str:
+    """Medians of every job, and its images/s as a multiple of the baseline's."""
+    rate = {name: statistics.median(one.images_per_s for one in rounds) for name, rounds in results.items()}
+    lines = [
+        "| client | images/s (least to most) | CPU ms an image | peak MB | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for name, rounds in results.items():
+        rates = sorted(one.images_per_s for one in rounds)
+        cpu_ms = statistics.median(one.cpu_ms for one in rounds)
+        peak = statistics.median(one.peak_mb for one in rounds)
+        lines.append(
+            f"| {name} | {rate[name]:.1f} ({rates[0]:.1f} to {rates[-1]:.1f}) | {cpu_ms:.2f} | {peak:.0f} "
+            f"| {rate[name] / rate[baseline]:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+@contextmanager
+def endpoint(processes: int, latency_ms: float = 0.0) -> Iterator[str]:
+    """`server.py` in processes of its own; gives its base URL."""
+    command = [sys.executable, str(HERE / "server.py"), "--processes", str(processes), "--latency-ms", str(latency_ms)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        if child.stdin is None or child.stdout is None:
+            raise RuntimeError("the endpoint has no pipes")
+        try:
+            yield child.stdout.readline().removeprefix("listening on ").strip()
+        finally:
+            child.stdin.close()
+
+
+def check_all_answered(results: Mapping[str, Sequence[Measured]], count: int) -> None:
+    """A fast client that answers less is no fast client."""
+    for name, rounds in results.items():
+        answered: list[Any] = [one.images for one in rounds]
+        if answered != [count] * len(rounds):
+            raise SystemExit(f"{name} answered {answered} of {count} images")

@@ -1,0 +1,26 @@
+"""vision-batch: caption, label and price whole image datasets through any OpenAI-compatible vision endpoint."""
+
+from pipeline.api import check, dry_run, read, run
+from pipeline.errors import (
+    BudgetReachedError,
+    EndpointStoppedError,
+    InputError,
+    InterruptedRunError,
+    ResourceError,
+    VisionBatchError,
+)
+from pipeline.stats import RunSummary
+
+__all__ = [
+    "BudgetReachedError",
+    "EndpointStoppedError",
+    "InputError",
+    "InterruptedRunError",
+    "ResourceError",
+    "RunSummary",
+    "VisionBatchError",
+    "check",
+    "dry_run",
+    "read",
+    "run",
+]

@@ -1,0 +1,187 @@
+"""What Python callers and the command line use alike. Blocking; from a notebook as well."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+
+import anyio
+
+from pipeline.check import CheckReport, check_endpoint
+from pipeline.config import RunConfig, load_config
+from pipeline.emulator.child import child_emulator
+from pipeline.errors import InputError
+from pipeline.progress import make_progress
+from pipeline.run import Job, first_request, run_job
+from pipeline.stats import RunSummary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+PathLike = str | Path
+EMULATED_MODEL = "gpt-4o"
+"""Whose token rule the emulator bills by where no model is named."""
+
+
+class Settings(TypedDict, total=False):
+    """Settings that have a short name, in Python as on the command line. None is as good as absent."""
+
+    model: str | None
+    prompt: str | None
+    system: str | None
+    detail: str | None
+    max_tokens: int | None
+    temperature: float | None
+    base_url: str | None
+    api_key_env: str | None
+    concurrency: int | None
+    rpm: float | None
+    skip_bad_rows: bool | None
+    overrides: Mapping[str, Any]
+    """Any other key, dotted: `{"images.quality": 90}`."""
+
+
+_KEYS = {
+    "model": "request.model",
+    "prompt": "request.prompt",
+    "system": "request.system",
+    "detail": "request.detail",
+    "max_tokens": "request.max_tokens",
+    "temperature": "request.temperature",
+    "base_url": "endpoint.base_url",
+    "api_key_env": "endpoint.api_key_env",
+    "concurrency": "limits.concurrency",
+    "rpm": "limits.rpm",
+    "skip_bad_rows": "source.skip_bad_rows",
+}
+
+
+def run(
+    sources: PathLike | Sequence[PathLike],
+    *,
+    out: PathLike,
+    config: PathLike | RunConfig | None = None,
+    emulator: bool = False,
+    limit: int | None = None,
+    max_failed: str | int = 0,
+    quiet: bool = False,
+    **settings: Unpack[Settings],
+) -> RunSummary:
+    """Ask a vision endpoint about every image of `sources` that `out` does not hold an answer for.
+
+    `config` is a preset's name (`"openai"`) or a TOML file. `settings` are its keys: the short ones of
+    the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
+    (`overrides={"images.quality": 90}`). With `emulator` nothing leaves this machine and no key is needed.
+
+    Returns a summary; its `exit_code` is 1 where more than `max_failed` rows have no good answer. Raises
+    InputError (nothing was sent), or EndpointStoppedError, ResourceError, InterruptedRunError with the
+    `summary` of what was kept until then.
+    """
+    with _endpoint(config, settings, emulator=emulator) as resolved:
+        progress = make_progress(quiet=quiet)
+        job = Job(
+            sources=_names(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
+            max_failed=str(max_failed),
+        )  # fmt: skip
+        try:
+            return _in_a_loop(lambda: run_job(job, progress.show))
+        finally:
+            progress.close()
+
+
+def dry_run(
+    sources: PathLike | Sequence[PathLike],
+    *,
+    config: PathLike | RunConfig | None = None,
+    emulator: bool = False,
+    **settings: Unpack[Settings],
+) -> str:
+    """The first request as it would be sent, without the image's base64; nothing is sent, nothing is written."""
+    resolved = resolve(config, _with_model(settings, config) if emulator else settings)
+    return first_request(Job(sources=_names(sources), out=Path(), config=resolved, emulated=emulator))
+
+
+def check(
+    *, config: PathLike | RunConfig | None = None, emulator: bool = False, **settings: Unpack[Settings]
+) -> CheckReport:
+    """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are told?"""
+    with _endpoint(config, settings, emulator=emulator) as resolved:
+        return _in_a_loop(lambda: check_endpoint(resolved, emulated=emulator))
+
+
+def read(out: PathLike) -> "pd.DataFrame":
+    """The rows of an output directory: money as float, the manifest's columns beside ours.
+
+    `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored. A manifest column that
+    bears the name of one of ours is shown as `record.<name>`.
+    """
+    import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
+
+    folder = Path(out) / "data"
+    if not folder.is_dir():
+        raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
+    frame = pd.read_parquet(folder)
+    frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
+    extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
+    extra.index = frame.index
+    renamed = extra.rename(columns={name: f"record.{name}" for name in extra.columns if name in frame.columns})
+    return frame.join(renamed)
+
+
+def _as_float(amount: Decimal) -> float:
+    return float(amount)
+
+
+def resolve(config: PathLike | RunConfig | None, settings: Settings) -> RunConfig:
+    """Join a configuration with short and dotted settings. Raises InputError for one that is not known."""
+    short: dict[str, Any] = {**settings}
+    overrides: dict[str, Any] = dict(short.pop("overrides", None) or {})
+    unknown = [name for name in short if name not in _KEYS]
+    if unknown:
+        raise InputError(f"unknown setting {unknown[0]!r}; known: {', '.join(_KEYS)}, and any key in overrides={{...}}")
+    overrides |= {_KEYS[name]: value for name, value in short.items() if value is not None}
+    if isinstance(config, RunConfig):
+        return load_config(None, {**_dotted(config), **overrides}, environ={})
+    return load_config(config, overrides)
+
+
+def _dotted(config: RunConfig) -> dict[str, Any]:
+    sections = config.model_dump(exclude_unset=True)
+    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+
+
+@contextmanager
+def _endpoint(config: PathLike | RunConfig | None, settings: Settings, *, emulator: bool) -> Iterator[RunConfig]:
+    """The configuration as resolved, and for as long as it is used the emulator, where that is the endpoint."""
+    if not emulator:
+        yield resolve(config, settings)
+        return
+    resolve(config, settings)  # what is wrong is said before anything is started
+    with child_emulator() as url:
+        yield resolve(config, {**_with_model(settings, config), "base_url": url})
+
+
+def _with_model(settings: Settings, config: PathLike | RunConfig | None) -> Settings:
+    named = resolve(config, settings).request.model
+    return {**settings, "model": named or EMULATED_MODEL}
+
+
+def _names(sources: PathLike | Sequence[PathLike]) -> list[str]:
+    return [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
+
+
+def _in_a_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end, in a thread of its own where a loop is running already (a notebook)."""
+    options = {"use_uvloop": find_spec("uvloop") is not None}
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.run(work, backend_options=options)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: anyio.run(work, backend_options=options)).result()

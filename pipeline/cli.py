@@ -1,0 +1,261 @@
+"""The command line: arguments and exit codes, nothing else."""
+
+import json
+import sys
+import tempfile
+import tomllib
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+
+from pipeline import api
+from pipeline.config import DEFAULT_PROMPT, presets
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.server import run_forever
+from pipeline.errors import InputError, VisionBatchError
+from pipeline.progress import describe
+from pipeline.stats import RunSummary
+
+app = typer.Typer(
+    name="vision-batch",
+    help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="A folder, a glob, an image, or a manifest (.csv .tsv .jsonl .parquet .txt; -: JSONL from stdin).",
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option("-c", "--config", metavar="NAME|FILE.toml", help=f"A preset ({', '.join(presets())}) or a TOML file."),
+]
+Model = Annotated[str | None, typer.Option("--model", help="The model to ask.")]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url", metavar="URL", help="The endpoint, with or without /v1; default OPENAI_BASE_URL, else OpenAI."
+    ),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-env",
+        metavar="NAME",
+        help="The environment variable that holds the key; default OPENAI_API_KEY. A .env file here is read too.",
+    ),
+]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", metavar="TEXT", help="What to ask of every image. Default: " + DEFAULT_PROMPT)
+]
+PromptFile = Annotated[Path | None, typer.Option("--prompt-file", metavar="FILE", help="The prompt, from a file.")]
+System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system message.")]
+Detail = Annotated[
+    str | None, typer.Option("--detail", metavar="low|high|auto|original", help="How closely the model looks.")
+]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="The longest answer; default 300.")]
+Temperature = Annotated[float | None, typer.Option("--temperature", metavar="X")]
+Concurrency = Annotated[int | None, typer.Option("--concurrency", metavar="N", help="Requests in flight; default 32.")]
+Rpm = Annotated[float | None, typer.Option("--rpm", metavar="N", help="Requests a minute, evenly spaced.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N images of the source.")
+]
+MaxFailed = Annotated[
+    str, typer.Option("--max-failed", metavar="N|P%", help="Failed rows that are tolerated before exit code 1.")
+]
+SkipBadRows = Annotated[
+    bool | None,
+    typer.Option("--skip-bad-rows", help="Leave out manifest rows that cannot be read.", show_default=False),
+]
+Emulator = Annotated[
+    bool,
+    typer.Option(
+        "--emulator", help="Rehearse on an emulated endpoint on this machine: no key, no cost, measured captions."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Any configuration key, e.g. images.quality=90. Repeatable."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")]
+QuietFlag = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary; errors only.")]
+
+
+@app.command()
+def run(
+    sources: Sources,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="Where answers are kept. Run again on it: only what is missing is asked.",
+            show_default=False,
+        ),
+    ] = Path(),
+    config: Config = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
+    prompt: Prompt = None,
+    prompt_file: PromptFile = None,
+    system: System = None,
+    detail: Detail = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    concurrency: Concurrency = None,
+    rpm: Rpm = None,
+    limit: Limit = None,
+    max_failed: MaxFailed = "0",
+    skip_bad_rows: SkipBadRows = None,
+    emulator: Emulator = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first request; send and write nothing.")] = False,
+    settings: Settings = None,
+    as_json: AsJson = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Ask about every image of the sources; answers, tokens and cost go to OUT/data as Parquet."""
+    chosen: dict[str, Any] = {
+        "config": config,
+        "emulator": emulator,
+        "model": model,
+        "base_url": base_url,
+        "api_key_env": api_key_env,
+        "prompt": _prompt(prompt, prompt_file),
+        "system": system,
+        "detail": detail,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "concurrency": concurrency,
+        "rpm": rpm,
+        "skip_bad_rows": skip_bad_rows,
+        "overrides": _overrides(settings),
+    }
+    if dry_run:
+        typer.echo(api.dry_run(sources, **chosen))
+        return
+    if out == Path():
+        raise InputError("name an output directory with -o OUT")
+    if not quiet and prompt is None and prompt_file is None:
+        typer.echo(f"prompt: {api.resolve(config, {'overrides': chosen['overrides']}).request.prompt}", err=True)
+    summary = api.run(sources, out=out, limit=limit, max_failed=max_failed, quiet=quiet, **chosen)
+    _tell(summary, as_json=as_json, quiet=quiet)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def check(
+    config: Config = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
+    emulator: Emulator = False,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """One small request: endpoint reachable, key accepted, model sees images."""
+    report = api.check(
+        config=config, emulator=emulator, model=model, base_url=base_url, api_key_env=api_key_env,
+        overrides=_overrides(settings),
+    )  # fmt: skip
+    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+
+
+@app.command()
+def emulate(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0: any free one.")] = 8010,
+    rpm: Annotated[float | None, typer.Option(help="Requests a minute that are granted.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Requests granted at once; default a tenth of --rpm.")] = None,
+    latency_ms: Annotated[float, typer.Option(help="How long an answer takes.")] = 0.0,
+    jitter_ms: Annotated[float, typer.Option(help="And up to how much longer, at random.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of faults and jitter.")] = 0,
+    fault: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=RATE", help="Faults on demand, e.g. 500=0.03. Repeatable.")
+    ] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="The only models served; default any.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="The only key accepted; default any.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Read image headers only.")] = False,
+    until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
+) -> None:
+    """An OpenAI-compatible endpoint on this machine that measures pixels; it is no model."""
+    emulated = EmulatorConfig.parse(
+        rpm=rpm, burst=burst, latency_ms=latency_ms, jitter_ms=jitter_ms, seed=seed, faults=fault or [],
+        models=models, api_key=api_key, fast=fast,
+    )  # fmt: skip
+    run_forever(emulated, host, port, announce=typer.echo, until_eof=until_eof)
+
+
+def main() -> NoReturn:
+    """Every way out of the program: the exit codes of docs/exit-codes.md, and no traceback for a mistake."""
+    sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        return int(app(arguments, standalone_mode=False) or 0)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as mistake:
+        mistake.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except VisionBatchError as error:
+        if isinstance(error.summary, RunSummary):
+            _tell(error.summary, as_json="--json" in arguments, quiet=not {"-q", "--quiet"}.isdisjoint(arguments))
+        typer.echo(f"vision-batch: {error}", err=True)
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - the last resort: a user sees one line, we get the details
+        return _bug()
+
+
+def _bug() -> int:
+    with tempfile.NamedTemporaryFile("w", prefix="vision-batch-bug-", suffix=".txt", delete=False) as file:
+        traceback.print_exc(file=file)
+    typer.echo(f"vision-batch: this is a bug of ours; what is kept stays kept. Details: {file.name}", err=True)
+    return 70
+
+
+def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict(), ensure_ascii=False, indent=2))
+    elif not quiet:
+        typer.echo(describe(summary))
+
+
+def _prompt(text: str | None, file: Path | None) -> str | None:
+    if file is None:
+        return text
+    if text is not None:
+        raise InputError("--prompt and --prompt-file exclude each other")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--prompt-file {file}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _overrides(settings: list[str] | None) -> dict[str, Any]:
+    """`section.key=value` with the value as TOML writes it; what is no TOML is text."""
+    overrides: dict[str, Any] = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or "." not in key:
+            raise InputError(f"--set {setting!r}: write section.key=value, for example images.quality=90")
+        try:
+            overrides[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key.strip()] = value
+    return overrides

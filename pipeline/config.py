@@ -1,0 +1,298 @@
+"""TOML, environment and flags -> one frozen `RunConfig`.
+
+A flag beats the file, the file beats the environment, the environment beats the defaults below.
+Keys of an endpoint are never part of a configuration: `api_key()` reads them where they are used.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import InputError
+
+DEFAULT_PROMPT = (
+    "Describe this image in one or two sentences, as a caption for a dataset. "
+    "Name what is visible; do not guess at what is not. Answer with the caption only."
+)
+PRESET_DIRS = (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+
+Detail = Literal["low", "high", "auto", "original"]
+
+
+def normalise_base_url(url: str) -> str:
+    """The address up to and without `/chat/completions`; a bare host gets `/v1`, where all of them listen."""
+    if "://" not in url:
+        url = f"http://{url}" if is_loopback(f"//{url}") else f"https://{url}"
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not an http(s) address")
+    if parts.username or parts.password:
+        raise ValueError("an address does not hold a key: put it into the environment variable of api_key_env")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", parts.query, ""))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EndpointConfig(_Section):
+    """Where requests go. Times are in seconds."""
+
+    base_url: Annotated[str, AfterValidator(normalise_base_url)] = "https://api.openai.com/v1"
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; never the key."""
+    api_key_header: str = "Authorization"
+    """`Authorization` sends `Bearer KEY`; any other header (Azure: `api-key`) sends the key alone."""
+    headers: dict[str, str] = {}
+    proxy: str | None = None
+    ca_file: Path | None = None
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    first_byte_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    timeout_s: Annotated[float, Field(gt=0)] = 300.0
+
+
+class RequestConfig(_Section):
+    """What is asked."""
+
+    model: str | None = None
+    prompt: Annotated[str, Field(min_length=1)] = DEFAULT_PROMPT
+    prompt_name: Annotated[str, Field(min_length=1)] = "caption"
+    system: str | None = None
+    detail: Detail = "auto"
+    max_tokens: Annotated[int, Field(gt=0)] | None = 300
+    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    """`auto` asks the catalogue what the model takes."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    extra: dict[str, Any] = {}
+    """Further fields of the request body, sent as they are (`seed`, `top_p`, `ocr_model`, ...)."""
+    max_failures: Annotated[int, Field(ge=1)] = 6
+    """Attempts of one record that may fail for a transient reason before its row says `failed`."""
+
+
+class ImagesConfig(_Section):
+    """How images are prepared."""
+
+    quality: Annotated[int, Field(ge=1, le=95)] = 85
+    """Of the JPEG that is sent where an image is resized or converted."""
+    max_side: Annotated[int, Field(ge=16)] | None = None
+    """A further limit for the longer side, in pixels."""
+    verify: Literal["structure", "full"] = "structure"
+    """How an image that is sent unchanged is checked: its structure, or by decoding it."""
+    keep_metadata: bool = False
+    """Send EXIF (GPS!), XMP and comments of images that need no resize."""
+    max_megapixels: Annotated[float, Field(gt=0)] = 178.0
+    max_file_mb: Annotated[float, Field(gt=0)] = 256.0
+    max_sent_mb: Annotated[float, Field(gt=0)] = 4.0
+    """An image that would be sent unchanged and is larger than this is sent as JPEG instead."""
+    decode_mb: Annotated[int, Field(ge=1)] = 256
+    """Memory for images being decoded, all threads together."""
+    prepared_mb: Annotated[int, Field(ge=1)] = 128
+    """Memory for requests that are ready, in flight or waiting for another try."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Decoding threads; 0: one a core."""
+
+
+class SourceConfig(_Section):
+    """How a manifest is read. Columns are found by convention where they are not named."""
+
+    image_column: str | None = None
+    id_column: str | None = None
+    skip_bad_rows: bool = False
+
+
+class LimitsConfig(_Section):
+    """What the endpoint, and the user, allow."""
+
+    concurrency: Annotated[int, Field(ge=1)] = 32
+    """Requests in flight."""
+    rpm: Annotated[float, Field(gt=0)] | None = None
+    """Requests a minute."""
+    max_wait_s: Annotated[float, Field(gt=0)] = 3600.0
+    """The longest wait that an endpoint may ask for; beyond it the run stops."""
+    max_error_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The share of the last 200 records that may fail alike before the run stops."""
+    outage_s: Annotated[float, Field(gt=0)] = 1800.0
+    first_contact_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long to try an endpoint that has never answered in this run."""
+    grace_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long what is in flight may take to come home after Ctrl-C."""
+
+
+class OutputConfig(_Section):
+    """How answers reach `data/`."""
+
+    rows_per_part: Annotated[int, Field(ge=1)] = 50_000
+    seal_interval_s: Annotated[float, Field(gt=0)] = 30.0
+    """How soon an answer that is kept shows in `data/`."""
+
+
+class RunConfig(_Section):
+    """One run as declared. `config.toml` in OUT holds it as resolved."""
+
+    endpoint: EndpointConfig = EndpointConfig()
+    request: RequestConfig = RequestConfig()
+    images: ImagesConfig = ImagesConfig()
+    source: SourceConfig = SourceConfig()
+    limits: LimitsConfig = LimitsConfig()
+    output: OutputConfig = OutputConfig()
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two rows comparable: the question, not the way it travelled."""
+        request = self.request.model_dump(mode="json", exclude={"max_failures", "max_tokens_field"})
+        images = self.images.model_dump(mode="json", include={"quality", "max_side"})
+        return {**request, **images}
+
+    def config_hash(self) -> str:
+        """16 hexadecimal digits of the declared question; prices and token rules are not part of it."""
+        text = json.dumps(self.identity(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def presets() -> dict[str, Path]:
+    """The configurations that ship with the package, by name."""
+    return {file.stem: file for folder in PRESET_DIRS for file in sorted(folder.glob("*.toml"))}
+
+
+def load_config(
+    name_or_file: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> RunConfig:
+    """Join environment, file and flags. `overrides` are dotted: `{"request.model": "gpt-4o"}`; None is absent.
+
+    Raises InputError that names the file, the key and the nearest known one.
+    """
+    env = environment() if environ is None else environ
+    merged: dict[str, Any] = {}
+    if env.get("OPENAI_BASE_URL"):
+        merged["endpoint"] = {"base_url": env["OPENAI_BASE_URL"]}
+    where = "the command line"
+    if name_or_file is not None:
+        path = find_config(name_or_file)
+        where = str(path)
+        _merge(merged, _read_toml(path))
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _merge(merged, _nested(dotted, value))
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise InputError(_explain(error, where)) from None
+
+
+def find_config(name_or_file: str | Path) -> Path:
+    """A file, or the preset of that name."""
+    path = Path(name_or_file)
+    if path.is_file():
+        return path
+    known = presets()
+    if str(name_or_file) in known:
+        return known[str(name_or_file)]
+    near = difflib.get_close_matches(str(name_or_file), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(
+        f"configuration {str(name_or_file)!r}: no such file, and no preset of that name. "
+        f"{hint}Presets: {', '.join(known)}"
+    )
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over the `.env` file of the working directory."""
+    from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
+
+
+def is_loopback(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
+
+
+def api_key(endpoint: EndpointConfig, environ: Mapping[str, str] | None = None) -> str | None:
+    """The key of an endpoint, from the environment or `.env`; a server on this machine needs none."""
+    env = environment() if environ is None else environ
+    key = env.get(endpoint.api_key_env, "").strip()
+    if key:
+        return key
+    if is_loopback(endpoint.base_url):
+        return None
+    raise InputError(
+        f"no key for {endpoint.base_url}: the environment variable {endpoint.api_key_env} is not set. "
+        f"Set it (export {endpoint.api_key_env}=...), put it into a .env file here, "
+        "or name another variable with --api-key-env. To try without a key: --emulator"
+    )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not valid TOML: the file is not UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def _nested(dotted: str, value: object) -> dict[str, Any]:
+    *sections, key = dotted.split(".")
+    nested: dict[str, Any] = {key: value}
+    for section in reversed(sections):
+        nested = {section: nested}
+    return nested
+
+
+def _merge(into: dict[str, Any], what: Mapping[str, Any]) -> None:
+    for key, value in what.items():
+        current = into.get(key)
+        if isinstance(value, Mapping) and isinstance(current, dict):
+            _merge(current, value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _known_keys() -> list[str]:
+    keys: list[str] = []
+    for section, info in RunConfig.model_fields.items():
+        keys.append(section)
+        model = info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            keys.extend(f"{section}.{key}" for key in model.model_fields)
+    return keys
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = [_explain_one(dict(item)) for item in error.errors(include_url=False, include_input=True)]
+    return f"{where}: " + "; ".join(lines)
+
+
+def _shown(value: object) -> str:
+    """A value in a message: short, and without the user and password of an address."""
+    return re.sub(r"//[^/@\s]+@", "//...@", repr(value))[:80]
+
+
+def _explain_one(item: dict[str, Any]) -> str:
+    dotted = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{dotted}: {item['msg'].removeprefix('Value error, ')} (got {_shown(item['input'])})"
+    if "key" in dotted.rsplit(".", 1)[-1]:
+        return (
+            f"unknown key {dotted!r}. If this is the endpoint's secret, take it out of the file: "
+            "it is read only from the environment (see endpoint.api_key_env)"
+        )
+    known = _known_keys()
+    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5) or [
+        name for name in known if name.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]
+    ]
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown key {dotted!r}{hint}"

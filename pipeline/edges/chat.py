@@ -1,0 +1,147 @@
+"""One attempt at chat/completions: bytes out, `Answer` or `Failure` back."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+from aiohttp import payload
+
+from pipeline.config import EndpointConfig
+from pipeline.errors import ErrorKind, InputError
+from pipeline.policy.answers import read_answer
+from pipeline.policy.failures import SUCCESSES, excerpt, one_line, parse_json, read_failure
+from pipeline.records import Answer, Failure
+from pipeline.wire import failure_of
+
+MAX_ANSWER_BYTES: Final = 16 << 20
+
+
+class ChatEndpoint:
+    """An endpoint that speaks OpenAI's chat/completions. `session` comes from `wire.open_session`."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        endpoint: EndpointConfig,
+        key: str | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises InputError where key, headers or address cannot be sent. `clock` tells seconds."""
+        self.url = _address(endpoint.base_url, "chat/completions")
+        self._session, self._clock = session, clock
+        self._secret = key
+        self._headers = _headers(endpoint, key)
+        self._models = _address(endpoint.base_url, "models")
+
+    async def ask(self, body: bytes) -> Answer | Failure:
+        """One POST of a JSON body, never repeated. Whatever network and server do is a value.
+
+        Cancelling it closes the connection. Redirects are not followed: the key is for this address alone.
+        """
+        started = self._clock()
+        try:
+            async with self._session.post(
+                self.url, data=_JsonBody(body), headers=self._headers, allow_redirects=False
+            ) as response:
+                content = await _read(response)
+        except (aiohttp.ClientError, OSError) as error:
+            return _told(error)
+        if content is None:
+            return _too_long(response.status)
+        return read_answer(response.status, response.headers, content, self._clock() - started, secret=self._secret)
+
+    async def models(self) -> tuple[str, ...] | Failure:
+        """The names that `GET /models` lists, in the endpoint's order."""
+        try:
+            async with self._session.get(self._models, headers=self._headers, allow_redirects=False) as response:
+                content = await _read(response)
+        except (aiohttp.ClientError, OSError) as error:
+            return _told(error)
+        if content is None:
+            return _too_long(response.status)
+        if response.status not in SUCCESSES:
+            return read_failure(response.status, response.headers, content, secret=self._secret)
+        names = _model_names(parse_json(content))
+        if names is None:
+            message = one_line(f"{self._models} lists no models: {excerpt(content)}", self._secret)
+            return Failure(kind=ErrorKind.INVALID_RESPONSE, message=message, status=response.status)
+        return names
+
+
+class _JsonBody(payload.BytesPayload):
+    """Bytes to send as they are. aiohttp's own class warns of every body over 1 MB, which ours may be."""
+
+    def __init__(self, body: bytes) -> None:
+        payload.Payload.__init__(self, body, content_type="application/json")
+        self._size = len(body)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, None where it is longer than any answer (and the connection is given up)."""
+    stream = response.content
+    body = await stream.readany()
+    if stream.at_eof():
+        return body if len(body) <= MAX_ANSWER_BYTES else None
+    chunks, size = [body], len(body)
+    while size <= MAX_ANSWER_BYTES:
+        chunk = await stream.readany()
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size += len(chunk)
+    response.close()
+    return None
+
+
+def _told(error: Exception) -> Failure:
+    failure = failure_of(error)
+    if failure is None:
+        raise error
+    return failure
+
+
+def _too_long(status: int) -> Failure:
+    message = f"HTTP {status} with more than {MAX_ANSWER_BYTES:,} bytes, which is no answer"
+    return Failure(kind=ErrorKind.INVALID_RESPONSE, message=message, status=status)
+
+
+def _address(base_url: str, path: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.username or parts.password:
+        raise InputError("the base URL holds a login: take it out, and give the key in the environment variable")
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}"))
+
+
+def _headers(endpoint: EndpointConfig, key: str | None) -> dict[str, str]:
+    headers = dict(endpoint.headers)
+    for name, value in headers.items():
+        if not _sendable(name) or not _sendable(value):
+            raise InputError(f"endpoint.headers: {name!r} holds characters that no HTTP header may hold")
+    key_header = endpoint.api_key_header
+    if key is None or key_header.lower() in {name.lower() for name in headers}:
+        return headers
+    if not _sendable(key):
+        raise InputError(
+            f"the key in {endpoint.api_key_env} holds a line break or a character that is no ASCII: copy it again"
+        )
+    bearer = key_header.lower() == "authorization"
+    return {**headers, key_header: f"Bearer {key}" if bearer else key}
+
+
+def _sendable(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable()
+
+
+def _model_names(parsed: Any) -> tuple[str, ...] | None:  # noqa: ANN401 -- JSON is whatever the endpoint sends
+    listed = parsed.get("data", parsed.get("models")) if isinstance(parsed, dict) else parsed
+    if not isinstance(listed, list):
+        return None
+    return tuple(name for item in listed if (name := _model_name(item)) is not None)
+
+
+def _model_name(item: object) -> str | None:
+    if isinstance(item, Mapping):
+        item = item.get("id") or item.get("name")
+    return item if isinstance(item, str) and item else None

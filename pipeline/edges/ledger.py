@@ -1,0 +1,410 @@
+"""The truth of an output directory: which records were asked, what was answered, what it cost.
+
+SQLite in one file, held exclusively as long as it is open, which is also the lock against a second run.
+Every method blocks; all are called from one thread. With `synchronous=FULL` a commit that returned
+survives a power cut, as far as the disk keeps its word (sqlite.org, "PRAGMA synchronous").
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from pipeline.errors import InputError, OutInUseError, ResourceError, VisionBatchError
+
+HOLDER_NAME = ".lock-holder.json"
+_APPLICATION_ID = 0x56426174
+_KEYS_A_QUERY = 500
+_ROWS_A_BATCH = 1_000
+_LOCK_WAIT_S = 0.2
+_CACHE_KIB = 16_384
+_CHECKPOINT_PAGES = 4_000
+
+_NETWORK_TYPES = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|glusterfs|lustre|beegfs|gpfs|fuse\.\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """One answered record. `row` is stored as it is; `size` (bytes) and `mtime` are the source file's."""
+
+    key: bytes
+    state: int
+    row: bytes
+    size: int | None = None
+    mtime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BillRow:
+    """One attempt that was billed and gave no answer; `bill` is stored as it is."""
+
+    key: bytes
+    at: str
+    bill: bytes
+
+
+class Ledger(Protocol):
+    """What a run asks of its ledger; on a cluster somebody else answers it."""
+
+    def kept(self, keys: Sequence[bytes], *, again: Collection[int] = ()) -> set[bytes]:
+        """Those of `keys` that were answered, except with one of the states in `again`."""
+
+    def commit(
+        self,
+        rows: Sequence[KeptRow],
+        *,
+        new_parts: Sequence[int],
+        run_id: str,
+        counts: Mapping[str, int],
+        bills: Sequence[BillRow] = (),
+    ) -> int:
+        """Keep all of it or, where this raises, nothing; how many of the records are new.
+
+        `new_parts` says, in order, into which part each new record will be sealed, as many as there are rows;
+        one that was answered before stays in its part. `counts` are added to the run's and to all totals.
+        Bills of a record end with its row, which holds them.
+        """
+
+    def next_part(self) -> int | None:
+        """A part that has rows waiting to be sealed into it."""
+
+    def pending(self, part: int) -> Iterator[list[tuple[int, bytes]]]:
+        """(seq, row) waiting for `part`, oldest first, in batches that bound what is in memory.
+
+        Where a record is there twice, the later row holds.
+        """
+
+    def mark_sealed(self, part: int, upto_seq: int) -> None:
+        """The rows that waited for `part`, up to this one, are in it: the ledger lets go of them."""
+
+    def bills(self) -> Iterator[BillRow]:
+        """Billed attempts of records that have no row yet."""
+
+    def counts(self, run_id: str | None = None) -> dict[str, int]:
+        """The totals of one run, or of all."""
+
+    def states(self) -> dict[int, int]:
+        """How many records are in each state now."""
+
+    def meta(self, name: str) -> bytes | None: ...
+
+    def set_meta(self, values: Mapping[str, bytes]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE record (key16 BLOB PRIMARY KEY, part INTEGER NOT NULL, state INTEGER NOT NULL, size INTEGER, mtime INTEGER)
+    WITHOUT ROWID;
+CREATE TABLE dedup (hash16 BLOB PRIMARY KEY, key16 BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE answer (seq INTEGER PRIMARY KEY, key16 BLOB NOT NULL, part INTEGER NOT NULL, row BLOB NOT NULL);
+CREATE INDEX answer_part ON answer (part);
+CREATE TABLE attempt (seq INTEGER PRIMARY KEY, key16 BLOB NOT NULL, run_id TEXT NOT NULL, at TEXT NOT NULL,
+    bill BLOB NOT NULL);
+CREATE INDEX attempt_key ON attempt (key16);
+CREATE TABLE batch (id TEXT PRIMARY KEY, run_id TEXT NOT NULL, state TEXT NOT NULL, detail BLOB) WITHOUT ROWID;
+CREATE TABLE event (seq INTEGER PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL, kind TEXT NOT NULL,
+    detail BLOB);
+CREATE TABLE total (scope TEXT, name TEXT, value INTEGER NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
+"""
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    # Not executescript, which would commit.
+    for statement in _TABLES.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables,)
+"""Each brings a ledger one version further, in a transaction of its own; none is ever changed."""
+
+_UPSERT_RECORD = (
+    "INSERT INTO record VALUES (?, ?, ?, ?, ?) ON CONFLICT (key16)"
+    " DO UPDATE SET state = excluded.state, size = excluded.size, mtime = excluded.mtime"
+)
+_ADD_TOTAL = (
+    "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"
+    " DO UPDATE SET value = value + excluded.value"
+)
+
+
+class SqliteLedger:
+    """A `Ledger` in one SQLite file. `network_type` names the network file system that it lies on, if any."""
+
+    def __init__(self, path: Path, failpoint: Callable[[str], None] = lambda _: None) -> None:
+        """Open or create, lock and migrate.
+
+        Raises OutInUseError where another run holds it, InputError where it is none of ours or of a newer
+        version, ResourceError where the disk does not let us or the file is damaged.
+        """
+        self.path = path
+        self.network_type = network_type(path.parent)
+        self._failpoint = failpoint
+        self._holder = path.with_name(HOLDER_NAME)
+        with _our_errors(path):
+            self._connection = sqlite3.connect(
+                path, timeout=_LOCK_WAIT_S, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with _our_errors(path):
+                self._take_lock()
+                self._check_ours()
+                self._configure()
+                self._migrate()
+            self._name_holder()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def kept(self, keys: Sequence[bytes], *, again: Collection[int] = ()) -> set[bytes]:
+        """See `Ledger`."""
+        but = f" AND state NOT IN ({', '.join(map(str, again))})" if again else ""
+        return {key for (key,) in self._select_by_key("key16", keys, but)}
+
+    def commit(
+        self,
+        rows: Sequence[KeptRow],
+        *,
+        new_parts: Sequence[int],
+        run_id: str,
+        counts: Mapping[str, int],
+        bills: Sequence[BillRow] = (),
+    ) -> int:
+        """See `Ledger`."""
+        with self._transaction() as do:
+            found = self._select_by_key("key16, part, state", [row.key for row in rows])
+            records: dict[bytes, tuple[int, int]] = {key: (part, state) for key, part, state in found}
+            states: Counter[int] = Counter()
+            new = 0
+            for row in rows:
+                if row.key in records:
+                    part, state = records[row.key]
+                    states[state] -= 1
+                else:
+                    part = new_parts[new]
+                    new += 1
+                states[row.state] += 1
+                records[row.key] = (part, row.state)
+            do(
+                "INSERT INTO answer (key16, part, row) VALUES (?, ?, ?)",
+                [(row.key, records[row.key][0], row.row) for row in rows],
+            )
+            do(
+                _UPSERT_RECORD,
+                [(row.key, records[row.key][0], row.state, row.size, row.mtime) for row in rows],
+            )
+            do(
+                "INSERT INTO attempt (key16, run_id, at, bill) VALUES (?, ?, ?, ?)",
+                [(bill.key, run_id, bill.at, bill.bill) for bill in bills],
+            )
+            do("DELETE FROM attempt WHERE key16 = ?", [(row.key,) for row in rows])
+            for scope, added in (("all", counts), (f"run {run_id}", counts), ("state", states)):
+                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+        return new
+
+    def next_part(self) -> int | None:
+        """See `Ledger`."""
+        found = self._one("SELECT part FROM answer ORDER BY part LIMIT 1")
+        return None if found is None else int(found[0])
+
+    def pending(self, part: int) -> Iterator[list[tuple[int, bytes]]]:
+        """See `Ledger`."""
+        sql = "SELECT seq, row FROM answer WHERE part = ? AND seq > ? ORDER BY seq LIMIT ?"
+        seq = -1
+        while found := self._all(sql, part, seq, _ROWS_A_BATCH):
+            seq = found[-1][0]
+            yield found
+
+    def mark_sealed(self, part: int, upto_seq: int) -> None:
+        """See `Ledger`."""
+        with self._transaction() as do:
+            do("DELETE FROM answer WHERE part = ? AND seq <= ?", [(part, upto_seq)])
+            parts = max(part + 1, int(self.meta("parts") or b"0"))
+            do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(str(parts).encode(),)])
+
+    def bills(self) -> Iterator[BillRow]:
+        """See `Ledger`."""
+        for key, at, bill in self._all("SELECT key16, at, bill FROM attempt ORDER BY seq"):
+            yield BillRow(key, at, bill)
+
+    def counts(self, run_id: str | None = None) -> dict[str, int]:
+        """See `Ledger`."""
+        scope = "all" if run_id is None else f"run {run_id}"
+        return dict(self._all("SELECT name, value FROM total WHERE scope = ?", scope))
+
+    def states(self) -> dict[int, int]:
+        """See `Ledger`."""
+        found = self._all("SELECT name, value FROM total WHERE scope = 'state' AND value <> 0")
+        return {int(name): value for name, value in found}
+
+    def meta(self, name: str) -> bytes | None:
+        """See `Ledger`."""
+        found = self._one("SELECT value FROM meta WHERE name = ?", name)
+        return None if found is None else bytes(found[0])
+
+    def set_meta(self, values: Mapping[str, bytes]) -> None:
+        """See `Ledger`."""
+        with self._transaction() as do:
+            do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
+
+    def close(self) -> None:
+        """Fold the journal into the file and let go of the lock. What is kept is kept without it."""
+        with contextlib.suppress(OSError):
+            self._holder.unlink(missing_ok=True)
+        with _our_errors(self.path):
+            self._connection.close()
+
+    def _take_lock(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        run("BEGIN EXCLUSIVE")
+        run("COMMIT")
+
+    def _check_ours(self) -> None:
+        version = self._pragma("user_version")
+        foreign = self._pragma("application_id") != _APPLICATION_ID
+        if foreign and (version or self._one("SELECT 1 FROM sqlite_master")):
+            raise InputError(f"{self.path}: this SQLite file was not made by vision-batch; use another OUT")
+        if version > len(MIGRATIONS):
+            raise InputError(
+                f"{self.path}: made by a newer vision-batch (ledger version {version}, this one knows "
+                f"{len(MIGRATIONS)}). Upgrade vision-batch, or use another OUT"
+            )
+
+    def _configure(self) -> None:
+        run = self._connection.execute
+        # A write-ahead log wants a file system of this machine's own (sqlite.org, "Write-Ahead Logging").
+        run(f"PRAGMA journal_mode = {'TRUNCATE' if self.network_type else 'WAL'}")
+        run("PRAGMA synchronous = FULL")
+        run(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+
+    def _migrate(self) -> None:
+        version = self._pragma("user_version")
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            with self._transaction():
+                migration(self._connection)
+                self._connection.execute(f"PRAGMA user_version = {number}")
+
+    def _name_holder(self) -> None:
+        # Beside the ledger, because nobody else can read a database that is held exclusively.
+        held_by = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+        try:
+            self._holder.write_text(held_by, encoding="utf-8")
+        except OSError as error:
+            raise ResourceError(f"{self._holder}: {error.strerror or error}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[[str, Sequence[tuple[object, ...]]], object]]:
+        with _our_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection.executemany
+                self._failpoint("before-commit")
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _select_by_key(self, columns: str, keys: Sequence[bytes], condition: str = "") -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            some = keys[start : start + _KEYS_A_QUERY]
+            marks = ", ".join("?" * len(some))
+            # Column names and states are this module's own, never input.
+            yield from self._all(f"SELECT {columns} FROM record WHERE key16 IN ({marks}){condition}", *some)  # noqa: S608
+
+    def _pragma(self, name: str) -> int:
+        found = self._one(f"PRAGMA {name}")
+        return 0 if found is None else int(found[0])
+
+    def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        return next(iter(self._all(sql, *values)), None)
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with _our_errors(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+
+@contextmanager
+def _our_errors(path: Path) -> Iterator[None]:
+    """The one place where SQLite's errors become ours; what is left is a bug, and stays what it is."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        ours = _explained(error, path)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _explained(error: sqlite3.Error, path: Path) -> VisionBatchError | None:
+    # Extended codes hold the primary one in their lowest byte (sqlite.org, "Result and Error Codes").
+    match getattr(error, "sqlite_errorcode", -1) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return OutInUseError(
+                f"{path.parent} is in use by another run ({_holder_of(path)}). "
+                "Wait for it or stop it; this one changed nothing"
+            )
+        case sqlite3.SQLITE_FULL:
+            return ResourceError(
+                f"{path}: the disk is full. What is kept stays kept: free some space and run the same command"
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return ResourceError(f"{path}: cannot be written ({error}). Check its owner and permissions")
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_NOLFS | sqlite3.SQLITE_PROTOCOL:
+            return ResourceError(
+                f"{path}: the disk does not take or give data ({error}; full, over quota, or failing?). "
+                "What is kept stays kept: put that right and run the same command"
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return ResourceError(
+                f"{path}: the ledger is damaged ({error}). The answers in data/ are whole: "
+                f"`vision-batch rebuild {path.parent}` makes a new ledger from them"
+            )
+        case _:
+            return None
+
+
+def _holder_of(path: Path) -> str:
+    try:
+        held_by = json.loads(path.with_name(HOLDER_NAME).read_text(encoding="utf-8"))
+        return f"host {held_by['host']}, pid {held_by['pid']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it does not say which"
+
+
+def network_type(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """The network file system that `folder` lies on (`nfs4`, `cifs`, `fuse.sshfs`), None where it is local.
+
+    Linux tells in `mounts` (proc(5)); elsewhere every folder counts as local.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    here = folder.resolve()
+    found: tuple[int, int, str] = (-1, -1, "")
+    for order, line in enumerate(lines):
+        _, escaped, kind, *_options = line.split(" ")
+        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped))
+        if here.is_relative_to(point):
+            # The deepest mount holds the folder, and of two on one point the later one.
+            found = max(found, (len(point.parts), order, kind))
+    return found[2] if _NETWORK_TYPES.fullmatch(found[2]) else None

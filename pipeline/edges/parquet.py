@@ -1,0 +1,195 @@
+"""Rows as the ledger stores them (JSON) -> Parquet parts, renamed into place when they are complete.
+
+A part is read or written whole, one at a time. What is unfinished bears a leading dot, which readers of
+Parquet directories (pandas, pyarrow, `datasets`) pass over.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import ResourceError
+
+_PART = re.compile(r"part-(\d{5,})\.parquet")
+
+_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("id", pa.string()),
+    ("prompt_name", pa.string()),
+    ("image", pa.string()),
+    ("status", pa.string()),
+    ("caption", pa.string()),
+    ("captions", pa.list_(pa.string())),
+    ("flags", pa.list_(pa.string())),
+    ("model", pa.string()),
+    ("endpoint", pa.string()),
+    ("provider", pa.string()),
+    ("finish_reason", pa.string()),
+    ("request_id", pa.string()),
+    ("prompt_tokens", pa.int64()),
+    ("cached_tokens", pa.int64()),
+    ("completion_tokens", pa.int64()),
+    ("reasoning_tokens", pa.int64()),
+    ("total_tokens", pa.int64()),
+    ("predicted_prompt_tokens", pa.int64()),
+    ("token_rule", pa.string()),
+    ("cost_usd", pa.decimal128(18, 9)),
+    ("attempts", pa.int32()),
+    ("latency_s", pa.float64()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("sent_width", pa.int32()),
+    ("sent_height", pa.int32()),
+    ("sent_bytes", pa.int32()),
+    ("sha256", pa.string()),
+    ("request_sha256", pa.string()),
+    ("duplicate_of", pa.string()),
+    ("error_kind", pa.string()),
+    ("error_message", pa.string()),
+    ("run_id", pa.string()),
+    ("config_hash", pa.string()),
+    ("asked_at", pa.timestamp("us", tz="UTC")),
+    ("answered_at", pa.timestamp("us", tz="UTC")),
+    ("record", pa.string()),
+)
+
+
+def schema(*, n: int = 1) -> pa.Schema:
+    """The columns of `data/`, in order. `captions` only where `n` > 1 choices are asked for."""
+    fields = [pa.field(name, kind) for name, kind in _COLUMNS if name != "captions" or n > 1]
+    return pa.schema(fields, metadata={"vision_batch": "1"})
+
+
+def encode_row(row: Mapping[str, object]) -> bytes:
+    """A row as JSON: times in UTC with microseconds, money as decimal text.
+
+    Half surrogate pairs, which a model may well answer, become U+FFFD: Parquet takes no other than UTF-8.
+    """
+    try:
+        return orjson.dumps(row, default=str, option=orjson.OPT_NAIVE_UTC)
+    except TypeError:
+        mended = {name: _mended(value) for name, value in row.items()}
+        return orjson.dumps(mended, default=str, option=orjson.OPT_NAIVE_UTC)
+
+
+def _mended(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    return value
+
+
+def table_of(rows: Iterable[bytes], columns: pa.Schema) -> pa.Table:
+    """Rows from `encode_row` as a table; names that are no column are left out, absent ones are null."""
+    decoded = [orjson.loads(row) for row in rows]
+    arrays = [_array([row.get(field.name) for row in decoded], field.type) for field in columns]
+    return pa.Table.from_arrays(arrays, schema=columns)
+
+
+def _array(values: list[object], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_timestamp(kind):
+        return pa.array([_utc(value) for value in values], kind)
+    if pa.types.is_decimal(kind):
+        return pa.array(values, pa.string()).cast(kind)
+    return pa.array(values, kind)
+
+
+def _utc(value: object) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(str(value)).astimezone(UTC)
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
+def part_numbers(folder: Path) -> list[int]:
+    """The complete parts in `folder`, ascending."""
+    names = (_PART.fullmatch(entry.name) for entry in folder.iterdir())
+    return sorted(int(name[1]) for name in names if name)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a crash left half written."""
+    for file in folder.glob(".part-*.tmp"):
+        file.unlink()
+
+
+def write_part(folder: Path, number: int, table: pa.Table, step: Callable[[str], None] = lambda _: None) -> None:
+    """Write or replace one part: a reader sees the old file or the new one, whole.
+
+    When this returns, the part survives a power cut. `step` is told each step once it is done.
+    """
+    final = folder / part_name(number)
+    unfinished = folder / f".{final.name}.tmp"
+    with unfinished.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        step("tmp-written")
+        os.fsync(file.fileno())
+    step("tmp-synced")
+    unfinished.replace(final)
+    step("renamed")
+    _sync_folder(folder)
+    step("folder-synced")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_part(folder: Path, number: int, columns: pa.Schema) -> pa.Table:
+    """One part with exactly `columns`; an empty table where it does not exist yet."""
+    path = folder / part_name(number)
+    if not path.exists():
+        return columns.empty_table()
+    with _readable(path):
+        return pq.read_table(path, partitioning=None).select(columns.names).cast(columns)
+
+
+def count_rows(folder: Path, number: int) -> int:
+    """The rows of one part, from its footer."""
+    path = folder / part_name(number)
+    with _readable(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise ResourceError(
+            f"{path}: this part cannot be read ({error}). Put it back from a copy, or delete it and "
+            "run `vision-batch rebuild`, which makes the ledger forget its records"
+        ) from error
+
+
+def merge(old: pa.Table, new: pa.Table) -> pa.Table:
+    """`old` without the rows whose (id, prompt_name) is in `new`, then `new`. Merging twice changes nothing.
+
+    Where `new` has a key twice, the later row holds.
+    """
+    keys = list(_keys(new))
+    last = {key: at for at, key in enumerate(keys)}
+    if len(last) < len(keys):
+        new = new.take(pa.array(sorted(last.values())))
+    again = pc.is_in(old["id"], value_set=new["id"].combine_chunks())
+    if pc.any(again).as_py():
+        old = old.filter(pa.array([key not in last for key in _keys(old)]))
+    return pa.concat_tables([old, new])
+
+
+def _keys(table: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(table["id"].to_pylist(), table["prompt_name"].to_pylist(), strict=True)

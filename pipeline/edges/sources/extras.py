@@ -1,0 +1,49 @@
+"""A manifest's other columns as one compact JSON object."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+
+import orjson
+
+BYTES_LIMIT = 1024
+"""Longer binary values are left out: they are embedded files and no description of one."""
+
+
+def to_json(values: Mapping[str, object]) -> str | None:
+    """Dates as ISO 8601, Decimal as text, durations in seconds, bytes as base64, NaN and infinity as null.
+
+    Returns None for no values.
+    """
+    if not values:
+        return None
+    try:
+        return orjson.dumps(values, default=_default, option=orjson.OPT_NON_STR_KEYS).decode()
+    except orjson.JSONEncodeError:
+        # Integers beyond 64 bits and lone surrogates, which the standard library can write.
+        return json.dumps(_plain(values), separators=(",", ":"), allow_nan=False)
+
+
+def _default(value: object) -> object:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii") if len(value) <= BYTES_LIMIT else None
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return str(value)
+    return repr(value)
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, (date, time)) else _default(value)

@@ -1,0 +1,47 @@
+"""JSON Lines: one object a line."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import orjson
+
+from pipeline.config import SourceConfig
+from pipeline.edges.sources.columns import ID_COLUMN, choose_columns
+from pipeline.edges.sources.extras import to_json
+from pipeline.edges.sources.lines import raw_lines
+from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
+
+
+def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]:
+    """The first object decides which column holds the image; an id may be missing where none was named."""
+    image_column = id_column = ""
+    for number, line in enumerate(raw_lines(file, name), 1):
+        if line.isspace() or not line:
+            continue
+        row = _object(line)
+        if isinstance(row, str):
+            yield BadRow(number, row)
+            continue
+        if not image_column:
+            columns = choose_columns(list(row), config, name)
+            image_column, id_column = columns.image, columns.id or ID_COLUMN
+        image = row.pop(image_column, ABSENT)
+        given = row.pop(id_column, ABSENT)
+        if image is ABSENT or (given is ABSENT and config.id_column is not None):
+            yield BadRow(number, f"no {image_column if image is ABSENT else id_column!r} in this object")
+        else:
+            yield number, image, given, to_json(row) if extras else None
+
+
+def _object(line: bytes) -> dict[str, Any] | str:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            # Python's own writer leaves NaN, and lone surrogates for file names that are no UTF-8.
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            cut = "" if line.endswith(b"\n") else " (the last line: the file may be cut short)"
+            return f"not valid JSON: {error.msg} at column {error.colno}{cut}"
+    return value if isinstance(value, dict) else f"not a JSON object but {type(value).__name__}"

@@ -1,0 +1,133 @@
+"""A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Final, NamedTuple, Protocol
+
+from pipeline.config import SourceConfig
+from pipeline.edges.sources.base import check_ids
+from pipeline.edges.sources.lines import folder_prefix
+from pipeline.edges.sources.naming import identify, location, public_image, shown
+from pipeline.errors import InputError
+from pipeline.records import ImageRecord
+
+ABSENT: Final = object()
+"""Stands for an id in rows that have none, so that the image's name is the id."""
+
+Row = tuple[int, object, object, str | None]
+"""Line (from 1), image, id or ABSENT, the other columns as JSON."""
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be used. `skippable` is False where the rows after it are lost with it."""
+
+    line: int
+    what: str
+    skippable: bool = True
+
+
+Opener = Callable[[str, str], AbstractContextManager[BinaryIO]]
+
+
+class Reader(Protocol):
+    """A format: an open file -> its rows, one at a time. `name` is for messages; a cheaper pass has no `extras`."""
+
+    def __call__(self, file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]: ...
+
+
+class ManifestSource:
+    """Any manifest. `unit` is what its reader counts: lines, or the rows of a Parquet file."""
+
+    def __init__(
+        self, path: str, config: SourceConfig, reader: Reader, opener: Opener, *, name: str, unit: str = "line"
+    ) -> None:
+        self.name = name
+        self.skipped = 0
+        self._label = "standard input" if name == "-" else shown(name)
+        self._path = path
+        self._config = config
+        self._reader = reader
+        self._opener = opener
+        self._unit = unit
+
+    def check(self) -> int | None:
+        return check_ids([self])
+
+    def ids(self) -> Iterator[str] | None:
+        return (
+            identify(public_image(image) if given is None else given) for _, image, given, _ in self._rows(extras=False)
+        )
+
+    def records(self) -> Iterator[ImageRecord]:
+        prefix = folder_prefix(self._path)
+        for line, image, given, extra in self._rows(extras=True):
+            public = public_image(image)
+            yield ImageRecord(
+                identify(public if given is None else given),
+                shown(public),
+                location(image, prefix),
+                extra,
+                line,
+            )
+
+    def place(self, record: ImageRecord) -> str:
+        return f"{self._unit} {record.line}"
+
+    def _rows(self, *, extras: bool) -> Iterator[tuple[int, str, str | None, str | None]]:
+        self.skipped = 0
+        empty = True
+        with self._opener(self._path, self._label) as file:
+            for row in self._reader(file, self._label, self._config, extras=extras):
+                if isinstance(row, BadRow):
+                    self._reject(row)
+                    continue
+                line, image, given, extra = row
+                flaw = _image_flaw(image) or _id_flaw(given)
+                if flaw:
+                    self._reject(BadRow(line, flaw))
+                    continue
+                empty = False
+                yield line, str(image), None if given is ABSENT else str(given), extra
+        if empty:
+            raise InputError(f"{self._label}: no rows" + self._all_skipped())
+
+    def _reject(self, row: BadRow) -> None:
+        if self._config.skip_bad_rows and row.skippable:
+            self.skipped += 1
+            return
+        where = f"{self._label}:{row.line}" if self._unit == "line" else f"{self._label}: {self._unit} {row.line}"
+        way_out = ", or skip such rows with --skip-bad-rows" if row.skippable else ""
+        raise InputError(f"{where}: {row.what}; fix the {self._unit}{way_out}")
+
+    def _all_skipped(self) -> str:
+        return f" that can be used; {self.skipped:,} were skipped as bad" if self.skipped else ""
+
+
+class StreamSource(ManifestSource):
+    """A manifest that can be read only once, such as standard input: duplicates show only as rows come."""
+
+    def ids(self) -> None:
+        return None
+
+
+def _image_flaw(image: object) -> str | None:
+    if not isinstance(image, str):
+        return "the image is missing" if image is None else f"the image is {_kind(image)}, not text"
+    if not image or image.isspace():
+        return "the image is empty"
+    return "the image's name holds a NUL byte" if "\0" in image else None
+
+
+def _id_flaw(given: object) -> str | None:
+    if given is ABSENT or (isinstance(given, str) and given):
+        return None
+    if given is None or given == "":
+        return "the id is empty"
+    if isinstance(given, int) and not isinstance(given, bool):
+        return None
+    return f"the id is {_kind(given)}, neither text nor a whole number"
+
+
+def _kind(value: object) -> str:
+    names = {bool: "true or false", float: "a fraction", dict: "an object", list: "a list", int: "a number"}
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,112 @@
+"""Parquet manifests, read in small batches."""
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import SourceConfig
+from pipeline.edges.sources.columns import IMAGE_COLUMNS, Columns, choose_columns
+from pipeline.edges.sources.extras import BYTES_LIMIT, to_json
+from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
+from pipeline.errors import InputError
+
+_BATCH_ROWS = 2048
+_BATCH_ROWS_WITH_BYTES = 64
+"""Where a column may hold whole files."""
+
+_UNDECODABLE = object()
+
+
+def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]:
+    """Rows count from 1. The image's column holds text; images inside the file are not read yet."""
+    try:
+        table = pq.ParquetFile(file, buffer_size=1 << 16, pre_buffer=False)
+        schema = table.schema_arrow
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{name}: not a Parquet file, or cut short: {_first_line(error)}") from None
+    columns = choose_columns(schema.names, config, name)
+    _require_text(schema, columns, name)
+    wanted = schema.names if extras else [column for column in (columns.image, columns.id) if column]
+    has_bytes = any(_is_bytes(schema.field(column).type) for column in wanted)
+    batches = table.iter_batches(
+        _BATCH_ROWS_WITH_BYTES if has_bytes else _BATCH_ROWS, columns=wanted, use_threads=False
+    )
+    before = 0
+    try:
+        for batch in batches:
+            yield from _rows(batch, columns, before + 1)
+            before += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{name}: damaged after row {before}: {_first_line(error)}") from None
+
+
+def _rows(batch: Any, columns: Columns, first: int) -> Iterator[Row | BadRow]:  # noqa: ANN401 - pyarrow has no types
+    cells = {column: _cells(batch.column(column)) for column in batch.schema.names}
+    images = cells.pop(columns.image)
+    given = cells.pop(columns.id) if columns.id in cells else [ABSENT] * batch.num_rows
+    others = zip(*cells.values(), strict=True) if cells else iter([()] * batch.num_rows)
+    for number, (image, record_id, values) in enumerate(zip(images, given, others, strict=True), first):
+        if image is _UNDECODABLE or record_id is _UNDECODABLE or _UNDECODABLE in values:
+            yield BadRow(number, "text that is not UTF-8")
+            continue
+        extra = {column: value for column, value in zip(cells, values, strict=True) if not _is_long(value)}
+        yield number, image, record_id, to_json(extra)
+
+
+def _cells(column: Any) -> list[Any]:  # noqa: ANN401 - as above
+    kind = column.type
+    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
+        # Nanoseconds would come as pandas objects, and pandas is slow to import.
+        unit = pa.timestamp("us", kind.tz) if pa.types.is_timestamp(kind) else pa.duration("us")
+        column = column.cast(unit, safe=False)
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no types
+    except UnicodeDecodeError:
+        return [_cell(value) for value in column]
+
+
+def _cell(value: Any) -> object:  # noqa: ANN401 - as above
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return _UNDECODABLE
+
+
+def _require_text(schema: Any, columns: Columns, name: str) -> None:  # noqa: ANN401 - as above
+    kind = schema.field(columns.image).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return
+    others = [column for column in schema.names if column != columns.image and column.lower() in IMAGE_COLUMNS]
+    way_out = f"; to read {others[0]!r} instead: --set source.image_column={others[0]}" if others else ""
+    if pa.types.is_struct(kind) or _is_bytes(kind):
+        raise InputError(
+            f"{name}: the column {columns.image!r} holds the images themselves ({kind}), "
+            f"and embedded images are not read yet in this version{way_out}"
+        )
+    raise InputError(f"{name}: the column {columns.image!r} holds {kind}, not paths or addresses{way_out}")
+
+
+def _is_bytes(kind: Any) -> bool:  # noqa: ANN401 - as above
+    if pa.types.is_nested(kind):
+        return any(_is_bytes(kind.field(index).type) for index in range(kind.num_fields))
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+    )
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) > BYTES_LIMIT
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,125 @@
+"""The response body of chat/completions: the caption, its bill, and the faults that show in a body."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.emulator.billing import Bill, cut_to_tokens, image_rule, prompt_text_tokens
+from pipeline.emulator.chat_request import ChatRequest
+from pipeline.emulator.config import Fault
+from pipeline.emulator.pixels import Look
+from pipeline.policy.text import text_tokens
+
+FINGERPRINT = "vision-batch-emulator"
+NO_IMAGE = (
+    "This is the vision-batch emulator and no model: it describes what can be measured in an image, "
+    "and this request holds none."
+)
+REFUSAL = "I'm sorry, I can't assist with that."
+_USAGE_ERROR = 10
+
+ERROR_IN_200: Mapping[str, Any] = {
+    "error": {
+        "code": 502,
+        "message": "Provider returned error",
+        "metadata": {"provider_name": FINGERPRINT, "raw": "upstream connect error"},
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One choice of an answer."""
+
+    content: str | None
+    finish_reason: str = "stop"
+    refusal: str | None = None
+
+
+def caption(looks: Sequence[Look]) -> str:
+    """What is said of a request's images."""
+    if not looks:
+        return NO_IMAGE
+    if len(looks) == 1:
+        return looks[0].caption
+    return " ".join(f"Image {number}: {look.caption}" for number, look in enumerate(looks, start=1))
+
+
+def reply(text: str, max_tokens: int | None, fault: Fault | None) -> Reply:
+    """The choice that says `text`, in at most `max_tokens`, unless a fault makes it another."""
+    if fault is Fault.EMPTY:
+        return Reply("")
+    if fault is Fault.REFUSAL:
+        return Reply(None, refusal=REFUSAL)
+    if fault is Fault.CONTENT_FILTER:
+        return Reply("", "content_filter")
+    if fault is Fault.TRUNCATE:
+        half = max(1, text_tokens(text) // 2)
+        max_tokens = half if max_tokens is None else min(half, max_tokens)
+    if max_tokens is not None and text_tokens(text) > max_tokens:
+        return Reply(cut_to_tokens(text, max_tokens), "length")
+    return Reply(text)
+
+
+def bill(request: ChatRequest, looks: Sequence[Look], answer: Reply, fault: Fault | None) -> Bill:
+    """The tokens of a request: the prompt once, the answer as often as there are choices."""
+    rule = image_rule(request.model)
+    pairs = zip(looks, request.images, strict=True)
+    choices = 0 if fault is Fault.EMPTY_CHOICES else request.n
+    return Bill(
+        text_tokens=prompt_text_tokens(request.texts, request.messages),
+        image_tokens=sum(rule.tokens(look.width, look.height, image.detail) for look, image in pairs),
+        completion_tokens=choices * text_tokens(answer.content or answer.refusal or ""),
+    )
+
+
+def completion(
+    request: ChatRequest, answer: Reply, billed: Bill, fault: Fault | None, *, answer_id: str, created: int
+) -> dict[str, Any]:
+    """The body of a `chat.completion`."""
+    choices = 0 if fault is Fault.EMPTY_CHOICES else request.n
+    return {
+        "id": answer_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": request.model,
+        "choices": [_choice(index, answer) for index in range(choices)],
+        "usage": _usage(billed, fault),
+        "service_tier": "default",
+        "system_fingerprint": FINGERPRINT,
+    }
+
+
+def _choice(index: int, answer: Reply) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {
+            "role": "assistant",
+            "content": answer.content,
+            "refusal": answer.refusal,
+            "annotations": [],
+        },
+        "logprobs": None,
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def _usage(billed: Bill, fault: Fault | None) -> dict[str, Any]:
+    wrong = _USAGE_ERROR if fault is Fault.WRONG_USAGE else 1
+    return {
+        "prompt_tokens": billed.prompt_tokens * wrong,
+        "completion_tokens": billed.completion_tokens,
+        "total_tokens": billed.prompt_tokens + billed.completion_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": 0,
+            "audio_tokens": 0,
+            "text_tokens": billed.text_tokens,
+            "image_tokens": billed.image_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

@@ -1,0 +1,75 @@
+"""Room in bytes: what bounds the memory of a run, whatever the number of images."""
+
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+
+
+class Room:
+    """Bytes shared by coroutines, first come first served. What is larger than all of it enters alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._waiting: deque[tuple[int, anyio.Event]] = deque()
+
+    @asynccontextmanager
+    async def held(self, size: int) -> AsyncIterator[None]:
+        await self._enter(size)
+        try:
+            yield
+        finally:
+            self._used -= size
+            self._admit()
+
+    async def _enter(self, size: int) -> None:
+        if not self._waiting and self._fits(size):
+            self._used += size
+            return
+        place = (size, anyio.Event())
+        self._waiting.append(place)
+        try:
+            await place[1].wait()
+        except BaseException:
+            self._leave(place)
+            raise
+
+    def _leave(self, place: tuple[int, anyio.Event]) -> None:
+        if place[1].is_set():  # admitted in the same moment: the room is given back
+            self._used -= place[0]
+        else:
+            self._waiting.remove(place)
+        self._admit()
+
+    def _fits(self, size: int) -> bool:
+        return self._used == 0 or self._used + size <= self._limit
+
+    def _admit(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, admitted = self._waiting.popleft()
+            self._used += size
+            admitted.set()
+
+
+class ThreadRoom:
+    """The same for threads. A thread holds one reservation at a time, so none can wait for itself."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()

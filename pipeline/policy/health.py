@@ -1,0 +1,29 @@
+"""Is it the request itself that is wrong? Told from how the answers of many records ended."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+FIRST = 20
+WINDOW = 200
+
+
+@dataclass(slots=True)
+class Health:
+    """The last endings of records that reached the endpoint; None stands for a good answer."""
+
+    max_error_rate: float = 0.5
+    _seen: int = 0
+    _last: deque[str | None] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def add(self, kind: str | None) -> str | None:
+        """Count one ending. Returns the kind that too many of them share, else None."""
+        self._seen += 1
+        self._last.append(kind)
+        if kind is None or self._seen < FIRST:
+            return None
+        alike, count = Counter(self._last).most_common(1)[0]
+        if alike is None:
+            return None
+        if self._seen == FIRST and count == FIRST:
+            return alike
+        return alike if self._seen >= WINDOW and count > self.max_error_rate * WINDOW else None

@@ -1,0 +1,144 @@
+"""RunStats -> a bar on a terminal, a plain line every few seconds anywhere else."""
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from time import monotonic
+from typing import Never, Protocol, TextIO
+
+from tqdm import tqdm
+
+from pipeline.stats import RunStats, RunSummary
+
+LINE_EVERY_S = 10.0
+
+
+class Progress(Protocol):
+    def show(self, stats: RunStats) -> None: ...
+    def close(self) -> None: ...
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def show(self, stats: RunStats) -> None: ...
+    def close(self) -> None: ...
+
+
+class Bar:
+    """A tqdm bar: images/s, tokens, dollars so far, failures and the time left."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._bar: tqdm[Never] = tqdm(
+            file=stream, unit="img", dynamic_ncols=True, smoothing=0, leave=True, mininterval=0,
+            bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        )  # fmt: skip
+
+    def show(self, stats: RunStats) -> None:
+        bar = self._bar
+        bar.total = stats.total
+        bar.initial = stats.skipped  # what an earlier run kept says nothing about this one's speed
+        bar.n = stats.done
+        bar.set_postfix_str(", ".join(_figures(stats)), refresh=False)
+        bar.refresh()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class Lines:
+    """One line every ten seconds, for logs."""
+
+    def __init__(self, stream: TextIO, now: Callable[[], float] = monotonic) -> None:
+        self._stream, self._now = stream, now
+        self._began = self._last = now()
+
+    def show(self, stats: RunStats) -> None:
+        if self._now() - self._last >= LINE_EVERY_S:
+            self._last = self._now()
+            self._write(stats)
+
+    def _write(self, stats: RunStats) -> None:
+        rate = stats.asked / max(1e-9, self._now() - self._began)
+        parts = [_count(stats), f"{rate:.1f} images/s", *_figures(stats)]
+        if stats.total is not None and rate > 0:
+            parts.append(f"{timedelta(seconds=round((stats.total - stats.done) / rate))} left")
+        print("  ".join(parts), file=self._stream, flush=True)
+
+    def close(self) -> None: ...
+
+
+def make_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
+    stream = sys.stderr if stream is None else stream
+    if quiet:
+        return Quiet()
+    return Bar(stream) if stream.isatty() else Lines(stream)
+
+
+def _count(stats: RunStats) -> str:
+    if not stats.total:
+        return f"{stats.done:,} images"
+    return f"{stats.done:,}/{stats.total:,} ({100 * stats.done / stats.total:.0f} %)"
+
+
+def _figures(stats: RunStats) -> list[str]:
+    figures = [f"{short(stats.prompt_tokens + stats.completion_tokens)} tok", dollars(stats.known_cost_usd)]
+    if stats.bad:
+        figures.append(f"{stats.bad:,} failed")
+    if stats.waiting:
+        figures.append(stats.waiting)
+    return figures
+
+
+def short(number: float) -> str:
+    """1234567 -> 1.2M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{number:.0f}"
+
+
+def dollars(amount: Decimal | None) -> str:
+    """Enough digits to tell two images apart: $0.0004, $12.34."""
+    if amount is None:
+        return "$ unknown"
+    return f"${amount:,.4f}" if amount < 1 else f"${amount:,.2f}"
+
+
+def describe(summary: RunSummary) -> str:
+    """A run's summary for people: what was asked, what came of it, what it cost and where it is."""
+    lines = [_what_happened(summary)]
+    if summary.asked:
+        lines.append(
+            f"tokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out; cost: {_cost(summary)}; "
+            f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B"
+        )
+    lines.extend(f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in summary.examples)
+    more = sum(summary.by_error.values()) - len(summary.examples)
+    if more > 0:
+        lines.append(f"  ... and {more:,} more")
+    lines.append(f'results: {summary.out}/data  (pandas.read_parquet("{summary.out}/data"))')
+    return "\n".join(lines)
+
+
+def _what_happened(summary: RunSummary) -> str:
+    if not summary.asked and not summary.stopped:
+        return f"nothing to ask: all {summary.skipped:,} images are kept already"
+    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.by_status.items()))
+    text = (
+        f"{summary.asked:,} images in {summary.seconds:.1f} s ({summary.images_per_s:.1f} images/s): {counts or 'none'}"
+    )
+    return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "")
+
+
+def _cost(summary: RunSummary) -> str:
+    text = dollars(summary.cost_usd).replace("$ unknown", "unknown (no price known for this model)")
+    if summary.cost_usd is not None and summary.unpriced:
+        text += f" and {summary.unpriced:,} answers without a known price"
+    return text
+
+
+def printable(text: str) -> str:
+    """Names and messages come from outside: one line, and nothing that a terminal would act on."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

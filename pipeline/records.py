@@ -1,0 +1,186 @@
+"""The values that flow through a run. All are frozen; none does anything."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from pipeline.errors import ErrorKind
+
+
+class Status(StrEnum):
+    """How a record ended: the column `status`."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    INVALID = "invalid"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image to ask about, as the source names it.
+
+    `id` is printable Unicode (NFC). `location` is what storage opens: a path, in which bytes that are no
+    UTF-8 stand as surrogate escapes, or a URL. `image` is the same for people to read. `extra` holds the
+    manifest's other columns as one JSON object. `line` counts from 1 and is None where a source has no lines.
+    """
+
+    id: str
+    image: str
+    location: str
+    extra: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What is known of an image once it is prepared: pixels (after EXIF rotation) and bytes, before and after."""
+
+    width: int
+    height: int
+    sent_width: int
+    sent_height: int
+    sent_bytes: int
+    source_bytes: int
+    sha256: str
+    """Of the source's bytes, in hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedImage:
+    """An image file as it will be sent."""
+
+    data: bytes
+    media_type: str
+    sha256: str
+    """Of `data`, in hexadecimal."""
+    facts: ImageFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRequest:
+    """A request that only needs sending: the JSON body with the image in it."""
+
+    record: ImageRecord
+    facts: ImageFacts
+    body: bytes
+    request_sha256: str
+    predicted_prompt_tokens: int | None = None
+    token_rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens as billed. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
+
+    None means that the endpoint did not say, which is not zero.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    total_tokens: int | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=_add(self.prompt_tokens, other.prompt_tokens),
+            cached_tokens=_add(self.cached_tokens, other.cached_tokens),
+            completion_tokens=_add(self.completion_tokens, other.completion_tokens),
+            reasoning_tokens=_add(self.reasoning_tokens, other.reasoning_tokens),
+            total_tokens=_add(self.total_tokens, other.total_tokens),
+        )
+
+
+def _add(a: int | None, b: int | None) -> int | None:
+    if a is None or b is None:
+        return a if b is None else b
+    return a + b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one attempt brought home. `status` is never FAILED; a refusal is an answer, and was billed."""
+
+    status: Status
+    caption: str | None
+    captions: tuple[str, ...] = ()
+    """All choices, where more than one was asked for."""
+    model: str | None = None
+    provider: str | None = None
+    finish_reason: str | None = None
+    request_id: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: Decimal | None = None
+    """The provider's own figure where it states one, else usage x price; None where no price is known."""
+    latency_s: float = 0.0
+    error_kind: ErrorKind | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why one attempt, or one image, gave no answer. What follows from it is `policy.retry`'s to say."""
+
+    kind: ErrorKind
+    message: str
+    """One line, in the provider's own words where there are any."""
+    status: int | None = None
+    """The HTTP status, where there was one."""
+    retry_after_s: float | None = None
+    """How long the endpoint asked to wait."""
+    request_id: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    """Tokens billed although there is no answer."""
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BilledAttempt:
+    """An attempt that was billed and gave no answer, while its record is still being asked."""
+
+    record: ImageRecord
+    at: datetime
+    usage: Usage
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """All that is known of a record asked one prompt, when nothing more will be asked: one row to be."""
+
+    record: ImageRecord
+    result: Answer | Failure
+    facts: ImageFacts | None = None
+    request_sha256: str | None = None
+    predicted_prompt_tokens: int | None = None
+    token_rule: str | None = None
+    attempts: int = 0
+    """Requests sent."""
+    usage: Usage = field(default_factory=Usage)
+    """Summed over every attempt that was billed."""
+    cost_usd: Decimal | None = None
+    asked_at: datetime | None = None
+    answered_at: datetime | None = None
+
+    @property
+    def status(self) -> Status:
+        return self.result.status if isinstance(self.result, Answer) else Status.FAILED
+
+    @property
+    def error_kind(self) -> ErrorKind | None:
+        return self.result.error_kind if isinstance(self.result, Answer) else self.result.kind
+
+    @property
+    def error_message(self) -> str | None:
+        return self.result.error_message if isinstance(self.result, Answer) else self.result.message
+
+
+def record_key(record_id: str, prompt_name: str) -> bytes:
+    """The 16 bytes that stand for (id, prompt_name) in the ledger."""
+    named = f"{record_id}\0{prompt_name}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(named, digest_size=16).digest()

@@ -1,0 +1,112 @@
+"""What a run has done so far, for whoever shows it."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from pipeline.records import Answer, Outcome, Status
+
+EXAMPLES = 5
+
+
+@dataclass(slots=True)
+class RunStats:
+    """Counts of one run. Answers count once they are kept, never before."""
+
+    total: int | None = None
+    """Records in the source, where known."""
+    skipped: int = 0
+    """Kept by an earlier run."""
+    asked: int = 0
+    """Rows kept by this run."""
+    requests: int = 0
+    in_flight: int = 0
+    by_status: Counter[Status] = field(default_factory=Counter)
+    by_error: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0
+    """Answers that no price is known for."""
+    rate_limited: int = 0
+    source_bytes: int = 0
+    sent_bytes: int = 0
+    waiting: str | None = None
+    """What the whole run waits for, in words."""
+    examples: list[tuple[str, str, str]] = field(default_factory=list)
+    """(id, kind, message) of the first rows without a good answer."""
+
+    @property
+    def done(self) -> int:
+        return self.skipped + self.asked
+
+    @property
+    def bad(self) -> int:
+        """Rows that `--max-failed` counts."""
+        return self.by_status[Status.FAILED] + self.by_status[Status.INVALID]
+
+    @property
+    def known_cost_usd(self) -> Decimal | None:
+        """None where not one answer has a known price."""
+        return None if self.unpriced and not self.cost_usd else self.cost_usd
+
+    def keep(self, outcome: Outcome) -> None:
+        """Count a row that the ledger now holds."""
+        self.asked += 1
+        self.by_status[outcome.status] += 1
+        if outcome.error_kind is not None:
+            self.by_error[outcome.error_kind] += 1
+            if len(self.examples) < EXAMPLES:
+                self.examples.append((outcome.record.id, outcome.error_kind, outcome.error_message or ""))
+        self.prompt_tokens += outcome.usage.prompt_tokens or 0
+        self.completion_tokens += outcome.usage.completion_tokens or 0
+        if outcome.cost_usd is not None:
+            self.cost_usd += outcome.cost_usd
+        elif isinstance(outcome.result, Answer):
+            self.unpriced += 1
+        if outcome.facts is not None:
+            self.source_bytes += outcome.facts.source_bytes
+            self.sent_bytes += outcome.facts.sent_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What a run did: `runs/<run_id>.json`, and `--json`."""
+
+    run_id: str
+    out: str
+    exit_code: int
+    stopped: str | None
+    """Why the run ended early, in one line."""
+    model: str | None
+    endpoint: str
+    config_hash: str
+    began_at: datetime
+    seconds: float
+    images: int | None
+    """Records in the source, where known."""
+    skipped: int
+    """Kept by earlier runs, not asked again."""
+    asked: int
+    requests: int
+    by_status: dict[str, int]
+    by_error: dict[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal | None
+    unpriced: int
+    source_bytes: int
+    sent_bytes: int
+    examples: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def images_per_s(self) -> float:
+        return self.asked / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON; money as text."""
+        plain = asdict(self) | {"images_per_s": round(self.images_per_s, 2)}
+        plain["cost_usd"] = None if self.cost_usd is None else str(self.cost_usd)
+        plain["began_at"] = self.began_at.isoformat()
+        return plain

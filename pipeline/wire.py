@@ -1,0 +1,243 @@
+"""The HTTP session of an endpoint, and the one place where foreign errors become ours.
+
+What never reached the endpoint is UNREACHABLE (DNS, connect, TLS, proxy); what broke once the connection
+stood is CONNECTION, and may have been billed; what took too long there is TIMEOUT.
+"""
+
+import errno
+import os
+import socket
+import ssl
+from http import HTTPStatus
+from importlib import metadata
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from pipeline.config import EndpointConfig, is_loopback
+from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.policy.failures import one_line
+from pipeline.records import Failure
+
+CA_VARIABLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+_KEEP_ALIVE_S: Final = 4.0
+"""Below the 5 s after which uvicorn and Node close an idle connection: one that is reused must still stand."""
+
+_NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+def _version() -> str:
+    try:
+        return metadata.version("vision-batch")
+    except metadata.PackageNotFoundError:  # a checkout that was never installed
+        return "0"
+
+
+USER_AGENT: Final = f"vision-batch/{_version()}"
+
+
+def open_session(endpoint: EndpointConfig, connections: int) -> aiohttp.ClientSession:
+    """A pooled session for one endpoint; use it with `async with`, inside the running loop.
+
+    `connections` is the most requests ever in flight. Raises InputError where the CA file or the proxy
+    cannot be used.
+    """
+    proxy = proxy_of(endpoint)
+    connector = aiohttp.TCPConnector(
+        limit=connections,
+        keepalive_timeout=_KEEP_ALIVE_S,
+        ttl_dns_cache=60,
+        ssl=ssl_context(endpoint) or True,
+    )
+    timeout = aiohttp.ClientTimeout(
+        total=endpoint.timeout_s,
+        connect=endpoint.connect_timeout_s,  # DNS too; nobody waits for a free connection, the pool has all
+        sock_connect=endpoint.connect_timeout_s,
+        sock_read=endpoint.first_byte_timeout_s,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        headers={"User-Agent": USER_AGENT},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=proxy,
+        trust_env=False,  # proxy_of() read it once; aiohttp would read it, and netrc, for every request
+    )
+
+
+def proxy_of(endpoint: EndpointConfig) -> str | None:
+    """The proxy to use: the configured one, else the environment's, never the environment's for loopback."""
+    if endpoint.proxy:
+        return _http_proxy(endpoint.proxy, "endpoint.proxy")
+    target = urlsplit(endpoint.base_url)
+    if is_loopback(endpoint.base_url) or proxy_bypass(target.hostname or ""):
+        return None
+    proxies = getproxies()
+    found = proxies.get(target.scheme) or proxies.get("all")
+    return _http_proxy(found, f"{target.scheme.upper()}_PROXY") if found else None
+
+
+def _http_proxy(address: str, where: str) -> str:
+    address = address if "://" in address else f"http://{address}"
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InputError(f"{where}: a proxy must be http://HOST:PORT or https://HOST:PORT, not {parts.scheme}://")
+    return address
+
+
+def ssl_context(endpoint: EndpointConfig) -> ssl.SSLContext | None:
+    """Trust exactly the CA file that the configuration or the environment names; None: the system's."""
+    if endpoint.ca_file is not None:
+        return _trusting(str(endpoint.ca_file), "endpoint.ca_file")
+    if urlsplit(endpoint.base_url).scheme != "https":
+        return None
+    named = next(((os.environ[name], name) for name in CA_VARIABLES if os.environ.get(name)), None)
+    return _trusting(*named) if named else None
+
+
+def _trusting(path: str, where: str) -> ssl.SSLContext:
+    try:
+        context = _context(path)
+    except ssl.SSLError:
+        raise InputError(f"{where}: {path} holds no certificate in PEM format") from None
+    except OSError as error:
+        raise InputError(f"{where}: {path}: {error.strerror or error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _context(path: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=path)
+    except IsADirectoryError:
+        return ssl.create_default_context(capath=path)
+
+
+_Meaning = tuple[type[Exception] | tuple[type[Exception], ...], ErrorKind, str]
+
+# The first that fits: subclasses stand before what they derive from.
+_MEANINGS: Final[tuple[_Meaning, ...]] = (
+    (
+        (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError),
+        ErrorKind.UNREACHABLE,
+        (
+            "the certificate of {where} is not trusted ({reason}). If your own authority signed it, "
+            "name that authority's PEM file as endpoint.ca_file"
+        ),
+    ),
+    (
+        aiohttp.ClientConnectorSSLError,
+        ErrorKind.UNREACHABLE,
+        "no TLS with {where} ({reason}): does it speak http:// instead?",
+    ),
+    (aiohttp.ServerFingerprintMismatch, ErrorKind.UNREACHABLE, "the certificate is not the expected one"),
+    (
+        (aiohttp.ClientConnectorDNSError, socket.gaierror),
+        ErrorKind.UNREACHABLE,
+        "{where}: the name is not known (DNS: {reason})",
+    ),
+    (
+        aiohttp.ClientProxyConnectionError,
+        ErrorKind.UNREACHABLE,
+        "the proxy {where} cannot be reached ({reason})",
+    ),
+    (aiohttp.ClientConnectorError, ErrorKind.UNREACHABLE, "{where} cannot be reached ({reason})"),
+    (
+        aiohttp.ConnectionTimeoutError,
+        ErrorKind.UNREACHABLE,
+        "no connection within endpoint.connect_timeout_s ({reason})",
+    ),
+    (
+        aiohttp.SocketTimeoutError,
+        ErrorKind.TIMEOUT,
+        "the endpoint sent nothing within endpoint.first_byte_timeout_s",
+    ),
+    (TimeoutError, ErrorKind.TIMEOUT, "no complete answer within endpoint.timeout_s"),
+    (
+        aiohttp.ClientPayloadError,
+        ErrorKind.CONNECTION,
+        "the endpoint closed the connection in the middle of the answer",
+    ),
+    (
+        aiohttp.ServerDisconnectedError,
+        ErrorKind.CONNECTION,
+        "the endpoint closed the connection before it answered",
+    ),
+    (aiohttp.ClientResponseError, ErrorKind.INVALID_RESPONSE, "the endpoint does not answer in HTTP ({reason})"),
+    ((aiohttp.ClientError, OSError), ErrorKind.CONNECTION, "the connection broke ({reason})"),
+)
+_OUR_BUGS: Final = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """What an exception of the network means, by its type; None where it is not the network's.
+
+    Raises ResourceError where this machine has no file handle left for another connection.
+    """
+    number = _number(error)
+    if number in _NO_HANDLES:
+        raise ResourceError(
+            "no file handle left for another connection: raise the limit (ulimit -n 4096) or lower --concurrency"
+        ) from error
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _proxy_refusal(error)
+    if isinstance(error, _OUR_BUGS):
+        return None
+    if number == errno.ECONNREFUSED and not isinstance(error, aiohttp.ClientProxyConnectionError):
+        return _failure(ErrorKind.UNREACHABLE, "nobody listens on {where} ({reason})", error)
+    for types, kind, words in _MEANINGS:
+        if isinstance(error, types):
+            return _failure(kind, words, error)
+    return None
+
+
+def _failure(kind: ErrorKind, words: str, error: BaseException) -> Failure:
+    return Failure(kind=kind, message=one_line(words.format(where=_where(error), reason=_reason(error))))
+
+
+def _proxy_refusal(error: aiohttp.ClientHttpProxyError) -> Failure:
+    login = error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    advice = ": it wants a login, http://USER:PASSWORD@HOST:PORT" if login else ""
+    message = f"the proxy refuses the connection (HTTP {error.status} {error.message}){advice}"
+    kind = ErrorKind.AUTHENTICATION if login else ErrorKind.UNREACHABLE
+    return Failure(kind=kind, message=one_line(message), status=error.status)
+
+
+def _where(error: BaseException) -> str:
+    """`https://host:port` as dialled, where the exception knows it."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return "the endpoint"
+    host = f"[{error.host}]" if ":" in error.host else error.host
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"{host}:{error.port}"
+    tls = getattr(error.args[0], "is_ssl", False)  # error.ssl is the setting, whatever was dialled
+    return f"{'https' if tls else 'http'}://{host}:{error.port}"
+
+
+def _inner(error: BaseException) -> BaseException:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return error.certificate_error
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+
+
+def _number(error: BaseException) -> int | None:
+    inner = _inner(error)
+    return inner.errno if isinstance(inner, OSError) else None
+
+
+def _reason(error: BaseException) -> str:
+    """What the system calls it, without addresses and numbers."""
+    match inner := _inner(error):
+        case ssl.SSLCertVerificationError():
+            return inner.verify_message
+        case ssl.SSLError():
+            return (getattr(inner, "reason", None) or str(inner)).replace("_", " ").lower()
+        case socket.gaierror():
+            return str(inner.strerror or inner)
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number).lower()
+        case _:
+            return str(getattr(inner, "message", "")) or str(inner) or type(inner).__name__

@@ -1,0 +1,55 @@
+"""Fixtures for every test: images drawn here, and a loop that nothing may block."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.emulator.child import child_emulator
+from tests.support import MakeImage
+
+FOREIGN = (
+    *("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, address or proxy of the machine reaches a test, and no `.env` of the checkout."""
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def make_image(tmp_path: Path) -> MakeImage:
+    """Draw a picture of smooth noise: `make_image("a/b.jpg", 640, 480, seed=1)`."""
+
+    def make(name: str, width: int = 320, height: int = 240, seed: int = 0, **save: object) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path, **save)  # type: ignore[arg-type] # Pillow's own options
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def emulator_url() -> Iterator[str]:
+    """One emulated endpoint for the whole session."""
+    with child_emulator() as url:
+        yield url
+
+
+@pytest.fixture
+def endpoint(emulator_url: str) -> str:
+    """The emulator's address, with its counts at zero."""
+    request = Request(f"{emulator_url.removesuffix('/v1')}/emulator/reset", method="POST")  # noqa: S310 - loopback
+    with urlopen(request, timeout=10):  # noqa: S310 - loopback
+        return emulator_url

@@ -1,0 +1,99 @@
+"""TOML, environment and flags, and what is said about a mistake in them."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import RunConfig, api_key, load_config, normalise_base_url, presets
+from pipeline.errors import InputError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_flag_beats_file_beats_environment_beats_default(tmp_path: Path) -> None:
+    """Each layer wins over the one below it."""
+    environ = {"OPENAI_BASE_URL": "https://env.example/v1"}
+    assert load_config(environ={}).endpoint.base_url == "https://api.openai.com/v1"
+    assert load_config(environ=environ).endpoint.base_url == "https://env.example/v1"
+    path = write(tmp_path, '[endpoint]\nbase_url = "https://file.example/v1"\n')
+    assert load_config(path, environ=environ).endpoint.base_url == "https://file.example/v1"
+    flag = {"endpoint.base_url": "https://flag.example/v1"}
+    assert load_config(path, flag, environ).endpoint.base_url == "https://flag.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("https://api.aimlapi.com", "https://api.aimlapi.com/v1"),
+        ("https://api.aimlapi.com/v1/", "https://api.aimlapi.com/v1"),
+        ("https://api.aimlapi.com/chat/completions", "https://api.aimlapi.com/v1"),
+        ("api.302.ai", "https://api.302.ai/v1"),
+        ("localhost:8000", "http://localhost:8000/v1"),
+        ("127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("https://x.openai.azure.com/openai/v1?api-version=p", "https://x.openai.azure.com/openai/v1?api-version=p"),
+    ],
+)
+def test_addresses(given: str, normal: str) -> None:
+    """With and without /v1, scheme or slash: the same endpoint; a key never travels in clear to a named host."""
+    assert normalise_base_url(given) == normal
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[request]\nmodle = "x"\n', "unknown key 'request.modle'; did you mean 'request.model'?"),
+        ("[limts]\nconcurrency = 3\n", "unknown key 'limts'; did you mean 'limits'?"),
+        ("[limits]\nconcurrency = 0\n", "limits.concurrency: Input should be greater than or equal to 1 (got 0)"),
+        ("[request\n", "not valid TOML"),
+        ('[endpoint]\napi_key = "sk-secret"\n', "it is read only from the environment"),
+        ('[endpoint]\nbase_url = "https://me:sk-secret@x/v1"\n', "an address does not hold a key"),
+        ('[endpoint]\nbase_url = "ftp://x"\n', "not an http(s) address (got 'ftp://x')"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, said: str) -> None:
+    """One line, with the file, the key and the nearest known one; never the value of a secret."""
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        load_config(path, environ={})
+    message = str(caught.value)
+    assert said in message
+    assert str(path) in message
+    assert "sk-secret" not in message
+    assert "\n" not in message
+
+
+def test_unknown_preset() -> None:
+    """A name that is neither file nor preset: the nearest preset, and all of them."""
+    with pytest.raises(InputError, match=r"did you mean 'openai'\?.*ollama"):
+        load_config("opnai", environ={})
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_loads(name: str) -> None:
+    """No preset has a key that is not known."""
+    assert isinstance(load_config(name, environ={}), RunConfig)
+
+
+def test_the_key_comes_from_the_environment_or_dotenv(tmp_path: Path) -> None:
+    """A set variable wins over `.env`; without either the message names the variable; loopback needs none."""
+    endpoint = load_config(None, {"endpoint.api_key_env": "MY_KEY"}, {}).endpoint
+    with pytest.raises(InputError, match="MY_KEY is not set"):
+        api_key(endpoint)
+    (tmp_path / ".env").write_text("MY_KEY=from-file\n")
+    assert api_key(endpoint) == "from-file"
+    assert api_key(endpoint, {"MY_KEY": "from-environment"}) == "from-environment"
+    here = load_config(None, {"endpoint.base_url": "http://localhost:8000"}, {}).endpoint
+    assert api_key(here, {}) is None
+
+
+def test_the_hash_is_of_the_question() -> None:
+    """Another prompt, model or quality is another configuration; another address or pace is not."""
+    base = load_config(None, {"request.model": "a"}, {})
+    same = load_config(None, {"request.model": "a", "limits.concurrency": 5, "endpoint.base_url": "http://x/v1"}, {})
+    assert base.config_hash() == same.config_hash()
+    for change in ({"request.prompt": "?"}, {"request.model": "b"}, {"images.quality": 90}, {"request.max_tokens": 9}):
+        assert load_config(None, {"request.model": "a", **change}, {}).config_hash() != base.config_hash()

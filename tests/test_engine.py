@@ -1,0 +1,456 @@
+"""The engine with stages in memory: who waits, who is asked, what is kept, and what ends a run."""
+
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from random import Random
+from signal import SIGINT
+from time import monotonic
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from pipeline.engine import Engine
+from pipeline.errors import (
+    EndpointStoppedError,
+    ErrorKind,
+    InputError,
+    InterruptedRunError,
+    ResourceError,
+    VisionBatchError,
+)
+from pipeline.records import (
+    Answer,
+    BilledAttempt,
+    Failure,
+    ImageFacts,
+    ImageRecord,
+    Outcome,
+    PreparedRequest,
+    Status,
+    Usage,
+)
+from pipeline.stages import Clock, EngineConfig, Stages
+from pipeline.stats import RunStats
+
+SPEED = 200.0
+"""How much faster than real time these tests live."""
+
+GOOD = Answer(status=Status.OK, caption="a cat", usage=Usage(prompt_tokens=10, completion_tokens=2))
+FACTS = ImageFacts(
+    width=10, height=10, sent_width=10, sent_height=10, sent_bytes=100, source_bytes=100, sha256="0" * 64
+)
+Script = Callable[[str, int], Awaitable[Answer | Failure]]
+
+
+async def _fast_sleep(wait_s: float) -> None:
+    await anyio.sleep(wait_s / SPEED)
+
+
+def fast_clock() -> Clock:
+    return Clock(
+        now=lambda: monotonic() * SPEED,
+        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        sleep=_fast_sleep,
+        random=Random(7),
+    )
+
+
+def fail(kind: ErrorKind, **more: object) -> Failure:
+    return Failure(kind=kind, message=f"because {kind}", **more)  # type: ignore[arg-type] # fields of Failure by name
+
+
+async def never_answers(name: str, attempt: int) -> Answer | Failure:
+    await anyio.sleep_forever()
+    return GOOD
+
+
+class Bench:
+    """Stages whose endpoint is a function of (id, attempt), and a memory of all that happened."""
+
+    def __init__(
+        self, count: int = 0, script: Script | None = None, *, records: Iterator[ImageRecord] | None = None
+    ) -> None:
+        self.records = records or (ImageRecord(str(n), str(n), str(n)) for n in range(count))
+        self.script = script
+        self.asked: Counter[str] = Counter()
+        self.kept: list[Outcome] = []
+        self.billed: list[BilledAttempt] = []
+        self.in_flight = self.peak = 0
+        self.eight = anyio.Event()
+        """Set with the eighth request."""
+        self.full = anyio.Event()
+        """Set once four requests are in flight."""
+        self.unprepared: set[str] = set()
+        self.keep_gate = threading.Event()
+        self.keep_gate.set()
+        self.keep_error: ResourceError | None = None
+        self.body = b"x" * 100
+
+    def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+        if record.id in self.unprepared:
+            return fail(ErrorKind.IMAGE_MISSING)
+        return PreparedRequest(record=record, facts=FACTS, body=self.body, request_sha256=record.id)
+
+    async def ask(self, request: PreparedRequest) -> Answer | Failure:
+        name = request.record.id
+        self.asked[name] += 1
+        if self.asked.total() == 8:
+            self.eight.set()
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        if self.in_flight == 4:
+            self.full.set()
+        try:
+            await anyio.lowlevel.checkpoint()
+            return GOOD if self.script is None else await self.script(name, self.asked[name])
+        finally:
+            self.in_flight -= 1
+
+    def keep(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt]) -> None:
+        self.keep_gate.wait(20)
+        if self.keep_error is not None:
+            raise self.keep_error
+        self.kept.extend(outcomes)
+        self.billed.extend(attempts)
+
+    async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
+        return None
+
+    def engine(self, **numbers: object) -> Engine:
+        stages = Stages(
+            records=self.records,
+            missing=lambda batch: batch,
+            fetch=self.fetch,
+            prepare=self.prepare,
+            ask=self.ask,
+            keep=self.keep,
+            seal=lambda: None,
+        )
+        numbers = {"slots": 4, "threads": 2, "prepared_bytes": 1 << 20, **numbers}
+        return Engine(stages, EngineConfig(**numbers), fast_clock(), RunStats())  # type: ignore[arg-type] # by name
+
+    async def run(self, **numbers: object) -> Engine:
+        engine = self.engine(**numbers)
+        with anyio.fail_after(20):
+            await engine.run()
+        return engine
+
+    def by_id(self) -> dict[str, Outcome]:
+        assert len({outcome.record.id for outcome in self.kept}) == len(self.kept)
+        return {outcome.record.id: outcome for outcome in self.kept}
+
+
+async def stopped(bench: Bench, error: type[VisionBatchError], **numbers: object) -> str:
+    with pytest.raises(error) as caught:
+        await bench.run(**numbers)
+    return str(caught.value)
+
+
+async def test_every_record_is_asked_once_and_kept_once() -> None:
+    """Five hundred records, four slots: each asked once, kept once, and never more than four in flight."""
+    bench = Bench(500)
+    engine = await bench.run()
+    assert set(bench.asked.values()) == {1}
+    assert len(bench.by_id()) == engine.stats.asked == engine.stats.requests == 500
+    assert bench.peak == 4
+    assert engine.stats.prompt_tokens == 5000
+
+
+async def test_what_cannot_be_prepared_is_never_sent() -> None:
+    """An image that fails in preparation becomes a row without a request."""
+    bench = Bench(3)
+    bench.unprepared = {"1"}
+    await bench.run()
+    assert sorted(bench.asked) == ["0", "2"]
+    assert bench.by_id()["1"].status is Status.FAILED
+    assert bench.by_id()["1"].attempts == 0
+
+
+async def test_back_off_holds_no_slot() -> None:
+    """With one slot, a record that waits for its second try does not keep the others from being asked."""
+    order: list[str] = []
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        order.append(name)
+        return fail(ErrorKind.SERVER_ERROR, status=500) if (name, attempt) == ("0", 1) else GOOD
+
+    bench = Bench(3, script)
+    await bench.run(slots=1)
+    assert order[0] == "0"
+    assert sorted(order[1:]) == ["0", "1", "2"]
+    assert bench.by_id()["0"].attempts == 2
+
+
+async def test_transient_failures_end_after_max_failures() -> None:
+    """A record that meets nothing but 500s is asked `max_failures` times, then its row says why."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.SERVER_ERROR, status=500) if name == "0" else GOOD
+
+    bench = Bench(2, script)
+    await bench.run(max_failures=3)
+    row = bench.by_id()["0"]
+    assert (row.attempts, row.error_kind, row.status) == (3, ErrorKind.SERVER_ERROR, Status.FAILED)
+
+
+async def test_an_empty_answer_is_asked_for_once_more_and_both_are_billed() -> None:
+    """Empty answers cost tokens: two attempts at most, their usage and cost summed in the row."""
+    spent = {"usage": Usage(prompt_tokens=10, completion_tokens=0), "cost_usd": Decimal("0.01")}
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.EMPTY_ANSWER, status=200, **spent)
+
+    bench = Bench(1, script)
+    await bench.run()
+    row = bench.by_id()["0"]
+    assert (row.attempts, row.usage.prompt_tokens, row.cost_usd) == (2, 20, Decimal("0.02"))
+    assert [attempt.cost_usd for attempt in bench.billed] == [Decimal("0.01")]
+
+
+async def test_lost_file_handles_stop_the_run() -> None:
+    """An error of this machine that no record is to blame for ends the run as such."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        raise ResourceError("too many open files")
+
+    bench = Bench(50, script)
+    assert "too many open files" in await stopped(bench, ResourceError)
+    assert bench.kept == []
+
+
+async def test_rate_limits_cost_no_record_an_attempt() -> None:
+    """Nine refusals in a row, with a single failure allowed: every record is answered all the same."""
+    refusals = iter(range(9))
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        refused = next(refusals, None) is not None
+        return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=1.0) if refused else GOOD
+
+    bench = Bench(20, script)
+    engine = await bench.run(max_failures=1)
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+    assert engine.stats.rate_limited == 9
+    assert engine.stats.requests == 29
+
+
+async def test_nothing_is_sent_during_a_pause_and_one_goes_first() -> None:
+    """After a 429 that asks for 60 s nobody sends for 60 s, and then one request tests the waters."""
+    clock = fast_clock()
+    sent: list[tuple[float, int]] = []
+    refused_at: list[float] = []
+    bench = Bench(40)
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        sent.append((clock.now(), bench.in_flight))
+        if len(sent) == 1:
+            refused_at.append(clock.now())
+            return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0)
+        await clock.sleep(5.0)
+        return GOOD
+
+    bench.script = script
+    await bench.run()
+    late = [(at, flying) for at, flying in sent if at >= refused_at[0] + 60.0]
+    early = [at for at, _ in sent if refused_at[0] + 1.0 < at < refused_at[0] + 60.0]
+    assert early == []
+    assert late[0][1] == 1
+    assert len(bench.by_id()) == 40
+
+
+async def test_a_wait_beyond_the_limit_stops_the_run() -> None:
+    """A Retry-After of two hours ends the run and says when to go on."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=7200.0)
+
+    message = await stopped(Bench(3, script), EndpointStoppedError)
+    assert "go on after 2026-01-01 02:00 UTC" in message
+
+
+async def test_a_refused_key_stops_at_once_and_keeps_what_is_in_flight() -> None:
+    """One 401 ends the sending; a request that is still in flight then comes home and is kept."""
+    refused = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if name == "1":
+            refused.set()
+            return fail(ErrorKind.AUTHENTICATION, status=401)
+        if name == "0":
+            await refused.wait()
+            await anyio.lowlevel.checkpoint()
+        return GOOD
+
+    bench = Bench(1000, script)
+    assert "authentication" in await stopped(bench, EndpointStoppedError)
+    assert "0" in bench.by_id()
+    assert "1" not in bench.by_id()
+    assert sum(bench.asked.values()) <= 8
+
+
+async def test_an_endpoint_never_reached_stops_the_run_soon() -> None:
+    """Nobody listens: after `first_contact_s` the run stops, and no record became a row."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.UNREACHABLE)
+
+    bench = Bench(50, script)
+    assert "unreachable" in await stopped(bench, EndpointStoppedError, first_contact_s=10.0)
+    assert bench.kept == []
+
+
+async def test_an_outage_costs_no_record_an_attempt() -> None:
+    """The endpoint goes away for a while after it has answered: one probes, then all go on, all are answered."""
+    away = iter(range(12))
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if int(name) >= 8 and next(away, None) is not None:
+            return fail(ErrorKind.UNREACHABLE)
+        return GOOD
+
+    bench = Bench(30, script)
+    await bench.run(max_failures=1, outage_s=3600.0)
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
+async def test_twenty_alike_stop_the_run() -> None:
+    """When the first twenty records all end with the same error, the request itself is wrong."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.BAD_REQUEST, status=400)
+
+    bench = Bench(1000, script)
+    assert "bad_request" in await stopped(bench, EndpointStoppedError)
+    assert 20 <= len(bench.kept) <= 20 + 8
+
+
+async def test_a_lost_disk_stops_the_run_with_its_own_error() -> None:
+    """When the keeper cannot write, nothing more is asked than what was under way, and the error is the disk's."""
+    bench = Bench(5000)
+    bench.keep_error = ResourceError("no space left on device")
+    assert "no space" in await stopped(bench, ResourceError)
+    assert sum(bench.asked.values()) <= 16
+
+
+async def test_answers_that_are_not_kept_yet_are_bounded() -> None:
+    """While the keeper stands still, no more than 2 x slots requests are ever sent: what one kill can cost."""
+    bench = Bench(1000)
+    bench.keep_gate.clear()
+    engine = bench.engine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.run)
+        await bench.eight.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert sum(bench.asked.values()) == 8
+        bench.keep_gate.set()
+    assert len(bench.by_id()) == 1000
+
+
+async def test_an_interrupt_brings_home_what_is_in_flight() -> None:
+    """Ctrl-C once: no new requests, the four in flight are answered and kept, the run says it was interrupted."""
+    home = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        await home.wait()
+        return GOOD
+
+    bench = Bench(100, script)
+    engine = bench.engine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, InterruptedRunError)
+        await bench.full.wait()
+        engine.stop(InterruptedRunError("interrupted", SIGINT))
+        await anyio.wait_all_tasks_blocked()
+        home.set()
+    assert sum(bench.asked.values()) == 4
+    assert len(bench.by_id()) == 4
+
+
+async def test_a_second_interrupt_waits_for_nobody() -> None:
+    """Ctrl-C twice: requests that never come home do not hold the end up."""
+    bench = Bench(100, never_answers)
+    engine = bench.engine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, InterruptedRunError)
+        await bench.full.wait()
+        engine.stop(InterruptedRunError("interrupted", SIGINT))
+        engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+    assert bench.kept == []
+
+
+async def _expect(engine: Engine, error: type[VisionBatchError]) -> None:
+    with pytest.raises(error), anyio.fail_after(20):
+        await engine.run()
+
+
+async def test_a_source_that_breaks_off_keeps_what_came_before() -> None:
+    """A manifest that turns out wrong in the middle stops the run with its own message; answers stay kept."""
+
+    def records() -> Iterator[ImageRecord]:
+        for n in range(40):
+            yield ImageRecord(str(n), str(n), str(n))
+        raise InputError("manifest.csv:41: no image")
+
+    bench = Bench(records=records())
+    assert "manifest.csv:41" in await stopped(bench, InputError)
+    assert set(bench.asked) >= set(bench.by_id())
+
+
+async def test_the_source_is_read_no_further_than_needed() -> None:
+    """While nothing is answered, the reader stops after its buffer: a source of any length is never in memory."""
+    read = 0
+
+    def records() -> Iterator[ImageRecord]:
+        nonlocal read
+        for n in range(100_000):
+            read += 1
+            yield ImageRecord(str(n), str(n), str(n))
+
+    bench = Bench(records=records(), script=never_answers)
+    engine = bench.engine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, InterruptedRunError)
+        await bench.full.wait()
+        await anyio.wait_all_tasks_blocked()
+        engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+    assert read <= 16 + 2 * 256
+
+
+async def test_prepared_requests_are_bounded_in_bytes() -> None:
+    """With room for two bodies, a third is not asked before one of the first is kept, whatever the slots."""
+    bench = Bench(50)
+    bench.body = b"x" * 1000
+    await bench.run(slots=16, prepared_bytes=2500)
+    assert bench.peak <= 2
+    assert len(bench.by_id()) == 50
+
+
+async def test_requests_are_spaced_by_rpm() -> None:
+    """600 a minute are a tenth of a second apart, from the first on."""
+    clock = fast_clock()
+    sent: list[float] = []
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        sent.append(clock.now())
+        return GOOD
+
+    await Bench(20, script).run(rpm=600)
+    assert sent[-1] - sent[0] >= 1.8
+
+
+async def test_fetches_are_retried_like_requests() -> None:
+    """A remote image that fails twice for a transient reason is asked about all the same."""
+    fetched: Counter[str] = Counter()
+
+    class Remote(Bench):
+        async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
+            fetched[record.id] += 1
+            return fail(ErrorKind.FETCH_FAILED) if fetched[record.id] < 3 else b"image"
+
+    bench = Remote(2)
+    await bench.run()
+    assert fetched == {"0": 3, "1": 3}
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
