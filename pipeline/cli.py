@@ -1,6 +1,7 @@
 """The command line: arguments and exit codes, nothing else."""
 
 import json
+import signal
 import sys
 import tempfile
 import tomllib
@@ -8,14 +9,13 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 
 from pipeline import api
 from pipeline.config import DEFAULT_PROMPT, presets
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.server import run_forever
-from pipeline.errors import InputError, VisionBatchError
+from pipeline.errors import InputError, InterruptedRunError, VisionBatchError
 from pipeline.progress import describe
 from pipeline.stats import RunSummary
 
@@ -199,20 +199,21 @@ def emulate(
 
 
 def main() -> NoReturn:
-    """Every way out of the program: the exit codes of docs/exit-codes.md, and no traceback for a mistake."""
+    """Every way out of the program: the exit codes of docs/usage.md, and no traceback for a mistake."""
+    signal.signal(signal.SIGINT, _interrupted)
     sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _interrupted(number: int, _: object) -> NoReturn:
+    # Before a run has begun; the engine has handlers of its own.
+    raise InterruptedRunError("interrupted", number)
 
 
 def _exit_code(arguments: list[str]) -> int:
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.ClickException as mistake:
-        mistake.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
-        return 130
+        app(arguments)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
     except VisionBatchError as error:
         if isinstance(error.summary, RunSummary):
             _tell(error.summary, as_json="--json" in arguments, quiet=not {"-q", "--quiet"}.isdisjoint(arguments))
@@ -220,6 +221,7 @@ def _exit_code(arguments: list[str]) -> int:
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last resort: a user sees one line, we get the details
         return _bug()
+    return 0
 
 
 def _bug() -> int:

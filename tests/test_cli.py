@@ -178,7 +178,7 @@ def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code
             cwd=photos.parent, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        for _ in range(2000):
+        for _ in range(50_000):
             if emulator_get(slow, "stats")["in_flight"] == 2:
                 break
         running.send_signal(number)

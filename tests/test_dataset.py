@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.config import RunConfig
-from pipeline.dataset import BilledAttempt, Dataset
+from pipeline.dataset import Dataset
 from pipeline.errors import ErrorKind, InputError, OutInUseError, ResourceError
-from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.records import Answer, BilledAttempt, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
 
 ROOT = Path(__file__).parents[1]
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
