@@ -41,8 +41,9 @@ setup: $(VENV)/.dev-stamp  ## Install everything that development needs into .ve
 
 define SHOW
 import pipeline, sys
-rows = pipeline.read(sys.argv[1])
-print(rows[["id", "status", "prompt_tokens", "caption"]].head().to_string(index=False, max_colwidth=76))
+rows = pipeline.read(sys.argv[1]).sort_values("id").head()
+rows = rows[["id", "status", "error_kind", "prompt_tokens", "caption"]].convert_dtypes().astype("string").fillna("")
+print(rows.to_string(index=False, max_colwidth=64))
 endef
 export SHOW
 

@@ -224,11 +224,11 @@ class Dataset:
         if not parts:
             self._ledger.set_meta({"parts": b"1"})
             self._failpoint("first-part-marked")
-        self._tail = max(present, default=0)
-        self._tail_rows = parquet.count_rows(self._data, self._tail)
         for bill in self._ledger.bills():
             _add(self._bills_before, bill.key, _bill_of(bill.bill))
         self.seal()
+        self._tail = max(parquet.part_numbers(self._data))
+        self._tail_rows = parquet.count_rows(self._data, self._tail)
 
     def _describe(self) -> None:
         outdir.write_config(self.out, self._config.model_dump(mode="json"))

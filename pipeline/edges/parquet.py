@@ -130,7 +130,9 @@ def write_part(folder: Path, number: int, table: pa.Table, step: Callable[[str],
     final = folder / part_name(number)
     unfinished = folder / f".{final.name}.tmp"
     with unfinished.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+        with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+            if table.num_rows:  # a row group of no rows is what `datasets` cannot read
+                writer.write_table(table)
         file.flush()
         step("tmp-written")
         os.fsync(file.fileno())

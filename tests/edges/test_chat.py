@@ -274,8 +274,8 @@ async def test_headers_that_may_not_be_sent() -> None:
 
 
 async def test_an_address_with_a_login() -> None:
-    """It would be written into rows and logs: refused, without being shown."""
-    endpoint = EndpointConfig(base_url="https://me:hidden@api.test/v1")
+    """It would be written into rows and logs: refused even past the configuration, without being shown."""
+    endpoint = EndpointConfig.model_construct(base_url="https://me:hidden@api.test/v1")
     async with open_session(endpoint, 1) as session:
         with pytest.raises(InputError, match="login") as caught:
             ChatEndpoint(session, endpoint, None)

@@ -46,7 +46,7 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     config = RunConfig.model_validate(
         {
             "endpoint": {
-                "base_url": "https://user:hunter2@host/v1?api-version=2026-01-01&sig=hunter2&key=hunter2",
+                "base_url": "https://host/v1?api-version=2026-01-01&sig=hunter2&key=hunter2",
                 "proxy": "http://u:hunter2@proxy:3128",
                 "headers": {"X-Api-Key": "hunter2", "X-Whatever": "hunter2", "HTTP-Referer": "https://me"},
             },
