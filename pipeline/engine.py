@@ -72,6 +72,7 @@ class Engine:
                     async with self._outcomes:  # closed, it ends the keeper when all of it is written
                         await self._work()
                 aside.cancel_scope.cancel()
+            self._stages.show(self.stats)
             if self._reason is not None:
                 raise self._reason
         return self.stats

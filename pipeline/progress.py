@@ -134,6 +134,8 @@ def _what_happened(summary: RunSummary) -> str:
 
 def _cost(summary: RunSummary) -> str:
     text = dollars(summary.cost_usd).replace("$ unknown", "unknown (no price known for this model)")
+    if summary.endpoint == "emulator":
+        return f"{text} (rehearsed: nothing was billed)"
     if summary.cost_usd is not None and summary.unpriced:
         text += f" and {summary.unpriced:,} answers without a known price"
     return text

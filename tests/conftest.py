@@ -6,10 +6,15 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from pipeline.emulator.child import child_emulator
 from tests.support import MakeImage
+
+# Machines are shared and slow at times: how long an example takes says nothing about the code.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 
 FOREIGN = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),

@@ -1,0 +1,88 @@
+"""Every command and every piece of code in the README and in docs/ runs as it stands there."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import RunConfig
+from pipeline.edges.parquet import schema
+from tests.support import MakeImage
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of shell blocks, and `vision-batch ...` within the text."""
+    text = page.read_text(encoding="utf-8")
+    inline = re.findall(r"`(vision-batch [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    lines = [line.split("  #")[0].strip() for block in blocks(page, "") for line in block.splitlines()]
+    return [line for line in [*lines, *inline] if line.startswith("vision-batch ")]
+
+
+def run(arguments: list[str], endpoint: str, folder: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": endpoint}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_code_run(page: Path, make_image: MakeImage, endpoint: str, tmp_path: Path) -> None:
+    """Commands in the order of the page, on three photographs; then its Python, each piece where it can start anew."""
+    for number in range(3):
+        make_image(f"photos/{number}.jpg", seed=number)
+    for command in commands(page):
+        arguments = shlex.split(command)[1:]
+        if "--emulator" not in arguments and "--dry-run" not in arguments:
+            arguments += ["--base-url", endpoint]
+        run(["-m", "pipeline", *arguments], endpoint, tmp_path)
+    for code in blocks(page, "python"):
+        if "pipeline.run(" in code:
+            (tmp_path / "out").rename(tmp_path / "before")
+        run(["-c", code], endpoint, tmp_path)
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    """`make run` and `make test` stand in the first block, and are targets."""
+    first = blocks(ROOT / "README.md", "")[0]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"make (\w+)", first)
+    assert named == ["run", "test"]
+    assert set(named) <= set(targets)
+
+
+def test_the_settings_in_the_documentation() -> None:
+    """The example loads, and the comments beside it name exactly the keys that there are."""
+    (example,) = blocks(ROOT / "docs" / "usage.md", "toml")
+    RunConfig.model_validate(tomllib.loads(example))
+    for section, info in RunConfig.model_fields.items():
+        part = re.split(r"^\[", example.split(f"[{section}]")[1], flags=re.MULTILINE)[0]
+        assert info.annotation is not None
+        for key in info.annotation.model_fields:
+            assert re.search(rf"\b{key}\b", part), f"{section}.{key} is not in docs/usage.md"
+
+
+def test_the_columns_in_the_documentation() -> None:
+    """The list of columns is the schema's."""
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8").split("## Columns")[1].split("## ")[0]
+    named = [name for name in re.findall(r"`(\w+)`", text) if name not in {"ok", "truncated", "refused", "failed"}]
+    assert named == schema().names
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link and picture of the pages exists."""
+    for page in [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,104 @@
+"""What people see while a run goes on, and at its end."""
+
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from pipeline.progress import Bar, Lines, Quiet, describe, dollars, make_progress, printable, short
+from pipeline.records import Status
+from pipeline.stats import RunStats, RunSummary
+
+
+def stats(**more: Any) -> RunStats:
+    return RunStats(**{"total": 100, "skipped": 20, "asked": 30, "prompt_tokens": 1_500_000, **more})
+
+
+def summary(**more: Any) -> RunSummary:
+    values: dict[str, Any] = {
+        "run_id": "r", "out": "out", "exit_code": 0, "stopped": None, "model": "m", "endpoint": "https://x/v1",
+        "config_hash": "h", "began_at": datetime(2026, 1, 1, tzinfo=UTC), "seconds": 10.0, "images": 5, "skipped": 0,
+        "asked": 5, "requests": 5, "by_status": {"ok": 5}, "by_error": {}, "prompt_tokens": 5000,
+        "completion_tokens": 50, "cost_usd": Decimal("0.0123"), "unpriced": 0, "source_bytes": 15_000_000,
+        "sent_bytes": 750_000,
+    }  # fmt: skip
+    return RunSummary(**{**values, **more})
+
+
+def test_the_bar_tells_what_matters() -> None:
+    """Count, tokens, dollars and failures; the percentage counts what an earlier run kept."""
+    stream = io.StringIO()
+    bar = Bar(stream)
+    counted = stats(cost_usd=Decimal("1.5"))
+    counted.by_status[Status.FAILED] = 2
+    bar.show(counted)
+    bar.close()
+    last = stream.getvalue().rsplit("\r", 1)[-1]
+    assert " 50%" in last
+    assert "50/100" in last
+    assert "1.5M tok, $1.50, 2 failed" in last
+
+
+def test_an_unknown_price_is_not_zero_dollars() -> None:
+    """Where no answer has a price the bar says so; where some have, it tells the sum of those."""
+    assert stats(unpriced=3).known_cost_usd is None
+    assert stats(unpriced=3, cost_usd=Decimal(1)).known_cost_usd == 1
+    assert dollars(None) == "$ unknown"
+
+
+def test_lines_for_logs() -> None:
+    """Every ten seconds one plain line with rate and time left, and nothing in between."""
+    now = [0.0]
+    stream = io.StringIO()
+    lines = Lines(stream, lambda: now[0])
+    for now[0] in (1.0, 9.9, 10.0, 15.0, 20.0):
+        lines.show(stats())
+    assert stream.getvalue().splitlines() == [
+        "50/100 (50 %)  3.0 images/s  1.5M tok  $0.0000  0:00:17 left",
+        "50/100 (50 %)  1.5 images/s  1.5M tok  $0.0000  0:00:33 left",
+    ]
+
+
+def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines() -> None:
+    """The stream decides; quiet beats it."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert isinstance(make_progress(io.StringIO()), Lines)
+    assert isinstance(make_progress(io.StringIO(), quiet=True), Quiet)
+    bar = make_progress(Terminal())
+    assert isinstance(bar, Bar)
+    bar.close()
+
+
+def test_the_summary() -> None:
+    """What was asked, what came of it, what it cost, what was saved, and where it is."""
+    text = describe(summary())
+    assert "5 images in 10.0 s (0.5 images/s): 5 ok" in text
+    assert "cost: $0.0123; sent 750.0kB of 15.0MB" in text
+    assert 'pandas.read_parquet("out/data")' in text
+    assert "unknown" in describe(summary(cost_usd=None))
+    assert "nothing to ask" in describe(summary(asked=0, skipped=5))
+    assert "rehearsed" in describe(summary(endpoint="emulator"))
+
+
+def test_names_from_outside_cannot_act_on_the_terminal() -> None:
+    """Escape sequences and line breaks in file names and messages are shown, not obeyed."""
+    hostile = ("a\x1b[2J\n.jpg", "bad_request", "say\x07\r\n")
+    text = describe(summary(examples=[hostile], by_error={"bad_request": 4}))
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "... and 3 more" in text
+    assert printable("é\u202e") == "é\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (999, "999"), (1000, "1.0k"), (2_300_000, "2.3M"), (4e9, "4.0G")]
+)
+def test_short_numbers(number: float, text: str) -> None:
+    """Three digits and a unit."""
+    assert short(number) == text
