@@ -220,7 +220,7 @@ class Dataset:
                 f"{parts} parts). Put it back, or `vision-batch rebuild {self.out}` to ask for them again"
             )
         if not present:
-            parquet.write_part(self._data, 0, self._columns.empty_table(), self._failpoint)
+            parquet.write_part(self._data, 0, parquet.empty(self._columns), self._failpoint)
         if not parts:
             self._ledger.set_meta({"parts": b"1"})
             self._failpoint("first-part-marked")

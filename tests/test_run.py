@@ -1,6 +1,9 @@
 """From a folder or a manifest to Parquet, against the emulator over loopback."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +202,13 @@ def test_every_run_leaves_a_summary(photos: Path, endpoint: str) -> None:
         assert (stored["asked"], stored["exit_code"]) == (summary.asked, 0)
     assert json.loads(Path("out/status.json").read_text())["run_id"] == second.run_id
     assert 'model = "gpt-4o"' in Path("out/config.toml").read_text()
+
+
+def test_a_run_does_not_import_pandas(photos: Path, endpoint: str) -> None:
+    """A tenth of a second and 40 MB, which only readers need."""
+    code = (
+        "import pipeline, sys; pipeline.run('photos', out='out', model='m', base_url=sys.argv[1], quiet=True);"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run([sys.executable, "-c", code, endpoint], env=environ, check=True, timeout=60)
