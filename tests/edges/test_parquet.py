@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.edges import parquet
 from pipeline.errors import ResourceError
@@ -36,6 +38,29 @@ def test_values_survive_the_way_through_the_ledger() -> None:
     del row["no such column"]
     assert told == row
     assert read["answered_at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
+ROWS = st.fixed_dictionaries(
+    {
+        "id": st.text(st.characters(exclude_categories=["Cs"])),
+        "caption": TEXT,
+        "flags": st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=2),
+        "prompt_tokens": st.none() | st.integers(-(2**63) + 1, 2**63 - 1),
+        "attempts": st.integers(0, 2**31 - 1),
+        "cost_usd": st.none() | st.integers(-(10**18) + 1, 10**18 - 1).map(lambda nano: Decimal(nano).scaleb(-9)),
+        "latency_s": st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 10).map(float),
+        "asked_at": st.none() | st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds are naive, the values are not
+    }
+)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=4))
+def test_no_value_that_a_row_can_hold_stops_the_sealing(rows: list[dict[str, object]]) -> None:
+    """Proves that every row which the ledger took becomes the same row of a part: none can block a run for good."""
+    table = parquet.table_of([parquet.encode_row(row) for row in rows], COLUMNS)
+    assert table.schema.equals(COLUMNS)
+    assert table.select(list(rows[0])).to_pylist() == rows
 
 
 def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
