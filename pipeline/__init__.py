@@ -9,9 +9,11 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
+from pipeline.policy.asking import Asking
 from pipeline.stats import RunSummary
 
 __all__ = [
+    "Asking",
     "BudgetReachedError",
     "EndpointStoppedError",
     "InputError",

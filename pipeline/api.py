@@ -16,6 +16,7 @@ from pipeline.check import CheckReport, check_endpoint
 from pipeline.config import RunConfig, load_config
 from pipeline.emulator.child import child_emulator
 from pipeline.errors import InputError
+from pipeline.policy.asking import Asking
 from pipeline.progress import make_progress
 from pipeline.run import Job, first_request, run_job
 from pipeline.stats import RunSummary
@@ -43,6 +44,9 @@ class Settings(TypedDict, total=False):
     concurrency: int | None
     rpm: float | None
     skip_bad_rows: bool | None
+    on_duplicate_id: str | None
+    dedup: bool | None
+    grace_s: float | None
     overrides: Mapping[str, Any]
     """Any other key, dotted: `{"images.quality": 90}`."""
 
@@ -59,6 +63,9 @@ _KEYS = {
     "concurrency": "limits.concurrency",
     "rpm": "limits.rpm",
     "skip_bad_rows": "source.skip_bad_rows",
+    "on_duplicate_id": "source.on_duplicate_id",
+    "dedup": "request.dedup",
+    "grace_s": "limits.grace_s",
 }
 
 
@@ -70,6 +77,7 @@ def run(
     emulator: bool = False,
     limit: int | None = None,
     max_failed: str | int = 0,
+    asking: Asking | None = None,
     quiet: bool = False,
     **settings: Unpack[Settings],
 ) -> RunSummary:
@@ -78,6 +86,7 @@ def run(
     `config` is a preset's name (`"openai"`) or a TOML file. `settings` are its keys: the short ones of
     the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
     (`overrides={"images.quality": 90}`). With `emulator` nothing leaves this machine and no key is needed.
+    `asking` says which records are asked again (`Asking(retry_failed=True)`, `Asking(refresh=True)`, ...).
 
     Returns a summary; its `exit_code` is 1 where more than `max_failed` rows have no good answer. Raises
     InputError (nothing was sent), or EndpointStoppedError, ResourceError, InterruptedRunError with the
@@ -87,7 +96,7 @@ def run(
         progress = make_progress(quiet=quiet)
         job = Job(
             sources=_names(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
-            max_failed=str(max_failed),
+            max_failed=str(max_failed), asking=asking or Asking(),
         )  # fmt: skip
         try:
             return _in_a_loop(lambda: run_job(job, progress.show))

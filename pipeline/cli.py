@@ -16,6 +16,7 @@ from pipeline.config import DEFAULT_PROMPT, presets
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.server import run_forever
 from pipeline.errors import InputError, InterruptedRunError, VisionBatchError
+from pipeline.policy.asking import Asking
 from pipeline.progress import describe
 from pipeline.stats import RunSummary
 
@@ -120,6 +121,27 @@ def run(
     limit: Limit = None,
     max_failed: MaxFailed = "0",
     skip_bad_rows: SkipBadRows = None,
+    on_duplicate_id: Annotated[
+        str | None, typer.Option("--on-duplicate-id", metavar="error|first", help="An id that stands twice.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed for good.")] = False,
+    retry_kind: Annotated[
+        str | None, typer.Option("--retry-kind", metavar="KIND,...", help="Of what failed, only these kinds.")
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask everything again.")] = False,
+    refresh_changed: Annotated[
+        bool, typer.Option("--refresh-changed", help="Ask again about files whose size or time has changed.")
+    ] = False,
+    on_config_change: Annotated[
+        str,
+        typer.Option(
+            "--on-config-change", metavar="refuse|keep|refresh", help="Where OUT has other settings' answers."
+        ),
+    ] = "refuse",
+    no_dedup: Annotated[bool, typer.Option("--no-dedup", help="Ask every image, equal ones too.")] = False,
+    grace_s: Annotated[
+        float | None, typer.Option("--grace-s", metavar="S", help="How long answers may come home after Ctrl-C.")
+    ] = None,
     emulator: Emulator = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first request; send and write nothing.")] = False,
     settings: Settings = None,
@@ -141,6 +163,9 @@ def run(
         "concurrency": concurrency,
         "rpm": rpm,
         "skip_bad_rows": skip_bad_rows,
+        "on_duplicate_id": on_duplicate_id,
+        "dedup": False if no_dedup else None,
+        "grace_s": grace_s,
         "overrides": _overrides(settings),
     }
     if dry_run:
@@ -150,7 +175,14 @@ def run(
         raise InputError("name an output directory with -o OUT")
     if not quiet and prompt is None and prompt_file is None:
         typer.echo(f"prompt: {api.resolve(config, {'overrides': chosen['overrides']}).request.prompt}", err=True)
-    summary = api.run(sources, out=out, limit=limit, max_failed=max_failed, quiet=quiet, **chosen)
+    asking = Asking.parse(
+        retry_failed=retry_failed,
+        retry_kind=retry_kind,
+        refresh=refresh,
+        refresh_changed=refresh_changed,
+        on_config_change=on_config_change,
+    )
+    summary = api.run(sources, out=out, limit=limit, max_failed=max_failed, asking=asking, quiet=quiet, **chosen)
     _tell(summary, as_json=as_json, quiet=quiet)
     raise typer.Exit(summary.exit_code)
 

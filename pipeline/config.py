@@ -76,6 +76,8 @@ class RequestConfig(_Section):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     extra: dict[str, Any] = {}
     """Further fields of the request body, sent as they are (`seed`, `top_p`, `ocr_model`, ...)."""
+    dedup: bool = True
+    """Whether equal requests (same pixels, same question) share one answer."""
     max_failures: Annotated[int, Field(ge=1)] = 6
     """Attempts of one record that may fail for a transient reason before its row says `failed`."""
 
@@ -109,6 +111,8 @@ class SourceConfig(_Section):
     image_column: str | None = None
     id_column: str | None = None
     skip_bad_rows: bool = False
+    on_duplicate_id: Literal["error", "first"] = "error"
+    """Whether an id that stands twice ends the command, or its first row counts."""
 
 
 class LimitsConfig(_Section):
@@ -149,7 +153,7 @@ class RunConfig(_Section):
 
     def identity(self) -> dict[str, Any]:
         """What makes two rows comparable: the question, not the way it travelled."""
-        request = self.request.model_dump(mode="json", exclude={"max_failures", "max_tokens_field"})
+        request = self.request.model_dump(mode="json", exclude={"max_failures", "max_tokens_field", "dedup"})
         images = self.images.model_dump(mode="json", include={"quality", "max_side"})
         return {**request, **images}
 

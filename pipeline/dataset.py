@@ -20,29 +20,40 @@ import orjson
 import pyarrow as pa
 
 from pipeline.config import RunConfig
-from pipeline.edges import outdir, parquet
-from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Ledger, SqliteLedger
+from pipeline.edges import outdir, parquet, storage
+from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
-from pipeline.policy.retry import TRANSIENT
+from pipeline.policy.asking import Asking
 from pipeline.policy.rows import (
+    SHAREABLE,
     Bill,
     Totals,
     add_costs,
     count_bill,
     count_outcome,
     error_of,
+    filled,
     row_of,
+    shared_row,
     state_code,
     state_of,
 )
-from pipeline.records import BilledAttempt, ImageRecord, Outcome, Status, Usage, record_key
+from pipeline.records import (
+    BilledAttempt,
+    ImageRecord,
+    Outcome,
+    PreparedRequest,
+    Shared,
+    Status,
+    Usage,
+    record_key,
+)
 
 LEDGER_NAME = "ledger.sqlite"
 DATA_NAME = "data"
 
 # What may lie in a directory that still counts as empty.
 _IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
-_ASK_AGAIN = tuple(state_code(Status.FAILED, kind) for kind in sorted(TRANSIENT))
 
 
 class Dataset:
@@ -54,12 +65,15 @@ class Dataset:
         ledger: Ledger,
         *,
         config: RunConfig,
+        asking: Asking,
         endpoint: str,
-        run_id: str,
         failpoint: Callable[[str], None],
     ) -> None:
         self.out = out
-        self.run_id = run_id
+        self.run_id = ""
+        self._asking = asking
+        self._asks_again = asking != Asking()
+        self._comparable: set[int] = set()
         self._ledger = ledger
         self._config = config
         self._failpoint = failpoint
@@ -81,12 +95,14 @@ class Dataset:
         config: RunConfig,
         run_id: str,
         now: Callable[[], datetime],
+        asking: Asking | None = None,
         endpoint: str | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and put right what a crash left.
 
-        `endpoint` is what rows call it, where that is not its address.
+        `run_id` is the run's where it does not go on from one that was interrupted. `endpoint` is what rows
+        call the endpoint, where that is not its address.
         `failpoint` is told each step once it is done; tests end the process there.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
@@ -98,10 +114,12 @@ class Dataset:
         ledger = SqliteLedger(out / LEDGER_NAME, failpoint)
         failpoint("ledger-made")
         endpoint = config.endpoint.base_url if endpoint is None else endpoint
-        dataset = cls(out, ledger, config=config, endpoint=endpoint, run_id=run_id, failpoint=failpoint)
+        asking = Asking() if asking is None else asking
+        dataset = cls(out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint)
         try:
             with _disk(out):
                 dataset._declare(now)
+                dataset._begin(run_id)
                 dataset._repair()
                 dataset._describe()
         except BaseException:
@@ -116,13 +134,49 @@ class Dataset:
         self.close(seal=not isinstance(error, ResourceError))
 
     def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
-        """For each record, whether it is to be asked: never answered, or failed for a transient reason."""
+        """For each record, whether it is to be asked: never answered, or to be asked again as this run wants it."""
         keys = [record_key(record.id, self._prompt_name) for record in records]
-        kept = self._ledger.kept(keys, again=_ASK_AGAIN)
-        return [key not in kept for key in keys]
+        known = self._ledger.known(keys)
+        return [
+            key not in known or self._is_asked_again(record, known[key])
+            for record, key in zip(records, keys, strict=True)
+        ]
 
-    def keep(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = ()) -> None:
-        """Commit outcomes, and billed attempts of records still under way, in one transaction.
+    def _is_asked_again(self, record: ImageRecord, known: Known) -> bool:
+        status, kind = state_of(known.state)
+        if status is Status.OK and not self._asks_again:  # nearly always, and there may be millions
+            return False
+        changed = self._asking.refresh_changed and known.stamp != storage.stamp(record.location)
+        return self._asking.wants(
+            status,
+            kind,
+            by_this_run=known.run == self._ledger.run,
+            by_this_config=known.run in self._comparable,
+            has_changed=changed,
+        )
+
+    def twin(self, request: PreparedRequest) -> Shared | None:
+        """The answer that this request would be a second payment for; None where it has to be asked."""
+        twin = self._ledger.twin(request.request_sha256)
+        if twin is None:
+            return None
+        status, kind = state_of(twin.state)
+        itself = twin.key == record_key(request.record.id, self._prompt_name)
+        if status not in SHAREABLE or itself or (self._asking.refresh and twin.run != self._ledger.run):
+            return None
+        return Shared(
+            record=request.record,
+            facts=request.facts,
+            request_sha256=request.request_sha256,
+            key=twin.key,
+            status=status,
+            error_kind=kind,
+        )
+
+    def keep(
+        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = (), shared: Sequence[Shared] = ()
+    ) -> None:
+        """Commit outcomes, billed attempts of records still under way, and shared answers, in one transaction.
 
         When this returns they are kept. An outcome's `usage`, `cost_usd` and `attempts` include the attempts
         of it that were committed here before; those of a run that was killed are added to its row.
@@ -130,9 +184,10 @@ class Dataset:
         counts: Counter[str] = Counter()
         bills = [self._bill_row(attempt, counts) for attempt in attempts]
         rows = [self._kept_row(outcome, counts) for outcome in outcomes]
+        rows += [self._shared_row(each, counts) for each in shared]
         parts = self._parts_for_new(len(rows))
         self._failpoint("rows-built")
-        new = self._ledger.commit(rows, new_parts=parts, run_id=self.run_id, counts=counts, bills=bills)
+        new = self._ledger.commit(rows, new_parts=parts, counts=counts, bills=bills)
         self._failpoint("committed")
         for row in rows:
             self._bills_before.pop(row.key, None)
@@ -154,6 +209,10 @@ class Dataset:
             return 0
         with _disk(self.out):
             return self._merge(part)
+
+    def end_run(self) -> None:
+        """Say that this run is complete: the next command begins another."""
+        self._ledger.end_run()
 
     def close(self, *, seal: bool = True) -> None:
         """Seal, and let go of OUT. Without `seal` what is kept waits in the ledger for the next run."""
@@ -177,6 +236,16 @@ class Dataset:
     def states(self) -> dict[tuple[Status, ErrorKind | None], int]:
         """How many records have which status and kind of error now."""
         return {state_of(code): records for code, records in self._ledger.states().items()}
+
+    def overview(self) -> dict[str, object]:
+        """The whole of OUT as plain values: `records` by status, `errors` by kind, `totals`."""
+        records: Counter[str] = Counter()
+        errors: Counter[str] = Counter()
+        for (status, kind), count in self.states().items():
+            records[status] += count
+            if kind is not None:
+                errors[kind] += count
+        return {"records": dict(records), "errors": dict(errors), "totals": self.totals().as_dict()}
 
     def write_status(self, status: Mapping[str, object]) -> None:
         """Replace `status.json`."""
@@ -203,9 +272,16 @@ class Dataset:
             )
             self._failpoint("declared")
         elif self._ledger.meta("config_hash") != self._config_hash.encode():
-            before = orjson.loads(self._ledger.meta("identity") or b"{}")
-            raise InputError(_refusal(self.out, before, outdir.public(self._config.identity())))
+            identity = outdir.public(self._config.identity())
+            if self._asking.on_config_change == "refuse":
+                before = orjson.loads(self._ledger.meta("identity") or b"{}")
+                raise InputError(_refusal(self.out, before, identity, sum(self._ledger.states().values())))
+            self._ledger.set_meta({"config_hash": self._config_hash.encode(), "identity": orjson.dumps(identity)})
         self._columns = pa.ipc.read_schema(pa.py_buffer(self._ledger.meta("schema")))
+
+    def _begin(self, run_id: str) -> None:
+        self.run_id = self._ledger.begin_run(run_id, self._config_hash, self._asking.describe())
+        self._comparable = self._ledger.runs_with(self._config_hash)
 
     def _repair(self) -> None:
         """Finish what a crash interrupted: the first part, a half-written file, a part renamed and not marked."""
@@ -257,19 +333,35 @@ class Dataset:
         if (now := self._bills_now.get(key)) is not None:
             count_bill(counts, now, times=-1)
         count_outcome(counts, outcome)
-        row = row_of(
-            outcome,
-            prompt_name=self._prompt_name,
-            endpoint=self._endpoint,
-            run_id=self.run_id,
-            config_hash=self._config_hash,
-        )
         return KeptRow(
             key,
             state_code(outcome.status, error_of(outcome)[0]),
-            parquet.encode_row(row),
-            size=outcome.facts.source_bytes if outcome.facts else None,
+            parquet.encode_row(row_of(outcome, **self._of_this_run())),
+            stamp=outcome.facts.stamp if outcome.facts else None,
+            request_sha256=outcome.request_sha256,
+            shareable=outcome.status in SHAREABLE,
         )
+
+    def _shared_row(self, shared: Shared, counts: Counter[str]) -> KeptRow:
+        counts[shared.status.value] += 1
+        counts["shared"] += 1
+        return KeptRow(
+            record_key(shared.record.id, self._prompt_name),
+            state_code(shared.status, shared.error_kind),
+            parquet.encode_row(shared_row(shared, **self._of_this_run())),
+            stamp=shared.facts.stamp,
+            request_sha256=shared.request_sha256,
+            shares=shared.key,
+        )
+
+    def _of_this_run(self) -> dict[str, str]:
+        """What the rows of a run have in common."""
+        return {
+            "prompt_name": self._prompt_name,
+            "endpoint": self._endpoint,
+            "run_id": self.run_id,
+            "config_hash": self._config_hash,
+        }
 
     def _parts_for_new(self, rows: int) -> list[int]:
         """Where new rows go: into the tail part while it has room, then into the next ones.
@@ -285,13 +377,40 @@ class Dataset:
         upto_seq, tables = 0, []
         for batch in self._ledger.pending(part):
             upto_seq = batch[-1][0]
-            tables.append(parquet.table_of((row for _, row in batch), self._columns))
+            tables.append(parquet.table_of(self._whole_rows(batch), self._columns))
         new = pa.concat_tables(tables)
         table = parquet.merge(parquet.read_part(self._data, part, self._columns), new)
         parquet.write_part(self._data, part, table, self._failpoint)
         self._ledger.mark_sealed(part, upto_seq)
         self._failpoint("marked")
-        return int(new.num_rows)
+        return len(new)
+
+    def _whole_rows(self, batch: Sequence[tuple[int, bytes, bytes | None]]) -> Iterator[bytes]:
+        """The rows as they are to be read: those that share an answer have it."""
+        asked = self._asked_rows({shares for _, _, shares in batch if shares is not None})
+        for _, row, shares in batch:
+            if shares is None:
+                yield row
+                continue
+            stub = orjson.loads(row)
+            leader = asked.get(shares)
+            if leader is not None and leader["request_sha256"] == stub["request_sha256"]:
+                yield parquet.encode_row(filled(stub, leader))
+            else:  # asked anew in the meantime, and answered otherwise: so is this one, by the next run
+                self._ledger.forget([record_key(stub["id"], stub["prompt_name"])])
+
+    def _asked_rows(self, keys: set[bytes]) -> dict[bytes, Mapping[str, object]]:
+        """The rows of records whose answers are shared, from the ledger or from their parts."""
+        rows: dict[bytes, Mapping[str, object]] = {}
+        if not keys:
+            return rows
+        parts = self._ledger.parts_of(list(keys))
+        for part in sorted(set(parts.values())):
+            wanted = {key for key, where in parts.items() if where == part}
+            for row in parquet.rows_of(parquet.read_part(self._data, part, self._columns), wanted):
+                rows[record_key(str(row["id"]), str(row["prompt_name"]))] = row
+        waiting = self._ledger.waiting_rows(keys)
+        return rows | {key: orjson.loads(row) for key, row in waiting.items()}
 
 
 def _add(bills: dict[bytes, Bill], key: bytes, bill: Bill) -> None:
@@ -324,13 +443,17 @@ def check_out(out: Path) -> None:
     )
 
 
-def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object]) -> str:
+def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> str:
     lines = outdir.differences(before, now) or ["(a value that is not shown, because it may be a secret)"]
+    way_out = (
+        "Use another OUT, or the same settings as before. Or: --on-config-change keep (asks what OUT does not hold) "
+        f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed"
+    )
     return "\n".join(
         [
             f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
             *(f"  {line}" for line in lines),
-            "Use another OUT, or the same settings as before; nothing was sent or changed",
+            way_out,
         ]
     )
 

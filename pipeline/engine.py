@@ -19,6 +19,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
@@ -31,8 +32,8 @@ from pipeline.gates import Room
 from pipeline.policy.health import Health
 from pipeline.policy.limits import Cooldown, Pace
 from pipeline.policy.retry import Reaction, backoff_s, is_worth_fetching_again, max_attempts_of, reaction
-from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Status
-from pipeline.stages import Clock, EngineConfig, Stages, Trial
+from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
+from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
 
 T = TypeVar("T")
@@ -58,7 +59,13 @@ class Engine:
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
         self._flights: set[anyio.CancelScope] = set()
-        self._outcomes, self._arrived = anyio.create_memory_object_stream[Outcome | BilledAttempt](2 * config.slots)
+        self._under_way: set[str] = set()
+        """Ids between the reader and the keeper: a stream may bring one twice."""
+        self._claims: dict[str, anyio.Event] = {}
+        """Requests that somebody is asking; set when the answer is committed, or there is none."""
+        self._outcomes, self._arrived = anyio.create_memory_object_stream[Outcome | BilledAttempt | Shared](
+            2 * config.slots
+        )
 
     async def run(self) -> RunStats:
         """Until every record is kept. Raises what stopped the run, once everything that was paid for is kept."""
@@ -109,7 +116,9 @@ class Engine:
             wanted = await self._in(self._writer, self._stages.missing, batch)
             self.stats.skipped += len(batch) - len(wanted)
             for record in wanted:
-                await send.send(record)
+                if record.id not in self._under_way:
+                    self._under_way.add(record.id)
+                    await send.send(record)
             size = BATCH
 
     def _take(self, size: int) -> list[ImageRecord]:
@@ -124,12 +133,37 @@ class Engine:
                     self.stop(error)
 
     async def _live(self, record: ImageRecord) -> None:
-        prepared = await self._prepared(record)
-        if isinstance(prepared, Failure):
-            await self._outcomes.send(Outcome(record=record, result=prepared))
-            return
-        async with self._room.held(len(prepared.body)):
-            await self._ask(prepared)
+        """From the source to the keeper."""
+        prepared = await self._claimed(record)
+        if isinstance(prepared, PreparedRequest):
+            async with self._room.held(len(prepared.body)):
+                await self._ask(prepared)
+        else:
+            await self._outcomes.send(prepared)
+
+    async def _claimed(self, record: ImageRecord) -> PreparedRequest | Shared | Outcome:
+        """The request to send; nobody else is asking the same one now, nor was it answered before."""
+        while True:
+            prepared = await self._prepared(record)
+            if isinstance(prepared, Failure):
+                return Outcome(record=record, result=prepared)
+            if not self._config.dedup:
+                return prepared
+            other = self._claims.get(prepared.request_sha256)
+            if other is not None:
+                prepared = replace(prepared, body=b"")  # who waits holds no image
+                await other.wait()
+            else:
+                self._claims[prepared.request_sha256] = anyio.Event()
+            shared = await self._in(self._writer, self._stages.twin, prepared)
+            if shared is not None and other is None:
+                self._unclaim(prepared.request_sha256)
+            if shared is not None or other is None:
+                return prepared if shared is None else shared
+
+    def _unclaim(self, request_sha256: str | None) -> None:
+        if request_sha256 in self._claims:
+            self._claims.pop(request_sha256).set()
 
     async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
         data = await self._fetched(record)
@@ -291,18 +325,23 @@ class Engine:
                         sealed_at = self._clock.now()
             await self._write(self._stages.seal)
 
-    def _others(self) -> Iterator[Outcome | BilledAttempt]:
+    def _others(self) -> Iterator[Arrival]:
         with suppress(anyio.WouldBlock, anyio.EndOfStream):
             while True:
                 yield self._arrived.receive_nowait()
 
-    async def _keep(self, arrived: list[Outcome | BilledAttempt]) -> None:
+    async def _keep(self, arrived: list[Arrival]) -> None:
         outcomes = [item for item in arrived if isinstance(item, Outcome)]
         attempts = [item for item in arrived if isinstance(item, BilledAttempt)]
-        if await self._write(self._stages.keep, outcomes, attempts):
-            for outcome in outcomes:
-                self.stats.keep(outcome)
+        shared = [item for item in arrived if isinstance(item, Shared)]
+        ended: list[Outcome | Shared] = [*outcomes, *shared]
+        if await self._write(self._stages.keep, outcomes, attempts, shared):
+            for item in ended:
+                self.stats.keep(item)
+        for item in ended:
+            self._under_way.discard(item.record.id)
         for outcome in outcomes:
+            self._unclaim(outcome.request_sha256)
             if outcome.attempts:
                 self._places.release()
 

@@ -129,6 +129,7 @@ def _what_happened(summary: RunSummary) -> str:
     text = (
         f"{summary.asked:,} images in {summary.seconds:.1f} s ({summary.images_per_s:.1f} images/s): {counts or 'none'}"
     )
+    text += f"; {summary.shared:,} share an answer" if summary.shared else ""
     return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "")
 
 

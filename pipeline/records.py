@@ -47,6 +47,8 @@ class ImageFacts:
     source_bytes: int
     sha256: str
     """Of the source's bytes, in hexadecimal."""
+    stamp: int | None = None
+    """32 bits that change with the file's size or time; None where it is no file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,19 @@ class BilledAttempt:
     at: datetime
     usage: Usage
     cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """A record whose request another record was answered for: it shares that answer, and costs nothing."""
+
+    record: ImageRecord
+    facts: ImageFacts
+    request_sha256: str
+    key: bytes
+    """Of the record that was asked."""
+    status: Status
+    error_kind: ErrorKind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

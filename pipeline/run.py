@@ -1,9 +1,10 @@
 """The composition root: builds the edges from a `RunConfig` and hands their functions to the engine."""
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import compress, islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.sources import Source, open_sources
 from pipeline.engine import Engine
 from pipeline.errors import InputError, ResourceError, VisionBatchError
+from pipeline.policy.asking import Asking
 from pipeline.records import PreparedImage
 from pipeline.stages import Clock, EngineConfig, Stages
 from pipeline.stats import RunStats, RunSummary
@@ -35,6 +37,8 @@ class Job:
     emulated: bool = False
     """The endpoint is the emulator: rows say so instead of naming a port."""
     limit: int | None = None
+    asking: Asking = field(default_factory=Asking)
+    """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
 
@@ -67,8 +71,7 @@ async def run_job(job: Job, show: Callable[[RunStats], None], clock: Clock | Non
         chat = ChatEndpoint(session, job.config.endpoint, key)
         job = replace(job, config=await with_model(job.config, chat))
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
-        name = endpoint_name(job)
-        with Dataset.open(job.out, config=job.config, run_id=run.run_id, now=clock.utc, endpoint=name) as dataset:
+        with run.dataset() as dataset:
             async with fetch_session(job.config) as images:
                 stages = run.stages(source, dataset, chat, images, show)
                 return await run.drive(Engine(stages, engine_config(job.config), clock, run.stats), dataset)
@@ -80,6 +83,19 @@ class _Run:
     def __init__(self, job: Job, run_id: str, clock: Clock, stats: RunStats) -> None:
         self.job, self.run_id, self.clock, self.stats = job, run_id, clock, stats
         self.began_at, self.began = clock.utc(), clock.now()
+
+    def dataset(self) -> Dataset:
+        job = self.job
+        opened = Dataset.open(
+            job.out,
+            config=job.config,
+            run_id=self.run_id,
+            now=self.clock.utc,
+            asking=job.asking,
+            endpoint=endpoint_name(job),
+        )
+        self.run_id = opened.run_id
+        return opened
 
     def stages(
         self,
@@ -96,10 +112,11 @@ class _Run:
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
             prepare=Preparer.build(config),
             ask=PricedChat(chat, price_for(config, emulated=self.job.emulated)),
+            twin=dataset.twin,
             keep=dataset.keep,
             seal=dataset.seal,
             show=show,
-            publish=lambda _: dataset.write_status(self.status("running")),
+            publish=lambda _: dataset.write_status(self.status("running", dataset)),
         )
 
     async def drive(self, engine: Engine, dataset: Dataset) -> RunSummary:
@@ -110,17 +127,27 @@ class _Run:
             stopped = error
         summary = self.summary(stopped)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
-            dataset.write_status(self.status("stopped" if stopped else "done"))
-            dataset.write_run(summary.as_dict())
+            dataset.write_status(self.status("stopped" if stopped else "done", dataset))
+            dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
+            if stopped is None:
+                dataset.end_run()
         if stopped is not None:
             stopped.summary = summary
             raise stopped
         return summary
 
-    def status(self, state: str) -> dict[str, object]:
-        """`status.json`: the summary so far, and who is at work."""
-        live = {"state": state, "in_flight": self.stats.in_flight, "waiting": self.stats.waiting, "pid": os.getpid()}
-        return {**live, "updated_at": self.clock.utc().isoformat(), **self.summary(None).as_dict()}
+    def status(self, state: str, dataset: Dataset) -> dict[str, object]:
+        """`status.json`: this command so far, the whole of OUT, and who is at work."""
+        return {
+            "state": state,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "updated_at": self.clock.utc().isoformat(),
+            "in_flight": self.stats.in_flight,
+            "waiting": self.stats.waiting,
+            **dataset.overview(),
+            **self.summary(None).as_dict(),
+        }
 
     def summary(self, stopped: VisionBatchError | None) -> RunSummary:
         stats, job = self.stats, self.job
@@ -138,6 +165,7 @@ class _Run:
             images=stats.total,
             skipped=stats.skipped,
             asked=stats.asked,
+            shared=stats.shared,
             requests=stats.requests,
             by_status={status.value: count for status, count in stats.by_status.items()},
             by_error=dict(stats.by_error),
@@ -178,6 +206,7 @@ def engine_config(config: RunConfig) -> EngineConfig:
         threads=images.threads or os.cpu_count() or 1,
         prepared_bytes=images.prepared_mb * MEGABYTE,
         rpm=limits.rpm,
+        dedup=config.request.dedup,
         max_failures=config.request.max_failures,
         max_wait_s=limits.max_wait_s,
         outage_s=limits.outage_s,

@@ -9,8 +9,11 @@ from time import monotonic
 
 import anyio
 
-from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Usage
+from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Usage
 from pipeline.stats import RunStats
+
+Arrival = Outcome | BilledAttempt | Shared
+"""What comes to the keeper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,9 @@ class Stages:
     """Blocking, in the decoding threads: one hop a record."""
     ask: Callable[[PreparedRequest], Awaitable[Answer | Failure]]
     """One attempt. Never raises for what the network or the server does."""
-    keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt]], None]
+    twin: Callable[[PreparedRequest], Shared | None]
+    """The answer to the same request that there is already. Blocking, in the writer's thread."""
+    keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Shared]], None]
     """Commit. Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
     """What is committed becomes readable. Blocking, in the writer's thread."""
@@ -45,6 +50,8 @@ class EngineConfig:
     threads: int
     prepared_bytes: int
     rpm: float | None = None
+    dedup: bool = True
+    """Whether equal requests share one answer."""
     max_failures: int = 6
     max_wait_s: float = 3600.0
     outage_s: float = 1800.0

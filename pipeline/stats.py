@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from pipeline.records import Answer, Outcome, Status
+from pipeline.records import Answer, Outcome, Shared, Status
 
 EXAMPLES = 5
 
@@ -20,6 +20,8 @@ class RunStats:
     """Kept by an earlier run."""
     asked: int = 0
     """Rows kept by this run."""
+    shared: int = 0
+    """Of these, rows that share the answer of another."""
     requests: int = 0
     in_flight: int = 0
     by_status: Counter[Status] = field(default_factory=Counter)
@@ -51,10 +53,13 @@ class RunStats:
         """None where not one answer has a known price."""
         return None if self.unpriced and not self.cost_usd else self.cost_usd
 
-    def keep(self, outcome: Outcome) -> None:
+    def keep(self, outcome: Outcome | Shared) -> None:
         """Count a row that the ledger now holds."""
         self.asked += 1
         self.by_status[outcome.status] += 1
+        if isinstance(outcome, Shared):
+            self.shared += 1
+            return
         if outcome.error_kind is not None:
             self.by_error[outcome.error_kind] += 1
             if len(self.examples) < EXAMPLES:
@@ -89,6 +94,8 @@ class RunSummary:
     skipped: int
     """Kept by earlier runs, not asked again."""
     asked: int
+    shared: int
+    """Of these, rows that share the answer to the same request."""
     requests: int
     by_status: dict[str, int]
     by_error: dict[str, int]

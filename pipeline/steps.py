@@ -86,12 +86,16 @@ class Preparer:
 
     def image(self, record: ImageRecord, data: bytes | None) -> PreparedImage | Failure:
         images = self.config.images
+        stamp = storage.stamp(record.location)  # before it is read: what changes meanwhile is noticed later
         if data is None:
             read = storage.read_file(record.location, int(images.max_file_mb * MEGABYTE))
             if isinstance(read, Failure):
                 return read
             data = read
-        return prepare_image(data, self.rule, images, self.room.held)
+        image = prepare_image(data, self.rule, images, self.room.held)
+        if isinstance(image, Failure) or stamp is None:
+            return image
+        return replace(image, facts=replace(image.facts, stamp=stamp))
 
 
 class Fetcher:

@@ -201,6 +201,7 @@ def test_totals_count_answers_tokens_and_money_exactly(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_out(out) as dataset:
         dataset.keep([answered("a"), failed("b")])
+        dataset.end_run()
     with open_out(out, run_id="next") as dataset:
         dataset.keep([answered("b"), replace(answered("c"), cost_usd=None)])
         run, total = dataset.run_totals(), dataset.totals()

@@ -30,6 +30,7 @@ from pipeline.records import (
     ImageRecord,
     Outcome,
     PreparedRequest,
+    Shared,
     Status,
     Usage,
 )
@@ -79,6 +80,7 @@ class Bench:
         self.asked: Counter[str] = Counter()
         self.kept: list[Outcome] = []
         self.billed: list[BilledAttempt] = []
+        self.shared: list[Shared] = []
         self.in_flight = self.peak = 0
         self.eight = anyio.Event()
         """Set with the eighth request."""
@@ -110,12 +112,16 @@ class Bench:
         finally:
             self.in_flight -= 1
 
-    def keep(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt]) -> None:
+    def keep(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]) -> None:
         self.keep_gate.wait(20)
         if self.keep_error is not None:
             raise self.keep_error
         self.kept.extend(outcomes)
         self.billed.extend(attempts)
+        self.shared.extend(shared)
+
+    def twin(self, request: PreparedRequest) -> Shared | None:
+        return None
 
     async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
         return None
@@ -127,6 +133,7 @@ class Bench:
             fetch=self.fetch,
             prepare=self.prepare,
             ask=self.ask,
+            twin=self.twin,
             keep=self.keep,
             seal=lambda: None,
         )
@@ -454,3 +461,55 @@ async def test_fetches_are_retried_like_requests() -> None:
     await bench.run()
     assert fetched == {"0": 3, "1": 3}
     assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
+async def test_equal_requests_are_asked_once() -> None:
+    """Ten records, three different requests: three are sent, whatever the concurrency; the others share."""
+    by_request: dict[str, str] = {}
+
+    class Same(Bench):
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            request = str(int(record.id) % 3)
+            return PreparedRequest(record=record, facts=FACTS, body=b"x", request_sha256=request)
+
+        def twin(self, request: PreparedRequest) -> Shared | None:
+            if request.request_sha256 not in by_request:
+                return None
+            return Shared(
+                record=request.record, facts=FACTS, request_sha256=request.request_sha256, key=b"", status=Status.OK
+            )
+
+        def keep(
+            self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]
+        ) -> None:
+            super().keep(outcomes, attempts, shared)
+            by_request.update({str(o.request_sha256): o.record.id for o in outcomes if o.status is Status.OK})
+
+    bench = Same(10)
+    await bench.run(slots=8)
+    assert sum(bench.asked.values()) == 3
+    assert len(bench.kept) == 3
+    assert len(bench.shared) == 7
+
+
+async def test_where_the_first_fails_the_next_takes_its_place() -> None:
+    """Of two equal requests the first fails for good: the second is asked, and does not wait for ever."""
+
+    class Same(Bench):
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            return PreparedRequest(record=record, facts=FACTS, body=b"x", request_sha256="same")
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if bench.asked.total() > 2 else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    bench = Same(3, script)
+    await bench.run(max_failures=1)
+    assert sorted(outcome.status for outcome in bench.kept) == [Status.FAILED, Status.FAILED, Status.OK]
+
+
+async def test_an_id_under_way_is_not_asked_twice() -> None:
+    """A stream brings one id twice before its answer is kept: one request, one row."""
+    twice = iter([ImageRecord("a", "1", "1"), ImageRecord("a", "2", "2"), ImageRecord("b", "3", "3")])
+    bench = Bench(records=twice)
+    await bench.run()
+    assert bench.asked == {"a": 1, "b": 1}

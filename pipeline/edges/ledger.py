@@ -33,13 +33,36 @@ _NETWORK_TYPES = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|glusterfs|lustre|be
 
 @dataclass(frozen=True, slots=True)
 class KeptRow:
-    """One answered record. `row` is stored as it is; `size` (bytes) and `mtime` are the source file's."""
+    """One answered record. `row` is stored as it is."""
 
     key: bytes
     state: int
     row: bytes
-    size: int | None = None
-    mtime: int | None = None
+    stamp: int | None = None
+    """32 bits that change with the source file's size or time; None where there is no file."""
+    request_sha256: str | None = None
+    shareable: bool = False
+    """Whether records that make the same request may share this answer."""
+    shares: bytes | None = None
+    """The key of the record whose answer this row shares; it is filled in when the row is sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows of a record: its state, and the number of the run that answered it last."""
+
+    state: int
+    run: int
+    stamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A record that was answered for the same request."""
+
+    key: bytes
+    state: int
+    run: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +77,30 @@ class BillRow:
 class Ledger(Protocol):
     """What a run asks of its ledger; on a cluster somebody else answers it."""
 
-    def kept(self, keys: Sequence[bytes], *, again: Collection[int] = ()) -> set[bytes]:
-        """Those of `keys` that were answered, except with one of the states in `again`."""
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
+        """Those of `keys` that have a row, whatever its status."""
+
+    def twin(self, request_sha256: str) -> Twin | None:
+        """A record whose shareable answer is to exactly this request."""
+
+    def begin_run(self, run_id: str, config_hash: str, asking: str) -> str:
+        """The id of the run that goes on from here: the last one where it did not end and asked the same."""
+
+    def end_run(self) -> None:
+        """The run that was begun is complete: the next one is another."""
+
+    @property
+    def run(self) -> int:
+        """The number of the run that was begun; 0 before that."""
+
+    def runs_with(self, config_hash: str) -> set[int]:
+        """The numbers of the runs that asked with this configuration."""
 
     def commit(
         self,
         rows: Sequence[KeptRow],
         *,
         new_parts: Sequence[int],
-        run_id: str,
         counts: Mapping[str, int],
         bills: Sequence[BillRow] = (),
     ) -> int:
@@ -76,14 +114,25 @@ class Ledger(Protocol):
     def next_part(self) -> int | None:
         """A part that has rows waiting to be sealed into it."""
 
-    def pending(self, part: int) -> Iterator[list[tuple[int, bytes]]]:
-        """(seq, row) waiting for `part`, oldest first, in batches that bound what is in memory.
+    def pending(self, part: int) -> Iterator[list[tuple[int, bytes, bytes | None]]]:
+        """(seq, row, key of the record that it shares the answer of) waiting for `part`, oldest first.
+
+        In batches that bound what is in memory.
 
         Where a record is there twice, the later row holds.
         """
 
     def mark_sealed(self, part: int, upto_seq: int) -> None:
         """The rows that waited for `part`, up to this one, are in it: the ledger lets go of them."""
+
+    def parts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """Into which part each of these records goes."""
+
+    def waiting_rows(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """The rows of these records that are not sealed yet."""
+
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """As if these records had never been asked."""
 
     def bills(self) -> Iterator[BillRow]:
         """Billed attempts of records that have no row yet."""
@@ -103,10 +152,13 @@ class Ledger(Protocol):
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE record (key16 BLOB PRIMARY KEY, part INTEGER NOT NULL, state INTEGER NOT NULL, size INTEGER, mtime INTEGER)
-    WITHOUT ROWID;
-CREATE TABLE dedup (hash16 BLOB PRIMARY KEY, key16 BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE answer (seq INTEGER PRIMARY KEY, key16 BLOB NOT NULL, part INTEGER NOT NULL, row BLOB NOT NULL);
+CREATE TABLE run (number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, config_hash TEXT NOT NULL,
+    asking TEXT NOT NULL, state TEXT NOT NULL);
+CREATE TABLE record (key16 BLOB PRIMARY KEY, part INTEGER NOT NULL, state INTEGER NOT NULL, run INTEGER NOT NULL,
+    stamp INTEGER, request INTEGER) WITHOUT ROWID;
+CREATE TABLE dedup (hash8 INTEGER PRIMARY KEY, key16 BLOB NOT NULL);
+CREATE TABLE answer (seq INTEGER PRIMARY KEY, key16 BLOB NOT NULL, part INTEGER NOT NULL, row BLOB NOT NULL,
+    shares BLOB);
 CREATE INDEX answer_part ON answer (part);
 CREATE TABLE attempt (seq INTEGER PRIMARY KEY, key16 BLOB NOT NULL, run_id TEXT NOT NULL, at TEXT NOT NULL,
     bill BLOB NOT NULL);
@@ -129,8 +181,8 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables,)
 """Each brings a ledger one version further, in a transaction of its own; none is ever changed."""
 
 _UPSERT_RECORD = (
-    "INSERT INTO record VALUES (?, ?, ?, ?, ?) ON CONFLICT (key16)"
-    " DO UPDATE SET state = excluded.state, size = excluded.size, mtime = excluded.mtime"
+    "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key16) DO UPDATE SET state = excluded.state,"
+    " run = excluded.run, stamp = excluded.stamp, request = excluded.request"
 )
 _ADD_TOTAL = (
     "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"
@@ -151,6 +203,7 @@ class SqliteLedger:
         self.network_type = network_type(path.parent)
         self._failpoint = failpoint
         self._holder = path.with_name(HOLDER_NAME)
+        self._run, self._run_id = 0, ""
         with _our_errors(path):
             self._connection = sqlite3.connect(
                 path, timeout=_LOCK_WAIT_S, isolation_level=None, check_same_thread=False
@@ -172,60 +225,125 @@ class SqliteLedger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def kept(self, keys: Sequence[bytes], *, again: Collection[int] = ()) -> set[bytes]:
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """See `Ledger`."""
-        but = f" AND state NOT IN ({', '.join(map(str, again))})" if again else ""
-        return {key for (key,) in self._select_by_key("key16", keys, but)}
+        found = self._select_by_key("key16, state, run, stamp", keys)
+        return {key: Known(state, run, stamp) for key, state, run, stamp in found}
+
+    def twin(self, request_sha256: str) -> Twin | None:
+        """See `Ledger`."""
+        # 64 bits find the record, 32 more tell that its present answer is to this very request.
+        sql = "SELECT key16, state, run FROM dedup JOIN record USING (key16) WHERE hash8 = ? AND request = ?"
+        found = self._one(sql, _hash8(request_sha256), _request32(request_sha256))
+        return None if found is None else Twin(*found)
+
+    def begin_run(self, run_id: str, config_hash: str, asking: str) -> str:
+        """See `Ledger`."""
+        last = self._one("SELECT number, run_id, config_hash, asking, state FROM run ORDER BY number DESC LIMIT 1")
+        if last is not None and last[2:] == (config_hash, asking, "begun"):
+            self._run, self._run_id = last[0], last[1]
+            return str(self._run_id)
+        self._run, self._run_id = (last[0] if last else 0) + 1, run_id
+        with self._transaction() as do:
+            do("INSERT INTO run VALUES (?, ?, ?, ?, 'begun')", [(self._run, run_id, config_hash, asking)])
+        return run_id
+
+    def end_run(self) -> None:
+        """See `Ledger`."""
+        with self._transaction() as do:
+            do("UPDATE run SET state = 'ended' WHERE number = ?", [(self._run,)])
+
+    def runs_with(self, config_hash: str) -> set[int]:
+        """See `Ledger`."""
+        return {number for (number,) in self._all("SELECT number FROM run WHERE config_hash = ?", config_hash)}
+
+    @property
+    def run(self) -> int:
+        """See `Ledger`."""
+        return self._run
 
     def commit(
         self,
         rows: Sequence[KeptRow],
         *,
         new_parts: Sequence[int],
-        run_id: str,
         counts: Mapping[str, int],
         bills: Sequence[BillRow] = (),
     ) -> int:
         """See `Ledger`."""
         with self._transaction() as do:
-            found = self._select_by_key("key16, part, state", [row.key for row in rows])
-            records: dict[bytes, tuple[int, int]] = {key: (part, state) for key, part, state in found}
-            states: Counter[int] = Counter()
-            new = 0
-            for row in rows:
-                if row.key in records:
-                    part, state = records[row.key]
-                    states[state] -= 1
-                else:
-                    part = new_parts[new]
-                    new += 1
-                states[row.state] += 1
-                records[row.key] = (part, row.state)
+            parts, states, new = self._placed(rows, new_parts)
             do(
-                "INSERT INTO answer (key16, part, row) VALUES (?, ?, ?)",
-                [(row.key, records[row.key][0], row.row) for row in rows],
+                "INSERT INTO answer (key16, part, row, shares) VALUES (?, ?, ?, ?)",
+                [(row.key, part, row.row, row.shares) for row, part in zip(rows, parts, strict=True)],
             )
+            do(_UPSERT_RECORD, [self._record(row, part) for row, part in zip(rows, parts, strict=True)])
             do(
-                _UPSERT_RECORD,
-                [(row.key, records[row.key][0], row.state, row.size, row.mtime) for row in rows],
+                "INSERT OR REPLACE INTO dedup VALUES (?, ?)",
+                [(_hash8(row.request_sha256), row.key) for row in rows if row.shareable and row.request_sha256],
             )
             do(
                 "INSERT INTO attempt (key16, run_id, at, bill) VALUES (?, ?, ?, ?)",
-                [(bill.key, run_id, bill.at, bill.bill) for bill in bills],
+                [(bill.key, self._run_id, bill.at, bill.bill) for bill in bills],
             )
             do("DELETE FROM attempt WHERE key16 = ?", [(row.key,) for row in rows])
-            for scope, added in (("all", counts), (f"run {run_id}", counts), ("state", states)):
+            for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
                 do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
         return new
+
+    def _placed(self, rows: Sequence[KeptRow], new_parts: Sequence[int]) -> tuple[list[int], Counter[int], int]:
+        """The part of each row, by how much the number of records in each state changes, and how many are new."""
+        found = self._select_by_key("key16, part, state", [row.key for row in rows])
+        records: dict[bytes, tuple[int, int]] = {key: (part, state) for key, part, state in found}
+        parts: list[int] = []
+        states: Counter[int] = Counter()
+        new = 0
+        for row in rows:
+            if row.key in records:
+                part, state = records[row.key]
+                states[state] -= 1
+            else:
+                part = new_parts[new]
+                new += 1
+            states[row.state] += 1
+            records[row.key] = (part, row.state)
+            parts.append(part)
+        return parts, states, new
+
+    def _record(self, row: KeptRow, part: int) -> tuple[object, ...]:
+        request = _request32(row.request_sha256) if row.request_sha256 else None
+        return (row.key, part, row.state, self._run, row.stamp, request)
+
+    def parts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """See `Ledger`."""
+        return dict(self._select_by_key("key16, part", keys))
+
+    def waiting_rows(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """See `Ledger`."""
+        rows: dict[bytes, bytes] = {}
+        seq = -1
+        sql = "SELECT seq, key16, row FROM answer WHERE seq > ? AND shares IS NULL ORDER BY seq LIMIT ?"
+        while found := self._all(sql, seq, _ROWS_A_BATCH):
+            seq = found[-1][0]
+            rows.update((key, row) for _, key, row in found if key in keys)
+        return rows
+
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """See `Ledger`."""
+        states: Counter[int] = Counter(state for _, state in self._select_by_key("key16, state", keys))
+        with self._transaction() as do:
+            do("DELETE FROM answer WHERE key16 = ?", [(key,) for key in keys])
+            do("DELETE FROM record WHERE key16 = ?", [(key,) for key in keys])
+            do(_ADD_TOTAL, [("state", str(state), -count) for state, count in states.items()])
 
     def next_part(self) -> int | None:
         """See `Ledger`."""
         found = self._one("SELECT part FROM answer ORDER BY part LIMIT 1")
         return None if found is None else int(found[0])
 
-    def pending(self, part: int) -> Iterator[list[tuple[int, bytes]]]:
+    def pending(self, part: int) -> Iterator[list[tuple[int, bytes, bytes | None]]]:
         """See `Ledger`."""
-        sql = "SELECT seq, row FROM answer WHERE part = ? AND seq > ? ORDER BY seq LIMIT ?"
+        sql = "SELECT seq, row, shares FROM answer WHERE part = ? AND seq > ? ORDER BY seq LIMIT ?"
         seq = -1
         while found := self._all(sql, part, seq, _ROWS_A_BATCH):
             seq = found[-1][0]
@@ -323,12 +441,12 @@ class SqliteLedger:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _select_by_key(self, columns: str, keys: Sequence[bytes], condition: str = "") -> Iterator[tuple[Any, ...]]:
+    def _select_by_key(self, columns: str, keys: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(keys), _KEYS_A_QUERY):
             some = keys[start : start + _KEYS_A_QUERY]
             marks = ", ".join("?" * len(some))
-            # Column names and states are this module's own, never input.
-            yield from self._all(f"SELECT {columns} FROM record WHERE key16 IN ({marks}){condition}", *some)  # noqa: S608
+            # Column names are this module's own, never input.
+            yield from self._all(f"SELECT {columns} FROM record WHERE key16 IN ({marks})", *some)  # noqa: S608
 
     def _pragma(self, name: str) -> int:
         found = self._one(f"PRAGMA {name}")
@@ -340,6 +458,15 @@ class SqliteLedger:
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with _our_errors(self.path):
             return self._connection.execute(sql, values).fetchall()
+
+
+def _hash8(request_sha256: str) -> int:
+    return int.from_bytes(bytes.fromhex(request_sha256[:16]), signed=True)
+
+
+def _request32(request_sha256: str) -> int:
+    """The last 32 bits, which `_hash8` does not hold."""
+    return int(request_sha256[-8:], 16)
 
 
 @contextmanager

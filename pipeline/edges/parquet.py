@@ -6,7 +6,7 @@ Parquet directories (pandas, pyarrow, `datasets`) pass over.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from pipeline.errors import ResourceError
+from pipeline.records import record_key
 
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
@@ -189,6 +190,13 @@ def merge(old: pa.Table, new: pa.Table) -> pa.Table:
     if pc.any(again).as_py():
         old = old.filter(pa.array([key not in last for key in _keys(old)]))
     return pa.concat_tables([old, new])
+
+
+def rows_of(table: pa.Table, keys: Collection[bytes]) -> list[dict[str, object]]:
+    """The rows of these records."""
+    at = [place for place, (name, prompt) in enumerate(_keys(table)) if record_key(name, prompt) in keys]
+    rows: list[dict[str, object]] = table.take(pa.array(at, pa.int64())).to_pylist()
+    return rows
 
 
 def _keys(table: pa.Table) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import stat
+import zlib
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -49,6 +50,15 @@ def read_file(location: str, max_bytes: int) -> bytes | Failure:
         return _os_failure(error)
     except ValueError:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the path holds characters that no file name has")
+
+
+def stamp(location: str) -> int | None:
+    """32 bits that change with the size or the time of a file; None where there is none."""
+    try:
+        found = os.stat(location)  # noqa: PTH116 - the location may be no UTF-8, and there may be millions
+    except (OSError, ValueError):
+        return None
+    return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode())
 
 
 def decode_data_url(url: str) -> bytes | Failure:

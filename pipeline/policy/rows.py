@@ -5,11 +5,11 @@ Everything here is exact: money is counted in nano-dollars, the resolution of th
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 
 from pipeline.errors import ErrorKind
-from pipeline.records import Answer, Failure, Outcome, Status, Usage
+from pipeline.records import Answer, Failure, Outcome, Shared, Status, Usage
 
 _NANO = Decimal("1e-9")
 _LARGEST_COST = Decimal(10**9)
@@ -148,9 +148,15 @@ class Totals:
     reasoning_tokens: int = 0
     total_tokens: int = 0
     predicted_prompt_tokens: int = 0
+    shared: int = 0
+    """Records that share another's answer; the statuses count them too."""
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
     """Answers whose cost is unknown; `cost_usd` is the sum of the others."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON; money as text."""
+        return asdict(self) | {"cost_usd": str(self.cost_usd)}
 
     @property
     def records(self) -> int:
@@ -205,6 +211,39 @@ def row_of(outcome: Outcome, *, prompt_name: str, endpoint: str, run_id: str, co
         "answered_at": outcome.answered_at,
         "record": record.extra,
     }
+
+
+SHARED_COLUMNS = (
+    "status", "caption", "captions", "labels", "flags", "model", "endpoint", "provider", "finish_reason", "request_id",
+    "error_kind", "error_message", "asked_at", "answered_at",
+)  # fmt: skip
+"""What a row that shares an answer takes from the row of the record that was asked."""
+
+SHAREABLE = frozenset({Status.OK, Status.TRUNCATED, Status.REFUSED})
+"""Answers that another record with the same request need not pay for again."""
+
+
+def shared_row(shared: Shared, *, prompt_name: str, endpoint: str, run_id: str, config_hash: str) -> dict[str, object]:
+    """The row of a record that shares an answer, before it is filled: no tokens, no cost, no request."""
+    outcome = Outcome(
+        record=shared.record,
+        result=Answer(status=shared.status, caption=None),
+        facts=shared.facts,
+        request_sha256=shared.request_sha256,
+        usage=_NOTHING,
+        cost_usd=Decimal(0),
+    )
+    row = row_of(outcome, prompt_name=prompt_name, endpoint=endpoint, run_id=run_id, config_hash=config_hash)
+    return {**row, "latency_s": None}
+
+
+def filled(row: dict[str, object], asked: Mapping[str, object]) -> dict[str, object]:
+    """A shared row with the answer of the row `asked`."""
+    taken = {name: asked[name] for name in SHARED_COLUMNS if name in asked}
+    return {**row, **taken, "duplicate_of": asked["id"]}
+
+
+_NOTHING = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0, reasoning_tokens=0, total_tokens=0)
 
 
 def _answer_columns(result: Answer | Failure) -> dict[str, object]:

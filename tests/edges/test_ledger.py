@@ -1,5 +1,6 @@
 """The ledger: what is committed is there, whatever happens; nobody else gets in."""
 
+import hashlib
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.edges.ledger import HOLDER_NAME, MIGRATIONS, BillRow, KeptRow, SqliteLedger, network_type
+from pipeline.edges.ledger import HOLDER_NAME, MIGRATIONS, BillRow, KeptRow, SqliteLedger, Twin, network_type
 from pipeline.errors import InputError, OutInUseError, ResourceError
 
 OK, TIMED_OUT = 1, 101
@@ -26,6 +27,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def ledger(path: Path) -> Iterator[SqliteLedger]:
     with SqliteLedger(path) as opened:
+        opened.begin_run("night", "hash", "all")
         yield opened
 
 
@@ -39,7 +41,7 @@ def kept(number: int, text: str = "row", state: int = OK) -> KeptRow:
 
 def commit(ledger: SqliteLedger, *rows: KeptRow, part: int = 0, bills: tuple[BillRow, ...] = ()) -> int:
     counts = {"requests": len(rows) + len(bills)}
-    return ledger.commit(rows, new_parts=[part] * len(rows), run_id="night", counts=counts, bills=bills)
+    return ledger.commit(rows, new_parts=[part] * len(rows), counts=counts, bills=bills)
 
 
 def child(code: str) -> subprocess.CompletedProcess[str]:
@@ -48,17 +50,18 @@ def child(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def waiting(ledger: SqliteLedger, part: int) -> list[bytes]:
-    return [row for batch in ledger.pending(part) for _, row in batch]
+    return [row for batch in ledger.pending(part) for _, row, _ in batch]
 
 
 def test_what_is_committed_is_kept(path: Path) -> None:
     """Proves that rows, states, totals and meta values are there after the ledger is opened again."""
     with SqliteLedger(path) as ledger:
+        ledger.begin_run("night", "hash", "all")
         assert commit(ledger, kept(1), kept(2, state=TIMED_OUT)) == 2
         ledger.set_meta({"mark": b"\x00\xff"})
     with SqliteLedger(path) as ledger:
-        assert ledger.kept([key(1), key(2), key(3)]) == {key(1), key(2)}
-        assert ledger.kept([key(1), key(2), key(3)], again=[TIMED_OUT]) == {key(1)}
+        assert set(ledger.known([key(1), key(2), key(3)])) == {key(1), key(2)}
+        assert [known.state for known in ledger.known([key(1), key(2)]).values()] == [OK, TIMED_OUT]
         assert ledger.states() == {OK: 1, TIMED_OUT: 1}
         assert ledger.counts() == ledger.counts("night") == {"requests": 2}
         assert ledger.counts("another night") == {}
@@ -69,16 +72,16 @@ def test_what_is_committed_is_kept(path: Path) -> None:
 def test_many_keys_are_looked_up_at_once(ledger: SqliteLedger) -> None:
     """Proves that a lookup of more keys than one query takes finds exactly those that are kept."""
     commit(ledger, *(kept(number) for number in range(0, 4000, 2)))
-    found = ledger.kept([key(number) for number in range(4000)])
+    found = set(ledger.known([key(number) for number in range(4000)]))
     assert found == {key(number) for number in range(0, 4000, 2)}
-    assert ledger.kept([]) == set()
+    assert set(ledger.known([])) == set()
 
 
 def test_a_record_asked_again_keeps_its_part(ledger: SqliteLedger) -> None:
     """Proves that new rows take the given parts in order, and that a known record goes where it lives."""
     commit(ledger, kept(1, state=TIMED_OUT), part=3)
     again = [kept(1, "again"), kept(2), kept(1, "once more"), kept(4)]
-    new = ledger.commit(again, new_parts=[5, 6, 7, 8], run_id="night", counts={})
+    new = ledger.commit(again, new_parts=[5, 6, 7, 8], counts={})
     assert new == 2
     assert ledger.states() == {OK: 3}
     assert ledger.next_part() == 3
@@ -100,7 +103,7 @@ def test_sealed_rows_leave_and_records_stay(ledger: SqliteLedger) -> None:
     ledger.mark_sealed(1, 99)
     assert ledger.next_part() is None
     assert ledger.meta("parts") == b"2"
-    assert ledger.kept([key(1), key(2), key(3)]) == {key(1), key(2), key(3)}
+    assert set(ledger.known([key(1), key(2), key(3)])) == {key(1), key(2), key(3)}
 
 
 def test_pending_rows_come_in_bounded_batches(ledger: SqliteLedger) -> None:
@@ -108,6 +111,46 @@ def test_pending_rows_come_in_bounded_batches(ledger: SqliteLedger) -> None:
     commit(ledger, *(kept(number) for number in range(2500)))
     assert [len(batch) for batch in ledger.pending(0)] == [1000, 1000, 500]
     assert waiting(ledger, 0) == [f"row {number}".encode() for number in range(2500)]
+
+
+def request(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def answered(number: int, to: int, state: int = OK) -> KeptRow:
+    return KeptRow(key(number), state, b"row", request_sha256=request(to), shareable=state == OK)
+
+
+def test_a_twin_is_who_was_answered_for_the_same_request(ledger: SqliteLedger) -> None:
+    """Proves that the present answer counts: not that to another request, nor one that cannot be shared."""
+    commit(ledger, answered(1, to=7), answered(2, to=8, state=TIMED_OUT))
+    assert ledger.twin(request(7)) == Twin(key(1), OK, ledger.run)
+    assert ledger.twin(request(8)) is None
+    assert ledger.twin(request(9)) is None
+    commit(ledger, answered(1, to=9))
+    assert ledger.twin(request(7)) is None
+    assert ledger.twin(request(9)) == Twin(key(1), OK, ledger.run)
+
+
+def test_a_run_goes_on_until_it_ends(path: Path) -> None:
+    """Proves that an interrupted run keeps its id, unless it is asked for something else."""
+    with SqliteLedger(path) as ledger:
+        assert ledger.begin_run("a", "hash", "all") == "a"
+    with SqliteLedger(path) as ledger:
+        assert ledger.begin_run("b", "hash", "all") == "a"
+        ledger.end_run()
+        assert ledger.begin_run("c", "hash", "all") == "c"
+        assert ledger.begin_run("d", "hash", "retry") == "d"
+        assert ledger.begin_run("e", "other", "retry") == "e"
+        assert ledger.runs_with("hash") == {1, 2, 3}
+
+
+def test_what_is_forgotten_was_never_asked(ledger: SqliteLedger) -> None:
+    """Proves that a forgotten record has neither row nor state."""
+    commit(ledger, kept(1), kept(2))
+    ledger.forget([key(1)])
+    assert set(ledger.known([key(1), key(2)])) == {key(2)}
+    assert (ledger.states(), waiting(ledger, 0)) == ({OK: 1}, [b"row 2"])
 
 
 def test_bills_end_with_the_row(ledger: SqliteLedger) -> None:
@@ -135,7 +178,7 @@ def test_a_commit_is_all_or_nothing(path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             commit(ledger, kept(1, "lost"), kept(2), bills=(BillRow(key(3), "noon", b""),))
         failing = False
-        assert ledger.kept([key(1), key(2)]) == {key(1)}
+        assert set(ledger.known([key(1), key(2)])) == {key(1)}
         assert (ledger.counts(), ledger.states(), list(ledger.bills())) == ({"requests": 1}, {OK: 1}, [])
         assert commit(ledger, kept(2)) == 1
 
@@ -168,12 +211,12 @@ from pipeline.edges.ledger import KeptRow, SqliteLedger
 armed = False
 ledger = SqliteLedger(Path({str(path)!r}), lambda step: os._exit(9) if armed else None)
 armed = True
-ledger.commit([KeptRow(bytes(16), 1, b"")], new_parts=[0], run_id="r", counts={{}})
+ledger.commit([KeptRow(bytes(16), 1, b"")], new_parts=[0], counts={{}})
 """)
     assert (ended.returncode, ended.stderr) == (9, "")
     assert json.loads((path.parent / HOLDER_NAME).read_text())["pid"] != os.getpid()
     with SqliteLedger(path) as ledger:
-        assert ledger.kept([bytes(16)]) == set()
+        assert set(ledger.known([bytes(16)])) == set()
     assert not (path.parent / HOLDER_NAME).exists()
 
 
@@ -192,7 +235,7 @@ def test_a_network_file_system_gets_a_rollback_journal(path: Path, monkeypatch: 
     with SqliteLedger(path) as ledger:
         assert ledger.network_type == "nfs4"
         assert ledger._one("PRAGMA journal_mode") == ("truncate",)
-        assert ledger.kept([key(1)]) == {key(1)}
+        assert set(ledger.known([key(1)])) == {key(1)}
         with pytest.raises(OutInUseError):
             SqliteLedger(path)
 
@@ -260,7 +303,7 @@ def test_damaged_pages_name_the_way_back(path: Path) -> None:
     damaged[4096:] = b"\xff" * (len(damaged) - 4096)
     path.write_bytes(damaged)
     with pytest.raises(ResourceError, match="vision-batch rebuild"):
-        SqliteLedger(path).kept([key(1)])
+        SqliteLedger(path).known([key(1)])
 
 
 def test_a_folder_that_is_gone_is_a_lost_resource(tmp_path: Path) -> None:
@@ -284,7 +327,7 @@ number = 0
 try:
     while True:
         row = KeptRow(number.to_bytes(16, "big"), 1, bytes(20_000))
-        ledger.commit([row], new_parts=[0], run_id="r", counts={{}})
+        ledger.commit([row], new_parts=[0], counts={{}})
         number += 1
 except ResourceError as error:
     print(number)
@@ -295,7 +338,7 @@ except ResourceError as error:
     number = int(ended.stdout)
     assert number > 0
     with SqliteLedger(path) as ledger:
-        assert ledger.kept([key(n) for n in range(number + 1)]) == {key(n) for n in range(number)}
+        assert set(ledger.known([key(n) for n in range(number + 1)])) == {key(n) for n in range(number)}
 
 
 def test_a_bug_stays_what_it_is(ledger: SqliteLedger) -> None:
@@ -304,6 +347,5 @@ def test_a_bug_stays_what_it_is(ledger: SqliteLedger) -> None:
         ledger.commit(
             [KeptRow(key(1), None, b"")],  # type: ignore[arg-type]  # the bug under test
             new_parts=[0],
-            run_id="r",
             counts={},
         )

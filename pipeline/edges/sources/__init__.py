@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.config import SourceConfig
-from pipeline.edges.sources.base import Checkable, Source, check_ids
+from pipeline.edges.sources.base import Checkable, Source, check_ids, first_of_each
 from pipeline.edges.sources.delimited import read_csv, read_tsv
 from pipeline.edges.sources.folder import FolderSource, ImageSource
 from pipeline.edges.sources.jsonlines import read_jsonl
@@ -35,10 +35,13 @@ _NEAR_AMONG = 10_000
 
 
 class JoinedSource:
-    """Several sources, one after the other."""
+    """Several sources, one after the other. With `first_counts` an id that stands twice is its first record."""
 
-    def __init__(self, sources: Sequence[Checkable]) -> None:
+    def __init__(self, sources: Sequence[Checkable], *, first_counts: bool = False) -> None:
         self._sources = sources
+        self._first_counts = first_counts
+        self._repeated: set[int] = set()
+        """Hashes of the ids that stand twice: all that has to be remembered."""
 
     @property
     def name(self) -> str:
@@ -49,11 +52,20 @@ class JoinedSource:
         return sum(source.skipped for source in self._sources)
 
     def check(self) -> int | None:
-        return check_ids(self._sources)
+        if not self._first_counts:
+            return check_ids(self._sources)
+        count, self._repeated = first_of_each(self._sources)
+        return count
 
     def records(self) -> Iterator[ImageRecord]:
+        seen: set[str] = set()
         for source in self._sources:
-            yield from source.records()
+            for record in source.records():
+                if self._repeated and hash(record.id) in self._repeated:
+                    if record.id in seen:
+                        continue
+                    seen.add(record.id)
+                yield record
 
 
 def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None, *, out: Path | None = None) -> Source:
@@ -74,7 +86,8 @@ def open_sources(
     sources = [_open(os.fspath(spec), config or SourceConfig(), out) for spec in specs]
     if [source.name for source in sources].count("-") > 1:
         raise InputError("standard input (-) can be read only once")
-    return sources[0] if len(sources) == 1 else JoinedSource(sources)
+    first_counts = config is not None and config.on_duplicate_id == "first"
+    return sources[0] if len(sources) == 1 and not first_counts else JoinedSource(sources, first_counts=first_counts)
 
 
 def _open(spec: str, config: SourceConfig, out: Path | None) -> Checkable:

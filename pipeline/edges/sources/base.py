@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.edges.sources.naming import shown
 from pipeline.errors import InputError
@@ -50,6 +51,22 @@ class Checkable(Source, Protocol):
 
 def check_ids(sources: Sequence[Checkable]) -> int | None:
     """The number of records of all sources together; InputError where one id stands twice."""
+    hashes, countable = _hashes(sources)
+    repeated = _repeated(hashes)
+    if len(repeated):
+        _name_duplicate(sources, set(repeated[:_NAMED_AT_MOST].tolist()), len(repeated) - 1)
+    return len(hashes) if countable else None
+
+
+def first_of_each(sources: Sequence[Checkable]) -> tuple[int | None, set[int]]:
+    """How many different ids there are, and the hashes of those that stand more than once."""
+    hashes, countable = _hashes(sources)
+    different = len(np.unique(np.frombuffer(hashes, dtype=np.int64))) if hashes else 0
+    return different if countable else None, set(_repeated(hashes).tolist())
+
+
+def _hashes(sources: Sequence[Checkable]) -> tuple["array[int]", bool]:
+    """A hash an id, and whether all sources could be read for it."""
     hashes = array("q")
     countable = True
     for source in sources:
@@ -59,20 +76,15 @@ def check_ids(sources: Sequence[Checkable]) -> int | None:
         else:
             # The interpreter's own 64-bit hash: it is at hand for every string, and the same within a process.
             hashes.extend(map(hash, ids))
-    count = len(hashes)
-    repeated, more = _repeated(hashes)
-    if repeated:
-        _name_duplicate(sources, repeated, more)
-    return count if countable else None
+    return hashes, countable
 
 
-def _repeated(hashes: "array[int]") -> tuple[set[int], int]:
-    if len(hashes) < 2:  # noqa: PLR2004 - a single record is no duplicate
-        return set(), 0
+def _repeated(hashes: "array[int]") -> NDArray[np.int64]:
+    if not hashes:
+        return np.empty(0, dtype=np.int64)
     values = np.frombuffer(hashes, dtype=np.int64)
     values.sort()
-    repeated = np.unique(values[1:][values[1:] == values[:-1]])
-    return set(repeated[:_NAMED_AT_MOST].tolist()), len(repeated) - 1
+    return np.unique(values[1:][values[1:] == values[:-1]])
 
 
 def _name_duplicate(sources: Sequence[Checkable], repeated: set[int], more: int) -> None:
