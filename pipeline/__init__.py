@@ -1,6 +1,6 @@
 """vision-batch: caption, label and price whole image datasets through any OpenAI-compatible vision endpoint."""
 
-from pipeline.api import check, dry_run, read, run
+from pipeline.api import check, dry_run, read, run, status
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
@@ -25,4 +25,5 @@ __all__ = [
     "dry_run",
     "read",
     "run",
+    "status",
 ]

@@ -20,6 +20,7 @@ from pipeline.policy.asking import Asking
 from pipeline.progress import make_progress
 from pipeline.run import Job, first_request, run_job
 from pipeline.stats import RunSummary
+from pipeline.status import OutStatus, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,6 +123,11 @@ def check(
     """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are told?"""
     with _endpoint(config, settings, emulator=emulator) as resolved:
         return _in_a_loop(lambda: check_endpoint(resolved, emulated=emulator))
+
+
+def status(out: PathLike) -> OutStatus:
+    """What `out` holds and whether a run is at work on it; also while one is."""
+    return read_status(Path(out))
 
 
 def read(out: PathLike) -> "pd.DataFrame":

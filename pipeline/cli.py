@@ -19,6 +19,7 @@ from pipeline.errors import InputError, InterruptedRunError, VisionBatchError
 from pipeline.policy.asking import Asking
 from pipeline.progress import describe
 from pipeline.stats import RunSummary
+from pipeline.status import lines
 
 app = typer.Typer(
     name="vision-batch",
@@ -203,6 +204,18 @@ def check(
         overrides=_overrides(settings),
     )  # fmt: skip
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+
+
+@app.command()
+def status(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory, also while a run goes on.")],
+    check_: Annotated[bool, typer.Option("--check", help="Exit code 1 while any record is failed or invalid.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What is done, failed and spent; predicted against billed tokens."""
+    found = api.status(out)
+    typer.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(lines(found)))
+    raise typer.Exit(int(check_ and found.bad > 0))
 
 
 @app.command()

@@ -239,13 +239,13 @@ class Dataset:
 
     def overview(self) -> dict[str, object]:
         """The whole of OUT as plain values: `records` by status, `errors` by kind, `totals`."""
-        records: Counter[str] = Counter()
-        errors: Counter[str] = Counter()
-        for (status, kind), count in self.states().items():
-            records[status] += count
-            if kind is not None:
-                errors[kind] += count
-        return {"records": dict(records), "errors": dict(errors), "totals": self.totals().as_dict()}
+        return _overview(self._ledger)
+
+    @staticmethod
+    def look(out: Path) -> dict[str, object]:
+        """The same of an OUT that no run holds; nothing in it is changed."""
+        with SqliteLedger(out / LEDGER_NAME) as ledger:
+            return _overview(ledger)
 
     def write_status(self, status: Mapping[str, object]) -> None:
         """Replace `status.json`."""
@@ -411,6 +411,17 @@ class Dataset:
                 rows[record_key(str(row["id"]), str(row["prompt_name"]))] = row
         waiting = self._ledger.waiting_rows(keys)
         return rows | {key: orjson.loads(row) for key, row in waiting.items()}
+
+
+def _overview(ledger: Ledger) -> dict[str, object]:
+    records: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for code, count in ledger.states().items():
+        status, kind = state_of(code)
+        records[status] += count
+        if kind is not None:
+            errors[kind] += count
+    return {"records": dict(records), "errors": dict(errors), "totals": Totals.of(ledger.counts()).as_dict()}
 
 
 def _add(bills: dict[bytes, Bill], key: bytes, bill: Bill) -> None:

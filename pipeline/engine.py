@@ -31,14 +31,14 @@ from pipeline.errors import EndpointStoppedError, InterruptedRunError, ResourceE
 from pipeline.gates import Room
 from pipeline.policy.health import Health
 from pipeline.policy.limits import Cooldown, Pace
-from pipeline.policy.retry import Reaction, backoff_s, is_worth_fetching_again, max_attempts_of, reaction
+from pipeline.policy.retry import TRANSIENT, Reaction, backoff_s, is_worth_fetching_again, max_attempts_of, reaction
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
 
 T = TypeVar("T")
 
-FIRST_BATCH, BATCH = 16, 256
+FIRST_BATCH, BATCH, LARGEST_BATCH = 16, 256, 4096
 PATIENCE = 10
 """Rate limits that one record meets before it fails, while others are answered."""
 
@@ -59,8 +59,8 @@ class Engine:
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
         self._flights: set[anyio.CancelScope] = set()
-        self._under_way: set[str] = set()
-        """Ids between the reader and the keeper: a stream may bring one twice."""
+        self._under_way: dict[str, int] = {}
+        """Ids between the reader and the keeper (a stream may bring one twice), with their place in the source."""
         self._claims: dict[str, anyio.Event] = {}
         """Requests that somebody is asking; set when the answer is committed, or there is none."""
         self._outcomes, self._arrived = anyio.create_memory_object_stream[Outcome | BilledAttempt | Shared](
@@ -80,6 +80,7 @@ class Engine:
                         await self._work()
                 aside.cancel_scope.cancel()
             self._stages.show(self.stats)
+            await self._publish()
             if self._reason is not None:
                 raise self._reason
         return self.stats
@@ -113,13 +114,16 @@ class Engine:
     async def _read_all(self, send: MemoryObjectSendStream[ImageRecord]) -> None:
         size = FIRST_BATCH
         while batch := await self._in(self._reader, self._take, size):
-            wanted = await self._in(self._writer, self._stages.missing, batch)
-            self.stats.skipped += len(batch) - len(wanted)
-            for record in wanted:
-                if record.id not in self._under_way:
-                    self._under_way.add(record.id)
+            is_missing = await self._in(self._writer, self._stages.missing, batch)
+            for record, missing in zip(batch, is_missing, strict=True):
+                if not missing:
+                    self.stats.skipped += 1
+                elif record.id not in self._under_way:
+                    self._under_way[record.id] = self.stats.read
                     await send.send(record)
-            size = BATCH
+                self.stats.read += 1
+            # Where all of it is kept already there is nothing to wait for: larger batches, fewer hops.
+            size = BATCH if any(is_missing) else min(2 * size, LARGEST_BATCH)
 
     def _take(self, size: int) -> list[ImageRecord]:
         return list(islice(self._stages.records, size))
@@ -339,7 +343,9 @@ class Engine:
             for item in ended:
                 self.stats.keep(item)
         for item in ended:
-            self._under_way.discard(item.record.id)
+            place = self._under_way.pop(item.record.id, 0)
+            if item.error_kind in TRANSIENT:  # the next run looks at this one again
+                self.stats.lowest_open = min(self.stats.lowest_open, place)
         for outcome in outcomes:
             self._unclaim(outcome.request_sha256)
             if outcome.attempts:
@@ -380,6 +386,7 @@ class Engine:
         self._stages.show(self.stats)
 
     async def _publish(self) -> None:
+        self.stats.low_water = min(self.stats.lowest_open, next(iter(self._under_way.values()), self.stats.read))
         await self._write(self._stages.publish, self.stats)
 
     async def _watch_signals(self) -> None:

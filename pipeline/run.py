@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import compress, islice
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 
@@ -108,7 +108,7 @@ class _Run:
         config = self.job.config
         return Stages(
             records=islice(source.records(), self.job.limit),
-            missing=lambda batch: list(compress(batch, dataset.missing(batch))),
+            missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
             prepare=Preparer.build(config),
             ask=PricedChat(chat, price_for(config, emulated=self.job.emulated)),

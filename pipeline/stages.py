@@ -22,8 +22,8 @@ class Stages:
 
     records: Iterator[ImageRecord]
     """Blocking; read in a thread of its own."""
-    missing: Callable[[Sequence[ImageRecord]], Sequence[ImageRecord]]
-    """Which of these are to be asked. Blocking, in the writer's thread."""
+    missing: Callable[[Sequence[ImageRecord]], Sequence[bool]]
+    """For each, whether it is to be asked. Blocking, in the writer's thread."""
     fetch: Callable[[ImageRecord], Awaitable[bytes | Failure | None]]
     """Bytes of a remote image; None where `prepare` reads the file itself."""
     prepare: Callable[[ImageRecord, bytes | None], PreparedRequest | Failure]

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from math import inf
 
 from pipeline.records import Answer, Outcome, Shared, Status
 
@@ -16,6 +17,12 @@ class RunStats:
 
     total: int | None = None
     """Records in the source, where known."""
+    read: int = 0
+    """Records that came from the source, those before its low-water mark included."""
+    low_water: float = 0
+    """So many records of the source, from its beginning, need not be looked at again."""
+    lowest_open: float = inf
+    """The place of the first record that failed for a transient reason."""
     skipped: int = 0
     """Kept by an earlier run."""
     asked: int = 0

@@ -1,0 +1,94 @@
+"""How soon a run over a million kept records sends its first new request, and with how much memory.
+
+`python benchmarks/resume.py [--records 1000000]`: makes the output directory by the project's own code (about a minute),
+adds one new row to the manifest, and runs the same line again, in a process of its own.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from common import draw_jpeg, peak_mb
+
+from pipeline.config import load_config
+from pipeline.dataset import Dataset
+from pipeline.emulator import child_emulator
+from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
+
+BATCH = 1_000
+USAGE = Usage(prompt_tokens=765, completion_tokens=20, total_tokens=785)
+
+
+def outcome(number: int) -> Outcome:
+    name = f"images/{number:07d}.jpg"
+    digest = f"{number * 2654435761 % (1 << 64):016x}" * 4
+    return Outcome(
+        record=ImageRecord(name, name, name),
+        result=Answer(status=Status.OK, caption=f"Picture number {number}.", model="gpt-4o", usage=USAGE),
+        facts=ImageFacts(
+            width=640, height=480, sent_width=640, sent_height=480, sent_bytes=9, source_bytes=9, sha256=digest, stamp=number
+        ),
+        request_sha256=digest,
+        attempts=1,
+        usage=USAGE,
+    )  # fmt: skip
+
+
+def prepare(folder: Path, records: int) -> None:
+    """An output directory that holds `records` answers, and a manifest with one row more."""
+    now = datetime.now(UTC)
+    config = load_config("demo", {"request.model": "gpt-4o"}, {})
+    with Dataset.open(folder / "out", config=config, run_id="first", now=lambda: now) as dataset:
+        for start in range(0, records, BATCH):
+            dataset.keep([outcome(number) for number in range(start, min(start + BATCH, records))])
+            if start % 50_000 == 0:
+                dataset.seal()
+        dataset.end_run()
+    with (folder / "list.csv").open("w") as manifest:
+        manifest.write("image\n")
+        manifest.writelines(f"images/{number:07d}.jpg\n" for number in range(records))
+        manifest.write("new.jpg\n")
+    draw_jpeg(folder / "new.jpg", (320, 240), 1, 85)
+
+
+def child(folder: Path, url: str) -> None:
+    import pipeline  # noqa: PLC0415 - its import is part of what is measured
+
+    pipeline.run(
+        folder / "list.csv", out=folder / "out", config="demo", model="gpt-4o", base_url=url, quiet=True
+    )  # the same question as in `prepare`
+    print(json.dumps({"peak_mb": peak_mb()}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--child", nargs=2, metavar=("FOLDER", "URL"))
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(Path(arguments.child[0]), arguments.child[1])
+        return
+    with tempfile.TemporaryDirectory() as scratch, child_emulator(["--fast"]) as url:
+        folder = Path(scratch)
+        began = time.perf_counter()
+        prepare(folder, arguments.records)
+        ledger_mb = (folder / "out" / "ledger.sqlite").stat().st_size / 1e6
+        print(
+            f"{arguments.records:,} answers kept and sealed in {time.perf_counter() - began:.0f} s; {ledger_mb:.0f} MB"
+        )
+        started = datetime.now(UTC)
+        command = [sys.executable, __file__, "--child", str(folder), url]
+        told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+        newest = pd.read_parquet(folder / "out" / "data", columns=["id", "asked_at"]).set_index("id").loc["new.jpg"]
+        wait_s = (newest.asked_at - started).total_seconds()
+        print(f"first new request after {wait_s:.1f} s; peak memory {json.loads(told.stdout)['peak_mb']:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What an output directory holds, and whether a run is at work on it: from `status.json`, in no time.
+
+The ledger belongs to a run as long as it goes on; outsiders read what it publishes every two seconds.
+"""
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pipeline.dataset import Dataset
+from pipeline.errors import InputError
+from pipeline.progress import dollars, printable
+from pipeline.records import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutStatus:
+    """The whole of OUT, and the last or present run on it."""
+
+    out: str
+    state: str
+    """`running`, `done`, `stopped`, or `killed`: it says running, and its process is gone."""
+    run_id: str | None
+    updated_at: str | None
+    images: int | None
+    """In the source of that run, where known."""
+    done: int
+    """Of these, kept by it or before it."""
+    images_per_s: float
+    waiting: str | None
+    records: dict[str, int]
+    """All records of OUT, by status."""
+    errors: dict[str, int]
+    """Those without a good answer, by kind."""
+    requests: int
+    prompt_tokens: int
+    predicted_prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal | None
+    """Of all runs; None where no price is known."""
+    unpriced: int
+    runs: int
+
+    @property
+    def bad(self) -> int:
+        """Records that `--check` counts: failed or invalid."""
+        return self.records.get(Status.FAILED, 0) + self.records.get(Status.INVALID, 0)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON; money as text."""
+        return asdict(self) | {"cost_usd": None if self.cost_usd is None else str(self.cost_usd)}
+
+
+def read_status(out: Path) -> OutStatus:
+    """Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it."""
+    if not (out / "ledger.sqlite").exists():
+        raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
+    told = _told(out)
+    if "totals" not in told:
+        told |= Dataset.look(out)
+    return _status(out, told)
+
+
+def _told(out: Path) -> dict[str, Any]:
+    try:
+        told = json.loads((out / "status.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _status(out: Path, told: dict[str, Any]) -> OutStatus:
+    totals = told["totals"]
+    cost_usd = Decimal(totals.get("cost_usd", "0"))
+    return OutStatus(
+        out=str(out),
+        state=_state(told),
+        run_id=told.get("run_id"),
+        updated_at=told.get("updated_at"),
+        images=told.get("images"),
+        done=told.get("skipped", 0) + told.get("asked", 0),
+        images_per_s=told.get("images_per_s", 0.0),
+        waiting=told.get("waiting"),
+        records=told["records"],
+        errors=told["errors"],
+        requests=totals.get("requests", 0),
+        prompt_tokens=totals.get("prompt_tokens", 0),
+        predicted_prompt_tokens=totals.get("predicted_prompt_tokens", 0),
+        completion_tokens=totals.get("completion_tokens", 0),
+        cost_usd=None if totals.get("unpriced") and not cost_usd else cost_usd,
+        unpriced=totals.get("unpriced", 0),
+        runs=len(list((out / "runs").glob("*.json"))),
+    )
+
+
+def _state(told: dict[str, Any]) -> str:
+    state = str(told.get("state", "unknown"))
+    if state == "running" and told.get("host") == socket.gethostname() and not _is_alive(told.get("pid")):
+        return "killed"
+    return state
+
+
+def _is_alive(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def lines(status: OutStatus) -> list[str]:
+    """The same for people."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in sorted(status.records.items()))
+    said = [f"{status.out}: {sum(status.records.values()):,} records ({counts or 'none yet'})"]
+    if status.errors:
+        kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
+        said.append(f"without a good answer: {kinds}")
+    predicted = status.predicted_prompt_tokens
+    ratio = f" ({status.prompt_tokens / predicted:.3f} of the {predicted:,} predicted)" if predicted else ""
+    said.append(
+        f"tokens: {status.prompt_tokens:,} in{ratio}, {status.completion_tokens:,} out, in {status.requests:,} requests"
+    )
+    more = f", and {status.unpriced:,} answers without a known price" if status.cost_usd and status.unpriced else ""
+    said.append(f"cost: {dollars(status.cost_usd)}{more}; complete runs and stops: {status.runs:,}")
+    said.append(_about_run(status))
+    return said
+
+
+def _about_run(status: OutStatus) -> str:
+    of = f" of {status.images:,}" if status.images is not None else ""
+    progress = f"{status.done:,}{of} images, {status.images_per_s:.1f} a second, at {status.updated_at}"
+    match status.state:
+        case "running":
+            waits = f" ({printable(status.waiting)})" if status.waiting else ""
+            return f"run {status.run_id} is at work{waits}: {progress}"
+        case "killed":
+            return f"run {status.run_id} was killed: {progress}. The same command goes on where it stopped"
+        case "stopped":
+            return f"run {status.run_id} stopped early: {progress}. The same command goes on where it stopped"
+        case _:
+            return f"the last run, {status.run_id}, is complete: {progress}"
