@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import orjson
 import pyarrow as pa
@@ -86,6 +86,7 @@ class Dataset:
         self._bills_before: dict[bytes, Bill] = {}
         self._bills_now: dict[bytes, Bill] = {}
         self._is_open = True
+        self._has_forgotten = False
 
     @classmethod
     def open(
@@ -209,6 +210,16 @@ class Dataset:
             return 0
         with _disk(self.out):
             return self._merge(part)
+
+    def mark(self, name: str) -> dict[str, Any]:
+        """What `set_mark` stored under this name; empty where there is none."""
+        stored: dict[str, Any] = orjson.loads(self._ledger.meta(f"mark {name}") or b"{}")
+        return stored
+
+    def set_mark(self, name: str, mark: Mapping[str, object]) -> None:
+        """Remember how far a source needs no second look. Not in a run that had to forget a record."""
+        if not self._has_forgotten:
+            self._ledger.set_meta({f"mark {name}": orjson.dumps(mark)})
 
     def end_run(self) -> None:
         """Say that this run is complete: the next command begins another."""
@@ -397,6 +408,8 @@ class Dataset:
             if leader is not None and leader["request_sha256"] == stub["request_sha256"]:
                 yield parquet.encode_row(filled(stub, leader))
             else:  # asked anew in the meantime, and answered otherwise: so is this one, by the next run
+                self._has_forgotten = True
+                self._ledger.set_meta(dict.fromkeys(self._ledger.meta_names("mark "), b"{}"))
                 self._ledger.forget([record_key(stub["id"], stub["prompt_name"])])
 
     def _asked_rows(self, keys: set[bytes]) -> dict[bytes, Mapping[str, object]]:

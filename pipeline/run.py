@@ -1,10 +1,11 @@
 """The composition root: builds the edges from a `RunConfig` and hands their functions to the engine."""
 
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.config import RunConfig, api_key
 from pipeline.dataset import Dataset, check_out
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
-from pipeline.edges.sources import Source, open_sources
+from pipeline.edges.sources import Fingerprint, Source, open_sources
 from pipeline.engine import Engine
 from pipeline.errors import InputError, ResourceError, VisionBatchError
 from pipeline.policy.asking import Asking
@@ -106,8 +107,10 @@ class _Run:
         show: Callable[[RunStats], None],
     ) -> Stages:
         config = self.job.config
+        water = LowWater.of(source, self.job, dataset)
+        self.stats.read = self.stats.skipped = water.skip
         return Stages(
-            records=islice(source.records(), self.job.limit),
+            records=islice(source.records(), water.skip, self.job.limit),
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
             prepare=Preparer.build(config),
@@ -116,8 +119,12 @@ class _Run:
             keep=dataset.keep,
             seal=dataset.seal,
             show=show,
-            publish=lambda _: dataset.write_status(self.status("running", dataset)),
+            publish=lambda stats: self.publish(dataset, water, stats),
         )
+
+    def publish(self, dataset: Dataset, water: "LowWater", stats: RunStats) -> None:
+        water.rise(dataset, stats)
+        dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset) -> RunSummary:
         stopped: VisionBatchError | None = None
@@ -177,6 +184,31 @@ class _Run:
             sent_bytes=stats.sent_bytes,
             examples=list(stats.examples),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LowWater:
+    """How far a manifest needs no second look: a resume over a million rows does not look up a million keys."""
+
+    name: str
+    fingerprint: Fingerprint | None
+    skip: int
+    """Records from its beginning that an earlier run has done with."""
+
+    @classmethod
+    def of(cls, source: Source, job: Job, dataset: Dataset) -> "LowWater":
+        fingerprint = source.fingerprint() if job.asking.passes_over_rows else None
+        named = f"{os.path.realpath(source.name)}\0{job.config.source!r}"
+        name = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        mark = dataset.mark(name) if fingerprint is not None else {}
+        known = bool(mark) and source.begins_with(Fingerprint(mark["size"], mark["digest"]))
+        skip = int(mark["records"]) if known else 0
+        return cls(name, fingerprint, skip if job.limit is None else min(skip, job.limit))
+
+    def rise(self, dataset: Dataset, stats: RunStats) -> None:
+        """Remember how far all records have rows by now."""
+        if self.fingerprint is not None and stats.low_water > self.skip:
+            dataset.set_mark(self.name, {**asdict(self.fingerprint), "records": int(stats.low_water)})
 
 
 def exceeds(allowed: str, bad: int, asked: int) -> bool:

@@ -136,3 +136,30 @@ def test_an_unknown_kind_is_named() -> None:
     """--retry-kind lists what there is."""
     with pytest.raises(InputError, match="no such kind; known: image_missing"):
         Asking.parse(retry_kind="timeouts")
+
+
+def test_what_is_done_with_is_not_looked_up_again(photos: Path, endpoint: str) -> None:
+    """A manifest that only grew is passed over up to where it was done; one that was changed is looked at whole."""
+    manifest = photos / "list.csv"
+    manifest.write_text("image\n0.jpg\n1.jpg\n2.jpg\n")
+    ask(manifest, endpoint)
+    with manifest.open("a") as file:
+        file.write("3.jpg\n")
+    grown = ask(manifest, endpoint)
+    assert (grown.skipped, grown.requests) == (3, 1)
+    manifest.write_text("image\n0.jpg\nagain/1.jpg\n1.jpg\n2.jpg\n3.jpg\n")
+    changed = ask(manifest, endpoint)
+    assert (changed.skipped, changed.by_error) == (4, {"image_missing": 1})
+    assert len(rows()) == 5
+
+
+def test_a_transient_failure_is_below_the_low_water_mark_never(photos: Path, endpoint: str) -> None:
+    """Records that failed for a transient reason are asked by the next run, wherever they stand in the manifest."""
+    manifest = photos / "list.csv"
+    manifest.write_text("image\n0.jpg\n1.jpg\n2.jpg\n3.jpg\n")
+    with child_emulator(["--fault", "500=0.5", "--seed", "3"]) as bad:
+        first = ask(manifest, bad, overrides={"request.max_failures": 1}, concurrency=1)
+    failed = first.by_status.get("failed", 0)
+    assert 0 < failed < 4
+    assert ask(manifest, endpoint).requests == failed
+    assert ask(manifest, endpoint).requests == 0

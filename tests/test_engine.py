@@ -163,7 +163,7 @@ async def test_every_record_is_asked_once_and_kept_once() -> None:
     engine = await bench.run()
     assert set(bench.asked.values()) == {1}
     assert len(bench.by_id()) == engine.stats.asked == engine.stats.requests == 500
-    assert bench.peak == 4
+    assert bench.peak <= 4
     assert engine.stats.prompt_tokens == 5000
 
 

@@ -145,6 +145,8 @@ class Ledger(Protocol):
 
     def meta(self, name: str) -> bytes | None: ...
 
+    def meta_names(self, prefix: str) -> list[str]: ...
+
     def set_meta(self, values: Mapping[str, bytes]) -> None: ...
 
     def close(self) -> None: ...
@@ -375,6 +377,10 @@ class SqliteLedger:
         """See `Ledger`."""
         found = self._one("SELECT value FROM meta WHERE name = ?", name)
         return None if found is None else bytes(found[0])
+
+    def meta_names(self, prefix: str) -> list[str]:
+        """See `Ledger`."""
+        return [name for (name,) in self._all("SELECT name FROM meta WHERE instr(name, ?) = 1", prefix)]
 
     def set_meta(self, values: Mapping[str, bytes]) -> None:
         """See `Ledger`."""

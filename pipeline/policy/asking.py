@@ -48,6 +48,11 @@ class Asking:
             on_config_change=on_config_change,  # type: ignore[arg-type] # one of the three, as just seen
         )
 
+    @property
+    def passes_over_rows(self) -> bool:
+        """Whether a record that has a row, and did not fail for a transient reason, is never asked again."""
+        return not (self.retry_failed or self.refresh or self.refresh_changed or self.on_config_change == "refresh")
+
     def describe(self) -> str:
         """One line that is equal for runs that ask the same: an interrupted one goes on only as the same."""
         kinds = ",".join(sorted(self.retry_kinds))
