@@ -14,7 +14,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format lock bench clean
+.PHONY: help setup run test torture check format lock bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
@@ -58,6 +58,9 @@ run: $(VENV)/.run-stamp  ## Caption the samples in data/ on this machine's own e
 test: $(VENV)/.dev-stamp  ## Run the tests (PYTEST_ARGS="-k sizing" for some of them)
 	@if [ "$$(getconf _NPROCESSORS_ONLN)" -ge 2 ]; then parallel="-n auto"; else parallel=""; fi; \
 	$(BIN)/python -m pytest $$parallel $(PYTEST_ARGS)
+
+torture: $(VENV)/.dev-stamp  ## Kill runs two hundred times and prove that nothing paid for is lost; some minutes
+	$(BIN)/python -m tests.torture --kills 200
 
 check: $(VENV)/.dev-stamp  ## Lint, format, strict types and the floors; what CI runs before the tests
 	$(BIN)/ruff check .

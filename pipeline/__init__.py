@@ -1,6 +1,6 @@
 """vision-batch: caption, label and price whole image datasets through any OpenAI-compatible vision endpoint."""
 
-from pipeline.api import check, dry_run, read, run, status
+from pipeline.api import check, dry_run, read, rebuild, run, status
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
@@ -24,6 +24,7 @@ __all__ = [
     "check",
     "dry_run",
     "read",
+    "rebuild",
     "run",
     "status",
 ]

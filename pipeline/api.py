@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import anyio
 
+from pipeline import upkeep
 from pipeline.check import CheckReport, check_endpoint
 from pipeline.config import RunConfig, load_config
 from pipeline.emulator.child import child_emulator
@@ -21,6 +23,7 @@ from pipeline.progress import make_progress
 from pipeline.run import Job, first_request, run_job
 from pipeline.stats import RunSummary
 from pipeline.status import OutStatus, read_status
+from pipeline.upkeep import RebuildReport
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +131,11 @@ def check(
 def status(out: PathLike) -> OutStatus:
     """What `out` holds and whether a run is at work on it; also while one is."""
     return read_status(Path(out))
+
+
+def rebuild(out: PathLike) -> RebuildReport:
+    """A new ledger for `out` from its parts alone, where the old one is lost or damaged."""
+    return upkeep.rebuild(Path(out), now=lambda: datetime.now(UTC))
 
 
 def read(out: PathLike) -> "pd.DataFrame":

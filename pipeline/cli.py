@@ -219,6 +219,16 @@ def status(
 
 
 @app.command()
+def rebuild(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory whose ledger is lost or damaged.")],
+) -> None:
+    """A new ledger from the parts alone; the old one is moved aside."""
+    report = api.rebuild(out)
+    aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
+    typer.echo(f"{out}: {report.records:,} records of {report.parts:,} parts are known again{aside}")
+
+
+@app.command()
 def emulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0: any free one.")] = 8010,

@@ -301,7 +301,8 @@ class Dataset:
         outdir.remove_unfinished(self.out)
         parts = int(self._ledger.meta("parts") or b"0")
         present = set(parquet.part_numbers(self._data))
-        if lost := [number for number in range(parts) if number not in present]:
+        present_or_given_up = present.union(orjson.loads(self._ledger.meta("lost_parts") or b"[]"))
+        if lost := [number for number in range(parts) if number not in present_or_given_up]:
             raise ResourceError(
                 f"{self._data / parquet.part_name(lost[0])} is gone, and the answers in it ({len(lost)} of "
                 f"{parts} parts). Put it back, or `vision-batch rebuild {self.out}` to ask for them again"

@@ -293,6 +293,20 @@ class SqliteLedger:
                 do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
         return new
 
+    def restore(self, part: int, rows: Sequence[KeptRow], counts: Mapping[str, int]) -> None:
+        """Take over records that are sealed in `part` already, as answered by the run that was begun."""
+        with self._transaction() as do:
+            do(_UPSERT_RECORD, [self._record(row, part) for row in rows])
+            do(
+                "INSERT OR REPLACE INTO dedup VALUES (?, ?)",
+                [(_hash8(row.request_sha256), row.key) for row in rows if row.shareable and row.request_sha256],
+            )
+            states = Counter(row.state for row in rows)
+            for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
+                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+            parts = str(part + 1).encode()
+            do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(parts,)])
+
     def _placed(self, rows: Sequence[KeptRow], new_parts: Sequence[int]) -> tuple[list[int], Counter[int], int]:
         """The part of each row, by how much the number of records in each state changes, and how many are new."""
         found = self._select_by_key("key16, part, state", [row.key for row in rows])

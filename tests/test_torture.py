@@ -1,0 +1,121 @@
+"""The short form of the campaign: a handful of kills, and stops of every kind that end in the same dataset."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.emulator.child import child_emulator
+from tests.support import MakeImage, emulator_get
+from tests.torture import Campaign, judge
+
+ROOT = Path(__file__).parent.parent
+TIMES = ["asked_at", "answered_at", "latency_s", "run_id", "request_id"]
+
+
+def test_a_handful_of_kills(tmp_path: Path) -> None:
+    """Six SIGKILLs: nothing lost, nothing doubled, nothing paid twice beyond the bound."""
+    report = Campaign(tmp_path, kills=6, images=600, seed=3).run(time.monotonic() + 90)
+    assert judge(report), report.lines()
+    assert report.kills == 6
+    assert report.runs >= 1
+
+
+def start(out: str, url: str, folder: Path, file_limit: int | None = None) -> "subprocess.Popen[str]":
+    def limit() -> None:
+        if file_limit is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipeline", "run", "photos", "-o", out, "--base-url", url, "--model", "gpt-4o"),
+            *("--concurrency", "4", "-q", "--set", "output.rows_per_part=7"),
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,  # noqa: PLW1509 - nothing here has threads that a fork could meet
+    )
+
+
+def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals) -> int:
+    before = emulator_get(url, "stats")["billed"]
+    running = start(out, url, folder)
+    for _ in range(50_000):
+        if emulator_get(url, "stats")["billed"] >= before + 8:
+            break
+    running.send_signal(number)
+    _, stderr = running.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    return running.returncode
+
+
+@pytest.fixture
+def slow() -> Iterator[str]:
+    with child_emulator(["--latency-ms", "60"]) as url:
+        yield url
+
+
+def whole(folder: Path, out: str) -> pd.DataFrame:
+    frame = pd.read_parquet(folder / out / "data").drop(columns=TIMES)
+    return frame.sort_values("id").reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_stopped_run_ends_as_an_undisturbed_one(
+    make_image: MakeImage, tmp_path: Path, slow: str, number: signal.Signals, code: int
+) -> None:
+    """Stopped by a signal and resumed with the same line: row for row the same dataset, apart from times."""
+    for image in range(40):
+        make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
+    assert stop_in_the_middle("stopped", slow, tmp_path, number) == code
+    for out in ("stopped", "undisturbed"):
+        process = start(out, slow, tmp_path)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+    pd.testing.assert_frame_equal(whole(tmp_path, "stopped"), whole(tmp_path, "undisturbed"))
+
+
+def test_a_full_disk(make_image: MakeImage, tmp_path: Path, endpoint: str) -> None:
+    """No file may grow any more: exit code 5 and one line; with room again the same line completes the dataset."""
+    for image in range(40):
+        make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
+    full = start("full", endpoint, tmp_path, file_limit=150_000)
+    _, stderr = full.communicate(timeout=60)
+    assert full.returncode == 5, stderr
+    assert "Traceback" not in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    for out in ("full", "undisturbed"):
+        process = start(out, endpoint, tmp_path)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+    pd.testing.assert_frame_equal(whole(tmp_path, "full"), whole(tmp_path, "undisturbed"))
+
+
+def test_a_second_process_is_refused(make_image: MakeImage, tmp_path: Path, slow: str) -> None:
+    """Yesterday's run still goes on: tonight's ends with exit code 2 that names host and pid, the first is unharmed."""
+    for image in range(40):
+        make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
+    first = start("out", slow, tmp_path)
+    for _ in range(50_000):
+        if emulator_get(slow, "stats")["billed"] >= 1:
+            break
+    second = start("out", slow, tmp_path)
+    _, stderr = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert f"pid {first.pid}" in stderr
+    _, stderr = first.communicate(timeout=60)
+    assert first.returncode == 0, stderr
+    assert len(whole(tmp_path, "out")) == 40
