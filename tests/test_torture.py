@@ -104,18 +104,19 @@ def test_a_full_disk(make_image: MakeImage, tmp_path: Path, endpoint: str) -> No
     pd.testing.assert_frame_equal(whole(tmp_path, "full"), whole(tmp_path, "undisturbed"))
 
 
-def test_a_second_process_is_refused(make_image: MakeImage, tmp_path: Path, slow: str) -> None:
+def test_a_second_process_is_refused(make_image: MakeImage, tmp_path: Path) -> None:
     """Yesterday's run still goes on: tonight's ends with exit code 2 that names host and pid, the first is unharmed."""
     for image in range(40):
         make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
-    first = start("out", slow, tmp_path)
-    for _ in range(50_000):
-        if emulator_get(slow, "stats")["billed"] >= 1:
-            break
-    second = start("out", slow, tmp_path)
-    _, stderr = second.communicate(timeout=60)
-    assert second.returncode == 2
-    assert f"pid {first.pid}" in stderr
-    _, stderr = first.communicate(timeout=60)
-    assert first.returncode == 0, stderr
+    with child_emulator(["--latency-ms", "700"]) as slow:
+        first = start("out", slow, tmp_path)
+        for _ in range(50_000):
+            if emulator_get(slow, "stats")["billed"] >= 1:
+                break
+        second = start("out", slow, tmp_path)
+        _, stderr = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert f"pid {first.pid}" in stderr
+        _, stderr = first.communicate(timeout=60)
+        assert first.returncode == 0, stderr
     assert len(whole(tmp_path, "out")) == 40

@@ -48,11 +48,11 @@ class Report:
         return self.billed - self.answers
 
     def lines(self) -> list[str]:
-        bound = self.kills * 2 * SLOTS
+        bound = f"allowed: kills x 2 x slots = {self.kills * 2 * SLOTS}"
         return [
             f"kills {self.kills}, complete runs {self.runs}, slots {SLOTS}",
             f"records {self.records}, answers {self.answers}, requests {self.requests}, billed {self.billed}",
-            f"re-paid {self.repaid} (allowed: kills x 2 x slots = {bound}), lost: {self.lost}, duplicated: {self.duplicated}",
+            f"re-paid {self.repaid} ({bound}), lost: {self.lost}, duplicated: {self.duplicated}",
             *self.violations,
         ]
 
