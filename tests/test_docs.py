@@ -43,9 +43,15 @@ def test_commands_and_code_run(page: Path, make_image: MakeImage, endpoint: str,
     """Commands in the order of the page, on three photographs; then its Python, each piece where it can start anew."""
     for number in range(3):
         make_image(f"photos/{number}.jpg", seed=number)
+    if page.name != "README.md":  # the other pages speak of an OUT that there is
+        run(
+            ["-m", "pipeline", "run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint],
+            endpoint,
+            tmp_path,
+        )
     for command in commands(page):
         arguments = shlex.split(command)[1:]
-        if "--emulator" not in arguments and "--dry-run" not in arguments:
+        if arguments[0] in {"run", "check"} and not {"--emulator", "--dry-run"} & set(arguments):
             arguments += ["--base-url", endpoint]
         run(["-m", "pipeline", *arguments], endpoint, tmp_path)
     for code in blocks(page, "python"):
