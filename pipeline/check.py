@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from pipeline.config import ImagesConfig, RunConfig, api_key
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import EndpointStoppedError
+from pipeline.policy.retry import stop_message
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest
 from pipeline.steps import Preparer, PricedChat, price_for, with_model
 from pipeline.wire import open_session
@@ -66,7 +67,7 @@ async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckR
         prepared = Preparer.build(config).request(ImageRecord("check", "check", "check"), drawn(config.images))
         result = await PricedChat(chat, price_for(config, emulated=emulated))(prepared)
     if isinstance(result, Failure):
-        raise EndpointStoppedError(result.message)
+        raise EndpointStoppedError(stop_message(result))
     return _report(config, prepared, result, emulated=emulated)
 
 

@@ -31,7 +31,15 @@ from pipeline.errors import EndpointStoppedError, InterruptedRunError, ResourceE
 from pipeline.gates import Room
 from pipeline.policy.health import Health
 from pipeline.policy.limits import Cooldown, Pace
-from pipeline.policy.retry import TRANSIENT, Reaction, backoff_s, is_worth_fetching_again, max_attempts_of, reaction
+from pipeline.policy.retry import (
+    TRANSIENT,
+    Reaction,
+    backoff_s,
+    is_worth_fetching_again,
+    max_attempts_of,
+    reaction,
+    stop_message,
+)
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
@@ -254,7 +262,7 @@ class Engine:
             return None
         what = reaction(result.kind)
         if what is Reaction.STOP:
-            self.stop(EndpointStoppedError(result.message))
+            self.stop(EndpointStoppedError(stop_message(result)))
             return 0.0
         if what is Reaction.RECORD_FAILS:
             self._recovered(sent_at)
@@ -291,7 +299,7 @@ class Engine:
         self._pause(failure.retry_after_s, failure.message)
         patience_s = self._config.outage_s if self._answers else self._config.first_contact_s
         if self._cooldown is not None and self._cooldown.refused_at - self._cooldown.since >= patience_s:
-            self.stop(EndpointStoppedError(failure.message))
+            self.stop(EndpointStoppedError(stop_message(failure)))
         return 0.0
 
     def _pause(self, told_s: float | None, why: str) -> None:

@@ -125,6 +125,8 @@ def describe(summary: RunSummary) -> str:
 def _what_happened(summary: RunSummary) -> str:
     if not summary.asked and not summary.stopped:
         return f"nothing to ask: all {summary.skipped:,} images are kept already"
+    if not summary.asked:
+        return f"no image was answered in {summary.seconds:.1f} s; {summary.skipped:,} are kept from before"
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.by_status.items()))
     text = (
         f"{summary.asked:,} images in {summary.seconds:.1f} s ({summary.images_per_s:.1f} images/s): {counts or 'none'}"

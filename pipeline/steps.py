@@ -13,6 +13,7 @@ from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.gates import ThreadRoom
 from pipeline.policy.costs import Price, cost_usd
 from pipeline.policy.prompts import RequestTemplate
+from pipeline.policy.retry import stop_message
 from pipeline.policy.sizing import SizeRule, size_rule
 from pipeline.policy.text import message_tokens
 from pipeline.policy.tokens import TileRule
@@ -29,7 +30,7 @@ async def with_model(config: RunConfig, chat: ChatEndpoint) -> RunConfig:
         return config
     found = await chat.models()
     if isinstance(found, Failure):
-        raise EndpointStoppedError(found.message)
+        raise EndpointStoppedError(stop_message(found))
     if len(found) != 1:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
         raise InputError(f"name a model with --model; {config.endpoint.base_url} serves {names or 'none'}")

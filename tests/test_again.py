@@ -163,3 +163,27 @@ def test_a_transient_failure_is_below_the_low_water_mark_never(photos: Path, end
     assert 0 < failed < 4
     assert ask(manifest, endpoint).requests == failed
     assert ask(manifest, endpoint).requests == 0
+
+
+def test_a_week_of_nights(make_image: MakeImage, endpoint: str) -> None:
+    """Seven nights of new, changed, removed and failing images: the dataset is all that was ever seen, paid once."""
+    expected: dict[str, int] = {}
+    requests = 0
+    for night in range(7):
+        for number in range(3):
+            make_image(f"tonight/{night}-{number}.jpg", 100 + night, 90, seed=10 * night + number)
+            expected[f"{night}-{number}.jpg"] = 100 + night
+        if night > 1:
+            (Path("tonight") / f"{night - 2}-0.jpg").unlink()
+            make_image(f"tonight/{night - 1}-1.jpg", 300, 200 + night, seed=night)
+            expected[f"{night - 1}-1.jpg"] = 300
+        broken = Path("tonight/broken.jpg")
+        broken.write_bytes(b"no image" * (night + 1))
+        expected["broken.jpg"] = -1
+        summary = ask(Path("tonight"), endpoint, Asking(refresh_changed=True), max_failed=1)
+        requests += summary.requests
+        assert (summary.exit_code, summary.by_status["failed"]) == (0, 1)
+    widths = rows().width.fillna(-1).astype(int).to_dict()
+    assert widths == expected
+    assert requests == emulator_get(endpoint, "stats")["billed"] == 7 * 3 + 5
+    assert len(list(Path("out/runs").iterdir())) == 7

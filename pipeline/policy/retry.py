@@ -77,6 +77,23 @@ ASKED_TWICE: Final = frozenset({ErrorKind.EMPTY_ANSWER, ErrorKind.IMAGE_IGNORED}
 """Each of these answers is billed, so one more try is all that they get."""
 
 
+_WAY_OUT: Final[Mapping[ErrorKind, str]] = {
+    ErrorKind.AUTHENTICATION: "the key was refused; check the environment variable that holds it (--api-key-env)",
+    ErrorKind.PERMISSION: "the key may not do this; check the account, or name another model (--model)",
+    ErrorKind.QUOTA_EXHAUSTED: "the account has no credit left; add some, then run the same command to go on",
+    ErrorKind.MODEL_NOT_FOUND: "check the model's name (--model) and the address (--base-url)",
+    ErrorKind.UNREACHABLE: "check the address (--base-url) and the network, then run the same command to go on",
+    ErrorKind.RATE_LIMITED: "run the same command later to go on",
+    ErrorKind.OVERLOADED: "run the same command later to go on",
+}
+
+
+def stop_message(failure: Failure) -> str:
+    """Why a run stops, in the provider's own words, and what to do about it."""
+    way_out = _WAY_OUT.get(failure.kind)
+    return failure.message if way_out is None else f"{failure.message} - {way_out}"
+
+
 def reaction(kind: ErrorKind) -> Reaction:
     """What the run does about a failure of this kind."""
     return _REACTIONS[kind]

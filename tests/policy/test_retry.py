@@ -15,7 +15,9 @@ from pipeline.policy.retry import (
     max_attempts_of,
     reaction,
     retry_after,
+    stop_message,
 )
+from pipeline.records import Failure
 
 
 @pytest.mark.parametrize("kind", ErrorKind)
@@ -116,3 +118,12 @@ def test_retry_after_survives_anything(told: str, date: str) -> None:
     """Whatever a server writes there, it is a finite wait or none."""
     wait_s = retry_after({"retry-after": told, "retry-after-ms": date, "date": date})
     assert wait_s is None or (math.isfinite(wait_s) and wait_s >= 0)
+
+
+def test_what_stops_a_run_says_what_to_do() -> None:
+    """Every kind that ends a run has a way out beside the provider's own words."""
+    for kind in ErrorKind:
+        if reaction(kind) in {Reaction.STOP, Reaction.CONNECTION}:
+            message = stop_message(Failure(kind=kind, message="their words"))
+            assert message.startswith("their words - ")
+    assert stop_message(Failure(kind=ErrorKind.BAD_REQUEST, message="their words")) == "their words"
