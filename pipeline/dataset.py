@@ -24,6 +24,7 @@ from pipeline.edges import outdir, parquet, storage
 from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.policy.asking import Asking
+from pipeline.policy.retry import TRANSIENT
 from pipeline.policy.rows import (
     SHAREABLE,
     Bill,
@@ -55,6 +56,14 @@ DATA_NAME = "data"
 # What may lie in a directory that still counts as empty.
 _IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
 
+_SETTLED = frozenset(
+    state_code(status, kind)
+    for status in Status
+    for kind in (None, *ErrorKind)
+    if not (status is Status.FAILED and kind in TRANSIENT)
+)
+"""States that a run which asks nothing again passes over."""
+
 
 class Dataset:
     """OUT, open for one run: made by `Dataset.open`, closed by `close()` or as a context manager."""
@@ -72,7 +81,7 @@ class Dataset:
         self.out = out
         self.run_id = ""
         self._asking = asking
-        self._asks_again = asking != Asking()
+        self._settled = frozenset() if asking != Asking() else _SETTLED
         self._comparable: set[int] = set()
         self._ledger = ledger
         self._config = config
@@ -138,15 +147,14 @@ class Dataset:
         """For each record, whether it is to be asked: never answered, or to be asked again as this run wants it."""
         keys = [record_key(record.id, self._prompt_name) for record in records]
         known = self._ledger.known(keys)
+        settled = self._settled
         return [
-            key not in known or self._is_asked_again(record, known[key])
+            (row := known.get(key)) is None or (row.state not in settled and self._is_asked_again(record, row))
             for record, key in zip(records, keys, strict=True)
         ]
 
     def _is_asked_again(self, record: ImageRecord, known: Known) -> bool:
         status, kind = state_of(known.state)
-        if status is Status.OK and not self._asks_again:  # nearly always, and there may be millions
-            return False
         changed = self._asking.refresh_changed and known.stamp != storage.stamp(record.location)
         return self._asking.wants(
             status,

@@ -121,7 +121,9 @@ class Engine:
 
     async def _read_all(self, send: MemoryObjectSendStream[ImageRecord]) -> None:
         size = FIRST_BATCH
-        while batch := await self._in(self._reader, self._take, size):
+        ahead = self._ahead(size)
+        while batch := await ahead:
+            ahead = self._ahead(size)  # is read while the ledger looks these up
             is_missing = await self._in(self._writer, self._stages.missing, batch)
             for record, missing in zip(batch, is_missing, strict=True):
                 if not missing:
@@ -132,6 +134,11 @@ class Engine:
                 self.stats.read += 1
             # Where all of it is kept already there is nothing to wait for: larger batches, fewer hops.
             size = BATCH if any(is_missing) else min(2 * size, LARGEST_BATCH)
+
+    def _ahead(self, size: int) -> "asyncio.Future[list[ImageRecord]]":
+        future = asyncio.get_running_loop().run_in_executor(self._reader, self._take, size)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # told even if nobody waits for it
+        return future
 
     def _take(self, size: int) -> list[ImageRecord]:
         return list(islice(self._stages.records, size))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from pipeline.errors import InputError, OutInUseError, ResourceError, VisionBatchError
 
@@ -47,10 +47,10 @@ class KeptRow:
     """The key of the record whose answer this row shares; it is filled in when the row is sealed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What the ledger knows of a record: its state, and the number of the run that answered it last."""
 
+    key: bytes
     state: int
     run: int
     stamp: int | None
@@ -229,8 +229,7 @@ class SqliteLedger:
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """See `Ledger`."""
-        found = self._select_by_key("key16, state, run, stamp", keys)
-        return {key: Known(state, run, stamp) for key, state, run, stamp in found}
+        return {row[0]: Known._make(row) for row in self._select_by_key("key16, state, run, stamp", keys)}
 
     def twin(self, request_sha256: str) -> Twin | None:
         """See `Ledger`."""
