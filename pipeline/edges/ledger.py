@@ -25,7 +25,7 @@ _APPLICATION_ID = 0x56426174
 _KEYS_A_QUERY = 500
 _ROWS_A_BATCH = 1_000
 _LOCK_WAIT_S = 0.2
-_CACHE_KIB = 16_384
+_CACHE_KIB = 65_536
 _CHECKPOINT_PAGES = 4_000
 
 _NETWORK_TYPES = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|glusterfs|lustre|beegfs|gpfs|fuse\.\S+")
