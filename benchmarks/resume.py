@@ -5,6 +5,7 @@ about a minute, adds a new row to the manifest, and runs the same line again, in
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.request import urlopen
 
 import pandas as pd
 from common import draw_jpeg, peak_mb
@@ -27,7 +29,7 @@ USAGE = Usage(prompt_tokens=765, completion_tokens=20, total_tokens=785)
 
 def outcome(number: int) -> Outcome:
     name = f"images/{number:07d}.jpg"
-    digest = f"{number * 2654435761 % (1 << 64):016x}" * 4
+    digest = hashlib.sha256(name.encode()).hexdigest()
     return Outcome(
         record=ImageRecord(name, name, name),
         result=Answer(status=Status.OK, caption=f"Picture number {number}.", model="gpt-4o", usage=USAGE),
@@ -93,6 +95,7 @@ def main() -> None:
             with (folder / "list.csv").open("a") as manifest:
                 manifest.write(f"new{number}.jpg\n")
             resume(folder, url, what)
+        status_of_a_running_one(folder)
 
 
 def resume(folder: Path, url: str, what: str) -> None:
@@ -102,6 +105,31 @@ def resume(folder: Path, url: str, what: str) -> None:
     asked_at = pd.read_parquet(folder / "out" / "data", columns=["asked_at"])["asked_at"].max()
     wait_s = (asked_at - started).total_seconds()
     print(f"{what}: first new request after {wait_s:.1f} s; peak memory {told['peak_mb']:.0f} MB")
+
+
+def in_flight(url: str) -> int:
+    with urlopen(f"{url.removesuffix('/v1')}/emulator/stats", timeout=10) as response:  # noqa: S310 - loopback
+        return int(json.load(response)["in_flight"])
+
+
+def status_of_a_running_one(folder: Path) -> None:
+    """`vision-batch status` as a process of its own, while a run waits for an answer that does not come."""
+    draw_jpeg(folder / "new2.jpg", (320, 240), 2, 85)
+    with (folder / "list.csv").open("a") as manifest:
+        manifest.write("new2.jpg\n")
+    with child_emulator(["--fast", "--latency-ms", "60000"]) as url:
+        child = subprocess.Popen([sys.executable, __file__, "--child", str(folder), url], stderr=subprocess.DEVNULL)
+        try:
+            while not in_flight(url):
+                time.sleep(0.1)
+            for _ in range(3):
+                began = time.perf_counter()
+                command = [sys.executable, "-m", "pipeline", "status", str(folder / "out")]
+                told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                print(f"status while it runs: {time.perf_counter() - began:.2f} s: {told.splitlines()[-1]}")
+        finally:
+            child.kill()
+            child.wait()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pipeline.edges import outdir, parquet, storage
 from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.policy.asking import Asking
+from pipeline.policy.keyset import KeySet
 from pipeline.policy.retry import TRANSIENT
 from pipeline.policy.rows import (
     SHAREABLE,
@@ -55,6 +56,9 @@ DATA_NAME = "data"
 
 # What may lie in a directory that still counts as empty.
 _IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
+
+# To look a key up takes about three times as long as to pass over one.
+_FEW_KEYS, _WORTH_A_PASS = 10_000, 1 / 16
 
 _SETTLED = frozenset(
     state_code(status, kind)
@@ -96,6 +100,8 @@ class Dataset:
         self._bills_now: dict[bytes, Bill] = {}
         self._is_open = True
         self._has_forgotten = False
+        self._kept: KeySet | None = None
+        self._looked_up = self._records_before = 0
 
     @classmethod
     def open(
@@ -146,12 +152,27 @@ class Dataset:
     def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
         """For each record, whether it is to be asked: never answered, or to be asked again as this run wants it."""
         keys = [record_key(record.id, self._prompt_name) for record in records]
-        known = self._ledger.known(keys)
+        is_kept = self._kept_by_prefix(keys)
+        if all(is_kept):
+            return [False] * len(keys)
+        known = self._ledger.known([key for key, kept in zip(keys, is_kept, strict=True) if not kept])
         settled = self._settled
         return [
-            (row := known.get(key)) is None or (row.state not in settled and self._is_asked_again(record, row))
-            for record, key in zip(records, keys, strict=True)
+            not kept
+            and ((row := known.get(key)) is None or (row.state not in settled and self._is_asked_again(record, row)))
+            for record, key, kept in zip(records, keys, is_kept, strict=True)
         ]
+
+    def _kept_by_prefix(self, keys: Sequence[bytes]) -> list[bool]:
+        """Which of these records need no look at the ledger: known only once so many were looked up that one
+        pass over all its keys is the cheaper way.
+        """
+        self._looked_up += len(keys)
+        if self._kept is None:
+            if not self._settled or self._looked_up < max(_FEW_KEYS, self._records_before * _WORTH_A_PASS):
+                return [False] * len(keys)
+            self._kept = KeySet(self._ledger.settled_prefixes(self._settled))
+        return self._kept.holds(keys)
 
     def _is_asked_again(self, record: ImageRecord, known: Known) -> bool:
         status, kind = state_of(known.state)
@@ -301,6 +322,7 @@ class Dataset:
     def _begin(self, run_id: str) -> None:
         self.run_id = self._ledger.begin_run(run_id, self._config_hash, self._asking.describe())
         self._comparable = self._ledger.runs_with(self._config_hash)
+        self._records_before = sum(self._ledger.states().values())
 
     def _repair(self) -> None:
         """Finish what a crash interrupted: the first part, a half-written file, a part renamed and not marked."""

@@ -16,12 +16,12 @@ what was paid for comes home, and is kept.
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from itertools import islice
+from itertools import compress, islice
 from typing import TypeVar
 
 import anyio
@@ -125,15 +125,22 @@ class Engine:
         while batch := await ahead:
             ahead = self._ahead(size)  # is read while the ledger looks these up
             is_missing = await self._in(self._writer, self._stages.missing, batch)
-            for record, missing in zip(batch, is_missing, strict=True):
-                if not missing:
-                    self.stats.skipped += 1
-                elif record.id not in self._under_way:
-                    self._under_way[record.id] = self.stats.read
-                    await send.send(record)
-                self.stats.read += 1
+            await self._hand_on(batch, is_missing, send)
             # Where all of it is kept already there is nothing to wait for: larger batches, fewer hops.
             size = BATCH if any(is_missing) else min(2 * size, LARGEST_BATCH)
+
+    async def _hand_on(
+        self, batch: list[ImageRecord], is_missing: Sequence[bool], send: MemoryObjectSendStream[ImageRecord]
+    ) -> None:
+        began = self.stats.read
+        self.stats.skipped += len(batch) - sum(is_missing)
+        for place in compress(range(len(batch)), is_missing):
+            record = batch[place]
+            self.stats.read = began + place
+            if record.id not in self._under_way:
+                self._under_way[record.id] = self.stats.read
+                await send.send(record)
+        self.stats.read = began + len(batch)
 
     def _ahead(self, size: int) -> "asyncio.Future[list[ImageRecord]]":
         future = asyncio.get_running_loop().run_in_executor(self._reader, self._take, size)

@@ -48,7 +48,7 @@ class ImageFacts:
     sha256: str
     """Of the source's bytes, in hexadecimal."""
     stamp: int | None = None
-    """32 bits that change with the file's size or time; None where it is no file."""
+    """24 bits that change with the file's size or time; None where it is no file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ class KeptRow:
     state: int
     row: bytes
     stamp: int | None = None
-    """32 bits that change with the source file's size or time; None where there is no file."""
+    """24 bits that change with the source file's size or time; None where there is no file."""
     request_sha256: str | None = None
     shareable: bool = False
     """Whether records that make the same request may share this answer."""
@@ -79,6 +79,9 @@ class Ledger(Protocol):
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """Those of `keys` that have a row, whatever its status."""
+
+    def settled_prefixes(self, states: Collection[int]) -> Iterator[bytes]:
+        """The first 8 bytes of each key whose record is in one of these states, ascending, many at a time."""
 
     def twin(self, request_sha256: str) -> Twin | None:
         """A record whose shareable answer is to exactly this request."""
@@ -179,8 +182,35 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables,)
+def _narrow_keys(connection: sqlite3.Connection) -> None:
+    """From 76 bytes a record to 51: ten million of them stay under half a gigabyte.
+
+    `dedup.entry` is the beginning of the request's hash and that of the key of who asked it, four bytes each.
+    """
+    connection.create_function(
+        "entry", 2, lambda hash8, key: hash8.to_bytes(8, signed=True)[:4] + key[:4], deterministic=True
+    )
+    connection.create_function(
+        "narrow", 1, lambda wide: None if wide is None else _signed24(wide & 0xFFFFFF), deterministic=True
+    )
+    for statement in (
+        "CREATE TABLE narrow (entry BLOB PRIMARY KEY) WITHOUT ROWID",
+        "INSERT INTO narrow SELECT entry(hash8, key16) FROM dedup",
+        "DROP TABLE dedup",
+        "ALTER TABLE narrow RENAME TO dedup",
+        "UPDATE record SET stamp = narrow(stamp), request = narrow(request)",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _narrow_keys)
 """Each brings a ledger one version further, in a transaction of its own; none is ever changed."""
+
+_LAST = b"\xff" * 16
+"""Behind every key that begins alike."""
+
+_FIND_ENTRIES = "SELECT entry FROM dedup WHERE entry BETWEEN ? AND ? LIMIT 64"  # more only without sharing
+_FIND_ASKED = "SELECT key16, state, run FROM record WHERE key16 BETWEEN ? AND ? AND request = ?"
 
 _UPSERT_RECORD = (
     "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key16) DO UPDATE SET state = excluded.state,"
@@ -229,14 +259,31 @@ class SqliteLedger:
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """See `Ledger`."""
-        return {row[0]: Known._make(row) for row in self._select_by_key("key16, state, run, stamp", keys)}
+        found = self._select_by_key("key16, state, run, stamp", keys)
+        return {
+            key: Known(key, state, run, None if stamp is None else stamp & 0xFFFFFF) for key, state, run, stamp in found
+        }
 
     def twin(self, request_sha256: str) -> Twin | None:
         """See `Ledger`."""
-        # 64 bits find the record, 32 more tell that its present answer is to this very request.
-        sql = "SELECT key16, state, run FROM dedup JOIN record USING (key16) WHERE hash8 = ? AND request = ?"
-        found = self._one(sql, _hash8(request_sha256), _request32(request_sha256))
-        return None if found is None else Twin(*found)
+        # 32 bits find who may have asked it, 24 more tell that the present answer is to this very request; before
+        # it is shared for good, when its row is sealed, the whole hashes are compared.
+        start = bytes.fromhex(request_sha256[:8])
+        entries = self._all(_FIND_ENTRIES, start, start + _LAST)
+        wanted = _request24(request_sha256)
+        found = (self._one(_FIND_ASKED, entry[4:], entry[4:] + _LAST, wanted) for (entry,) in entries)
+        return next((Twin(*asked) for asked in found if asked is not None), None)
+
+    def settled_prefixes(self, states: Collection[int]) -> Iterator[bytes]:
+        """See `Ledger`."""
+        marks = ", ".join("?" * len(states))
+        with _our_errors(self.path):
+            cursor = self._connection.execute(
+                f"SELECT substr(key16, 1, 8) FROM record WHERE state IN ({marks}) ORDER BY key16",  # noqa: S608 - marks
+                tuple(states),
+            )
+            while found := cursor.fetchmany(_ROWS_A_BATCH):
+                yield b"".join(prefix for (prefix,) in found)
 
     def begin_run(self, run_id: str, config_hash: str, asking: str) -> str:
         """See `Ledger`."""
@@ -280,8 +327,8 @@ class SqliteLedger:
             )
             do(_UPSERT_RECORD, [self._record(row, part) for row, part in zip(rows, parts, strict=True)])
             do(
-                "INSERT OR REPLACE INTO dedup VALUES (?, ?)",
-                [(_hash8(row.request_sha256), row.key) for row in rows if row.shareable and row.request_sha256],
+                "INSERT OR IGNORE INTO dedup VALUES (?)",
+                [(_entry(row.request_sha256, row.key),) for row in rows if row.shareable and row.request_sha256],
             )
             do(
                 "INSERT INTO attempt (key16, run_id, at, bill) VALUES (?, ?, ?, ?)",
@@ -297,8 +344,8 @@ class SqliteLedger:
         with self._transaction() as do:
             do(_UPSERT_RECORD, [self._record(row, part) for row in rows])
             do(
-                "INSERT OR REPLACE INTO dedup VALUES (?, ?)",
-                [(_hash8(row.request_sha256), row.key) for row in rows if row.shareable and row.request_sha256],
+                "INSERT OR IGNORE INTO dedup VALUES (?)",
+                [(_entry(row.request_sha256, row.key),) for row in rows if row.shareable and row.request_sha256],
             )
             states = Counter(row.state for row in rows)
             for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
@@ -326,8 +373,9 @@ class SqliteLedger:
         return parts, states, new
 
     def _record(self, row: KeptRow, part: int) -> tuple[object, ...]:
-        request = _request32(row.request_sha256) if row.request_sha256 else None
-        return (row.key, part, row.state, self._run, row.stamp, request)
+        request = _request24(row.request_sha256) if row.request_sha256 else None
+        stamp = None if row.stamp is None else _signed24(row.stamp)
+        return (row.key, part, row.state, self._run, stamp, request)
 
     def parts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """See `Ledger`."""
@@ -401,14 +449,24 @@ class SqliteLedger:
             do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
 
     def close(self) -> None:
-        """Fold the journal into the file and let go of the lock. What is kept is kept without it."""
+        """Fold the journal into the file, give back what sealed answers took, and let go of the lock.
+
+        What is kept is kept without it.
+        """
         with contextlib.suppress(OSError):
             self._holder.unlink(missing_ok=True)
-        with _our_errors(self.path):
-            self._connection.close()
+        try:
+            with contextlib.suppress(sqlite3.Error):
+                if self._pragma("freelist_count"):
+                    # `execute` would end after one page: the statement has no columns to fetch.
+                    self._connection.executescript("PRAGMA incremental_vacuum")
+        finally:
+            with _our_errors(self.path):
+                self._connection.close()
 
     def _take_lock(self) -> None:
         run = self._connection.execute
+        run("PRAGMA auto_vacuum = INCREMENTAL")  # takes hold in a file that is still empty, and after a VACUUM
         run("PRAGMA locking_mode = EXCLUSIVE")
         run("BEGIN EXCLUSIVE")
         run("COMMIT")
@@ -479,13 +537,18 @@ class SqliteLedger:
             return self._connection.execute(sql, values).fetchall()
 
 
-def _hash8(request_sha256: str) -> int:
-    return int.from_bytes(bytes.fromhex(request_sha256[:16]), signed=True)
+def _entry(request_sha256: str, key: bytes) -> bytes:
+    return bytes.fromhex(request_sha256[:8]) + key[:4]
 
 
-def _request32(request_sha256: str) -> int:
-    """The last 32 bits, which `_hash8` does not hold."""
-    return int(request_sha256[-8:], 16)
+def _request24(request_sha256: str) -> int:
+    """The last 24 bits, which no `_entry` holds."""
+    return _signed24(int(request_sha256[-6:], 16))
+
+
+def _signed24(value: int) -> int:
+    """The same 24 bits as SQLite stores in three bytes: with a sign."""
+    return (value ^ 0x800000) - 0x800000
 
 
 @contextmanager

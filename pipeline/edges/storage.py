@@ -53,12 +53,12 @@ def read_file(location: str, max_bytes: int) -> bytes | Failure:
 
 
 def stamp(location: str) -> int | None:
-    """32 bits that change with the size or the time of a file; None where there is none."""
+    """24 bits that change with the size or the time of a file; None where there is none."""
     try:
         found = os.stat(location)  # noqa: PTH116 - the location may be no UTF-8, and there may be millions
     except (OSError, ValueError):
         return None
-    return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode())
+    return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode()) & 0xFFFFFF
 
 
 def decode_data_url(url: str) -> bytes | Failure:

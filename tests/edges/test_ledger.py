@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -263,6 +264,49 @@ def test_the_deepest_and_latest_mount_tells_the_file_system(tmp_path: Path, fold
     )
     assert network_type(Path(folder), mounts) == expected
     assert network_type(Path(folder), tmp_path / "none") is None
+
+
+def test_a_ledger_of_the_first_version_is_brought_forward(path: Path) -> None:
+    """Proves that the first migration's tables, filled as version 1 filled them, answer as before after the second."""
+    hashed, stamp = request(7), 0xFEDCBA98
+    hash8 = int.from_bytes(bytes.fromhex(hashed[:16]), signed=True)
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        MIGRATIONS[0](connection)
+        connection.execute("PRAGMA user_version = 1")
+        for number, wide in ((1, stamp), (2, None)):
+            record = (key(number), 0, OK, 3, wide, int(hashed[-8:], 16))
+            connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", record)
+        connection.execute("INSERT INTO dedup VALUES (?, ?)", (hash8, key(1)))
+    connection.close()
+    with SqliteLedger(path) as ledger:
+        assert ledger.known([key(1), key(2)]) == {
+            key(1): (key(1), OK, 3, stamp & 0xFFFFFF),
+            key(2): (key(2), OK, 3, None),
+        }
+        assert ledger.twin(hashed) == Twin(key(1), OK, 3)
+        assert ledger.twin(request(8)) is None
+
+
+def test_ten_million_records_would_stay_under_half_a_gigabyte(path: Path) -> None:
+    """Proves what a sealed record and its request take: 40,000 of them, sealed and closed, in bytes a record."""
+    count = 40_000
+    with SqliteLedger(path) as ledger:
+        ledger.begin_run("a", "hash", "all")
+        for start in range(0, count, 1000):
+            rows = [
+                replace(answered(n, to=n), stamp=n * 419 % (1 << 24), row=b"x" * 600)
+                for n in range(start, start + 1000)
+            ]
+            ledger.commit(rows, new_parts=[start // 10_000] * 1000, counts={})
+        while (part := ledger.next_part()) is not None:
+            ledger.mark_sealed(part, 10**9)
+    assert path.stat().st_size / count < 54
+    assert len(b"".join(_prefixes(path))) == 8 * count
+
+
+def _prefixes(path: Path) -> list[bytes]:
+    with SqliteLedger(path) as ledger:
+        return list(ledger.settled_prefixes([OK]))
 
 
 def test_a_newer_ledger_is_refused(path: Path) -> None:

@@ -58,9 +58,14 @@ class ManifestSource:
         return check_ids([self])
 
     def ids(self) -> Iterator[str] | None:
-        return (
-            identify(public_image(image) if given is None else given) for _, image, given, _ in self._rows(extras=False)
-        )
+        return self._ids()
+
+    def _ids(self) -> Iterator[str]:
+        for _, image, given, _ in self._rows(extras=False):
+            if given is None and _is_plain(image):
+                yield image
+            else:
+                yield identify(public_image(image) if given is None else given)
 
     def fingerprint(self) -> Fingerprint | None:
         size = Path(self._path).stat().st_size
@@ -88,6 +93,10 @@ class ManifestSource:
     def records(self) -> Iterator[ImageRecord]:
         prefix = folder_prefix(self._path)
         for line, image, given, extra in self._rows(extras=True):
+            if _is_plain(image):
+                where = image if image[0] == "/" else prefix + image
+                yield ImageRecord(image if given is None else identify(given), image, where, extra, line)
+                continue
             public = public_image(image)
             yield ImageRecord(
                 identify(public if given is None else given),
@@ -109,12 +118,12 @@ class ManifestSource:
                     self._reject(row)
                     continue
                 line, image, given, extra = row
-                flaw = _image_flaw(image) or _id_flaw(given)
-                if flaw:
-                    self._reject(BadRow(line, flaw))
+                flaw = _image_flaw(image) or (None if given is ABSENT else _id_flaw(given))
+                if flaw or not isinstance(image, str):
+                    self._reject(BadRow(line, str(flaw)))
                     continue
                 empty = False
-                yield line, str(image), None if given is ABSENT else str(given), extra
+                yield line, image, None if given is ABSENT else str(given), extra
         if empty:
             raise InputError(f"{self._label}: no rows" + self._all_skipped())
 
@@ -138,6 +147,11 @@ class StreamSource(ManifestSource):
 
     def fingerprint(self) -> None:
         return None
+
+
+def _is_plain(image: str) -> bool:
+    """Whether an image is a path in ASCII, as nearly all are, which is its own id and its own text for people."""
+    return image.isascii() and ":" not in image
 
 
 def _image_flaw(image: object) -> str | None:

@@ -1,0 +1,39 @@
+"""Keys in eight bytes each: what lets a run over millions of kept records ask its ledger once, not a million times."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PREFIX = np.dtype(">u8")
+
+
+class KeySet:
+    """The first 8 of each key's 16 bytes, sorted.
+
+    A key that is not in it can be taken for one that is: of n keys, n / 2**64 of all others. For ten million
+    keys, looked up ten million times, one such case happens in 200,000 runs.
+    """
+
+    def __init__(self, prefixes: Iterable[bytes]) -> None:
+        """`prefixes`: ascending, any number of them joined in each item."""
+        joined = bytearray()
+        for some in prefixes:
+            joined += some
+        self._sorted: NDArray[np.uint64] = np.frombuffer(joined, np.uint64)
+        if np.little_endian:
+            self._sorted.byteswap(inplace=True)
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def holds(self, keys: Sequence[bytes]) -> list[bool]:
+        """For each key of 16 bytes whether it is one of them."""
+        if not len(self):
+            return [False] * len(keys)
+        wanted = np.frombuffer(b"".join(keys), _PREFIX)[::2].astype(np.uint64)
+        order = np.argsort(wanted)  # in order, neighbours are found in the same lines of the cache
+        places = np.empty_like(order)
+        places[order] = np.searchsorted(self._sorted, wanted[order])
+        found: list[bool] = (self._sorted[np.minimum(places, len(self) - 1)] == wanted).tolist()
+        return found
