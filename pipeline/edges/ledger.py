@@ -27,6 +27,7 @@ _ROWS_A_BATCH = 1_000
 _LOCK_WAIT_S = 0.2
 _CACHE_KIB = 65_536
 _CHECKPOINT_PAGES = 4_000
+_INCREMENTAL = 2
 
 _NETWORK_TYPES = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|glusterfs|lustre|beegfs|gpfs|fuse\.\S+")
 
@@ -466,7 +467,8 @@ class SqliteLedger:
 
     def _take_lock(self) -> None:
         run = self._connection.execute
-        run("PRAGMA auto_vacuum = INCREMENTAL")  # takes hold in a file that is still empty, and after a VACUUM
+        if self._pragma("auto_vacuum") != _INCREMENTAL:  # to set it again would write to a file that has it
+            run("PRAGMA auto_vacuum = INCREMENTAL")  # takes hold in a file that is still empty, and after a VACUUM
         run("PRAGMA locking_mode = EXCLUSIVE")
         run("BEGIN EXCLUSIVE")
         run("COMMIT")
