@@ -102,6 +102,11 @@ class Dataset:
         self._has_forgotten = False
         self._kept: KeySet | None = None
         self._looked_up = self._records_before = 0
+        self._lent: set[bytes] = set()
+        self._lent_before: set[bytes] = set()
+        """Records whose answers were shared, in the two spans between seals up to now (where they may change)."""
+        self._replaced: dict[tuple[bytes, str], Mapping[str, object]] = {}
+        """Their rows as they were when they were shared, by key and request."""
 
     @classmethod
     def open(
@@ -194,6 +199,8 @@ class Dataset:
         itself = twin.key == record_key(request.record.id, self._prompt_name)
         if status not in SHAREABLE or itself or (self._asking.refresh and twin.run != self._ledger.run):
             return None
+        if self._asking.refresh_changed:
+            self._lent.add(twin.key)
         return Shared(
             record=request.record,
             facts=request.facts,
@@ -211,6 +218,7 @@ class Dataset:
         When this returns they are kept. An outcome's `usage`, `cost_usd` and `attempts` include the attempts
         of it that were committed here before; those of a run that was killed are added to its row.
         """
+        self._hold_on_to_replaced(outcomes)
         counts: Counter[str] = Counter()
         bills = [self._bill_row(attempt, counts) for attempt in attempts]
         rows = [self._kept_row(outcome, counts) for outcome in outcomes]
@@ -230,6 +238,7 @@ class Dataset:
         sealed = 0
         while rows := self.seal_part():
             sealed += rows
+        self._lent, self._lent_before = set(), self._lent
         return sealed
 
     def seal_part(self) -> int:
@@ -384,16 +393,30 @@ class Dataset:
             shareable=outcome.status in SHAREABLE,
         )
 
+    def _hold_on_to_replaced(self, outcomes: Sequence[Outcome]) -> None:
+        """A changed file is asked again, while others take the answer that it had: they get what they were promised."""
+        keys = (
+            {record_key(outcome.record.id, self._prompt_name) for outcome in outcomes}
+            if self._lent or self._lent_before
+            else set()
+        )
+        if lent := keys & (self._lent | self._lent_before):
+            self.seal()
+            for key, row in self._asked_rows(lent).items():
+                self._replaced[key, str(row["request_sha256"])] = row
+
     def _shared_row(self, shared: Shared, counts: Counter[str]) -> KeptRow:
         counts[shared.status.value] += 1
         counts["shared"] += 1
+        row = shared_row(shared, **self._of_this_run())
+        asked = self._replaced.get((shared.key, shared.request_sha256))
         return KeptRow(
             record_key(shared.record.id, self._prompt_name),
             state_code(shared.status, shared.error_kind),
-            parquet.encode_row(shared_row(shared, **self._of_this_run())),
+            parquet.encode_row(row if asked is None else filled(row, asked)),
             stamp=shared.facts.stamp,
             request_sha256=shared.request_sha256,
-            shares=shared.key,
+            shares=shared.key if asked is None else None,
         )
 
     def _of_this_run(self) -> dict[str, str]:

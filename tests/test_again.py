@@ -187,3 +187,25 @@ def test_a_week_of_nights(make_image: MakeImage, endpoint: str) -> None:
     assert widths == expected
     assert requests == emulator_get(endpoint, "stats")["billed"] == 7 * 3 + 5
     assert len(list(Path("out/runs").iterdir())) == 7
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_changed_file_still_lends_its_old_answer(
+    photos: Path, make_image: MakeImage, endpoint: str, concurrency: int
+) -> None:
+    """A file moves to a new name and others take its place: one night, nothing paid twice, no row left out."""
+    ask(photos, endpoint, concurrency=concurrency)
+    for number, old in enumerate("0123"):
+        shutil.copy(photos / f"{old}.jpg", photos / f"{'AZ'[number % 2]}{old}.jpg")
+        make_image(f"photos/{old}.jpg", 500 + number, 300, seed=50 + number)
+        os.utime(photos / f"{old}.jpg", ns=(7, 7))
+    before = rows().caption.to_dict()
+    summary = ask(photos, endpoint, Asking(refresh_changed=True), concurrency=concurrency)
+    assert (summary.exit_code, summary.asked) == (0, 8)
+    after = rows()
+    assert after.width.to_dict() == {
+        **{f"{old}.jpg": 500 + number for number, old in enumerate("0123")},
+        **{f"{'AZ'[number % 2]}{old}.jpg": 320 for number, old in enumerate("0123")},
+    }
+    assert {name[1:]: text for name, text in after.caption.items() if len(name) == 6} == before
+    assert ask(photos, endpoint, Asking(refresh_changed=True), concurrency=concurrency).asked == 0
