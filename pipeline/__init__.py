@@ -1,6 +1,6 @@
 """vision-batch: caption, label and price whole image datasets through any OpenAI-compatible vision endpoint."""
 
-from pipeline.api import check, dry_run, read, rebuild, run, status
+from pipeline.api import check, compact, dry_run, read, rebuild, run, status
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
@@ -22,6 +22,7 @@ __all__ = [
     "RunSummary",
     "VisionBatchError",
     "check",
+    "compact",
     "dry_run",
     "read",
     "rebuild",

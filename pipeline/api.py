@@ -9,18 +9,21 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 import anyio
 
 from pipeline import upkeep
 from pipeline.check import CheckReport, check_endpoint
+from pipeline.compact import CompactReport
+from pipeline.compact import compact as compact_out
 from pipeline.config import RunConfig, load_config
 from pipeline.emulator.child import child_emulator
 from pipeline.errors import InputError
 from pipeline.policy.asking import Asking
+from pipeline.policy.retry import duration_s
 from pipeline.progress import make_progress
-from pipeline.run import Job, first_request, run_job
+from pipeline.run import Job, first_request, projection, run_job
 from pipeline.stats import RunSummary
 from pipeline.status import OutStatus, read_status
 from pipeline.upkeep import RebuildReport
@@ -43,10 +46,17 @@ class Settings(TypedDict, total=False):
     detail: str | None
     max_tokens: int | None
     temperature: float | None
-    base_url: str | None
+    base_url: str | Sequence[str] | None
+    """One address, or several endpoints that share the work."""
     api_key_env: str | None
-    concurrency: int | None
+    concurrency: int | Literal["auto"] | None
     rpm: float | None
+    tpm: float | None
+    max_cost: Decimal | float | str | None
+    """US dollars, of this run with its resumes; `max_cost_total`: of all runs on `out`."""
+    max_cost_total: Decimal | float | str | None
+    max_time: float | str | None
+    """Of this call: seconds, or a duration such as `"4h"`."""
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     dedup: bool | None
@@ -66,6 +76,10 @@ _KEYS = {
     "api_key_env": "endpoint.api_key_env",
     "concurrency": "limits.concurrency",
     "rpm": "limits.rpm",
+    "tpm": "limits.tpm",
+    "max_cost": "budget.max_cost_usd",
+    "max_cost_total": "budget.max_cost_total_usd",
+    "max_time": "budget.max_time_s",
     "skip_bad_rows": "source.skip_bad_rows",
     "on_duplicate_id": "source.on_duplicate_id",
     "dedup": "request.dedup",
@@ -108,6 +122,19 @@ def run(
             progress.close()
 
 
+def projected_usd(
+    sources: PathLike | Sequence[PathLike],
+    *,
+    out: PathLike,
+    config: PathLike | RunConfig | None = None,
+    limit: int | None = None,
+    **settings: Unpack[Settings],
+) -> Decimal | None:
+    """About what a run would cost at most, from its first images; None where nobody can say, or it has a ceiling."""
+    resolved = resolve(config, settings)
+    return projection(Job(sources=_names(sources), out=Path(out), config=resolved, limit=limit))
+
+
 def dry_run(
     sources: PathLike | Sequence[PathLike],
     *,
@@ -133,9 +160,17 @@ def status(out: PathLike) -> OutStatus:
     return read_status(Path(out))
 
 
-def rebuild(out: PathLike) -> RebuildReport:
-    """A new ledger for `out` from its parts alone, where the old one is lost or damaged."""
-    return upkeep.rebuild(Path(out), now=lambda: datetime.now(UTC))
+def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
+    """A new ledger for `out` from its parts alone, where the old one is lost or damaged.
+
+    With `drop_unreadable` a part that cannot be read is moved aside, and its records are asked again.
+    """
+    return upkeep.rebuild(Path(out), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
+
+
+def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport:
+    """Even parts of `rows_per_part` rows (default: `output.rows_per_part`), and the ledger without its gaps."""
+    return compact_out(Path(out), rows_per_part=rows_per_part)
 
 
 def read(out: PathLike) -> "pd.DataFrame":
@@ -168,15 +203,31 @@ def resolve(config: PathLike | RunConfig | None, settings: Settings) -> RunConfi
     unknown = [name for name in short if name not in _KEYS]
     if unknown:
         raise InputError(f"unknown setting {unknown[0]!r}; known: {', '.join(_KEYS)}, and any key in overrides={{...}}")
-    overrides |= {_KEYS[name]: value for name, value in short.items() if value is not None}
+    overrides |= {_KEYS[name]: _plain(name, value) for name, value in short.items() if value is not None}
+    addresses = overrides.get("endpoint.base_url")
+    if isinstance(addresses, list | tuple):
+        overrides["endpoint.base_url"] = addresses[0] if addresses else None
+        if len(addresses) > 1:
+            overrides["endpoints"] = [{"base_url": address} for address in addresses]
     if isinstance(config, RunConfig):
         return load_config(None, {**_dotted(config), **overrides}, environ={})
     return load_config(config, overrides)
 
 
+def _plain(name: str, value: Any) -> Any:  # noqa: ANN401 - as settings come
+    if name == "max_time" and isinstance(value, str):
+        lasts_s = duration_s(value)
+        if lasts_s is None:
+            raise InputError(f"--max-time {value!r}: no duration; write for example 90s, 45m, 4h or 1h30m")
+        return lasts_s
+    return str(value) if name in {"max_cost", "max_cost_total"} else value
+
+
 def _dotted(config: RunConfig) -> dict[str, Any]:
     sections = config.model_dump(exclude_unset=True)
-    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+    dotted = {section: keys for section, keys in sections.items() if not isinstance(keys, dict)}
+    tables = {section: keys for section, keys in sections.items() if isinstance(keys, dict)}
+    return dotted | {f"{section}.{key}": value for section, keys in tables.items() for key, value in keys.items()}
 
 
 @contextmanager
@@ -187,7 +238,9 @@ def _endpoint(config: PathLike | RunConfig | None, settings: Settings, *, emulat
         return
     resolve(config, settings)  # what is wrong is said before anything is started
     with child_emulator() as url:
-        yield resolve(config, {**_with_model(settings, config), "base_url": url})
+        settings = {**_with_model(settings, config), "base_url": url}
+        settings["overrides"] = {**(settings.get("overrides") or {}), "endpoints": []}
+        yield resolve(config, settings)
 
 
 def _with_model(settings: Settings, config: PathLike | RunConfig | None) -> Settings:

@@ -65,7 +65,7 @@ async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckR
         question = config.request.model_copy(update={"prompt": PROMPT, "system": None})
         config = config.model_copy(update={"request": question})
         prepared = Preparer.build(config).request(ImageRecord("check", "check", "check"), drawn(config.images))
-        result = await PricedChat(chat, price_for(config, emulated=emulated))(prepared)
+        result = await PricedChat(chat, price_for(config, config.endpoint, emulated=emulated))(prepared)
     if isinstance(result, Failure):
         raise EndpointStoppedError(stop_message(result))
     return _report(config, prepared, result, emulated=emulated)

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import tomllib
 import traceback
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,11 +14,16 @@ import typer
 
 from pipeline import api
 from pipeline.config import DEFAULT_PROMPT, presets
-from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.config import EmulatorConfig, parse_models
+from pipeline.emulator.error_styles import ErrorStyle
+from pipeline.emulator.faults import BadAnswer, Fault, parse_faults
+from pipeline.emulator.headers import HeaderStyle, RetryAfter
+from pipeline.emulator.limits import CountTokens, LimitKind
+from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
 from pipeline.errors import InputError, InterruptedRunError, VisionBatchError
 from pipeline.policy.asking import Asking
-from pipeline.progress import describe
+from pipeline.progress import describe, dollars
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 
@@ -48,6 +54,14 @@ BaseUrl = Annotated[
         "--base-url", metavar="URL", help="The endpoint, with or without /v1; default OPENAI_BASE_URL, else OpenAI."
     ),
 ]
+BaseUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="The endpoint, with or without /v1; default OPENAI_BASE_URL, else OpenAI. Repeatable, to share.",
+    ),
+]
 ApiKeyEnv = Annotated[
     str | None,
     typer.Option(
@@ -66,8 +80,23 @@ Detail = Annotated[
 ]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="The longest answer; default 300.")]
 Temperature = Annotated[float | None, typer.Option("--temperature", metavar="X")]
-Concurrency = Annotated[int | None, typer.Option("--concurrency", metavar="N", help="Requests in flight; default 32.")]
-Rpm = Annotated[float | None, typer.Option("--rpm", metavar="N", help="Requests a minute, evenly spaced.")]
+Concurrency = Annotated[
+    str | None,
+    typer.Option("--concurrency", metavar="auto|N", help="Requests in flight; auto (default) finds the best number."),
+]
+Rpm = Annotated[
+    float | None,
+    typer.Option("--rpm", metavar="N", help="Requests a minute; what the endpoint's headers tell tightens it."),
+]
+Tpm = Annotated[float | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, likewise.")]
+MaxCost = Annotated[
+    str | None, typer.Option("--max-cost", metavar="USD", help="Stop before this run, with its resumes, costs more.")
+]
+MaxCostTotal = Annotated[
+    str | None, typer.Option("--max-cost-total", metavar="USD", help="The same for all runs on OUT together.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a run that may cost more than 10 dollars.")]
+MaxTime = Annotated[str | None, typer.Option("--max-time", metavar="4h", help="Stop after so long.")]
 Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N images of the source.")
 ]
@@ -109,7 +138,7 @@ def run(
     ] = Path(),
     config: Config = None,
     model: Model = None,
-    base_url: BaseUrl = None,
+    base_url: BaseUrls = None,
     api_key_env: ApiKeyEnv = None,
     prompt: Prompt = None,
     prompt_file: PromptFile = None,
@@ -119,6 +148,13 @@ def run(
     temperature: Temperature = None,
     concurrency: Concurrency = None,
     rpm: Rpm = None,
+    tpm: Tpm = None,
+    max_cost: MaxCost = None,
+    max_cost_total: MaxCostTotal = None,
+    max_time: MaxTime = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before a run that may cost more than 10 dollars.")
+    ] = False,
     limit: Limit = None,
     max_failed: MaxFailed = "0",
     skip_bad_rows: SkipBadRows = None,
@@ -161,8 +197,12 @@ def run(
         "detail": detail,
         "max_tokens": max_tokens,
         "temperature": temperature,
-        "concurrency": concurrency,
+        "concurrency": _concurrency(concurrency),
         "rpm": rpm,
+        "tpm": tpm,
+        "max_cost": max_cost,
+        "max_cost_total": max_cost_total,
+        "max_time": max_time,
         "skip_bad_rows": skip_bad_rows,
         "on_duplicate_id": on_duplicate_id,
         "dedup": False if no_dedup else None,
@@ -176,6 +216,10 @@ def run(
         raise InputError("name an output directory with -o OUT")
     if not quiet and prompt is None and prompt_file is None:
         typer.echo(f"prompt: {api.resolve(config, {'overrides': chosen['overrides']}).request.prompt}", err=True)
+    if not (yes or emulator or quiet) and sys.stdin.isatty() and sys.stderr.isatty():
+        _confirm(
+            api.projected_usd(sources, out=out, limit=limit, **{k: v for k, v in chosen.items() if k != "emulator"})
+        )
     asking = Asking.parse(
         retry_failed=retry_failed,
         retry_kind=retry_kind,
@@ -221,34 +265,142 @@ def status(
 @app.command()
 def rebuild(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory whose ledger is lost or damaged.")],
+    drop_unreadable: Annotated[
+        bool, typer.Option("--drop-unreadable", help="Move parts aside that cannot be read; their records are asked.")
+    ] = False,
 ) -> None:
     """A new ledger from the parts alone; the old one is moved aside."""
-    report = api.rebuild(out)
+    report = api.rebuild(out, drop_unreadable=drop_unreadable)
     aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
     typer.echo(f"{out}: {report.records:,} records of {report.parts:,} parts are known again{aside}")
+    if report.older_rows:
+        typer.echo(f"{report.older_rows:,} rows of records that were answered again later are taken out")
+    for name in report.unreadable:
+        typer.echo(f"cannot be read, and its records are asked again: {name}")
+
+
+@app.command()
+def compact(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory that no run is at work on.")],
+    rows_per_part: Annotated[
+        int | None,
+        typer.Option("--rows-per-part", metavar="N", min=1, help="Default: output.rows_per_part of the last run."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Even parts, and the ledger without the gaps in it."""
+    report = api.compact(out, rows_per_part=rows_per_part)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2))
+        return
+    typer.echo(
+        f"{out}: {report.records:,} records in {report.parts_after:,} parts (before: {report.parts_before:,}); "
+        f"data {report.bytes_before:,} -> {report.bytes_after:,} bytes, "
+        f"ledger {report.ledger_bytes_before:,} -> {report.ledger_bytes_after:,} bytes"
+    )
+
+
+_LIMITS, _SPEED = "Limits and what is told of them", "Speed"
+_TROUBLE, _MODEL = "Trouble on demand", "What is served"
 
 
 @app.command()
 def emulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0: any free one.")] = 8010,
-    rpm: Annotated[float | None, typer.Option(help="Requests a minute that are granted.")] = None,
-    burst: Annotated[int | None, typer.Option(help="Requests granted at once; default a tenth of --rpm.")] = None,
-    latency_ms: Annotated[float, typer.Option(help="How long an answer takes.")] = 0.0,
-    jitter_ms: Annotated[float, typer.Option(help="And up to how much longer, at random.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of faults and jitter.")] = 0,
-    fault: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=RATE", help="Faults on demand, e.g. 500=0.03. Repeatable.")
+    models: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="The only models served; default any.", rich_help_panel=_MODEL),
     ] = None,
-    models: Annotated[str | None, typer.Option(metavar="A,B", help="The only models served; default any.")] = None,
-    api_key: Annotated[str | None, typer.Option(help="The only key accepted; default any.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Read image headers only.")] = False,
+    api_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The only key accepted; default any.", rich_help_panel=_MODEL)
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Read image headers only.", rich_help_panel=_MODEL)] = False,
+    rpm: Annotated[
+        float | None, typer.Option(metavar="N", help="Requests granted a minute.", rich_help_panel=_LIMITS)
+    ] = None,
+    tpm: Annotated[
+        float | None, typer.Option(metavar="N", help="Tokens granted a minute.", rich_help_panel=_LIMITS)
+    ] = None,
+    limit_kind: Annotated[
+        LimitKind,
+        typer.Option(
+            help="bucket: evenly refilled; fixed: anew each full minute; sliding: any 60 s.", rich_help_panel=_LIMITS
+        ),
+    ] = LimitKind.BUCKET,
+    burst: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Requests that the bucket grants at once, default a tenth of --rpm; of tokens the same share.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    count_tokens: Annotated[
+        CountTokens,
+        typer.Option(help="What counts: prompt + max_tokens at admission, or what is billed.", rich_help_panel=_LIMITS),
+    ] = CountTokens.ESTIMATE,
+    header_style: Annotated[
+        HeaderStyle, typer.Option(help="Whose headers tell the limits.", rich_help_panel=_LIMITS)
+    ] = HeaderStyle.OPENAI,
+    retry_after: Annotated[
+        RetryAfter, typer.Option(help="How a 429 says when to come again.", rich_help_panel=_LIMITS)
+    ] = RetryAfter.BOTH,
+    latency_ms: Annotated[float, typer.Option(help="How long an answer takes.", rich_help_panel=_SPEED)] = 0.0,
+    jitter_ms: Annotated[
+        float, typer.Option(help="And up to how much longer, at random.", rich_help_panel=_SPEED)
+    ] = 0.0,
+    latency_schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S:MS,...", help="Another latency from a second on: 0:200,60:1000.", rich_help_panel=_SPEED
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="So many are worked on at a time, the others queue.", rich_help_panel=_SPEED),
+    ] = None,
+    thrash: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="With F > N in flight work takes 1 + X (F - N) / N times as long.",
+            rich_help_panel=_SPEED,
+        ),
+    ] = 0.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=RATE", help=f"Repeatable. Names: {', '.join(Fault)}.", rich_help_panel=_TROUBLE),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of faults and jitter.", rich_help_panel=_TROUBLE)] = 0,
+    stall_s: Annotated[
+        float, typer.Option(metavar="S", help="How long the fault stall hangs.", rich_help_panel=_TROUBLE)
+    ] = 3600.0,
+    goes_bad_after: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Every answer after the first N is bad.", rich_help_panel=_TROUBLE),
+    ] = None,
+    goes_bad: Annotated[BadAnswer, typer.Option(help="How bad.", rich_help_panel=_TROUBLE)] = BadAnswer.EMPTY,
+    outage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="START+LENGTH", help="Seconds since the start. Repeatable.", rich_help_panel=_TROUBLE),
+    ] = None,
+    outage_kind: Annotated[
+        OutageKind, typer.Option(help="What an outage is like.", rich_help_panel=_TROUBLE)
+    ] = OutageKind.UNAVAILABLE,
+    error_style: Annotated[
+        ErrorStyle, typer.Option(help="Whose errors are shown.", rich_help_panel=_TROUBLE)
+    ] = ErrorStyle.OPENAI,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True)] = False,
 ) -> None:
     """An OpenAI-compatible endpoint on this machine that measures pixels; it is no model."""
-    emulated = EmulatorConfig.parse(
-        rpm=rpm, burst=burst, latency_ms=latency_ms, jitter_ms=jitter_ms, seed=seed, faults=fault or [],
-        models=models, api_key=api_key, fast=fast,
+    emulated = EmulatorConfig(
+        rpm=rpm, tpm=tpm, limit_kind=limit_kind, burst=burst, count_tokens=count_tokens, header_style=header_style,
+        retry_after=retry_after, error_style=error_style, latency_ms=latency_ms, jitter_ms=jitter_ms,
+        latency_schedule=parse_latency_schedule(latency_schedule), slots=slots, thrash=thrash, seed=seed,
+        faults=parse_faults(fault or []), stall_s=stall_s, goes_bad_after=goes_bad_after, goes_bad=goes_bad,
+        outages=parse_outages(outage or []), outage_kind=outage_kind, models=parse_models(models), api_key=api_key,
+        decode=not fast,
     )  # fmt: skip
     run_forever(emulated, host, port, announce=typer.echo, until_eof=until_eof)
 
@@ -291,6 +443,26 @@ def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
         typer.echo(json.dumps(summary.as_dict(), ensure_ascii=False, indent=2))
     elif not quiet:
         typer.echo(describe(summary))
+
+
+ASKED_ABOVE_USD = 10
+
+
+def _confirm(projected: Decimal | None) -> None:
+    if projected is not None and projected > ASKED_ABOVE_USD:
+        question = f"this may cost up to {dollars(projected)}, and there is no ceiling (--max-cost). Go on?"
+        if not typer.confirm(question, err=True):
+            raise InputError(
+                "not confirmed; nothing was sent. Set a ceiling with --max-cost, or answer beforehand: --yes"
+            )
+
+
+def _concurrency(text: str | None) -> int | str | None:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--concurrency {text!r}: auto, or a number from 1 on")
+    return int(text)
 
 
 def _prompt(text: str | None, file: Path | None) -> str | None:

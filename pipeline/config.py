@@ -11,12 +11,13 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from pipeline.errors import InputError
 
@@ -46,6 +47,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _concurrency(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("auto, or a number from 1 on")
+
+
+Concurrency = Annotated[int | Literal["auto"], WrapValidator(lambda value, _: _concurrency(value))]
+
+
 class EndpointConfig(_Section):
     """Where requests go. Times are in seconds."""
 
@@ -60,6 +70,14 @@ class EndpointConfig(_Section):
     connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     first_byte_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    model: str | None = None
+    """What this endpoint calls the model of `[request]`, where it has another name for it."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its share of the requests, among several endpoints."""
+    concurrency: Concurrency | None = None
+    rpm: Annotated[float, Field(gt=0)] | None = None
+    tpm: Annotated[float, Field(gt=0)] | None = None
+    """These three are its own, in place of those of `[limits]`."""
 
 
 class RequestConfig(_Section):
@@ -80,6 +98,12 @@ class RequestConfig(_Section):
     """Whether equal requests (same pixels, same question) share one answer."""
     max_failures: Annotated[int, Field(ge=1)] = 6
     """Attempts of one record that may fail for a transient reason before its row says `failed`."""
+
+    @property
+    def choices(self) -> int:
+        """How many answers one request asks for."""
+        n = self.extra.get("n")
+        return n if isinstance(n, int) and n > 0 else 1
 
 
 class ImagesConfig(_Section):
@@ -118,10 +142,16 @@ class SourceConfig(_Section):
 class LimitsConfig(_Section):
     """What the endpoint, and the user, allow."""
 
-    concurrency: Annotated[int, Field(ge=1)] = 32
-    """Requests in flight."""
+    concurrency: Concurrency = "auto"
+    """Requests in flight; `auto` finds how many the endpoint can use."""
     rpm: Annotated[float, Field(gt=0)] | None = None
-    """Requests a minute."""
+    """Requests a minute. What the endpoint tells in its headers tightens this and `tpm`, and never loosens them."""
+    tpm: Annotated[float, Field(gt=0)] | None = None
+    """Tokens a minute."""
+    count_tokens: Literal["auto", "requested", "billed"] = "auto"
+    """What the endpoint counts as tokens: the prompt and `max_tokens`, or what it bills; `auto` asks the catalogue."""
+    straggler_s: Annotated[float, Field(gt=0)] = 10.0
+    """No request is given up sooner; beyond it, at four times what nearly all answers take."""
     max_wait_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest wait that an endpoint may ask for; beyond it the run stops."""
     max_error_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -131,6 +161,20 @@ class LimitsConfig(_Section):
     """How long to try an endpoint that has never answered in this run."""
     grace_s: Annotated[float, Field(ge=0)] = 60.0
     """How long what is in flight may take to come home after Ctrl-C."""
+
+
+class BudgetConfig(_Section):
+    """What a run may spend at most. A ceiling that is reached ends the run with exit code 3; it can go on later."""
+
+    max_cost_usd: Annotated[Decimal, Field(gt=0)] | None = None
+    """Of this run, its resumes included."""
+    max_cost_total_usd: Annotated[Decimal, Field(gt=0)] | None = None
+    """Of all runs on this OUT."""
+    max_requests: Annotated[int, Field(gt=0)] | None = None
+    """Of this run, as `max_tokens`."""
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_time_s: Annotated[float, Field(gt=0)] | None = None
+    """Of this command."""
 
 
 class OutputConfig(_Section):
@@ -145,11 +189,33 @@ class RunConfig(_Section):
     """One run as declared. `config.toml` in OUT holds it as resolved."""
 
     endpoint: EndpointConfig = EndpointConfig()
+    endpoints: tuple[EndpointConfig, ...] = ()
+    """Several to share the work, each with what it does not say itself from `endpoint`."""
     request: RequestConfig = RequestConfig()
     images: ImagesConfig = ImagesConfig()
     source: SourceConfig = SourceConfig()
     limits: LimitsConfig = LimitsConfig()
+    budget: BudgetConfig = BudgetConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        if (
+            isinstance(data, dict)
+            and isinstance(data.get("endpoints"), list)
+            and isinstance(data.get("endpoint", {}), dict)
+        ):
+            shared = {**data.get("endpoint", {})}
+            data = {
+                **data,
+                "endpoints": [{**shared, **one} if isinstance(one, dict) else one for one in data["endpoints"]],
+            }
+        return data
+
+    @property
+    def all_endpoints(self) -> tuple[EndpointConfig, ...]:
+        return self.endpoints or (self.endpoint,)
 
     def identity(self) -> dict[str, Any]:
         """What makes two rows comparable: the question, not the way it travelled."""

@@ -9,7 +9,7 @@ import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
@@ -19,10 +19,11 @@ from typing import Any, Self
 import orjson
 import pyarrow as pa
 
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
 from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.layout import DATA_NAME, settle
 from pipeline.policy.asking import Asking
 from pipeline.policy.keyset import KeySet
 from pipeline.policy.retry import TRANSIENT
@@ -52,7 +53,6 @@ from pipeline.records import (
 )
 
 LEDGER_NAME = "ledger.sqlite"
-DATA_NAME = "data"
 
 # What may lie in a directory that still counts as empty.
 _IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
@@ -101,7 +101,7 @@ class Dataset:
         self._is_open = True
         self._has_forgotten = False
         self._kept: KeySet | None = None
-        self._looked_up = self._records_before = 0
+        self._looked_up = self._records_before = self._spent_before = 0
         self._lent: set[bytes] = set()
         self._lent_before: set[bytes] = set()
         """Records whose answers were shared, in the two spans between seals up to now (where they may change)."""
@@ -147,6 +147,28 @@ class Dataset:
             ledger.close()
             raise
         return dataset
+
+    @staticmethod
+    @contextmanager
+    def between_runs(out: Path, failpoint: Callable[[str], None] = lambda _: None) -> Iterator[SqliteLedger]:
+        """Hold an OUT that is there, put right and sealed, without beginning a run: the ledger as long as it lasts.
+
+        Raises InputError where there is none, and what `open` raises.
+        """
+        if not (out / LEDGER_NAME).is_file():
+            with suppress(InputError):
+                check_out(out)
+            raise InputError(f"{out}: no vision-batch output here (there is no {out / LEDGER_NAME})")
+        with _disk(out), SqliteLedger(out / LEDGER_NAME, failpoint) as ledger:
+            if ledger.meta("schema") is None:
+                raise InputError(f"{out}: the run that made it ended before it began; run the same command again")
+            config = last_config(out)
+            dataset = Dataset(
+                out, ledger, config=config, asking=Asking(), endpoint=config.endpoint.base_url, failpoint=failpoint
+            )
+            dataset._columns = columns_of(ledger)
+            dataset._repair()
+            yield ledger
 
     def __enter__(self) -> Self:
         return self
@@ -220,7 +242,9 @@ class Dataset:
         """
         self._hold_on_to_replaced(outcomes)
         counts: Counter[str] = Counter()
-        bills = [self._bill_row(attempt, counts) for attempt in attempts]
+        counts["cost_unknown_nano_usd"] += sum(attempt.unknown_nano_usd for attempt in attempts)
+        billed = [attempt for attempt in attempts if attempt.usage != Usage() or attempt.cost_usd]
+        bills = [self._bill_row(attempt, counts) for attempt in billed]
         rows = [self._kept_row(outcome, counts) for outcome in outcomes]
         rows += [self._shared_row(each, counts) for each in shared]
         parts = self._parts_for_new(len(rows))
@@ -259,6 +283,19 @@ class Dataset:
         if not self._has_forgotten:
             self._ledger.set_meta({f"mark {name}": orjson.dumps(mark)})
 
+    def lease(self, nano_usd: int) -> None:
+        """Before it is spent: this process may come to so much, in nano-dollars. What a kill leaves open is paid."""
+        self._ledger.set_meta({"lease": str(self._spent_before + nano_usd).encode()})
+
+    def _settle_lease(self) -> None:
+        """What a run that was killed may have spent, and nobody knows: it counts as spent."""
+        leased = int(self._ledger.meta("lease") or b"0")
+        unknown = leased - _nano_spent(self._ledger)
+        if leased and unknown > 0:
+            self._ledger.commit([], new_parts=[], counts={"cost_unknown_nano_usd": unknown})
+        if leased:
+            self._ledger.set_meta({"lease": b"0"})
+
     def end_run(self) -> None:
         """Say that this run is complete: the next command begins another."""
         self._ledger.end_run()
@@ -271,6 +308,8 @@ class Dataset:
         try:
             if seal:
                 self.seal()
+                if self._ledger.meta("lease") is not None:
+                    self._ledger.set_meta({"lease": b"0"})  # all of it came home, or was counted
         finally:
             self._ledger.close()
 
@@ -326,15 +365,18 @@ class Dataset:
                 before = orjson.loads(self._ledger.meta("identity") or b"{}")
                 raise InputError(_refusal(self.out, before, identity, sum(self._ledger.states().values())))
             self._ledger.set_meta({"config_hash": self._config_hash.encode(), "identity": orjson.dumps(identity)})
-        self._columns = pa.ipc.read_schema(pa.py_buffer(self._ledger.meta("schema")))
+        self._columns = columns_of(self._ledger)
 
     def _begin(self, run_id: str) -> None:
         self.run_id = self._ledger.begin_run(run_id, self._config_hash, self._asking.describe())
         self._comparable = self._ledger.runs_with(self._config_hash)
         self._records_before = sum(self._ledger.states().values())
+        self._settle_lease()
+        self._spent_before = _nano_spent(self._ledger)
 
     def _repair(self) -> None:
         """Finish what a crash interrupted: the first part, a half-written file, a part renamed and not marked."""
+        settle(self.out, self._ledger, self._failpoint)
         self._data.mkdir(exist_ok=True)
         parquet.remove_unfinished(self._data)
         outdir.remove_unfinished(self.out)
@@ -387,7 +429,7 @@ class Dataset:
         return KeptRow(
             key,
             state_code(outcome.status, error_of(outcome)[0]),
-            parquet.encode_row(row_of(outcome, **self._of_this_run())),
+            parquet.encode_row(row_of(outcome, **self._of_this_run(outcome.endpoint))),
             stamp=outcome.facts.stamp if outcome.facts else None,
             request_sha256=outcome.request_sha256,
             shareable=outcome.status in SHAREABLE,
@@ -419,11 +461,11 @@ class Dataset:
             shares=shared.key if asked is None else None,
         )
 
-    def _of_this_run(self) -> dict[str, str]:
-        """What the rows of a run have in common."""
+    def _of_this_run(self, endpoint: str | None = None) -> dict[str, str]:
+        """What the rows of a run have in common, where one endpoint answers them."""
         return {
             "prompt_name": self._prompt_name,
-            "endpoint": self._endpoint,
+            "endpoint": endpoint or self._endpoint,
             "run_id": self.run_id,
             "config_hash": self._config_hash,
         }
@@ -478,6 +520,22 @@ class Dataset:
                 rows[record_key(str(row["id"]), str(row["prompt_name"]))] = row
         waiting = self._ledger.waiting_rows(keys)
         return rows | {key: orjson.loads(row) for key, row in waiting.items()}
+
+
+def columns_of(ledger: Ledger) -> pa.Schema:
+    """The columns that OUT was made with."""
+    return pa.ipc.read_schema(pa.py_buffer(ledger.meta("schema")))
+
+
+def last_config(out: Path) -> RunConfig:
+    """What OUT was last asked, from its own `config.toml`; the defaults where that is gone."""
+    path = out / outdir.CONFIG_NAME
+    return load_config(path, environ={}) if path.is_file() else RunConfig()
+
+
+def _nano_spent(ledger: Ledger) -> int:
+    counts = ledger.counts()
+    return counts.get("cost_nano_usd", 0) + counts.get("cost_unknown_nano_usd", 0)
 
 
 def _overview(ledger: Ledger) -> dict[str, object]:

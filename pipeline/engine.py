@@ -4,10 +4,11 @@
 
 A *lane* takes one record through its whole life; a few more lanes run than there are slots, so that
 prepared requests are ready when a slot is free. Every arrow is bounded: records and outcomes in items,
-prepared requests in bytes. A *slot* is held for one attempt only; a record that waits for another try
-holds its lane and its bytes, never a slot. The *keeper* is alone in writing: it takes whatever has arrived
-since its last commit. A *place* at the keeper is taken before a request is sent and given back when its
-answer is committed, so that no kill can cost more than the requests in flight and as many answers.
+prepared requests in bytes. A *turn* (`turns`, `channel`) is one request's permission to be sent: a slot of
+an endpoint, its limits' and the budget's. It is held for one attempt only; a record that waits for another
+try holds its lane and its bytes, never a slot. The *keeper* is alone in writing: it takes whatever has
+arrived since its last commit. A *place* at the keeper is taken before a request is sent and given back when
+its answer is committed, so that no kill can cost more than the requests in flight and as many answers.
 
 Stopping means cancelling the lanes. An attempt and the hand-over of its answer are shielded from that:
 what was paid for comes home, and is kept.
@@ -19,36 +20,55 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from itertools import compress, islice
 from typing import TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from pipeline.errors import EndpointStoppedError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.channel import Channel
+from pipeline.errors import (
+    BudgetReachedError,
+    EndpointStoppedError,
+    ErrorKind,
+    InterruptedRunError,
+    ResourceError,
+    VisionBatchError,
+)
 from pipeline.gates import Room
 from pipeline.policy.health import Health
-from pipeline.policy.limits import Cooldown, Pace
-from pipeline.policy.retry import (
-    TRANSIENT,
-    Reaction,
-    backoff_s,
-    is_worth_fetching_again,
-    max_attempts_of,
-    reaction,
-    stop_message,
-)
+from pipeline.policy.retry import TRANSIENT, Reaction, backoff_s, is_worth_fetching_again, reaction
+from pipeline.policy.rows import usd
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
+from pipeline.turns import Turn, Turns
 
 T = TypeVar("T")
 
 FIRST_BATCH, BATCH, LARGEST_BATCH = 16, 256, 4096
-PATIENCE = 10
-"""Rate limits that one record meets before it fails, while others are answered."""
+SLEPT_S = 20.0
+"""The wall clock ran so far ahead of the monotonic one: this machine was asleep."""
+ARRIVALS = 256
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One request in flight."""
+
+    turn: Turn
+    home: anyio.CancelScope
+    """Shields it and the hand-over of its answer from the end of the run, for a while."""
+    asking: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    given_up: Failure | None = None
+
+    def give_up(self, has_slept: bool, now: float) -> None:  # noqa: FBT001 - read at one place
+        waited_s = now - self.turn.sent_at
+        if not has_slept:
+            message = f"no answer within {waited_s:.0f} s, while others take far less (limits.straggler_s)"
+            self.given_up = Failure(kind=ErrorKind.TIMEOUT, message=message)
+        self.asking.cancel()
 
 
 class Engine:
@@ -57,23 +77,22 @@ class Engine:
     def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, stats: RunStats) -> None:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
         self._room = Room(config.prepared_bytes)
-        self._slots = anyio.CapacityLimiter(config.slots)
-        self._places = anyio.Semaphore(2 * config.slots)
-        self._pace = Pace.per_minute(config.rpm)
+        channels = [Channel(endpoint, config, clock) for endpoint in stages.endpoints]
+        has_budget = any(budget.limit.nano_usd is not None for budget in stages.budgets)
+        self._turns = Turns(channels, stages.budgets, self._lease if has_budget else None, clock)
+        self._places = Room(2 * self._turns.slots)
         self._health = Health(config.max_error_rate)
-        self._cooldown: Cooldown | None = None
-        self._well = anyio.Event()
-        self._answers = 0
+        self._epoch = clock.utc().timestamp() - clock.now()
+        self._lanes = 0
+        self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
-        self._flights: set[anyio.CancelScope] = set()
+        self._flights: set[Flight] = set()
         self._under_way: dict[str, int] = {}
         """Ids between the reader and the keeper (a stream may bring one twice), with their place in the source."""
         self._claims: dict[str, anyio.Event] = {}
         """Requests that somebody is asking; set when the answer is committed, or there is none."""
-        self._outcomes, self._arrived = anyio.create_memory_object_stream[Outcome | BilledAttempt | Shared](
-            2 * config.slots
-        )
+        self._outcomes, self._arrived = anyio.create_memory_object_stream[Outcome | BilledAttempt | Shared](ARRIVALS)
 
     async def run(self) -> RunStats:
         """Until every record is kept. Raises what stopped the run, once everything that was paid for is kept."""
@@ -81,6 +100,8 @@ class Engine:
             async with anyio.create_task_group() as aside:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
+                aside.start_soon(self._every, self._config.show_s, self._watch_flights)
+                aside.start_soon(self._watch_time)
                 aside.start_soon(self._watch_signals)
                 async with anyio.create_task_group() as keeping:
                     keeping.start_soon(self._keep_all)
@@ -99,18 +120,24 @@ class Engine:
         self._working.cancel()
         deadline = anyio.current_time() + (0 if at_once else self._config.grace_s)
         for flight in self._flights:
-            flight.deadline = min(flight.deadline, deadline)
+            flight.home.deadline = min(flight.home.deadline, deadline)
 
     # ---------------------------------------------------------------- reader and lanes
 
     async def _work(self) -> None:
-        send, receive = anyio.create_memory_object_stream[ImageRecord](self._config.lanes)
-        with self._working:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._read, send)
-                for _ in range(self._config.lanes):
-                    tasks.start_soon(self._lane, receive.clone())
-                receive.close()
+        send, self._records = anyio.create_memory_object_stream[ImageRecord](FIRST_BATCH)
+        with self._working, self._records:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._read, send)
+                self._widen()
+
+    def _widen(self) -> None:
+        """As many lanes and places as the slots call for, of which there may become more as the run goes on."""
+        slots = self._turns.slots
+        self._places.resize(2 * slots)
+        while self._lanes < 2 * slots + 2 * self._config.threads:
+            self._lanes += 1
+            self._tasks.start_soon(self._lane, self._records.clone())
 
     async def _read(self, send: MemoryObjectSendStream[ImageRecord]) -> None:
         async with send:
@@ -209,55 +236,79 @@ class Engine:
     # ---------------------------------------------------------------- asking
 
     async def _ask(self, request: PreparedRequest) -> None:
-        trial = Trial(request, self._clock.utc(), self._answers)
+        answers = {channel.name: channel.answers for channel in self._turns.channels}
+        trial = Trial(request, self._clock.utc(), answers)
         while (pause_s := await self._attempt(trial)) is not None:
             if pause_s > 0:
                 await self._clock.sleep(pause_s)
 
     async def _attempt(self, trial: Trial) -> float | None:
         """One request, and what follows from it: how long to wait for the next, None when the record is done."""
-        await self._places.acquire()
+        await self._places.enter(1)
         pause_s: float | None = 0.0
         try:
-            async with self._slots:
-                await self._turn()
-                with self._flight():
-                    sent_at = self._clock.now()
-                    result = await self._stages.ask(trial.request)
-                    trial.add(result)
-                    pause_s = self._judge(trial, result, sent_at)
-                    if pause_s is None:
-                        await self._finish(trial.outcome(result, self._clock.utc()))
-                    elif result.usage is not None:  # billed, and to be asked again
-                        await self._outcomes.send(trial.billed(result, self._clock.utc()))
+            turn = await self._turns.next(trial)
+            with self._flight(turn) as flight:
+                result = await self._answer(flight)
+                if result is not None:
+                    pause_s = await self._follow(turn, result)
         finally:
             if pause_s is not None:  # nothing to keep came of it
-                self._places.release()
+                self._places.leave(1)
         return pause_s
 
-    async def _turn(self) -> None:
-        """Wait until one more request may be sent."""
-        while self._cooldown is not None:
-            now = self._clock.now()
-            if now >= self._cooldown.until:
-                self._cooldown = self._cooldown.probing(now, self._config.first_contact_s)
-                break
-            await self._until_well(self._cooldown.until - now)
-        self._pace, wait_s = self._pace.take(self._clock.now())
-        if wait_s > 0:
-            await self._clock.sleep(wait_s)
+    async def _answer(self, flight: Flight) -> Answer | Failure | None:
+        """What the endpoint says, or that it took too long; None where it is asked again as if nothing had been."""
+        turn = flight.turn
+        with flight.asking:
+            result = await turn.channel.endpoint.ask(turn.trial.request)
+            turn.trial.add(result)
+            return result
+        turn.trial.attempts += 1
+        return flight.given_up
+
+    async def _follow(self, turn: Turn, result: Answer | Failure) -> float | None:
+        trial, channel, now = turn.trial, turn.channel, self._clock.utc()
+        unknown = self._turns.settle(turn, result)
+        pause_s = channel.judge(trial, result, turn.sent_at)
+        self._turns.notify()
+        self._widen()
+        if isinstance(result, Failure) and reaction(result.kind) is Reaction.COOLDOWN:
+            self.stats.rate_limited += 1
+            if trial.exceeds_limit:
+                result = replace(result, kind=ErrorKind.REQUEST_EXCEEDS_LIMIT)
+        self.stats.cost_unknown_usd += usd(unknown)
+        if unknown or (pause_s is not None and result.usage is not None):  # billed, or perhaps, and no last word
+            await self._outcomes.send(trial.billed(None if pause_s is None else result, now, unknown))
+        if pause_s is None:
+            await self._finish(trial.outcome(result, channel.name, now))
+        if self._turns.stopped is not None:
+            self.stop(EndpointStoppedError(self._turns.stopped))
+        return pause_s
 
     @contextmanager
-    def _flight(self) -> Iterator[None]:
-        with anyio.CancelScope(shield=True) as scope:
-            self._flights.add(scope)
+    def _flight(self, turn: Turn) -> Iterator[Flight]:
+        with anyio.CancelScope(shield=True) as home:
+            flight = Flight(turn, home)
+            self._flights.add(flight)
             self.stats.requests += 1
+            self.stats.by_endpoint[turn.channel.name] += 1
             self.stats.in_flight += 1
             try:
-                yield
+                yield flight
             finally:
                 self.stats.in_flight -= 1
-                self._flights.discard(scope)
+                self._flights.discard(flight)
+                if not turn.is_settled:
+                    self._abandon(turn)
+
+    def _abandon(self, turn: Turn) -> None:
+        """Nobody waits for this answer any more, and it may have been billed."""
+        unknown = self._turns.settle(turn, None)
+        if unknown:
+            self.stats.cost_unknown_usd += usd(unknown)
+            with suppress(anyio.WouldBlock, anyio.BrokenResourceError):
+                self._outcomes.send_nowait(turn.trial.billed(None, self._clock.utc(), unknown))
 
     async def _finish(self, outcome: Outcome) -> None:
         await self._outcomes.send(outcome)
@@ -266,76 +317,18 @@ class Engine:
         if alike is not None:
             self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message}"))
 
-    # ---------------------------------------------------------------- what follows from an attempt
-
-    def _judge(self, trial: Trial, result: Answer | Failure, sent_at: float) -> float | None:
-        """How long this record waits for its next attempt (seconds); None when there is none."""
-        if isinstance(result, Answer):
-            self._answers += 1
-            self._recovered(sent_at)
-            return None
-        what = reaction(result.kind)
-        if what is Reaction.STOP:
-            self.stop(EndpointStoppedError(stop_message(result)))
-            return 0.0
-        if what is Reaction.RECORD_FAILS:
-            self._recovered(sent_at)
-            return None
-        if what is Reaction.RETRY:
-            if result.status is not None:  # ailing, but reached
-                self._recovered(sent_at)
-            return self._retry(trial, result)
-        if what is Reaction.COOLDOWN:
-            return self._cool(trial, result)
-        return self._outage(result)
-
-    def _retry(self, trial: Trial, failure: Failure) -> float | None:
-        trial.failures += 1
-        if trial.failures >= max_attempts_of(failure.kind, self._config.max_failures):
-            return None
-        return backoff_s(trial.failures, self._clock.random.random())
-
-    def _cool(self, trial: Trial, failure: Failure) -> float | None:
-        """The endpoint is busy: all wait together, and the record loses no attempt by it."""
-        self.stats.rate_limited += 1
-        trial.rate_limits += 1
-        if trial.rate_limits >= PATIENCE and self._answers > trial.answers_before:
-            return None
-        told_s = failure.retry_after_s
-        if told_s is not None and told_s > self._config.max_wait_s:
-            resume_at = self._clock.utc() + timedelta(seconds=told_s)
-            self.stop(EndpointStoppedError(f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"))
-        self._pause(told_s, "rate limited")
-        return 0.0
-
-    def _outage(self, failure: Failure) -> float:
-        """The endpoint cannot be reached: one record probes, and none loses an attempt by it."""
-        self._pause(failure.retry_after_s, failure.message)
-        patience_s = self._config.outage_s if self._answers else self._config.first_contact_s
-        if self._cooldown is not None and self._cooldown.refused_at - self._cooldown.since >= patience_s:
-            self.stop(EndpointStoppedError(stop_message(failure)))
-        return 0.0
-
-    def _pause(self, told_s: float | None, why: str) -> None:
-        self._cooldown = Cooldown.after(self._cooldown, self._clock.now(), told_s)
-        self.stats.waiting = why
-
-    def _recovered(self, sent_at: float) -> None:
-        if self._cooldown is not None and self._cooldown.ended_by(sent_at):
-            self._cooldown = None
-            self.stats.waiting = None
-            self._well.set()
-            self._well = anyio.Event()
-
-    async def _until_well(self, longest_s: float) -> None:
-        async with anyio.create_task_group() as either:
-            either.start_soon(self._sleep_then_cancel, longest_s, either.cancel_scope)
-            await self._well.wait()
-            either.cancel_scope.cancel()
-
-    async def _sleep_then_cancel(self, wait_s: float, scope: anyio.CancelScope) -> None:
-        await self._clock.sleep(wait_s)
-        scope.cancel()
+    async def _watch_flights(self) -> None:
+        """Requests that take too long, and those that this machine slept through, are given up."""
+        now = self._clock.now()
+        asleep_s = (self._clock.utc().timestamp() - now) - self._epoch
+        self._epoch += asleep_s
+        has_slept = asleep_s > SLEPT_S
+        if has_slept:
+            for channel in self._turns.channels:
+                channel.woke()
+        for flight in tuple(self._flights):
+            if has_slept or now >= flight.turn.due_at:
+                flight.give_up(has_slept, now)
 
     # ---------------------------------------------------------------- keeping
 
@@ -371,7 +364,7 @@ class Engine:
         for outcome in outcomes:
             self._unclaim(outcome.request_sha256)
             if outcome.attempts:
-                self._places.release()
+                self._places.leave(1)
 
     async def _write(self, what: Callable[..., object], *args: object) -> bool:
         """A write that fails stops the run at once, since what would still be answered could not be kept."""
@@ -405,7 +398,16 @@ class Engine:
             await self._clock.sleep(interval_s)
 
     async def _show(self) -> None:
+        self.stats.waiting = self._stopping or self._turns.waiting
         self._stages.show(self.stats)
+
+    async def _lease(self, nano_usd: int) -> None:
+        await self._in(self._writer, self._stages.lease, nano_usd)
+
+    async def _watch_time(self) -> None:
+        if self._config.max_time_s is not None:
+            await self._clock.sleep(self._config.max_time_s)
+            self.stop(BudgetReachedError("time"))
 
     async def _publish(self) -> None:
         self.stats.low_water = min(self.stats.lowest_open, next(iter(self._under_way.values()), self.stats.read))
@@ -421,5 +423,5 @@ class Engine:
 
     def _interrupt(self, number: signal.Signals) -> None:
         again = self._reason is not None
-        self.stats.waiting = f"stopping: {self.stats.in_flight} requests in flight come home (again: at once)"
+        self._stopping = f"stopping: {self.stats.in_flight} requests in flight come home (again: at once)"
         self.stop(InterruptedRunError(f"interrupted by {number.name}", number), at_once=again)

@@ -18,14 +18,24 @@ class Room:
 
     @asynccontextmanager
     async def held(self, size: int) -> AsyncIterator[None]:
-        await self._enter(size)
+        await self.enter(size)
         try:
             yield
         finally:
-            self._used -= size
+            self.leave(size)
+
+    def leave(self, size: int) -> None:
+        self._used -= size
+        self._admit()
+
+    def resize(self, limit: int) -> None:
+        """More room at once; less as soon as it is free."""
+        if limit != self._limit:
+            self._limit = limit
             self._admit()
 
-    async def _enter(self, size: int) -> None:
+    async def enter(self, size: int) -> None:
+        """Until there is room. Whoever entered must leave."""
         if not self._waiting and self._fits(size):
             self._used += size
             return
@@ -34,10 +44,10 @@ class Room:
         try:
             await place[1].wait()
         except BaseException:
-            self._leave(place)
+            self._give_up(place)
             raise
 
-    def _leave(self, place: tuple[int, anyio.Event]) -> None:
+    def _give_up(self, place: tuple[int, anyio.Event]) -> None:
         if place[1].is_set():  # admitted in the same moment: the room is given back
             self._used -= place[0]
         else:

@@ -71,6 +71,10 @@ class PreparedRequest:
     body: bytes
     request_sha256: str
     predicted_prompt_tokens: int | None = None
+    most_prompt_tokens: int | None = None
+    """The upper end of the prediction."""
+    max_answer_tokens: int | None = None
+    """As many tokens as the answer may have; None where nothing bounds it."""
     token_rule: str | None = None
 
 
@@ -104,6 +108,24 @@ def _add(a: int | None, b: int | None) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What an endpoint says of one limit."""
+
+    limit: float
+    remaining: float | None = None
+    reset_s: float | None = None
+    """Seconds until all of it is back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsTold:
+    """The limits that came with a response."""
+
+    requests: Quota | None = None
+    tokens: Quota | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What one attempt brought home. `status` is never FAILED; a refusal is an answer, and was billed."""
 
@@ -121,6 +143,7 @@ class Answer:
     latency_s: float = 0.0
     error_kind: ErrorKind | None = None
     error_message: str | None = None
+    limits: LimitsTold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,16 +162,19 @@ class Failure:
     usage: Usage | None = None
     """Tokens billed although there is no answer."""
     cost_usd: Decimal | None = None
+    limits: LimitsTold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BilledAttempt:
-    """An attempt that was billed and gave no answer, while its record is still being asked."""
+    """An attempt that was billed, or may have been, and gave no answer, while its record is still being asked."""
 
     record: ImageRecord
     at: datetime
-    usage: Usage
+    usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
+    unknown_nano_usd: int = 0
+    """The most that it can have cost, where nobody said what it did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +202,8 @@ class Outcome:
     token_rule: str | None = None
     attempts: int = 0
     """Requests sent."""
+    endpoint: str | None = None
+    """Who answered, where a run has several to ask."""
     usage: Usage = field(default_factory=Usage)
     """Summed over every attempt that was billed."""
     cost_usd: Decimal | None = None

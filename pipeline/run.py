@@ -4,28 +4,39 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 
 import aiohttp
 
-from pipeline.config import RunConfig, api_key
+from pipeline.config import BudgetConfig, RunConfig, api_key
 from pipeline.dataset import Dataset, check_out
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
+from pipeline.edges.outdir import public_url
 from pipeline.edges.sources import Fingerprint, Source, open_sources
 from pipeline.engine import Engine
-from pipeline.errors import InputError, ResourceError, VisionBatchError
+from pipeline.errors import BudgetReachedError, InputError, ResourceError, VisionBatchError
 from pipeline.policy.asking import Asking
-from pipeline.records import PreparedImage
-from pipeline.stages import Clock, EngineConfig, Stages
+from pipeline.policy.budget import Amounts, Budget
+from pipeline.policy.costs import Price
+from pipeline.policy.rows import Totals, nano_usd
+from pipeline.progress import dollars
+from pipeline.records import PreparedImage, PreparedRequest
+from pipeline.stages import Clock, Endpoint, EngineConfig, Stages
 from pipeline.stats import RunStats, RunSummary
-from pipeline.steps import MEGABYTE, Fetcher, Preparer, PricedChat, price_for, with_model
+from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, most_cost_usd, price_for, with_model
 from pipeline.wire import open_session
+
+PROJECTED = 12
+"""Images that a projection looks at."""
+FETCHES = 64
+"""Images that are fetched at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +77,45 @@ async def run_job(job: Job, show: Callable[[RunStats], None], clock: Clock | Non
     clock = Clock() if clock is None else clock
     exceeds(job.max_failed, 0, 0)
     check_out(job.out)
-    key = api_key(job.config.endpoint)
+    keys = [api_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
-    async with open_session(job.config.endpoint, job.config.limits.concurrency) as session:
-        chat = ChatEndpoint(session, job.config.endpoint, key)
-        job = replace(job, config=await with_model(job.config, chat))
+    async with AsyncExitStack() as sessions:
+        chats = [
+            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key)
+            for one, key in zip(job.config.all_endpoints, keys, strict=True)
+        ]
+        job = replace(job, config=await with_model(job.config, chats[0]))
+        endpoints = endpoints_of(job, chats)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:
-            async with fetch_session(job.config) as images:
-                stages = run.stages(source, dataset, chat, images, show)
-                return await run.drive(Engine(stages, engine_config(job.config), clock, run.stats), dataset)
+            images = await sessions.enter_async_context(fetch_session(job.config))
+            stages = run.stages(source, dataset, endpoints, images, show)
+            return await run.drive(Engine(stages, engine_config(job.config), clock, run.stats), dataset)
+
+
+def endpoints_of(job: Job, chats: Sequence[ChatEndpoint]) -> list[Endpoint]:
+    """What the engine asks. Raises InputError where a ceiling in dollars is set and nobody can say what one asks."""
+    named = endpoint_names(job)
+    endpoints = []
+    for one, chat, name in zip(job.config.all_endpoints, chats, named, strict=True):
+        price = price_for(job.config, one, emulated=job.emulated)
+        check_budget(job.config, one.model or job.config.request.model or "", price)
+        endpoints.append(endpoint_of(job.config, one, chat, name=name, price=price))
+    return endpoints
+
+
+def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
+    """A ceiling holds only where the most that a request can cost is known."""
+    budget = config.budget
+    if budget.max_cost_usd is None and budget.max_cost_total_usd is None:
+        return
+    if price is None:
+        raise InputError(
+            f"a ceiling in dollars (--max-cost) needs a price, and none is known for {model!r} there. "
+            "Set a ceiling in tokens or requests instead: --set budget.max_tokens=N, --set budget.max_requests=N"
+        )
+    if config.request.max_tokens is None:
+        raise InputError("a ceiling in dollars (--max-cost) needs a bound of the answer: set --max-tokens")
 
 
 class _Run:
@@ -102,7 +142,7 @@ class _Run:
         self,
         source: Source,
         dataset: Dataset,
-        chat: ChatEndpoint,
+        endpoints: Sequence[Endpoint],
         images: aiohttp.ClientSession,
         show: Callable[[RunStats], None],
     ) -> Stages:
@@ -114,10 +154,12 @@ class _Run:
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
             prepare=Preparer.build(config),
-            ask=PricedChat(chat, price_for(config, emulated=self.job.emulated)),
+            endpoints=endpoints,
             twin=dataset.twin,
             keep=dataset.keep,
             seal=dataset.seal,
+            lease=dataset.lease,
+            budgets=budgets_of(config.budget, dataset),
             show=show,
             publish=lambda stats: self.publish(dataset, water, stats),
         )
@@ -130,6 +172,8 @@ class _Run:
         stopped: VisionBatchError | None = None
         try:
             await engine.run()
+        except BudgetReachedError as error:
+            stopped = BudgetReachedError(self.budget_words(str(error), dataset))
         except VisionBatchError as error:
             stopped = error
         summary = self.summary(stopped)
@@ -142,6 +186,23 @@ class _Run:
             stopped.summary = summary
             raise stopped
         return summary
+
+    def budget_words(self, which: str, dataset: Dataset) -> str:
+        """Which ceiling was reached, how much is left undone, and what that would cost."""
+        budget, stats, totals = self.job.config.budget, self.stats, dataset.run_totals()
+        is_total = budget.max_cost_total_usd is not None and dataset.totals().spent_usd > totals.spent_usd
+        spent = dataset.totals().spent_usd if is_total else totals.spent_usd
+        ceiling = budget.max_cost_total_usd if is_total else budget.max_cost_usd
+        reached = {
+            "nano_usd": f"the budget is used up: {dollars(spent)} of {dollars(ceiling)}",
+            "tokens": f"budget.max_tokens is used up: {totals.prompt_tokens + totals.completion_tokens:,} tokens",
+            "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
+            "time": f"the time is up (--max-time, {budget.max_time_s or 0:.0f} s)",
+        }[which]
+        if totals.cost_unknown_usd:
+            reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
+        words = [reached, *left_words(stats, totals)]
+        return "; ".join(words) + ". The same command goes on with a higher ceiling"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:
         """`status.json`: this command so far, the whole of OUT, and who is at work."""
@@ -179,7 +240,10 @@ class _Run:
             prompt_tokens=stats.prompt_tokens,
             completion_tokens=stats.completion_tokens,
             cost_usd=stats.known_cost_usd,
+            cost_unknown_usd=stats.cost_unknown_usd,
             unpriced=stats.unpriced,
+            rate_limited=stats.rate_limited,
+            by_endpoint=dict(stats.by_endpoint),
             source_bytes=stats.source_bytes,
             sent_bytes=stats.sent_bytes,
             examples=list(stats.examples),
@@ -222,31 +286,83 @@ def exceeds(allowed: str, bad: int, asked: int) -> bool:
         raise InputError(f"--max-failed {allowed!r}: neither a number nor a percentage such as 2%") from None
 
 
+def left_words(stats: RunStats, totals: Totals) -> list[str]:
+    """What is left undone, and about what it would cost."""
+    if stats.total is None:
+        return []
+    left, paid = stats.total - stats.done, totals.records - totals.shared
+    words = f"{left:,} of {stats.total:,} images are left"
+    if totals.cost_usd and paid:
+        words += f", about {dollars(totals.cost_usd / paid * left)}"
+    return [words]
+
+
+def budgets_of(budget: BudgetConfig, dataset: Dataset) -> list[Budget]:
+    """What this run, and all runs on OUT, may still spend."""
+    budgets = []
+    run_limit = Amounts(nano_usd(budget.max_cost_usd), budget.max_tokens, budget.max_requests)
+    if run_limit != Amounts():
+        totals = dataset.run_totals()
+        tokens = totals.prompt_tokens + totals.completion_tokens
+        budgets.append(Budget(run_limit, Amounts(nano_usd(totals.spent_usd), tokens, totals.requests)))
+    if budget.max_cost_total_usd is not None:
+        spent = Amounts(nano_usd(dataset.totals().spent_usd))
+        budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), spent))
+    return budgets
+
+
 def endpoint_name(job: Job) -> str:
-    return "emulator" if job.emulated else job.config.endpoint.base_url
+    return endpoint_names(job)[0]
+
+
+def endpoint_names(job: Job) -> list[str]:
+    """What rows and messages call each endpoint: its address, and whose key, where two have one address."""
+    if job.emulated:
+        return ["emulator"]
+    addresses = [public_url(one.base_url) for one in job.config.all_endpoints]
+    return [
+        f"{address} ({one.api_key_env})" if addresses.count(address) > 1 else address
+        for address, one in zip(addresses, job.config.all_endpoints, strict=True)
+    ]
 
 
 def fetch_session(config: RunConfig) -> aiohttp.ClientSession:
     """For images that a manifest names by address: the same proxy and certificates, and no key."""
-    return open_session(config.endpoint, config.limits.concurrency)
+    return open_session(config.endpoint, FETCHES)
 
 
 def engine_config(config: RunConfig) -> EngineConfig:
     limits, images = config.limits, config.images
     return EngineConfig(
-        slots=limits.concurrency,
         threads=images.threads or os.cpu_count() or 1,
         prepared_bytes=images.prepared_mb * MEGABYTE,
-        rpm=limits.rpm,
         dedup=config.request.dedup,
         max_failures=config.request.max_failures,
         max_wait_s=limits.max_wait_s,
         outage_s=limits.outage_s,
         first_contact_s=limits.first_contact_s,
         max_error_rate=limits.max_error_rate,
+        straggler_s=limits.straggler_s,
+        max_time_s=config.budget.max_time_s,
         seal_interval_s=config.output.seal_interval_s,
         grace_s=limits.grace_s,
     )
+
+
+def projection(job: Job) -> Decimal | None:
+    """About what a job costs where every answer is as long as it may be: its first local images, times all."""
+    budget, config = job.config.budget, job.config
+    has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
+    price = price_for(config, config.all_endpoints[0], emulated=False)
+    if has_ceiling or config.request.model is None or price is None or "-" in job.sources:
+        return None
+    source, total = open_job_source(job)
+    prepare = Preparer.build(config)
+    local = (record for record in source.records() if not storage.is_url(record.location))
+    requests = [prepare(record, None) for record in islice(local, PROJECTED)]
+    most = [most_cost_usd(request, price) for request in requests if isinstance(request, PreparedRequest)]
+    known = [cost for cost in most if cost is not None]
+    return sum(known, Decimal(0)) / len(known) * total if known and total else None
 
 
 def first_request(job: Job) -> str:

@@ -1,6 +1,6 @@
 """What the engine is given: the stages that it drives, its numbers, its time; and what it knows of a record."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,11 +9,34 @@ from time import monotonic
 
 import anyio
 
+from pipeline.policy.budget import Amounts, Budget
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Usage
 from pipeline.stats import RunStats
 
 Arrival = Outcome | BilledAttempt | Shared
 """What comes to the keeper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint that a run may ask."""
+
+    name: str
+    """What rows call it."""
+    ask: Callable[[PreparedRequest], Awaitable[Answer | Failure]]
+    """One attempt. Never raises for what the network or the server does."""
+    most: Callable[[PreparedRequest], Amounts] = lambda _: Amounts(requests=1)
+    """The most that a request can cost; what is not known is None."""
+    slots: int | None = None
+    """Requests in flight; None: as many as turn out best, up to `most_slots`."""
+    most_slots: int = 512
+    rpm: float | None = None
+    tpm: float | None = None
+    weight: float = 1.0
+    """Its share of the requests, among several."""
+    counts_billed: bool = False
+    """Whether its tokens a minute are those billed, not the prompt's and `max_tokens`."""
+    timeout_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +51,16 @@ class Stages:
     """Bytes of a remote image; None where `prepare` reads the file itself."""
     prepare: Callable[[ImageRecord, bytes | None], PreparedRequest | Failure]
     """Blocking, in the decoding threads: one hop a record."""
-    ask: Callable[[PreparedRequest], Awaitable[Answer | Failure]]
-    """One attempt. Never raises for what the network or the server does."""
+    endpoints: Sequence[Endpoint]
     twin: Callable[[PreparedRequest], Shared | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
     keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Shared]], None]
     """Commit. Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
     """What is committed becomes readable. Blocking, in the writer's thread."""
+    lease: Callable[[int], None] = lambda _: None
+    """Make known how much may be spent (nano-dollars). Blocking, in the writer's thread."""
+    budgets: Sequence[Budget] = ()
     show: Callable[[RunStats], None] = lambda _: None
     """Called in the loop, several times a second."""
     publish: Callable[[RunStats], None] = lambda _: None
@@ -46,10 +71,8 @@ class Stages:
 class EngineConfig:
     """Numbers of a run; times in seconds."""
 
-    slots: int
     threads: int
     prepared_bytes: int
-    rpm: float | None = None
     dedup: bool = True
     """Whether equal requests share one answer."""
     max_failures: int = 6
@@ -58,13 +81,12 @@ class EngineConfig:
     first_contact_s: float = 10.0
     max_error_rate: float = 0.5
     seal_interval_s: float = 30.0
+    straggler_s: float = 10.0
+    """No request is given up sooner, however quick the others are."""
+    max_time_s: float | None = None
     grace_s: float = 60.0
     show_s: float = 0.25
     publish_s: float = 2.0
-
-    @property
-    def lanes(self) -> int:
-        return 2 * self.slots + 2 * self.threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +105,17 @@ class Trial:
 
     request: PreparedRequest
     asked_at: datetime
-    answers_before: int
-    """Good answers of the whole run when this record was first asked."""
+    answers_before: Mapping[str, int]
+    """Good answers of each endpoint when this record was first asked."""
     attempts: int = 0
     failures: int = 0
+    timeouts: int = 0
+    """Of these, requests that took too long."""
     rate_limits: int = 0
+    exceeds_limit: bool = False
+    """Whether no minute of the endpoint's has room for its tokens."""
+    failed_on: str | None = None
+    """The endpoint that had the last failure."""
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
 
@@ -98,12 +126,19 @@ class Trial:
         if result.cost_usd is not None:
             self.cost_usd = result.cost_usd + (self.cost_usd or 0)
 
-    def billed(self, result: Answer | Failure, at: datetime) -> BilledAttempt:
-        """The last attempt, which cost something and is not the last word."""
-        return BilledAttempt(record=self.request.record, at=at, usage=result.usage or Usage(), cost_usd=result.cost_usd)
+    def billed(self, result: Answer | Failure | None, at: datetime, unknown_nano_usd: int = 0) -> BilledAttempt:
+        """The last attempt, which cost something, or may have, and is not the last word."""
+        return BilledAttempt(
+            record=self.request.record,
+            at=at,
+            usage=(result.usage if result else None) or Usage(),
+            cost_usd=result.cost_usd if result else None,
+            unknown_nano_usd=unknown_nano_usd,
+        )
 
-    def outcome(self, result: Answer | Failure, answered_at: datetime) -> Outcome:
+    def outcome(self, result: Answer | Failure, endpoint: str, answered_at: datetime) -> Outcome:
         return Outcome(
+            endpoint=endpoint,
             record=self.request.record,
             result=result,
             facts=self.request.facts,

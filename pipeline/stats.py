@@ -38,6 +38,10 @@ class RunStats:
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
     """Answers that no price is known for."""
+    cost_unknown_usd: Decimal = Decimal(0)
+    """The most that requests have cost whose bill nobody knows."""
+    by_endpoint: Counter[str] = field(default_factory=Counter)
+    """Requests."""
     rate_limited: int = 0
     source_bytes: int = 0
     sent_bytes: int = 0
@@ -109,7 +113,10 @@ class RunSummary:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: Decimal | None
+    cost_unknown_usd: Decimal
     unpriced: int
+    rate_limited: int
+    by_endpoint: dict[str, int]
     source_bytes: int
     sent_bytes: int
     examples: list[tuple[str, str, str]] = field(default_factory=list)
@@ -122,5 +129,6 @@ class RunSummary:
         """Plain values for JSON; money as text."""
         plain = asdict(self) | {"images_per_s": round(self.images_per_s, 2)}
         plain["cost_usd"] = None if self.cost_usd is None else str(self.cost_usd)
+        plain["cost_unknown_usd"] = str(self.cost_unknown_usd)
         plain["began_at"] = self.began_at.isoformat()
         return plain

@@ -1,10 +1,10 @@
 """What is done to an output directory between runs: a new ledger from the parts, when the old one is lost."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import RunConfig, load_config
-from pipeline.dataset import DATA_NAME, LEDGER_NAME
+from pipeline import layout
+from pipeline.dataset import LEDGER_NAME, last_config
 from pipeline.edges import outdir, parquet
 from pipeline.edges.ledger import KeptRow, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.layout import DATA_NAME
 from pipeline.policy.asking import Asking
 from pipeline.policy.rows import SHAREABLE, nano_usd, state_code
 from pipeline.records import Status, record_key
@@ -28,6 +29,7 @@ COLUMNS = (
     "cost_usd", "predicted_prompt_tokens", *COUNTED,
 )  # fmt: skip
 BATCH = 10_000
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,40 +40,109 @@ class RebuildReport:
     records: int
     set_aside: str | None
     """Where the old ledger lies now."""
+    older_rows: int = 0
+    """Rows that were taken out because their record was answered again in another row."""
+    unreadable: tuple[str, ...] = ()
+    """Where the parts lie that could not be read."""
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
-def rebuild(out: Path, *, now: Callable[[], datetime]) -> RebuildReport:
+def rebuild(
+    out: Path,
+    *,
+    now: Callable[[], datetime],
+    drop_unreadable: bool = False,
+    failpoint: Callable[[str], None] = lambda _: None,
+) -> RebuildReport:
     """Make a new ledger from the parts alone: what is in them is not asked again.
 
-    Answers that were kept and not yet sealed are lost with the old ledger, which is moved aside, not deleted.
+    Answers that were kept and not yet sealed are lost with the old ledger, which is moved aside, not deleted, once
+    the new one is whole. Where a record stands in two rows, the one answered last stays. With `drop_unreadable` a
+    part that cannot be read is moved aside into OUT. `failpoint` is told each step once it is done.
     Raises InputError where there are no parts, OutInUseError where a run holds OUT, ResourceError where a part
     cannot be read.
     """
     data, path = out / DATA_NAME, out / LEDGER_NAME
+    with _held(path):
+        layout.put_back(out)
+        bad = _unreadable(out, drop=drop_unreadable)
+        layout.clear(out)
+        parquet.remove_unfinished(data)
+        unreadable = tuple(str(parquet.set_aside(data, number, out)) for number in bad)
+        numbers = parquet.part_numbers(data)
+        new = path.with_name(f"{path.name}.new")
+        _remove(new)
+        with SqliteLedger(new, failpoint) as ledger:
+            older_rows = _keep_last(ledger, data, numbers, failpoint)
+            _declare(ledger, out, data / parquet.part_name(numbers[0]), now())
+            for number in numbers:
+                _take_over(ledger, data, number)
+            _forget_gaps(ledger, numbers)
+            records = sum(ledger.states().values())
+    set_aside = _set_aside(path, now())
+    failpoint("set-aside")
+    new.rename(path)
+    parquet.sync_folder(out)
+    return RebuildReport(
+        parts=len(numbers), records=records, set_aside=set_aside, older_rows=older_rows, unreadable=unreadable
+    )
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Refuse while a run holds OUT, and hold it ourselves. A damaged ledger cannot be held: that is why we are here."""
+    with ExitStack() as held:
+        if path.exists():
+            with suppress(ResourceError):
+                held.enter_context(SqliteLedger(path))
+        yield
+
+
+def _unreadable(out: Path, *, drop: bool) -> list[int]:
+    """The parts that cannot be read; without `drop` the first one is the error. Nothing is changed here."""
+    data = out / DATA_NAME
     numbers = parquet.part_numbers(data) if data.is_dir() else []
     if not numbers:
         raise InputError(f"{out}: no parts to rebuild a ledger from (there is no {data / parquet.part_name(0)})")
+    bad = []
     for number in numbers:
-        parquet.count_rows(data, number)  # a part that cannot be read is named before anything is changed
-    set_aside = _set_aside(path, now())
-    parquet.remove_unfinished(data)
-    with SqliteLedger(path) as ledger:
-        _declare(ledger, out, data / parquet.part_name(numbers[0]), now())
-        for number in numbers:
-            _take_over(ledger, data, number)
-        _forget_gaps(ledger, numbers)
-        records = sum(ledger.states().values())
-    return RebuildReport(parts=len(numbers), records=records, set_aside=set_aside)
+        try:
+            parquet.check_part(data, number)
+        except ResourceError:
+            if not drop:
+                raise
+            bad.append(number)
+    if bad == numbers:
+        raise ResourceError(f"{data}: none of the parts can be read; nothing was changed. Put them back from a copy")
+    return bad
+
+
+def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: Callable[[str], None]) -> int:
+    """Of a record in two rows only the one answered last stays; how many rows went.
+
+    Each part is replaced whole, while the row that stays is in another one or in the same: to end in the middle
+    loses nothing, and to do it again finds what is left to do.
+    """
+    twice = set(ledger.repeated(parquet.places(data)))
+    last: dict[bytes, tuple[datetime, int, int]] = {}
+    older: defaultdict[int, set[int]] = defaultdict(set)
+    for number in numbers if twice else []:
+        for key, row, answered_at in parquet.answered(data, number, twice):
+            found = (answered_at or _NEVER, number, row)
+            first, last[key] = sorted((last.get(key, found), found))
+            if first != last[key]:
+                older[first[1]].add(first[2])
+    for number, rows in older.items():
+        parquet.drop_rows(data, number, rows)
+        failpoint("older-dropped")
+    return sum(map(len, older.values()))
 
 
 def _set_aside(path: Path, now: datetime) -> str | None:
     if not path.exists():
         return None
-    with suppress(ResourceError):  # it is damaged: that is why we are here
-        SqliteLedger(path).close()  # refuses while a run holds it, and folds its journal in where it is whole
     aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%S}")
     for suffix in SUFFIXES:
         old = path.with_name(path.name + suffix)
@@ -80,26 +151,26 @@ def _set_aside(path: Path, now: datetime) -> str | None:
     return str(aside)
 
 
+def _remove(ledger: Path) -> None:
+    for suffix in SUFFIXES:
+        ledger.with_name(ledger.name + suffix).unlink(missing_ok=True)
+
+
 def _declare(ledger: SqliteLedger, out: Path, first: Path, now: datetime) -> None:
-    config_hash, identity = _question(out)
+    config = last_config(out)
+    config_hash = config.config_hash()
     schema: pa.Schema = pq.read_schema(first)
     ledger.begin_run(f"rebuilt-{now:%Y%m%dT%H%M%SZ}", config_hash, Asking().describe())
     ledger.set_meta(
         {
             "config_hash": config_hash.encode(),
-            "identity": orjson.dumps(outdir.public(identity)),
+            "identity": orjson.dumps(outdir.public(config.identity())),
             "schema": schema.serialize().to_pybytes(),
             "made_at": now.isoformat().encode(),
+            "layout": layout.set_name(out / DATA_NAME),
         }
     )
     ledger.end_run()
-
-
-def _question(out: Path) -> tuple[str, dict[str, object]]:
-    """What OUT was last asked, from its own `config.toml`."""
-    path = out / outdir.CONFIG_NAME
-    config = load_config(path, environ={}) if path.is_file() else RunConfig()
-    return config.config_hash(), config.identity()
 
 
 def _take_over(ledger: SqliteLedger, data: Path, number: int) -> None:
@@ -109,11 +180,6 @@ def _take_over(ledger: SqliteLedger, data: Path, number: int) -> None:
         for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
             counts: Counter[str] = Counter()
             rows = list(_restored(batch, counts))
-            if twice := ledger.known([row.key for row in rows]):
-                raise ResourceError(
-                    f"{data / parquet.part_name(number)}: {len(twice)} of its rows stand in an earlier part too. "
-                    "Parts of another directory do not belong here: take them out and rebuild again"
-                )
             ledger.restore(number, rows, counts)
 
 

@@ -39,11 +39,11 @@ def _version() -> str:
 USER_AGENT: Final = f"vision-batch/{_version()}"
 
 
-def open_session(endpoint: EndpointConfig, connections: int) -> aiohttp.ClientSession:
+def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.ClientSession:
     """A pooled session for one endpoint; use it with `async with`, inside the running loop.
 
-    `connections` is the most requests ever in flight. Raises InputError where the CA file or the proxy
-    cannot be used.
+    `connections` is the most requests ever in flight; 0 where the caller sees to that. Raises InputError where
+    the CA file or the proxy cannot be used.
     """
     proxy = proxy_of(endpoint)
     connector = aiohttp.TCPConnector(

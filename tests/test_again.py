@@ -207,5 +207,5 @@ def test_a_changed_file_still_lends_its_old_answer(
         **{f"{old}.jpg": 500 + number for number, old in enumerate("0123")},
         **{f"{'AZ'[number % 2]}{old}.jpg": 320 for number, old in enumerate("0123")},
     }
-    assert {name[1:]: text for name, text in after.caption.items() if len(name) == 6} == before
+    assert {str(name)[1:]: text for name, text in after.caption.items() if str(name)[0] in "AZ"} == before
     assert ask(photos, endpoint, Asking(refresh_changed=True), concurrency=concurrency).asked == 0

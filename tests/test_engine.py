@@ -34,7 +34,7 @@ from pipeline.records import (
     Status,
     Usage,
 )
-from pipeline.stages import Clock, EngineConfig, Stages
+from pipeline.stages import Clock, Endpoint, EngineConfig, Stages
 from pipeline.stats import RunStats
 
 SPEED = 200.0
@@ -126,22 +126,22 @@ class Bench:
     async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
         return None
 
-    def engine(self, **numbers: object) -> Engine:
+    def engine(self, slots: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
         stages = Stages(
             records=self.records,
             missing=lambda batch: [True] * len(batch),
             fetch=self.fetch,
             prepare=self.prepare,
-            ask=self.ask,
+            endpoints=[Endpoint(name="here", ask=self.ask, slots=slots, rpm=rpm)],
             twin=self.twin,
             keep=self.keep,
             seal=lambda: None,
         )
-        numbers = {"slots": 4, "threads": 2, "prepared_bytes": 1 << 20, **numbers}
+        numbers = {"threads": 2, "prepared_bytes": 1 << 20, **numbers}
         return Engine(stages, EngineConfig(**numbers), fast_clock(), RunStats())  # type: ignore[arg-type] # by name
 
     async def run(self, **numbers: object) -> Engine:
-        engine = self.engine(**numbers)
+        engine = self.engine(**numbers)  # type: ignore[arg-type] # by name
         with anyio.fail_after(20):
             await engine.run()
         return engine

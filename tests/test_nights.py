@@ -227,7 +227,7 @@ def test_fourteen_nights(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch,
     expected: dict[str, tuple[int, str, str]] = {}
     with child_emulator(["--fault", "500=0.1", "--seed", "5"]) as url:
         for night in range(14):
-            prompt, token_rule = PROMPTS[night >= 10], NEXT_YEARS if night >= 6 else "openai-tile/"
+            prompt, token_rule = PROMPTS[night >= 10], NEXT_YEARS if night >= 6 else "openai-tile-"
             seen = (100 + night, prompt, token_rule)
             _draw_night(make_image, tmp_path / "tonight", night, expected, seen)
             settle = another_price_list(monkeypatch) if night >= 6 else _nothing()

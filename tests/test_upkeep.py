@@ -1,11 +1,13 @@
 """A ledger from the parts alone, and what `status` tells of an output directory."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import pipeline
@@ -87,6 +89,73 @@ def test_what_cannot_be_rebuilt(photos: Path, endpoint: str) -> None:
     with pytest.raises(ResourceError, match=r"part-00000\.parquet"):
         rebuild(Path("out"), now=lambda: NOON)
     assert Path("out/ledger.sqlite").exists()
+
+
+def test_an_unreadable_part_is_moved_aside_when_told(photos: Path, endpoint: str) -> None:
+    """The error names the flag; with it the part lies aside, dotted, and exactly its records are asked again."""
+    parts = {"output.rows_per_part": 2}
+    ask(photos, endpoint, overrides=parts)
+    for again in range(2):
+        part = Path("out/data/part-00001.parquet")
+        lost = set(pd.read_parquet(part).id)
+        part.write_bytes(damaged := b"PAR1" + bytes(500) + part.read_bytes()[504:])
+        with pytest.raises(ResourceError, match="rebuild out --drop-unreadable"):
+            rebuild(Path("out"), now=lambda: NOON)
+        report = rebuild(Path("out"), now=lambda: NOON, drop_unreadable=True)
+        aside = Path(report.unreadable[0])
+        assert aside.name == f".unreadable-part-00001.parquet{'.1' * again}"
+        assert (aside.read_bytes(), report.records, report.parts) == (damaged, 4, 2)
+        assert ask(photos, endpoint, overrides=parts).asked == len(lost) == 2
+        assert sorted(pd.read_parquet("out/data").id) == sorted(path.name for path in photos.iterdir())
+        pipeline.compact("out", rows_per_part=6)
+        pipeline.compact("out", rows_per_part=2)
+        for number, name in enumerate(sorted(Path("out/data").glob("*.parquet"))):
+            name.rename(f"out/data/part-{number:05d}.parquet")
+        rebuild(Path("out"), now=lambda: NOON)
+    for part in Path("out/data").glob("*.parquet"):
+        part.write_bytes(b"cut")
+    with pytest.raises(ResourceError, match="none of the parts"):
+        rebuild(Path("out"), now=lambda: NOON, drop_unreadable=True)
+
+
+def doubled(out: Path) -> list[str]:
+    """A part from another time, of the records of the first one: one older there, one newer, one the same. Its ids."""
+    for number, hours in ((7, [-5, 5, 0]), (0, [0, 0, 0])):
+        table = pq.read_table(out / "data/part-00000.parquet")
+        column = table.schema.field("answered_at")
+        times = [at + timedelta(hours=more) for at, more in zip(table["answered_at"].to_pylist(), hours, strict=True)]
+        at = table.schema.names.index("answered_at")
+        table = table.set_column(at, column, pa.array(times, column.type))
+        pq.write_table(table, out / f"data/part-{number:05d}.parquet")
+    return list(pd.read_parquet(out / "data/part-00000.parquet").id)
+
+
+def ids_of(part: str) -> list[str]:
+    return list(pd.read_parquet(f"out/data/{part}").id)
+
+
+@pytest.mark.parametrize("step", [None, "older-dropped", "before-commit", "set-aside"])
+def test_of_two_rows_the_one_answered_last_stays(photos: Path, endpoint: str, step: str | None) -> None:
+    """Parts that hold a record twice lose its older row, in whichever it is; a rebuild that ends anywhere in the
+    middle can be repeated, and neither loses a record.
+    """
+    (photos / "broken.jpg").unlink()
+    ask(photos, endpoint, overrides={"output.rows_per_part": 3})
+    first, second, third = doubled(Path("out"))
+
+    def die(reached: str) -> None:
+        if reached == step:
+            raise KeyboardInterrupt
+
+    if step is not None:
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(Path("out"), now=lambda: NOON, failpoint=die)
+        assert set(pd.read_parquet("out/data").id) == {path.name for path in photos.iterdir()}
+    report = rebuild(Path("out"), now=lambda: NOON)
+    assert report.records == 5
+    assert report.older_rows == {None: 3, "before-commit": 3, "older-dropped": 2, "set-aside": 0}[step]
+    assert (ids_of("part-00000.parquet"), ids_of("part-00007.parquet")) == ([first], [second, third])
+    assert ask(photos, endpoint, overrides={"output.rows_per_part": 3}).requests == 0
 
 
 def test_status_tells_what_there_is(photos: Path, endpoint: str) -> None:

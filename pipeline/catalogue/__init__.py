@@ -1,33 +1,36 @@
 """What is known of models: facts as data, in the TOML files beside this one, each with source and date."""
 
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, MaxTokensField, Source, on_host
+from pipeline.catalogue.reading import read_families, read_hosts, read_unknown
 from pipeline.policy.costs import Price
-from pipeline.policy.tokens import TileRule
+from pipeline.policy.tokens import TokenRule, UnknownRule
 
-MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
+__all__ = [
+    "Batch",
+    "DatedRule",
+    "Family",
+    "Host",
+    "Limits",
+    "MaxTokensField",
+    "Source",
+    "bare_name",
+    "families",
+    "family_of",
+    "host_of",
+    "price_of",
+    "rule_of",
+    "unknown_rule",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Models that are billed, and asked, alike."""
-
-    name: str
-    match: tuple[str, ...]
-    """Patterns of model names, in lower case, without a gateway's prefix."""
-    max_tokens_field: MaxTokensField
-    image_tokens: TileRule | None
-    """None where the rule is not known (yet)."""
-    source: str
-    checked_on: date
+HERE = Path(__file__).parent
 
 
 def bare_name(model: str) -> str:
@@ -35,37 +38,41 @@ def bare_name(model: str) -> str:
     return model.rsplit("/", 1)[-1].lower()
 
 
-def family_of(model: str) -> Family | None:
-    """The family of a model's name, or None for one that nobody has described yet."""
+def family_of(model: str, own: Path | None = None) -> Family | None:
+    """The family of a model's name, or None for one that nobody has described yet.
+
+    `own` is a user's file in the format of ours; what it says counts first.
+    """
     name = bare_name(model)
-    for family in families():
+    for family in (*(read_families(own) if own else ()), *families()):
         if any(fnmatchcase(name, pattern) for pattern in family.match):
             return family
     return None
 
 
+def rule_of(family: Family | None, on: date, host: str = "") -> TokenRule:
+    """How images are billed on a day at a host: never None, for unknown models it is a bound."""
+    return (family.rule(on, host) if family else None) or unknown_rule()
+
+
 @cache
 def families() -> Sequence[Family]:
-    found: list[Family] = []
-    for file in sorted(Path(__file__).parent.glob("*.toml")):
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-        found.extend(_family(entry, document) for entry in document["family"])
-    return tuple(found)
+    return tuple(family for file in sorted(HERE.glob("*.toml")) for family in read_families(file))
 
 
-def _family(entry: dict[str, Any], document: dict[str, Any]) -> Family:
-    tile = entry.get("tile")
-    rule = None
-    if tile is not None:
-        rule = TileRule(f"openai-tile/{document['checked_on']:%Y-%m}", tile["base"], tile["tile"])
-    return Family(
-        name=entry["name"],
-        match=tuple(entry["match"]),
-        max_tokens_field=entry["max_tokens_field"],
-        image_tokens=rule,
-        source=document["source"],
-        checked_on=document["checked_on"],
-    )
+@cache
+def unknown_rule() -> UnknownRule:
+    return read_unknown(HERE / "unknown.toml")
+
+
+def host_of(name: str) -> Host | None:
+    """What is known of the host of an endpoint, by its name."""
+    return next((host for host in _hosts() if on_host(host.match, name)), None)
+
+
+@cache
+def _hosts() -> tuple[Host, ...]:
+    return read_hosts(HERE / "hosts.toml")
 
 
 def price_of(model: str, base_url: str | None) -> Price | None:

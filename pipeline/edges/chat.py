@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +13,7 @@ from pipeline.config import EndpointConfig
 from pipeline.errors import ErrorKind, InputError
 from pipeline.policy.answers import read_answer
 from pipeline.policy.failures import SUCCESSES, excerpt, one_line, parse_json, read_failure
+from pipeline.policy.told import limits_told
 from pipeline.records import Answer, Failure
 from pipeline.wire import failure_of
 
@@ -50,7 +52,9 @@ class ChatEndpoint:
             return _told(error)
         if content is None:
             return _too_long(response.status)
-        return read_answer(response.status, response.headers, content, self._clock() - started, secret=self._secret)
+        answer = read_answer(response.status, response.headers, content, self._clock() - started, secret=self._secret)
+        told = limits_told(response.headers)
+        return answer if told is None else replace(answer, limits=told)
 
     async def models(self) -> tuple[str, ...] | Failure:
         """The names that `GET /models` lists, in the endpoint's order."""

@@ -12,7 +12,7 @@ import re
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +137,9 @@ class Ledger(Protocol):
 
     def forget(self, keys: Sequence[bytes]) -> None:
         """As if these records had never been asked."""
+
+    def relocate(self, places: Iterable[tuple[bytes, int]], meta: Mapping[str, bytes]) -> None:
+        """Say anew which part each of these (key, part) is in, and `meta` with it; where this raises, nothing."""
 
     def bills(self) -> Iterator[BillRow]:
         """Billed attempts of records that have no row yet."""
@@ -400,6 +403,35 @@ class SqliteLedger:
             do("DELETE FROM record WHERE key16 = ?", [(key,) for key in keys])
             do(_ADD_TOTAL, [("state", str(state), -count) for state, count in states.items()])
 
+    def relocate(self, places: Iterable[tuple[bytes, int]], meta: Mapping[str, bytes]) -> None:
+        """See `Ledger`."""
+        with self._transaction() as do, self._staged(places, do):
+            # In the order of the keys every page is written once, and not once a record.
+            in_order = self._connection.execute("SELECT part, key16, part FROM place ORDER BY key16")
+            do("UPDATE record SET part = ? WHERE key16 = ? AND part <> ?", in_order)
+            do("UPDATE answer SET part = (SELECT part FROM record WHERE record.key16 = answer.key16)", [()])
+            do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+
+    def repeated(self, places: Iterable[tuple[bytes, int]]) -> list[bytes]:
+        """The keys that stand in `places` more than once."""
+        with self._transaction() as do, self._staged(places, do):
+            return [key for (key,) in self._all("SELECT key16 FROM place GROUP BY key16 HAVING count(*) > 1")]
+
+    @contextmanager
+    def _staged(
+        self, places: Iterable[tuple[bytes, int]], do: Callable[[str, Iterable[tuple[object, ...]]], object]
+    ) -> Iterator[None]:
+        """(key, part) in a temporary table `place`, which SQLite keeps in a file of its own."""
+        self._connection.execute("CREATE TEMP TABLE place (key16 BLOB NOT NULL, part INTEGER NOT NULL)")
+        do("INSERT INTO place VALUES (?, ?)", places)
+        yield
+        self._connection.execute("DROP TABLE place")
+
+    def vacuum(self) -> None:
+        """Write the file anew without the room that deleted rows have left; for a moment it takes twice its size."""
+        with _our_errors(self.path):
+            self._connection.execute("VACUUM")
+
     def next_part(self) -> int | None:
         """See `Ledger`."""
         found = self._one("SELECT part FROM answer ORDER BY part LIMIT 1")
@@ -508,7 +540,7 @@ class SqliteLedger:
             raise ResourceError(f"{self._holder}: {error.strerror or error}") from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[Callable[[str, Sequence[tuple[object, ...]]], object]]:
+    def _transaction(self) -> Iterator[Callable[[str, Iterable[tuple[object, ...]]], object]]:
         with _our_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -6,8 +6,10 @@ Parquet directories (pandas, pyarrow, `datasets`) pass over.
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import orjson
@@ -19,6 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ResourceError
 from pipeline.records import record_key
 
+_ROWS_A_BATCH = 10_000
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 _COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
@@ -115,6 +118,11 @@ def part_numbers(folder: Path) -> list[int]:
     return sorted(int(name[1]) for name in names if name)
 
 
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is a part, complete or not."""
+    return bool(_PART.fullmatch(name.removeprefix(".").removesuffix(".tmp")))
+
+
 def remove_unfinished(folder: Path) -> None:
     """Delete what a crash left half written."""
     for file in folder.glob(".part-*.tmp"):
@@ -138,11 +146,12 @@ def write_part(folder: Path, number: int, table: pa.Table, step: Callable[[str],
     step("tmp-synced")
     unfinished.replace(final)
     step("renamed")
-    _sync_folder(folder)
+    sync_folder(folder)
     step("folder-synced")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or deleted in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -166,14 +175,74 @@ def count_rows(folder: Path, number: int) -> int:
         return int(pq.read_metadata(path).num_rows)
 
 
+def rows_by_part(folder: Path) -> dict[int, int]:
+    """The rows of every part, from their footers; part numbers ascending."""
+    return {number: count_rows(folder, number) for number in part_numbers(folder)}
+
+
+def batches(folder: Path, columns: pa.Schema) -> Iterator[pa.Table]:
+    """All rows of all parts in their order, a few thousand at a time, with exactly `columns`."""
+    for number in part_numbers(folder):
+        yield from _batches(folder / part_name(number), columns.names, columns)
+
+
+def places(folder: Path) -> Iterator[tuple[bytes, int]]:
+    """(key, number of its part) of every row of every part."""
+    for number in part_numbers(folder):
+        for table in _batches(folder / part_name(number), ["id", "prompt_name"]):
+            for name, prompt in _keys(table):
+                yield record_key(name, prompt), number
+
+
+def answered(folder: Path, number: int, keys: Collection[bytes]) -> Iterator[tuple[bytes, int, datetime | None]]:
+    """(key, row counted from 0, when it was answered) of these records in one part."""
+    at = 0
+    for table in _batches(folder / part_name(number), ["id", "prompt_name", "answered_at"]):
+        times = table["answered_at"]
+        for row, (name, prompt) in enumerate(_keys(table)):
+            if (key := record_key(name, prompt)) in keys:
+                yield key, at + row, times[row].as_py()
+        at += table.num_rows
+
+
+def drop_rows(folder: Path, number: int, rows: Collection[int]) -> None:
+    """Write one part anew without these rows, counted from 0."""
+    path = folder / part_name(number)
+    with _readable(path), pq.ParquetFile(path) as file:
+        table = file.read()
+    write_part(folder, number, table.filter(pa.array([row not in rows for row in range(table.num_rows)])))
+
+
+def check_part(folder: Path, number: int) -> None:
+    """Read one part to its end. Raises ResourceError where that does not work."""
+    for _ in _batches(folder / part_name(number), None):
+        pass
+
+
+def set_aside(folder: Path, number: int, to: Path) -> Path:
+    """Move a part that cannot be read into the folder `to`, under a dotted name that is free; where it lies now."""
+    named = to / f".unreadable-{part_name(number)}"
+    free = (named if not again else named.with_name(f"{named.name}.{again}") for again in count())
+    path = next(path for path in free if not path.exists())
+    (folder / part_name(number)).rename(path)
+    return path
+
+
+def _batches(path: Path, names: Sequence[str] | None, columns: pa.Schema | None = None) -> Iterator[pa.Table]:
+    with _readable(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS_A_BATCH, columns=names):
+            table = pa.Table.from_batches([batch])
+            yield table if columns is None else table.select(columns.names).cast(columns)
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, KeyError, OSError) as error:
         raise ResourceError(
-            f"{path}: this part cannot be read ({error}). Put it back from a copy, or delete it and "
-            "run `vision-batch rebuild`, which makes the ledger forget its records"
+            f"{path}: this part cannot be read ({error}). Put it back from a copy, or let "
+            f"`vision-batch rebuild {path.parent.parent} --drop-unreadable` move it aside: its records are asked again"
         ) from error
 
 

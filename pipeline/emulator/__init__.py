@@ -6,7 +6,8 @@ be measured. Limits, latency and faults are told by an `EmulatorConfig`.
 
 from pipeline.emulator.app import create_app
 from pipeline.emulator.child import child_emulator
-from pipeline.emulator.config import EmulatorConfig, Fault, parse_faults
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.faults import Fault, parse_faults
 from pipeline.emulator.server import RunningEmulator, run_forever, serve
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.emulator.billing import Bill, cut_to_tokens, image_rule, prompt_text_tokens
 from pipeline.emulator.chat_request import ChatRequest
-from pipeline.emulator.config import Fault
+from pipeline.emulator.faults import Fault
 from pipeline.emulator.pixels import Look
 from pipeline.policy.text import text_tokens
 
@@ -16,7 +16,10 @@ NO_IMAGE = (
     "and this request holds none."
 )
 REFUSAL = "I'm sorry, I can't assist with that."
+GIBBERISH = " ".join(["the"] * 200)
 _USAGE_ERROR = 10
+_REASONING_TOKENS = 1000
+"""What is thought where no `max_tokens` ends it."""
 
 ERROR_IN_200: Mapping[str, Any] = {
     "error": {
@@ -34,6 +37,7 @@ class Reply:
     content: str | None
     finish_reason: str = "stop"
     refusal: str | None = None
+    reasoning_tokens: int = 0
 
 
 def caption(looks: Sequence[Look]) -> str:
@@ -53,6 +57,10 @@ def reply(text: str, max_tokens: int | None, fault: Fault | None) -> Reply:
         return Reply(None, refusal=REFUSAL)
     if fault is Fault.CONTENT_FILTER:
         return Reply("", "content_filter")
+    if fault is Fault.REASONING_EXHAUSTED:
+        return Reply("", "length", reasoning_tokens=max_tokens or _REASONING_TOKENS)
+    if fault is Fault.GIBBERISH:
+        text = GIBBERISH
     if fault is Fault.TRUNCATE:
         half = max(1, text_tokens(text) // 2)
         max_tokens = half if max_tokens is None else min(half, max_tokens)
@@ -61,15 +69,24 @@ def reply(text: str, max_tokens: int | None, fault: Fault | None) -> Reply:
     return Reply(text)
 
 
-def bill(request: ChatRequest, looks: Sequence[Look], answer: Reply, fault: Fault | None) -> Bill:
-    """The tokens of a request: the prompt once, the answer as often as there are choices."""
+def prompt_tokens(request: ChatRequest, looks: Sequence[Look]) -> tuple[int, int]:
+    """The tokens of a prompt: of its text, and of its images."""
     rule = image_rule(request.model)
     pairs = zip(looks, request.images, strict=True)
+    return (
+        prompt_text_tokens(request.texts, request.messages),
+        sum(rule.tokens(look.width, look.height, image.detail) for look, image in pairs),
+    )
+
+
+def bill(request: ChatRequest, prompt: tuple[int, int], answer: Reply, fault: Fault | None) -> Bill:
+    """The tokens of a request: the prompt once, the answer as often as there are choices."""
     choices = 0 if fault is Fault.EMPTY_CHOICES else request.n
+    text, images = prompt
     return Bill(
-        text_tokens=prompt_text_tokens(request.texts, request.messages),
-        image_tokens=sum(rule.tokens(look.width, look.height, image.detail) for look, image in pairs),
-        completion_tokens=choices * text_tokens(answer.content or answer.refusal or ""),
+        text_tokens=text,
+        image_tokens=0 if fault is Fault.IMAGE_IGNORED else images,
+        completion_tokens=choices * (text_tokens(answer.content or answer.refusal or "") + answer.reasoning_tokens),
     )
 
 
@@ -84,7 +101,7 @@ def completion(
         "created": created,
         "model": request.model,
         "choices": [_choice(index, answer) for index in range(choices)],
-        "usage": _usage(billed, fault),
+        "usage": _usage(billed, choices * answer.reasoning_tokens, fault),
         "service_tier": "default",
         "system_fingerprint": FINGERPRINT,
     }
@@ -104,7 +121,7 @@ def _choice(index: int, answer: Reply) -> dict[str, Any]:
     }
 
 
-def _usage(billed: Bill, fault: Fault | None) -> dict[str, Any]:
+def _usage(billed: Bill, reasoning_tokens: int, fault: Fault | None) -> dict[str, Any]:
     wrong = _USAGE_ERROR if fault is Fault.WRONG_USAGE else 1
     return {
         "prompt_tokens": billed.prompt_tokens * wrong,
@@ -117,7 +134,7 @@ def _usage(billed: Bill, fault: Fault | None) -> dict[str, Any]:
             "image_tokens": billed.image_tokens,
         },
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": reasoning_tokens,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,

@@ -1,9 +1,10 @@
-"""Errors as OpenAI words and codes them."""
+"""Errors as OpenAI words and codes them; how other providers put the same is `error_styles`' to say."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pipeline.emulator.bucket import Grant, go_duration
-from pipeline.emulator.config import Fault
+from pipeline.emulator.faults import Fault
+from pipeline.emulator.headers import go_duration, plain
 
 
 class ApiError(Exception):
@@ -16,13 +17,23 @@ class ApiError(Exception):
         *,
         code: str | None = None,
         param: str | None = None,
-        kind: str = "invalid_request_error",
+        kind: str | None = "invalid_request_error",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.message = message
+        self.code = code
         self.headers = dict(headers or {})
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+        self.body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class LimitError(ApiError):
+    """A rate limit's refusal. `limit` names it: `requests`, `tokens`, `too_large` (for a whole minute), or `fault`."""
+
+    def __init__(self, limit: str, message: str, *, kind: str, headers: Mapping[str, str]) -> None:
+        super().__init__(429, message, code="rate_limit_exceeded", kind=kind, headers=headers)
+        self.limit = limit
 
 
 def unsupported_image(param: str) -> ApiError:
@@ -88,34 +99,74 @@ def unrouted(status: int, method: str, path: str) -> ApiError:
     return ApiError(status, f"Invalid URL ({method} {path})")
 
 
-def early_error(fault: Fault | None, retry_after_ms: int) -> ApiError | None:
-    """The error that a fault shows before a request is looked at."""
-    if fault is Fault.RATE_LIMITED:
-        return _too_many("Rate limit reached.", _retry_after(retry_after_ms))
-    if fault is Fault.RATE_LIMITED_UNTOLD:
-        return _too_many("Rate limit reached.", {})
-    if fault is Fault.SERVER_ERROR:
-        message = "The server had an error while processing your request. Sorry about that!"
-        return ApiError(500, message, kind="server_error")
-    if fault is Fault.OVERLOADED:
-        message = "The engine is currently overloaded, please try again later."
-        return ApiError(503, message, kind="service_unavailable_error")
-    return None
+def no_key() -> ApiError:
+    return ApiError(401, "You didn't provide an API key.")
 
 
-def rate_limited(rpm: float, grant: Grant, limits: Mapping[str, str]) -> ApiError:
-    """The rate limit's refusal, with when to come again."""
-    wait_ms = -(-grant.wait_ns // 1_000_000)
-    message = (
-        f"Rate limit reached on requests per min (RPM): Limit {rpm:g}. "
-        f"Please try again in {go_duration(grant.wait_ns)}."
+def wrong_key() -> ApiError:
+    return ApiError(401, "Incorrect API key provided: ***.", code="invalid_api_key")
+
+
+def overloaded() -> ApiError:
+    return ApiError(
+        503, "The engine is currently overloaded, please try again later.", kind="service_unavailable_error"
     )
-    return _too_many(message, {**limits, **_retry_after(wait_ms)})
 
 
-def _too_many(message: str, headers: Mapping[str, str]) -> ApiError:
-    return ApiError(429, message, code="rate_limit_exceeded", kind="requests", headers=headers)
+def server_error() -> ApiError:
+    return ApiError(
+        500, "The server had an error while processing your request. Sorry about that!", kind="server_error"
+    )
 
 
-def _retry_after(wait_ms: int) -> dict[str, str]:
-    return {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}
+def prompt_blocked() -> ApiError:
+    """A prompt in which the provider's filter has found something."""
+    message = (
+        "The response was filtered due to the prompt triggering the provider's content management policy. "
+        "Please modify your prompt and retry."
+    )
+    return ApiError(400, message, code="content_filter", param="prompt", kind=None)
+
+
+def early_error(fault: Fault | None, retry_after: Mapping[str, str]) -> ApiError | None:
+    """The error that a fault shows before a request is looked at; `retry_after` are the headers of its 429."""
+    if fault is Fault.RATE_LIMITED:
+        return LimitError("fault", "Rate limit reached.", kind="requests", headers=retry_after)
+    if fault is Fault.RATE_LIMITED_UNTOLD:
+        return LimitError("fault", "Rate limit reached.", kind="requests", headers={})
+    if fault is Fault.INSUFFICIENT_QUOTA:
+        message = "You exceeded your current quota, please check your plan and billing details."
+        return ApiError(429, message, code="insufficient_quota", kind="insufficient_quota")
+    if fault is Fault.BAD_KEY:
+        return wrong_key()
+    if fault is Fault.SERVER_ERROR:
+        return server_error()
+    return overloaded() if fault is Fault.OVERLOADED else None
+
+
+def requests_limited(per_minute: float, wait_ns: int, retry_after: Mapping[str, str]) -> LimitError:
+    """No room for another request."""
+    message = (
+        f"Rate limit reached on requests per min (RPM): Limit {plain(per_minute)}. "
+        f"Please try again in {go_duration(wait_ns)}."
+    )
+    return LimitError("requests", message, kind="requests", headers=retry_after)
+
+
+def tokens_limited(
+    model: str, per_minute: float, requested: int, wait_ns: int, retry_after: Mapping[str, str]
+) -> LimitError:
+    """No room for so many tokens."""
+    message = (
+        f"Rate limit reached for {model} on tokens per min (TPM): Limit {plain(per_minute)}, "
+        f"Requested {requested}. Please try again in {go_duration(wait_ns)}."
+    )
+    return LimitError("tokens", message, kind="tokens", headers=retry_after)
+
+
+def more_than_a_minute(model: str, per_minute: float, requested: int) -> LimitError:
+    """A request that no waiting helps."""
+    message = (
+        f"Request too large for {model} on tokens per min (TPM): Limit {plain(per_minute)}, Requested {requested}."
+    )
+    return LimitError("too_large", message, kind="tokens", headers={})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from pipeline.emulator.config import Fault
+from pipeline.emulator.faults import Fault
 
 
 def draw(seed: int, purpose: str, number: int) -> float:

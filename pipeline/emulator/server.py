@@ -1,7 +1,6 @@
 """An emulator that listens: inside a test, or as a process of its own."""
 
 import asyncio
-import errno
 import os
 import signal
 import sys
@@ -16,13 +15,15 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from pipeline.emulator.app import EMULATOR, Clock, Emulator, Sleep, create_app
+from pipeline.emulator.app import EMULATOR, Emulator, create_app
 from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.door import Door, keep_outages
+from pipeline.emulator.schedule import OutageKind
 from pipeline.emulator.stats import KEPT_REQUESTS, EmulatorStats
-from pipeline.errors import InputError
+from pipeline.emulator.timing import Clock, Sleep
 
 _SHUTDOWN_S = 0.5
-_BACKLOG = 2048
+_OF_CONNECTIONS = frozenset({OutageKind.RESET, OutageKind.REFUSE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,40 @@ async def serve(
     *,
     clock_ns: Clock = time.monotonic_ns,
     sleep: Sleep = asyncio.sleep,
+    wall_ns: Clock = time.time_ns,
 ) -> AsyncIterator[RunningEmulator]:
     """Listen while the block runs; port 0 takes a free one.
 
     Raises InputError where host and port cannot be listened on.
     """
-    app = create_app(config or EmulatorConfig(), clock_ns=clock_ns, sleep=sleep)
+    app = create_app(config or EmulatorConfig(), clock_ns=clock_ns, sleep=sleep, wall_ns=wall_ns)
+    emulator = app[EMULATOR]
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
+    door = Door(runner)
     try:
-        await _listen(runner, host, port)
-        yield RunningEmulator(_url(runner), app[EMULATOR])
+        await door.open(host, port)
+        url = _url(runner)
+        async with _outages(door, emulator):
+            yield RunningEmulator(url, emulator)
     finally:
+        door.give_up()
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _outages(door: Door, emulator: Emulator) -> AsyncIterator[None]:
+    config = emulator.config
+    if not config.outages or config.outage_kind not in _OF_CONNECTIONS:
+        yield
+        return
+    watch = asyncio.create_task(keep_outages(door, config.outages, config.outage_kind, emulator.timing))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
 
 
 def run_forever(
@@ -111,19 +133,6 @@ def _wait_for_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> No
             pass
     with suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(stopped.set)
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
-    except OverflowError:
-        raise InputError(f"port {port} is no port: expected 0 to 65535 (0 takes a free one)") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            message = f"port {port} on {host} is in use: choose another with --port, or 0 for a free one"
-        else:
-            message = f"cannot listen on {host}, port {port}: {error.strerror or error}"
-        raise InputError(message) from None
 
 
 def _url(runner: web.AppRunner) -> str:

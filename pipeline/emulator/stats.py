@@ -11,7 +11,18 @@ from pipeline.emulator.billing import Bill
 from pipeline.emulator.chat_request import SentImage, elided
 
 KEPT_REQUESTS = 50
+TIMELINE_S = 1200
+"""How many seconds of the timeline are kept, of those in which anything happened."""
 _SECRET_WORDS = ("authorization", "key", "token", "secret", "cookie")
+
+
+@dataclass(slots=True)
+class Second:
+    """What was let in and refused in one second since the start."""
+
+    requests: int = 0
+    tokens: int = 0
+    rate_limited: int = 0
 
 
 @dataclass(slots=True)
@@ -29,7 +40,15 @@ class EmulatorStats:
     billed: int = 0
     """Choices billed: `answered`, and more where a request asked for `n` of them."""
     rate_limited: int = 0
-    """429s of the rate limit; those that a fault made are in `faults`."""
+    """429s of the limits; those that a fault made are in `faults`."""
+    rate_limited_by: Counter[str] = field(default_factory=Counter)
+    """The same by limit: `requests`, `tokens`, and `too_large` for requests beyond a whole minute's tokens."""
+    tokens_admitted: int = 0
+    """What was, or would have been, taken from a limit of tokens."""
+    in_outage: int = 0
+    """Requests that met an outage."""
+    queue_peak: int = 0
+    """The most requests that waited for a worker at a time."""
     dropped: int = 0
     """Requests whose connection a fault reset."""
     aborted: int = 0
@@ -42,6 +61,7 @@ class EmulatorStats:
     statuses: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     _images: set[bytes] = field(default_factory=set)
+    _seconds: dict[int, Second] = field(default_factory=dict)
 
     @property
     def distinct_images(self) -> int:
@@ -58,6 +78,36 @@ class EmulatorStats:
             yield self.requests
         finally:
             self.in_flight -= 1
+
+    @property
+    def timeline(self) -> list[dict[str, int]]:
+        """The seconds in which anything happened, oldest first: `second`, `requests`, `tokens`, `rate_limited`."""
+        newest = max(self._seconds, default=0)
+        return [
+            {"second": at, "requests": seen.requests, "tokens": seen.tokens, "rate_limited": seen.rate_limited}
+            for at, seen in self._seconds.items()
+            if at > newest - TIMELINE_S
+        ]
+
+    def second(self, at: int) -> Second:
+        """What is counted of a second since the start."""
+        seen = self._seconds.get(at)
+        if seen is None:
+            seen = self._seconds[at] = Second()
+            if len(self._seconds) > TIMELINE_S:
+                del self._seconds[min(self._seconds)]
+        return seen
+
+    def admit_tokens(self, tokens: int, at: int) -> None:
+        """Count tokens that were let in, or by how many that is corrected."""
+        self.tokens_admitted += tokens
+        self.second(at).tokens += tokens
+
+    def refuse(self, limit: str, at: int) -> None:
+        """Count the 429 of a limit."""
+        self.rate_limited += 1
+        self.rate_limited_by[limit] += 1
+        self.second(at).rate_limited += 1
 
     def charge(self, bill: Bill, choices: int, image_hashes: Iterable[bytes]) -> None:
         """Count an answer that was made."""
@@ -77,7 +127,10 @@ class EmulatorStats:
     def as_dict(self) -> dict[str, Any]:
         """The counts as JSON."""
         names = (name for name in self.__slots__ if not name.startswith("_"))
-        return {name: getattr(self, name) for name in names} | {"distinct_images": self.distinct_images}
+        return {name: getattr(self, name) for name in names} | {
+            "distinct_images": self.distinct_images,
+            "timeline": self.timeline,
+        }
 
 
 def image_hash(image: SentImage) -> bytes:

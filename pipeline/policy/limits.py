@@ -1,24 +1,139 @@
-"""When a request may be sent, as arithmetic over a given time (seconds of a monotonic clock)."""
+"""When a request may be sent, as arithmetic over a given time (seconds of a monotonic clock).
 
+An endpoint may count what it grants in a token bucket, in fixed minutes or in the last sixty seconds; it seldom
+says which. What is spread evenly and never exceeds the allowance in any sixty seconds suits all three.
+"""
+
+from collections import deque
 from dataclasses import dataclass, replace
+
+from pipeline.records import LimitsTold, Quota
+
+WINDOW_S = 60.0
+SLACK_S = 0.1
+"""How much a request may be slower on its way than one that was sent a minute later."""
+SLICE_S = 0.05
+"""Requests within so short a span are counted together."""
+CATCH_UP_S = 0.25
+"""How much of a delay (of this machine) is made up for by requests that follow each other faster."""
+LONG_S = 90.0
+"""A quota that takes longer than this to come back is no quota of a minute."""
+
+
+@dataclass(slots=True)
+class Slice:
+    """What was taken within one slice of time."""
+
+    at: float
+    amount: float
+
+
+class Allowance:
+    """So much a minute of one thing. Without a limit it counts all the same: the endpoint may tell one later."""
+
+    def __init__(self, per_minute: float | None = None) -> None:
+        self.own = per_minute
+        """What the user allows."""
+        self.told: float | None = None
+        """What the endpoint says that it grants."""
+        self._slices: deque[Slice] = deque()
+        self._used = 0.0
+        self._next_at = float("-inf")
+
+    @property
+    def per_minute(self) -> float | None:
+        """The smaller of both: what the endpoint tells tightens, and never loosens."""
+        known = [limit for limit in (self.own, self.told) if limit is not None]
+        return min(known, default=None)
+
+    def ready_at(self, now: float, amount: float) -> float:
+        """When `amount` may be taken: `now`, or later. What is larger than a whole minute waits for an empty one."""
+        limit = self.per_minute
+        if limit is None:
+            return now
+        self._forget(now)
+        at = max(now, self._next_at - CATCH_UP_S)
+        excess = self._used + min(amount, limit) - limit
+        for slice_ in self._slices:
+            if excess <= _ROUNDING * limit:
+                break
+            excess -= slice_.amount
+            at = max(at, slice_.at + WINDOW_S + SLACK_S)
+        return at
+
+    def take(self, now: float, amount: float) -> Slice:
+        """Count `amount` as sent; what comes back is for `correct`."""
+        limit = self.per_minute
+        if limit is not None:
+            self._next_at = max(now, self._next_at) + amount * WINDOW_S / limit
+        self._used += amount
+        if not self._slices or self._slices[-1].at < now:
+            self._slices.append(Slice(now + SLICE_S, 0.0))
+        self._slices[-1].amount += amount
+        return self._slices[-1]
+
+    def correct(self, slice_: Slice, difference: float) -> None:
+        """The request counted there was larger, or smaller, than had been thought."""
+        if not self._slices or slice_.at < self._slices[0].at:  # a minute ago
+            return
+        slice_.amount += difference
+        self._used += difference
+        if self.per_minute is not None:
+            self._next_at += difference * WINDOW_S / self.per_minute
+
+    def _forget(self, now: float) -> None:
+        while self._slices and self._slices[0].at + WINDOW_S + SLACK_S <= now:
+            self._used -= self._slices.popleft().amount
+        if not self._slices:
+            self._used = 0.0
+
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Requests spaced evenly over the minute, so that no burst is ever refused."""
+class Taken:
+    """One request's share of an endpoint's limits."""
 
-    interval_s: float = 0.0
-    """Between two requests; 0 where nothing limits them."""
-    next_at: float = float("-inf")
+    tokens: float
+    slice_: Slice
 
-    @classmethod
-    def per_minute(cls, rpm: float | None) -> "Pace":
-        return cls(60.0 / rpm if rpm else 0.0)
 
-    def take(self, now: float) -> tuple["Pace", float]:
-        """The pace after one more request, and how long that request waits (seconds)."""
-        at = max(now, self.next_at)
-        return replace(self, next_at=at + self.interval_s), at - now
+class Limits:
+    """Requests and tokens a minute of one endpoint."""
+
+    def __init__(self, rpm: float | None = None, tpm: float | None = None) -> None:
+        self.requests, self.tokens = Allowance(rpm), Allowance(tpm)
+
+    def ready_at(self, now: float, tokens: float) -> float:
+        """When a request of so many tokens may be sent: `now`, or later."""
+        return max(self.requests.ready_at(now, 1), self.tokens.ready_at(now, tokens))
+
+    def take(self, now: float, tokens: float) -> Taken:
+        self.requests.take(now, 1)
+        return Taken(tokens, self.tokens.take(now, tokens))
+
+    def settle(self, taken: Taken, tokens: float) -> None:
+        """What the request came to, now that it is known."""
+        self.tokens.correct(taken.slice_, tokens - taken.tokens)
+
+    def learn(self, told: LimitsTold) -> None:
+        """What an answer's headers say."""
+        _learn(self.requests, told.requests)
+        _learn(self.tokens, told.tokens)
+
+    def allows(self, tokens: float) -> bool:
+        """Whether a request of so many tokens can ever be granted."""
+        return self.tokens.told is None or tokens <= self.tokens.told
+
+
+def _learn(allowance: Allowance, quota: Quota | None) -> None:
+    if quota is None or quota.limit <= 0:
+        return
+    if quota.reset_s is not None and quota.reset_s > LONG_S:  # a day's quota: its end is told by a refusal
+        allowance.told = None
+    else:
+        allowance.told = quota.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +149,15 @@ class Cooldown:
     """Pauses in a row without an answer between them."""
 
     @classmethod
-    def after(cls, before: "Cooldown | None", now: float, told_s: float | None) -> "Cooldown":
+    def after(
+        cls, before: "Cooldown | None", now: float, told_s: float | None, since: float | None = None
+    ) -> "Cooldown":
         """The pause after a refusal at `now`: as long as told, else 1, 2, 4 ... seconds a round.
 
-        Refusals that arrive within one pause belong to one round.
+        Refusals that arrive within one pause belong to one round. `since` is when the first refused request was sent.
         """
         if before is None:
-            return cls(now, now, now + _pause_s(1, told_s))
+            return cls(now if since is None else since, now, now + _pause_s(1, told_s))
         rounds = before.rounds + 1 if now >= before.until else before.rounds
         until = max(before.until, now + _pause_s(rounds, told_s))
         return cls(before.since, now, until, rounds)
@@ -48,6 +165,10 @@ class Cooldown:
     def probing(self, now: float, probe_s: float) -> "Cooldown":
         """The pause is over for one request; the others wait for what it finds."""
         return replace(self, until=now + probe_s)
+
+    def no_longer_than(self, until: float) -> "Cooldown":
+        """The same, over by `until` at the latest."""
+        return replace(self, until=min(self.until, until))
 
     def ended_by(self, sent_at: float) -> bool:
         """Whether an answer to a request sent at `sent_at` shows that the trouble is over."""

@@ -75,6 +75,11 @@ class RequestTemplate:
         return json.dumps(body, ensure_ascii=False, indent=2)
 
 
+def model_field(model: str) -> bytes:
+    """How a request names its model: the first field of its body."""
+    return b'{"model":' + _serialised(model)
+
+
 def _pieces(request: Question, model: str, max_tokens_field: str) -> tuple[bytes, bytes]:
     number = 0
     while True:  # until the placeholder is no part of the prompt
@@ -102,7 +107,7 @@ def _body(request: Question, model: str, max_tokens_field: str, image_url: str) 
     return {**body, **request.extra}
 
 
-def _serialised(body: Mapping[str, Any]) -> bytes:
+def _serialised(body: Mapping[str, Any] | str) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:

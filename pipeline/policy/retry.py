@@ -59,6 +59,9 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     ErrorKind.MODEL_NOT_FOUND: Reaction.STOP,
 }
 
+FINAL_STOPS: Final = frozenset({ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION, ErrorKind.MODEL_NOT_FOUND})
+"""What no waiting changes."""
+
 TRANSIENT: Final = frozenset(
     {
         ErrorKind.TIMEOUT,

@@ -151,12 +151,19 @@ class Totals:
     shared: int = 0
     """Records that share another's answer; the statuses count them too."""
     cost_usd: Decimal = Decimal(0)
+    cost_unknown_usd: Decimal = Decimal(0)
+    """The most that requests can have cost whose bill nobody knows: given up, cut off, or in flight at a kill."""
     unpriced: int = 0
     """Answers whose cost is unknown; `cost_usd` is the sum of the others."""
 
+    @property
+    def spent_usd(self) -> Decimal:
+        """What a budget counts."""
+        return self.cost_usd + self.cost_unknown_usd
+
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
-        return asdict(self) | {"cost_usd": str(self.cost_usd)}
+        return asdict(self) | {"cost_usd": str(self.cost_usd), "cost_unknown_usd": str(self.cost_unknown_usd)}
 
     @property
     def records(self) -> int:
@@ -166,10 +173,14 @@ class Totals:
     def of(counts: Mapping[str, int]) -> "Totals":
         """From the counts that the ledger keeps; names of other versions are left out."""
         known = {name: value for name, value in counts.items() if name in _COUNTED}
-        return Totals(**known, cost_usd=usd(counts.get("cost_nano_usd", 0)))
+        return Totals(
+            **known,
+            cost_usd=usd(counts.get("cost_nano_usd", 0)),
+            cost_unknown_usd=usd(counts.get("cost_unknown_nano_usd", 0)),
+        )
 
 
-_COUNTED = frozenset(Totals.__dataclass_fields__) - {"cost_usd"}
+_COUNTED = frozenset(Totals.__dataclass_fields__) - {"cost_usd", "cost_unknown_usd"}
 
 
 def row_of(outcome: Outcome, *, prompt_name: str, endpoint: str, run_id: str, config_hash: str) -> dict[str, object]:

@@ -6,6 +6,8 @@ import pytest
 
 from pipeline.emulator import EmulatorConfig, Fault, parse_faults
 from pipeline.emulator.chance import choose_fault, delay_ms
+from pipeline.emulator.limits import LimitKind
+from pipeline.emulator.schedule import LatencyStep, Outage
 from pipeline.errors import InputError
 
 
@@ -37,19 +39,20 @@ def test_a_fault_without_a_rate_is_refused(setting: str) -> None:
         ({"rpm": 0}, "rpm must be more than 0"),
         ({"burst": 0}, "burst must be more than 0"),
         ({"latency_ms": -1}, "latency_ms must not be negative"),
+        ({"tpm": float("inf")}, "tpm must be more than 0"),
+        ({"slots": 0}, "slots must be more than 0"),
+        ({"thrash": 1}, "thrash needs slots"),
+        ({"goes_bad_after": -1}, "goes_bad_after must not be negative"),
+        ({"rpm": 0.5, "limit_kind": LimitKind.FIXED}, "rpm must be a whole number with limit kind fixed"),
+        ({"outages": (Outage(5, 1), Outage(2, 1))}, "each outage must begin after the end"),
+        ({"outages": (Outage(5, 0),)}, "an outage must be longer"),
+        ({"latency_schedule": (LatencyStep(5, 1), LatencyStep(5, 2))}, "must follow each other"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:
     """Each message names the value."""
     with pytest.raises(InputError, match=words):
         EmulatorConfig(**options)  # type: ignore[arg-type]  # wrong values are the point
-
-
-def test_the_command_line_becomes_a_configuration() -> None:
-    """Faults, models and `--fast` as they are typed; what is not typed keeps its default."""
-    parsed = EmulatorConfig.parse(rpm=600, faults=["500=0.1"], models="a, b,", fast=True)
-    assert parsed == EmulatorConfig(rpm=600, faults={Fault.SERVER_ERROR: 0.1}, models=("a", "b"), decode=False)
-    assert EmulatorConfig.parse() == EmulatorConfig()
 
 
 def test_the_key_is_not_part_of_the_representation() -> None:

@@ -1,5 +1,6 @@
 """Every fault, as a client meets it, and whether it was billed."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import openai
 import pytest
 
 from pipeline.emulator import EmulatorConfig, Fault, serve
+from pipeline.emulator.faults import BadAnswer
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]
@@ -29,6 +31,8 @@ async def _ask(fault: Fault, body: dict[str, Any]) -> tuple[int, dict[str, str],
     [
         (Fault.RATE_LIMITED, 429, "rate_limit_exceeded", "requests"),
         (Fault.RATE_LIMITED_UNTOLD, 429, "rate_limit_exceeded", "requests"),
+        (Fault.INSUFFICIENT_QUOTA, 429, "insufficient_quota", "insufficient_quota"),
+        (Fault.BAD_KEY, 401, "invalid_api_key", "invalid_request_error"),
         (Fault.SERVER_ERROR, 500, None, "server_error"),
         (Fault.OVERLOADED, 503, None, "service_unavailable_error"),
     ],
@@ -68,6 +72,87 @@ async def test_answers_that_are_none(
     assert (choice["message"]["content"], choice["message"]["refusal"]) == (content, refusal)
     assert body["usage"]["completion_tokens"] == -(-len(content or refusal or "") // 4)
     assert (stats["answered"], stats["billed"], stats["prompt_tokens"]) == (1, 1, 255 + 12)
+
+
+async def test_reasoning_may_use_up_the_answer(picture: Picture, chat_body: Body) -> None:
+    """No text is left: all of `max_tokens` is billed as reasoning."""
+    status, _, body, stats = await _ask(Fault.REASONING_EXHAUSTED, chat_body(picture(), max_tokens=77))
+    choice = body["choices"][0]
+    assert (status, choice["finish_reason"], choice["message"]["content"]) == (200, "length", "")
+    assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] == 77
+    assert body["usage"]["completion_tokens"] == stats["completion_tokens"] == 77
+
+
+async def test_an_image_may_be_ignored(picture: Picture, chat_body: Body) -> None:
+    """The answer speaks of no image, and none is billed."""
+    status, _, body, stats = await _ask(Fault.IMAGE_IGNORED, chat_body(picture()))
+    assert status == 200
+    assert "this request holds none" in body["choices"][0]["message"]["content"]
+    assert body["usage"]["prompt_tokens"] == stats["prompt_tokens"] == 12
+    assert body["usage"]["prompt_tokens_details"]["image_tokens"] == 0
+    assert stats["distinct_images"] == 0
+
+
+async def test_gibberish_repeats_itself(chat_body: Body) -> None:
+    """One word until `max_tokens` ends it."""
+    _, _, body, _ = await _ask(Fault.GIBBERISH, chat_body(max_tokens=5))
+    choice = body["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("the the the the the ", "length")
+
+
+async def test_a_stall_lasts_until_the_client_gives_up(chat_body: Body) -> None:
+    """Nothing is answered; once the client has closed the connection the request is over, and the next is served."""
+    async with serve(EmulatorConfig(faults={Fault.STALL: 1})) as server, aiohttp.ClientSession() as session:
+        for number in (1, 2):
+            asking = asyncio.create_task(session.post(f"{server.url}/chat/completions", json=chat_body()))
+            while server.stats.faults["stall"] < number:  # noqa: ASYNC110 -- the count has no event
+                await asyncio.sleep(0)
+            assert server.stats.in_flight == 1
+            asking.cancel()
+            while server.stats.in_flight:  # noqa: ASYNC110 -- the count has no event
+                await asyncio.sleep(0)
+        assert (server.stats.dropped, server.stats.billed, server.stats.statuses) == (2, 0, {})
+
+
+async def test_a_stall_ends_in_a_reset(chat_body: Body, caplog: pytest.LogCaptureFixture) -> None:
+    """After `stall_s` the connection is reset."""
+    slept_s: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept_s.append(seconds)
+
+    config = EmulatorConfig(faults={Fault.STALL: 1})
+    async with (
+        serve(config, sleep=sleep) as server,
+        openai.AsyncOpenAI(base_url=server.url, api_key="x", max_retries=0) as client,
+    ):
+        with pytest.raises(openai.APIConnectionError):
+            await client.chat.completions.create(**chat_body())
+        assert (server.stats.dropped, server.stats.in_flight) == (1, 0)
+    assert slept_s == [3600]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("bad", "content"), [(BadAnswer.EMPTY, ""), (BadAnswer.REFUSAL, None), (BadAnswer.GIBBERISH, "the the")]
+)
+async def test_a_model_goes_bad_in_the_middle(chat_body: Body, bad: BadAnswer, content: str | None) -> None:
+    """The first three answers are good, all later ones bad; errors go on as before."""
+    config = EmulatorConfig(
+        goes_bad_after=3, goes_bad=bad, seed=1, faults={Fault.SERVER_ERROR: 0.3, Fault.TRUNCATE: 0.4}
+    )
+    said, statuses = [], []
+    async with serve(config) as server, aiohttp.ClientSession() as session:
+        for _ in range(12):
+            async with session.post(f"{server.url}/chat/completions", json=chat_body()) as response:
+                statuses.append(response.status)
+                if response.status == 200:
+                    said.append((await response.json())["choices"][0]["message"]["content"])
+        good = 3 - statuses[:3].count(500)
+        assert all("emulator" in words for words in said[:good])
+        assert all(words == content or (content and words.startswith(content)) for words in said[good:])
+        assert 0 < statuses.count(500) < 12
+        assert server.stats.faults[str(bad)] == len(said) - good
 
 
 async def test_empty_choices_bill_the_prompt(chat_body: Body) -> None:

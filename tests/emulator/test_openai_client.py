@@ -195,7 +195,7 @@ async def test_the_client_rides_the_rate_limit_by_itself(chat_body: Body) -> Non
     running: list[RunningEmulator] = []
 
     def clock_ns() -> int:
-        return interval_ns * running[0].stats.rate_limited
+        return interval_ns * sum(server.stats.rate_limited for server in running)
 
     config = EmulatorConfig(rpm=3000, burst=1)
     async with serve(config, clock_ns=clock_ns) as server, _client(server, max_retries=1) as client:

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pipeline.emulator import serve
+from pipeline.emulator import EmulatorConfig, serve
 from pipeline.emulator.api_errors import ApiError
 from pipeline.emulator.chat_request import elided, parse_chat_request, parse_json
 from pipeline.emulator.gate import Gate
@@ -108,9 +108,10 @@ def test_what_endpoints_add_is_accepted(chat_body: Body) -> None:
 
 def test_a_key_of_odd_bytes_is_only_wrong() -> None:
     """A header that is not UTF-8 is compared and refused, not an error of the emulator's."""
-    error, _ = Gate("sk-right", None, None).admit({"Authorization": "Bearer \udce4"}, 0)
-    assert error is not None
-    assert error.status == 401
+    gate = Gate(EmulatorConfig(api_key="sk-right"), lambda: 0)
+    with pytest.raises(ApiError) as raised:
+        gate.check_key({"Authorization": "Bearer \udce4"})
+    assert raised.value.status == 401
 
 
 def test_long_texts_and_deep_nests_are_cut_for_show() -> None:

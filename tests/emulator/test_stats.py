@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from pipeline.emulator import EmulatorConfig, Fault, serve
+from pipeline.emulator.stats import TIMELINE_S, EmulatorStats
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]
@@ -134,3 +135,32 @@ async def test_latency_counts_from_the_arrival(chat_body: Body) -> None:
     ):
         await _tokens(session, server.url, chat_body())
     assert slept_s == [0.19]
+
+
+async def test_the_timeline_tells_each_second(chat_body: Body) -> None:
+    """Requests, tokens and refusals stand in the second in which they came, counted from the start."""
+    now_s = [100.0]
+    config = EmulatorConfig(rpm=60, burst=2)
+    async with (
+        serve(config, clock_ns=lambda: int(now_s[0] * 1e9)) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        for now_s[0] in (100.0, 100.1, 100.2, 103.5):
+            await _tokens(session, server.url, chat_body(max_tokens=88))
+        async with session.get(server.url.replace("/v1", "/emulator/stats")) as response:
+            stats = await response.json()
+    assert stats["timeline"] == [
+        {"second": 0, "requests": 2, "tokens": 200, "rate_limited": 1},
+        {"second": 3, "requests": 1, "tokens": 100, "rate_limited": 0},
+    ]
+    assert (stats["rate_limited_by"], stats["tokens_admitted"]) == ({"requests": 1}, 300)
+
+
+def test_the_timeline_forgets_what_is_long_ago() -> None:
+    """Twenty minutes are kept, however long it goes on."""
+    stats = EmulatorStats()
+    for at in range(0, 10_000, 2):
+        stats.second(at).requests += 1
+    kept = [entry["second"] for entry in stats.timeline]
+    assert kept == list(range(8_800, 10_000, 2))
+    assert len(stats._seconds) == TIMELINE_S

@@ -1,0 +1,232 @@
+"""One endpoint of a run: how many requests it may have, when the next may go, and what its answers say about it.
+
+No waiting is here: a channel says when it is ready, and is told what came of each request.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from pipeline.errors import ErrorKind
+from pipeline.policy.concurrency import Climb
+from pipeline.policy.limits import Cooldown, Limits, Taken
+from pipeline.policy.patience import Patience
+from pipeline.policy.retry import FINAL_STOPS, Reaction, backoff_s, max_attempts_of, reaction, stop_message
+from pipeline.records import Answer, Failure, PreparedRequest
+from pipeline.stages import Clock, Endpoint, EngineConfig, Trial
+
+NEVER = float("inf")
+RATE_LIMITS = 10
+"""Rate limits that one record meets before it fails, while others are answered."""
+STREAK = 8
+"""Server errors and timeouts in a row, with no answer between them, that open the circuit."""
+AWAKE_S = 5.0
+"""Connections that were asleep with this machine fail for so long after it woke, and nobody is to blame."""
+QUOTA_PAUSE_S = 300.0
+"""Until an endpoint without credit is tried again, where others go on."""
+UNKNOWN_TOKENS = 1_000
+"""Of a prompt whose image tokens nobody can predict, until answers tell."""
+
+AILING = frozenset({ErrorKind.SERVER_ERROR, ErrorKind.TIMEOUT, ErrorKind.CONNECTION})
+VOID_ASLEEP = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.UNREACHABLE})
+
+
+class Trouble(StrEnum):
+    """Why a channel pauses."""
+
+    BUSY = "rate limited"
+    AWAY = "cannot be reached"
+    SPENT = "out of credit"
+    AILING = "answers with errors only"
+
+
+@dataclass(slots=True)
+class Usual:
+    """What answers of this endpoint come to, against what was predicted; of the last hundred or so."""
+
+    prompt_ratio: float = 1.0
+    completion_tokens: float | None = None
+
+    def add(self, request: PreparedRequest, answer: Answer) -> None:
+        billed, predicted = answer.usage.prompt_tokens, request.predicted_prompt_tokens or UNKNOWN_TOKENS
+        if billed:
+            self.prompt_ratio += (billed / predicted - self.prompt_ratio) * 0.05
+        if (completion := answer.usage.completion_tokens) is not None:
+            usual = completion if self.completion_tokens is None else self.completion_tokens
+            self.completion_tokens = usual + (completion - usual) * 0.05
+
+
+class Channel:
+    """The state of one endpoint. Times are in seconds of the engine's clock."""
+
+    def __init__(self, endpoint: Endpoint, config: EngineConfig, clock: Clock) -> None:
+        self.endpoint, self.name = endpoint, endpoint.name
+        self._config, self._clock = config, clock
+        self._climb = Climb(most=endpoint.most_slots) if endpoint.slots is None else None
+        self.limits = Limits(endpoint.rpm, endpoint.tpm)
+        self.patience = Patience(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
+        self.in_flight = self.requests = self.answers = 0
+        self.turn_of = 0.0
+        """Its place among several: requests by weight."""
+        self.stopped: str | None = None
+        """Why a run that had only this endpoint would end."""
+        self._is_barred = False
+        self._cooldown: Cooldown | None = None
+        self._trouble: Trouble | None = None
+        self._streak: list[Trial] = []
+        self._streak_since = 0.0
+        self._woke_at = -NEVER
+        self._usual = Usual()
+
+    @property
+    def slots(self) -> int:
+        return self._climb.limit if self._climb else self.endpoint.slots or 1
+
+    @property
+    def waiting(self) -> str | None:
+        """What it waits for, in words."""
+        if self._cooldown is None or self._trouble is None:
+            return None
+        until = self._clock.utc() + timedelta(seconds=max(0.0, self._cooldown.until - self._clock.now()))
+        return f"{self._trouble} until {until.astimezone():%H:%M:%S}"
+
+    # ---------------------------------------------------------------- before a request
+
+    def ready_at(self, now: float, request: PreparedRequest) -> float:
+        """When this request may be sent: `now`, later, or NEVER unless an answer changes something."""
+        if self._is_barred or self.in_flight >= self.slots:
+            return NEVER
+        if self._cooldown is not None and now < self._cooldown.until:
+            return self._cooldown.until
+        return self.limits.ready_at(now, self.tokens_of(request))
+
+    def begin(self, now: float, request: PreparedRequest) -> Taken:
+        """A request is sent. After a pause it goes alone: the others wait for what it finds."""
+        if self._cooldown is not None:
+            self._cooldown = self._cooldown.probing(now, self._config.first_contact_s)
+        self.in_flight += 1
+        self.requests += 1
+        if self._climb is not None:
+            self._climb.sent(now, self.in_flight)
+        return self.limits.take(now, self.tokens_of(request))
+
+    def tokens_of(self, request: PreparedRequest) -> float:
+        """What the endpoint will count against its tokens a minute."""
+        prompt = (request.predicted_prompt_tokens or UNKNOWN_TOKENS) * self._usual.prompt_ratio
+        asked = request.max_answer_tokens or 0
+        if not self.endpoint.counts_billed:
+            return prompt + asked
+        return prompt + (asked if self._usual.completion_tokens is None else self._usual.completion_tokens)
+
+    # ---------------------------------------------------------------- after it
+
+    def end(self, taken: Taken, request: PreparedRequest, result: Answer | Failure | None, sent_at: float) -> None:
+        """Its slot is free. `result` is None for a request that nobody waited for."""
+        self.in_flight -= 1
+        if result is None:
+            return
+        if result.limits is not None:
+            self.limits.learn(result.limits)
+        if isinstance(result, Answer):
+            now = self._clock.now()
+            self._usual.add(request, result)
+            self.patience.add(now - sent_at)
+            if self._climb is not None:
+                self._climb.answered(now, sent_at)
+            if self.endpoint.counts_billed and result.usage.prompt_tokens is not None:
+                self.limits.settle(taken, result.usage.prompt_tokens + (result.usage.completion_tokens or 0))
+
+    def judge(self, trial: Trial, result: Answer | Failure, sent_at: float) -> float | None:
+        """How long this record waits for its next attempt (seconds); None when there is none."""
+        if isinstance(result, Answer):
+            self.answers += 1
+            self._recovered(sent_at)
+            return None
+        if result.kind in VOID_ASLEEP and sent_at < self._woke_at + AWAKE_S:
+            return 0.0
+        pause_s: float | None = 0.0
+        match reaction(result.kind):
+            case Reaction.STOP:
+                self._bar(result)
+            case Reaction.RECORD_FAILS:
+                self._recovered(sent_at)
+                pause_s = None
+            case Reaction.RETRY:
+                pause_s = self._retry(trial, result, sent_at)
+            case Reaction.COOLDOWN:
+                pause_s = self._cool(trial, result, sent_at)
+            case Reaction.CONNECTION:
+                self._out(Trouble.AWAY, result, sent_at)
+        return pause_s
+
+    def woke(self) -> None:
+        """The machine has slept: what was under way then is lost, and proves nothing."""
+        self._woke_at = self._clock.now()
+
+    def _retry(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
+        if failure.kind in AILING:
+            if self._trouble is Trouble.AILING:
+                self._out(Trouble.AILING, failure, sent_at)
+                return 0.0
+            self._streak_since = self._streak_since if self._streak else sent_at
+            self._streak.append(trial)
+            if len(self._streak) >= STREAK:
+                for struck in self._streak[:-1]:  # it was not their fault
+                    struck.failures -= 1
+                self._out(Trouble.AILING, failure, self._streak_since)
+                return 0.0
+        if failure.status is not None:  # ailing, but reached
+            self._end_pause(sent_at)
+        trial.failures, trial.failed_on = trial.failures + 1, self.name
+        trial.timeouts += failure.kind is ErrorKind.TIMEOUT
+        if trial.failures >= max_attempts_of(failure.kind, self._config.max_failures):
+            return None
+        return backoff_s(trial.failures, self._clock.random.random())
+
+    def _cool(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
+        """The endpoint is busy: all wait together, and the record loses no attempt by it."""
+        trial.rate_limits += 1
+        if failure.kind is ErrorKind.RATE_LIMITED and not self.limits.allows(self.tokens_of(trial.request)):
+            trial.exceeds_limit = True
+            return None
+        if trial.rate_limits >= RATE_LIMITS and self.answers > trial.answers_before.get(self.name, 0):
+            return None
+        if self._climb is not None and self.limits.requests.told is None and self.limits.tokens.told is None:
+            self._climb.refused(self._clock.now(), sent_at)
+        told_s = failure.retry_after_s
+        if told_s is not None and told_s > self._config.max_wait_s:
+            resume_at = self._clock.utc() + timedelta(seconds=told_s)
+            self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
+        self._pause(Trouble.BUSY, told_s, sent_at)
+        return 0.0
+
+    def _out(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
+        """The circuit opens: one record probes, and none loses an attempt by it."""
+        self._pause(trouble, failure.retry_after_s, sent_at)
+        pause = self._cooldown
+        patience_s = self._config.outage_s if self.answers else self._config.first_contact_s
+        if pause is not None and pause.refused_at - pause.since >= patience_s:
+            self.stopped = stop_message(failure)
+        elif pause is not None:
+            self._cooldown = pause.no_longer_than(pause.since + patience_s)
+
+    def _bar(self, failure: Failure) -> None:
+        """The endpoint refuses all requests: for good, or until somebody has paid."""
+        self.stopped = stop_message(failure)
+        self._is_barred = failure.kind in FINAL_STOPS
+        if not self._is_barred:
+            self._pause(Trouble.SPENT, QUOTA_PAUSE_S, self._clock.now())
+
+    def _pause(self, trouble: Trouble, told_s: float | None, sent_at: float) -> None:
+        if self._trouble is not trouble:
+            self._cooldown, self._trouble = None, trouble
+        self._cooldown = Cooldown.after(self._cooldown, self._clock.now(), told_s, since=sent_at)
+
+    def _recovered(self, sent_at: float) -> None:
+        self._streak.clear()
+        if self._cooldown is not None and self._cooldown.ended_by(sent_at):
+            self._cooldown = self._trouble = self.stopped = None
+
+    def _end_pause(self, sent_at: float) -> None:
+        if self._trouble is not Trouble.AILING and self._cooldown is not None and self._cooldown.ended_by(sent_at):
+            self._cooldown = self._trouble = None

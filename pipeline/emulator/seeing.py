@@ -1,0 +1,43 @@
+"""A chat request as read: what is asked, and what the images show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.emulator.answers import prompt_tokens
+from pipeline.emulator.api_errors import ApiError, unreadable_image, unsupported_image
+from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_chat_request, parse_json
+from pipeline.emulator.pixels import Look, UnreadableImageError, UnsupportedImageError, look_at
+from pipeline.emulator.stats import image_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as read, its images looked at and its tokens of text and of images counted, or its error."""
+
+    body: object
+    request: ChatRequest | None = None
+    looks: tuple[Look, ...] = ()
+    hashes: tuple[bytes, ...] = ()
+    prompt: tuple[int, int] = (0, 0)
+    error: ApiError | None = None
+
+
+def see(body: bytes, serves: Callable[[str], bool], *, decode: bool) -> Seen:
+    """Read a body. `serves` says whether a model is known; with `decode=False` only headers of images are read."""
+    payload: object = None
+    try:
+        payload = parse_json(body)
+        asked = parse_chat_request(payload, serves)
+        looks = tuple(_look(image, decode=decode) for image in asked.images)
+    except ApiError as error:
+        return Seen(payload, error=error)
+    return Seen(payload, asked, looks, tuple(map(image_hash, asked.images)), prompt_tokens(asked, looks))
+
+
+def _look(image: SentImage, *, decode: bool) -> Look:
+    try:
+        return look_at(image.data, decode=decode)
+    except UnsupportedImageError:
+        raise unsupported_image(image.param) from None
+    except UnreadableImageError as error:
+        raise unreadable_image(image.param, str(error)) from None

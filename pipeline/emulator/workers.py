@@ -1,0 +1,34 @@
+"""A server with so many workers: what comes beyond them queues, and too much of it slows them down."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pipeline.emulator.stats import EmulatorStats
+
+
+class Workers:
+    """`slots` workers. The queue is as long as the clients make it; it holds no more than their requests."""
+
+    def __init__(self, slots: int, thrash: float, stats: EmulatorStats) -> None:
+        self._free = asyncio.Semaphore(slots)
+        self._slots = slots
+        self._thrash = thrash
+        self._stats = stats
+        self._inside = 0
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[float]:
+        """Wait for a worker, first come first served; yields how many times as long as alone its work takes."""
+        self._inside += 1
+        self._stats.queue_peak = max(self._stats.queue_peak, self._inside - self._slots)
+        try:
+            async with self._free:
+                yield slowdown(self._inside, self._slots, self._thrash)
+        finally:
+            self._inside -= 1
+
+
+def slowdown(in_flight: int, slots: int, thrash: float) -> float:
+    """1 + thrash x (in_flight - slots) / slots beyond the knee, 1 before it."""
+    return 1 + thrash * max(0, in_flight - slots) / slots

@@ -1,0 +1,77 @@
+"""What a run may still spend: requests in flight are reserved at the most that they can cost.
+
+Money is in nano-dollars, so that sums are exact.
+"""
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What a request takes of a budget, or the budget itself; None: not bounded, or not known."""
+
+    nano_usd: int | None = None
+    tokens: int | None = None
+    requests: int | None = None
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        return Amounts(
+            (self.nano_usd or 0) + (other.nano_usd or 0),
+            (self.tokens or 0) + (other.tokens or 0),
+            (self.requests or 0) + (other.requests or 0),
+        )
+
+    def __sub__(self, other: "Amounts") -> "Amounts":
+        return Amounts(
+            (self.nano_usd or 0) - (other.nano_usd or 0),
+            (self.tokens or 0) - (other.tokens or 0),
+            (self.requests or 0) - (other.requests or 0),
+        )
+
+    def exceeds(self, limit: "Amounts") -> str | None:
+        """Which of them is beyond its limit."""
+        for name in ("nano_usd", "tokens", "requests"):
+            most = getattr(limit, name)
+            if most is not None and (getattr(self, name) or 0) > most:
+                return name
+        return None
+
+
+@dataclass(slots=True)
+class Budget:
+    """Spent and reserved never exceed `limit`, as long as no request costs more than it reserved.
+
+    What one did cost beyond that (a wrong token rule) makes the reservations after it larger.
+    """
+
+    limit: Amounts
+    spent: Amounts = field(default_factory=Amounts)
+    reserved: Amounts = field(default_factory=Amounts)
+    margin: float = 1.0
+    """How many times its prediction a request has cost at most."""
+
+    def reservation(self, predicted: Amounts) -> Amounts:
+        """What a request of this prediction reserves."""
+        if self.margin == 1.0:
+            return predicted
+        return replace(
+            predicted,
+            nano_usd=None if predicted.nano_usd is None else int(predicted.nano_usd * self.margin) + 1,
+            tokens=None if predicted.tokens is None else int(predicted.tokens * self.margin) + 1,
+        )
+
+    def lacks(self, need: Amounts) -> str | None:
+        """What there is not enough of for this reservation; None where it fits."""
+        return (self.spent + self.reserved + need).exceeds(self.limit)
+
+    def reserve(self, need: Amounts) -> None:
+        self.reserved += need
+
+    def settle(self, need: Amounts, cost: Amounts) -> None:
+        """The request that had reserved `need` has cost `cost`."""
+        self.reserved -= need
+        self.spent += cost
+        for name in ("nano_usd", "tokens"):
+            expected, came = getattr(need, name), getattr(cost, name)
+            if expected and came and came > expected:
+                self.margin *= came / expected

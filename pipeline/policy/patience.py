@@ -1,0 +1,35 @@
+"""How long one request may take before it counts as lost: it follows what answers take."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+WINDOW = 200
+ENOUGH = 20
+TIMES = 4.0
+"""As slow as this many times the slowest of twenty answers is no slow answer any more."""
+QUANTILE = 0.95
+
+
+@dataclass(slots=True)
+class Patience:
+    """Between `floor_s` and `ceiling_s`; the ceiling until enough answers are known."""
+
+    floor_s: float
+    ceiling_s: float
+    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    _added: int = 0
+    _usual_s: float | None = None
+
+    def add(self, latency_s: float) -> None:
+        """An answer took so long."""
+        self._latencies.append(latency_s)
+        self._added += 1
+        if self._added % ENOUGH == 0:
+            ordered = sorted(self._latencies)
+            self._usual_s = ordered[int(QUANTILE * (len(ordered) - 1))]
+
+    def timeout_s(self, timeouts: int) -> float:
+        """For a record's next request; each of its own that took too long doubles it, since it may be slow."""
+        if self._usual_s is None:
+            return self.ceiling_s
+        return min(self.ceiling_s, max(self.floor_s, TIMES * self._usual_s) * 2.0 ** min(timeouts, 10))

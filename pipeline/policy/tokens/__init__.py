@@ -1,0 +1,37 @@
+"""How many tokens an image is billed at, and at which size the model looks at it, by the published rules.
+
+A rule answers for any (width, height, detail): `tokens` with what to expect and the bounds of it, `looked_at` with the
+largest size at which nothing is lost and the bill stays the same. Which model has which rule, the catalogue says.
+"""
+
+from pipeline.policy.tokens.anthropic import AnthropicArea, AnthropicPatches
+from pipeline.policy.tokens.base import AUTO, TokenRange, TokenRule
+from pipeline.policy.tokens.bounds import GrokTiles, SpanningRule, UnknownRule, spanning
+from pipeline.policy.tokens.building import KINDS, token_rule
+from pipeline.policy.tokens.gemini import GeminiCrops, GeminiGrid
+from pipeline.policy.tokens.openai import TILE_SIDE, OpenAIPatches, OpenAITiles, PatchLimits, TileRule
+from pipeline.policy.tokens.openweights import LlamaCanvas, MistralRows, QwenResize
+
+__all__ = [
+    "AUTO",
+    "KINDS",
+    "TILE_SIDE",
+    "AnthropicArea",
+    "AnthropicPatches",
+    "GeminiCrops",
+    "GeminiGrid",
+    "GrokTiles",
+    "LlamaCanvas",
+    "MistralRows",
+    "OpenAIPatches",
+    "OpenAITiles",
+    "PatchLimits",
+    "QwenResize",
+    "SpanningRule",
+    "TileRule",
+    "TokenRange",
+    "TokenRule",
+    "UnknownRule",
+    "spanning",
+    "token_rule",
+]

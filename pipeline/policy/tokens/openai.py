@@ -1,0 +1,121 @@
+"""OpenAI's two ways of counting: 512-pixel tiles and 32-pixel patches. Source: OpenAI, guide "Images and vision"."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt
+from typing import ClassVar
+
+from pipeline.policy.sizing import OPENAI_HIGH, OPENAI_LOW, SizeRule
+from pipeline.policy.tokens.base import AUTO, TokenRange, ceil_div, chosen, fitted
+
+TILE_SIDE = 512
+PATCH_SIDE = 32
+OFF_BY = 1
+"""The guide says of its own estimate by patches that rounding can make it wrong by one token."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileRule:
+    """OpenAI's tile rule: `base` tokens, and `tile` more for each 512-pixel square of the resized image.
+
+    Source: OpenAI, "Images and vision"; Microsoft, "Azure OpenAI: image tokens overview".
+    """
+
+    name: str
+    base: int
+    tile: int
+
+    def tokens(self, width: int, height: int, detail: str) -> int:
+        """Tokens billed for an image that arrives as `width` x `height` pixels (upright).
+
+        The size is the one that `OPENAI_HIGH` sends, so that pre-sizing an image never changes its price.
+        """
+        return OpenAITiles(self.name, self.base, self.tile).tokens(width, height, detail).expected
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAITiles:
+    """`base` tokens, and `tile` more for each 512-pixel square of the image once it fits `high`; `low`: the base."""
+
+    name: str
+    base: int
+    tile: int
+    high: SizeRule = OPENAI_HIGH
+
+    details: ClassVar[tuple[str, ...]] = ("low", "high")
+    auto: ClassVar[str] = "high"
+
+    def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:
+        if detail == "low":
+            return TokenRange.exactly(self.base)
+        seen_width, seen_height = self.high.target(width, height)
+        tiles = ceil_div(seen_width, TILE_SIDE) * ceil_div(seen_height, TILE_SIDE)
+        return TokenRange.exactly(self.base + tiles * self.tile)
+
+    def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
+        return (OPENAI_LOW if detail == "low" else self.high).target(width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class PatchLimits:
+    """What one `detail` looks at: at most `max_side` pixels on the longer side and `budget` patches; None: no limit."""
+
+    max_side: int | None = None
+    budget: int | None = None
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """The size that is cut into patches.
+
+        The guide scales by s = sqrt(32^2 * budget / (w * h)) and then by what makes the tighter side a whole number
+        of patches. w * s / 32 is sqrt(budget * w / h), so that whole numbers give its floor without rounding errors.
+        """
+        if self.max_side is not None:
+            width, height = fitted(width, height, self.max_side)
+        if self.budget is None or patches(width, height) <= self.budget:
+            return width, height
+        columns, rows = isqrt(self.budget * width // height), isqrt(self.budget * height // width)
+        if not columns or not rows:
+            return self._strip(width, height)
+        if columns * height <= rows * width:
+            return PATCH_SIDE * columns, max(1, PATCH_SIDE * columns * height // width)
+        return max(1, PATCH_SIDE * rows * width // height), PATCH_SIDE * rows
+
+    def _strip(self, width: int, height: int) -> tuple[int, int]:
+        """An image so thin that the guide's formula leaves no whole patch across: one row of patches."""
+        long_side = PATCH_SIDE * (self.budget or 1)
+        longer = max(width, height)
+        return max(1, width * long_side // longer), max(1, height * long_side // longer)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIPatches:
+    """`multiplier` tokens for each 32-pixel patch of the image once it fits the limits of its detail."""
+
+    name: str
+    multiplier: Fraction
+    high: PatchLimits
+    low: PatchLimits | None = None
+    """None: `low` is not told from `auto`."""
+    original: PatchLimits | None = None
+    """None: not supported."""
+    auto: str = "high"
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        known = (("low", self.low), ("high", self.high), ("original", self.original))
+        return tuple(name for name, limits in known if limits is not None)
+
+    def limits(self, detail: str) -> PatchLimits:
+        known = {"low": self.low, "high": self.high, "original": self.original}
+        return known[chosen(detail, self.details, self.auto)] or self.high
+
+    def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:
+        count = patches(*self.limits(detail).resized(width, height))
+        return TokenRange.exactly(ceil_div(count * self.multiplier.numerator, self.multiplier.denominator), OFF_BY)
+
+    def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
+        return self.limits(detail).resized(width, height)
+
+
+def patches(width: int, height: int) -> int:
+    return ceil_div(width, PATCH_SIDE) * ceil_div(height, PATCH_SIDE)

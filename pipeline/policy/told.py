@@ -1,0 +1,78 @@
+"""What an endpoint's headers tell of its limits.
+
+Sources: OpenAI, "Rate limits" (`x-ratelimit-limit-requests`, reset as a Go duration: the time until all is back);
+Azure OpenAI, "Manage quota" (bare seconds); Anthropic, "Rate limits" (`anthropic-ratelimit-*`, reset in RFC 3339).
+Headers without `-requests` or `-tokens` (OpenRouter, Mistral) do not say what span they are for, and are passed over.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from pipeline.policy.retry import duration_s
+from pipeline.records import LimitsTold, Quota
+
+_OPENAI: Final = ("x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}")
+_ANTHROPIC: Final = (
+    "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining", "anthropic-ratelimit-{}-reset",
+)  # fmt: skip
+_EPOCH_S: Final = 1e9
+"""A bare number beyond this is no duration but seconds since 1970; beyond a thousand times this, milliseconds."""
+_NUMBER: Final = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
+
+
+def limits_told(headers: Mapping[str, str]) -> LimitsTold | None:
+    """Requests and tokens as these headers tell them; None where they tell neither.
+
+    `headers` are case-insensitive, or in lower case. Points in time count against the response's own `Date`.
+    """
+    requests, tokens = _quota(headers, "requests"), _quota(headers, "tokens")
+    return None if requests is None and tokens is None else LimitsTold(requests=requests, tokens=tokens)
+
+
+def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
+    for names in (_OPENAI, _ANTHROPIC):
+        told = headers.get(names[0].format(of))
+        limit = None if told is None else number(told)
+        if limit is not None:
+            remaining, reset = (headers.get(name.format(of)) for name in names[1:])
+            return Quota(
+                limit=limit,
+                remaining=None if remaining is None else number(remaining),
+                reset_s=None if reset is None else reset_s(reset, headers.get("date")),
+            )
+    return None
+
+
+def number(text: str) -> float | None:
+    """`600`, `1,500,000`, `29999.5`; None for what is none, or is negative."""
+    found = _NUMBER.fullmatch(text.strip())
+    return float(found[0].replace(",", "").replace("_", "")) if found else None
+
+
+def reset_s(text: str, date: str | None) -> float | None:
+    """Seconds until a quota is back: a Go duration, bare seconds, or a point in time against `date`."""
+    text = text.strip()
+    bare = number(text)
+    if bare is not None and bare < _EPOCH_S:
+        return bare
+    lasts_s = duration_s(text)
+    if lasts_s is not None:
+        return lasts_s
+    then, now = _seconds(text, bare), _seconds(date or "", None)
+    return None if then is None or now is None else max(0.0, then - now)
+
+
+def _seconds(text: str, bare: float | None) -> float | None:
+    """Since 1970."""
+    if bare is not None:
+        return bare / 1000 if bare >= 1000 * _EPOCH_S else bare
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            date = read(text)
+        except (ValueError, TypeError, IndexError):
+            continue
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    return None

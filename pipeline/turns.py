@@ -1,0 +1,175 @@
+"""Whose turn it is: requests wait in one line, for an endpoint that is ready and for what the budget allows."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from pipeline.channel import NEVER, Channel
+from pipeline.errors import BudgetReachedError, ErrorKind
+from pipeline.policy.budget import Amounts, Budget
+from pipeline.policy.limits import Taken
+from pipeline.policy.rows import nano_usd
+from pipeline.records import Answer, Failure
+from pipeline.stages import Clock, Trial
+
+BILL_UNKNOWN = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.INVALID_RESPONSE})
+"""Failures after which the endpoint may have done, and billed, its work."""
+
+Lease = Callable[[int], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Turn:
+    """One request under way: where, since when, and what it has reserved."""
+
+    channel: Channel
+    trial: Trial
+    sent_at: float
+    due_at: float
+    taken: Taken
+    reserved: Amounts
+    is_settled: bool = field(default=False, init=False)
+
+
+class Turns:
+    """Gives out turns, first come first served, over all endpoints of a run."""
+
+    def __init__(
+        self, channels: Sequence[Channel], budgets: Sequence[Budget], lease: Lease | None, clock: Clock
+    ) -> None:
+        """`lease` makes known, before anything is sent, the most that may be spent until it is called again
+        (nano-dollars, over all that this process has spent); None where no budget is set.
+        """
+        self.channels, self.budgets = channels, budgets
+        self._clock, self._lease = clock, lease
+        self._line = anyio.Lock(fast_acquire=True)
+        self._changed = anyio.Event()
+        self._is_waited_for = False
+        self._spent = self._reserved = self._leased = 0
+        self._now_serving = 0.0
+
+    @property
+    def slots(self) -> int:
+        return sum(channel.slots for channel in self.channels)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why there is no use in going on: every endpoint refuses."""
+        reasons = [channel.stopped for channel in self.channels]
+        if None in reasons:
+            return None
+        if len(reasons) == 1:
+            return reasons[0]
+        return "; ".join(f"{channel.name}: {channel.stopped}" for channel in self.channels)
+
+    @property
+    def waiting(self) -> str | None:
+        """What the whole run waits for: None while one endpoint does not."""
+        words = [channel.waiting for channel in self.channels]
+        return None if None in words else words[0] if len(words) == 1 else "; ".join(filter(None, words))
+
+    async def next(self, trial: Trial) -> Turn:
+        """Wait until this record's request may be sent. Raises BudgetReachedError where it may not any more."""
+        async with self._line:
+            while True:
+                now = self._clock.now()
+                channel, ready_at = self._choose(now, trial)
+                if ready_at > now:
+                    await self._change(ready_at - now)
+                    continue
+                need = self._reservation(channel, trial)
+                lacking = next(filter(None, (budget.lacks(need) for budget in self.budgets)), None)
+                if lacking is not None:
+                    if not any(each.in_flight for each in self.channels):
+                        raise BudgetReachedError(lacking)
+                    await self._change(NEVER)
+                    continue
+                if await self._has_leased(need):
+                    return self._begin(channel, trial, need)
+
+    def _choose(self, now: float, trial: Trial) -> tuple[Channel, float]:
+        """The endpoint that is ready soonest; of several that are ready, the one whose turn it is by weight."""
+        if len(self.channels) == 1:
+            return self.channels[0], self.channels[0].ready_at(now, trial.request)
+        ready = [(max(now, channel.ready_at(now, trial.request)), channel) for channel in self.channels]
+        at, channel = min(ready, key=lambda one: (one[0], one[1].name == trial.failed_on, one[1].turn_of))
+        return channel, at
+
+    def _begin(self, channel: Channel, trial: Trial, need: Amounts) -> Turn:
+        now = self._clock.now()
+        self._now_serving = max(self._now_serving, channel.turn_of)
+        # Who was away for a while has no claim on what it missed.
+        channel.turn_of = max(channel.turn_of, self._now_serving - 1 / channel.endpoint.weight)
+        channel.turn_of += 1 / channel.endpoint.weight
+        for budget in self.budgets:
+            budget.reserve(need)
+        self._reserved += need.nano_usd or 0
+        taken = channel.begin(now, trial.request)
+        return Turn(channel, trial, now, now + channel.patience.timeout_s(trial.timeouts), taken, need)
+
+    def settle(self, turn: Turn, result: Answer | Failure | None) -> int:
+        """The request is over (None: nobody waits for it any more): what it may have cost unbilled, in nano-dollars."""
+        turn.is_settled = True
+        turn.channel.end(turn.taken, turn.trial.request, result, turn.sent_at)
+        cost, unknown = _cost(turn.reserved, result)
+        for budget in self.budgets:
+            budget.settle(turn.reserved, cost)
+        self._reserved -= turn.reserved.nano_usd or 0
+        self._spent += cost.nano_usd or 0
+        self.notify()
+        return unknown
+
+    def notify(self) -> None:
+        """Something has changed that a turn may depend on."""
+        if self._is_waited_for:
+            self._is_waited_for = False
+            self._changed.set()
+
+    def _reservation(self, channel: Channel, trial: Trial) -> Amounts:
+        need = channel.endpoint.most(trial.request)
+        return max((budget.reservation(need) for budget in self.budgets), key=_nano, default=need)
+
+    async def _has_leased(self, need: Amounts) -> bool:
+        """Whether the ledger knows of this much; False after it was told, since time has passed."""
+        wanted = self._spent + self._reserved + (need.nano_usd or 0)
+        if self._lease is None or wanted <= self._leased:
+            return True
+        ahead = wanted + (need.nano_usd or 0) * self.slots
+        await self._lease(ahead)
+        self._leased = ahead
+        return False
+
+    async def _change(self, longest_s: float) -> None:
+        self._changed, self._is_waited_for = anyio.Event(), True
+        if longest_s == NEVER:
+            await self._changed.wait()
+            return
+        async with anyio.create_task_group() as either:
+            either.start_soon(self._sleep_then_cancel, longest_s, either.cancel_scope)
+            await self._changed.wait()
+            either.cancel_scope.cancel()
+
+    async def _sleep_then_cancel(self, wait_s: float, scope: anyio.CancelScope) -> None:
+        await self._clock.sleep(wait_s)
+        scope.cancel()
+
+
+def _nano(amounts: Amounts) -> int:
+    return amounts.nano_usd or 0
+
+
+def _cost(reserved: Amounts, result: Answer | Failure | None) -> tuple[Amounts, int]:
+    """What a request has cost, and how much of that nobody has billed: then it counts as all that it reserved."""
+    usage = result.usage if result is not None else None
+    tokens = (
+        None if usage is None or usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0)
+    )
+    if result is not None:
+        stated = nano_usd(result.cost_usd)
+        if stated is not None:
+            return Amounts(stated, reserved.tokens if tokens is None else tokens, 1), 0
+        if isinstance(result, Failure) and result.kind not in BILL_UNKNOWN:
+            return Amounts(0, tokens or 0, 1), 0
+    unknown = reserved.nano_usd or 0
+    return Amounts(unknown, reserved.tokens if tokens is None else tokens, 1), unknown
