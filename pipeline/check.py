@@ -12,6 +12,7 @@ from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import EndpointStoppedError
 from pipeline.policy.retry import stop_message
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest
+from pipeline.stages import Clock
 from pipeline.steps import Preparer, PricedChat, price_for, with_model
 from pipeline.wire import open_session
 
@@ -64,7 +65,9 @@ async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckR
         config = await with_model(config, chat)
         question = config.request.model_copy(update={"prompt": PROMPT, "system": None})
         config = config.model_copy(update={"request": question})
-        prepared = Preparer.build(config).request(ImageRecord("check", "check", "check"), drawn(config.images))
+        prepared = Preparer.build(config, Clock().utc().date()).request(
+            ImageRecord("check", "check", "check"), drawn(config.images)
+        )
         result = await PricedChat(chat, price_for(config, config.endpoint, emulated=emulated))(prepared)
     if isinstance(result, Failure):
         raise EndpointStoppedError(stop_message(result))

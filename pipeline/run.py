@@ -153,7 +153,7 @@ class _Run:
             records=islice(source.records(), water.skip, self.job.limit),
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
-            prepare=Preparer.build(config),
+            prepare=Preparer.build(config, self.clock.utc().date()),
             endpoints=endpoints,
             twin=dataset.twin,
             keep=dataset.keep,
@@ -357,7 +357,7 @@ def projection(job: Job) -> Decimal | None:
     if has_ceiling or config.request.model is None or price is None or "-" in job.sources:
         return None
     source, total = open_job_source(job)
-    prepare = Preparer.build(config)
+    prepare = Preparer.build(config, Clock().utc().date())
     local = (record for record in source.records() if not storage.is_url(record.location))
     requests = [prepare(record, None) for record in islice(local, PROJECTED)]
     most = [most_cost_usd(request, price) for request in requests if isinstance(request, PreparedRequest)]
@@ -368,7 +368,7 @@ def projection(job: Job) -> Decimal | None:
 def first_request(job: Job) -> str:
     """The first request that a run would send, without the base64. Sends and writes nothing."""
     source, total = open_job_source(job)
-    prepare = Preparer.build(job.config)
+    prepare = Preparer.build(job.config, Clock().utc().date())
     for record in islice(source.records(), 100):
         if storage.is_url(record.location):
             return f"{_heading(job, total)}\nthe first image is remote and is fetched only by a run: {record.image}"

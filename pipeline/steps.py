@@ -2,11 +2,13 @@
 
 import resource
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import ROUND_CEILING, Decimal
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from pipeline.catalogue import family_of, price_of
+from pipeline.catalogue import family_of, price_of, rule_of
 from pipeline.config import EndpointConfig, RunConfig
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
@@ -16,11 +18,11 @@ from pipeline.gates import ThreadRoom
 from pipeline.policy.budget import Amounts
 from pipeline.policy.concurrency import MOST
 from pipeline.policy.costs import Price, cost_usd
+from pipeline.policy.presizing import LookedAt
 from pipeline.policy.prompts import RequestTemplate, model_field
 from pipeline.policy.retry import stop_message
-from pipeline.policy.sizing import SizeRule, size_rule
 from pipeline.policy.text import message_tokens, most_message_tokens
-from pipeline.policy.tokens import TileRule
+from pipeline.policy.tokens import TokenRule
 from pipeline.records import Answer, Failure, ImageRecord, PreparedImage, PreparedRequest, Usage
 from pipeline.stages import Endpoint
 
@@ -48,27 +50,29 @@ class Preparer:
 
     config: RunConfig
     template: RequestTemplate
-    rule: SizeRule
+    size: LookedAt
     room: ThreadRoom
-    image_tokens: TileRule | None
+    rule: TokenRule
     prompt_tokens: int
     most_prompt_tokens: int
     max_answer_tokens: int | None
 
     @classmethod
-    def build(cls, config: RunConfig) -> "Preparer":
+    def build(cls, config: RunConfig, today: date) -> "Preparer":
+        """`today` decides which of a model's dated rules counts."""
         warm_up()
         request = config.request
         model = request.model or ""
         family = family_of(model)
+        rule = rule_of(family, today, urlsplit(config.all_endpoints[0].base_url).hostname or "")
         wanted = request.max_tokens_field
         field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
         return cls(
             config=config,
             template=RequestTemplate.build(request, model, field_name),
-            rule=size_rule(request.detail),
+            size=LookedAt(rule, request.detail, config.images.max_side),
             room=ThreadRoom(config.images.decode_mb * MEGABYTE),
-            image_tokens=family.image_tokens if family else None,
+            rule=rule,
             prompt_tokens=message_tokens(request.system, request.prompt),
             most_prompt_tokens=most_message_tokens(request.system, request.prompt),
             max_answer_tokens=None if request.max_tokens is None else request.max_tokens * request.choices,
@@ -79,20 +83,17 @@ class Preparer:
         return image if isinstance(image, Failure) else self.request(record, image)
 
     def request(self, record: ImageRecord, image: PreparedImage) -> PreparedRequest:
-        facts, rule = image.facts, self.image_tokens
-        predicted = most = None
-        if rule is not None:
-            tokens = rule.tokens(facts.sent_width, facts.sent_height, self.config.request.detail)
-            predicted, most = self.prompt_tokens + tokens, self.most_prompt_tokens + tokens
+        facts = image.facts
+        tokens = self.rule.tokens(facts.sent_width, facts.sent_height, self.config.request.detail)
         return PreparedRequest(
             record=record,
             facts=facts,
             body=self.template.render(image),
             request_sha256=self.template.digest(image.sha256),
-            predicted_prompt_tokens=predicted,
-            most_prompt_tokens=most,
+            predicted_prompt_tokens=self.prompt_tokens + tokens.expected,
+            most_prompt_tokens=self.most_prompt_tokens + tokens.upper,
             max_answer_tokens=self.max_answer_tokens,
-            token_rule=rule.name if rule else None,
+            token_rule=self.rule.name,
         )
 
     def image(self, record: ImageRecord, data: bytes | None) -> PreparedImage | Failure:
@@ -103,7 +104,7 @@ class Preparer:
             if isinstance(read, Failure):
                 return read
             data = read
-        image = prepare_image(data, self.rule, images, self.room.held)
+        image = prepare_image(data, self.size, images, self.room.held)
         if isinstance(image, Failure) or stamp is None:
             return image
         return replace(image, facts=replace(image.facts, stamp=stamp))

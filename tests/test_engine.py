@@ -436,7 +436,7 @@ async def test_prepared_requests_are_bounded_in_bytes() -> None:
 
 
 async def test_requests_are_spaced_by_rpm() -> None:
-    """600 a minute are a tenth of a second apart, from the first on."""
+    """600 a minute are a tenth of a second apart, but for a quarter of a second that is made up for."""
     clock = fast_clock()
     sent: list[float] = []
 
@@ -445,7 +445,7 @@ async def test_requests_are_spaced_by_rpm() -> None:
         return GOOD
 
     await Bench(20, script).run(rpm=600)
-    assert sent[-1] - sent[0] >= 1.8
+    assert sent[-1] - sent[0] >= 1.6
 
 
 async def test_fetches_are_retried_like_requests() -> None:

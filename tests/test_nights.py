@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,10 +22,9 @@ from PIL import Image
 import pipeline
 import pipeline.steps
 from pipeline import Asking
-from pipeline.catalogue import family_of
 from pipeline.emulator.child import child_emulator
 from pipeline.policy.costs import Price
-from pipeline.policy.tokens import TileRule
+from pipeline.policy.tokens import OpenAITiles
 from tests.support import MakeImage, emulator_get
 
 PROMPTS = ("What is this?", "What is that?")
@@ -202,20 +200,15 @@ def test_any_sequence_of_nights(emulator_url: str) -> None:
 
 
 NEXT_YEARS = "openai-tile/2027-01"
-NEW_RULE = TileRule(NEXT_YEARS, 100, 200)
+NEW_RULE = OpenAITiles(NEXT_YEARS, 100, 200)
 NEW_PRICE = Price(input_usd_per_mtok=Decimal(100), output_usd_per_mtok=Decimal(100))
 
 
 @contextmanager
 def another_price_list(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A catalogue of another day: other tokens an image, other dollars a token."""
-
-    def family(model: str) -> Any:
-        known = family_of(model)
-        return None if known is None else dataclasses.replace(known, image_tokens=NEW_RULE)
-
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.steps, "family_of", family)
+        patch.setattr(pipeline.steps, "rule_of", lambda *_: NEW_RULE)
         patch.setattr(pipeline.steps, "price_of", lambda *_: NEW_PRICE)
         yield
 

@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from pipeline.policy.tokens import TileRule, TokenRule, spanning
+from pipeline.policy.tokens import TokenRule, spanning
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 Evidence = Literal["published", "measured", "derived", "unverified"]
@@ -81,8 +81,6 @@ class Family:
     match: tuple[str, ...]
     """Patterns of model names, in lower case, without a gateway's prefix."""
     max_tokens_field: MaxTokensField
-    image_tokens: TileRule | None
-    """The tile rule where the family has one; `rule` answers for all."""
     source: str
     checked_on: date
     rules: tuple[DatedRule, ...] = ()

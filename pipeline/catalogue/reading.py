@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, Source
 from pipeline.errors import InputError
-from pipeline.policy.tokens import OpenAITiles, TileRule, TokenRule, UnknownRule, token_rule
+from pipeline.policy.tokens import TokenRule, UnknownRule, token_rule
 
 FAMILY_KEYS = {"name", "match", "max_tokens_field", "rule"}
 RULE_KEYS = {"name", "kind", "params", "valid_from", "valid_to", "hosts", "source", "evidence", "note"}
@@ -52,12 +52,10 @@ def read_unknown(file: Path) -> UnknownRule:
 def _family(entry: dict[str, Any], document: dict[str, Any]) -> Family:
     _only(entry, FAMILY_KEYS)
     rules = tuple(_dated(rule, document) for rule in entry.get("rule", []))
-    tile = next((dated.rule for dated in rules if isinstance(dated.rule, OpenAITiles)), None)
     return Family(
         name=entry["name"],
         match=tuple(pattern.lower() for pattern in entry["match"]),
         max_tokens_field=entry.get("max_tokens_field", "max_tokens"),
-        image_tokens=TileRule(tile.name, tile.base, tile.tile) if tile else None,
         source=document.get("source", ""),
         checked_on=document["checked_on"],
         rules=rules,

@@ -75,7 +75,7 @@ def prompt_tokens(request: ChatRequest, looks: Sequence[Look]) -> tuple[int, int
     pairs = zip(looks, request.images, strict=True)
     return (
         prompt_text_tokens(request.texts, request.messages),
-        sum(rule.tokens(look.width, look.height, image.detail) for look, image in pairs),
+        sum(rule.tokens(look.width, look.height, image.detail).expected for look, image in pairs),
     )
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
 
-from pipeline.catalogue import family_of
+from pipeline.catalogue import family_of, rule_of
 from pipeline.policy.text import BYTES_PER_TOKEN, message_tokens
-from pipeline.policy.tokens import TileRule
+from pipeline.policy.tokens import OpenAITiles, TokenRule
 
 SERVED = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4-turbo", "gpt-5", "gpt-5.1", "o1", "o3")
 """The models that `/v1/models` lists where none are named."""
 
-DEFAULT_RULE = TileRule("openai-tile", 85, 170)
+DEFAULT_RULE = OpenAITiles("openai-tile", 85, 170)
 """Of models whose rule is not known."""
 
 
@@ -27,10 +29,15 @@ class Bill:
         return self.text_tokens + self.image_tokens
 
 
-def image_rule(model: str) -> TileRule:
-    """The rule of a model's family, gpt-4o's where none is known."""
+def image_rule(model: str) -> TokenRule:
+    """The rule of a model's family that counts today, gpt-4o's where none is known."""
+    return _rule(model, datetime.now(UTC).date())
+
+
+@lru_cache(maxsize=64)
+def _rule(model: str, today: date) -> TokenRule:
     family = family_of(model)
-    return family.image_tokens if family and family.image_tokens else DEFAULT_RULE
+    return DEFAULT_RULE if family is None or family.rule(today) is None else rule_of(family, today)
 
 
 def wants_max_completion_tokens(model: str) -> bool:

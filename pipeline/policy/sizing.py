@@ -31,7 +31,3 @@ OPENAI_HIGH = SizeRule(2048, 768)
 
 OPENAI_LOW = SizeRule(512)
 """OpenAI, "Images and vision": low detail looks at 512 x 512."""
-
-
-def size_rule(detail: str) -> SizeRule:
-    return OPENAI_LOW if detail == "low" else OPENAI_HIGH

@@ -255,12 +255,6 @@ def test_extreme_aspect_ratios_survive(size: tuple[int, int], kind: str) -> None
     assert max(facts.sent_width, facts.sent_height) == 2048
 
 
-def test_max_side_makes_it_smaller_still() -> None:
-    """`images.max_side` is a further limit, within the model's own."""
-    facts = prepared(encoded(scene(800, 600), "JPEG"), max_side=200).facts
-    assert (facts.sent_width, facts.sent_height) == (200, 150)
-
-
 def test_a_file_too_long_to_be_sent_becomes_a_jpeg() -> None:
     """An image of the right size whose file is larger than `max_sent_mb` is encoded anew."""
     data = encoded(scene(320, 240), "PNG")

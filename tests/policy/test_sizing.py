@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.sizing import OPENAI_HIGH, OPENAI_LOW, SizeRule, size_rule
+from pipeline.policy.sizing import OPENAI_HIGH, OPENAI_LOW, SizeRule
 
 SIDES = st.integers(1, 70_000)
 RULES = st.sampled_from([OPENAI_HIGH, OPENAI_LOW, SizeRule(1568), SizeRule(2048, 512), SizeRule(16)])
@@ -29,12 +29,6 @@ RULES = st.sampled_from([OPENAI_HIGH, OPENAI_LOW, SizeRule(1568), SizeRule(2048,
 def test_high_detail_follows_the_published_rule(size: tuple[int, int], expected: tuple[int, int]) -> None:
     """Fit into 2048 x 2048, then the shorter side into 768, rounded down; small images stay as they are."""
     assert OPENAI_HIGH.target(*size) == expected
-
-
-def test_detail_names_the_rule() -> None:
-    """Only `low` looks at 512 pixels; whatever else is asked for is sent at the size of `high`."""
-    assert size_rule("low").target(4032, 3024) == (512, 384)
-    assert [size_rule(detail) for detail in ("high", "auto", "original")] == [OPENAI_HIGH] * 3
 
 
 @given(RULES, SIDES, SIDES)

@@ -5,10 +5,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.policy.sizing import OPENAI_HIGH
-from pipeline.policy.tokens import TileRule
+from pipeline.policy.tokens import OpenAITiles
 
-GPT_4O = TileRule("gpt-4o", 85, 170)
-GPT_4O_MINI = TileRule("gpt-4o-mini", 2833, 5667)
+GPT_4O = OpenAITiles("gpt-4o", 85, 170)
+GPT_4O_MINI = OpenAITiles("gpt-4o-mini", 2833, 5667)
 SIDES = st.integers(1, 70_000)
 
 
@@ -25,9 +25,9 @@ SIDES = st.integers(1, 70_000)
         (GPT_4O_MINI, (2048, 4096), "low", 2833),
     ],
 )
-def test_published_examples(rule: TileRule, size: tuple[int, int], detail: str, tokens: int) -> None:
+def test_published_examples(rule: OpenAITiles, size: tuple[int, int], detail: str, tokens: int) -> None:
     """The worked examples of OpenAI's and Azure's pages come out to the token."""
-    assert rule.tokens(*size, detail) == tokens
+    assert rule.tokens(*size, detail).expected == tokens
 
 
 @given(SIDES, SIDES)
@@ -41,4 +41,4 @@ def test_pre_sizing_does_not_change_the_price(width: int, height: int) -> None:
 @given(SIDES, SIDES)
 def test_the_price_has_a_ceiling(width: int, height: int) -> None:
     """2048 x 768 is four by two tiles: no image costs more, and none less than one tile."""
-    assert 85 + 170 <= GPT_4O.tokens(width, height, "high") <= 85 + 8 * 170
+    assert 85 + 170 <= GPT_4O.tokens(width, height, "high").expected <= 85 + 8 * 170

@@ -18,7 +18,7 @@ from pipeline.edges.images.encoding import MAX_JPEG_SIDE, encode_jpeg
 from pipeline.edges.images.scaling import scaled
 from pipeline.errors import ErrorKind
 from pipeline.policy.containers import Format, Header, describe, inspect, probe, sniff, stripped
-from pipeline.policy.sizing import SizeRule
+from pipeline.policy.presizing import Target
 from pipeline.records import Failure, ImageFacts, PreparedImage
 
 __all__ = ["Reserve", "prepare_image", "warm_up"]
@@ -41,17 +41,17 @@ def warm_up() -> None:
     encode_jpeg(scaled(white, (16, 16)), quality=85)
 
 
-def prepare_image(data: bytes, rule: SizeRule, config: ImagesConfig, reserve: Reserve) -> PreparedImage | Failure:
+def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) -> PreparedImage | Failure:
     """`data` is a whole image file; the result is the file to send and what is known of both.
 
-    The size is `rule`'s, within `config.max_side`, never larger than the image. At most one reservation is
+    The size is `rule`'s, never larger than the image. At most one reservation is
     held at a time, around decoding. Whatever the bytes are, what is wrong with them comes back as a Failure
     of a kind `IMAGE_...`, its message one line without the file's name.
     """
     header = _header(data, config)
     if isinstance(header, Failure):
         return header
-    target = _target(header, rule, config)
+    target = rule.target(*header.upright)
     if header.sendable and target == header.upright:
         sent = _unchanged(data, config)
         if sent is not None:
@@ -102,11 +102,6 @@ def _not_read(data: bytes) -> Failure:
 
 def _is_bomb(header: Header, config: ImagesConfig) -> bool:
     return header.width * header.height > config.max_megapixels * PIXELS_PER_MEGAPIXEL
-
-
-def _target(header: Header, rule: SizeRule, config: ImagesConfig) -> tuple[int, int]:
-    target = rule.target(*header.upright)
-    return target if config.max_side is None else SizeRule(config.max_side).target(*target)
 
 
 def _unchanged(data: bytes, config: ImagesConfig) -> bytes | None:

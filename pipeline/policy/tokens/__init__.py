@@ -9,7 +9,7 @@ from pipeline.policy.tokens.base import AUTO, TokenRange, TokenRule
 from pipeline.policy.tokens.bounds import GrokTiles, SpanningRule, UnknownRule, spanning
 from pipeline.policy.tokens.building import KINDS, token_rule
 from pipeline.policy.tokens.gemini import GeminiCrops, GeminiGrid
-from pipeline.policy.tokens.openai import TILE_SIDE, OpenAIPatches, OpenAITiles, PatchLimits, TileRule
+from pipeline.policy.tokens.openai import TILE_SIDE, OpenAIPatches, OpenAITiles, PatchLimits
 from pipeline.policy.tokens.openweights import LlamaCanvas, MistralRows, QwenResize
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "PatchLimits",
     "QwenResize",
     "SpanningRule",
-    "TileRule",
     "TokenRange",
     "TokenRule",
     "UnknownRule",

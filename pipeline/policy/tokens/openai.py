@@ -15,27 +15,11 @@ OFF_BY = 1
 
 
 @dataclass(frozen=True, slots=True)
-class TileRule:
-    """OpenAI's tile rule: `base` tokens, and `tile` more for each 512-pixel square of the resized image.
-
-    Source: OpenAI, "Images and vision"; Microsoft, "Azure OpenAI: image tokens overview".
-    """
-
-    name: str
-    base: int
-    tile: int
-
-    def tokens(self, width: int, height: int, detail: str) -> int:
-        """Tokens billed for an image that arrives as `width` x `height` pixels (upright).
-
-        The size is the one that `OPENAI_HIGH` sends, so that pre-sizing an image never changes its price.
-        """
-        return OpenAITiles(self.name, self.base, self.tile).tokens(width, height, detail).expected
-
-
-@dataclass(frozen=True, slots=True)
 class OpenAITiles:
-    """`base` tokens, and `tile` more for each 512-pixel square of the image once it fits `high`; `low`: the base."""
+    """`base` tokens, and `tile` more for each 512-pixel square of the image once it fits `high`; `low`: the base.
+
+    Sources: OpenAI, "Images and vision"; Microsoft, "Azure OpenAI: image tokens overview".
+    """
 
     name: str
     base: int
