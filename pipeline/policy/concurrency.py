@@ -94,6 +94,7 @@ class Climb:
         self._at = self._target = self._nearest(min(start, most))
         self._tried: dict[int, _Tried] = {}
         self._slow_start = True
+        self._before: int | None = None
         self._round, self._stride = 0, 1
         self._is_filling = False
         self._cohort = _Cohort(None, self._size())
@@ -148,14 +149,15 @@ class Climb:
         self._go_to(now, self._doubled() if self._slow_start else self._next())
 
     def _doubled(self) -> int:
-        half = self._nearest(self.limit // 2)
-        before = self._tried.get(half)
-        gain = 2.0 if before is None else self._tried[self._at].per_s / before.per_s
-        last = len(self._numbers) - 1
-        if gain >= NO_GAIN and self._at < last:
+        before, self._before = self._before, self._at
+        gain = 2.0 if before is None else self._tried[self._at].per_s / self._tried[before].per_s
+        if gain >= NO_GAIN and self._at < len(self._numbers) - 1:
             return self._nearest(2 * self.limit)
         self._slow_start = False
-        self._target = self._at if gain >= NO_GAIN else self._nearest(round(self._numbers[half] * max(1.0, gain)))
+        self._target = self._at
+        if before is not None and gain < NO_GAIN:  # the knee lies between the two
+            del self._tried[self._at]  # measured while its queue was still filling
+            self._target = self._nearest(round(self._numbers[before] * max(1.0, gain)))
         return self._target
 
     def _next(self) -> int:
@@ -184,4 +186,5 @@ class Climb:
         return max(limit, START if self._slow_start else ENOUGH)
 
     def _nearest(self, number: int) -> int:
-        return min(bisect_left(self._numbers, max(1, number)), len(self._numbers) - 1)
+        above = min(bisect_left(self._numbers, max(1, number)), len(self._numbers) - 1)
+        return min(max(0, above - 1), above, key=lambda at: (abs(self._numbers[at] - number), -at))
