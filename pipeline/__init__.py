@@ -1,6 +1,6 @@
 """vision-batch: caption, label and price whole image datasets through any OpenAI-compatible vision endpoint."""
 
-from pipeline.api import check, compact, dry_run, read, rebuild, run, status
+from pipeline.api import check, compact, dry_run, estimate, models, read, rebuild, run, status
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
@@ -10,12 +10,14 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.policy.asking import Asking
+from pipeline.policy.estimates import Estimate
 from pipeline.stats import RunSummary
 
 __all__ = [
     "Asking",
     "BudgetReachedError",
     "EndpointStoppedError",
+    "Estimate",
     "InputError",
     "InterruptedRunError",
     "ResourceError",
@@ -24,6 +26,8 @@ __all__ = [
     "check",
     "compact",
     "dry_run",
+    "estimate",
+    "models",
     "read",
     "rebuild",
     "run",

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
@@ -20,10 +21,23 @@ from pipeline.compact import compact as compact_out
 from pipeline.config import RunConfig, load_config
 from pipeline.emulator.child import child_emulator
 from pipeline.errors import InputError
+from pipeline.estimate import (
+    DEFAULT_PRESETS,
+    Candidate,
+    EstimateJob,
+    estimate_job,
+    is_configuration,
+    parse_size,
+    provider_and_model,
+)
+from pipeline.models import ModelCard, model_cards
 from pipeline.policy.asking import Asking
+from pipeline.policy.estimates import Estimate
 from pipeline.policy.retry import duration_s
 from pipeline.progress import make_progress
+from pipeline.publish.bar import counting
 from pipeline.run import Job, first_request, projection, run_job
+from pipeline.sample import Sample, sample_job
 from pipeline.stats import RunSummary
 from pipeline.status import OutStatus, read_status
 from pipeline.upkeep import RebuildReport
@@ -41,6 +55,7 @@ class Settings(TypedDict, total=False):
     """Settings that have a short name, in Python as on the command line. None is as good as absent."""
 
     model: str | None
+    model_family: str | None
     prompt: str | None
     system: str | None
     detail: str | None
@@ -67,6 +82,7 @@ class Settings(TypedDict, total=False):
 
 _KEYS = {
     "model": "request.model",
+    "model_family": "request.model_family",
     "prompt": "request.prompt",
     "system": "request.system",
     "detail": "request.detail",
@@ -153,6 +169,100 @@ def check(
     """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are told?"""
     with _endpoint(config, settings, emulator=emulator) as resolved:
         return _in_a_loop(lambda: check_endpoint(resolved, emulated=emulator))
+
+
+def models(
+    name: str | None = None, *, config: PathLike | RunConfig | None = None, **settings: Unpack[Settings]
+) -> tuple[ModelCard, ...]:
+    """What is known of one model or family, or of all: token rules, sizes, limits, prices, each with its source."""
+    return model_cards(resolve(config, settings), datetime.now(UTC).date(), name)
+
+
+def estimate(
+    sources: PathLike | Sequence[PathLike] = (),
+    *,
+    models: str | Sequence[str] = (),
+    config: PathLike | RunConfig | Sequence[PathLike] | None = None,
+    count: int | None = None,
+    sizes: Sequence[str] = (),
+    probe: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    output_tokens: int | None = None,
+    sample: int | None = None,
+    out: PathLike | None = None,
+    emulator: bool = False,
+    quiet: bool = True,
+    **settings: Unpack[Settings],
+) -> Estimate:
+    """What a run would take, from the images' headers alone: tokens, dollars and hours, each with a range.
+
+    `models` are compared side by side: names, `provider:model`, presets and configuration files, as a list or joined
+    by commas. Without them the configuration's model counts, or a few well-known ones. Instead of `sources`,
+    `count` images of `sizes` (`"1600x1200"`) need no image at all. `probe` looks at so many images at random.
+    `sample` asks so many of them, which is paid for: tokens, dollars and pace are measured then, with their 95 %
+    intervals. The answers are kept in `out`, where a run goes on from them (default: a folder of `estimate-sample`);
+    with `emulator` the sample is a rehearsal on this machine.
+
+    Raises InputError for a command or a source that is wrong, and where no image can be read.
+    """
+    configs = [config] if config is None or isinstance(config, str | Path | RunConfig) else [*config]
+    candidates, notes = _candidates(_split(models), configs, settings)
+    job = EstimateJob(
+        candidates=candidates, sources=_names(sources), count=count, sizes=[parse_size(size) for size in sizes],
+        probe=probe, seed=seed, limit=limit, output_tokens=output_tokens, today=datetime.now(UTC).date(), notes=notes,
+    )  # fmt: skip
+    if sample is None:
+        with counting(quiet=quiet) as show:
+            return _in_a_loop(lambda: estimate_job(job, show))
+    wanted = Sample(wanted=sample, seed=seed, out=None if out is None else Path(out))
+    return _sampled(job, wanted, emulator=emulator, quiet=quiet)
+
+
+def _sampled(job: EstimateJob, sample: Sample, *, emulator: bool, quiet: bool) -> Estimate:
+    progress = make_progress(quiet=quiet)
+    with ExitStack() as stack:
+        stack.callback(progress.close)
+        if emulator:
+            sample = replace(sample, emulator_url=stack.enter_context(child_emulator()))
+        show = stack.enter_context(counting(quiet=quiet))
+        return _in_a_loop(lambda: sample_job(job, sample, show, progress.show))
+
+
+def _split(models: str | Sequence[str]) -> list[str]:
+    names = models.split(",") if isinstance(models, str) else [*models]
+    return [name.strip() for name in names if name.strip()]
+
+
+def _candidates(
+    names: list[str], configs: Sequence[PathLike | RunConfig | None], settings: Settings
+) -> tuple[list[Candidate], tuple[str, ...]]:
+    """What is compared, and what has to be said of it."""
+    if len(configs) > 1:
+        if names:
+            raise InputError("with --models, one -c is the basis of all; name further configurations in --models")
+        return [_candidate(str(one), None, settings) for one in configs], ()
+    base = configs[0] if configs else None
+    if names:
+        return [_candidate(name, base, settings) for name in names], ()
+    resolved = resolve(base, settings)
+    named = base is not None or "base_url" in resolved.endpoint.model_fields_set or bool(resolved.endpoints)
+    model = resolved.request.model
+    if model or named:
+        return [Candidate(name=model or "(the server's model)", config=resolved, anywhere=not named)], ()
+    note = f"no model was named: these are the presets {', '.join(DEFAULT_PRESETS)}; --models compares others"
+    return [_candidate(name, None, settings) for name in DEFAULT_PRESETS], (note,)
+
+
+def _candidate(name: str, base: PathLike | RunConfig | None, settings: Settings) -> Candidate:
+    if is_configuration(name):
+        resolved = resolve(name, settings)
+        model = resolved.request.model or "(the server's model)"
+        return Candidate(name=f"{model} ({Path(name).stem})", config=resolved)
+    provider, model = provider_and_model(name)
+    named: Settings = {**settings, "model": model}
+    anywhere = base is None and not settings.get("base_url")
+    return Candidate(name=name, config=resolve(base, named), provider=provider, anywhere=anywhere and not provider)
 
 
 def status(out: PathLike) -> OutStatus:

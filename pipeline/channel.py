@@ -19,11 +19,13 @@ NEVER = float("inf")
 RATE_LIMITS = 10
 """Rate limits that one record meets before it fails, while others are answered."""
 STREAK = 8
-"""Server errors and timeouts in a row, with no answer between them, that open the circuit."""
+"""Records whose first request fails, with no answer between them, that open the circuit."""
 AWAKE_S = 5.0
 """Connections that were asleep with this machine fail for so long after it woke, and nobody is to blame."""
 QUOTA_PAUSE_S = 300.0
 """Until an endpoint without credit is tried again, where others go on."""
+LONGEST_S = 10 * 365 * 86_400.0
+"""Nobody waits longer, whatever an endpoint says."""
 UNKNOWN_TOKENS = 1_000
 """Of a prompt whose image tokens nobody can predict, until answers tell."""
 
@@ -96,8 +98,8 @@ class Channel:
         """When this request may be sent: `now`, later, or NEVER unless an answer changes something."""
         if self._is_barred or self.in_flight >= self.slots:
             return NEVER
-        if self._cooldown is not None and now < self._cooldown.until:
-            return self._cooldown.until
+        if self._cooldown is not None and now < self._cooldown.over_at:
+            return self._cooldown.over_at
         return self.limits.ready_at(now, self.tokens_of(request))
 
     def begin(self, now: float, request: PreparedRequest) -> Taken:
@@ -164,17 +166,8 @@ class Channel:
         self._woke_at = self._clock.now()
 
     def _retry(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
-        if failure.kind in AILING:
-            if self._trouble is Trouble.AILING:
-                self._out(Trouble.AILING, failure, sent_at)
-                return 0.0
-            self._streak_since = self._streak_since if self._streak else sent_at
-            self._streak.append(trial)
-            if len(self._streak) >= STREAK:
-                for struck in self._streak[:-1]:  # it was not their fault
-                    struck.failures -= 1
-                self._out(Trouble.AILING, failure, self._streak_since)
-                return 0.0
+        if failure.kind in AILING and self._is_struck(trial, failure, sent_at):
+            return 0.0
         if failure.status is not None:  # ailing, but reached
             self._end_pause(sent_at)
         trial.failures, trial.failed_on = trial.failures + 1, self.name
@@ -183,18 +176,42 @@ class Channel:
             return None
         return backoff_s(trial.failures, self._clock.random.random())
 
+    def _is_struck(self, trial: Trial, failure: Failure, sent_at: float) -> bool:
+        """Whether it is the endpoint that ails, and not this record.
+
+        A record that has failed while others were answered proves nothing against the endpoint; many that never
+        have, one after the other and with no answer between them, do.
+        """
+        is_first = trial.failures == 0
+        if self._trouble is Trouble.AILING:
+            self._out(Trouble.AILING, failure, sent_at)
+            return is_first
+        if is_first:
+            self._streak_since = self._streak_since if self._streak else sent_at
+            self._streak.append(trial)
+        if len(self._streak) < STREAK:
+            return False
+        for struck in self._streak:  # it was not their fault
+            struck.failures = 0
+        self._streak.clear()
+        self._out(Trouble.AILING, failure, self._streak_since)
+        return True
+
     def _cool(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
         """The endpoint is busy: all wait together, and the record loses no attempt by it."""
-        trial.rate_limits += 1
-        if failure.kind is ErrorKind.RATE_LIMITED and not self.limits.allows(self.tokens_of(trial.request)):
+        is_limit = failure.kind is ErrorKind.RATE_LIMITED
+        if is_limit and not self.limits.allows(self.tokens_of(trial.request)):
             trial.exceeds_limit = True
             return None
-        if trial.rate_limits >= RATE_LIMITS and self.answers > trial.answers_before.get(self.name, 0):
-            return None
+        if is_limit and self.answers != trial.answers_seen:  # others have been answered since its last one
+            trial.rate_limits, trial.answers_seen = trial.rate_limits + 1, self.answers
+            if trial.rate_limits >= RATE_LIMITS:
+                return None
         if self._climb is not None and self.limits.requests.told is None and self.limits.tokens.told is None:
             self._climb.refused(self._clock.now(), sent_at)
         told_s = failure.retry_after_s
         if told_s is not None and told_s > self._config.max_wait_s:
+            told_s = min(told_s, LONGEST_S)
             resume_at = self._clock.utc() + timedelta(seconds=told_s)
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
         self._pause(Trouble.BUSY, told_s, sent_at)
@@ -225,7 +242,8 @@ class Channel:
     def _recovered(self, sent_at: float) -> None:
         self._streak.clear()
         if self._cooldown is not None and self._cooldown.ended_by(sent_at):
-            self._cooldown = self._trouble = self.stopped = None
+            self._cooldown = self._trouble = None
+            self.stopped = self.stopped if self._is_barred else None
 
     def _end_pause(self, sent_at: float) -> None:
         if self._trouble is not Trouble.AILING and self._cooldown is not None and self._cooldown.ended_by(sent_at):

@@ -3,17 +3,20 @@
 import hashlib
 import io
 from dataclasses import asdict, dataclass
+from datetime import date
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 from PIL import Image, ImageDraw
 
 from pipeline.config import ImagesConfig, RunConfig, api_key
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import EndpointStoppedError
+from pipeline.policy.costs import Price
 from pipeline.policy.retry import stop_message
-from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedImage, PreparedRequest
 from pipeline.stages import Clock
-from pipeline.steps import Preparer, PricedChat, price_for, with_model
+from pipeline.steps import Preparer, PricedChat, family_for, price_for, with_model
 from pipeline.wire import open_session
 
 PROMPT = "Which colour is the large shape in this image? Answer with the colour only."
@@ -32,7 +35,16 @@ class CheckReport:
     prompt_tokens: int | None
     predicted_prompt_tokens: int | None
     completion_tokens: int | None
+    token_rule: str
+    """By which the prompt was predicted."""
+    rule_source: str
+    """Who says so, and when it was read."""
     cost_usd: Decimal | None
+    price: str | None
+    """With its source; None where none is known."""
+    requests_limit: float | None
+    """As the endpoint's headers tell it, nearly always a minute's; so the next."""
+    tokens_limit: float | None
     latency_s: float
 
     def as_dict(self) -> dict[str, object]:
@@ -43,19 +55,27 @@ class CheckReport:
         """The same for people."""
         predicted = "" if self.predicted_prompt_tokens is None else f" ({self.predicted_prompt_tokens:,} predicted)"
         cost = "unknown" if self.cost_usd is None else f"${self.cost_usd:.6f}"
+        price = "no price is known for this model there" if self.price is None else self.price
         seen = "yes" if self.sees_images else f"not certain: the picture is {COLOUR}"
         return [
             f"endpoint    {self.endpoint}: reachable, the request was accepted",
             f"model       {self.model}",
             f"sees images {seen}; it answered {self.answer!r}",
             f"tokens      {_number(self.prompt_tokens)} in{predicted}, {_number(self.completion_tokens)} out",
-            f"cost        {cost}",
+            f"token rule  {self.token_rule} ({self.rule_source})",
+            f"cost        {cost} ({price})",
+            f"limits      {_limits(self.requests_limit, self.tokens_limit)}",
             f"latency     {self.latency_s:.2f} s",
         ]
 
 
 def _number(count: int | None) -> str:
     return "not told" if count is None else f"{count:,}"
+
+
+def _limits(requests: float | None, tokens: float | None) -> str:
+    told = [f"{amount:,.0f} {what} a minute" for amount, what in ((requests, "requests"), (tokens, "tokens")) if amount]
+    return ", ".join(told) + ", as its headers tell" if told else "its headers tell none"
 
 
 async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckReport:
@@ -65,13 +85,23 @@ async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckR
         config = await with_model(config, chat)
         question = config.request.model_copy(update={"prompt": PROMPT, "system": None})
         config = config.model_copy(update={"request": question})
-        prepared = Preparer.build(config, Clock().utc().date()).request(
-            ImageRecord("check", "check", "check"), drawn(config.images)
-        )
-        result = await PricedChat(chat, price_for(config, config.endpoint, emulated=emulated))(prepared)
+        today, price = Clock().utc().date(), price_for(config, config.endpoint, emulated=emulated)
+        prepared = Preparer.build(config, today).request(ImageRecord("check", "check", "check"), drawn(config.images))
+        result = await PricedChat(chat, price)(prepared)
     if isinstance(result, Failure):
         raise EndpointStoppedError(stop_message(result))
-    return _report(config, prepared, result, emulated=emulated)
+    shown = "emulator" if emulated else config.endpoint.base_url
+    return _report(prepared, result, endpoint=shown, source=rule_source(config, today), price=price)
+
+
+def rule_source(config: RunConfig, today: date) -> str:
+    """Where the token rule of the configuration's model stands."""
+    family = family_for(config, config.request.model or "")
+    host = urlsplit(config.endpoint.base_url).hostname or ""
+    rules = family.rules_for(today, host) if family else ()
+    if family is None or not rules:
+        return "nobody has described this model: bounds; --model-family says what it is"
+    return f"{family.name}; {rules[0].source.title}, read {rules[0].source.checked_on}"
 
 
 def drawn(images: ImagesConfig) -> PreparedImage:
@@ -89,15 +119,23 @@ def drawn(images: ImagesConfig) -> PreparedImage:
     return PreparedImage(data=data, media_type="image/jpeg", sha256=sha256, facts=facts)
 
 
-def _report(config: RunConfig, prepared: PreparedRequest, answer: Answer, *, emulated: bool) -> CheckReport:
+def _report(
+    prepared: PreparedRequest, answer: Answer, *, endpoint: str, source: str, price: Price | None
+) -> CheckReport:
+    told = answer.limits or LimitsTold()
     return CheckReport(
-        endpoint="emulator" if emulated else config.endpoint.base_url,
-        model=answer.model or config.request.model or "",
+        endpoint=endpoint,
+        model=answer.model or "(not named)",
         answer=answer.caption,
         sees_images=COLOUR in (answer.caption or "").lower(),
         prompt_tokens=answer.usage.prompt_tokens,
         predicted_prompt_tokens=prepared.predicted_prompt_tokens,
         completion_tokens=answer.usage.completion_tokens,
+        token_rule=prepared.token_rule or "",
+        rule_source=source,
         cost_usd=answer.cost_usd,
+        price=None if price is None else f"{price}; {price.origin}",
+        requests_limit=told.requests.limit if told.requests else None,
+        tokens_limit=told.tokens.limit if told.tokens else None,
         latency_s=answer.latency_s,
     )

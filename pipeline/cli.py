@@ -1,6 +1,7 @@
 """The command line: arguments and exit codes, nothing else."""
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -21,9 +22,13 @@ from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
-from pipeline.errors import InputError, InterruptedRunError, VisionBatchError
+from pipeline.errors import InputError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.models import table
 from pipeline.policy.asking import Asking
 from pipeline.progress import describe, dollars
+from pipeline.publish import estimates
+from pipeline.publish.estimate_page import WRITERS
+from pipeline.publish.estimates import check_output, write
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 
@@ -48,6 +53,10 @@ Config = Annotated[
     typer.Option("-c", "--config", metavar="NAME|FILE.toml", help=f"A preset ({', '.join(presets())}) or a TOML file."),
 ]
 Model = Annotated[str | None, typer.Option("--model", help="The model to ask.")]
+ModelFamily = Annotated[
+    str | None,
+    typer.Option("--model-family", metavar="NAME", help="What a private model name is; `models` lists the families."),
+]
 BaseUrl = Annotated[
     str | None,
     typer.Option(
@@ -127,7 +136,7 @@ QuietFlag = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no 
 def run(
     sources: Sources,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "-o",
             "--out",
@@ -135,9 +144,10 @@ def run(
             help="Where answers are kept. Run again on it: only what is missing is asked.",
             show_default=False,
         ),
-    ] = Path(),
+    ] = None,
     config: Config = None,
     model: Model = None,
+    model_family: ModelFamily = None,
     base_url: BaseUrls = None,
     api_key_env: ApiKeyEnv = None,
     prompt: Prompt = None,
@@ -190,6 +200,7 @@ def run(
         "config": config,
         "emulator": emulator,
         "model": model,
+        "model_family": model_family,
         "base_url": base_url,
         "api_key_env": api_key_env,
         "prompt": _prompt(prompt, prompt_file),
@@ -212,7 +223,7 @@ def run(
     if dry_run:
         typer.echo(api.dry_run(sources, **chosen))
         return
-    if out == Path():
+    if out is None:
         raise InputError("name an output directory with -o OUT")
     if not quiet and prompt is None and prompt_file is None:
         typer.echo(f"prompt: {api.resolve(config, {'overrides': chosen['overrides']}).request.prompt}", err=True)
@@ -236,18 +247,124 @@ def run(
 def check(
     config: Config = None,
     model: Model = None,
+    model_family: ModelFamily = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
     emulator: Emulator = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """One small request: endpoint reachable, key accepted, model sees images."""
+    """One small request: endpoint reachable, key accepted, model sees images; predicted against billed tokens."""
     report = api.check(
-        config=config, emulator=emulator, model=model, base_url=base_url, api_key_env=api_key_env,
-        overrides=_overrides(settings),
+        config=config, emulator=emulator, model=model, model_family=model_family, base_url=base_url,
+        api_key_env=api_key_env, overrides=_overrides(settings),
     )  # fmt: skip
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model or a family; default: all families.")] = None,
+    config: Config = None,
+    model_family: ModelFamily = None,
+    base_url: BaseUrl = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is known of a model: token rule, sizes, limits, price, traps, each with its source and date."""
+    cards = api.models(
+        name, config=config, model_family=model_family, base_url=base_url, overrides=_overrides(settings)
+    )
+    if as_json:
+        plain = [card.as_dict() for card in cards]
+        typer.echo(json.dumps(plain if name is None else plain[0], ensure_ascii=False, indent=2))
+        return
+    typer.echo("\n".join(table(cards) if name is None else cards[0].lines()))
+
+
+@app.command()
+def estimate(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="As of run; none with --count.", show_default=False),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-c", "--config", metavar="NAME|FILE.toml", help="A preset or a TOML file. Repeatable, to compare."
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            "--models", metavar="A,B,...", help="Compare models, provider:model, presets and configuration files."
+        ),
+    ] = None,
+    model: Model = None,
+    model_family: ModelFamily = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
+    prompt: Prompt = None,
+    prompt_file: PromptFile = None,
+    system: System = None,
+    detail: Detail = None,
+    max_tokens: MaxTokens = None,
+    concurrency: Concurrency = None,
+    max_cost: MaxCost = None,
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", min=1, help="So many images, without any source.")
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option("--size", metavar="WxH", help="Of these; repeatable, then spread evenly over the sizes."),
+    ] = None,
+    probe: Annotated[
+        int | None, typer.Option("--probe", metavar="N", help="Look at N images at random; ranges are intervals then.")
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", metavar="N", help="Ask N images, which is paid for: tokens and cost as measured."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the probe or the sample.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="OUT", help="Keep the sample's answers for a run. Default: estimate-sample/..."
+        ),
+    ] = None,
+    emulator: Emulator = False,
+    limit: Limit = None,
+    output_tokens: Annotated[
+        int | None,
+        typer.Option("--output-tokens", metavar="N", min=0, help="Tokens of an answer; default: 100 are assumed."),
+    ] = None,
+    rpm: Annotated[
+        float | None, typer.Option("--rpm", metavar="N", help="Requests a minute that you are granted: how long then?")
+    ] = None,
+    tpm: Annotated[float | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, likewise.")] = None,
+    skip_bad_rows: SkipBadRows = None,
+    settings: Settings = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write it as .csv, .md, .html or .json too.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Tokens, cost and time before paying, from image headers alone; only --sample needs a key and sends anything."""
+    if output is not None:
+        check_output(output, WRITERS)
+    asked: dict[str, Any] = {"concurrency": _concurrency(concurrency)}
+    found = api.estimate(
+        sources or (), models=models or (), config=config or None, count=count, sizes=size or (), probe=probe,
+        sample=sample, out=out, emulator=emulator, seed=seed, limit=limit, output_tokens=output_tokens,
+        quiet=quiet or as_json, model=model, model_family=model_family, base_url=base_url, api_key_env=api_key_env,
+        max_cost=max_cost, **asked,
+        prompt=_prompt(prompt, prompt_file), system=system, detail=detail, max_tokens=max_tokens, rpm=rpm, tpm=tpm,
+        skip_bad_rows=skip_bad_rows, overrides=_overrides(settings),
+    )  # fmt: skip
+    if output is not None:
+        write(found, output, WRITERS)
+    typer.echo(estimates.as_json(found) if as_json else estimates.text(found))
 
 
 @app.command()
@@ -407,8 +524,19 @@ def emulate(
 
 def main() -> NoReturn:
     """Every way out of the program: the exit codes of docs/usage.md, and no traceback for a mistake."""
-    signal.signal(signal.SIGINT, _interrupted)
+    _open_streams()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGINT, _interrupted)
     sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _open_streams() -> None:
+    """A daemon may start us without standard streams: what is opened next must not take their place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _interrupted(number: int, _: object) -> NoReturn:
@@ -439,10 +567,15 @@ def _bug() -> int:
 
 
 def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(summary.as_dict(), ensure_ascii=False, indent=2))
-    elif not quiet:
-        typer.echo(describe(summary))
+    text = json.dumps(summary.as_dict(), ensure_ascii=False, indent=2) if as_json else describe(summary)
+    if quiet and not as_json:
+        return
+    try:
+        typer.echo(text)
+    except BrokenPipeError:  # nobody reads on; the run is done all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        raise ResourceError(f"standard output: {error.strerror}; the run itself is complete and kept") from error
 
 
 ASKED_ABOVE_USD = 10

@@ -11,9 +11,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
@@ -91,6 +92,8 @@ class RequestConfig(_Section):
     max_tokens: Annotated[int, Field(gt=0)] | None = 300
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     """`auto` asks the catalogue what the model takes."""
+    model_family: Annotated[str, Field(min_length=1)] | None = None
+    """The catalogue's family that a private or deployment name belongs to (`vision-batch models` lists them)."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     extra: dict[str, Any] = {}
     """Further fields of the request body, sent as they are (`seed`, `top_p`, `ocr_model`, ...)."""
@@ -185,6 +188,50 @@ class OutputConfig(_Section):
     """How soon an answer that is kept shows in `data/`."""
 
 
+class OwnPrice(_Section):
+    """What one model costs, as the user knows it: US dollars. It counts before every published price."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """A name, or a shell pattern, with or without a gateway's prefix."""
+    base_url: Annotated[str, AfterValidator(normalise_base_url)] | None = None
+    """Only at this endpoint; None: wherever it is asked."""
+    input_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
+    """A million tokens; so the next two."""
+    output_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
+    cached_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
+    usd_per_image: Annotated[Decimal, Field(ge=0)] | None = None
+    usd_per_request: Annotated[Decimal, Field(ge=0)] | None = None
+    source: str = "own price"
+    checked_on: date | None = None
+
+    @model_validator(mode="after")
+    def _says_a_price(self) -> Self:
+        by_token = self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
+        half = (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None)
+        if half or not (by_token or self.usd_per_image is not None or self.usd_per_request is not None):
+            raise ValueError(
+                f"the price of {self.model!r} needs input_usd_per_mtok and output_usd_per_mtok, "
+                "or usd_per_image, or usd_per_request"
+            )
+        return self
+
+
+class PricesConfig(_Section):
+    """What nobody publishes: the user's own contracts, and machines of one's own."""
+
+    usd_per_hour: Annotated[Decimal, Field(gt=0)] | None = None
+    """Of the machines that serve the model, where tokens cost nothing."""
+    models: tuple[OwnPrice, ...] = ()
+    """The first one that matches counts."""
+
+
+class CatalogueConfig(_Section):
+    """What is known of models, beyond what ships with the package."""
+
+    file: Path | None = None
+    """Families in the format of the package's own files; they count before those."""
+
+
 class RunConfig(_Section):
     """One run as declared. `config.toml` in OUT holds it as resolved."""
 
@@ -197,6 +244,8 @@ class RunConfig(_Section):
     limits: LimitsConfig = LimitsConfig()
     budget: BudgetConfig = BudgetConfig()
     output: OutputConfig = OutputConfig()
+    prices: PricesConfig = PricesConfig()
+    catalogue: CatalogueConfig = CatalogueConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -219,7 +268,8 @@ class RunConfig(_Section):
 
     def identity(self) -> dict[str, Any]:
         """What makes two rows comparable: the question, not the way it travelled."""
-        request = self.request.model_dump(mode="json", exclude={"max_failures", "max_tokens_field", "dedup"})
+        travel = {"max_failures", "max_tokens_field", "model_family", "dedup"}
+        request = self.request.model_dump(mode="json", exclude=travel)
         images = self.images.model_dump(mode="json", include={"quality", "max_side"})
         return {**request, **images}
 
@@ -239,7 +289,7 @@ def load_config(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> RunConfig:
-    """Join environment, file and flags. `overrides` are dotted: `{"request.model": "gpt-4o"}`; None is absent.
+    """Join environment, file and flags. `overrides` are dotted: `{"request.model": "gpt-4o"}`.
 
     Raises InputError that names the file, the key and the nearest known one.
     """
@@ -253,8 +303,7 @@ def load_config(
         where = str(path)
         _merge(merged, _read_toml(path))
     for dotted, value in (overrides or {}).items():
-        if value is not None:
-            _merge(merged, _nested(dotted, value))
+        _merge(merged, _nested(dotted, value))
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:

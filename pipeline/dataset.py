@@ -25,7 +25,9 @@ from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, 
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME, settle
 from pipeline.policy.asking import Asking
+from pipeline.policy.budget import Amounts
 from pipeline.policy.keyset import KeySet
+from pipeline.policy.ratios import models_of
 from pipeline.policy.retry import TRANSIENT
 from pipeline.policy.rows import (
     SHAREABLE,
@@ -36,6 +38,7 @@ from pipeline.policy.rows import (
     count_outcome,
     error_of,
     filled,
+    nano_usd,
     row_of,
     shared_row,
     state_code,
@@ -101,7 +104,8 @@ class Dataset:
         self._is_open = True
         self._has_forgotten = False
         self._kept: KeySet | None = None
-        self._looked_up = self._records_before = self._spent_before = 0
+        self._looked_up = self._records_before = 0
+        self._spent_before = Amounts()
         self._lent: set[bytes] = set()
         self._lent_before: set[bytes] = set()
         """Records whose answers were shared, in the two spans between seals up to now (where they may change)."""
@@ -240,13 +244,16 @@ class Dataset:
         When this returns they are kept. An outcome's `usage`, `cost_usd` and `attempts` include the attempts
         of it that were committed here before; those of a run that was killed are added to its row.
         """
-        self._hold_on_to_replaced(outcomes)
         counts: Counter[str] = Counter()
+        outcomes = self._without_losses(outcomes, counts)
+        self._hold_on_to_replaced(outcomes)
         counts["cost_unknown_nano_usd"] += sum(attempt.unknown_nano_usd for attempt in attempts)
         billed = [attempt for attempt in attempts if attempt.usage != Usage() or attempt.cost_usd]
         bills = [self._bill_row(attempt, counts) for attempt in billed]
         rows = [self._kept_row(outcome, counts) for outcome in outcomes]
         rows += [self._shared_row(each, counts) for each in shared]
+        if not self._settled and any(row.state not in _SETTLED for row in rows):
+            self._forget_marks()  # a row that the next run asks again may lie below one
         parts = self._parts_for_new(len(rows))
         self._failpoint("rows-built")
         new = self._ledger.commit(rows, new_parts=parts, counts=counts, bills=bills)
@@ -283,18 +290,22 @@ class Dataset:
         if not self._has_forgotten:
             self._ledger.set_meta({f"mark {name}": orjson.dumps(mark)})
 
-    def lease(self, nano_usd: int) -> None:
-        """Before it is spent: this process may come to so much, in nano-dollars. What a kill leaves open is paid."""
-        self._ledger.set_meta({"lease": str(self._spent_before + nano_usd).encode()})
+    def lease(self, amounts: Amounts) -> None:
+        """Before it is spent: this process may come to so much. What a kill leaves open counts as spent."""
+        total = self._spent_before + amounts
+        bounded = {name: getattr(total, name) for name in LEASED if getattr(amounts, name) is not None}
+        if bounded:
+            self._ledger.set_meta({"lease": orjson.dumps(bounded)})
 
     def _settle_lease(self) -> None:
-        """What a run that was killed may have spent, and nobody knows: it counts as spent."""
-        leased = int(self._ledger.meta("lease") or b"0")
-        unknown = leased - _nano_spent(self._ledger)
-        if leased and unknown > 0:
-            self._ledger.commit([], new_parts=[], counts={"cost_unknown_nano_usd": unknown})
+        """What a run may have spent, and nobody knows any more (it was killed, or cut off): it counts as spent."""
+        leased = orjson.loads(self._ledger.meta("lease") or b"{}")
+        spent = _spent(self._ledger)
+        unknown = {LEASED[name]: most - (getattr(spent, name) or 0) for name, most in leased.items()}
         if leased:
-            self._ledger.set_meta({"lease": b"0"})
+            counts = {name: amount for name, amount in unknown.items() if amount > 0}
+            self._ledger.commit([], new_parts=[], counts=counts)
+            self._ledger.set_meta({"lease": b"{}"})
 
     def end_run(self) -> None:
         """Say that this run is complete: the next command begins another."""
@@ -308,8 +319,7 @@ class Dataset:
         try:
             if seal:
                 self.seal()
-                if self._ledger.meta("lease") is not None:
-                    self._ledger.set_meta({"lease": b"0"})  # all of it came home, or was counted
+                self._settle_lease()
         finally:
             self._ledger.close()
 
@@ -326,7 +336,7 @@ class Dataset:
         return {state_of(code): records for code, records in self._ledger.states().items()}
 
     def overview(self) -> dict[str, object]:
-        """The whole of OUT as plain values: `records` by status, `errors` by kind, `totals`."""
+        """The whole of OUT as plain values: `records` by status, `errors` by kind, `totals`, tokens by `models`."""
         return _overview(self._ledger)
 
     @staticmethod
@@ -372,7 +382,7 @@ class Dataset:
         self._comparable = self._ledger.runs_with(self._config_hash)
         self._records_before = sum(self._ledger.states().values())
         self._settle_lease()
-        self._spent_before = _nano_spent(self._ledger)
+        self._spent_before = _spent(self._ledger)
 
     def _repair(self) -> None:
         """Finish what a crash interrupted: the first part, a half-written file, a part renamed and not marked."""
@@ -413,8 +423,22 @@ class Dataset:
         _add(self._bills_now, key, bill)
         return BillRow(key, attempt.at.isoformat(), json.dumps(asdict(bill), default=str).encode())
 
-    def _kept_row(self, outcome: Outcome, counts: Counter[str]) -> KeptRow:
-        key = record_key(outcome.record.id, self._prompt_name)
+    def _without_losses(self, outcomes: Sequence[Outcome], counts: Counter[str]) -> Sequence[Outcome]:
+        """Without those that failed where there is an answer from before: that one stays."""
+        failed = {} if self._settled else {self._key(one): one for one in outcomes if one.status is Status.FAILED}
+        known = self._ledger.known(list(failed)).values() if failed else ()
+        answered = {row.key for row in known if state_of(row.state)[0] is not Status.FAILED}
+        for key in answered:
+            outcome = self._with_bills(failed[key], counts)
+            count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
+        return [outcome for outcome in outcomes if self._key(outcome) not in answered] if answered else outcomes
+
+    def _key(self, outcome: Outcome) -> bytes:
+        return record_key(outcome.record.id, self._prompt_name)
+
+    def _with_bills(self, outcome: Outcome, counts: Counter[str]) -> Outcome:
+        """With the attempts of runs that were killed; what was counted of it already is taken from the counts."""
+        key = self._key(outcome)
         if (before := self._bills_before.get(key)) is not None:
             count_bill(counts, before, times=-1)
             outcome = replace(
@@ -425,9 +449,13 @@ class Dataset:
             )
         if (now := self._bills_now.get(key)) is not None:
             count_bill(counts, now, times=-1)
+        return outcome
+
+    def _kept_row(self, outcome: Outcome, counts: Counter[str]) -> KeptRow:
+        outcome = self._with_bills(outcome, counts)
         count_outcome(counts, outcome)
         return KeptRow(
-            key,
+            self._key(outcome),
             state_code(outcome.status, error_of(outcome)[0]),
             parquet.encode_row(row_of(outcome, **self._of_this_run(outcome.endpoint))),
             stamp=outcome.facts.stamp if outcome.facts else None,
@@ -504,9 +532,14 @@ class Dataset:
             if leader is not None and leader["request_sha256"] == stub["request_sha256"]:
                 yield parquet.encode_row(filled(stub, leader))
             else:  # asked anew in the meantime, and answered otherwise: so is this one, by the next run
-                self._has_forgotten = True
-                self._ledger.set_meta(dict.fromkeys(self._ledger.meta_names("mark "), b"{}"))
+                self._forget_marks()
                 self._ledger.forget([record_key(stub["id"], stub["prompt_name"])])
+
+    def _forget_marks(self) -> None:
+        """The next run looks at every record of its source, and this one says no more how far it came."""
+        if not self._has_forgotten:
+            self._has_forgotten = True
+            self._ledger.set_meta(dict.fromkeys(self._ledger.meta_names("mark "), b"{}"))
 
     def _asked_rows(self, keys: set[bytes]) -> dict[bytes, Mapping[str, object]]:
         """The rows of records whose answers are shared, from the ledger or from their parts."""
@@ -533,9 +566,13 @@ def last_config(out: Path) -> RunConfig:
     return load_config(path, environ={}) if path.is_file() else RunConfig()
 
 
-def _nano_spent(ledger: Ledger) -> int:
-    counts = ledger.counts()
-    return counts.get("cost_nano_usd", 0) + counts.get("cost_unknown_nano_usd", 0)
+LEASED = {"nano_usd": "cost_unknown_nano_usd", "tokens": "tokens_unknown", "requests": "requests"}
+"""What a lease bounds, and where it counts when nobody knows what became of it."""
+
+
+def _spent(ledger: Ledger) -> Amounts:
+    totals = Totals.of(ledger.counts())
+    return Amounts(nano_usd(totals.spent_usd), totals.tokens, totals.requests)
 
 
 def _overview(ledger: Ledger) -> dict[str, object]:
@@ -546,7 +583,13 @@ def _overview(ledger: Ledger) -> dict[str, object]:
         records[status] += count
         if kind is not None:
             errors[kind] += count
-    return {"records": dict(records), "errors": dict(errors), "totals": Totals.of(ledger.counts()).as_dict()}
+    counts = ledger.counts()
+    return {
+        "records": dict(records),
+        "errors": dict(errors),
+        "totals": Totals.of(counts).as_dict(),
+        "models": models_of(counts),
+    }
 
 
 def _add(bills: dict[bytes, Bill], key: bytes, bill: Bill) -> None:

@@ -37,12 +37,14 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.gates import Room
+from pipeline.policy.budget import Amounts
 from pipeline.policy.health import Health
 from pipeline.policy.retry import TRANSIENT, Reaction, backoff_s, is_worth_fetching_again, reaction
 from pipeline.policy.rows import usd
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
+from pipeline.threads import DaemonThread
 from pipeline.turns import Turn, Turns
 
 T = TypeVar("T")
@@ -78,12 +80,14 @@ class Engine:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
         self._room = Room(config.prepared_bytes)
         channels = [Channel(endpoint, config, clock) for endpoint in stages.endpoints]
-        has_budget = any(budget.limit.nano_usd is not None for budget in stages.budgets)
-        self._turns = Turns(channels, stages.budgets, self._lease if has_budget else None, clock)
+        self._turns = Turns(channels, stages.budgets, self._lease, clock)
         self._places = Room(2 * self._turns.slots)
         self._health = Health(config.max_error_rate)
         self._epoch = clock.utc().timestamp() - clock.now()
         self._lanes = 0
+        self._late: list[Arrival] = []
+        """What could not be handed over before the run was cut off: it is kept at its end."""
+        self._has_unsealed = self._cannot_write = self._is_interrupted = False
         self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
@@ -101,6 +105,7 @@ class Engine:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
                 aside.start_soon(self._every, self._config.show_s, self._watch_flights)
+                aside.start_soon(self._every, self._config.seal_interval_s, self._seal)
                 aside.start_soon(self._watch_time)
                 aside.start_soon(self._watch_signals)
                 async with anyio.create_task_group() as keeping:
@@ -147,14 +152,15 @@ class Engine:
                 self.stop(error)
 
     async def _read_all(self, send: MemoryObjectSendStream[ImageRecord]) -> None:
-        size = FIRST_BATCH
+        size = FIRST_BATCH if self._config.reads_ahead else 1
         ahead = self._ahead(size)
         while batch := await ahead:
             ahead = self._ahead(size)  # is read while the ledger looks these up
             is_missing = await self._in(self._writer, self._stages.missing, batch)
             await self._hand_on(batch, is_missing, send)
             # Where all of it is kept already there is nothing to wait for: larger batches, fewer hops.
-            size = BATCH if any(is_missing) else min(2 * size, LARGEST_BATCH)
+            if self._config.reads_ahead:
+                size = BATCH if any(is_missing) else min(2 * size, LARGEST_BATCH)
 
     async def _hand_on(
         self, batch: list[ImageRecord], is_missing: Sequence[bool], send: MemoryObjectSendStream[ImageRecord]
@@ -236,8 +242,7 @@ class Engine:
     # ---------------------------------------------------------------- asking
 
     async def _ask(self, request: PreparedRequest) -> None:
-        answers = {channel.name: channel.answers for channel in self._turns.channels}
-        trial = Trial(request, self._clock.utc(), answers)
+        trial = Trial(request, self._clock.utc())
         while (pause_s := await self._attempt(trial)) is not None:
             if pause_s > 0:
                 await self._clock.sleep(pause_s)
@@ -279,7 +284,7 @@ class Engine:
                 result = replace(result, kind=ErrorKind.REQUEST_EXCEEDS_LIMIT)
         self.stats.cost_unknown_usd += usd(unknown)
         if unknown or (pause_s is not None and result.usage is not None):  # billed, or perhaps, and no last word
-            await self._outcomes.send(trial.billed(None if pause_s is None else result, now, unknown))
+            await self._hand_over(trial.billed(None if pause_s is None else result, now, unknown))
         if pause_s is None:
             await self._finish(trial.outcome(result, channel.name, now))
         if self._turns.stopped is not None:
@@ -307,11 +312,18 @@ class Engine:
         unknown = self._turns.settle(turn, None)
         if unknown:
             self.stats.cost_unknown_usd += usd(unknown)
-            with suppress(anyio.WouldBlock, anyio.BrokenResourceError):
-                self._outcomes.send_nowait(turn.trial.billed(None, self._clock.utc(), unknown))
+            self._late.append(turn.trial.billed(None, self._clock.utc(), unknown))
+
+    async def _hand_over(self, arrival: Arrival) -> None:
+        """To the keeper; where the run is cut off just now, to its end."""
+        try:
+            await self._outcomes.send(arrival)
+        except BaseException:
+            self._late.append(arrival)
+            raise
 
     async def _finish(self, outcome: Outcome) -> None:
-        await self._outcomes.send(outcome)
+        await self._hand_over(outcome)
         good = outcome.status in {Status.OK, Status.TRUNCATED}
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
@@ -335,13 +347,17 @@ class Engine:
     async def _keep_all(self) -> None:
         """Alone in writing, and shielded: it ends when everything that arrived is committed."""
         with anyio.CancelScope(shield=True):
-            sealed_at = self._clock.now()
-            async with self._arrived:
-                async for first in self._arrived:
-                    await self._keep([first, *self._others()])
-                    if self._clock.now() - sealed_at >= self._config.seal_interval_s:
-                        await self._write(self._stages.seal)
-                        sealed_at = self._clock.now()
+            try:
+                async with self._arrived:
+                    async for first in self._arrived:
+                        await self._keep([first, *self._others()])
+            except Exception:  # a bug of ours: nobody is left to take what is in flight
+                for flight in self._flights:
+                    flight.home.cancel()
+                raise
+            if self._late:
+                await self._keep(self._late)
+            await self._write(self._stages.lease, self._turns.spent)
             await self._write(self._stages.seal)
 
     def _others(self) -> Iterator[Arrival]:
@@ -354,6 +370,7 @@ class Engine:
         attempts = [item for item in arrived if isinstance(item, BilledAttempt)]
         shared = [item for item in arrived if isinstance(item, Shared)]
         ended: list[Outcome | Shared] = [*outcomes, *shared]
+        self._has_unsealed = True
         if await self._write(self._stages.keep, outcomes, attempts, shared):
             for item in ended:
                 self.stats.keep(item)
@@ -368,12 +385,12 @@ class Engine:
 
     async def _write(self, what: Callable[..., object], *args: object) -> bool:
         """A write that fails stops the run at once, since what would still be answered could not be kept."""
-        if isinstance(self._reason, ResourceError):
+        if self._cannot_write:
             return False
         try:
             await self._in(self._writer, what, *args)
         except ResourceError as error:
-            self._reason = error
+            self._cannot_write, self._reason = True, error
             self.stop(error, at_once=True)
             return False
         return True
@@ -383,7 +400,7 @@ class Engine:
     @contextmanager
     def _threads(self) -> Iterator[None]:
         with (
-            ThreadPoolExecutor(1, "reader") as self._reader,
+            DaemonThread("reader") as self._reader,
             ThreadPoolExecutor(1, "writer") as self._writer,
             ThreadPoolExecutor(self._config.threads, "decode") as self._decoders,
         ):
@@ -397,12 +414,17 @@ class Engine:
             await tick()
             await self._clock.sleep(interval_s)
 
+    async def _seal(self) -> None:
+        if self._has_unsealed:
+            self._has_unsealed = False
+            await self._write(self._stages.seal)
+
     async def _show(self) -> None:
         self.stats.waiting = self._stopping or self._turns.waiting
         self._stages.show(self.stats)
 
-    async def _lease(self, nano_usd: int) -> None:
-        await self._in(self._writer, self._stages.lease, nano_usd)
+    async def _lease(self, amounts: Amounts) -> None:
+        await self._in(self._writer, self._stages.lease, amounts)
 
     async def _watch_time(self) -> None:
         if self._config.max_time_s is not None:
@@ -416,12 +438,13 @@ class Engine:
     async def _watch_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        wanted = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+        known = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+        wanted = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
         with anyio.open_signal_receiver(*wanted) as numbers:
             async for number in numbers:
                 self._interrupt(number)
 
     def _interrupt(self, number: signal.Signals) -> None:
-        again = self._reason is not None
+        again, self._is_interrupted = self._is_interrupted, True
         self._stopping = f"stopping: {self.stats.in_flight} requests in flight come home (again: at once)"
         self.stop(InterruptedRunError(f"interrupted by {number.name}", number), at_once=again)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from time import monotonic
@@ -69,11 +70,28 @@ class Lines:
     def close(self) -> None: ...
 
 
+class Surviving:
+    """Shows as long as somebody can see it: a terminal that is gone, or a full disk behind it, ends no run."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown: Progress = shown
+
+    def show(self, stats: RunStats) -> None:
+        try:
+            self._shown.show(stats)
+        except (OSError, ValueError):
+            self._shown = Quiet()
+
+    def close(self) -> None:
+        with suppress(OSError, ValueError):
+            self._shown.close()
+
+
 def make_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
     stream = sys.stderr if stream is None else stream
-    if quiet:
+    if quiet or stream is None:  # closed
         return Quiet()
-    return Bar(stream) if stream.isatty() else Lines(stream)
+    return Surviving(Bar(stream) if stream.isatty() else Lines(stream))
 
 
 def _count(stats: RunStats) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -27,12 +27,14 @@ from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.costs import Price
 from pipeline.policy.rows import Totals, nano_usd
 from pipeline.progress import dollars
-from pipeline.records import PreparedImage, PreparedRequest
+from pipeline.records import ImageRecord, PreparedImage, PreparedRequest
 from pipeline.stages import Clock, Endpoint, EngineConfig, Stages
 from pipeline.stats import RunStats, RunSummary
 from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, most_cost_usd, price_for, with_model
 from pipeline.wire import open_session
 
+RUN, TOTAL = "run", "total"
+"""The budget of one run, and that of all runs on an OUT."""
 PROJECTED = 12
 """Images that a projection looks at."""
 FETCHES = 64
@@ -53,6 +55,15 @@ class Job:
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
+    chosen: frozenset[int] | None = None
+    """The positions of a sample in the source, from 0; None: all records."""
+
+    def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
+        """Those of the source that this run is about."""
+        chosen = self.chosen
+        if chosen is None:
+            return records
+        return (record for position, record in enumerate(records) if position in chosen)
 
 
 def new_run_id(now: datetime) -> str:
@@ -63,6 +74,8 @@ def open_job_source(job: Job) -> tuple[Source, int | None]:
     """The source, after one quick pass over it in which everything that is wrong with it is found."""
     source = open_sources(job.sources, job.config.source, out=job.out)
     total = source.check()
+    if job.chosen is not None:
+        total = len(job.chosen)
     if job.limit is not None:
         total = job.limit if total is None else min(total, job.limit)
     return source, total
@@ -90,7 +103,7 @@ async def run_job(job: Job, show: Callable[[RunStats], None], clock: Clock | Non
         with run.dataset() as dataset:
             images = await sessions.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show)
-            return await run.drive(Engine(stages, engine_config(job.config), clock, run.stats), dataset)
+            return await run.drive(Engine(stages, engine_config(job), clock, run.stats), dataset)
 
 
 def endpoints_of(job: Job, chats: Sequence[ChatEndpoint]) -> list[Endpoint]:
@@ -147,13 +160,16 @@ class _Run:
         show: Callable[[RunStats], None],
     ) -> Stages:
         config = self.job.config
+        prepare = Preparer.build(config, self.clock.utc().date())
+        if len(endpoints) == 1:  # several may count text differently
+            endpoints = [replace(endpoints[0], ask=prepare.learning(endpoints[0].ask))]
         water = LowWater.of(source, self.job, dataset)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
-            records=islice(source.records(), water.skip, self.job.limit),
+            records=islice(self.job.asked(source.records()), water.skip, self.job.limit),
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
-            prepare=Preparer.build(config, self.clock.utc().date()),
+            prepare=prepare,
             endpoints=endpoints,
             twin=dataset.twin,
             keep=dataset.keep,
@@ -190,12 +206,13 @@ class _Run:
     def budget_words(self, which: str, dataset: Dataset) -> str:
         """Which ceiling was reached, how much is left undone, and what that would cost."""
         budget, stats, totals = self.job.config.budget, self.stats, dataset.run_totals()
-        is_total = budget.max_cost_total_usd is not None and dataset.totals().spent_usd > totals.spent_usd
+        of, _, which = which.rpartition(" ")
+        is_total = of == TOTAL
         spent = dataset.totals().spent_usd if is_total else totals.spent_usd
         ceiling = budget.max_cost_total_usd if is_total else budget.max_cost_usd
         reached = {
-            "nano_usd": f"the budget is used up: {dollars(spent)} of {dollars(ceiling)}",
-            "tokens": f"budget.max_tokens is used up: {totals.prompt_tokens + totals.completion_tokens:,} tokens",
+            "nano_usd": f"the budget has no room for another request: {dollars(spent)} of {dollars(ceiling)} are spent",
+            "tokens": f"budget.max_tokens has no room for another request: {totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
             "time": f"the time is up (--max-time, {budget.max_time_s or 0:.0f} s)",
         }[which]
@@ -261,8 +278,9 @@ class LowWater:
 
     @classmethod
     def of(cls, source: Source, job: Job, dataset: Dataset) -> "LowWater":
-        fingerprint = source.fingerprint() if job.asking.passes_over_rows else None
-        named = f"{os.path.realpath(source.name)}\0{job.config.source!r}"
+        passes_over = job.asking.passes_over_rows and job.chosen is None
+        fingerprint = source.fingerprint() if passes_over else None
+        named = f"{os.path.realpath(source.name)}\0{job.config.source!r}\0{job.config.request.prompt_name}"
         name = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         mark = dataset.mark(name) if fingerprint is not None else {}
         known = bool(mark) and source.begins_with(Fingerprint(mark["size"], mark["digest"]))
@@ -303,11 +321,10 @@ def budgets_of(budget: BudgetConfig, dataset: Dataset) -> list[Budget]:
     run_limit = Amounts(nano_usd(budget.max_cost_usd), budget.max_tokens, budget.max_requests)
     if run_limit != Amounts():
         totals = dataset.run_totals()
-        tokens = totals.prompt_tokens + totals.completion_tokens
-        budgets.append(Budget(run_limit, Amounts(nano_usd(totals.spent_usd), tokens, totals.requests)))
+        budgets.append(Budget(run_limit, RUN, Amounts(nano_usd(totals.spent_usd), totals.tokens, totals.requests)))
     if budget.max_cost_total_usd is not None:
         spent = Amounts(nano_usd(dataset.totals().spent_usd))
-        budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), spent))
+        budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), TOTAL, spent))
     return budgets
 
 
@@ -331,7 +348,8 @@ def fetch_session(config: RunConfig) -> aiohttp.ClientSession:
     return open_session(config.endpoint, FETCHES)
 
 
-def engine_config(config: RunConfig) -> EngineConfig:
+def engine_config(job: Job) -> EngineConfig:
+    config = job.config
     limits, images = config.limits, config.images
     return EngineConfig(
         threads=images.threads or os.cpu_count() or 1,
@@ -344,6 +362,7 @@ def engine_config(config: RunConfig) -> EngineConfig:
         max_error_rate=limits.max_error_rate,
         straggler_s=limits.straggler_s,
         max_time_s=config.budget.max_time_s,
+        reads_ahead="-" not in job.sources,
         seal_interval_s=config.output.seal_interval_s,
         grace_s=limits.grace_s,
     )

@@ -1,6 +1,6 @@
 """What the engine is given: the stages that it drives, its numbers, its time; and what it knows of a record."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -58,8 +58,8 @@ class Stages:
     """Commit. Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
     """What is committed becomes readable. Blocking, in the writer's thread."""
-    lease: Callable[[int], None] = lambda _: None
-    """Make known how much may be spent (nano-dollars). Blocking, in the writer's thread."""
+    lease: Callable[[Amounts], None] = lambda _: None
+    """Make known how much this process may come to, before it does. Blocking, in the writer's thread."""
     budgets: Sequence[Budget] = ()
     show: Callable[[RunStats], None] = lambda _: None
     """Called in the loop, several times a second."""
@@ -83,6 +83,8 @@ class EngineConfig:
     seal_interval_s: float = 30.0
     straggler_s: float = 10.0
     """No request is given up sooner, however quick the others are."""
+    reads_ahead: bool = True
+    """Whether the source gives its records at once; a pipe may bring one an hour."""
     max_time_s: float | None = None
     grace_s: float = 60.0
     show_s: float = 0.25
@@ -105,13 +107,14 @@ class Trial:
 
     request: PreparedRequest
     asked_at: datetime
-    answers_before: Mapping[str, int]
-    """Good answers of each endpoint when this record was first asked."""
     attempts: int = 0
     failures: int = 0
     timeouts: int = 0
     """Of these, requests that took too long."""
     rate_limits: int = 0
+    """429s of this record between which others were answered."""
+    answers_seen: int = -1
+    """Good answers of the endpoint when it refused this record last."""
     exceeds_limit: bool = False
     """Whether no minute of the endpoint's has room for its tokens."""
     failed_on: str | None = None

@@ -11,10 +11,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset import Dataset
-from pipeline.errors import InputError
+from pipeline.catalogue import all_families
+from pipeline.config import RunConfig
+from pipeline.dataset import Dataset, last_config
+from pipeline.edges import parquet
+from pipeline.errors import InputError, ResourceError
+from pipeline.layout import DATA_NAME
+from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
+from pipeline.policy.text import message_tokens
 from pipeline.progress import dollars, printable
 from pipeline.records import Status
+
+JUDGED = 200
+"""Answers that rules are tried on."""
+COLUMNS = ("model", "attempts", "sent_width", "sent_height", "prompt_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,10 @@ class OutStatus:
     """Of all runs; None where no price is known."""
     unpriced: int
     runs: int
+    ratios: tuple[Ratio, ...] = ()
+    """Billed against predicted prompt tokens, by model."""
+    warnings: tuple[str, ...] = ()
+    """Where a token rule no longer fits, and which one would."""
 
     @property
     def bad(self) -> int:
@@ -52,7 +66,8 @@ class OutStatus:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
-        return asdict(self) | {"cost_usd": None if self.cost_usd is None else str(self.cost_usd)}
+        ratios = [{**asdict(ratio), "ratio": round(ratio.value, 6)} for ratio in self.ratios]
+        return asdict(self) | {"cost_usd": None if self.cost_usd is None else str(self.cost_usd), "ratios": ratios}
 
 
 def read_status(out: Path) -> OutStatus:
@@ -60,9 +75,47 @@ def read_status(out: Path) -> OutStatus:
     if not (out / "ledger.sqlite").exists():
         raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
     told = _told(out)
-    if "totals" not in told:
+    if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
         told |= Dataset.look(out)
-    return _status(out, told)
+    ratios = ratios_of(told.get("models", {}))
+    return _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
+
+
+def _warning(out: Path, ratio: Ratio) -> str:
+    """What is wrong, and which published rule would be right, by the newest answers."""
+    said = (
+        f"the token rule of {printable(ratio.model)} does not fit: {ratio.value:.3f} of what was predicted is billed, "
+        f"over {ratio.answers:,} answers, and estimates of it are as wrong"
+    )
+    try:
+        config, bills = last_config(out), newest_bills(out, ratio.model)
+        better = _fitting(config, bills)
+    except (InputError, ResourceError, OSError):
+        return said
+    if not better:
+        return f"{said}. No published rule gives these bills"
+    return f"{said}. A rule that would fit: {'; or '.join(better[:2])}. To say so: --model-family NAME"
+
+
+def _fitting(config: RunConfig, bills: list[Billed]) -> list[str]:
+    request = config.request
+    rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
+    text = message_tokens(request.system, request.prompt)
+    return [str(fit) for fit in fits(bills, rules, detail=request.detail, text=text)] if bills else []
+
+
+def newest_bills(out: Path, model: str) -> list[Billed]:
+    """Answers of the newest part that has any of this model, evenly out of all of them."""
+    data = out / DATA_NAME
+    for number in reversed(parquet.part_numbers(data)):
+        rows = [
+            Billed(*(int(row[name]) for name in COLUMNS[2:]))
+            for row in parquet.read_columns(data, number, COLUMNS)
+            if row["model"] == model and row["attempts"] == 1 and row["sent_width"] and row["prompt_tokens"]
+        ]
+        if rows:
+            return rows[:: max(1, len(rows) // JUDGED)][:JUDGED]
+    return []
 
 
 def _told(out: Path) -> dict[str, Any]:
@@ -73,7 +126,7 @@ def _told(out: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _status(out: Path, told: dict[str, Any]) -> OutStatus:
+def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings: tuple[str, ...]) -> OutStatus:
     totals = told["totals"]
     cost_usd = Decimal(totals.get("cost_usd", "0"))
     return OutStatus(
@@ -94,6 +147,8 @@ def _status(out: Path, told: dict[str, Any]) -> OutStatus:
         cost_usd=None if totals.get("unpriced") and not cost_usd else cost_usd,
         unpriced=totals.get("unpriced", 0),
         runs=len(list((out / "runs").glob("*.json"))),
+        ratios=ratios,
+        warnings=warnings,
     )
 
 
@@ -130,6 +185,12 @@ def lines(status: OutStatus) -> list[str]:
     )
     more = f", and {status.unpriced:,} answers without a known price" if status.cost_usd and status.unpriced else ""
     said.append(f"cost: {dollars(status.cost_usd)}{more}; complete runs and stops: {status.runs:,}")
+    if len(status.ratios) > 1 or status.warnings:
+        said += [
+            f"  {printable(ratio.model)}: {ratio.value:.3f} of the predicted tokens are billed"
+            for ratio in status.ratios
+        ]
+    said += [f"warning: {warning}" for warning in status.warnings]
     said.append(_about_run(status))
     return said
 

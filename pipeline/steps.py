@@ -1,15 +1,17 @@
 """The steps of one record, made from a configuration: fetch, prepare, ask, and what asking costs."""
 
 import resource
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
+from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from pipeline.catalogue import family_of, price_of, rule_of
-from pipeline.config import EndpointConfig, RunConfig
+from pipeline.catalogue import Family, bare_name, family_named, family_of, first_family, price_of, rule_of
+from pipeline.config import EndpointConfig, OwnPrice, RunConfig
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.images import prepare_image, warm_up
@@ -21,7 +23,7 @@ from pipeline.policy.costs import Price, cost_usd
 from pipeline.policy.presizing import LookedAt
 from pipeline.policy.prompts import RequestTemplate, model_field
 from pipeline.policy.retry import stop_message
-from pipeline.policy.text import message_tokens, most_message_tokens
+from pipeline.policy.text import calibrated, message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRule
 from pipeline.records import Answer, Failure, ImageRecord, PreparedImage, PreparedRequest, Usage
 from pipeline.stages import Endpoint
@@ -29,19 +31,45 @@ from pipeline.stages import Endpoint
 MEGABYTE = 1 << 20
 NAMED_MODELS = 8
 """How many of a server's models an error message names."""
+Ask = Callable[[PreparedRequest], Awaitable[Answer | Failure]]
 
 
 async def with_model(config: RunConfig, chat: ChatEndpoint) -> RunConfig:
     """The same with a model: a server that serves just one is not asked which."""
     if config.request.model is not None:
-        return config
+        return await _with_family(config, config.request.model, chat)
     found = await chat.models()
     if isinstance(found, Failure):
         raise EndpointStoppedError(stop_message(found))
     if len(found) != 1:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
         raise InputError(f"name a model with --model; {config.endpoint.base_url} serves {names or 'none'}")
-    return config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
+    config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
+    return await _with_family(config, found[0], chat)
+
+
+async def _with_family(config: RunConfig, model: str, chat: ChatEndpoint) -> RunConfig:
+    """The same with the family of a private name, where the catalogue does not know it and the server tells."""
+    if family_for(config, model) is not None:
+        return config
+    family = first_family(await chat.also_known_as(model), config.catalogue.file)
+    if family is None:
+        return config
+    return config.model_copy(update={"request": config.request.model_copy(update={"model_family": family.name})})
+
+
+def family_for(config: RunConfig, model: str) -> Family | None:
+    """The family of a model of this configuration: as the user says, else by its name; None where neither tells."""
+    named, own = config.request.model_family, config.catalogue.file
+    return family_of(model, own) if named is None else family_named(named, own)
+
+
+@dataclass(slots=True)
+class TextTokens:
+    """How many tokens the text of every request has: estimated, until the first bill tells."""
+
+    tokens: int
+    is_billed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +81,7 @@ class Preparer:
     size: LookedAt
     room: ThreadRoom
     rule: TokenRule
-    prompt_tokens: int
+    text: TextTokens
     most_prompt_tokens: int
     max_answer_tokens: int | None
 
@@ -63,7 +91,7 @@ class Preparer:
         warm_up()
         request = config.request
         model = request.model or ""
-        family = family_of(model)
+        family = family_for(config, model)
         rule = rule_of(family, today, urlsplit(config.all_endpoints[0].base_url).hostname or "")
         wanted = request.max_tokens_field
         field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
@@ -73,7 +101,7 @@ class Preparer:
             size=LookedAt(rule, request.detail, config.images.max_side),
             room=ThreadRoom(config.images.decode_mb * MEGABYTE),
             rule=rule,
-            prompt_tokens=message_tokens(request.system, request.prompt),
+            text=TextTokens(message_tokens(request.system, request.prompt)),
             most_prompt_tokens=most_message_tokens(request.system, request.prompt),
             max_answer_tokens=None if request.max_tokens is None else request.max_tokens * request.choices,
         )
@@ -90,11 +118,30 @@ class Preparer:
             facts=facts,
             body=self.template.render(image),
             request_sha256=self.template.digest(image.sha256),
-            predicted_prompt_tokens=self.prompt_tokens + tokens.expected,
+            predicted_prompt_tokens=self.text.tokens + tokens.expected,
             most_prompt_tokens=self.most_prompt_tokens + tokens.upper,
             max_answer_tokens=self.max_answer_tokens,
             token_rule=self.rule.name,
         )
+
+    def learning(self, ask: Ask) -> Ask:
+        """The same, and the first answer with a bill tells how many tokens the text has."""
+
+        async def asked(request: PreparedRequest) -> Answer | Failure:
+            result = await ask(request)
+            if not self.text.is_billed and isinstance(result, Answer) and result.usage.prompt_tokens is not None:
+                self.learn(request, result.usage.prompt_tokens)
+            return result
+
+        return asked
+
+    def learn(self, request: PreparedRequest, prompt_tokens: int) -> None:
+        question, facts = self.config.request, request.facts
+        image = self.rule.tokens(facts.sent_width, facts.sent_height, question.detail)
+        tokens = calibrated(prompt_tokens, image, question.system, question.prompt)
+        self.text.is_billed = True
+        if tokens is not None:
+            self.text.tokens = tokens
 
     def image(self, record: ImageRecord, data: bytes | None) -> PreparedImage | Failure:
         images = self.config.images
@@ -164,7 +211,7 @@ def endpoint_of(
         renamed = (model_field(model), model_field(one.model))
     asker = PricedChat(chat, price, renamed)
     concurrency = limits.concurrency if one.concurrency is None else one.concurrency
-    family = family_of(one.model or model)
+    family = family_for(config, one.model or model)
     counted = limits.count_tokens
     if counted == "auto":
         counted = "requested" if family is None or family.counts_requested else "billed"
@@ -189,5 +236,27 @@ def most_slots() -> int:
 
 
 def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:
-    """The price of the model at the endpoint; on the emulator, what it would cost where it is sold first."""
-    return price_of(one.model or config.request.model or "", None if emulated else one.base_url)
+    """What the model costs at the endpoint: by the user's own table, else as published.
+
+    On the emulator: what it would cost where it is sold first.
+    """
+    model = one.model or config.request.model or ""
+    own = own_price(config.prices.models, model, one.base_url)
+    return own or price_of(model, None if emulated else one.base_url)
+
+
+def own_price(prices: tuple[OwnPrice, ...], model: str, base_url: str | None) -> Price | None:
+    """The first of the user's own prices that is meant for this model there."""
+    for own in prices:
+        matches = any(fnmatchcase(name, own.model.lower()) for name in (model.lower(), bare_name(model)))
+        if matches and own.base_url in {None, base_url}:
+            return Price(
+                input_usd_per_mtok=own.input_usd_per_mtok or Decimal(0),
+                output_usd_per_mtok=own.output_usd_per_mtok or Decimal(0),
+                cached_usd_per_mtok=own.cached_usd_per_mtok,
+                source=own.source,
+                usd_per_request=own.usd_per_request or Decimal(0),
+                usd_per_image=own.usd_per_image or Decimal(0),
+                checked_on=own.checked_on,
+            )
+    return None

@@ -7,7 +7,7 @@ import anyio
 
 from pipeline.channel import NEVER, Channel
 from pipeline.errors import BudgetReachedError, ErrorKind
-from pipeline.policy.budget import Amounts, Budget
+from pipeline.policy.budget import Amounts, Budget, leased
 from pipeline.policy.limits import Taken
 from pipeline.policy.rows import nano_usd
 from pipeline.records import Answer, Failure
@@ -16,7 +16,7 @@ from pipeline.stages import Clock, Trial
 BILL_UNKNOWN = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.INVALID_RESPONSE})
 """Failures after which the endpoint may have done, and billed, its work."""
 
-Lease = Callable[[int], Awaitable[None]]
+Lease = Callable[[Amounts], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Turn:
     sent_at: float
     due_at: float
     taken: Taken
+    predicted: Amounts
     reserved: Amounts
     is_settled: bool = field(default=False, init=False)
 
@@ -35,18 +36,17 @@ class Turn:
 class Turns:
     """Gives out turns, first come first served, over all endpoints of a run."""
 
-    def __init__(
-        self, channels: Sequence[Channel], budgets: Sequence[Budget], lease: Lease | None, clock: Clock
-    ) -> None:
-        """`lease` makes known, before anything is sent, the most that may be spent until it is called again
-        (nano-dollars, over all that this process has spent); None where no budget is set.
+    def __init__(self, channels: Sequence[Channel], budgets: Sequence[Budget], lease: Lease, clock: Clock) -> None:
+        """`lease` makes known, before anything is sent, the most that this process may come to until it is called
+        again; it is called only where there is a budget.
         """
         self.channels, self.budgets = channels, budgets
         self._clock, self._lease = clock, lease
         self._line = anyio.Lock(fast_acquire=True)
         self._changed = anyio.Event()
         self._is_waited_for = False
-        self._spent = self._reserved = self._leased = 0
+        self.spent = self._reserved = Amounts(0, 0, 0)
+        self._leased = leased(budgets, Amounts(0, 0, 0))
         self._now_serving = 0.0
 
     @property
@@ -78,15 +78,16 @@ class Turns:
                 if ready_at > now:
                     await self._change(ready_at - now)
                     continue
-                need = self._reservation(channel, trial)
-                lacking = next(filter(None, (budget.lacks(need) for budget in self.budgets)), None)
+                predicted = channel.endpoint.most(trial.request)
+                need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)
+                lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
                 if lacking is not None:
                     if not any(each.in_flight for each in self.channels):
-                        raise BudgetReachedError(lacking)
+                        raise BudgetReachedError(f"{lacking.name} {lacking.lacks(need)}")
                     await self._change(NEVER)
                     continue
                 if await self._has_leased(need):
-                    return self._begin(channel, trial, need)
+                    return self._begin(channel, trial, predicted, need)
 
     def _choose(self, now: float, trial: Trial) -> tuple[Channel, float]:
         """The endpoint that is ready soonest; of several that are ready, the one whose turn it is by weight."""
@@ -96,7 +97,7 @@ class Turns:
         at, channel = min(ready, key=lambda one: (one[0], one[1].name == trial.failed_on, one[1].turn_of))
         return channel, at
 
-    def _begin(self, channel: Channel, trial: Trial, need: Amounts) -> Turn:
+    def _begin(self, channel: Channel, trial: Trial, predicted: Amounts, need: Amounts) -> Turn:
         now = self._clock.now()
         self._now_serving = max(self._now_serving, channel.turn_of)
         # Who was away for a while has no claim on what it missed.
@@ -104,9 +105,10 @@ class Turns:
         channel.turn_of += 1 / channel.endpoint.weight
         for budget in self.budgets:
             budget.reserve(need)
-        self._reserved += need.nano_usd or 0
+        self._reserved += need
         taken = channel.begin(now, trial.request)
-        return Turn(channel, trial, now, now + channel.patience.timeout_s(trial.timeouts), taken, need)
+        due_at = now + channel.patience.timeout_s(trial.timeouts)
+        return Turn(channel, trial, now, due_at, taken, predicted, need)
 
     def settle(self, turn: Turn, result: Answer | Failure | None) -> int:
         """The request is over (None: nobody waits for it any more): what it may have cost unbilled, in nano-dollars."""
@@ -114,9 +116,9 @@ class Turns:
         turn.channel.end(turn.taken, turn.trial.request, result, turn.sent_at)
         cost, unknown = _cost(turn.reserved, result)
         for budget in self.budgets:
-            budget.settle(turn.reserved, cost)
-        self._reserved -= turn.reserved.nano_usd or 0
-        self._spent += cost.nano_usd or 0
+            budget.settle(turn.reserved, cost, turn.predicted)
+        self._reserved -= turn.reserved
+        self.spent += cost
         self.notify()
         return unknown
 
@@ -126,16 +128,12 @@ class Turns:
             self._is_waited_for = False
             self._changed.set()
 
-    def _reservation(self, channel: Channel, trial: Trial) -> Amounts:
-        need = channel.endpoint.most(trial.request)
-        return max((budget.reservation(need) for budget in self.budgets), key=_nano, default=need)
-
     async def _has_leased(self, need: Amounts) -> bool:
         """Whether the ledger knows of this much; False after it was told, since time has passed."""
-        wanted = self._spent + self._reserved + (need.nano_usd or 0)
-        if self._lease is None or wanted <= self._leased:
+        wanted = self.spent + self._reserved + need
+        if wanted.exceeds(self._leased) is None:
             return True
-        ahead = wanted + (need.nano_usd or 0) * self.slots
+        ahead = leased(self.budgets, wanted + need.times(self.slots), less=self.spent + self._reserved)
         await self._lease(ahead)
         self._leased = ahead
         return False

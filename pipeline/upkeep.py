@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import layout
-from pipeline.dataset import LEDGER_NAME, last_config
+from pipeline.dataset import LEDGER_NAME, Dataset, last_config
 from pipeline.edges import outdir, parquet
 from pipeline.edges.ledger import KeptRow, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME
 from pipeline.policy.asking import Asking
+from pipeline.policy.ratios import count_billed
 from pipeline.policy.rows import SHAREABLE, nano_usd, state_code
 from pipeline.records import Status, record_key
 
@@ -26,7 +27,7 @@ SUFFIXES = ("", "-wal", "-shm", "-journal")
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
 COLUMNS = (
     "id", "prompt_name", "status", "error_kind", "request_sha256", "duplicate_of", "run_id", "config_hash", "attempts",
-    "cost_usd", "predicted_prompt_tokens", *COUNTED,
+    "cost_usd", "predicted_prompt_tokens", "model", *COUNTED,
 )  # fmt: skip
 BATCH = 10_000
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -65,6 +66,9 @@ def rebuild(
     cannot be read.
     """
     data, path = out / DATA_NAME, out / LEDGER_NAME
+    if path.is_file():
+        with suppress(ResourceError), Dataset.between_runs(out):
+            pass  # a ledger that is whole after all: what waits in it is sealed first
     with _held(path):
         layout.put_back(out)
         bad = _unreadable(out, drop=drop_unreadable)
@@ -84,6 +88,7 @@ def rebuild(
     set_aside = _set_aside(path, now())
     failpoint("set-aside")
     new.rename(path)
+    (out / outdir.STATUS_NAME).unlink(missing_ok=True)  # it tells of the old one
     parquet.sync_folder(out)
     return RebuildReport(
         parts=len(numbers), records=records, set_aside=set_aside, older_rows=older_rows, unreadable=unreadable
@@ -158,7 +163,7 @@ def _remove(ledger: Path) -> None:
 
 def _declare(ledger: SqliteLedger, out: Path, first: Path, now: datetime) -> None:
     config = last_config(out)
-    config_hash = config.config_hash()
+    config_hash = _config_hash(data_hashes(first.parent), config.config_hash())
     schema: pa.Schema = pq.read_schema(first)
     ledger.begin_run(f"rebuilt-{now:%Y%m%dT%H%M%SZ}", config_hash, Asking().describe())
     ledger.set_meta(
@@ -171,6 +176,20 @@ def _declare(ledger: SqliteLedger, out: Path, first: Path, now: datetime) -> Non
         }
     )
     ledger.end_run()
+
+
+def data_hashes(data: Path) -> list[str]:
+    """The configurations that the rows of the last part were asked with, the newest last."""
+    last = parquet.part_numbers(data)[-1]
+    hashes: list[str] = pq.read_table(data / parquet.part_name(last), columns=["config_hash"])[
+        "config_hash"
+    ].to_pylist()
+    return hashes
+
+
+def _config_hash(of_rows: list[str], of_config: str) -> str:
+    """`config.toml` leaves out what may be a secret, and then has another hash: the rows know better."""
+    return of_config if not of_rows or of_config in of_rows else of_rows[-1]
 
 
 def _take_over(ledger: SqliteLedger, data: Path, number: int) -> None:
@@ -193,6 +212,9 @@ def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[KeptRow]:
         counts["requests"] += row["attempts"] or 0
         counts["predicted_prompt_tokens"] += row["predicted_prompt_tokens"] or 0
         counts["unpriced"] += cost_usd is None and status is not Status.FAILED
+        if status is not Status.FAILED and row["attempts"] == 1:
+            billed, predicted = row["prompt_tokens"], row["predicted_prompt_tokens"]
+            count_billed(counts, row["model"], billed=billed, predicted=predicted)
         counts["shared"] += row["duplicate_of"] is not None
         counts[status.value] += 1
         yield KeptRow(

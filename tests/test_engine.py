@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from signal import SIGINT
@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.engine import Engine
 from pipeline.errors import (
+    BudgetReachedError,
     EndpointStoppedError,
     ErrorKind,
     InputError,
@@ -22,6 +23,7 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
+from pipeline.policy.budget import Amounts, Budget
 from pipeline.records import (
     Answer,
     BilledAttempt,
@@ -91,6 +93,11 @@ class Bench:
         self.keep_gate.set()
         self.keep_error: ResourceError | None = None
         self.body = b"x" * 100
+        self.endpoints: list[Endpoint] = []
+        """Several, in place of the one that `engine` makes."""
+        self.budgets: list[Budget] = []
+        self.leases: list[Amounts] = []
+        self.clock = fast_clock()
 
     def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
         if record.id in self.unprepared:
@@ -98,6 +105,9 @@ class Bench:
         return PreparedRequest(record=record, facts=FACTS, body=self.body, request_sha256=record.id)
 
     async def ask(self, request: PreparedRequest) -> Answer | Failure:
+        return await self.ask_by(self.script, request)
+
+    async def ask_by(self, script: Script | None, request: PreparedRequest) -> Answer | Failure:
         name = request.record.id
         self.asked[name] += 1
         if self.asked.total() == 8:
@@ -108,7 +118,7 @@ class Bench:
             self.full.set()
         try:
             await anyio.lowlevel.checkpoint()
-            return GOOD if self.script is None else await self.script(name, self.asked[name])
+            return GOOD if script is None else await script(name, self.asked[name])
         finally:
             self.in_flight -= 1
 
@@ -132,13 +142,15 @@ class Bench:
             missing=lambda batch: [True] * len(batch),
             fetch=self.fetch,
             prepare=self.prepare,
-            endpoints=[Endpoint(name="here", ask=self.ask, slots=slots, rpm=rpm)],
+            endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, slots=slots, rpm=rpm)],
             twin=self.twin,
             keep=self.keep,
             seal=lambda: None,
+            lease=self.leases.append,
+            budgets=self.budgets,
         )
         numbers = {"threads": 2, "prepared_bytes": 1 << 20, **numbers}
-        return Engine(stages, EngineConfig(**numbers), fast_clock(), RunStats())  # type: ignore[arg-type] # by name
+        return Engine(stages, EngineConfig(**numbers), self.clock, RunStats())  # type: ignore[arg-type] # by name
 
     async def run(self, **numbers: object) -> Engine:
         engine = self.engine(**numbers)  # type: ignore[arg-type] # by name
@@ -513,3 +525,191 @@ async def test_an_id_under_way_is_not_asked_twice() -> None:
     bench = Bench(records=twice)
     await bench.run()
     assert bench.asked == {"a": 1, "b": 1}
+
+
+async def test_ninety_seconds_of_cooldown_cost_no_record_an_attempt() -> None:
+    """Four in flight are told to come back in ninety seconds: all go on then, with a single failure allowed."""
+    bench = Bench(40)
+    sent: list[float] = []
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        sent.append(bench.clock.now())
+        if len(sent) <= 4:
+            await bench.full.wait()
+            return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=90.0)
+        return GOOD
+
+    bench.script = script
+    engine = await bench.run(max_failures=1)
+    assert sent[4] - sent[3] >= 90.0
+    assert engine.stats.rate_limited == 4
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+    assert sum(row.attempts for row in bench.by_id().values()) == engine.stats.requests == 44
+
+
+async def test_stragglers_are_given_up_and_asked_again() -> None:
+    """Two of a hundred requests would never be answered: they are asked once more, long before the endpoint's limit."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return await never_answers(name, attempt) if name in {"50", "99"} and attempt == 1 else GOOD
+
+    bench = Bench(100, script)
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6)]
+    await bench.run(straggler_s=10.0)
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert {name for name, row in rows.items() if row.attempts == 2} == {"50", "99"}
+
+
+async def test_what_is_given_up_counts_as_failure_and_as_its_reservation() -> None:
+    """With one failure allowed a request that never comes home ends its record, and the budget counts the most."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return await never_answers(name, attempt) if name == "30" else GOOD
+
+    bench = Bench(40, script)
+    bench.budgets = [Budget(Amounts(nano_usd=10**9))]
+    bench.endpoints = [
+        Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6, most=lambda _: Amounts(1000, 100, 1))
+    ]
+    engine = await bench.run(max_failures=1)
+    row = bench.by_id()["30"]
+    assert (row.status, row.error_kind, row.attempts) == (Status.FAILED, ErrorKind.TIMEOUT, 1)
+    assert "no answer within" in str(row.error_message)
+    assert engine.stats.cost_unknown_usd == Decimal("0.00004")  # no answer here has a price, so all count as reserved
+    assert {attempt.record.id: attempt.unknown_nano_usd for attempt in bench.billed}["30"] == 1000
+
+
+async def test_sleep_voids_what_is_in_flight() -> None:
+    """The wall clock jumps ahead by an hour: the four requests under way are sent again, and none lost an attempt."""
+    bench = Bench(20)
+    asleep_s = 0.0
+    bench.clock = Clock(
+        now=bench.clock.now,
+        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=bench.clock.now() + asleep_s),
+        sleep=bench.clock.sleep,
+        random=Random(7),
+    )
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return await never_answers(name, attempt) if int(name) < 4 and attempt == 1 else GOOD
+
+    bench.script = script
+    engine = bench.engine(max_failures=1)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.run)
+            await bench.full.wait()
+            asleep_s = 3600.0
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert {name: row.attempts for name, row in rows.items() if row.attempts > 1} == dict.fromkeys("0123", 2)
+
+
+async def test_slots_that_are_found_open_more_lanes() -> None:
+    """An endpoint that takes any number of requests gets more than the first slots' lanes could ever send."""
+    bench = Bench(1500)
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        await bench.clock.sleep(4.0)
+        return GOOD
+
+    bench.script = script
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask)]
+    await bench.run()
+    assert bench.peak > 2 * 8 + 2 * 2
+    assert len(bench.by_id()) == 1500
+
+
+def _shared(bench: Bench, first: Script, second: Script, slots: int = 4) -> None:
+    """Two endpoints, `first` and `second`, in place of the one."""
+
+    def asker(script: Script) -> Callable[[PreparedRequest], Awaitable[Answer | Failure]]:
+        async def ask(request: PreparedRequest) -> Answer | Failure:
+            return await bench.ask_by(script, request)
+
+        return ask
+
+    bench.endpoints = [
+        Endpoint(name="first", ask=asker(first), slots=slots),
+        Endpoint(name="second", ask=asker(second), slots=slots),
+    ]
+
+
+async def _always_good(name: str, attempt: int) -> Answer | Failure:
+    return GOOD
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.UNREACHABLE, ErrorKind.QUOTA_EXHAUSTED, ErrorKind.AUTHENTICATION])
+async def test_one_of_two_endpoints_dies_in_the_middle(kind: ErrorKind) -> None:
+    """After twenty answers it is gone: all records are answered by the other, none lost an attempt by it."""
+    answers = iter(range(20))
+
+    async def dying(name: str, attempt: int) -> Answer | Failure:
+        return fail(kind) if next(answers, None) is None else GOOD
+
+    bench = Bench(200)
+    _shared(bench, _always_good, dying)
+    engine = await bench.run(max_failures=1)
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert Counter(row.endpoint for row in rows.values()) == {"first": 180, "second": 20}
+    assert engine.stats.by_endpoint["first"] == 180
+    assert engine.stats.by_endpoint.total() == engine.stats.requests == sum(row.attempts for row in rows.values())
+
+
+async def test_both_endpoints_refuse() -> None:
+    """The run stops with the words of both."""
+
+    async def refusing(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.AUTHENTICATION, status=401)
+
+    async def spent(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.QUOTA_EXHAUSTED, status=429)
+
+    bench = Bench(200)
+    _shared(bench, refusing, spent)
+    message = await stopped(bench, EndpointStoppedError)
+    assert "first: because authentication" in message
+    assert "second: because quota_exhausted" in message
+    assert bench.kept == []
+
+
+async def test_a_ceiling_of_requests_is_exact() -> None:
+    """Ten requests are granted: ten are sent, ten rows are kept, and the error says which ceiling it was."""
+    bench = Bench(100)
+    bench.budgets = [Budget(Amounts(requests=10))]
+    assert (await stopped(bench, BudgetReachedError)).split() == ["requests"]
+    assert sum(bench.asked.values()) == len(bench.by_id()) == 10
+    assert bench.leases[-1].requests == 10
+
+
+async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
+    """Each answer bills a tenth of what it reserved: never above the ceiling, nothing sent without a lease."""
+    seen: list[int] = []
+    answer = Answer(status=Status.OK, caption="x", cost_usd=Decimal("1e-7"), usage=Usage(prompt_tokens=10))
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        spent = bench.budgets[0].spent + bench.budgets[0].reserved
+        seen.append(spent.nano_usd or 0)
+        assert (bench.leases[-1].nano_usd or 0) >= seen[-1]
+        return answer
+
+    bench = Bench(100, script)
+    bench.budgets = [Budget(Amounts(nano_usd=5000))]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, most=lambda _: Amounts(1000, 100, 1))]
+    assert (await stopped(bench, BudgetReachedError)).split() == ["nano_usd"]
+    assert max(seen) <= 5000
+    assert bench.budgets[0].spent.nano_usd == 100 * len(bench.by_id()) == 4100
+
+
+async def test_time_is_a_ceiling() -> None:
+    """After `max_time_s` nothing new is sent; what is in flight comes home and is kept."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        await bench.clock.sleep(20.0)
+        return GOOD
+
+    bench = Bench(100_000, script)
+    assert await stopped(bench, BudgetReachedError, max_time_s=60.0) == "time"
+    assert len(bench.by_id()) == sum(bench.asked.values()) < 1000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.progress import Bar, Lines, Quiet, describe, dollars, make_progress, printable, short
+from pipeline.progress import Bar, Lines, Progress, Quiet, Surviving, describe, dollars, make_progress, printable, short
 from pipeline.records import Status
 from pipeline.stats import RunStats, RunSummary
 
@@ -69,11 +69,32 @@ def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines() -> None:
         def isatty(self) -> bool:
             return True
 
-    assert isinstance(make_progress(io.StringIO()), Lines)
+    assert isinstance(_shown(make_progress(io.StringIO())), Lines)
     assert isinstance(make_progress(io.StringIO(), quiet=True), Quiet)
     bar = make_progress(Terminal())
-    assert isinstance(bar, Bar)
+    assert isinstance(_shown(bar), Bar)
     bar.close()
+
+
+def _shown(progress: Progress) -> Progress:
+    assert isinstance(progress, Surviving)
+    return progress._shown
+
+
+def test_a_terminal_that_is_gone_ends_no_run() -> None:
+    """A bar that cannot be written falls silent."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    progress = make_progress(Gone())
+    shown = _shown(progress)
+    assert isinstance(shown, Lines)
+    shown._last -= 100
+    progress.show(stats())
+    assert isinstance(_shown(progress), Quiet)
+    progress.close()
 
 
 def test_the_summary() -> None:

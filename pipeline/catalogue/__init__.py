@@ -1,6 +1,8 @@
 """What is known of models: facts as data, in the TOML files beside this one, each with source and date."""
 
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -10,6 +12,7 @@ from typing import Any
 
 from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, MaxTokensField, Source, on_host
 from pipeline.catalogue.reading import read_families, read_hosts, read_unknown
+from pipeline.errors import InputError
 from pipeline.policy.costs import Price
 from pipeline.policy.tokens import TokenRule, UnknownRule
 
@@ -21,10 +24,14 @@ __all__ = [
     "Limits",
     "MaxTokensField",
     "Source",
+    "all_families",
     "bare_name",
     "families",
+    "family_named",
     "family_of",
+    "first_family",
     "host_of",
+    "near_names",
     "price_of",
     "rule_of",
     "unknown_rule",
@@ -44,10 +51,45 @@ def family_of(model: str, own: Path | None = None) -> Family | None:
     `own` is a user's file in the format of ours; what it says counts first.
     """
     name = bare_name(model)
-    for family in (*(read_families(own) if own else ()), *families()):
+    for family in all_families(own):
         if any(fnmatchcase(name, pattern) for pattern in family.match):
             return family
     return None
+
+
+def family_named(name: str, own: Path | None = None) -> Family:
+    """The family that a user names, or the one of a model that is named in its place.
+
+    Raises InputError with the nearest names where there is neither.
+    """
+    known = next((family for family in all_families(own) if family.name == name.lower()), None)
+    found = known or family_of(name, own)
+    if found is None:
+        near = ", ".join(near_names(name, own))
+        raise InputError(
+            f"--model-family {name!r}: no such family{f'; did you mean {near}?' if near else ''} "
+            "`vision-batch models` lists them"
+        )
+    return found
+
+
+def first_family(names: Iterable[str], own: Path | None = None) -> Family | None:
+    """Of several names of one model, the first that is known."""
+    return next((family for name in names if (family := family_of(name, own)) is not None), None)
+
+
+def near_names(name: str, own: Path | None = None) -> list[str]:
+    """Up to three families whose names, or whose models' names, are most like this one."""
+    names = {family.name: family.name for family in all_families(own)}
+    for family in all_families(own):
+        names |= {pattern.strip("*"): family.name for pattern in family.match if pattern.strip("*") not in names}
+    near = difflib.get_close_matches(bare_name(name), names, n=6, cutoff=0.5)
+    return list(dict.fromkeys(names[each] for each in near))[:3]
+
+
+def all_families(own: Path | None = None) -> Sequence[Family]:
+    """A user's own families, then ours: the first that matches counts."""
+    return (*read_families(own), *families()) if own else families()
 
 
 def rule_of(family: Family | None, on: date, host: str = "") -> TokenRule:
@@ -95,8 +137,22 @@ def price_of(model: str, base_url: str | None) -> Price | None:
         input_usd_per_mtok=_base(price.input_mtok),
         output_usd_per_mtok=_base(price.output_mtok),
         cached_usd_per_mtok=None if price.cache_read_mtok is None else _base(price.cache_read_mtok),
-        source=f"genai-prices: {found.provider.id}/{found.model.id}",
+        source=f"genai-prices {_version()}: {found.provider.id}/{found.model.id}",
+        checked_on=_last_day(found.model.price_comments or ""),
     )
+
+
+@cache
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - 20 ms, only where a price is shown
+
+    return version("genai-prices")
+
+
+def _last_day(comments: str) -> date | None:
+    """When the tables say that a price was verified; few of them do."""
+    days = [date.fromisoformat(found) for found in re.findall(r"\bverified on (\d{4}-\d\d-\d\d)", comments)]
+    return max(days, default=None)
 
 
 def _base(price: Any) -> Decimal:  # noqa: ANN401 - a Decimal, or genai-prices' tiers, of which the first counts

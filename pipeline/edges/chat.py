@@ -1,9 +1,9 @@
 """One attempt at chat/completions: bytes out, `Answer` or `Failure` back."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -18,6 +18,8 @@ from pipeline.records import Answer, Failure
 from pipeline.wire import failure_of
 
 MAX_ANSWER_BYTES: Final = 16 << 20
+LISTED_S: Final = 5.0
+"""How long a run waits for a list of models that it can do without."""
 
 
 class ChatEndpoint:
@@ -58,8 +60,29 @@ class ChatEndpoint:
 
     async def models(self) -> tuple[str, ...] | Failure:
         """The names that `GET /models` lists, in the endpoint's order."""
+        listed = await self._listed()
+        return listed if isinstance(listed, Failure) else tuple(filter(None, map(_model_name, listed)))
+
+    async def also_known_as(self, model: str) -> tuple[str, ...]:
+        """What `GET /models` says that a private name stands for; nothing where it says nothing, or not soon.
+
+        Sources: vLLM, "OpenAI-Compatible Server" (`root`: the path or name of the weights); OpenRouter, "Models"
+        (`canonical_slug`, `hugging_face_id`).
+        """
+        listed = await self._listed(LISTED_S)
+        if isinstance(listed, Failure):
+            return ()
+        entry = next((item for item in listed if isinstance(item, Mapping) and _model_name(item) == model), {})
+        names = (entry.get(field) for field in ("root", "canonical_slug", "hugging_face_id", "parent"))
+        return tuple(name.rstrip("/") for name in names if isinstance(name, str) and name and name != model)
+
+    async def _listed(self, within_s: float | None = None) -> Sequence[object] | Failure:
+        """The entries of `GET /models`."""
+        timeout = self._session.timeout if within_s is None else aiohttp.ClientTimeout(total=within_s)
         try:
-            async with self._session.get(self._models, headers=self._headers, allow_redirects=False) as response:
+            async with self._session.get(
+                self._models, headers=self._headers, allow_redirects=False, timeout=timeout
+            ) as response:
                 content = await _read(response)
         except (aiohttp.ClientError, OSError) as error:
             return _told(error)
@@ -67,11 +90,12 @@ class ChatEndpoint:
             return _too_long(response.status)
         if response.status not in SUCCESSES:
             return read_failure(response.status, response.headers, content, secret=self._secret)
-        names = _model_names(parse_json(content))
-        if names is None:
+        parsed = parse_json(content)
+        listed = parsed.get("data", parsed.get("models")) if isinstance(parsed, dict) else parsed
+        if not isinstance(listed, list):
             message = one_line(f"{self._models} lists no models: {excerpt(content)}", self._secret)
             return Failure(kind=ErrorKind.INVALID_RESPONSE, message=message, status=response.status)
-        return names
+        return listed
 
 
 class _JsonBody(payload.BytesPayload):
@@ -136,13 +160,6 @@ def _headers(endpoint: EndpointConfig, key: str | None) -> dict[str, str]:
 
 def _sendable(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable()
-
-
-def _model_names(parsed: Any) -> tuple[str, ...] | None:  # noqa: ANN401 -- JSON is whatever the endpoint sends
-    listed = parsed.get("data", parsed.get("models")) if isinstance(parsed, dict) else parsed
-    if not isinstance(listed, list):
-        return None
-    return tuple(name for item in listed if (name := _model_name(item)) is not None)
 
 
 def _model_name(item: object) -> str | None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -121,6 +122,16 @@ def part_numbers(folder: Path) -> list[int]:
 def is_ours(name: str) -> bool:
     """Whether a file of this name is a part, complete or not."""
     return bool(_PART.fullmatch(name.removeprefix(".").removesuffix(".tmp")))
+
+
+def read_columns(folder: Path, number: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of one part, of these columns only. Raises OSError where it cannot be read."""
+    try:
+        with pq.ParquetFile(folder / part_name(number)) as file:
+            for batch in file.iter_batches(_ROWS_A_BATCH, columns=list(names)):
+                yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise OSError(f"{folder / part_name(number)}: {error}") from None
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Money is in nano-dollars, so that sums are exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 
@@ -28,9 +29,12 @@ class Amounts:
             (self.requests or 0) - (other.requests or 0),
         )
 
+    def times(self, number: int) -> "Amounts":
+        return Amounts((self.nano_usd or 0) * number, (self.tokens or 0) * number, (self.requests or 0) * number)
+
     def exceeds(self, limit: "Amounts") -> str | None:
         """Which of them is beyond its limit."""
-        for name in ("nano_usd", "tokens", "requests"):
+        for name in NAMES:
             most = getattr(limit, name)
             if most is not None and (getattr(self, name) or 0) > most:
                 return name
@@ -45,6 +49,8 @@ class Budget:
     """
 
     limit: Amounts
+    name: str = ""
+    """What it bounds, for whoever says that it is used up."""
     spent: Amounts = field(default_factory=Amounts)
     reserved: Amounts = field(default_factory=Amounts)
     margin: float = 1.0
@@ -67,11 +73,34 @@ class Budget:
     def reserve(self, need: Amounts) -> None:
         self.reserved += need
 
-    def settle(self, need: Amounts, cost: Amounts) -> None:
-        """The request that had reserved `need` has cost `cost`."""
+    def settle(self, need: Amounts, cost: Amounts, predicted: Amounts) -> None:
+        """The request of this prediction that had reserved `need` has cost `cost`."""
         self.reserved -= need
         self.spent += cost
         for name in ("nano_usd", "tokens"):
-            expected, came = getattr(need, name), getattr(cost, name)
-            if expected and came and came > expected:
-                self.margin *= came / expected
+            expected, came = getattr(predicted, name), getattr(cost, name)
+            if expected and came:
+                self.margin = max(self.margin, came / expected)
+
+    @property
+    def left(self) -> Amounts:
+        """What is neither spent nor reserved; None where it is not bounded."""
+        used = self.spent + self.reserved
+        return Amounts(*(_less(getattr(self.limit, name), getattr(used, name)) for name in NAMES))
+
+
+NAMES = ("nano_usd", "tokens", "requests")
+
+
+def leased(budgets: Sequence[Budget], wanted: Amounts, less: Amounts | None = None) -> Amounts:
+    """`wanted`, of what any budget bounds, but no more than `less` and what they leave; None: nobody bounds it."""
+    base = Amounts(0, 0, 0) if less is None else less
+    bounded = []
+    for name in NAMES:
+        left = [amount for budget in budgets if (amount := getattr(budget.left, name)) is not None]
+        bounded.append(min(getattr(wanted, name), getattr(base, name) + min(left)) if left else None)
+    return Amounts(*bounded)
+
+
+def _less(limit: int | None, used: int | None) -> int | None:
+    return None if limit is None else max(0, limit - (used or 0))

@@ -12,11 +12,11 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from math import sqrt
 
-START, MOST = 8, 512
+START, MOST = 4, 512
 STEP = 1.12
 """Between two numbers that are tried, about."""
 ENOUGH = 32
-"""Requests at least that a mean latency is taken of, once slow start is over."""
+"""Requests at least that a mean latency is taken of, once slow start is over; with few slots, four for each."""
 MEMORY = 160
 """Requests after which an older latency counts for little."""
 NO_GAIN = 1.4
@@ -25,9 +25,13 @@ NEARLY = 0.95
 """The smallest number of slots with this share of the best throughput is as good as the best."""
 SURPRISE = 0.3
 """A throughput that differs by so much from what is remembered (and from chance): the endpoint has changed."""
+NOISY = 0.1
+"""A mean latency whose standard error is larger than this share of it says little."""
 EXPLORED_EVERY = 4
 """Rounds between two looks at a neighbour, above and below in turn."""
 AFTER_REFUSAL = 0.7
+REFUSED_LEAST, REFUSED_SHARE = 3, 0.2
+"""So many refusals, and so many of what came back, are too many."""
 
 
 def _grid(most: int) -> list[int]:
@@ -64,6 +68,7 @@ class _Cohort:
     later: int = 0
     """Answers to requests sent after all of it."""
     peak: int = 0
+    refused: int = 0
 
     def add(self, latency_s: float) -> None:
         self.home += 1
@@ -96,7 +101,7 @@ class Climb:
         self._slow_start = True
         self._before: int | None = None
         self._round, self._stride = 0, 1
-        self._is_filling = False
+        self._is_filling = self._is_surprised = False
         self._cohort = _Cohort(None, self._size())
 
     @property
@@ -128,8 +133,12 @@ class Climb:
             self._conclude(now, cohort)
 
     def refused(self, now: float, sent_at: float) -> None:
-        """The endpoint had no room for a request sent at `sent_at`: refusals of one moment count once."""
-        if self._cohort.since is not None and sent_at >= self._cohort.since:
+        """The endpoint had no room for a request sent at `sent_at`. A refusal now and then is no sign of too many."""
+        cohort = self._cohort
+        if cohort.since is None or sent_at < cohort.since:
+            return
+        cohort.refused += 1
+        if cohort.refused >= REFUSED_LEAST and cohort.refused > REFUSED_SHARE * (cohort.home + cohort.refused):
             self._slow_start = False
             self._tried.clear()
             self._target = self._nearest(int(self.limit * AFTER_REFUSAL))
@@ -142,15 +151,27 @@ class Climb:
         per_s = self.limit / max(cohort.mean_s(now), 1e-6)
         known = self._tried.get(self._at)
         if known is not None and known.weight >= ENOUGH:
-            differs = abs(per_s / known.per_s - 1)
-            if differs > max(SURPRISE, 4 * cohort.chance()):
-                self._tried.clear()
+            ratio = per_s / known.per_s
+            if abs(ratio - 1) > max(SURPRISE, 4 * cohort.chance()):
+                self._is_surprised, was_surprised = True, self._is_surprised
+                self._begin_anew(now, ratio) if was_surprised else self._go_to(now, self._at)  # once is chance
+                return
+        self._is_surprised = False
         self._tried.setdefault(self._at, _Tried()).add(per_s, cohort.sent)
-        self._go_to(now, self._doubled() if self._slow_start else self._next())
+        self._go_to(now, self._doubled(cohort.chance()) if self._slow_start else self._next())
 
-    def _doubled(self) -> int:
-        before, self._before = self._before, self._at
-        gain = 2.0 if before is None else self._tried[self._at].per_s / self._tried[before].per_s
+    def _begin_anew(self, now: float, ratio: float) -> None:
+        """The endpoint has changed: slow start again, from what would be enough were it to have lost slots."""
+        self._tried.clear()
+        self._before, self._slow_start, self._is_surprised = None, True, False
+        self._go_to(now, self._nearest(round(self.limit * min(1.0, ratio))))
+
+    def _doubled(self, chance: float) -> int:
+        before, now = self._before, self._tried[self._at]
+        gain = 2.0 if before is None else now.per_s / self._tried[before].per_s
+        if gain < NO_GAIN and chance > NOISY and now.weight < 2 * self._size():
+            return self._at  # too few answers to tell: once more
+        self._before = self._at
         if gain >= NO_GAIN and self._at < len(self._numbers) - 1:
             return self._nearest(2 * self.limit)
         self._slow_start = False
@@ -165,12 +186,14 @@ class Climb:
         best = max(tried.per_s for tried in self._tried.values())
         target = min(at for at, tried in self._tried.items() if tried.per_s >= NEARLY * best)
         # What turned out better is followed at once, in larger strides.
-        self._stride = 2 * self._stride if target > self._target else 1
-        climbs, self._target = target > self._target, target
+        moved, self._target = target - self._target, target
+        self._stride = 2 * self._stride if moved else 1
         self._round += 1
         last = len(self._numbers) - 1
-        above, below = min(target + self._stride, last), max(target - 1, 0)
-        if climbs or (above not in self._tried and self._at == target):
+        above, below = min(target + self._stride, last), max(target - self._stride, 0)
+        if moved:
+            return above if moved > 0 else below
+        if above not in self._tried and self._at == target:
             return above
         if below not in self._tried and self._at == target:
             return below
@@ -183,7 +206,7 @@ class Climb:
 
     def _size(self, at: int | None = None) -> int:
         limit = self._numbers[self._at if at is None else at]
-        return max(limit, START if self._slow_start else ENOUGH)
+        return max(limit, 2 * START if self._slow_start else min(ENOUGH, 4 * limit))
 
     def _nearest(self, number: int) -> int:
         above = min(bisect_left(self._numbers, max(1, number)), len(self._numbers) - 1)

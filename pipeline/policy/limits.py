@@ -147,6 +147,13 @@ class Cooldown:
     until: float
     rounds: int = 1
     """Pauses in a row without an answer between them."""
+    probe_until: float | None = None
+    """Once the pause is over: so long the others wait for what the first request finds."""
+
+    @property
+    def over_at(self) -> float:
+        """When the next request may go."""
+        return self.until if self.probe_until is None else self.probe_until
 
     @classmethod
     def after(
@@ -164,7 +171,7 @@ class Cooldown:
 
     def probing(self, now: float, probe_s: float) -> "Cooldown":
         """The pause is over for one request; the others wait for what it finds."""
-        return replace(self, until=now + probe_s)
+        return replace(self, probe_until=now + probe_s)
 
     def no_longer_than(self, until: float) -> "Cooldown":
         """The same, over by `until` at the latest."""

@@ -85,6 +85,9 @@ _WAY_OUT: Final[Mapping[ErrorKind, str]] = {
     ErrorKind.PERMISSION: "the key may not do this; check the account, or name another model (--model)",
     ErrorKind.QUOTA_EXHAUSTED: "the account has no credit left; add some, then run the same command to go on",
     ErrorKind.MODEL_NOT_FOUND: "check the model's name (--model) and the address (--base-url)",
+    ErrorKind.SERVER_ERROR: "the endpoint answers with errors only; run the same command later to go on",
+    ErrorKind.TIMEOUT: "the endpoint does not answer; run the same command later to go on",
+    ErrorKind.CONNECTION: "the endpoint breaks every connection off; run the same command later to go on",
     ErrorKind.UNREACHABLE: "check the address (--base-url) and the network, then run the same command to go on",
     ErrorKind.RATE_LIMITED: "run the same command later to go on",
     ErrorKind.OVERLOADED: "run the same command later to go on",
@@ -179,7 +182,7 @@ def _until(text: str, now: str | None) -> float | None:
 def _date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 

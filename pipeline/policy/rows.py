@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 
 from pipeline.errors import ErrorKind
+from pipeline.policy.ratios import count_billed
 from pipeline.records import Answer, Failure, Outcome, Shared, Status, Usage
 
 _NANO = Decimal("1e-9")
@@ -127,6 +128,9 @@ def count_outcome(counts: Counter[str], outcome: Outcome) -> None:
     if isinstance(outcome.result, Answer):
         counts["predicted_prompt_tokens"] += _int(outcome.predicted_prompt_tokens) or 0
         counts["unpriced"] += nano_usd(outcome.cost_usd) is None
+        if outcome.attempts == 1:
+            billed, predicted = _int(outcome.usage.prompt_tokens), _int(outcome.predicted_prompt_tokens)
+            count_billed(counts, outcome.result.model, billed=billed, predicted=predicted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +159,14 @@ class Totals:
     """The most that requests can have cost whose bill nobody knows: given up, cut off, or in flight at a kill."""
     unpriced: int = 0
     """Answers whose cost is unknown; `cost_usd` is the sum of the others."""
+
+    tokens_unknown: int = 0
+    """The most that such requests can have taken."""
+
+    @property
+    def tokens(self) -> int:
+        """What a budget counts."""
+        return self.prompt_tokens + self.completion_tokens + self.tokens_unknown
 
     @property
     def spent_usd(self) -> Decimal:

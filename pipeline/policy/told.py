@@ -72,7 +72,7 @@ def _seconds(text: str, bare: float | None) -> float | None:
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             date = read(text)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             continue
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     return None

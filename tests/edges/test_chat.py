@@ -238,6 +238,25 @@ async def test_models(body: object, names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "names"),
+    [
+        ({"root": "/models/Qwen2.5-VL-7B/", "owned_by": "vllm"}, ("/models/Qwen2.5-VL-7B",)),
+        ({"canonical_slug": "openai/gpt-4o", "hugging_face_id": None}, ("openai/gpt-4o",)),
+        ({"root": "m", "parent": "base"}, ("base",)),
+        ({"owned_by": "openai"}, ()),
+    ],
+)
+async def test_what_a_private_name_stands_for(entry: Mapping[str, object], names: tuple[str, ...]) -> None:
+    """The path of the weights from vLLM, OpenRouter's names, of this model alone; who owns it says nothing."""
+    listed = {"data": [{"id": "other", "root": "gpt-4o"}, {"id": "m", **entry}]}
+    async with chatting(always(200, listed)) as chat:
+        assert await chat.also_known_as("m") == names
+        assert await chat.also_known_as("absent") == ()
+    async with chatting(always(404, {})) as chat:
+        assert await chat.also_known_as("m") == ()
+
+
+@pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
         (401, {"error": {"message": f"bad key {KEY}"}}, ErrorKind.AUTHENTICATION),

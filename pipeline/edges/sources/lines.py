@@ -52,8 +52,14 @@ def raw_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 @contextmanager
 def standard_input(_path: str, _name: str) -> Iterator[BinaryIO]:
-    """Standard input, which is not ours to close."""
-    yield cast("BinaryIO", sys.stdin.buffer)
+    """Standard input, which is not ours to close; a buffer of our own, since a read of it may never end."""
+    try:
+        descriptor = sys.stdin.fileno()
+    except (AttributeError, io.UnsupportedOperation):  # somebody has put another stream in its place
+        yield cast("BinaryIO", sys.stdin.buffer)
+        return
+    with open(descriptor, "rb", closefd=False) as file:
+        yield file
 
 
 def folder_prefix(path: str) -> str:

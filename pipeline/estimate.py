@@ -1,0 +1,320 @@
+"""What a set of images would cost on one model or several, before anything is paid: sizes x token rules x prices."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlsplit
+
+from pipeline.catalogue import DatedRule, Family, rule_of
+from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
+from pipeline.config import RunConfig, presets
+from pipeline.errors import InputError
+from pipeline.policy.costs import Price
+from pipeline.policy.estimates import (
+    Estimate,
+    ModelEstimate,
+    RuleFact,
+    Unreadable,
+    answer_tokens,
+    cost_of,
+    seconds_at,
+    text_span,
+    traps,
+)
+from pipeline.policy.spans import Span
+from pipeline.policy.tallies import Counted, Moments, Question, Size, Tally
+from pipeline.policy.text import message_tokens, most_message_tokens
+from pipeline.policy.tokens import TokenRange, UnknownRule
+from pipeline.steps import family_for, price_for
+from pipeline.survey import Show, Survey, SurveyJob, survey
+
+DEFAULT_PRESETS = ("openai", "anthropic", "gemini")
+"""Whose models are compared where none is named."""
+LEAST_PROBE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One model to estimate for, and the configuration that it would be asked with."""
+
+    name: str
+    config: RunConfig
+    provider: str | None = None
+    """Whose price counts, as genai-prices names it; None: the configured endpoint's."""
+    anywhere: bool = False
+    """Nobody said where it is asked: it is priced where it is sold first."""
+
+    @property
+    def model(self) -> str:
+        return self.config.all_endpoints[0].model or self.config.request.model or ""
+
+    @property
+    def host(self) -> str:
+        """Of the endpoint; empty where nobody said."""
+        return "" if self.anywhere or self.provider else urlsplit(self.config.all_endpoints[0].base_url).hostname or ""
+
+    @property
+    def where(self) -> str:
+        return self.provider or ("where it is sold first" if self.anywhere else self.host)
+
+    def family(self) -> Family | None:
+        return family_for(self.config, self.model)
+
+    def rules(self, today: date) -> tuple[DatedRule, ...]:
+        family = self.family()
+        return family.rules_for(today, self._rule_host(family)) if family else ()
+
+    def question(self, today: date) -> Question:
+        """What a run with this configuration would ask of each image."""
+        request, family = self.config.request, self.family()
+        text = text_span(
+            message_tokens(request.system, request.prompt), most_message_tokens(request.system, request.prompt)
+        )
+        return Question(
+            rule=rule_of(family, today, self._rule_host(family)),
+            detail=request.detail,
+            text=TokenRange(text.expected, text.high or text.expected, text.low),
+            max_side=self.config.images.max_side,
+        )
+
+    def prices(self) -> tuple[Price | None, Price | None]:
+        """(online, by batch); None where it is unknown."""
+        endpoint, family = self.config.all_endpoints[0], self.family()
+        if self.provider is not None:
+            online = price_at(self.model, self.provider)
+            return online, batch_price(self.model, online, family, provider_id=self.provider)
+        online = price_for(self.config, endpoint, emulated=self.anywhere)
+        name = self.model.rsplit("/", 1)[-1].lower() if self.anywhere else self.model
+        at = None if self.anywhere else endpoint.base_url
+        return online, batch_price(name, online, family, provider_api_url=at)
+
+    def _rule_host(self, family: Family | None) -> str:
+        if self.provider is None or family is None:
+            return self.host
+        return host_among(self.provider, [host for rule in family.rules for host in rule.hosts])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateJob:
+    """One estimate as asked for: a source, or a number of images with their sizes."""
+
+    candidates: Sequence[Candidate]
+    sources: Sequence[str] = ()
+    count: int | None = None
+    sizes: Sequence[Size] = ()
+    """With `count`: images are spread evenly over them."""
+    probe: int | None = None
+    seed: int = 0
+    limit: int | None = None
+    output_tokens: int | None = None
+    """Of one answer, as the user expects them."""
+    today: date
+    notes: tuple[str, ...] = ()
+
+
+def is_configuration(name: str) -> bool:
+    """Whether an entry of `--models` is a preset or a file, and no model."""
+    return name.endswith(".toml") or name in presets()
+
+
+def provider_and_model(name: str) -> tuple[str | None, str]:
+    """`openrouter:openai/gpt-4o` -> its two parts; a colon after anything but a known provider is part of the name."""
+    provider, colon, model = name.partition(":")
+    return (provider, model) if colon and model and provider in providers() else (None, name)
+
+
+def parse_size(text: str) -> Size:
+    """`1600x1200` -> pixels. Raises InputError."""
+    found = re.fullmatch(r"(\d{1,6})\s*[xX\N{MULTIPLICATION SIGN}*]\s*(\d{1,6})", text.strip())
+    size = (int(found[1]), int(found[2])) if found else (0, 0)
+    if min(size) < 1:
+        raise InputError(f"--size {text!r}: write WIDTHxHEIGHT in pixels, for example 1600x1200")
+    return size
+
+
+def check_job(job: EstimateJob) -> None:
+    """Raises InputError where the parts of a command do not fit each other."""
+    if job.count is None and not job.sources:
+        raise InputError("name a SOURCE, or say how many images of which size: --count 10000 --size 1600x1200")
+    if job.count is not None and job.sources:
+        raise InputError("--count takes the place of a SOURCE; name one of them")
+    if (job.count is None) != (not job.sizes):
+        raise InputError("--count and --size belong together: --count 10000 --size 1600x1200")
+    if job.probe is not None and (job.probe < LEAST_PROBE or job.count is not None):
+        raise InputError("--probe N looks at N images of a SOURCE, and at two at least")
+
+
+async def estimate_job(job: EstimateJob, show: Show) -> Estimate:
+    """Look at the images' sizes, and apply each model's rule and price.
+
+    Raises InputError for a command or a source that is wrong, and where no image can be read.
+    """
+    check_job(job)
+    tally = Tally([candidate.question(job.today) for candidate in job.candidates])
+    seen = _imagined(job, tally) if job.count is not None else await _surveyed(job, tally, show)
+    return estimated(job, tally, seen)
+
+
+def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
+    """What was seen, on each model. Raises InputError where no image can be read."""
+    sizes = tally.distribution()
+    if sizes is None:
+        name, kind, message = seen.examples[0]
+        raise InputError(
+            f"none of {seen.seen:,} images has a size that can be read; the first, {name}: {kind}: {message}"
+        )
+    readable = readable_images(tally.images, seen)
+    for counted in tally.counted:
+        counted.add_unreadable(seen.unreadable)
+    models = [
+        _modelled(
+            job, candidate, question, counted, images=readable, seen=seen, typical=sizes.typical, pixels=sizes.pixels
+        )
+        for candidate, question, counted in zip(job.candidates, tally.questions, tally.counted, strict=True)
+    ]
+    return Estimate(
+        source=", ".join(job.sources) or _imagined_name(job),
+        images=seen.images,
+        seen=seen.seen,
+        readable=readable,
+        declared=seen.declared,
+        unreadable=Unreadable(images=seen.unreadable, by_kind=dict(seen.by_kind), examples=tuple(seen.examples)),
+        source_bytes=seen.file_bytes,
+        seed=job.seed if seen.seen < seen.images else None,
+        sizes=sizes,
+        models=tuple(models),
+        made_on=job.today,
+        notes=job.notes,
+    )
+
+
+def readable_images(readable: int, seen: Survey) -> Span[int]:
+    """Of all images, those that would be sent, from those that were seen."""
+    moments = Moments()
+    moments.add(1, readable)
+    moments.add(0, seen.unreadable)
+    expected, half = round(moments.scaled(seen.images)), round(moments.half_width(seen.images))
+    low = max(readable, expected - half)
+    return Span(expected, low, min(seen.images - seen.unreadable, expected + half))
+
+
+async def _surveyed(job: EstimateJob, tally: Tally, show: Show) -> Survey:
+    config = job.candidates[0].config
+    what = SurveyJob(sources=job.sources, config=config, limit=job.limit, probe=job.probe, seed=job.seed)
+    return await survey(what, tally, show)
+
+
+def _imagined(job: EstimateJob, tally: Tally) -> Survey:
+    count = job.count or 0
+    each, more = divmod(count, len(job.sizes))
+    for number, size in enumerate(job.sizes):
+        if times := each + (number < more):
+            tally.add(size, times)
+    return Survey(images=count, seen=count)
+
+
+def _imagined_name(job: EstimateJob) -> str:
+    return "of " + ", ".join(f"{width} x {height}" for width, height in job.sizes)
+
+
+def _modelled(
+    job: EstimateJob,
+    candidate: Candidate,
+    question: Question,
+    counted: Counted,
+    *,
+    images: Span[int],
+    seen: Survey,
+    typical: Size,
+    pixels: int,
+) -> ModelEstimate:
+    request, family = candidate.config.request, candidate.family()
+    tokens_in = counted.input_tokens(seen.images)
+    tokens_out = answer_tokens(images, stated=job.output_tokens, max_tokens=request.max_tokens, choices=request.choices)
+    online, batch = candidate.prices()
+    time = _time(candidate, images, tokens_in, tokens_out)
+    read = seen.seen - seen.unreadable
+    by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
+    image, text = question.image_tokens(*typical), question.text
+    return ModelEstimate(
+        name=candidate.name,
+        model=candidate.model,
+        where=candidate.where,
+        family=family.name if family else None,
+        token_rule=question.rule.name,
+        rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
+        detail=question.detail,
+        text_tokens=Span(text.expected, text.lower, text.upper),
+        typical_sent=question.sent(*typical),
+        typical_tokens=Span(image.expected, image.lower, image.upper),
+        input_tokens=tokens_in,
+        raw_input_tokens=round(counted.raw_tokens * seen.images / seen.seen),
+        sent_pixels=counted.sent_pixels / pixels,
+        tokens_by_detail=by_detail,
+        output_tokens=tokens_out,
+        output_basis="assumed" if job.output_tokens is None else "stated",
+        price=online,
+        cost_usd=cost_of(images, tokens_in, tokens_out, online),
+        batch_price=batch,
+        batch_cost_usd=cost_of(images, tokens_in, tokens_out, batch),
+        batch_hours=family.batch.hours if family and family.batch and batch else None,
+        seconds=time[0] if time else None,
+        limited_by=time[1] if time else None,
+        notes=_notes(candidate, question, by_detail, job.today, has_price=online is not None),
+    )
+
+
+def _time(
+    candidate: Candidate, images: Span[int], tokens_in: Span[int], tokens_out: Span[int]
+) -> tuple[Span[float], str] | None:
+    """At the limits of all endpoints together; where the provider counts what is asked for, `max_tokens` counts."""
+    config, family = candidate.config, candidate.family()
+    request, limits = config.request, config.limits
+    rpm = _together([one.rpm or limits.rpm for one in config.all_endpoints])
+    tpm = _together([one.tpm or limits.tpm for one in config.all_endpoints])
+    requested = family is None or family.counts_requested
+    if limits.count_tokens != "auto":
+        requested = limits.count_tokens == "requested"
+    answers = tokens_out
+    if requested and request.max_tokens is not None:
+        answers = answer_tokens(images, stated=request.max_tokens * request.choices, max_tokens=None, choices=1)
+    high = None if tokens_in.high is None or answers.high is None else tokens_in.high + answers.high
+    tokens = Span(tokens_in.expected + answers.expected, tokens_in.low + answers.low, high)
+    return seconds_at(images, tokens, rpm=rpm, tpm=tpm)
+
+
+def _together(each: Sequence[float | None]) -> float | None:
+    known = [one for one in each if one is not None]
+    return sum(known) if len(known) == len(each) else None
+
+
+def _fact(dated: DatedRule) -> RuleFact:
+    return RuleFact(
+        name=dated.rule.name,
+        evidence=dated.evidence,
+        source=dated.source.title,
+        url=dated.source.url,
+        checked_on=dated.source.checked_on,
+        valid_from=dated.valid_from,
+        valid_to=dated.valid_to,
+        note=dated.note,
+    )
+
+
+def _notes(
+    candidate: Candidate, question: Question, by_detail: Mapping[str, float], today: date, *, has_price: bool
+) -> tuple[str, ...]:
+    found = []
+    if isinstance(question.rule, UnknownRule):
+        called = f"{candidate.model!r}" if candidate.model else "this server's model"
+        found.append(
+            f"nobody has described {called}: the range is what the rules of known models would say; "
+            "--model-family says what it is"
+        )
+    found += traps(question, by_detail)
+    found += [f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(today) if one.note]
+    if not has_price:
+        where = "" if candidate.anywhere else f" at {candidate.where}"
+        found.append(f"no price of it is known{where}; [prices] in a configuration gives your own")
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""What people look at: text, tables and pages made of values."""

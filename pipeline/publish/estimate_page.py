@@ -1,0 +1,88 @@
+"""An `Estimate` as one HTML file, with the distribution of sizes as a picture; nothing is fetched from anywhere."""
+
+from collections.abc import Sequence
+from html import escape
+
+from pipeline.policy.estimates import Estimate, ModelEstimate
+from pipeline.policy.tallies import SizeClass
+from pipeline.progress import printable
+from pipeline.publish import estimates
+from pipeline.publish.estimates import Writers, class_name, details, facts
+
+_STYLE = """
+:root { color-scheme: light dark; --edge: #8884; --bar: #3a7bd5; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--edge); white-space: nowrap; }
+svg { max-width: 100%; height: auto; } svg text { fill: currentColor; font-size: 12px; } svg rect { fill: var(--bar); }
+li { overflow-wrap: anywhere; }
+@media (prefers-color-scheme: dark) { :root { --bar: #6ea8ff; } }
+"""
+_WIDTH, _ROW, _LABEL, _NUMBER = 640, 22, 120, 90
+
+
+def as_html(estimate: Estimate) -> str:
+    """All that `estimates.text` says. Names and messages come from outside and are escaped."""
+    found = estimate.sizes
+    ends = f"smallest {_size(found.smallest)}, typical {_size(found.typical)}, largest {_size(found.largest)}"
+    body = [
+        f"<h1>Estimate of {escape(estimate.made_on.isoformat())}</h1>",
+        _items(facts(estimate) + estimates.assumptions(estimate)),
+        f'<div class="wide">{_table(estimate)}</div>',
+        f"<h2>Sizes</h2><p>{ends}</p>",
+        picture(found.classes),
+        *(_model(model) for model in estimate.models),
+        _items(estimate.notes),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Estimate</title><style>{_STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
+
+
+WRITERS: Writers = {
+    ".csv": estimates.as_csv,
+    ".md": estimates.as_markdown,
+    ".html": as_html,
+    ".json": lambda estimate: estimates.as_json(estimate) + "\n",
+}
+"""What `--output` writes, by the end of the file's name."""
+
+
+def picture(classes: Sequence[SizeClass]) -> str:
+    """A bar a class, as inline SVG."""
+    most, room = max(one.images for one in classes), _WIDTH - _LABEL - _NUMBER
+    rows = []
+    for number, one in enumerate(classes):
+        at, long = number * _ROW, room * one.images / most
+        rows.append(
+            f'<text x="0" y="{at + 15}">{escape(class_name(one))}</text>'
+            f'<rect x="{_LABEL}" y="{at + 3}" width="{long:.1f}" height="{_ROW - 6}"/>'
+            f'<text x="{_LABEL + long + 6:.1f}" y="{at + 15}">{one.images:,}</text>'
+        )
+    height = _ROW * len(classes)
+    return (
+        f'<svg role="img" aria-label="Images by megapixels" width="{_WIDTH}" viewBox="0 0 {_WIDTH} {height}">'
+        + "".join(rows) + "</svg>"
+    )  # fmt: skip
+
+
+def _table(estimate: Estimate) -> str:
+    names, *models = estimates.table(estimate)
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in models]
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+
+
+def _model(model: ModelEstimate) -> str:
+    return f"<h2>{escape(printable(model.name))}</h2>{_items(details(model))}"
+
+
+def _items(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line.strip())}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def _size(size: tuple[int, int]) -> str:
+    return escape(estimates.pixels(size))

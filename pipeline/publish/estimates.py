@@ -1,0 +1,256 @@
+"""An `Estimate` as text for a terminal, and as CSV, Markdown and JSON; HTML is a page of its own."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from html import escape
+from pathlib import Path
+
+from pipeline.errors import InputError, ResourceError
+from pipeline.policy.estimates import Estimate, ModelEstimate
+from pipeline.policy.spans import N, Span
+from pipeline.policy.tallies import SizeClass
+from pipeline.progress import dollars, printable, short
+
+BAR = 24
+"""Characters of the longest bar."""
+HEADINGS = ("model", "tokens an image", "input tokens", "output tokens", "online", "by batch", "time")
+UNKNOWN = "unknown"
+_ALL = 0.99
+
+
+def text(estimate: Estimate) -> str:
+    """Everything, for a terminal; without colours."""
+    parts = [facts(estimate), sizes(estimate), assumptions(estimate), aligned(table(estimate))]
+    parts += [[model.name, *(f"  {line}" for line in details(model))] for model in estimate.models]
+    parts.append([f"note: {note}" for note in estimate.notes])
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def facts(estimate: Estimate) -> list[str]:
+    """How many images there are, how many were looked at, and what is wrong with some."""
+    lines = [f"{estimate.images:,} images {printable(estimate.source)}"]
+    if estimate.seen < estimate.images:
+        drawn = f"looked at {estimate.seen:,} of them, drawn at random (seed {estimate.seed})"
+        lines.append(f"{drawn}; ranges hold the 95 % interval that follows")
+        lines.append(f"readable: {span(estimate.readable, lambda count: f'{count:,}')}")
+    if estimate.declared:
+        lines.append(f"{estimate.declared:,} sizes are the manifest's own (columns width and height)")
+    if estimate.source_bytes:
+        lines.append(f"{short(estimate.source_bytes)}B of files")
+    bad = estimate.unreadable
+    if bad.images:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(bad.by_kind.items()))
+        lines.append(f"{bad.images:,} would not be sent: {kinds}")
+        lines += [f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in bad.examples]
+    return lines
+
+
+def sizes(estimate: Estimate) -> list[str]:
+    """The distribution, a line a class."""
+    found = estimate.sizes
+    ends = f"smallest {pixels(found.smallest)}, typical {pixels(found.typical)}, largest {pixels(found.largest)}"
+    most = max(one.images for one in found.classes)
+    rows = [(class_name(one), f"{one.images:,}", "#" * -(-BAR * one.images // most)) for one in found.classes]
+    return [f"sizes: {ends}", *(f"  {line}" for line in aligned(rows))]
+
+
+def assumptions(estimate: Estimate) -> list[str]:
+    """What the figures rest on beside the sizes."""
+    first, images = estimate.models[0], max(1, estimate.readable.expected)
+    each = first.output_tokens.expected // images
+    basis = {
+        "assumed": f"{each:,} tokens an answer are an assumption (--output-tokens states another)",
+        "stated": f"{each:,} tokens an answer, as stated",
+    }.get(first.output_basis, f"{each:,} tokens an answer, {first.output_basis}")
+    if first.output_basis == "assumed":
+        basis += "; ranges reach to --max-tokens"
+    reasoning = (
+        "" if first.reasoning_tokens else "; reasoning tokens are unknown without a sample, and part of the output"
+    )
+    words = span(first.text_tokens, lambda count: f"{count:,}")
+    return [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
+
+
+def table(estimate: Estimate) -> list[tuple[str, ...]]:
+    """The comparison, a row a model, its headings first; without the time where no limits are given."""
+    rows = [HEADINGS, *(cells(model) for model in estimate.models)]
+    timed = any(model.seconds for model in estimate.models)
+    return rows if timed else [row[:-1] for row in rows]
+
+
+def cells(model: ModelEstimate) -> tuple[str, ...]:
+    """One row, as `HEADINGS`."""
+    return (
+        printable(model.name),
+        span(model.typical_tokens, lambda count: f"{count:,}"),
+        span(model.input_tokens, short),
+        span(model.output_tokens, short),
+        money(model.cost_usd),
+        money(model.batch_cost_usd),
+        UNKNOWN if model.seconds is None else span(model.seconds, duration),
+    )
+
+
+def details(model: ModelEstimate) -> list[str]:
+    """Rule, price, size and traps of one model, a line each."""
+    rules = [f"{one.name} ({one.evidence}; {one.source}, checked {one.checked_on})" for one in model.rules]
+    lines = [f"rule: {' | '.join(rules) or model.token_rule}"]
+    lines.append(f"price: {UNKNOWN if model.price is None else f'{model.price} ({model.price.origin})'}")
+    if model.batch_price is not None:
+        within = f", within {model.batch_hours} h" if model.batch_hours else ""
+        lines.append(f"batch: {model.batch_price} ({model.batch_price.origin}){within}")
+    lines.append(_sent(model))
+    if len(model.tokens_by_detail) > 1:
+        each = ", ".join(f"{detail} {tokens:,.0f}" for detail, tokens in model.tokens_by_detail.items())
+        lines.append(f"detail, tokens an image: {each}")
+    if model.limited_by:
+        lines.append(f"time: bound by {model.limited_by}")
+    lines += sampled(model)
+    return lines + [f"note: {note}" for note in model.notes]
+
+
+def sampled(model: ModelEstimate) -> list[str]:
+    """What a paid sample told, a line each."""
+    sample = model.sample
+    if sample is None:
+        return []
+    reasoning = UNKNOWN if model.reasoning_tokens is None else span(model.reasoning_tokens, short)
+    drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill"
+    kept = f"ranges are 95 % intervals; the answers are kept in {printable(sample.out)}"
+    lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}, part of the output"]
+    if sample.images_per_s is not None and sample.hours is not None:
+        pace = span(sample.images_per_s, lambda rate: f"{rate:,.2f}")
+        lines.append(
+            f"pace: {pace} images a second; {span(sample.hours, lambda hours: duration(3600 * hours))} for all"
+        )
+    if sample.own_usd is not None:
+        lines.append(f"own machines: {money(sample.own_usd)} at {dollars(sample.usd_per_hour)} an hour")
+    if sample.own_usd_per_image is not None and sample.own_usd_per_mtok is not None:
+        lines.append(
+            f"an API is cheaper below ${sample.own_usd_per_image:.3g} an image, "
+            f"which is ${sample.own_usd_per_mtok:.3g} a million tokens (in and out alike)"
+        )
+    return lines
+
+
+def _sent(model: ModelEstimate) -> str:
+    """What pre-sizing does to pixels and tokens."""
+    if model.sent_pixels > _ALL:
+        return "images are sent at the size that they have"
+    share = f"{model.sent_pixels:.0%}" if model.sent_pixels >= 1 - _ALL else f"{model.sent_pixels:.1%}"
+    saved = model.raw_input_tokens - model.input_tokens.expected
+    saves = f", which saves {short(saved)} of {short(model.raw_input_tokens)} tokens" if saved > 0 else ""
+    return f"a typical image is sent as {pixels(model.typical_sent)}; in all {share} of the pixels{saves}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of text, as wide as their widest cell."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def span(value: Span[N], show: Callable[[N], str]) -> str:
+    """`expected (low to high)`; the range only where it shows."""
+    expected, low = show(value.expected), show(value.low)
+    high = "no bound" if value.high is None else show(value.high)
+    return expected if low == high == expected else f"{expected} ({low} to {high})"
+
+
+def money(value: Span[Decimal] | None) -> str:
+    return UNKNOWN if value is None else span(value, dollars)
+
+
+def duration(seconds: float) -> str:
+    """Two units are enough: `3 h 12 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def class_name(one: SizeClass) -> str:
+    if one.up_to_mp is None:
+        return f"above {one.above_mp:g} MP"
+    return f"{one.above_mp:g} to {one.up_to_mp:g} MP" if one.above_mp else f"up to {one.up_to_mp:g} MP"
+
+
+def as_json(estimate: Estimate) -> str:
+    return json.dumps(estimate.as_dict(), ensure_ascii=False, indent=2)
+
+
+def as_csv(estimate: Estimate) -> str:
+    """A row a model; money exact, what is unknown empty."""
+    rows = [flat(estimate, model) for model in estimate.models]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def flat(estimate: Estimate, model: ModelEstimate) -> dict[str, object]:
+    """One model in plain columns."""
+    row: dict[str, object] = {"model": model.name, "where": model.where, "images": estimate.readable.expected}
+    row |= _columns("input_tokens", model.input_tokens) | _columns("output_tokens", model.output_tokens)
+    row |= _columns("reasoning_tokens", model.reasoning_tokens) | _columns("cost_usd", model.cost_usd)
+    row |= _columns("batch_cost_usd", model.batch_cost_usd) | _columns("seconds", model.seconds)
+    row |= {"detail": model.detail, "token_rule": model.token_rule}
+    row["rule_source"] = " | ".join(f"{one.source}, {one.checked_on}" for one in model.rules)
+    row["price"] = "" if model.price is None else str(model.price)
+    row["price_source"] = "" if model.price is None else model.price.origin
+    row["notes"] = " | ".join(model.notes)
+    return row
+
+
+def _columns(name: str, value: Span[int] | Span[float] | Span[Decimal] | None) -> dict[str, object]:
+    ends = ("", "", "") if value is None else (value.expected, value.low, value.high)
+    plain = [f"{one:f}" if isinstance(one, Decimal) else "" if one is None else one for one in ends]
+    return dict(zip((name, f"{name}_low", f"{name}_high"), plain, strict=True))
+
+
+def as_markdown(estimate: Estimate) -> str:
+    """The same as `text`, with a table that GitHub shows."""
+    head, *rows = table(estimate)
+    shown = [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        for row in (head, ("---",) * len(head), *rows)
+    ]
+    parts = [["# Estimate"], shown, _listed(facts(estimate) + assumptions(estimate))]
+    parts += [["## Sizes"], ["```", *sizes(estimate), "```"]]
+    for model in estimate.models:
+        parts += [[f"## {printable(model.name)}"], _listed(details(model))]
+    parts.append(_listed(estimate.notes))
+    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+
+
+def _listed(lines: Sequence[str]) -> list[str]:
+    """Names and messages come from outside: Markdown would take their tags for HTML."""
+    return [f"- {escape(line.strip(), quote=False)}" for line in lines]
+
+
+Writers = Mapping[str, Callable[[Estimate], str]]
+
+
+def check_output(file: Path, writers: Writers) -> None:
+    """Raises InputError for a kind of file that is not written, before anything is looked at."""
+    if file.suffix.lower() not in writers:
+        raise InputError(f"--output {file}: write to one of {' '.join(writers)}")
+
+
+def write(estimate: Estimate, file: Path, writers: Writers) -> None:
+    """Raises ResourceError where the file cannot be written."""
+    try:
+        file.write_text(writers[file.suffix.lower()](estimate), encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"--output {file}: {error.strerror or error}") from None

@@ -1,0 +1,214 @@
+"""A sample that is paid for: some images of a source are asked, and their bills stand for all of them."""
+
+import asyncio
+import re
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import RunConfig, api_key
+from pipeline.edges import parquet
+from pipeline.edges.sources import open_sources
+from pipeline.errors import EndpointStoppedError, InputError
+from pipeline.estimate import Candidate, EstimateJob, check_job, estimated
+from pipeline.layout import DATA_NAME
+from pipeline.policy.bills import COLUMNS, Bills, Population, Row, money
+from pipeline.policy.estimates import Estimate, ModelEstimate, cost_of
+from pipeline.policy.sampling import Interval, SampleFacts, stratified
+from pipeline.policy.spans import Span
+from pipeline.policy.tallies import Tally
+from pipeline.policy.tokens import UnknownRule
+from pipeline.run import Job, run_job
+from pipeline.stats import RunStats
+from pipeline.survey import Show, SurveyJob, survey
+
+FOLDER = "estimate-sample"
+"""Where answers are kept that nobody gave a place: what is paid for is not thrown away."""
+LEAST = 2
+_MILLION = 1_000_000
+_HOUR_S = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """How many images are asked, which ones, and where their answers are kept."""
+
+    wanted: int
+    seed: int = 0
+    out: Path | None = None
+    """None: a folder of `estimate-sample` for each model and question."""
+    emulator_url: str | None = None
+
+    def folder(self, config: RunConfig) -> Path:
+        if self.out is not None:
+            return self.out
+        name = re.sub(r"[^a-z0-9.]+", "-", (config.request.model or "model").lower()).strip("-.")
+        return Path(FOLDER) / f"{name}-{config.config_hash()[:8]}"
+
+    def asked(self, candidate: Candidate) -> RunConfig:
+        """The configuration that is asked with: equal images are asked all, so that each has a bill of its own."""
+        config = candidate.config
+        changed: dict[str, object] = {"request": config.request.model_copy(update={"dedup": False})}
+        if self.emulator_url is not None:
+            changed |= {
+                "endpoint": config.endpoint.model_copy(update={"base_url": self.emulator_url}),
+                "endpoints": (),
+            }
+        return config.model_copy(update=changed)
+
+
+async def sample_job(job: EstimateJob, sample: Sample, show: Show, show_run: Callable[[RunStats], None]) -> Estimate:
+    """The estimate, with tokens and cost measured on a stratified sample of each model.
+
+    The answers are kept; the same command asks nothing twice, and a run on the same OUT goes on from them.
+    Raises InputError before anything is sent, and whatever stops a run.
+    """
+    check_sample(job, sample)
+    tally = Tally([candidate.question(job.today) for candidate in job.candidates])
+    config = job.candidates[0].config
+    what = SurveyJob(sources=job.sources, config=config, limit=job.limit, keep_sizes=True)
+    seen = await survey(what, tally, show)
+    estimate = estimated(job, tally, seen)
+    models = []
+    for candidate, question, model in zip(job.candidates, tally.questions, estimate.models, strict=True):
+        population = Population.of(seen.sizes or array("q"), question)
+        strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
+        rows, out = await _ask(job, sample, candidate, [population.positions[list(s.chosen)] for s in strata], show_run)
+        bills = Bills(population, strata, rows, exact=not isinstance(question.rule, UnknownRule))
+        models.append(_measured(model, bills, candidate.config, readable=estimate.readable, seed=sample.seed, out=out))
+    return replace(estimate, models=tuple(models))
+
+
+def check_sample(job: EstimateJob, sample: Sample) -> None:
+    """Raises InputError where nothing could be asked, or what was paid for could not be kept apart."""
+    check_job(job)
+    if job.count is not None or job.probe is not None:
+        raise InputError("--sample asks images of a SOURCE; it goes with neither --count nor --probe")
+    if "-" in job.sources:
+        raise InputError("--sample reads its SOURCE twice, which standard input (-) does not allow")
+    if sample.wanted < LEAST:
+        raise InputError("--sample N asks two images at least")
+    if sample.out is not None and len(job.candidates) > 1:
+        raise InputError("--out keeps the answers of one model; without it each has a folder of its own")
+    for candidate in job.candidates:
+        if candidate.provider is not None:
+            raise InputError(
+                f"--sample asks the configured endpoint; {candidate.name!r} only names whose price counts: "
+                "name a configuration (-c, or in --models) that says where it is asked"
+            )
+        if sample.emulator_url is None:
+            for one in candidate.config.all_endpoints:
+                api_key(one)
+
+
+def _picker(seed: int) -> Callable[[int, int], list[int]]:
+    random = Random(seed)  # noqa: S311 - a sample that can be drawn again
+    return lambda population, wanted: random.sample(range(population), wanted)
+
+
+async def _ask(
+    job: EstimateJob,
+    sample: Sample,
+    candidate: Candidate,
+    chosen: Sequence[NDArray[np.int64]],
+    show: Callable[[RunStats], None],
+) -> tuple[list[list[Row | None]], Path]:
+    """The rows of the images at these positions, stratum by stratum; None where there is none."""
+    config = sample.asked(candidate)
+    out = sample.folder(config)
+    positions = [group.tolist() for group in chosen]
+    wanted = frozenset(position for group in positions for position in group)
+    run = Job(
+        sources=job.sources, out=out, config=config, emulated=sample.emulator_url is not None, chosen=wanted,
+        max_failed="100%",
+    )  # fmt: skip
+    await run_job(run, show)
+    ids = await asyncio.to_thread(_ids, run)
+    rows = await asyncio.to_thread(rows_of, out, frozenset(ids.values()), config.request.prompt_name)
+    return [[rows.get(ids[position]) for position in group] for group in positions], out
+
+
+def _ids(job: Job) -> dict[int, str]:
+    """Position -> id of the sampled records."""
+    chosen, ids = job.chosen or frozenset(), {}
+    for position, record in enumerate(open_sources(job.sources, job.config.source, out=job.out).records()):
+        if position in chosen:
+            ids[position] = record.id
+            if len(ids) == len(chosen):
+                break
+    return ids
+
+
+def rows_of(out: Path, ids: frozenset[str], prompt_name: str) -> dict[str, Row]:
+    """The rows of these records, by id."""
+    data = out / DATA_NAME
+    return {
+        row["id"]: row
+        for number in parquet.part_numbers(data)
+        for row in parquet.read_columns(data, number, COLUMNS)
+        if row["id"] in ids and row["prompt_name"] == prompt_name
+    }
+
+
+def _measured(
+    model: ModelEstimate, bills: Bills, config: RunConfig, *, readable: Span[int], seed: int, out: Path
+) -> ModelEstimate:
+    """The estimate of one model with what was measured in place of what was assumed."""
+    if not bills.answered:
+        raise EndpointStoppedError(
+            f"none of the {bills.asked} sampled images of {model.name} was answered; their rows in {out} say why"
+        )
+    tokens_in, tokens_out = bills.tokens("prompt_tokens"), bills.tokens("completion_tokens")
+    asked, answers = tokens_in or model.input_tokens, tokens_out or model.output_tokens
+    cost_usd = bills.cost_usd(model.price.input_usd_per_mtok if model.price else None)
+    facts = _facts(bills, config, readable.expected, asked.expected + answers.expected, seed=seed, out=out)
+    return replace(
+        model,
+        input_tokens=asked,
+        output_tokens=answers,
+        output_basis="measured" if tokens_out else model.output_basis,
+        reasoning_tokens=bills.tokens("reasoning_tokens"),
+        cost_usd=cost_usd or facts.own_usd,
+        batch_cost_usd=cost_of(readable, asked, answers, model.batch_price),
+        sample=facts,
+        notes=(*model.notes, *_notes(bills, tokens_in, tokens_out)),
+    )
+
+
+def _notes(bills: Bills, tokens_in: Span[int] | None, tokens_out: Span[int] | None) -> list[str]:
+    said = []
+    if bills.answered < bills.asked:
+        missing = bills.asked - bills.answered
+        said.append(f"{missing:,} of the sampled images have no bill of their own (yet); the others stand for them")
+    if tokens_in is None or tokens_out is None:
+        said.append("the endpoint does not tell all tokens: what it does not tell is estimated as without a sample")
+    return said
+
+
+def _facts(bills: Bills, config: RunConfig, images: int, tokens: int, *, seed: int, out: Path) -> SampleFacts:
+    pace, usd_per_hour = bills.pace(), config.prices.usd_per_hour
+    hours = None if pace is None else pace.scaled(images / _HOUR_S)
+    own = None if hours is None or usd_per_hour is None else hours.scaled(float(usd_per_hour))
+    each = None if own is None else Decimal(str(own.expected / images))
+    return SampleFacts(
+        asked=bills.asked,
+        answered=bills.answered,
+        seed=seed,
+        out=str(out),
+        images_per_s=None if pace is None else _span(pace.inverse()),
+        hours=None if hours is None else _span(hours),
+        usd_per_hour=usd_per_hour,
+        own_usd=None if own is None else money(own),
+        own_usd_per_image=each,
+        own_usd_per_mtok=None if each is None or not tokens else each * images / tokens * _MILLION,
+    )
+
+
+def _span(found: Interval) -> Span[float]:
+    return Span(found.expected, found.low, found.high)

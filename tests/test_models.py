@@ -1,0 +1,194 @@
+"""What `models` says, whose family a private name is, and whose price counts."""
+
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline.catalogue import families, family_named, first_family, near_names, price_of
+from pipeline.config import RunConfig, load_config
+from pipeline.errors import InputError
+from pipeline.models import model_cards, table
+from pipeline.policy.costs import Price, cost_usd
+from pipeline.records import Usage
+from pipeline.steps import family_for, own_price, price_for
+
+TODAY = date(2026, 11, 20)
+OWN = """
+checked_on = 2026-11-20
+[sources.bill]
+title = "Our bill"
+url = "https://example.com"
+checked_on = 2026-11-20
+[[family]]
+name = "ours"
+match = ["my-deployment*"]
+[[family.rule]]
+name = "ours-2026"
+kind = "openai-tile"
+params = { base = 1, tile = 2 }
+source = "bill"
+"""
+PRICES = """
+[prices]
+usd_per_hour = "2.5"
+[[prices.models]]
+model = "gpt-4o"
+base_url = "https://elsewhere.example"
+input_usd_per_mtok = 1
+output_usd_per_mtok = 2
+[[prices.models]]
+model = "acme-*"
+input_usd_per_mtok = "0.40"
+output_usd_per_mtok = "1.60"
+cached_usd_per_mtok = "0.1"
+source = "contract"
+checked_on = 2026-10-01
+[[prices.models]]
+model = "vendor/ocr"
+usd_per_image = "0.001"
+usd_per_request = "0.0005"
+"""
+
+
+def config(text: str = "", **overrides: object) -> RunConfig:
+    Path("mine.toml").write_text(text, encoding="utf-8")
+    return load_config("mine.toml", {name.replace("__", "."): value for name, value in overrides.items()}, {})
+
+
+def lines(name: str, settings: RunConfig | None = None) -> str:
+    return "\n".join(model_cards(settings or config(), TODAY, name)[0].lines())
+
+
+def test_every_family_has_a_card() -> None:
+    """All families are listed, each card has a line a fact with its source, and all of it is JSON."""
+    cards = model_cards(config(), TODAY)
+    assert [card.name for card in cards] == [family.name for family in families()]
+    assert len(table(cards)) == 1 + len(cards)
+    assert json.loads(json.dumps([card.as_dict() for card in cards]))
+    for card in cards:
+        assert all(rule.source.title and rule.source.url and rule.parameters for rule in card.rules)
+        assert sum(line.startswith("size ") for line in card.lines()) == len(card.sizes) >= 3
+
+
+def test_a_model_in_full() -> None:
+    """Rule with parameters, source and date; sent sizes and tokens by detail; limits; price with source."""
+    said = lines("openai/gpt-4o-2024-08-06")
+    for words in (
+        "family gpt-4o (gpt-4o*",
+        "openai-tile-2026-08 (published)",
+        "base 85, tile 170, high (max_side 2048, max_short_side 768)",
+        "read 2026-11-20: https://",
+        "low, high; auto means high",
+        "4032x3024 auto: sent 1024x768, 765 tokens",
+        "4032x3024 low: sent 512x384, 85 tokens",
+        "512 MiB a request",
+        "max_tokens; JSON schema: strict",
+        "50% off, 50,000 requests a file",
+        "$2.5 in (cached $1.25), $10 out a million tokens (genai-prices ",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("model", "trap"),
+    [
+        ("gpt-5.4", "low costs more than high: 3,687 against 2,942 tokens at 4032x3024"),
+        ("gpt-5.6", "auto means original: 14,364 tokens at 4032x3024, 4.9 times the 2,942 of --detail high"),
+        ("gpt-4.1-mini", "3 published rules may bill it"),
+        ("gemini-4-pro", "no bill and no document confirms its rule"),
+    ],
+)
+def test_traps_are_named(model: str, trap: str) -> None:
+    """What costs more than one would think is said, with what is cheaper."""
+    assert f"trap         {trap}" in lines(model)
+
+
+def test_a_name_that_nobody_knows() -> None:
+    """A sentence with the nearest names, bounds, and no price; not an error."""
+    said = lines("gpt-5o")
+    assert "nobody has described this model; like it are: gpt-5" in said
+    assert "1024x768 auto: sent 1024x768, 1,064 (256 to 25,501) tokens" in said
+    assert said.splitlines()[-1] == "price        unknown"
+    assert near_names("zzzzzz") == []
+    assert "\x1b" not in lines("a\x1b[31m")
+
+
+def test_families_of_ones_own() -> None:
+    """A file of the user's, and `request.model_family`, decide before the catalogue; neither changes what is asked."""
+    Path("models.toml").write_text(OWN, encoding="utf-8")
+    own = config(catalogue__file="models.toml")
+    assert "ours-2026" in lines("my-deployment-7", own)
+    assert model_cards(own, TODAY)[0].name == "ours"
+    named = config(request__model="secret", request__model_family="gpt-4o-mini")
+    family = family_for(named, "secret")
+    assert family is not None
+    assert (family.name, named.config_hash()) == ("gpt-4o-mini", config(request__model="secret").config_hash())
+    assert family_named("openai/gpt-4o-2024-08-06").name == "gpt-4o"
+    with pytest.raises(InputError, match=r"'gtp-4o': no such family; did you mean gpt-4o"):
+        family_for(config(request__model_family="gtp-4o"), "m")
+
+
+def test_the_first_name_that_is_known() -> None:
+    """Of what a server says of a model, the path of the weights tells its family."""
+    family = first_family(("adapter-7", "/models/Qwen2.5-VL-7B-Instruct"))
+    assert family is not None
+    assert family.name == "qwen2.5-vl"
+    assert first_family(()) is None
+
+
+def test_own_prices_count_first() -> None:
+    """By name or pattern, with or without a gateway's prefix, at one endpoint or all; else the published price."""
+    settings = config(PRICES)
+    acme = price_for(settings.model_copy(), settings.endpoint.model_copy(update={"model": "x/acme-1"}), emulated=False)
+    assert acme == Price(
+        Decimal("0.40"), Decimal("1.60"), Decimal("0.1"), source="contract", checked_on=date(2026, 10, 1)
+    )
+    assert str(acme) == "$0.4 in (cached $0.1), $1.6 out a million tokens"
+    assert acme is not None
+    assert acme.origin == "contract, 2026-10-01"
+    own = settings.prices.models
+    there = own_price(own, "gpt-4o", "https://elsewhere.example/v1")
+    assert there is not None
+    assert there.input_usd_per_mtok == 1
+    assert own_price(own, "gpt-4o", "https://api.openai.com/v1") is None
+    published = price_for(settings, settings.endpoint.model_copy(update={"model": "gpt-4o"}), emulated=False)
+    assert published == price_of("gpt-4o", "https://api.openai.com/v1")
+    assert "contract, 2026-10-01" in lines("acme-1", settings)
+
+
+def test_prices_of_images_and_requests() -> None:
+    """What is charged whatever the tokens is known where none are told, and adds to them where both are charged."""
+    flat = own_price(config(PRICES).prices.models, "vendor/ocr", None)
+    assert flat is not None
+    assert cost_usd(Usage(), flat) == Decimal("0.0015")
+    assert cost_usd(Usage(), flat, images=3) == Decimal("0.0035")
+    assert str(flat) == "$0.001 an image and $0.0005 a request"
+    both = Price(Decimal(1), Decimal(0), usd_per_image=Decimal("0.01"))
+    assert cost_usd(Usage(prompt_tokens=1_000_000), both) == Decimal("1.01")
+    assert cost_usd(Usage(), both) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[prices.models]]\nmodel = "m"\n', "the price of 'm' needs input_usd_per_mtok and output_usd_per_mtok"),
+        ('[[prices.models]]\nmodel = "m"\ninput_usd_per_mtok = 1\n', "the price of 'm' needs"),
+        ('[[prices.models]]\nmodel = "m"\nusd_per_image = -1\n', "greater than or equal to 0"),
+        ("[prices]\nusd_per_hour = 0\n", "prices.usd_per_hour"),
+    ],
+)
+def test_prices_that_make_no_sense(text: str, said: str) -> None:
+    """Half a price is no price, and none is negative: one line says so."""
+    with pytest.raises(InputError, match=r"mine\.toml") as caught:
+        config(text)
+    assert said in str(caught.value)
+
+
+def test_from_python_and_without_names() -> None:
+    """`pipeline.models` gives the same cards."""
+    assert [card.family for card in pipeline.models("gpt-4o")] == ["gpt-4o"]
+    assert len(pipeline.models()) == len(families())
