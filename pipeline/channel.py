@@ -125,6 +125,8 @@ class Channel:
     def end(self, taken: Taken, request: PreparedRequest, result: Answer | Failure | None, sent_at: float) -> None:
         """Its slot is free. `result` is None for a request that nobody waited for."""
         self.in_flight -= 1
+        if self._climb is not None and not isinstance(result, Answer):
+            self._climb.lost(self._clock.now(), sent_at)
         if result is None:
             return
         if result.limits is not None:

@@ -24,6 +24,8 @@ from tests.support import emulator_get
 ROOT = Path(__file__).parents[1]
 FAULTS = {"429": 0.04, "429_no_retry_after": 0.01, "500": 0.03, "disconnect": 0.01, "broken_json": 0.01, "stall": 0.01}
 IMAGES = 24
+ROWS_PER_PART = 2_000
+"""A part is rewritten whole as long as it grows: its size, and not that of the dataset, is what memory follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def soak(records: int, work: Path, *, latency_ms: int = 50, seed: int = 1) -> So
         command = [
             *(sys.executable, "-m", "pipeline", "run", str(rows), "-o", str(out), "--base-url", url, "--no-dedup"),
             *("--model", "gpt-4o", "--prompt", "What is this?", "--json", "-q"),
-            *("--set", "limits.straggler_s=2"),
+            *("--set", "limits.straggler_s=2", "--set", f"output.rows_per_part={ROWS_PER_PART}"),
         ]
         began = time.monotonic()
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ}) as process:

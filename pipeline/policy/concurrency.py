@@ -132,6 +132,14 @@ class Climb:
         if cohort.is_whole():
             self._conclude(now, cohort)
 
+    def lost(self, now: float, sent_at: float) -> None:
+        """A request sent at `sent_at` had no answer whose time would say anything: an error, a refusal, a stall."""
+        cohort = self._cohort
+        if cohort.since is not None and cohort.since <= sent_at <= cohort.until and cohort.sent > cohort.home:
+            cohort.sent, cohort.size = cohort.sent - 1, max(1, cohort.size - (cohort.sent >= cohort.size))
+            if cohort.sent and cohort.is_whole():
+                self._conclude(now, cohort)
+
     def refused(self, now: float, sent_at: float) -> None:
         """The endpoint had no room for a request sent at `sent_at`. A refusal now and then is no sign of too many."""
         cohort = self._cohort
