@@ -14,7 +14,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test torture check format lock bench clean
+.PHONY: help setup run test torture soak check format lock bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
@@ -62,6 +62,9 @@ test: $(VENV)/.dev-stamp  ## Run the tests (PYTEST_ARGS="-k sizing" for some of 
 torture: $(VENV)/.dev-stamp  ## Kill runs two hundred times and prove that nothing paid for is lost; some minutes
 	$(BIN)/python -m tests.torture --kills 200
 
+soak: $(VENV)/.dev-stamp  ## Answer 20,000 records of an endpoint that fails in every way at once; a quarter of an hour
+	$(BIN)/python -m tests.soak --records 20000
+
 check: $(VENV)/.dev-stamp  ## Lint, format, strict types and the floors; what CI runs before the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -86,6 +89,8 @@ lock: $(VENV)/.dev-stamp  ## Pin anew what pyproject.toml asks for (LOCK_ARGS=--
 bench: $(VENV)/.dev-stamp  ## Measure against a loop written by hand; takes some minutes and 400 MB of cache
 	$(BIN)/python benchmarks/twelve_megapixels.py
 	$(BIN)/python benchmarks/no_resize.py
+	$(BIN)/python benchmarks/rate_limits.py
+	$(BIN)/python benchmarks/concurrency.py
 
 clean:  ## Remove what the targets above made, but for the benchmarks' images
 	rm -rf "$(VENV)" out/demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

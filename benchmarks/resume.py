@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import urlopen
 
-import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from common import draw_jpeg, peak_mb
 
 from pipeline.config import load_config
@@ -102,7 +103,7 @@ def resume(folder: Path, url: str, what: str) -> None:
     started = datetime.now(UTC)
     command = [sys.executable, __file__, "--child", str(folder), url]
     told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout)
-    asked_at = pd.read_parquet(folder / "out" / "data", columns=["asked_at"])["asked_at"].max()
+    asked_at = pc.max(ds.dataset(folder / "out" / "data").to_table(["asked_at"])["asked_at"]).as_py()
     wait_s = (asked_at - started).total_seconds()
     print(f"{what}: first new request after {wait_s:.1f} s; peak memory {told['peak_mb']:.0f} MB")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.base import Checkable, Fingerprint, Source, WithoutFingerprint, check_ids, first_of_each
+from pipeline.edges.sources.blocks import csv_blocks, tsv_blocks
 from pipeline.edges.sources.delimited import read_csv, read_tsv
 from pipeline.edges.sources.folder import FolderSource, ImageSource
 from pipeline.edges.sources.jsonlines import read_jsonl
@@ -30,6 +31,7 @@ READERS: dict[str, Reader] = {
     ".txt": read_text,
     ".parquet": read_parquet,
 }
+BLOCKS = {read_csv: csv_blocks, read_tsv: tsv_blocks}
 _LATER = (".tar", ".tar.gz", ".tgz", ".zip")
 _NEAR_AMONG = 10_000
 
@@ -125,7 +127,7 @@ def _file(path: str, config: SourceConfig) -> Checkable:
         if not Path(path).is_file():
             raise InputError(f"{shown(path)}: not a regular file; to read a stream, give it as standard input (-)")
         unit = "row" if reader is read_parquet else "line"
-        return ManifestSource(path, config, reader, opened, name=path, unit=unit)
+        return ManifestSource(path, config, reader, opened, name=path, unit=unit, blocks=BLOCKS.get(reader))
     if path.lower().endswith(IMAGE_SUFFIXES):
         return ImageSource(path)
     if path.lower().endswith(_LATER):

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from itertools import islice, repeat
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.base import Fingerprint, check_ids
+from pipeline.edges.sources.blocks import Block, BlockReader, OddError
 from pipeline.edges.sources.lines import folder_prefix
 from pipeline.edges.sources.naming import identify, location, public_image, shown
 from pipeline.errors import InputError
@@ -43,9 +45,19 @@ class ManifestSource:
     """Any manifest. `unit` is what its reader counts: lines, or the rows of a Parquet file."""
 
     def __init__(
-        self, path: str, config: SourceConfig, reader: Reader, opener: Opener, *, name: str, unit: str = "line"
+        self,
+        path: str,
+        config: SourceConfig,
+        reader: Reader,
+        opener: Opener,
+        *,
+        name: str,
+        unit: str = "line",
+        blocks: BlockReader | None = None,
     ) -> None:
+        """`blocks` reads many rows at once as long as nothing is odd about them."""
         self.name = name
+        self._blocks = blocks
         self.skipped = 0
         self._label = "standard input" if name == "-" else shown(name)
         self._path = path
@@ -61,7 +73,14 @@ class ManifestSource:
         return self._ids()
 
     def _ids(self) -> Iterator[str]:
-        for _, image, given, _ in self._rows(extras=False):
+        done = 0
+        with suppress(OddError):
+            for block in self._plain_blocks(extras=False):
+                yield from block.images if block.ids is None else map(identify, block.ids)
+                done += len(block.images)
+            if done:
+                return
+        for _, image, given, _ in islice(self._rows(extras=False), done, None):
             if given is None and _is_plain(image):
                 yield image
             else:
@@ -92,7 +111,14 @@ class ManifestSource:
 
     def records(self) -> Iterator[ImageRecord]:
         prefix = folder_prefix(self._path)
-        for line, image, given, extra in self._rows(extras=True):
+        done = 0
+        with suppress(OddError):
+            for block in self._plain_blocks(extras=True):
+                yield from _records(block, prefix)
+                done += len(block.images)
+            if done:
+                return
+        for line, image, given, extra in islice(self._rows(extras=True), done, None):
             if _is_plain(image):
                 where = image if image[0] == "/" else prefix + image
                 yield ImageRecord(image if given is None else identify(given), image, where, extra, line)
@@ -105,6 +131,19 @@ class ManifestSource:
                 extra,
                 line,
             )
+
+    def _plain_blocks(self, *, extras: bool) -> Iterator[Block]:
+        """Blocks in which every image is a plain path and every id is one. Raises OddError at the first other one."""
+        if self._blocks is None:
+            raise OddError
+        self.skipped = 0
+        for block in self._blocks(self._path, self._label, self._config, extras=extras):
+            together = "".join(block.images)
+            if not together.isascii() or ":" in together or not all(map(str.strip, block.images)):
+                raise OddError
+            if block.ids is not None and not all(block.ids):
+                raise OddError
+            yield block
 
     def place(self, record: ImageRecord) -> str:
         return f"{self._unit} {record.line}"
@@ -147,6 +186,14 @@ class StreamSource(ManifestSource):
 
     def fingerprint(self) -> None:
         return None
+
+
+def _records(block: Block, prefix: str) -> Iterator[ImageRecord]:
+    images = block.images
+    ids = images if block.ids is None else map(identify, block.ids)
+    places = [image if image[0] == "/" else prefix + image for image in images]
+    extras = block.extras or repeat(None)
+    return map(ImageRecord, ids, images, places, extras, range(block.line, block.line + len(images)))
 
 
 def _is_plain(image: str) -> bool:

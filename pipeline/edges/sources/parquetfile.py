@@ -16,6 +16,9 @@ _BATCH_ROWS = 2048
 _BATCH_ROWS_WITH_BYTES = 64
 """Where a column may hold whole files."""
 
+_LARGEST_WHOLE = 2**53
+"""Up to here every whole number is a float of its own."""
+
 _UNDECODABLE = object()
 
 
@@ -45,7 +48,7 @@ def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: boo
 def _rows(batch: Any, columns: Columns, first: int) -> Iterator[Row | BadRow]:  # noqa: ANN401 - pyarrow has no types
     cells = {column: _cells(batch.column(column)) for column in batch.schema.names}
     images = cells.pop(columns.image)
-    given = cells.pop(columns.id) if columns.id in cells else [ABSENT] * batch.num_rows
+    given = [_whole(value) for value in cells.pop(columns.id)] if columns.id in cells else [ABSENT] * batch.num_rows
     others = zip(*cells.values(), strict=True) if cells else iter([()] * batch.num_rows)
     for number, (image, record_id, values) in enumerate(zip(images, given, others, strict=True), first):
         if image is _UNDECODABLE or record_id is _UNDECODABLE or _UNDECODABLE in values:
@@ -53,6 +56,12 @@ def _rows(batch: Any, columns: Columns, first: int) -> Iterator[Row | BadRow]:  
             continue
         extra = {column: value for column, value in zip(cells, values, strict=True) if not _is_long(value)}
         yield number, image, record_id, to_json(extra)
+
+
+def _whole(value: object) -> object:
+    """An id without its fraction of nought: one missing value turns a column of numbers into fractions in pandas."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_WHOLE
+    return int(value) if is_whole else value  # type: ignore[call-overload]  # a float, as just seen
 
 
 def _cells(column: Any) -> list[Any]:  # noqa: ANN401 - as above

@@ -19,6 +19,10 @@ from hypothesis import strategies as st
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources import open_source, open_sources
+from pipeline.edges.sources.blocks import csv_blocks
+from pipeline.edges.sources.delimited import read_csv
+from pipeline.edges.sources.lines import opened
+from pipeline.edges.sources.manifest import ManifestSource
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 
@@ -448,3 +452,40 @@ def test_memory_does_not_grow_with_the_manifest(tmp_path: Path, suffix: str) -> 
         assert tracemalloc.get_traced_memory()[1] < fixed_bytes
     finally:
         tracemalloc.stop()
+
+
+PLAIN_CELL = st.text(st.characters(codec="utf-8", exclude_characters='"\0\r\n,;\t'), min_size=1, max_size=12)
+ODD_CELL = st.text(st.sampled_from('ab/:. ,"é\n\r'), max_size=6)
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.lists(st.tuples(PLAIN_CELL, PLAIN_CELL, PLAIN_CELL), max_size=12),
+    odd=st.none() | st.tuples(st.integers(0, 12), ODD_CELL),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    last=st.booleans(),
+)
+def test_blocks_and_rows_say_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str, str]],
+    odd: tuple[int, str] | None,
+    ending: str,
+    last: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """What Arrow reads in blocks is, record by record or to the word of the error, what is read row by row."""
+    lines = ["image,id,note", *(",".join(row) for row in rows)]
+    if odd is not None:
+        lines.insert(min(odd[0], len(lines)), odd[1])
+    path = tmp_path_factory.mktemp("m") / "m.csv"
+    path.write_bytes((ending.join(lines) + (ending if last else "")).encode())
+    config = SourceConfig()
+    quick = ManifestSource(str(path), config, read_csv, opened, name="m.csv", blocks=csv_blocks)
+    slow = ManifestSource(str(path), config, read_csv, opened, name="m.csv")
+    assert _told(quick) == _told(slow)
+
+
+def _told(source: ManifestSource) -> object:
+    try:
+        return source.check(), list(source.records())
+    except InputError as error:
+        return str(error)
