@@ -25,7 +25,7 @@ _APPLICATION_ID = 0x56426174
 _KEYS_A_QUERY = 500
 _ROWS_A_BATCH = 1_000
 _LOCK_WAIT_S = 0.2
-_CACHE_KIB = 65_536
+_CACHE_KIB = 16_384
 _CHECKPOINT_PAGES = 4_000
 _INCREMENTAL = 2
 
@@ -73,6 +73,27 @@ class BillRow:
     key: bytes
     at: str
     bill: bytes
+
+
+CARRIED = ("config_hash", "identity", "made_at", "lease")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a ledger knows beyond the rows: which runs there were, what they came to, what was open at a kill."""
+
+    meta: dict[str, bytes]
+    runs: list[tuple[Any, ...]]
+    """(number, run_id, config_hash, asking, state)."""
+    totals: list[tuple[Any, ...]]
+    attempts: list[tuple[Any, ...]]
+    """Billed attempts of records that have no row yet."""
+
+    def numbers(self) -> dict[str, int]:
+        """The number of each run by its id, and of the last run with each configuration by its hash."""
+        return {config_hash: number for number, _, config_hash, *_ in self.runs} | {
+            run_id: number for number, run_id, *_ in self.runs
+        }
 
 
 class Ledger(Protocol):
@@ -146,6 +167,9 @@ class Ledger(Protocol):
 
     def counts(self, run_id: str | None = None) -> dict[str, int]:
         """The totals of one run, or of all."""
+
+    def counts_with(self, config_hash: str) -> dict[str, int]:
+        """The totals of all runs that asked with this configuration."""
 
     def states(self) -> dict[int, int]:
         """How many records are in each state now."""
@@ -343,10 +367,13 @@ class SqliteLedger:
                 do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
         return new
 
-    def restore(self, part: int, rows: Sequence[KeptRow], counts: Mapping[str, int]) -> None:
-        """Take over records that are sealed in `part` already, as answered by the run that was begun."""
+    def restore(
+        self, part: int, rows: Sequence[KeptRow], counts: Mapping[str, int], runs: Sequence[int] | None = None
+    ) -> None:
+        """Take over records that are sealed in `part` already, as answered by `runs`, or by the one that was begun."""
+        by = [self._run] * len(rows) if runs is None else runs
         with self._transaction() as do:
-            do(_UPSERT_RECORD, [self._record(row, part) for row in rows])
+            do(_UPSERT_RECORD, [self._record(row, part, run) for row, run in zip(rows, by, strict=True)])
             do(
                 "INSERT OR IGNORE INTO dedup VALUES (?)",
                 [(_entry(row.request_sha256, row.key),) for row in rows if row.shareable and row.request_sha256],
@@ -376,10 +403,10 @@ class SqliteLedger:
             parts.append(part)
         return parts, states, new
 
-    def _record(self, row: KeptRow, part: int) -> tuple[object, ...]:
+    def _record(self, row: KeptRow, part: int, run: int | None = None) -> tuple[object, ...]:
         request = _request24(row.request_sha256) if row.request_sha256 else None
         stamp = None if row.stamp is None else _signed24(row.stamp)
-        return (row.key, part, row.state, self._run, stamp, request)
+        return (row.key, part, row.state, self._run if run is None else run, stamp, request)
 
     def parts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """See `Ledger`."""
@@ -461,6 +488,34 @@ class SqliteLedger:
         """See `Ledger`."""
         scope = "all" if run_id is None else f"run {run_id}"
         return dict(self._all("SELECT name, value FROM total WHERE scope = ?", scope))
+
+    def counts_with(self, config_hash: str) -> dict[str, int]:
+        """See `Ledger`."""
+        sql = (
+            "SELECT name, sum(value) FROM run JOIN total ON scope = 'run ' || run_id WHERE config_hash = ?"
+            " GROUP BY name"
+        )
+        return dict(self._all(sql, config_hash))
+
+    def history(self) -> History | None:
+        """What a ledger made anew from the parts would lack; None where no run has begun on this one."""
+        kept = {name: value for name in CARRIED if (value := self.meta(name)) is not None}
+        if "config_hash" not in kept:
+            return None
+        return History(
+            meta=kept,
+            runs=self._all("SELECT number, run_id, config_hash, asking, state FROM run"),
+            totals=self._all("SELECT scope, name, value FROM total WHERE scope <> 'state'"),
+            attempts=self._all("SELECT key16, run_id, at, bill FROM attempt ORDER BY seq"),
+        )
+
+    def carry(self, history: History) -> None:
+        """Take over the history of another ledger, into one that is new."""
+        with self._transaction() as do:
+            do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(history.meta.items()))
+            do("INSERT INTO run VALUES (?, ?, ?, ?, ?)", history.runs)
+            do("INSERT INTO total VALUES (?, ?, ?)", history.totals)
+            do("INSERT INTO attempt (key16, run_id, at, bill) VALUES (?, ?, ?, ?)", history.attempts)
 
     def states(self) -> dict[int, int]:
         """See `Ledger`."""
