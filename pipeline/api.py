@@ -19,6 +19,7 @@ from pipeline.check import CheckReport, check_endpoint
 from pipeline.compact import CompactReport
 from pipeline.compact import compact as compact_out
 from pipeline.config import RunConfig, load_config
+from pipeline.dataset import check_ledger
 from pipeline.emulator.child import child_emulator
 from pipeline.errors import InputError
 from pipeline.estimate import (
@@ -34,10 +35,10 @@ from pipeline.models import ModelCard, model_cards
 from pipeline.policy.asking import Asking
 from pipeline.policy.estimates import Estimate
 from pipeline.policy.retry import duration_s
-from pipeline.progress import make_progress
+from pipeline.progress import make_progress, say
 from pipeline.publish.bar import counting
-from pipeline.run import Job, first_request, projection, run_job
-from pipeline.sample import Sample, sample_job
+from pipeline.run import FirstRequest, Job, first_request, projection, run_job
+from pipeline.sample import Sample, run_sample, sample_job
 from pipeline.stats import RunSummary
 from pipeline.status import OutStatus, read_status
 from pipeline.upkeep import RebuildReport
@@ -59,6 +60,7 @@ class Settings(TypedDict, total=False):
     prompt: str | None
     system: str | None
     detail: str | None
+    max_image_tokens: int | None
     max_tokens: int | None
     temperature: float | None
     base_url: str | Sequence[str] | None
@@ -86,6 +88,7 @@ _KEYS = {
     "prompt": "request.prompt",
     "system": "request.system",
     "detail": "request.detail",
+    "max_image_tokens": "images.max_image_tokens",
     "max_tokens": "request.max_tokens",
     "temperature": "request.temperature",
     "base_url": "endpoint.base_url",
@@ -110,6 +113,8 @@ def run(
     config: PathLike | RunConfig | None = None,
     emulator: bool = False,
     limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     max_failed: str | int = 0,
     asking: Asking | None = None,
     quiet: bool = False,
@@ -121,21 +126,26 @@ def run(
     the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
     (`overrides={"images.quality": 90}`). With `emulator` nothing leaves this machine and no key is needed.
     `asking` says which records are asked again (`Asking(retry_failed=True)`, `Asking(refresh=True)`, ...).
+    `sample` asks so many of the images, drawn at random (`seed`) from all sizes alike; a run without it asks the rest.
 
     Returns a summary; its `exit_code` is 1 where more than `max_failed` rows have no good answer. Raises
     InputError (nothing was sent), or EndpointStoppedError, ResourceError, InterruptedRunError with the
     `summary` of what was kept until then.
     """
-    with _endpoint(config, settings, emulator=emulator) as resolved:
+    with ExitStack() as stack:
+        resolved = stack.enter_context(_endpoint(config, settings, emulator=emulator))
         progress = make_progress(quiet=quiet)
+        stack.callback(progress.close)
         job = Job(
             sources=_names(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
             max_failed=str(max_failed), asking=asking or Asking(),
         )  # fmt: skip
-        try:
-            return _in_a_loop(lambda: run_job(job, progress.show))
-        finally:
-            progress.close()
+        told = None if quiet else say
+        if sample is None:
+            return _in_a_loop(lambda: run_job(job, progress.show, say=told))
+        show = stack.enter_context(counting(quiet=quiet))
+        drawn = Sample(wanted=sample, seed=seed)
+        return _in_a_loop(lambda: run_sample(job, drawn, show, progress.show, told))
 
 
 def projected_usd(
@@ -156,11 +166,24 @@ def dry_run(
     *,
     config: PathLike | RunConfig | None = None,
     emulator: bool = False,
+    limit: int | None = None,
     **settings: Unpack[Settings],
 ) -> str:
     """The first request as it would be sent, without the image's base64; nothing is sent, nothing is written."""
+    return str(rehearsal(sources, config=config, emulator=emulator, limit=limit, **settings))
+
+
+def rehearsal(
+    sources: PathLike | Sequence[PathLike],
+    *,
+    config: PathLike | RunConfig | None = None,
+    emulator: bool = False,
+    limit: int | None = None,
+    **settings: Unpack[Settings],
+) -> FirstRequest:
+    """The same in parts: how many requests, where to, what is known of the image, and the body."""
     resolved = resolve(config, _with_model(settings, config) if emulator else settings)
-    return first_request(Job(sources=_names(sources), out=Path(), config=resolved, emulated=emulator))
+    return first_request(Job(sources=_names(sources), out=Path(), config=resolved, emulated=emulator, limit=limit))
 
 
 def check(
@@ -267,6 +290,7 @@ def _candidate(name: str, base: PathLike | RunConfig | None, settings: Settings)
 
 def status(out: PathLike) -> OutStatus:
     """What `out` holds and whether a run is at work on it; also while one is."""
+    check_ledger(Path(out))
     return read_status(Path(out))
 
 

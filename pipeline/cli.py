@@ -9,7 +9,7 @@ import tomllib
 import traceback
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -31,6 +31,7 @@ from pipeline.publish.estimate_page import WRITERS
 from pipeline.publish.estimates import check_output, write
 from pipeline.stats import RunSummary
 from pipeline.status import lines
+from pipeline.wire import version
 
 app = typer.Typer(
     name="vision-batch",
@@ -87,6 +88,10 @@ System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A 
 Detail = Annotated[
     str | None, typer.Option("--detail", metavar="low|high|auto|original", help="How closely the model looks.")
 ]
+MaxImageTokens = Annotated[
+    int | None,
+    typer.Option("--max-image-tokens", metavar="N", min=1, help="Send images smaller, so that each has N at most."),
+]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="The longest answer; default 300.")]
 Temperature = Annotated[float | None, typer.Option("--temperature", metavar="X")]
 Concurrency = Annotated[
@@ -132,6 +137,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="The summary as JSON on sta
 QuietFlag = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary; errors only.")]
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        typer.echo(f"vision-batch {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def vision_batch(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """What stands before every command."""
+
+
 @app.command()
 def run(
     sources: Sources,
@@ -154,6 +174,7 @@ def run(
     prompt_file: PromptFile = None,
     system: System = None,
     detail: Detail = None,
+    max_image_tokens: MaxImageTokens = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     concurrency: Concurrency = None,
@@ -166,6 +187,11 @@ def run(
         bool, typer.Option("--yes", help="Do not ask before a run that may cost more than 10 dollars.")
     ] = False,
     limit: Limit = None,
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", metavar="N", help="Only N images, from all sizes alike; later runs ask the rest."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the sample.")] = 0,
     max_failed: MaxFailed = "0",
     skip_bad_rows: SkipBadRows = None,
     on_duplicate_id: Annotated[
@@ -206,6 +232,7 @@ def run(
         "prompt": _prompt(prompt, prompt_file),
         "system": system,
         "detail": detail,
+        "max_image_tokens": max_image_tokens,
         "max_tokens": max_tokens,
         "temperature": temperature,
         "concurrency": _concurrency(concurrency),
@@ -220,16 +247,18 @@ def run(
         "grace_s": grace_s,
         "overrides": _overrides(settings),
     }
+    most = min((n for n in (limit, sample) if n is not None), default=None)
     if dry_run:
-        typer.echo(api.dry_run(sources, **chosen))
+        first = api.rehearsal(sources, limit=most, **chosen)
+        typer.echo(json.dumps(first.as_dict(), ensure_ascii=False, indent=2) if as_json else str(first))
         return
     if out is None:
         raise InputError("name an output directory with -o OUT")
     if not quiet and prompt is None and prompt_file is None:
         typer.echo(f"prompt: {api.resolve(config, {'overrides': chosen['overrides']}).request.prompt}", err=True)
-    if not (yes or emulator or quiet) and sys.stdin.isatty() and sys.stderr.isatty():
+    if not (yes or emulator or quiet) and _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
         _confirm(
-            api.projected_usd(sources, out=out, limit=limit, **{k: v for k, v in chosen.items() if k != "emulator"})
+            api.projected_usd(sources, out=out, limit=most, **{k: v for k, v in chosen.items() if k != "emulator"})
         )
     asking = Asking.parse(
         retry_failed=retry_failed,
@@ -238,7 +267,10 @@ def run(
         refresh_changed=refresh_changed,
         on_config_change=on_config_change,
     )
-    summary = api.run(sources, out=out, limit=limit, max_failed=max_failed, asking=asking, quiet=quiet, **chosen)
+    summary = api.run(
+        sources, out=out, limit=limit, sample=sample, seed=seed, max_failed=max_failed, asking=asking, quiet=quiet,
+        **chosen,
+    )  # fmt: skip
     _tell(summary, as_json=as_json, quiet=quiet)
     raise typer.Exit(summary.exit_code)
 
@@ -308,6 +340,7 @@ def estimate(
     prompt_file: PromptFile = None,
     system: System = None,
     detail: Detail = None,
+    max_image_tokens: MaxImageTokens = None,
     max_tokens: MaxTokens = None,
     concurrency: Concurrency = None,
     max_cost: MaxCost = None,
@@ -359,8 +392,8 @@ def estimate(
         sample=sample, out=out, emulator=emulator, seed=seed, limit=limit, output_tokens=output_tokens,
         quiet=quiet or as_json, model=model, model_family=model_family, base_url=base_url, api_key_env=api_key_env,
         max_cost=max_cost, **asked,
-        prompt=_prompt(prompt, prompt_file), system=system, detail=detail, max_tokens=max_tokens, rpm=rpm, tpm=tpm,
-        skip_bad_rows=skip_bad_rows, overrides=_overrides(settings),
+        prompt=_prompt(prompt, prompt_file), system=system, detail=detail, max_image_tokens=max_image_tokens,
+        max_tokens=max_tokens, rpm=rpm, tpm=tpm, skip_bad_rows=skip_bad_rows, overrides=_overrides(settings),
     )  # fmt: skip
     if output is not None:
         write(found, output, WRITERS)
@@ -385,9 +418,13 @@ def rebuild(
     drop_unreadable: Annotated[
         bool, typer.Option("--drop-unreadable", help="Move parts aside that cannot be read; their records are asked.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """A new ledger from the parts alone; the old one is moved aside."""
     report = api.rebuild(out, drop_unreadable=drop_unreadable)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2))
+        return
     aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
     typer.echo(f"{out}: {report.records:,} records of {report.parts:,} parts are known again{aside}")
     if report.older_rows:
@@ -584,10 +621,18 @@ ASKED_ABOVE_USD = 10
 def _confirm(projected: Decimal | None) -> None:
     if projected is not None and projected > ASKED_ABOVE_USD:
         question = f"this may cost up to {dollars(projected)}, and there is no ceiling (--max-cost). Go on?"
-        if not typer.confirm(question, err=True):
+        try:
+            confirmed = typer.confirm(question, err=True)
+        except typer.Abort:  # there is nobody to answer
+            confirmed = False
+        if not confirmed:
             raise InputError(
                 "not confirmed; nothing was sent. Set a ceiling with --max-cost, or answer beforehand: --yes"
             )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: it was closed before we began
 
 
 def _concurrency(text: str | None) -> int | str | None:

@@ -116,6 +116,8 @@ class ImagesConfig(_Section):
     """Of the JPEG that is sent where an image is resized or converted."""
     max_side: Annotated[int, Field(ge=16)] | None = None
     """A further limit for the longer side, in pixels."""
+    max_image_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Images are sent smaller where the model's rule expects more tokens than this."""
     verify: Literal["structure", "full"] = "structure"
     """How an image that is sent unchanged is checked: its structure, or by decoding it."""
     keep_metadata: bool = False
@@ -271,7 +273,8 @@ class RunConfig(_Section):
         travel = {"max_failures", "max_tokens_field", "model_family", "dedup"}
         request = self.request.model_dump(mode="json", exclude=travel)
         images = self.images.model_dump(mode="json", include={"quality", "max_side"})
-        return {**request, **images}
+        limit = self.images.max_image_tokens
+        return {**request, **images, **({} if limit is None else {"max_image_tokens": limit})}
 
     def config_hash(self) -> str:
         """16 hexadecimal digits of the declared question; prices and token rules are not part of it."""

@@ -163,6 +163,7 @@ class Dataset:
             with suppress(InputError):
                 check_out(out)
             raise InputError(f"{out}: no vision-batch output here (there is no {out / LEDGER_NAME})")
+        check_ledger(out)
         with _disk(out), SqliteLedger(out / LEDGER_NAME, failpoint) as ledger:
             if ledger.meta("schema") is None:
                 raise InputError(f"{out}: the run that made it ended before it began; run the same command again")
@@ -331,6 +332,11 @@ class Dataset:
         """Of this run, its resumes included."""
         return Totals.of(self._ledger.counts(self.run_id))
 
+    def has_answers(self) -> bool:
+        """Whether runs with this configuration, this one included, have got good answers."""
+        counts = self._ledger.counts_with(self._config_hash)
+        return any(counts.get(status, 0) > 0 for status in (Status.OK, Status.TRUNCATED))
+
     def states(self) -> dict[tuple[Status, ErrorKind | None], int]:
         """How many records have which status and kind of error now."""
         return {state_of(code): records for code, records in self._ledger.states().items()}
@@ -358,6 +364,11 @@ class Dataset:
     def _declare(self, now: Callable[[], datetime]) -> None:
         """Write into a new ledger whose answers it holds; of an old one, check it."""
         if self._ledger.meta("config_hash") is None:
+            if _has_parts(self.out):
+                raise ResourceError(
+                    f"{self.out / LEDGER_NAME} holds nothing. The answers in {DATA_NAME}/ are whole: "
+                    f"`vision-batch rebuild {self.out}` makes a new ledger from them"
+                )
             n = self._config.request.extra.get("n")
             columns = parquet.schema(n=n if isinstance(n, int) else 1)
             self._ledger.set_meta(
@@ -602,20 +613,42 @@ def _bill_of(stored: bytes) -> Bill:
     return Bill(attempts=bill["attempts"], usage=Usage(**bill["usage"]), cost_usd=cost_usd)
 
 
+def check_ledger(out: Path) -> None:
+    """Raises InputError with the way out where the ledger of OUT is a file of no bytes."""
+    path = out / LEDGER_NAME
+    if not path.is_file() or path.stat().st_size:
+        return
+    if _has_parts(out):
+        raise InputError(
+            f"{path} is empty, and the answers in {DATA_NAME}/ are whole: "
+            f"`vision-batch rebuild {out}` makes a new ledger from them"
+        )
+    raise InputError(f"{path} is empty: the run that made it ended before it began; run the same command again")
+
+
+def _has_parts(out: Path) -> bool:
+    return any((out / DATA_NAME).glob("part-*.parquet")) and (out / outdir.CONFIG_NAME).exists()
+
+
 def check_out(out: Path) -> None:
     """Refuse a path that is no directory of ours and not empty, before anything in it is touched."""
+    if out.is_symlink() and not out.exists():
+        raise InputError(f"{out} is a link to {out.readlink()}, which is not there; make it, or name another OUT")
     if not out.exists():
         return
     if not out.is_dir():
         raise InputError(f"{out} is a file; the output is a directory: name another one")
     names = {entry.name for entry in out.iterdir()} - _IGNORED
-    if not names or LEDGER_NAME in names:
+    is_there = LEDGER_NAME in names
+    if not names or (is_there and (out / LEDGER_NAME).stat().st_size):
         return
-    if any((out / DATA_NAME).glob("part-*.parquet")) and (out / outdir.CONFIG_NAME).exists():
+    if _has_parts(out):
         raise ResourceError(
-            f"{out / LEDGER_NAME} is gone. The answers in {DATA_NAME}/ are whole: "
+            f"{out / LEDGER_NAME} is {'empty' if is_there else 'gone'}. The answers in {DATA_NAME}/ are whole: "
             f"`vision-batch rebuild {out}` makes a new ledger from them"
         )
+    if is_there:  # killed before there was anything in it
+        return
     raise InputError(
         f"{out} is not empty and was not made by vision-batch (it holds {min(names)!r}). "
         "Name a new or empty directory; nothing in this one was touched"
@@ -646,6 +679,8 @@ def _disk(out: Path) -> Iterator[None]:
         where = error.filename or out
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             hint = "What is kept stays kept: free some space and run the same command"
+        elif error.errno in {errno.EMFILE, errno.ENFILE}:
+            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; what is kept stays kept"
         else:
             hint = "Check that this path can be written; what is kept stays kept"
         raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error

@@ -82,7 +82,7 @@ class Engine:
         channels = [Channel(endpoint, config, clock) for endpoint in stages.endpoints]
         self._turns = Turns(channels, stages.budgets, self._lease, clock)
         self._places = Room(2 * self._turns.slots)
-        self._health = Health(config.max_error_rate)
+        self._health = Health(config.max_error_rate, config.has_answers)
         self._epoch = clock.utc().timestamp() - clock.now()
         self._lanes = 0
         self._late: list[Arrival] = []
@@ -276,6 +276,8 @@ class Engine:
         trial, channel, now = turn.trial, turn.channel, self._clock.utc()
         unknown = self._turns.settle(turn, result)
         pause_s = channel.judge(trial, result, turn.sent_at)
+        if pause_s is None and isinstance(result, Failure) and self._turns.refer(turn, result):
+            pause_s = 0.0
         self._turns.notify()
         self._widen()
         if isinstance(result, Failure) and reaction(result.kind) is Reaction.COOLDOWN:

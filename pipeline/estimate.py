@@ -7,7 +7,7 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from pipeline.catalogue import DatedRule, Family, rule_of
-from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
+from pipeline.catalogue.offers import batch_price, host_among, price_at, providers, sellers
 from pipeline.config import RunConfig, presets
 from pipeline.errors import InputError
 from pipeline.policy.costs import Price
@@ -18,6 +18,7 @@ from pipeline.policy.estimates import (
     Unreadable,
     answer_tokens,
     cost_of,
+    out_of_reach,
     seconds_at,
     text_span,
     traps,
@@ -76,6 +77,7 @@ class Candidate:
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
             max_side=self.config.images.max_side,
+            max_image_tokens=self.config.images.max_image_tokens,
         )
 
     def prices(self) -> tuple[Price | None, Price | None]:
@@ -313,8 +315,12 @@ def _notes(
             "--model-family says what it is"
         )
     found += traps(question, by_detail)
+    unreached = out_of_reach(question)
+    found += [unreached] if unreached else []
     found += [f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(today) if one.note]
     if not has_price:
         where = "" if candidate.anywhere else f" at {candidate.where}"
-        found.append(f"no price of it is known{where}; [prices] in a configuration gives your own")
+        sold = sellers(candidate.model) if candidate.anywhere else ()
+        others = f"; it is sold as {' and '.join(sold)}" if sold else ""
+        found.append(f"no price of it is known{where}; [prices] in a configuration gives your own{others}")
     return tuple(found)

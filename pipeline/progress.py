@@ -87,6 +87,13 @@ class Surviving:
             self._shown.close()
 
 
+def say(line: str) -> None:
+    """One line on standard error, above a bar where there is one."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            tqdm.write(line, file=sys.stderr)
+
+
 def make_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
     stream = sys.stderr if stream is None else stream
     if quiet or stream is None:  # closed
@@ -130,7 +137,7 @@ def describe(summary: RunSummary) -> str:
     if summary.asked:
         lines.append(
             f"tokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out; cost: {_cost(summary)}; "
-            f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B"
+            f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B{_saved(summary)}"
         )
     lines.extend(f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in summary.examples)
     more = sum(summary.by_error.values()) - len(summary.examples)
@@ -151,6 +158,13 @@ def _what_happened(summary: RunSummary) -> str:
     )
     text += f"; {summary.shared:,} share an answer" if summary.shared else ""
     return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "")
+
+
+def _saved(summary: RunSummary) -> str:
+    if summary.tokens_saved <= 0:
+        return ""
+    worth = "" if summary.saved_usd is None else f" ({dollars(summary.saved_usd)})"
+    return f", which saved {short(summary.tokens_saved)} tokens{worth}"
 
 
 def _cost(summary: RunSummary) -> str:

@@ -1,6 +1,7 @@
 """The composition root: builds the edges from a `RunConfig` and hands their functions to the engine."""
 
 import hashlib
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
+from math import inf, nan
 from pathlib import Path
 from secrets import token_hex
 
@@ -25,13 +27,16 @@ from pipeline.errors import BudgetReachedError, InputError, ResourceError, Visio
 from pipeline.policy.asking import Asking
 from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.costs import Price
+from pipeline.policy.estimates import dearer_detail, out_of_reach
 from pipeline.policy.rows import Totals, nano_usd
+from pipeline.policy.tallies import Question, tokens_by_detail
 from pipeline.progress import dollars
-from pipeline.records import ImageRecord, PreparedImage, PreparedRequest
+from pipeline.records import ImageFacts, ImageRecord, PreparedImage, PreparedRequest
 from pipeline.stages import Clock, Endpoint, EngineConfig, Stages
 from pipeline.stats import RunStats, RunSummary
 from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, most_cost_usd, price_for, with_model
-from pipeline.wire import open_session
+from pipeline.survey import first_sizes
+from pipeline.wire import open_image_session, open_session
 
 RUN, TOTAL = "run", "total"
 """The budget of one run, and that of all runs on an OUT."""
@@ -63,7 +68,8 @@ class Job:
         chosen = self.chosen
         if chosen is None:
             return records
-        return (record for position, record in enumerate(records) if position in chosen)
+        within = islice(records, max(chosen, default=-1) + 1)
+        return (record for position, record in enumerate(within) if position in chosen)
 
 
 def new_run_id(now: datetime) -> str:
@@ -81,8 +87,10 @@ def open_job_source(job: Job) -> tuple[Source, int | None]:
     return source, total
 
 
-async def run_job(job: Job, show: Callable[[RunStats], None], clock: Clock | None = None) -> RunSummary:
-    """Ask for everything that OUT does not hold yet.
+async def run_job(
+    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Callable[[str], None] | None = None
+) -> RunSummary:
+    """Ask for everything that OUT does not hold yet. `say` is told what the user should know before.
 
     Raises InputError before anything is sent. Whatever stops the run later is raised once everything that
     was paid for is kept, and carries the summary.
@@ -99,11 +107,16 @@ async def run_job(job: Job, show: Callable[[RunStats], None], clock: Clock | Non
         ]
         job = replace(job, config=await with_model(job.config, chats[0]))
         endpoints = endpoints_of(job, chats)
+        prepare = Preparer.build(job.config, clock.utc().date())
+        check_question(prepare.question())
+        if say is not None and (line := dear_choice(job, source, prepare.question())) is not None:
+            say(line)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:
             images = await sessions.enter_async_context(fetch_session(job.config))
-            stages = run.stages(source, dataset, endpoints, images, show)
-            return await run.drive(Engine(stages, engine_config(job), clock, run.stats), dataset)
+            stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
+            numbers = replace(engine_config(job), has_answers=dataset.has_answers())
+            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
 
 
 def endpoints_of(job: Job, chats: Sequence[ChatEndpoint]) -> list[Endpoint]:
@@ -131,12 +144,29 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
         raise InputError("a ceiling in dollars (--max-cost) needs a bound of the answer: set --max-tokens")
 
 
+def check_question(question: Question) -> None:
+    """Raises InputError where the images cannot be asked about as the user wants it."""
+    unreached = out_of_reach(question)
+    if unreached is not None:
+        raise InputError(f"--max-image-tokens: {unreached}")
+
+
+def dear_choice(job: Job, source: Source, question: Question) -> str | None:
+    """One line where the `detail` of this job costs more than another that looks at as much, on its first images."""
+    if "-" in job.sources or not question.rule.details:
+        return None
+    line = dearer_detail(question, tokens_by_detail(question, first_sizes(source.records())))
+    return None if line is None else f"note: {line}"
+
+
 class _Run:
     """One run under way: what its summary is made of."""
 
     def __init__(self, job: Job, run_id: str, clock: Clock, stats: RunStats) -> None:
         self.job, self.run_id, self.clock, self.stats = job, run_id, clock, stats
         self.began_at, self.began = clock.utc(), clock.now()
+        one, *others = job.config.all_endpoints
+        self.price = None if others else price_for(job.config, one, emulated=job.emulated)
 
     def dataset(self) -> Dataset:
         job = self.job
@@ -158,9 +188,11 @@ class _Run:
         endpoints: Sequence[Endpoint],
         images: aiohttp.ClientSession,
         show: Callable[[RunStats], None],
+        *,
+        prepare: Preparer,
     ) -> Stages:
         config = self.job.config
-        prepare = Preparer.build(config, self.clock.utc().date())
+        self.stats.saves = prepare.saved
         if len(endpoints) == 1:  # several may count text differently
             endpoints = [replace(endpoints[0], ask=prepare.learning(endpoints[0].ask))]
         water = LowWater.of(source, self.job, dataset)
@@ -184,7 +216,8 @@ class _Run:
         water.rise(dataset, stats)
         dataset.write_status(self.status("running", dataset))
 
-    async def drive(self, engine: Engine, dataset: Dataset) -> RunSummary:
+    async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:
+        """Run it to its end, whatever that is, and write down what it came to."""
         stopped: VisionBatchError | None = None
         try:
             await engine.run()
@@ -192,6 +225,11 @@ class _Run:
             stopped = BudgetReachedError(self.budget_words(str(error), dataset))
         except VisionBatchError as error:
             stopped = error
+        await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
+        await self.clock.sleep(0)  # in which they are let go
+        if isinstance(stopped, ResourceError):
+            with suppress(ResourceError):
+                dataset.seal()
         summary = self.summary(stopped)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
@@ -263,6 +301,8 @@ class _Run:
             by_endpoint=dict(stats.by_endpoint),
             source_bytes=stats.source_bytes,
             sent_bytes=stats.sent_bytes,
+            tokens_saved=stats.tokens_saved,
+            saved_usd=None if self.price is None else self.price.input_usd_per_mtok * stats.tokens_saved / 1_000_000,
             examples=list(stats.examples),
         )
 
@@ -297,11 +337,12 @@ def exceeds(allowed: str, bad: int, asked: int) -> bool:
     """Whether `bad` of `asked` rows are more than `allowed`: a number, or a percentage like `2%`."""
     text = allowed.strip()
     try:
-        if text.endswith("%"):
-            return bad > float(text[:-1]) / 100 * asked
-        return bad > int(text)
-    except ValueError:
-        raise InputError(f"--max-failed {allowed!r}: neither a number nor a percentage such as 2%") from None
+        most = float(text[:-1]) / 100 if text.endswith("%") else float(int(text))
+    except (ValueError, OverflowError):
+        most = nan
+    if not 0 <= most < inf:
+        raise InputError(f"--max-failed {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
+    return bad > (most * asked if text.endswith("%") else most)
 
 
 def left_words(stats: RunStats, totals: Totals) -> list[str]:
@@ -344,8 +385,8 @@ def endpoint_names(job: Job) -> list[str]:
 
 
 def fetch_session(config: RunConfig) -> aiohttp.ClientSession:
-    """For images that a manifest names by address: the same proxy and certificates, and no key."""
-    return open_session(config.endpoint, FETCHES)
+    """For images that a manifest names by address: no key of any endpoint goes there."""
+    return open_image_session(config.endpoint, FETCHES)
 
 
 def engine_config(job: Job) -> EngineConfig:
@@ -384,22 +425,51 @@ def projection(job: Job) -> Decimal | None:
     return sum(known, Decimal(0)) / len(known) * total if known and total else None
 
 
-def first_request(job: Job) -> str:
-    """The first request that a run would send, without the base64. Sends and writes nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstRequest:
+    """The first request that a run would send."""
+
+    requests: int | None
+    """How many like it; None where nobody knows."""
+    address: str
+    image: str
+    facts: ImageFacts | None = None
+    body: str | None = None
+    """Indented JSON without the base64; None, as `facts`, of an image that only a run fetches."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "requests": self.requests,
+            "address": self.address,
+            "image": self.image,
+            "facts": None if self.facts is None else asdict(self.facts),
+            "body": None if self.body is None else json.loads(self.body),
+        }
+
+    def __str__(self) -> str:
+        count = "an unknown number of" if self.requests is None else f"{self.requests:,}"
+        heading = f"{count} requests like this one to {self.address} (nothing is sent now):"
+        facts = self.facts
+        if facts is None:
+            return f"{heading}\nthe first image is remote and is fetched only by a run: {self.image}"
+        sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
+        sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
+        return f"{heading}\n{self.image}: {sizes}\n{self.body}"
+
+
+def first_request(job: Job) -> FirstRequest:
+    """Prepare the first image that can be prepared. Sends and writes nothing."""
     source, total = open_job_source(job)
     prepare = Preparer.build(job.config, Clock().utc().date())
+    address = f"{endpoint_name(job)}/chat/completions"
     for record in islice(source.records(), 100):
         if storage.is_url(record.location):
-            return f"{_heading(job, total)}\nthe first image is remote and is fetched only by a run: {record.image}"
+            return FirstRequest(requests=total, address=address, image=record.image)
         image = prepare.image(record, None)
         if isinstance(image, PreparedImage):
-            facts = image.facts
-            sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
-            sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
-            return f"{_heading(job, total)}\n{record.image}: {sizes}\n{prepare.template.preview(image)}"
+            return FirstRequest(
+                requests=total, address=address, image=record.image, facts=image.facts,
+                body=prepare.template.preview(image),
+            )  # fmt: skip
     raise InputError("none of the first 100 images can be prepared; run without --dry-run to see why in the rows")
-
-
-def _heading(job: Job, total: int | None) -> str:
-    count = "an unknown number of" if total is None else f"{total:,}"
-    return f"{count} requests like this one to {endpoint_name(job)}/chat/completions (nothing is sent now):"

@@ -5,6 +5,7 @@ import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import RunConfig, api_key
+from pipeline.dataset import check_out
 from pipeline.edges import parquet
 from pipeline.edges.sources import open_sources
 from pipeline.errors import EndpointStoppedError, InputError
@@ -25,12 +27,14 @@ from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Tally
 from pipeline.policy.tokens import UnknownRule
 from pipeline.run import Job, run_job
-from pipeline.stats import RunStats
+from pipeline.stats import RunStats, RunSummary
 from pipeline.survey import Show, SurveyJob, survey
 
 FOLDER = "estimate-sample"
 """Where answers are kept that nobody gave a place: what is paid for is not thrown away."""
 LEAST = 2
+_TWICE = "--sample reads its SOURCE twice, which standard input (-) does not allow"
+_TOO_FEW = "--sample N asks two images at least"
 _MILLION = 1_000_000
 _HOUR_S = 3600
 
@@ -85,15 +89,37 @@ async def sample_job(job: EstimateJob, sample: Sample, show: Show, show_run: Cal
     return replace(estimate, models=tuple(models))
 
 
+async def run_sample(
+    job: Job, sample: Sample, show: Show, show_run: Callable[[RunStats], None], say: Callable[[str], None] | None = None
+) -> RunSummary:
+    """A run on `sample.wanted` images of the job's source, drawn as for an estimate; a run on the rest goes on from it.
+
+    Raises InputError before anything is sent, and whatever stops a run.
+    """
+    if "-" in job.sources:
+        raise InputError(_TWICE)
+    if sample.wanted < LEAST:
+        raise InputError(_TOO_FEW)
+    check_out(job.out)
+    candidate = Candidate(name=job.config.request.model or "", config=job.config)
+    tally = Tally([candidate.question(datetime.now(UTC).date())])
+    what = SurveyJob(sources=job.sources, config=job.config, limit=job.limit, keep_sizes=True, out=job.out)
+    seen = await survey(what, tally, show)
+    population = Population.of(seen.sizes or array("q"), tally.questions[0])
+    strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
+    chosen = frozenset(at for one in strata for at in population.positions[list(one.chosen)].tolist())
+    return await run_job(replace(job, chosen=chosen), show_run, say=say)
+
+
 def check_sample(job: EstimateJob, sample: Sample) -> None:
     """Raises InputError where nothing could be asked, or what was paid for could not be kept apart."""
     check_job(job)
     if job.count is not None or job.probe is not None:
         raise InputError("--sample asks images of a SOURCE; it goes with neither --count nor --probe")
     if "-" in job.sources:
-        raise InputError("--sample reads its SOURCE twice, which standard input (-) does not allow")
+        raise InputError(_TWICE)
     if sample.wanted < LEAST:
-        raise InputError("--sample N asks two images at least")
+        raise InputError(_TOO_FEW)
     if sample.out is not None and len(job.candidates) > 1:
         raise InputError("--out keeps the answers of one model; without it each has a folder of its own")
     for candidate in job.candidates:

@@ -80,6 +80,8 @@ class EngineConfig:
     outage_s: float = 1800.0
     first_contact_s: float = 10.0
     max_error_rate: float = 0.5
+    has_answers: bool = False
+    """Whether OUT holds good answers to the same question."""
     seal_interval_s: float = 30.0
     straggler_s: float = 10.0
     """No request is given up sooner, however quick the others are."""
@@ -117,6 +119,8 @@ class Trial:
     """Good answers of the endpoint when it refused this record last."""
     exceeds_limit: bool = False
     """Whether no minute of the endpoint's has room for its tokens."""
+    refused_by: str | None = None
+    """The endpoint that will not have this request; another one is asked once."""
     failed_on: str | None = None
     """The endpoint that had the last failure."""
     usage: Usage = field(default_factory=Usage)

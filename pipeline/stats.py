@@ -1,12 +1,13 @@
 """What a run has done so far, for whoever shows it."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from math import inf
 
-from pipeline.records import Answer, Outcome, Shared, Status
+from pipeline.records import Answer, ImageFacts, Outcome, Shared, Status
 
 EXAMPLES = 5
 
@@ -45,6 +46,9 @@ class RunStats:
     rate_limited: int = 0
     source_bytes: int = 0
     sent_bytes: int = 0
+    saves: Callable[[ImageFacts], int] | None = None
+    """How many tokens it saves that an image is sent smaller than it is; None where nobody knows."""
+    tokens_saved: int = 0
     waiting: str | None = None
     """What the whole run waits for, in words."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
@@ -84,6 +88,8 @@ class RunStats:
         if outcome.facts is not None:
             self.source_bytes += outcome.facts.source_bytes
             self.sent_bytes += outcome.facts.sent_bytes
+            if self.saves is not None and outcome.usage.prompt_tokens:
+                self.tokens_saved += self.saves(outcome.facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +125,10 @@ class RunSummary:
     by_endpoint: dict[str, int]
     source_bytes: int
     sent_bytes: int
+    tokens_saved: int = 0
+    """By sending images smaller than they are, as the token rule tells."""
+    saved_usd: Decimal | None = None
+    """What these would have cost."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
@@ -129,6 +139,7 @@ class RunSummary:
         """Plain values for JSON; money as text."""
         plain = asdict(self) | {"images_per_s": round(self.images_per_s, 2)}
         plain["cost_usd"] = None if self.cost_usd is None else str(self.cost_usd)
+        plain["saved_usd"] = None if self.saved_usd is None else str(self.saved_usd)
         plain["cost_unknown_usd"] = str(self.cost_unknown_usd)
         plain["began_at"] = self.began_at.isoformat()
         return plain

@@ -1,11 +1,13 @@
 """The steps of one record, made from a configuration: fetch, prepare, ask, and what asking costs."""
 
 import resource
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,14 +25,18 @@ from pipeline.policy.costs import Price, cost_usd
 from pipeline.policy.presizing import LookedAt
 from pipeline.policy.prompts import RequestTemplate, model_field
 from pipeline.policy.retry import stop_message
+from pipeline.policy.tallies import Question
 from pipeline.policy.text import calibrated, message_tokens, most_message_tokens
-from pipeline.policy.tokens import TokenRule
-from pipeline.records import Answer, Failure, ImageRecord, PreparedImage, PreparedRequest, Usage
+from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest, Usage
 from pipeline.stages import Endpoint
+from pipeline.wire import proxy_for
 
 MEGABYTE = 1 << 20
 NAMED_MODELS = 8
 """How many of a server's models an error message names."""
+PROXIES = 1024
+"""Hosts whose proxy is remembered."""
 Ask = Callable[[PreparedRequest], Awaitable[Answer | Failure]]
 
 
@@ -98,7 +104,7 @@ class Preparer:
         return cls(
             config=config,
             template=RequestTemplate.build(request, model, field_name),
-            size=LookedAt(rule, request.detail, config.images.max_side),
+            size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
             room=ThreadRoom(config.images.decode_mb * MEGABYTE),
             rule=rule,
             text=TextTokens(message_tokens(request.system, request.prompt)),
@@ -143,6 +149,27 @@ class Preparer:
         if tokens is not None:
             self.text.tokens = tokens
 
+    def saved(self, facts: ImageFacts) -> int:
+        """Tokens that an image has less than if it were sent as it is; 0 where nobody knows the rule."""
+        if isinstance(self.rule, UnknownRule):
+            return 0
+        detail = self.config.request.detail
+        whole, sent = (facts.width, facts.height), (facts.sent_width, facts.sent_height)
+        if whole == sent:
+            return 0
+        return self.rule.tokens(*whole, detail).expected - self.rule.tokens(*sent, detail).expected
+
+    def question(self) -> Question:
+        """The same as an estimate asks it."""
+        images = self.config.images
+        return Question(
+            rule=self.rule,
+            detail=self.config.request.detail,
+            text=TokenRange.exactly(self.text.tokens),
+            max_side=images.max_side,
+            max_image_tokens=images.max_image_tokens,
+        )
+
     def image(self, record: ImageRecord, data: bytes | None) -> PreparedImage | Failure:
         images = self.config.images
         stamp = storage.stamp(record.location)  # before it is read: what changes meanwhile is noticed later
@@ -162,13 +189,22 @@ class Fetcher:
 
     def __init__(self, session: aiohttp.ClientSession, max_bytes: int) -> None:
         self._session, self._max_bytes = session, max_bytes
+        self._proxy_of = lru_cache(PROXIES)(proxy_for)
+        """By the beginning of an address; the environment does not change."""
 
     async def __call__(self, record: ImageRecord) -> bytes | Failure | None:
         if not storage.is_url(record.location):
             return None
         if record.location.startswith("data:"):
             return storage.decode_data_url(record.location)
-        return await storage.fetch(self._session, record.location, self._max_bytes)
+        return await storage.fetch(self._session, record.location, self._max_bytes, self._proxy(record.location))
+
+    def _proxy(self, address: str) -> str | None:
+        scheme, _, rest = address.partition("://")
+        try:
+            return self._proxy_of(f"{scheme.lower()}://{rest.partition('/')[0]}")
+        except ValueError:  # no address: the attempt to fetch it says so
+            return None
 
 
 class PricedChat:
@@ -205,6 +241,7 @@ def endpoint_of(
     config: RunConfig, one: EndpointConfig, chat: ChatEndpoint, *, name: str, price: Price | None
 ) -> Endpoint:
     """What the engine needs to know of one endpoint of a configuration."""
+    of = len(config.all_endpoints)
     limits, model = config.limits, config.request.model or ""
     renamed = None
     if one.model is not None and one.model != model:
@@ -219,8 +256,8 @@ def endpoint_of(
         name=name,
         ask=asker,
         most=asker.most,
-        slots=None if concurrency == "auto" else concurrency,
-        most_slots=most_slots(),
+        slots=None if concurrency == "auto" else min(concurrency, most_slots(of)),
+        most_slots=min(MOST, most_slots(of)),
         rpm=one.rpm or limits.rpm,
         tpm=one.tpm or limits.tpm,
         weight=one.weight,
@@ -229,10 +266,10 @@ def endpoint_of(
     )
 
 
-def most_slots() -> int:
-    """What `concurrency = "auto"` may grow to: every request in flight needs a file handle."""
+def most_slots(endpoints: int = 1) -> int:
+    """Requests in flight that each of so many endpoints may have: every one needs a file handle of this process."""
     handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if handles == resource.RLIM_INFINITY else max(1, min(MOST, handles // 2))
+    return sys.maxsize if handles == resource.RLIM_INFINITY else max(1, handles // 2 // endpoints)
 
 
 def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:

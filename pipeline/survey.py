@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -54,6 +55,8 @@ class SurveyJob:
     """So many at random instead of all."""
     seed: int = 0
     keep_sizes: bool = False
+    out: Path | None = None
+    """A folder that is passed over, where it lies within a source."""
 
 
 @dataclass(slots=True)
@@ -128,13 +131,13 @@ async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, 
         local = stack.enter_context(LocalSizes(now))
         loop = asyncio.get_running_loop()
         session: aiohttp.ClientSession | None = None
-        source = open_sources(job.sources, job.config.source)
+        source = open_sources(job.sources, job.config.source, out=job.out)
         records, total = await loop.run_in_executor(reader, _records, job, source, found)
         while chunk := await loop.run_in_executor(reader, _next, records, found.seen):
             sizes = await loop.run_in_executor(reader, local.look, chunk, found)
             if None in sizes:
                 if session is None:
-                    session = await stack.enter_async_context(open_session(job.config.endpoint, FETCHES))
+                    session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
                 await _fetch(session, chunk, sizes)
             await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, tally)
             show(found.seen, total)
@@ -189,6 +192,13 @@ def drawn_at_random(records: Iterator[ImageRecord], wanted: int, rng: random.Ran
         elif (at := int(rng.random() * seen)) < wanted:
             kept[at] = (seen, record)
     return [record for _, record in sorted(kept, key=lambda pair: pair[0])], seen
+
+
+def first_sizes(records: Iterator[ImageRecord], wanted: int = FIRST_CHUNK) -> list[tuple[int, int]]:
+    """Upright sizes of the first images, as far as they are here and can be read; nothing is fetched."""
+    with LocalSizes(monotonic) as local:
+        found = local.look(list(islice(records, wanted)), Survey())
+    return [(one.width, one.height) for one in found if isinstance(one, ImageSize)]
 
 
 def _next(records: Iterator[ImageRecord], seen: int) -> list[ImageRecord]:

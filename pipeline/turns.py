@@ -16,6 +16,9 @@ from pipeline.stages import Clock, Trial
 BILL_UNKNOWN = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.INVALID_RESPONSE})
 """Failures after which the endpoint may have done, and billed, its work."""
 
+NOT_HERE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.REQUEST_TOO_LARGE, ErrorKind.REQUEST_EXCEEDS_LIMIT})
+"""Refusals of one record that another endpoint, with limits and habits of its own, may not share."""
+
 Lease = Callable[[Amounts], Awaitable[None]]
 
 
@@ -91,11 +94,29 @@ class Turns:
 
     def _choose(self, now: float, trial: Trial) -> tuple[Channel, float]:
         """The endpoint that is ready soonest; of several that are ready, the one whose turn it is by weight."""
-        if len(self.channels) == 1:
-            return self.channels[0], self.channels[0].ready_at(now, trial.request)
-        ready = [(max(now, channel.ready_at(now, trial.request)), channel) for channel in self.channels]
+        channels = self._others(trial) or self.channels
+        if len(channels) == 1:
+            return channels[0], channels[0].ready_at(now, trial.request)
+        ready = [(max(now, channel.ready_at(now, trial.request)), channel) for channel in channels]
         at, channel = min(ready, key=lambda one: (one[0], one[1].name == trial.failed_on, one[1].turn_of))
         return channel, at
+
+    def refer(self, turn: Turn, failure: Failure) -> bool:
+        """Whether another endpoint is asked, once, for what this one refuses."""
+        if failure.kind not in NOT_HERE or turn.trial.refused_by is not None:
+            return False
+        turn.trial.refused_by = turn.channel.name
+        return bool(self._others(turn.trial))
+
+    def _others(self, trial: Trial) -> list[Channel]:
+        """Once one has refused this record: those at work beside it. Nobody in the line waits for one that is not."""
+        if trial.refused_by is None:
+            return []
+        return [
+            channel
+            for channel in self.channels
+            if channel.name != trial.refused_by and channel.stopped is None and channel.waiting is None
+        ]
 
     def _begin(self, channel: Channel, trial: Trial, predicted: Amounts, need: Amounts) -> Turn:
         now = self._clock.now()

@@ -1,7 +1,7 @@
 """What is done to an output directory between runs: a new ledger from the parts, when the old one is lost."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline import layout
 from pipeline.dataset import LEDGER_NAME, Dataset, last_config
 from pipeline.edges import outdir, parquet
-from pipeline.edges.ledger import KeptRow, SqliteLedger
+from pipeline.edges.ledger import History, KeptRow, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME
 from pipeline.policy.asking import Asking
@@ -59,16 +59,15 @@ def rebuild(
 ) -> RebuildReport:
     """Make a new ledger from the parts alone: what is in them is not asked again.
 
-    Answers that were kept and not yet sealed are lost with the old ledger, which is moved aside, not deleted, once
-    the new one is whole. Where a record stands in two rows, the one answered last stays. With `drop_unreadable` a
-    part that cannot be read is moved aside into OUT. `failpoint` is told each step once it is done.
+    A ledger that can still be opened tells what no part does (runs, money spent without a row); one that is whole seals
+    what waits in it first. Otherwise answers that were not sealed yet are lost with the old ledger, which is moved
+    aside, not deleted, once the new one is whole. Where a record stands in two rows, the one answered last stays. With
+    `drop_unreadable` a part that cannot be read is moved aside into OUT. `failpoint` is told each step once it is done.
     Raises InputError where there are no parts, OutInUseError where a run holds OUT, ResourceError where a part
     cannot be read.
     """
     data, path = out / DATA_NAME, out / LEDGER_NAME
-    if path.is_file():
-        with suppress(ResourceError), Dataset.between_runs(out):
-            pass  # a ledger that is whole after all: what waits in it is sealed first
+    history = _history(out) if _is_ledger(path) else None
     with _held(path):
         layout.put_back(out)
         bad = _unreadable(out, drop=drop_unreadable)
@@ -80,9 +79,9 @@ def rebuild(
         _remove(new)
         with SqliteLedger(new, failpoint) as ledger:
             older_rows = _keep_last(ledger, data, numbers, failpoint)
-            _declare(ledger, out, data / parquet.part_name(numbers[0]), now())
+            _declare(ledger, out, data / parquet.part_name(numbers[0]), now(), history)
             for number in numbers:
-                _take_over(ledger, data, number)
+                _take_over(ledger, data, number, history)
             _forget_gaps(ledger, numbers)
             records = sum(ledger.states().values())
     set_aside = _set_aside(path, now())
@@ -95,11 +94,28 @@ def rebuild(
     )
 
 
+def _is_ledger(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0  # to open one of no bytes would make it one
+
+
+def _history(out: Path) -> History | None:
+    """What the old ledger still tells; what waits in one that is whole is sealed first."""
+    try:
+        with SqliteLedger(out / LEDGER_NAME) as ledger:
+            history = ledger.history()
+    except ResourceError:
+        return None
+    if history is not None:
+        with suppress(ResourceError), Dataset.between_runs(out):
+            pass
+    return history
+
+
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Refuse while a run holds OUT, and hold it ourselves. A damaged ledger cannot be held: that is why we are here."""
     with ExitStack() as held:
-        if path.exists():
+        if _is_ledger(path):
             with suppress(ResourceError):
                 held.enter_context(SqliteLedger(path))
         yield
@@ -161,20 +177,17 @@ def _remove(ledger: Path) -> None:
         ledger.with_name(ledger.name + suffix).unlink(missing_ok=True)
 
 
-def _declare(ledger: SqliteLedger, out: Path, first: Path, now: datetime) -> None:
+def _declare(ledger: SqliteLedger, out: Path, first: Path, now: datetime, history: History | None) -> None:
+    schema: pa.Schema = pq.read_schema(first)
+    ledger.set_meta({"schema": schema.serialize().to_pybytes(), "layout": layout.set_name(out / DATA_NAME)})
+    if history is not None:
+        ledger.carry(history)
+        return
     config = last_config(out)
     config_hash = _config_hash(data_hashes(first.parent), config.config_hash())
-    schema: pa.Schema = pq.read_schema(first)
     ledger.begin_run(f"rebuilt-{now:%Y%m%dT%H%M%SZ}", config_hash, Asking().describe())
-    ledger.set_meta(
-        {
-            "config_hash": config_hash.encode(),
-            "identity": orjson.dumps(outdir.public(config.identity())),
-            "schema": schema.serialize().to_pybytes(),
-            "made_at": now.isoformat().encode(),
-            "layout": layout.set_name(out / DATA_NAME),
-        }
-    )
+    identity = orjson.dumps(outdir.public(config.identity()))
+    ledger.set_meta({"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode()})
     ledger.end_run()
 
 
@@ -192,14 +205,23 @@ def _config_hash(of_rows: list[str], of_config: str) -> str:
     return of_config if not of_rows or of_config in of_rows else of_rows[-1]
 
 
-def _take_over(ledger: SqliteLedger, data: Path, number: int) -> None:
+def _take_over(ledger: SqliteLedger, data: Path, number: int, history: History | None) -> None:
+    numbers = {} if history is None else history.numbers()
     with pq.ParquetFile(data / parquet.part_name(number)) as file:
         if not file.metadata.num_rows:
             ledger.restore(number, [], {})
         for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
             counts: Counter[str] = Counter()
             rows = list(_restored(batch, counts))
-            ledger.restore(number, rows, counts)
+            if history is None:
+                ledger.restore(number, rows, counts)
+            else:  # which knows the sums better: of rows that were answered again, and of what has no row
+                ledger.restore(number, rows, {}, _runs_of(batch, numbers))
+
+
+def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:
+    by = zip(batch["run_id"].to_pylist(), batch["config_hash"].to_pylist(), strict=True)
+    return [numbers.get(run_id, numbers.get(config_hash, 0)) for run_id, config_hash in by]
 
 
 def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[KeptRow]:

@@ -29,14 +29,15 @@ _KEEP_ALIVE_S: Final = 4.0
 _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
-def _version() -> str:
+def version() -> str:
+    """Of the installed package."""
     try:
         return metadata.version("vision-batch")
     except metadata.PackageNotFoundError:  # a checkout that was never installed
         return "0"
 
 
-USER_AGENT: Final = f"vision-batch/{_version()}"
+USER_AGENT: Final = f"vision-batch/{version()}"
 
 
 def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.ClientSession:
@@ -45,12 +46,25 @@ def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.Clie
     `connections` is the most requests ever in flight; 0 where the caller sees to that. Raises InputError where
     the CA file or the proxy cannot be used.
     """
-    proxy = proxy_of(endpoint)
+    return _session(endpoint, connections, ssl_context(endpoint), proxy_of(endpoint))
+
+
+def open_image_session(endpoint: EndpointConfig, connections: int) -> aiohttp.ClientSession:
+    """The same for images that are fetched from anywhere: no key, and the proxy is each address's (`proxy_for`).
+
+    Trusted are the system's authorities, or the environment's, and the one of the endpoint besides them.
+    """
+    return _session(endpoint, connections, _image_context(endpoint), None)
+
+
+def _session(
+    endpoint: EndpointConfig, connections: int, context: ssl.SSLContext | None, proxy: str | None
+) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         limit=connections,
         keepalive_timeout=_KEEP_ALIVE_S,
         ttl_dns_cache=60,
-        ssl=ssl_context(endpoint) or True,
+        ssl=context or True,
     )
     timeout = aiohttp.ClientTimeout(
         total=endpoint.timeout_s,
@@ -72,8 +86,13 @@ def proxy_of(endpoint: EndpointConfig) -> str | None:
     """The proxy to use: the configured one, else the environment's, never the environment's for loopback."""
     if endpoint.proxy:
         return _http_proxy(endpoint.proxy, "endpoint.proxy")
-    target = urlsplit(endpoint.base_url)
-    if is_loopback(endpoint.base_url) or proxy_bypass(target.hostname or ""):
+    return proxy_for(endpoint.base_url)
+
+
+def proxy_for(address: str) -> str | None:
+    """The environment's proxy for an address; None for a host of this machine, and where `NO_PROXY` names it."""
+    target = urlsplit(address)
+    if is_loopback(address) or proxy_bypass(target.hostname or ""):
         return None
     proxies = getproxies()
     found = proxies.get(target.scheme) or proxies.get("all")
@@ -94,13 +113,29 @@ def ssl_context(endpoint: EndpointConfig) -> ssl.SSLContext | None:
         return _trusting(str(endpoint.ca_file), "endpoint.ca_file")
     if urlsplit(endpoint.base_url).scheme != "https":
         return None
-    named = next(((os.environ[name], name) for name in CA_VARIABLES if os.environ.get(name)), None)
+    named = _named_authority()
     return _trusting(*named) if named else None
 
 
-def _trusting(path: str, where: str) -> ssl.SSLContext:
+def _image_context(endpoint: EndpointConfig) -> ssl.SSLContext | None:
+    named = _named_authority()
+    if endpoint.ca_file is None:
+        return _trusting(*named) if named else None
+    context = _trusting(*named) if named else ssl.create_default_context()
+    return _trusting(str(endpoint.ca_file), "endpoint.ca_file", context)
+
+
+def _named_authority() -> tuple[str, str] | None:
+    """The environment's CA file, and the variable that names it."""
+    return next(((os.environ[name], name) for name in CA_VARIABLES if os.environ.get(name)), None)
+
+
+def _trusting(path: str, where: str, besides: ssl.SSLContext | None = None) -> ssl.SSLContext:
+    """A context that trusts exactly the authorities at `path`, or these too `besides` its own."""
     try:
-        context = _context(path)
+        context = _context(path) if besides is None else besides
+        if besides is not None:
+            besides.load_verify_locations(path)
     except ssl.SSLError:
         raise InputError(f"{where}: {path} holds no certificate in PEM format") from None
     except OSError as error:

@@ -95,5 +95,12 @@ def test_the_hash_is_of_the_question() -> None:
     base = load_config(None, {"request.model": "a"}, {})
     same = load_config(None, {"request.model": "a", "limits.concurrency": 5, "endpoint.base_url": "http://x/v1"}, {})
     assert base.config_hash() == same.config_hash()
-    for change in ({"request.prompt": "?"}, {"request.model": "b"}, {"images.quality": 90}, {"request.max_tokens": 9}):
+    assert "max_image_tokens" not in base.identity()  # so that datasets from before it remain what they are
+    for change in (
+        {"request.prompt": "?"},
+        {"request.model": "b"},
+        {"images.quality": 90},
+        {"request.max_tokens": 9},
+        {"images.max_image_tokens": 9},
+    ):
         assert load_config(None, {"request.model": "a", **change}, {}).config_hash() != base.config_hash()

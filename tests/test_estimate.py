@@ -10,14 +10,18 @@ from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 import pipeline
 from pipeline.config import RunConfig, load_config
+from pipeline.errors import InputError
 from pipeline.estimate import Candidate, parse_size, provider_and_model
 from pipeline.policy.estimates import ModelEstimate
+from pipeline.progress import describe
+from pipeline.publish import estimates
 from tests.support import MakeImage
 
 ROOT = Path(__file__).parent.parent
@@ -83,9 +87,8 @@ def test_a_model_that_nobody_knows(vision_batch: Command) -> None:
     """A range and a sentence, and no price: `unknown` on screen, null in JSON; never an error."""
     done = vision_batch("--count", "10", "--size", "640x480", "--models", "nobodys-model:7b")
     assert done.returncode == 0, done.stderr
-    assert (
-        "nobody has described 'nobodys-model:7b': the range is what the rules of known models would say" in done.stdout
-    )
+    said = " ".join(done.stdout.split())
+    assert "nobody has described 'nobodys-model:7b': the range is what the rules of known models would say" in said
     assert "price: unknown" in done.stdout
     found = json.loads(
         vision_batch("--count", "10", "--size", "640x480", "--models", "nobodys-model:7b", "--json").stdout
@@ -201,15 +204,17 @@ def test_on_a_terminal(vision_batch: Command, photos: Path) -> None:
     done = vision_batch("photos", "--models", "gpt-4.1-mini,claude-haiku-4-5", "--rpm", "6")
     assert (done.returncode, done.stderr) == (0, "")
     text = done.stdout
-    assert "13 images photos" in text
+    assert "13 images in photos" in text
+    assert max(map(len, text.splitlines())) <= 100
     assert "1 would not be sent: 1 image_unsupported" in text
     assert "smallest 256 x 256, typical" in text
     assert "8 to 16 MP" in text
     assert "100 tokens an answer are an assumption" in text
-    assert re.search(r"^gpt-4\.1-mini  .*\$0\.\d{4} \(\$0\.\d{4} to \$0\.\d{4}\).*2 min$", text, re.MULTILINE)
+    assert re.search(r"^gpt-4\.1-mini  .*  \$0\.\d{4}  .*  2 min\n +\S.*  \$0\.\d{4}-\$0\.\d{4}", text, re.MULTILINE)
+    text = " ".join(text.split())
     assert "rule: anthropic-standard-2026 (published; Anthropic, 'Vision'" in text
     assert "checked 2026-11-20" in text
-    assert "$0.4 in (cached $0.1), $1.6 out a million tokens (genai-prices" in text
+    assert "$0.40 in (cached $0.10), $1.60 out a million tokens (genai-prices" in text
     assert "\x1b" not in text
 
 
@@ -235,3 +240,51 @@ def test_files_to_keep(vision_batch: Command, photos: Path, tmp_path: Path) -> N
     tree = ET.fromstring(re.sub(r"<!doctype html>|<meta[^>]*>", "", page))  # noqa: S314 - our own page
     assert len(tree.findall(".//table/tr")) == 3
     assert len(tree.findall(".//svg/rect")) == len(found["sizes"]["classes"])
+
+
+def test_no_more_tokens_than_that(photos: Path, endpoint: str, tmp_path: Path) -> None:
+    """With `max_image_tokens` no image is billed more, the estimate is the bill, and the run tells what was saved."""
+    asked: dict[str, Any] = {"model": "gpt-4o", "max_image_tokens": 500}
+    found = one(photos, **asked)
+    summary = pipeline.run(photos, out="out", base_url=endpoint, max_failed=1, quiet=True, **asked)
+    rows = pipeline.read("out").dropna(subset="prompt_tokens")
+    assert found.input_tokens.expected == rows.prompt_tokens.sum()
+    assert found.raw_input_tokens - found.input_tokens.expected == summary.tokens_saved > 0
+    assert (rows.prompt_tokens.max() - found.text_tokens.expected) <= 500
+    assert "which saved" in describe(summary)
+    with pytest.raises(InputError, match="another configuration"):
+        pipeline.run(photos, out="out", base_url=endpoint, quiet=True, model="gpt-4o")
+    with pytest.raises(InputError, match=r"no image has 100 tokens or fewer on this model.*take --detail low"):
+        pipeline.run(photos, out="new", base_url=endpoint, quiet=True, model="gpt-4o", max_image_tokens=100)
+    assert not Path("new").exists()
+    assert any("no image has 100 tokens" in note for note in one(photos, model="gpt-4o", max_image_tokens=100).notes)
+
+
+def test_a_run_says_what_is_dear(photos: Path, endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`auto` that means `original` is said on standard error before the first request, and not where all is quiet."""
+    settings: dict[str, Any] = {"model": "gpt-5.6", "base_url": endpoint, "max_failed": 1}
+    pipeline.run(photos, out="out", **settings)
+    assert "note: `auto` means `original` on this model" in capsys.readouterr().err
+    pipeline.run(photos, out="quiet", quiet=True, **settings)
+    pipeline.run(photos, out="high", detail="high", **settings)
+    assert "note:" not in capsys.readouterr().err
+
+
+def test_where_else_it_is_sold() -> None:
+    """A model without a price at its own vendor is named as a gateway sells it."""
+    found = one(count=1, sizes=["9x9"], models="qwen2.5-vl-72b-instruct")
+    assert any("it is sold as openrouter:qwen/qwen2.5-vl-72b-instruct" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("6963.25", "$6,963"), ("12.346", "$12.35"), ("0.02851", "$0.0285"), ("0.000641", "$0.00064"), ("0", "$0.00")],
+)
+def test_dollars_of_an_estimate(amount: str, text: str) -> None:
+    """No more digits than an estimate deserves, and never so few that nothing is left."""
+    assert estimates.usd(Decimal(amount)) == text
+
+
+def test_counts_of_an_estimate() -> None:
+    """Three digits or fewer, with a unit."""
+    assert [estimates.rounded(n) for n in (999, 1234, 230e6, 64_000, 1.9e9)] == ["999", "1.2k", "230M", "64.0k", "1.9G"]

@@ -88,7 +88,7 @@ def test_a_model_in_full() -> None:
         "512 MiB a request",
         "max_tokens; JSON schema: strict",
         "50% off, 50,000 requests a file",
-        "$2.5 in (cached $1.25), $10 out a million tokens (genai-prices ",
+        "$2.50 in (cached $1.25), $10 out a million tokens (genai-prices ",
     ):
         assert words in said
 
@@ -147,7 +147,7 @@ def test_own_prices_count_first() -> None:
     assert acme == Price(
         Decimal("0.40"), Decimal("1.60"), Decimal("0.1"), source="contract", checked_on=date(2026, 10, 1)
     )
-    assert str(acme) == "$0.4 in (cached $0.1), $1.6 out a million tokens"
+    assert str(acme) == "$0.40 in (cached $0.10), $1.60 out a million tokens"
     assert acme is not None
     assert acme.origin == "contract, 2026-10-01"
     own = settings.prices.models

@@ -1,6 +1,9 @@
 """`estimate --sample` end to end: asked through the run's machinery, kept, and right about the whole."""
 
+import csv
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +76,7 @@ def test_without_a_place_a_folder_is_made(tmp_path: Path, endpoint: str) -> None
     folders = sorted(Path("estimate-sample").iterdir())
     assert [folder.name[:6] for folder in folders] == ["gpt-4o", "gpt-5-"]
     assert all(len(pd.read_parquet(folder / "data")) == 6 for folder in folders)
-    text = estimates.text(found)
+    text = " ".join(estimates.text(found).split())
     assert f"the answers are kept in {folders[0]}" in text
     assert "reasoning tokens: 0, part of the output" in text
     assert found.models[0].cost_usd is None  # nobody knows a price at this address
@@ -137,3 +140,38 @@ def test_a_sample_of_a_manifest_moves_no_mark(tmp_path: Path, endpoint: str) -> 
         summary = pipeline.run("list.csv", out="out", model="gpt-4o", base_url=endpoint, quiet=True, overrides=PRICE)
         assert summary.requests == requests
     assert len(pd.read_parquet("out/data")) == 20
+
+
+def test_a_run_on_a_sample(tmp_path: Path, endpoint: str) -> None:
+    """The images of a sample are those of the estimate's; the same command asks nothing twice, a whole run the rest."""
+    source = draw(tmp_path / "photos", 40)
+    (source / "broken.jpg").write_text("no image")
+    settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "base_url": endpoint, "quiet": True}
+    settings["overrides"] = {**PRICE, "request.dedup": False}
+    summary = pipeline.run(source, sample=12, seed=3, **settings)
+    assert (summary.images, summary.requests, summary.by_status) == (12, 12, {"ok": 12})
+    assert pipeline.run(source, sample=12, seed=3, **settings).requests == 0
+    assert sampled(source, endpoint, sample=12, seed=3, out="out").sample is not None
+    assert emulator_get(endpoint, "stats")["requests"] == 12
+    rest = pipeline.run(source, **settings)
+    assert (rest.requests, rest.skipped, rest.by_status["failed"]) == (28, 12, 1)
+    for source_name, wanted in (("-", 3), (source, 1)):
+        with pytest.raises(InputError, match="--sample"):
+            pipeline.run(source_name, sample=wanted, **settings)
+
+
+def test_a_sample_in_a_file(tmp_path: Path, endpoint: str) -> None:
+    """CSV has what a paid sample told, in columns that are empty without one."""
+    source = draw(tmp_path / "photos", 30)
+    price = {"prices.usd_per_hour": "2.50"}
+    whole = pipeline.estimate(source, sample=20, model="gpt-4o", base_url=endpoint, overrides=price)
+    plain = pipeline.estimate(source, models="gpt-4o")
+    (row,), (empty,) = (list(csv.DictReader(io.StringIO(estimates.as_csv(one)))) for one in (whole, plain))
+    sample = whole.models[0].sample
+    assert sample is not None
+    assert sample.own_usd is not None
+    assert row.keys() == empty.keys()
+    assert (row["sample_asked"], row["sample_answered"], row["sample_seed"]) == ("20", "20", "0")
+    assert (row["sample_out"], row["own_usd"]) == (sample.out, f"{sample.own_usd.expected:f}")
+    assert float(row["images_per_s_low"]) < float(row["images_per_s"]) < float(row["images_per_s_high"])
+    assert {empty[name] for name in row if name.startswith(("sample", "own", "hours", "images_per_s"))} == {""}

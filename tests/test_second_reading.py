@@ -16,7 +16,8 @@ from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.concurrency import Climb
 from pipeline.policy.retry import retry_after
 from pipeline.policy.told import reset_s
-from pipeline.stages import Endpoint
+from pipeline.records import Answer, Failure
+from pipeline.stages import Clock, Endpoint
 from tests.policy.test_concurrency import SETTLED_S, Server, drive, per_s, steady
 from tests.support import MakeImage
 from tests.test_budget_runs import PRICE
@@ -138,7 +139,16 @@ async def test_all_that_is_cut_off_is_counted() -> None:
     bench = Bench(2000, never_answers)
     bench.budgets = [Budget(Amounts(nano_usd=10**9))]
     bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=300, most=lambda _: Amounts(1000, 100, 1))]
+    bench.clock = Clock()  # the fast one gives up what is in flight for two seconds
     engine = bench.engine()
+    all_in_flight = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if bench.in_flight == 300:
+            all_in_flight.set()
+        return await never_answers(name, attempt)
+
+    bench.script = script
 
     async def run() -> None:
         with pytest.raises(InterruptedRunError):
@@ -147,7 +157,29 @@ async def test_all_that_is_cut_off_is_counted() -> None:
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
-            await anyio.wait_all_tasks_blocked()
-            assert bench.in_flight == 300
+            await all_in_flight.wait()
             engine.stop(InterruptedRunError("interrupted", 2), at_once=True)
     assert sum(attempt.unknown_nano_usd for attempt in bench.billed) == 300 * 1000
+
+
+async def test_nobody_waits_for_an_endpoint_that_is_away() -> None:
+    """What one of two refuses is asked at the other only while that one is at work; the line would wait for it."""
+    bench = line(1, 1)
+    bench.home(away := await bench.next(), AWAY)
+    refused = await bench.next()
+    assert refused.channel is not away.channel
+    assert bench.home(refused, fail(ErrorKind.BAD_REQUEST, status=400)) is None
+    assert not bench.turns.refer(refused, fail(ErrorKind.BAD_REQUEST, status=400))
+
+
+async def test_a_refusal_is_referred_once() -> None:
+    """A 400 of the first is asked at the second, whatever the shares; a 400 there is the last word."""
+    bench, refusal = line(9, 1), fail(ErrorKind.BAD_REQUEST, status=400)
+    trial = bench.trial()
+    first = await bench.next(trial)
+    bench.home(first, refusal)
+    assert bench.turns.refer(first, refusal)
+    second = await bench.next(trial)
+    assert {first.channel.name, second.channel.name} == {"a", "b"}
+    bench.home(second, refusal)
+    assert not bench.turns.refer(second, refusal)

@@ -19,7 +19,15 @@ from pipeline.config import EndpointConfig
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.records import Answer, Failure
-from pipeline.wire import CA_VARIABLES, USER_AGENT, failure_of, open_session, proxy_of
+from pipeline.wire import (
+    CA_VARIABLES,
+    USER_AGENT,
+    _image_context,
+    failure_of,
+    open_image_session,
+    open_session,
+    proxy_of,
+)
 
 BODY = b'{"choices":[{"message":{"content":"A red boat."},"finish_reason":"stop"}]}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -292,6 +300,20 @@ async def test_an_authority_of_one_s_own(
         ca_file = None if variable else certificate
         result = await ask(EndpointConfig(base_url=f"https://127.0.0.1:{port}", ca_file=ca_file))
     assert isinstance(result, Answer)
+
+
+async def test_images_trust_the_authority_of_the_endpoint_besides(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are fetched from a host that the endpoint's authority has signed for, and from all that others have."""
+    async with listening(answering, server_side(certificate)) as port:
+        endpoint = EndpointConfig(base_url="https://api.test", ca_file=certificate, proxy="http://proxy.test:1")
+        async with open_image_session(endpoint, 1) as session, session.get(f"https://127.0.0.1:{port}") as response:
+            assert response.status == 200
+    context = _image_context(endpoint)
+    assert context is not None
+    system = ssl.create_default_context().cert_store_stats()["x509"]
+    assert context.cert_store_stats()["x509"] == system + 1
 
 
 async def test_https_to_a_server_without_tls() -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 from pipeline.catalogue import Family, price_of
 from pipeline.policy.costs import Price
 
+MOST_SELLERS = 2
 FROM_TABLES = "genai-prices"
 """How the source of a published price begins; one of the user's own begins otherwise."""
 
@@ -48,6 +50,13 @@ def batch_price(model: str, standard: Price | None, family: Family | None, **whe
         source=f"{share:.0%} of the online price: {said.title if said else family.source}",
         checked_on=said.checked_on if said else family.checked_on,
     )
+
+
+def sellers(model: str) -> tuple[str, ...]:
+    """Up to two ways to write `provider:model` where providers sell it under a name of their own."""
+    ending = f"/{model.lower()}"
+    found = (f"{provider.id}:{one.id}" for provider in _tables() for one in provider.models if one.id.endswith(ending))
+    return tuple(islice(found, MOST_SELLERS))
 
 
 def host_among(provider: str, endings: Iterable[str]) -> str:

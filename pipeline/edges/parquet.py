@@ -4,6 +4,7 @@ A part is read or written whole, one at a time. What is unfinished bears a leadi
 Parquet directories (pandas, pyarrow, `datasets`) pass over.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -251,6 +252,10 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, KeyError, OSError) as error:
+        if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:  # nothing is wrong with the part
+            raise ResourceError(
+                f"{path}: no file handle left to read it: raise the limit (ulimit -n 4096) or lower --concurrency"
+            ) from error
         raise ResourceError(
             f"{path}: this part cannot be read ({error}). Put it back from a copy, or let "
             f"`vision-batch rebuild {path.parent.parent} --drop-unreadable` move it aside: its records are asked again"

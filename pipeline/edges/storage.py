@@ -76,7 +76,7 @@ def decode_data_url(url: str) -> bytes | Failure:
     return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the data: URL is empty")
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, max_bytes: int) -> bytes | Failure:
+async def fetch(session: aiohttp.ClientSession, url: str, max_bytes: int, proxy: str | None = None) -> bytes | Failure:
     """One attempt to fetch an address; at most `max_bytes`, plus what one read brings, are ever in memory.
 
     `session` brings the timeouts and must carry no credentials of the endpoint: the host is anybody's.
@@ -87,7 +87,7 @@ async def fetch(session: aiohttp.ClientSession, url: str, max_bytes: int) -> byt
     try:
         # An address that is already quoted is sent as it is: a signature covers every character.
         target = URL(url, encoded=_SENDABLE.fullmatch(url) is not None)
-        async with session.get(target) as response:
+        async with session.get(target, proxy=proxy) as response:
             return await _body(response, shown, max_bytes)
     except (aiohttp.InvalidURL, ValueError):
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"{shown}: not a valid address")
@@ -131,6 +131,8 @@ def _status_failure(response: aiohttp.ClientResponse, shown: str) -> Failure:
 def _reason(error: Exception) -> str:
     """Our own words: the library's may repeat the address with its signature."""
     reasons: list[tuple[type[Exception], str]] = [
+        (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
+        (aiohttp.ClientHttpProxyError, "the proxy refuses the connection"),
         (aiohttp.ClientSSLError, "no secure connection (TLS)"),
         (aiohttp.ClientConnectorDNSError, "the host is not known"),
         (aiohttp.ClientConnectorError, "no connection"),
@@ -176,7 +178,9 @@ def _read(descriptor: int, max_bytes: int) -> bytes | Failure:
 
 def _os_failure(error: OSError) -> Failure:
     if error.errno in _EXHAUSTED:
-        raise ResourceError(f"cannot open any more files: {error.strerror}") from None
+        raise ResourceError(
+            f"cannot open any more files ({error.strerror}): raise the limit (ulimit -n 4096) or lower --concurrency"
+        ) from None
     if error.errno in _MISSING:
         return Failure(kind=ErrorKind.IMAGE_MISSING, message="no such file")
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error.strerror or error}")

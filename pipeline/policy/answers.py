@@ -39,6 +39,8 @@ _CACHED = (
     "prompt_cache_hit_tokens",  # DeepSeek
 )
 _MOST_TOKENS: Final = 2**53
+_MOST_USD: Final = 10**6
+"""No request costs more: what says so is in another unit, or a mistake, and would end every budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +257,7 @@ def _money(value: object) -> Decimal | None:
         amount = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    return amount if amount.is_finite() and 0 <= amount <= _MOST_USD else None
 
 
 def _first(told: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

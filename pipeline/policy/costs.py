@@ -48,7 +48,9 @@ class Price:
 
 
 def _plain(amount: Decimal) -> str:
-    return f"${amount.normalize():f}"
+    """All digits, and two behind the point where there are any: $10, $0.40, $0.075."""
+    plain = amount.normalize()
+    return f"${plain:.2f}" if plain.as_tuple().exponent == -1 else f"${plain:f}"
 
 
 def cost_usd(usage: Usage, price: Price | None, images: int = 1) -> Decimal | None:

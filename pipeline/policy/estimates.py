@@ -1,12 +1,13 @@
 """What asking about many images would cost: values, and the arithmetic from tokens to dollars and hours."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date
 from decimal import Decimal
 from math import ceil
 
 from pipeline.policy.costs import Price
+from pipeline.policy.presizing import LEAST_SIDE
 from pipeline.policy.sampling import SampleFacts
 from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Distribution, Question, Size
@@ -182,6 +183,34 @@ def text_span(expected: int, most: int) -> Span[int]:
     return Span(expected, ceil(expected / 2), most)
 
 
+def dearer_detail(question: Question, by_detail: Mapping[str, float]) -> str | None:
+    """Why the detail that is asked for costs more than `high`, with the way out; None where it does not."""
+    rule, asked = question.rule, question.detail
+    low, high, meant = by_detail.get("low"), by_detail.get("high"), by_detail.get(rule.auto)
+    if asked == "low" and low is not None and high is not None and low > high:
+        return (
+            f"`low` costs more than `high` on this model ({low:,.0f} against {high:,.0f} tokens an image): "
+            "take --detail high"
+        )
+    if asked == AUTO and rule.auto == "original" and meant is not None and high is not None and high < meant:
+        return (
+            f"`auto` means `original` on this model ({meant:,.0f} tokens an image): "
+            f"--detail high takes {high:,.0f}, {meant / high:.1f} times less"
+        )
+    return None
+
+
+def out_of_reach(question: Question) -> str | None:
+    """Why no size of an image has as few tokens as `max_image_tokens` says, with the way out; None where one has."""
+    limit, rule, asked = question.max_image_tokens, question.rule, question.detail
+    if limit is None or question.size().reaches():
+        return None
+    least = {detail: rule.tokens(LEAST_SIDE, LEAST_SIDE, detail).expected for detail in (asked, *rule.details)}
+    line = f"no image has {limit:,} tokens or fewer on this model: the smallest has {least[asked]:,} at detail {asked}"
+    cheaper = [detail for detail, tokens in least.items() if tokens <= limit]
+    return f"{line}; take --detail {cheaper[0]}, about {least[cheaper[0]]:,}" if cheaper else line
+
+
 def traps(question: Question, by_detail: Mapping[str, float]) -> tuple[str, ...]:
     """What a user would not expect of a model and a detail, with the cheaper choice, a line each."""
     rule, asked = question.rule, question.detail
@@ -191,18 +220,10 @@ def traps(question: Question, by_detail: Mapping[str, float]) -> tuple[str, ...]
     if asked != AUTO and asked not in rule.details:
         known = f"it tells apart {', '.join(rule.details)}" if rule.details else "it knows none"
         found.append(f"detail {asked!r} makes no difference to this model: {known}")
-    low, high = by_detail.get("low"), by_detail.get("high")
-    if low is not None and high is not None and low > high and asked in {"low", AUTO}:
-        found.append(
-            f"`low` costs more than `high` on this model ({low:,.0f} against {high:,.0f} tokens an image): "
-            "take --detail high"
-        )
-    meant = by_detail.get(rule.auto)
-    if asked == AUTO and rule.auto == "original" and meant is not None and high is not None and high < meant:
-        found.append(
-            f"`auto` means `original` on this model ({meant:,.0f} tokens an image): "
-            f"--detail high takes {high:,.0f}, 1/{meant / high:.1f}"
-        )
+    if asked == AUTO and (line := dearer_detail(replace(question, detail="low"), by_detail)) is not None:
+        found.append(line)
+    if (line := dearer_detail(question, by_detail)) is not None:
+        found.append(line)
     if isinstance(rule, SpanningRule):
         found.append(f"{len(rule.rules)} published rules may bill it; the range spans them, the first is expected")
     return tuple(found)

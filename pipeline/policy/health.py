@@ -12,6 +12,8 @@ class Health:
     """The last endings of records that reached the endpoint; None stands for a good answer."""
 
     max_error_rate: float = 0.5
+    has_answers: bool = False
+    """The same question has been answered well before: the first records prove nothing against it."""
     _seen: int = 0
     _last: deque[str | None] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
@@ -24,6 +26,6 @@ class Health:
         alike, count = Counter(self._last).most_common(1)[0]
         if alike is None:
             return None
-        if self._seen == FIRST and count == FIRST:
+        if self._seen == FIRST == count and not self.has_answers:
             return alike
         return alike if self._seen >= WINDOW and count > self.max_error_rate * WINDOW else None

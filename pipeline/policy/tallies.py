@@ -59,15 +59,20 @@ class Question:
     detail: str
     text: TokenRange
     max_side: int | None = None
+    max_image_tokens: int | None = None
+
+    def size(self, detail: str | None = None) -> LookedAt:
+        """At which size a run sends images, at this detail or another."""
+        return LookedAt(self.rule, self.detail if detail is None else detail, self.max_side, self.max_image_tokens)
 
     def sent(self, width: int, height: int) -> Size:
         """The size that a run sends."""
-        return LookedAt(self.rule, self.detail, self.max_side).target(width, height)
+        return self.size().target(width, height)
 
     def image_tokens(self, width: int, height: int, detail: str | None = None) -> TokenRange:
         """Of the image as a run would send it."""
-        detail = self.detail if detail is None else detail
-        return self.rule.tokens(*LookedAt(self.rule, detail, self.max_side).target(width, height), detail)
+        size = self.size(detail)
+        return self.rule.tokens(*size.target(width, height), size.detail)
 
     def tokens(self, width: int, height: int) -> TokenRange:
         """Of the whole prompt with this image in it."""
@@ -111,6 +116,15 @@ class Counted:
         """Images that are not sent take part in means as nothing."""
         for moments in (self.expected, self.lower, self.upper):
             moments.add(0, count)
+
+
+def tokens_by_detail(question: Question, sizes: Iterable[Size]) -> dict[str, float]:
+    """Expected tokens of one of these images at each detail that the model tells apart; empty without images."""
+    counted, images = Counted(), 0
+    for size, times in Counter(sizes).items():
+        counted.add(question, size, times)
+        images += times
+    return {detail: total / images for detail, total in counted.by_detail.items()}
 
 
 class SizeClass(NamedTuple):

@@ -3,35 +3,42 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from html import escape
+from math import prod
 from pathlib import Path
+from textwrap import wrap
 
 from pipeline.errors import InputError, ResourceError
 from pipeline.policy.estimates import Estimate, ModelEstimate
+from pipeline.policy.sampling import SampleFacts
 from pipeline.policy.spans import N, Span
 from pipeline.policy.tallies import SizeClass
 from pipeline.progress import dollars, printable, short
 
 BAR = 24
 """Characters of the longest bar."""
-HEADINGS = ("model", "tokens an image", "input tokens", "output tokens", "online", "by batch", "time")
+WIDTH = 100
+"""Of a terminal: longer lines of words are broken."""
+HEADINGS = ("model", "an image", "input tokens", "output tokens", "online", "by batch", "time")
 UNKNOWN = "unknown"
+_CENTS_BELOW, _DECIMAL_BELOW = 100, 100
 _ALL = 0.99
 
 
 def text(estimate: Estimate) -> str:
     """Everything, for a terminal; without colours."""
-    parts = [facts(estimate), sizes(estimate), assumptions(estimate), aligned(table(estimate))]
-    parts += [[model.name, *(f"  {line}" for line in details(model))] for model in estimate.models]
-    parts.append([f"note: {note}" for note in estimate.notes])
+    parts = [wrapped(facts(estimate)), sizes(estimate), wrapped(assumptions(estimate)), stacked(estimate)]
+    parts += [[printable(model.name), *wrapped(f"  {line}" for line in details(model))] for model in estimate.models]
+    parts.append(wrapped(f"note: {note}" for note in estimate.notes))
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
 def facts(estimate: Estimate) -> list[str]:
     """How many images there are, how many were looked at, and what is wrong with some."""
-    lines = [f"{estimate.images:,} images {printable(estimate.source)}"]
+    where = "" if estimate.source.startswith("of ") else "in "
+    lines = [f"{estimate.images:,} images {where}{printable(estimate.source)}"]
     if estimate.seen < estimate.images:
         drawn = f"looked at {estimate.seen:,} of them, drawn at random (seed {estimate.seed})"
         lines.append(f"{drawn}; ranges hold the 95 % interval that follows")
@@ -51,6 +58,9 @@ def facts(estimate: Estimate) -> list[str]:
 def sizes(estimate: Estimate) -> list[str]:
     """The distribution, a line a class."""
     found = estimate.sizes
+    if prod(found.smallest) == prod(found.largest):
+        all_alike = f"sizes: all have {prod(found.typical) / 1_000_000:.2g} MP, for example {pixels(found.typical)}"
+        return [] if estimate.source_bytes is None else [all_alike]
     ends = f"smallest {pixels(found.smallest)}, typical {pixels(found.typical)}, largest {pixels(found.largest)}"
     most = max(one.images for one in found.classes)
     rows = [(class_name(one), f"{one.images:,}", "#" * -(-BAR * one.images // most)) for one in found.classes]
@@ -77,27 +87,55 @@ def assumptions(estimate: Estimate) -> list[str]:
 def table(estimate: Estimate) -> list[tuple[str, ...]]:
     """The comparison, a row a model, its headings first; without the time where no limits are given."""
     rows = [HEADINGS, *(cells(model) for model in estimate.models)]
-    timed = any(model.seconds for model in estimate.models)
-    return rows if timed else [row[:-1] for row in rows]
+    return [row[: _columns_shown(estimate)] for row in rows]
+
+
+def _columns_shown(estimate: Estimate) -> int:
+    return len(HEADINGS) - (not any(model.seconds for model in estimate.models))
 
 
 def cells(model: ModelEstimate) -> tuple[str, ...]:
-    """One row, as `HEADINGS`."""
+    """One row, as `HEADINGS`: what to expect, and the range where it shows."""
+    return printable(model.name), *(f"{one} ({ends})" if ends else one for one, ends in figures(model))
+
+
+def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
+    """What to expect, and its range, of each of `HEADINGS` but the first."""
     return (
-        printable(model.name),
-        span(model.typical_tokens, lambda count: f"{count:,}"),
-        span(model.input_tokens, short),
-        span(model.output_tokens, short),
-        money(model.cost_usd),
-        money(model.batch_cost_usd),
-        UNKNOWN if model.seconds is None else span(model.seconds, duration),
+        _figure(model.typical_tokens, lambda tokens: f"{tokens:,}"),
+        _figure(model.input_tokens, rounded),
+        _figure(model.output_tokens, rounded),
+        _figure(model.cost_usd, usd),
+        _figure(model.batch_cost_usd, usd),
+        _figure(model.seconds, duration),
     )
+
+
+def _figure(value: Span[N] | None, show: Callable[[N], str]) -> tuple[str, str]:
+    if value is None:
+        return UNKNOWN, ""
+    expected, low = show(value.expected), show(value.low)
+    high = "no bound" if value.high is None else show(value.high)
+    return expected, "" if low == high == expected else f"{low} to {high}"
+
+
+def stacked(estimate: Estimate) -> list[str]:
+    """The same for a terminal: each model's ranges stand below what to expect."""
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    for model in estimate.models:
+        shown = figures(model)
+        rows.append((printable(model.name), *(expected for expected, _ in shown)))
+        if any(ends for _, ends in shown):
+            rows.append(("", *(ends.replace(" to ", "-") for _, ends in shown)))
+    rows = [row[: _columns_shown(estimate)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([name.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for name, *rest in rows]
 
 
 def details(model: ModelEstimate) -> list[str]:
     """Rule, price, size and traps of one model, a line each."""
     rules = [f"{one.name} ({one.evidence}; {one.source}, checked {one.checked_on})" for one in model.rules]
-    lines = [f"rule: {' | '.join(rules) or model.token_rule}"]
+    lines = [f"{'or' if number else 'rule'}: {rule}" for number, rule in enumerate(rules or [model.token_rule])]
     lines.append(f"price: {UNKNOWN if model.price is None else f'{model.price} ({model.price.origin})'}")
     if model.batch_price is not None:
         within = f", within {model.batch_hours} h" if model.batch_hours else ""
@@ -117,7 +155,7 @@ def sampled(model: ModelEstimate) -> list[str]:
     sample = model.sample
     if sample is None:
         return []
-    reasoning = UNKNOWN if model.reasoning_tokens is None else span(model.reasoning_tokens, short)
+    reasoning = UNKNOWN if model.reasoning_tokens is None else span(model.reasoning_tokens, rounded)
     drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill"
     kept = f"ranges are 95 % intervals; the answers are kept in {printable(sample.out)}"
     lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}, part of the output"]
@@ -141,9 +179,20 @@ def _sent(model: ModelEstimate) -> str:
     if model.sent_pixels > _ALL:
         return "images are sent at the size that they have"
     share = f"{model.sent_pixels:.0%}" if model.sent_pixels >= 1 - _ALL else f"{model.sent_pixels:.1%}"
-    saved = model.raw_input_tokens - model.input_tokens.expected
-    saves = f", which saves {short(saved)} of {short(model.raw_input_tokens)} tokens" if saved > 0 else ""
+    saved, saves = model.raw_input_tokens - model.input_tokens.expected, ""
+    if saved > 0:
+        saves = f", which saves {rounded(saved)} of {rounded(model.raw_input_tokens)} tokens"
+        saves += "" if model.price is None else f", {usd(saved * model.price.input_usd_per_mtok / 1_000_000)}"
     return f"a typical image is sent as {pixels(model.typical_sent)}; in all {share} of the pixels{saves}"
+
+
+def wrapped(lines: Iterable[str]) -> list[str]:
+    """Lines of words, none wider than a terminal but where one word is; what goes on is indented."""
+    broken = []
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        broken += wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return broken
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -152,15 +201,31 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def span(value: Span[N], show: Callable[[N], str]) -> str:
+def span(value: Span[N] | None, show: Callable[[N], str]) -> str:
     """`expected (low to high)`; the range only where it shows."""
-    expected, low = show(value.expected), show(value.low)
-    high = "no bound" if value.high is None else show(value.high)
-    return expected if low == high == expected else f"{expected} ({low} to {high})"
+    expected, ends = _figure(value, show)
+    return f"{expected} ({ends})" if ends else expected
 
 
 def money(value: Span[Decimal] | None) -> str:
-    return UNKNOWN if value is None else span(value, dollars)
+    return span(value, usd)
+
+
+def usd(amount: Decimal) -> str:
+    """As many digits as an estimate deserves: $6,963, $12.34, $0.0285, $0.00064."""
+    if amount >= _CENTS_BELOW:
+        return f"${amount:,.0f}"
+    if amount >= 1 or not amount:
+        return f"${amount:.2f}"
+    return f"${amount:.{max(4, 1 - amount.adjusted())}f}"
+
+
+def rounded(number: float) -> str:
+    """1234567 -> 1.2M, 230000000 -> 230M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:,.{int(number < _DECIMAL_BELOW * limit)}f}{unit}"
+    return f"{number:.0f}"
 
 
 def duration(seconds: float) -> str:
@@ -207,10 +272,29 @@ def flat(estimate: Estimate, model: ModelEstimate) -> dict[str, object]:
     row |= _columns("batch_cost_usd", model.batch_cost_usd) | _columns("seconds", model.seconds)
     row |= {"detail": model.detail, "token_rule": model.token_rule}
     row["rule_source"] = " | ".join(f"{one.source}, {one.checked_on}" for one in model.rules)
+    row |= _sample_columns(model.sample)
     row["price"] = "" if model.price is None else str(model.price)
     row["price_source"] = "" if model.price is None else model.price.origin
     row["notes"] = " | ".join(model.notes)
     return row
+
+
+def _sample_columns(sample: SampleFacts | None) -> dict[str, object]:
+    """What a paid sample told; the columns are there without one, and empty."""
+    row: dict[str, object] = dict.fromkeys(("sample_asked", "sample_answered", "sample_seed", "sample_out"), "")
+    if sample is None:
+        row |= _columns("images_per_s", None) | _columns("hours", None) | _columns("own_usd", None)
+        return row | dict.fromkeys(("own_usd_per_image", "own_usd_per_mtok"), "")
+    row = {"sample_asked": sample.asked, "sample_answered": sample.answered, "sample_seed": sample.seed}
+    row |= {"sample_out": sample.out} | _columns("images_per_s", sample.images_per_s) | _columns("hours", sample.hours)
+    row |= _columns("own_usd", sample.own_usd)
+    return row | {
+        "own_usd_per_image": _exact(sample.own_usd_per_image), "own_usd_per_mtok": _exact(sample.own_usd_per_mtok)
+    }  # fmt: skip
+
+
+def _exact(amount: Decimal | None) -> str:
+    return "" if amount is None else f"{amount:f}"
 
 
 def _columns(name: str, value: Span[int] | Span[float] | Span[Decimal] | None) -> dict[str, object]:

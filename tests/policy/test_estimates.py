@@ -1,12 +1,21 @@
 """From tokens to dollars and hours, and what a user would not expect."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
 from pipeline.policy.costs import Price
-from pipeline.policy.estimates import answer_tokens, cost_of, plain, seconds_at, text_span, traps
+from pipeline.policy.estimates import (
+    answer_tokens,
+    cost_of,
+    dearer_detail,
+    out_of_reach,
+    plain,
+    seconds_at,
+    text_span,
+    traps,
+)
 from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Question, SizeClass
 from pipeline.policy.tokens import TokenRange, UnknownRule
@@ -84,6 +93,30 @@ def test_a_detail_that_makes_no_difference() -> None:
     assert traps(question, {}) == ("detail 'low' makes no difference to this model: it knows none",)
     unknown = UnknownRule("unknown", (question.rule,), 2048)
     assert traps(Question(rule=unknown, detail="low", text=TokenRange.exactly(0)), {}) == ()
+
+
+def test_only_the_choice_that_was_made_is_dear() -> None:
+    """A trap that the user has not stepped into is named by an estimate, not before a run."""
+    question = asked("gpt-5.4/openai-patch-2026-08", "auto")
+    tokens = by_detail(question)
+    assert "`low` costs more" in traps(question, tokens)[0]
+    assert dearer_detail(question, tokens) is None
+    assert dearer_detail(replace(question, detail="low"), tokens) == traps(question, tokens)[0]
+    assert dearer_detail(question, {}) is None
+
+
+def test_tokens_that_no_size_has() -> None:
+    """The least that the model bills is said, and the detail that comes down to it where there is one."""
+    tiles = asked("gpt-4o/openai-tile-2026-08", "auto")
+    line = out_of_reach(replace(tiles, max_image_tokens=200))
+    assert line is not None
+    assert "no image has 200 tokens or fewer on this model: the smallest has 255 at detail auto" in line
+    assert "take --detail low, about 85" in line
+    least = out_of_reach(replace(tiles, max_image_tokens=50))
+    assert least is not None
+    assert "take" not in least
+    assert out_of_reach(replace(tiles, max_image_tokens=255)) is None
+    assert out_of_reach(tiles) is None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,13 @@ def test_one_good_answer_among_the_first() -> None:
     assert {health.add(kind) for kind in endings} == {None}
 
 
+def test_a_question_that_was_answered_before() -> None:
+    """Twenty refusals prove nothing where others had good answers to the same question; more than half of 200 do."""
+    health = Health(has_answers=True)
+    told = [health.add("bad_request") for _ in range(200)]
+    assert told == [None] * 199 + ["bad_request"]
+
+
 def test_more_than_half_of_the_last_two_hundred() -> None:
     """A model that goes bad after a thousand good answers is noticed when 101 of 200 fail alike."""
     health = Health()
