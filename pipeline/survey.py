@@ -27,7 +27,7 @@ from pipeline.edges.sources import Source, open_sources
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.policy.tallies import Tally
 from pipeline.records import Failure, ImageRecord
-from pipeline.wire import open_session
+from pipeline.wire import open_image_session
 
 FIRST_CHUNK, CHUNK = 64, 2048
 FETCHES = 64
