@@ -22,6 +22,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import compress, islice
+from math import inf
 from typing import TypeVar
 
 import anyio
@@ -53,6 +54,8 @@ FIRST_BATCH, BATCH, LARGEST_BATCH = 16, 256, 4096
 SLEPT_S = 20.0
 """The wall clock ran so far ahead of the monotonic one: this machine was asleep."""
 ARRIVALS = 256
+AHEAD = 64
+"""Requests at most that are ready beyond those in flight."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +94,8 @@ class Engine:
         self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
+        self._home_by = inf
+        """When the last answer must be home: a request may be sent in the very moment in which the run is stopped."""
         self._flights: set[Flight] = set()
         self._under_way: dict[str, int] = {}
         """Ids between the reader and the keeper (a stream may bring one twice), with their place in the source."""
@@ -123,9 +128,9 @@ class Engine:
         """No new requests; what is in flight has `grace_s` to come home, or none with `at_once`."""
         self._reason = self._reason or reason
         self._working.cancel()
-        deadline = anyio.current_time() + (0 if at_once else self._config.grace_s)
+        self._home_by = min(self._home_by, anyio.current_time() + (0 if at_once else self._config.grace_s))
         for flight in self._flights:
-            flight.home.deadline = min(flight.home.deadline, deadline)
+            flight.home.deadline = self._home_by
 
     # ---------------------------------------------------------------- reader and lanes
 
@@ -140,7 +145,7 @@ class Engine:
         """As many lanes and places as the slots call for, of which there may become more as the run goes on."""
         slots = self._turns.slots
         self._places.resize(2 * slots)
-        while self._lanes < 2 * slots + 2 * self._config.threads:
+        while self._lanes < slots + min(slots, AHEAD) + 2 * self._config.threads:
             self._lanes += 1
             self._tasks.start_soon(self._lane, self._records.clone())
 
@@ -295,7 +300,7 @@ class Engine:
 
     @contextmanager
     def _flight(self, turn: Turn) -> Iterator[Flight]:
-        with anyio.CancelScope(shield=True) as home:
+        with anyio.CancelScope(shield=True, deadline=self._home_by) as home:
             flight = Flight(turn, home)
             self._flights.add(flight)
             self.stats.requests += 1

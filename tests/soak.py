@@ -73,7 +73,7 @@ def resident_mb(pid: int) -> float:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def soak(records: int, work: Path, *, latency_ms: int = 50, seed: int = 1) -> Soaked:
+def soak(records: int, work: Path, *, latency_ms: int = 50, seed: int = 1, concurrency: str = "auto") -> Soaked:
     """Run it, and look from outside."""
     rows, out = draw(work / "images", records), work / "out"
     faults = [word for name, rate in FAULTS.items() for word in ("--fault", f"{name}={rate}")]
@@ -81,7 +81,7 @@ def soak(records: int, work: Path, *, latency_ms: int = 50, seed: int = 1) -> So
     with child_emulator([*emulator, "--jitter-ms", "50"]) as url:
         command = [
             *(sys.executable, "-m", "pipeline", "run", str(rows), "-o", str(out), "--base-url", url, "--no-dedup"),
-            *("--model", "gpt-4o", "--prompt", "What is this?", "--json", "-q"),
+            *("--model", "gpt-4o", "--prompt", "What is this?", "--json", "-q", "--concurrency", concurrency),
             *("--set", "limits.straggler_s=2", "--set", f"output.rows_per_part={ROWS_PER_PART}"),
         ]
         began = time.monotonic()
@@ -125,9 +125,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--concurrency", default="64", help="auto may go on growing, and memory with it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        soaked = soak(options.records, Path(folder), seed=options.seed)
+        soaked = soak(options.records, Path(folder), seed=options.seed, concurrency=options.concurrency)
     sys.stdout.write(f"{soaked}\n")
     problems = soaked.problems()
     verdict = "\n".join(problems) or "every record answered, every request accounted for, memory flat"

@@ -36,7 +36,7 @@ from pipeline.records import (
     Status,
     Usage,
 )
-from pipeline.stages import Clock, Endpoint, EngineConfig, Stages
+from pipeline.stages import Clock, Endpoint, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
 
 SPEED = 200.0
@@ -713,3 +713,16 @@ async def test_time_is_a_ceiling() -> None:
     bench = Bench(100_000, script)
     assert await stopped(bench, BudgetReachedError, max_time_s=60.0) == "time"
     assert len(bench.by_id()) == sum(bench.asked.values()) < 1000
+
+
+async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> None:
+    """A turn that was given in the moment of the stop begins its flight after it: it has the same time to come home."""
+    bench = Bench(4, never_answers)
+    engine = bench.engine()
+    engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+    turn = await engine._turns.next(Trial(bench.prepare(ImageRecord("a", "a", "a"), None), engine._clock.utc()))  # type: ignore[arg-type] # prepared
+    with anyio.fail_after(5), engine._flight(turn) as flight:
+        await engine._answer(flight)
+    assert engine.stats.in_flight == 0
+    engine._outcomes.close()
+    engine._arrived.close()
