@@ -31,13 +31,15 @@ from pipeline.estimate import (
     parse_size,
     provider_and_model,
 )
+from pipeline.job import Job
 from pipeline.models import ModelCard, model_cards
 from pipeline.policy.asking import Asking
 from pipeline.policy.estimates import Estimate
 from pipeline.policy.retry import duration_s
+from pipeline.preview import FirstRequest, first_request, projection
 from pipeline.progress import make_progress, say
 from pipeline.publish.bar import counting
-from pipeline.run import FirstRequest, Job, first_request, projection, run_job
+from pipeline.run import run_job
 from pipeline.sample import Sample, run_sample, sample_job
 from pipeline.stats import RunSummary
 from pipeline.status import OutStatus, read_status

@@ -1,90 +1,42 @@
 """The composition root: builds the edges from a `RunConfig` and hands their functions to the engine."""
 
 import hashlib
-import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
-from decimal import Decimal
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from math import inf, nan
-from pathlib import Path
-from secrets import token_hex
 
 import aiohttp
 
-from pipeline.config import BudgetConfig, RunConfig, api_key
+from pipeline.config import api_key
 from pipeline.dataset import Dataset, check_out
-from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
-from pipeline.edges.outdir import public_url
-from pipeline.edges.sources import Fingerprint, Source, open_sources
+from pipeline.edges.sources import Fingerprint, Source
 from pipeline.engine import Engine
-from pipeline.errors import BudgetReachedError, InputError, ResourceError, VisionBatchError
-from pipeline.policy.asking import Asking
-from pipeline.policy.budget import Amounts, Budget
-from pipeline.policy.costs import Price
-from pipeline.policy.estimates import dearer_detail, out_of_reach
-from pipeline.policy.rows import Totals, nano_usd
-from pipeline.policy.tallies import Question, tokens_by_detail
+from pipeline.errors import BudgetReachedError, ResourceError, VisionBatchError
+from pipeline.job import (
+    TOTAL,
+    Job,
+    budgets_of,
+    check_budget,
+    check_question,
+    dear_choice,
+    endpoint_name,
+    endpoint_names,
+    engine_config,
+    exceeds,
+    fetch_session,
+    left_words,
+    new_run_id,
+    open_job_source,
+)
 from pipeline.progress import dollars
-from pipeline.records import ImageFacts, ImageRecord, PreparedImage, PreparedRequest
-from pipeline.stages import Clock, Endpoint, EngineConfig, Stages
+from pipeline.stages import Clock, Endpoint, Stages
 from pipeline.stats import RunStats, RunSummary
-from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, most_cost_usd, price_for, with_model
-from pipeline.survey import first_sizes
-from pipeline.wire import open_image_session, open_session
-
-RUN, TOTAL = "run", "total"
-"""The budget of one run, and that of all runs on an OUT."""
-PROJECTED = 12
-"""Images that a projection looks at."""
-FETCHES = 64
-"""Images that are fetched at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One run as asked for: what to read, where to keep it, and how."""
-
-    sources: Sequence[str]
-    out: Path
-    config: RunConfig
-    emulated: bool = False
-    """The endpoint is the emulator: rows say so instead of naming a port."""
-    limit: int | None = None
-    asking: Asking = field(default_factory=Asking)
-    """Which records that have a row are asked again."""
-    max_failed: str = "0"
-    """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
-    chosen: frozenset[int] | None = None
-    """The positions of a sample in the source, from 0; None: all records."""
-
-    def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
-        """Those of the source that this run is about."""
-        chosen = self.chosen
-        if chosen is None:
-            return records
-        within = islice(records, max(chosen, default=-1) + 1)
-        return (record for position, record in enumerate(within) if position in chosen)
-
-
-def new_run_id(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%SZ}-{token_hex(3)}"
-
-
-def open_job_source(job: Job) -> tuple[Source, int | None]:
-    """The source, after one quick pass over it in which everything that is wrong with it is found."""
-    source = open_sources(job.sources, job.config.source, out=job.out)
-    total = source.check()
-    if job.chosen is not None:
-        total = len(job.chosen)
-    if job.limit is not None:
-        total = job.limit if total is None else min(total, job.limit)
-    return source, total
+from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
+from pipeline.wire import open_session
 
 
 async def run_job(
@@ -128,35 +80,6 @@ def endpoints_of(job: Job, chats: Sequence[ChatEndpoint]) -> list[Endpoint]:
         check_budget(job.config, one.model or job.config.request.model or "", price)
         endpoints.append(endpoint_of(job.config, one, chat, name=name, price=price))
     return endpoints
-
-
-def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
-    """A ceiling holds only where the most that a request can cost is known."""
-    budget = config.budget
-    if budget.max_cost_usd is None and budget.max_cost_total_usd is None:
-        return
-    if price is None:
-        raise InputError(
-            f"a ceiling in dollars (--max-cost) needs a price, and none is known for {model!r} there. "
-            "Set a ceiling in tokens or requests instead: --set budget.max_tokens=N, --set budget.max_requests=N"
-        )
-    if config.request.max_tokens is None:
-        raise InputError("a ceiling in dollars (--max-cost) needs a bound of the answer: set --max-tokens")
-
-
-def check_question(question: Question) -> None:
-    """Raises InputError where the images cannot be asked about as the user wants it."""
-    unreached = out_of_reach(question)
-    if unreached is not None:
-        raise InputError(f"--max-image-tokens: {unreached}")
-
-
-def dear_choice(job: Job, source: Source, question: Question) -> str | None:
-    """One line where the `detail` of this job costs more than another that looks at as much, on its first images."""
-    if "-" in job.sources or not question.rule.details:
-        return None
-    line = dearer_detail(question, tokens_by_detail(question, first_sizes(source.records())))
-    return None if line is None else f"note: {line}"
 
 
 class _Run:
@@ -331,145 +254,3 @@ class LowWater:
         """Remember how far all records have rows by now."""
         if self.fingerprint is not None and stats.low_water > self.skip:
             dataset.set_mark(self.name, {**asdict(self.fingerprint), "records": int(stats.low_water)})
-
-
-def exceeds(allowed: str, bad: int, asked: int) -> bool:
-    """Whether `bad` of `asked` rows are more than `allowed`: a number, or a percentage like `2%`."""
-    text = allowed.strip()
-    try:
-        most = float(text[:-1]) / 100 if text.endswith("%") else float(int(text))
-    except (ValueError, OverflowError):
-        most = nan
-    if not 0 <= most < inf:
-        raise InputError(f"--max-failed {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
-    return bad > (most * asked if text.endswith("%") else most)
-
-
-def left_words(stats: RunStats, totals: Totals) -> list[str]:
-    """What is left undone, and about what it would cost."""
-    if stats.total is None:
-        return []
-    left, paid = stats.total - stats.done, totals.records - totals.shared
-    words = f"{left:,} of {stats.total:,} images are left"
-    if totals.cost_usd and paid:
-        words += f", about {dollars(totals.cost_usd / paid * left)}"
-    return [words]
-
-
-def budgets_of(budget: BudgetConfig, dataset: Dataset) -> list[Budget]:
-    """What this run, and all runs on OUT, may still spend."""
-    budgets = []
-    run_limit = Amounts(nano_usd(budget.max_cost_usd), budget.max_tokens, budget.max_requests)
-    if run_limit != Amounts():
-        totals = dataset.run_totals()
-        budgets.append(Budget(run_limit, RUN, Amounts(nano_usd(totals.spent_usd), totals.tokens, totals.requests)))
-    if budget.max_cost_total_usd is not None:
-        spent = Amounts(nano_usd(dataset.totals().spent_usd))
-        budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), TOTAL, spent))
-    return budgets
-
-
-def endpoint_name(job: Job) -> str:
-    return endpoint_names(job)[0]
-
-
-def endpoint_names(job: Job) -> list[str]:
-    """What rows and messages call each endpoint: its address, and whose key, where two have one address."""
-    if job.emulated:
-        return ["emulator"]
-    addresses = [public_url(one.base_url) for one in job.config.all_endpoints]
-    return [
-        f"{address} ({one.api_key_env})" if addresses.count(address) > 1 else address
-        for address, one in zip(addresses, job.config.all_endpoints, strict=True)
-    ]
-
-
-def fetch_session(config: RunConfig) -> aiohttp.ClientSession:
-    """For images that a manifest names by address: no key of any endpoint goes there."""
-    return open_image_session(config.endpoint, FETCHES)
-
-
-def engine_config(job: Job) -> EngineConfig:
-    config = job.config
-    limits, images = config.limits, config.images
-    return EngineConfig(
-        threads=images.threads or os.cpu_count() or 1,
-        prepared_bytes=images.prepared_mb * MEGABYTE,
-        dedup=config.request.dedup,
-        max_failures=config.request.max_failures,
-        max_wait_s=limits.max_wait_s,
-        outage_s=limits.outage_s,
-        first_contact_s=limits.first_contact_s,
-        max_error_rate=limits.max_error_rate,
-        straggler_s=limits.straggler_s,
-        max_time_s=config.budget.max_time_s,
-        reads_ahead="-" not in job.sources,
-        seal_interval_s=config.output.seal_interval_s,
-        grace_s=limits.grace_s,
-    )
-
-
-def projection(job: Job) -> Decimal | None:
-    """About what a job costs where every answer is as long as it may be: its first local images, times all."""
-    budget, config = job.config.budget, job.config
-    has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
-    price = price_for(config, config.all_endpoints[0], emulated=False)
-    if has_ceiling or config.request.model is None or price is None or "-" in job.sources:
-        return None
-    source, total = open_job_source(job)
-    prepare = Preparer.build(config, Clock().utc().date())
-    local = (record for record in source.records() if not storage.is_url(record.location))
-    requests = [prepare(record, None) for record in islice(local, PROJECTED)]
-    most = [most_cost_usd(request, price) for request in requests if isinstance(request, PreparedRequest)]
-    known = [cost for cost in most if cost is not None]
-    return sum(known, Decimal(0)) / len(known) * total if known and total else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirstRequest:
-    """The first request that a run would send."""
-
-    requests: int | None
-    """How many like it; None where nobody knows."""
-    address: str
-    image: str
-    facts: ImageFacts | None = None
-    body: str | None = None
-    """Indented JSON without the base64; None, as `facts`, of an image that only a run fetches."""
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {
-            "requests": self.requests,
-            "address": self.address,
-            "image": self.image,
-            "facts": None if self.facts is None else asdict(self.facts),
-            "body": None if self.body is None else json.loads(self.body),
-        }
-
-    def __str__(self) -> str:
-        count = "an unknown number of" if self.requests is None else f"{self.requests:,}"
-        heading = f"{count} requests like this one to {self.address} (nothing is sent now):"
-        facts = self.facts
-        if facts is None:
-            return f"{heading}\nthe first image is remote and is fetched only by a run: {self.image}"
-        sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
-        sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
-        return f"{heading}\n{self.image}: {sizes}\n{self.body}"
-
-
-def first_request(job: Job) -> FirstRequest:
-    """Prepare the first image that can be prepared. Sends and writes nothing."""
-    source, total = open_job_source(job)
-    prepare = Preparer.build(job.config, Clock().utc().date())
-    address = f"{endpoint_name(job)}/chat/completions"
-    for record in islice(source.records(), 100):
-        if storage.is_url(record.location):
-            return FirstRequest(requests=total, address=address, image=record.image)
-        image = prepare.image(record, None)
-        if isinstance(image, PreparedImage):
-            return FirstRequest(
-                requests=total, address=address, image=record.image, facts=image.facts,
-                body=prepare.template.preview(image),
-            )  # fmt: skip
-    raise InputError("none of the first 100 images can be prepared; run without --dry-run to see why in the rows")

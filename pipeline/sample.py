@@ -19,6 +19,7 @@ from pipeline.edges import parquet
 from pipeline.edges.sources import open_sources
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimate import Candidate, EstimateJob, check_job, estimated
+from pipeline.job import Job
 from pipeline.layout import DATA_NAME
 from pipeline.policy.bills import COLUMNS, Bills, Population, Row, money
 from pipeline.policy.estimates import Estimate, ModelEstimate, cost_of
@@ -26,7 +27,7 @@ from pipeline.policy.sampling import Interval, SampleFacts, stratified
 from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Tally
 from pipeline.policy.tokens import UnknownRule
-from pipeline.run import Job, run_job
+from pipeline.run import run_job
 from pipeline.stats import RunStats, RunSummary
 from pipeline.survey import Show, SurveyJob, survey
 

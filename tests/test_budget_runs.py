@@ -19,9 +19,10 @@ import pipeline.steps
 from pipeline import BudgetReachedError, InputError
 from pipeline.config import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig, RunConfig
 from pipeline.emulator.child import child_emulator
+from pipeline.job import Job
 from pipeline.policy.costs import Price, cost_usd
 from pipeline.records import Usage
-from pipeline.run import Job, run_job
+from pipeline.run import run_job
 from tests.support import MakeImage, emulator_get
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,8 @@ import pipeline
 from pipeline import EndpointStoppedError
 from pipeline.config import EndpointConfig, LimitsConfig, RequestConfig, RunConfig
 from pipeline.emulator.child import child_emulator
-from pipeline.run import Job, run_job
+from pipeline.job import Job
+from pipeline.run import run_job
 from pipeline.stats import RunStats
 from tests.support import MakeImage, emulator_get
 

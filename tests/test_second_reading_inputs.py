@@ -18,8 +18,8 @@ from pipeline.config import EndpointConfig, RunConfig, SourceConfig
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.ledger import SqliteLedger
 from pipeline.edges.sources import open_sources
+from pipeline.job import exceeds
 from pipeline.policy.answers import read_cost
-from pipeline.run import exceeds
 from pipeline.steps import endpoint_of, most_slots
 from pipeline.wire import open_session, version
 from tests.support import MakeImage

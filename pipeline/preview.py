@@ -1,0 +1,79 @@
+"""What a run would send and cost, looked at beforehand: nothing is sent, nothing is written."""
+
+import json
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from itertools import islice
+
+from pipeline.edges import storage
+from pipeline.errors import InputError
+from pipeline.job import PROJECTED, Job, endpoint_name, open_job_source
+from pipeline.records import ImageFacts, PreparedImage, PreparedRequest
+from pipeline.stages import Clock
+from pipeline.steps import Preparer, most_cost_usd, price_for
+
+
+def projection(job: Job) -> Decimal | None:
+    """About what a job costs where every answer is as long as it may be: its first local images, times all."""
+    budget, config = job.config.budget, job.config
+    has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
+    price = price_for(config, config.all_endpoints[0], emulated=False)
+    if has_ceiling or config.request.model is None or price is None or "-" in job.sources:
+        return None
+    source, total = open_job_source(job)
+    prepare = Preparer.build(config, Clock().utc().date())
+    local = (record for record in source.records() if not storage.is_url(record.location))
+    requests = [prepare(record, None) for record in islice(local, PROJECTED)]
+    most = [most_cost_usd(request, price) for request in requests if isinstance(request, PreparedRequest)]
+    known = [cost for cost in most if cost is not None]
+    return sum(known, Decimal(0)) / len(known) * total if known and total else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstRequest:
+    """The first request that a run would send."""
+
+    requests: int | None
+    """How many like it; None where nobody knows."""
+    address: str
+    image: str
+    facts: ImageFacts | None = None
+    body: str | None = None
+    """Indented JSON without the base64; None, as `facts`, of an image that only a run fetches."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "requests": self.requests,
+            "address": self.address,
+            "image": self.image,
+            "facts": None if self.facts is None else asdict(self.facts),
+            "body": None if self.body is None else json.loads(self.body),
+        }
+
+    def __str__(self) -> str:
+        count = "an unknown number of" if self.requests is None else f"{self.requests:,}"
+        heading = f"{count} requests like this one to {self.address} (nothing is sent now):"
+        facts = self.facts
+        if facts is None:
+            return f"{heading}\nthe first image is remote and is fetched only by a run: {self.image}"
+        sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
+        sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
+        return f"{heading}\n{self.image}: {sizes}\n{self.body}"
+
+
+def first_request(job: Job) -> FirstRequest:
+    """Prepare the first image that can be prepared. Sends and writes nothing."""
+    source, total = open_job_source(job)
+    prepare = Preparer.build(job.config, Clock().utc().date())
+    address = f"{endpoint_name(job)}/chat/completions"
+    for record in islice(source.records(), 100):
+        if storage.is_url(record.location):
+            return FirstRequest(requests=total, address=address, image=record.image)
+        image = prepare.image(record, None)
+        if isinstance(image, PreparedImage):
+            return FirstRequest(
+                requests=total, address=address, image=record.image, facts=image.facts,
+                body=prepare.template.preview(image),
+            )  # fmt: skip
+    raise InputError("none of the first 100 images can be prepared; run without --dry-run to see why in the rows")
