@@ -181,6 +181,10 @@ class Dataset:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close(seal=not isinstance(error, ResourceError))
 
+    def expect(self, records: int) -> None:
+        """So many will be looked up: whether one pass over all keys is the cheaper way is known at once."""
+        self._looked_up += records
+
     def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
         """For each record, whether it is to be asked: never answered, or to be asked again as this run wants it."""
         keys = [record_key(record.id, self._prompt_name) for record in records]

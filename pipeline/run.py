@@ -119,6 +119,7 @@ class _Run:
         if len(endpoints) == 1:  # several may count text differently
             endpoints = [replace(endpoints[0], ask=prepare.learning(endpoints[0].ask))]
         water = LowWater.of(source, self.job, dataset)
+        dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
             records=islice(self.job.asked(source.records()), water.skip, self.job.limit),
