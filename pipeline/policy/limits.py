@@ -63,6 +63,7 @@ class Allowance:
 
     def take(self, now: float, amount: float) -> Slice:
         """Count `amount` as sent; what comes back is for `correct`."""
+        self._forget(now)
         limit = self.per_minute
         if limit is not None:
             self._next_at = max(now, self._next_at) + amount * WINDOW_S / limit

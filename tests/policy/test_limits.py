@@ -141,3 +141,11 @@ def test_only_a_later_request_ends_the_trouble() -> None:
     cooldown = Cooldown.after(None, 10.0, 5.0)
     assert not cooldown.ended_by(9.0)
     assert cooldown.ended_by(15.0)
+
+
+def test_a_day_without_a_limit_is_forgotten_by_the_minute() -> None:
+    """What was sent more than a minute ago is not remembered, whether or not there is a limit."""
+    allowance = Allowance()
+    for second in range(3600):
+        allowance.take(float(second), 1)
+    assert len(allowance._slices) <= 62
