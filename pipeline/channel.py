@@ -168,12 +168,12 @@ class Channel:
         self._woke_at = self._clock.now()
 
     def _retry(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
+        trial.timeouts += failure.kind is ErrorKind.TIMEOUT  # the next one waits longer, whoever is to blame
         if failure.kind in AILING and self._is_struck(trial, failure, sent_at):
             return 0.0
         if failure.status is not None:  # ailing, but reached
             self._end_pause(sent_at)
         trial.failures, trial.failed_on = trial.failures + 1, self.name
-        trial.timeouts += failure.kind is ErrorKind.TIMEOUT
         if trial.failures >= max_attempts_of(failure.kind, self._config.max_failures):
             return None
         return backoff_s(trial.failures, self._clock.random.random())
@@ -205,11 +205,12 @@ class Channel:
         if is_limit and not self.limits.allows(self.tokens_of(trial.request)):
             trial.exceeds_limit = True
             return None
-        if is_limit and self.answers != trial.answers_seen:  # others have been answered since its last one
-            trial.rate_limits, trial.answers_seen = trial.rate_limits + 1, self.answers
+        if is_limit and self.answers != trial.answers_seen.get(self.name):  # others were answered since its last one
+            trial.rate_limits += 1
+            trial.answers_seen[self.name] = self.answers
             if trial.rate_limits >= RATE_LIMITS:
                 return None
-        if self._climb is not None and self.limits.requests.told is None and self.limits.tokens.told is None:
+        if self._climb is not None and not self.limits.is_tight(self._clock.now()):
             self._climb.refused(self._clock.now(), sent_at)
         told_s = failure.retry_after_s
         if told_s is not None and told_s > self._config.max_wait_s:
@@ -217,6 +218,9 @@ class Channel:
             resume_at = self._clock.utc() + timedelta(seconds=told_s)
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
         self._pause(Trouble.BUSY, told_s, sent_at)
+        pause = self._cooldown
+        if told_s is None and pause is not None and pause.refused_at - pause.since >= self._config.outage_s:
+            self.stopped = stop_message(failure)
         return 0.0
 
     def _out(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
@@ -237,9 +241,10 @@ class Channel:
             self._pause(Trouble.SPENT, QUOTA_PAUSE_S, self._clock.now())
 
     def _pause(self, trouble: Trouble, told_s: float | None, sent_at: float) -> None:
+        other = None
         if self._trouble is not trouble:
-            self._cooldown, self._trouble = None, trouble
-        self._cooldown = Cooldown.after(self._cooldown, self._clock.now(), told_s, since=sent_at)
+            other, self._cooldown, self._trouble = self._cooldown, None, trouble
+        self._cooldown = Cooldown.after(self._cooldown, self._clock.now(), told_s, since=sent_at).joined(other)
 
     def _recovered(self, sent_at: float) -> None:
         self._streak.clear()

@@ -1,5 +1,6 @@
 """The command line: arguments and exit codes, nothing else."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import tempfile
 import tomllib
 import traceback
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
@@ -578,6 +580,11 @@ def _open_streams() -> None:
 
 def _interrupted(number: int, _: object) -> NoReturn:
     # Before a run has begun; the engine has handlers of its own.
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()  # it would only log what is raised here; and nothing is open yet
+        sys.stderr.write("vision-batch: interrupted\n")
+        sys.stderr.flush()
+        os._exit(128 + number)
     raise InterruptedRunError("interrupted", number)
 
 

@@ -281,14 +281,15 @@ class Engine:
         trial, channel, now = turn.trial, turn.channel, self._clock.utc()
         unknown = self._turns.settle(turn, result)
         pause_s = channel.judge(trial, result, turn.sent_at)
+        if trial.exceeds_limit and isinstance(result, Failure):
+            trial.exceeds_limit, result = False, replace(result, kind=ErrorKind.REQUEST_EXCEEDS_LIMIT)
+            self.stats.rate_limited += 1
         if pause_s is None and isinstance(result, Failure) and self._turns.refer(turn, result):
             pause_s = 0.0
         self._turns.notify()
         self._widen()
         if isinstance(result, Failure) and reaction(result.kind) is Reaction.COOLDOWN:
             self.stats.rate_limited += 1
-            if trial.exceeds_limit:
-                result = replace(result, kind=ErrorKind.REQUEST_EXCEEDS_LIMIT)
         self.stats.cost_unknown_usd += usd(unknown)
         if unknown or (pause_s is not None and result.usage is not None):  # billed, or perhaps, and no last word
             await self._hand_over(trial.billed(None if pause_s is None else result, now, unknown))
@@ -346,7 +347,8 @@ class Engine:
             for channel in self._turns.channels:
                 channel.woke()
         for flight in tuple(self._flights):
-            if has_slept or now >= flight.turn.due_at:
+            turn = flight.turn
+            if has_slept or now >= turn.sent_at + turn.channel.patience.timeout_s(turn.trial.timeouts):
                 flight.give_up(has_slept, now)
 
     # ---------------------------------------------------------------- keeping

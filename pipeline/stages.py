@@ -115,8 +115,8 @@ class Trial:
     """Of these, requests that took too long."""
     rate_limits: int = 0
     """429s of this record between which others were answered."""
-    answers_seen: int = -1
-    """Good answers of the endpoint when it refused this record last."""
+    answers_seen: dict[str, int] = field(default_factory=dict)
+    """Good answers of each endpoint when it refused this record last."""
     exceeds_limit: bool = False
     """Whether no minute of the endpoint's has room for its tokens."""
     refused_by: str | None = None

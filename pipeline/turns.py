@@ -29,7 +29,6 @@ class Turn:
     channel: Channel
     trial: Trial
     sent_at: float
-    due_at: float
     taken: Taken
     predicted: Amounts
     reserved: Amounts
@@ -128,8 +127,7 @@ class Turns:
             budget.reserve(need)
         self._reserved += need
         taken = channel.begin(now, trial.request)
-        due_at = now + channel.patience.timeout_s(trial.timeouts)
-        return Turn(channel, trial, now, due_at, taken, predicted, need)
+        return Turn(channel, trial, now, taken, predicted, need)
 
     def settle(self, turn: Turn, result: Answer | Failure | None) -> int:
         """The request is over (None: nobody waits for it any more): what it may have cost unbilled, in nano-dollars."""

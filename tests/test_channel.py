@@ -258,14 +258,18 @@ def test_ten_rate_limits_of_one_record_while_others_succeed() -> None:
 
 
 def test_a_hundred_rate_limits_while_nobody_succeeds() -> None:
-    """A record that meets nothing but a busy endpoint is not to blame."""
+    """A record that meets nothing but a busy endpoint is not to blame; after `outage_s` of it the run stops."""
     bench = rig()
     trial = bench.trial()
-    for _ in range(100):
+    for _ in range(30):
         bench.until_ready()
         assert bench.ask(BUSY, trial) == 0.0
     assert trial.failures == 0
     assert bench.channel.stopped is None
+    for _ in range(70):
+        bench.until_ready()
+        assert bench.ask(BUSY, trial) == 0.0
+    assert bench.channel.stopped is not None
 
 
 def test_a_request_larger_than_the_told_limit_ends_its_record() -> None:
@@ -472,9 +476,9 @@ def test_a_while_after_sleep_failures_count_again() -> None:
 # ---------------------------------------------------------------- what it learns
 
 
-@pytest.mark.parametrize(("told", "falls"), [(None, True), (LimitsTold(requests=Quota(limit=1e9, reset_s=1.0)), False)])
+@pytest.mark.parametrize(("told", "falls"), [(None, True), (LimitsTold(requests=Quota(limit=5, reset_s=1.0)), False)])
 def test_a_rate_limit_takes_slots_only_where_no_limit_is_told(told: LimitsTold | None, *, falls: bool) -> None:
-    """A told limit explains the refusal; otherwise it may be that too many are in flight."""
+    """A told limit that is nearly used explains the refusal; otherwise it may be that too many are in flight."""
     bench = rig(slots=None)
     before = bench.channel.slots
     bench.ask(Answer(status=Status.OK, caption="x", limits=told))
@@ -504,3 +508,22 @@ def test_what_is_wrong_with_a_record_ends_that_record(kind: ErrorKind) -> None:
     bench.until_ready()
     assert bench.ask(fail(kind, status=400)) is None
     assert bench.ready_in() == 0
+
+
+def test_at_once_is_no_answer_to_the_refused() -> None:
+    """Retry-After: 0, or a date gone by, is waited out like none: 1, 2, 4 seconds."""
+    bench, waits = rig(), []
+    for _ in range(3):
+        bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=0.0), takes_s=0.0)
+        waits.append(bench.ready_in())
+        bench.until_ready()
+    assert waits == [1, 2, 4]
+
+
+def test_another_trouble_shortens_no_pause() -> None:
+    """Told to wait for sixty seconds: a late connection error of a request sent before does not end that."""
+    bench = rig()
+    late = bench.send()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0), takes_s=0.0)
+    bench.home(late, AWAY)
+    assert bench.ready_in() == 60.0

@@ -16,6 +16,7 @@ SLICE_S = 0.05
 """Requests within so short a span are counted together."""
 CATCH_UP_S = 0.25
 """How much of a delay (of this machine) is made up for by requests that follow each other faster."""
+TIGHT = 0.8
 LONG_S = 90.0
 """A quota that takes longer than this to come back is no quota of a minute."""
 
@@ -82,6 +83,12 @@ class Allowance:
         if self.per_minute is not None:
             self._next_at += difference * WINDOW_S / self.per_minute
 
+    def is_tight(self, now: float) -> bool:
+        """Whether nearly all of the last minute's is used."""
+        self._forget(now)
+        limit = self.per_minute
+        return limit is not None and self._used >= TIGHT * limit
+
     def _forget(self, now: float) -> None:
         while self._slices and self._slices[0].at + WINDOW_S + SLACK_S <= now:
             self._used -= self._slices.popleft().amount
@@ -122,6 +129,10 @@ class Limits:
         """What an answer's headers say."""
         _learn(self.requests, told.requests)
         _learn(self.tokens, told.tokens)
+
+    def is_tight(self, now: float) -> bool:
+        """Whether a known allowance is nearly used up: then it is what a refusal is about."""
+        return self.requests.is_tight(now) or self.tokens.is_tight(now)
 
     def allows(self, tokens: float) -> bool:
         """Whether a request of so many tokens can ever be granted."""
@@ -174,6 +185,12 @@ class Cooldown:
         """The pause is over for one request; the others wait for what it finds."""
         return replace(self, probe_until=now + probe_s)
 
+    def joined(self, earlier: "Cooldown | None") -> "Cooldown":
+        """With what another trouble had told to wait, and since when there has been no answer."""
+        if earlier is None:
+            return self
+        return replace(self, since=min(self.since, earlier.since), until=max(self.until, earlier.until))
+
     def no_longer_than(self, until: float) -> "Cooldown":
         """The same, over by `until` at the latest."""
         return replace(self, until=min(self.until, until))
@@ -184,4 +201,7 @@ class Cooldown:
 
 
 def _pause_s(rounds: int, told_s: float | None, longest_s: float = 60.0) -> float:
-    return min(longest_s, 2.0 ** min(rounds - 1, 10)) if told_s is None else told_s
+    own_s = min(longest_s, 2.0 ** min(rounds - 1, 10))
+    if told_s is None or told_s <= 0:  # "at once" is no answer to somebody who was just refused
+        return own_s
+    return max(told_s, own_s / 10) if rounds > 1 else told_s

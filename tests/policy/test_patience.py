@@ -14,10 +14,10 @@ def after(latencies: list[float], floor_s: float = 10.0, ceiling_s: float = 300.
 
 
 def test_the_ceiling_counts_until_enough_is_known() -> None:
-    """Nineteen answers are too few to call a request slow; the twentieth makes the difference."""
+    """Four answers are too few to call a request slow; the fifth makes the difference."""
     assert after([]).timeout_s(0) == 300.0
-    assert after([5.0] * 19).timeout_s(0) == 300.0
-    assert after([5.0] * 20).timeout_s(0) == 20.0
+    assert after([5.0] * 4).timeout_s(0) == 300.0
+    assert after([5.0] * 5).timeout_s(0) == 20.0
 
 
 def test_quick_answers_make_nobody_impatient() -> None:
