@@ -225,13 +225,14 @@ class Channel:
 
     def _out(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
         """The circuit opens: one record probes, and none loses an attempt by it."""
+        told_until = self._cooldown.until if self._cooldown is not None else 0.0
         self._pause(trouble, failure.retry_after_s, sent_at)
         pause = self._cooldown
         patience_s = self._config.outage_s if self.answers else self._config.first_contact_s
         if pause is not None and pause.refused_at - pause.since >= patience_s:
             self.stopped = stop_message(failure)
         elif pause is not None:
-            self._cooldown = pause.no_longer_than(pause.since + patience_s)
+            self._cooldown = pause.no_longer_than(max(pause.since + patience_s, told_until))
 
     def _bar(self, failure: Failure) -> None:
         """The endpoint refuses all requests: for good, or until somebody has paid."""

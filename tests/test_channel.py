@@ -476,16 +476,26 @@ def test_a_while_after_sleep_failures_count_again() -> None:
 # ---------------------------------------------------------------- what it learns
 
 
-@pytest.mark.parametrize(("told", "falls"), [(None, True), (LimitsTold(requests=Quota(limit=5, reset_s=1.0)), False)])
-def test_a_rate_limit_takes_slots_only_where_no_limit_is_told(told: LimitsTold | None, *, falls: bool) -> None:
-    """A told limit that is nearly used explains the refusal; otherwise it may be that too many are in flight."""
+def test_a_rate_limit_takes_slots() -> None:
+    """It may be that too many are in flight."""
     bench = rig(slots=None)
     before = bench.channel.slots
-    bench.ask(Answer(status=Status.OK, caption="x", limits=told))
+    bench.ask(GOOD)
     for _ in range(3):
         bench.until_ready()
         bench.ask(BUSY)
-    assert (bench.channel.slots < before) is falls
+    assert bench.channel.slots < before
+
+
+def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
+    """Four of five a minute are used: a 429 is about that, and takes no slots."""
+    limits = rig().channel.limits
+    limits.learn(LimitsTold(requests=Quota(limit=5, reset_s=1.0)))
+    for second in range(4):
+        assert not limits.is_tight(float(second))
+        limits.take(float(second), 1)
+    assert limits.is_tight(4.0)
+    assert not limits.is_tight(90.0)
 
 
 def test_patience_follows_the_answers() -> None:
