@@ -35,7 +35,7 @@ class RuleFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """Images without a size, by `ErrorKind` or reason, and the first of them: (name, kind, message)."""
+    """Images that would not be sent, by `ErrorKind`, and the first of them: (name, kind, message)."""
 
     images: int
     by_kind: Mapping[str, int]
@@ -60,8 +60,6 @@ class ModelEstimate:
     typical_sent: Size
     typical_tokens: Span[int]
     """Of the typical image alone."""
-    mean_tokens: Span[int]
-    """Of an image alone, in the mean over all that were read."""
     input_tokens: Span[int]
     raw_input_tokens: int
     """Expected, if the images were sent as they are."""
@@ -101,11 +99,8 @@ class Estimate:
     declared: int
     """Of those seen, sizes taken from the manifest's own columns."""
     unreadable: Unreadable
-    """Those seen that would not be sent."""
-    size_unknown: Unreadable = Unreadable(images=0, by_kind={}, examples=())
-    """Addresses whose host gave no header for a passing reason: they count like those that were read."""
-    source_bytes: Span[int] | None
-    """Of all files, as far as their length is told; None where no file was looked at."""
+    source_bytes: int | None
+    """Of the files seen; None where no file was looked at."""
     seed: int | None
     """Of the probe; None where all were seen."""
     sizes: Distribution

@@ -23,10 +23,6 @@ PER_STRATUM: Final = 5
 MOST_STRATA: Final = 10
 """More gain next to nothing (Cochran, 5A.8)."""
 PACES: Final = 10
-LEAST_PACE: Final = 7
-"""Answers from which on a pace has an interval."""
-_NOISE: Final = 1e-12
-"""Dollars are compared, too: a millionth of a nano-dollar is none."""
 
 Pick = Callable[[int, int], Sequence[int]]
 """(population, n) -> n different numbers below the population, at random: `lambda m, n: rng.sample(range(m), n)`."""
@@ -83,10 +79,6 @@ class SampleFacts:
     """Of the user's own machines (`prices.usd_per_hour`)."""
     own_usd: Span[Decimal] | None
     """What these cost for the whole job."""
-    spent_usd: Decimal | None = None
-    """What the answers of the sample were billed; None where that is unknown."""
-    no_pace: str | None = None
-    """Why there is no pace."""
     own_usd_per_image: Decimal | None = None
     """An API that takes less is cheaper."""
     own_usd_per_mtok: Decimal | None = None
@@ -120,41 +112,24 @@ def allocate(sizes: Sequence[int], wanted: int) -> list[int]:
     return shares
 
 
-def unseen(count: int, population: int) -> float:
-    """How many of the items that were not looked at may differ, where all `count` that were are alike.
-
-    The rule of three: with 95 % confidence no more than 3 / count of them (Hanley and Lippman-Hand, "If Nothing Goes
-    Wrong, Is Everything All Right?", JAMA 249, 1983).
-    """
-    return max(0, population - count) * min(1.0, 3 / count) if count else float(population)
-
-
-def has_spread(values: Sequence[float]) -> bool:
-    """Whether values differ by more than what floats round off."""
-    return bool(values) and max(values) - min(values) > _NOISE * (1 + max(map(abs, values)))
-
-
-def total(measured: Sequence[Measured], unit: float = 0.0) -> Interval | None:
+def total(measured: Sequence[Measured]) -> Interval | None:
     """The sum over all items of all strata; None where nothing was measured, or one value stands for many.
 
     The bounds are those of Student's t with Satterthwaite's degrees of freedom; a stratum that was measured whole adds
-    nothing to their distance. Strata with a single value are joined with the one before. Where no stratum has spread,
-    as many of the others as the rule of three leaves may be off by their own value, or by `unit` where that is more.
+    nothing to their distance. Strata with a single value are joined with the one before.
     """
     strata = _joined(measured)
     if strata is None:
         return None
     expected = sum(size * fmean(values) for size, values in strata)
-    open_strata = [(size, values) for size, values in strata if size > len(values)]
-    if not any(has_spread(values) for _, values in open_strata):
-        count, size = sum(len(values) for _, values in open_strata), sum(size for size, _ in open_strata)
-        off = max([unit, *(abs(fmean(values)) for _, values in open_strata)])
-        margin = off * unseen(count, size)
-        return Interval(expected, expected - margin, expected + margin)
     parts = [
-        (size * (size - len(values)) / len(values) * variance(values), len(values) - 1) for size, values in open_strata
+        (size * (size - len(values)) / len(values) * variance(values), len(values) - 1)
+        for size, values in strata
+        if size > len(values)
     ]
     spread = sum(part for part, _ in parts)
+    if not spread:
+        return Interval(expected, expected, expected)
     freedom = spread**2 / sum(part**2 / degrees for part, degrees in parts)
     margin = t_quantile((1 + CONFIDENCE) / 2, freedom) * sqrt(spread)
     return Interval(expected, expected - margin, expected + margin)

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from html import escape
@@ -12,11 +11,10 @@ from pathlib import Path
 from textwrap import wrap
 
 from pipeline.errors import InputError, ResourceError
-from pipeline.policy.estimates import Estimate, ModelEstimate, Unreadable
+from pipeline.policy.estimates import Estimate, ModelEstimate
 from pipeline.policy.sampling import SampleFacts
 from pipeline.policy.spans import N, Span
 from pipeline.policy.tallies import SizeClass
-from pipeline.policy.tokens import AUTO
 from pipeline.progress import dollars, printable, short
 
 BAR = 24
@@ -44,30 +42,17 @@ def facts(estimate: Estimate) -> list[str]:
     if estimate.seen < estimate.images:
         drawn = f"looked at {estimate.seen:,} of them, drawn at random (seed {estimate.seed})"
         lines.append(f"{drawn}; ranges hold the 95 % interval that follows")
-    lines += _unknown(estimate.size_unknown)
-    if estimate.seen - estimate.size_unknown.images < estimate.images:
         lines.append(f"readable: {span(estimate.readable, lambda count: f'{count:,}')}")
     if estimate.declared:
         lines.append(f"{estimate.declared:,} sizes are the manifest's own (columns width and height)")
     if estimate.source_bytes:
-        lines.append(f"{span(estimate.source_bytes, lambda count: f'{short(count)}B')} of files")
+        lines.append(f"{short(estimate.source_bytes)}B of files")
     bad = estimate.unreadable
     if bad.images:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(bad.by_kind.items()))
         lines.append(f"{bad.images:,} would not be sent: {kinds}")
         lines += [f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in bad.examples]
     return lines
-
-
-def _unknown(unknown: Unreadable) -> list[str]:
-    if not unknown.images:
-        return []
-    reasons = ", ".join(f"{count:,} {printable(reason)}" for reason, count in sorted(unknown.by_kind.items()))
-    first = (
-        f"size unknown of {unknown.images:,} ({reasons}): taken to be like those that were read; "
-        "ranges hold the 95 % interval that follows"
-    )
-    return [first, *(f"  {printable(name)}: {printable(message)}" for name, _, message in unknown.examples)]
 
 
 def sizes(estimate: Estimate) -> list[str]:
@@ -117,7 +102,7 @@ def cells(model: ModelEstimate) -> tuple[str, ...]:
 def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
     """What to expect, and its range, of each of `HEADINGS` but the first."""
     return (
-        _figure(model.mean_tokens, lambda tokens: f"{tokens:,}"),
+        _figure(model.typical_tokens, lambda tokens: f"{tokens:,}"),
         _figure(model.input_tokens, rounded),
         _figure(model.output_tokens, rounded),
         _figure(model.cost_usd, usd),
@@ -156,8 +141,6 @@ def details(model: ModelEstimate) -> list[str]:
         within = f", within {model.batch_hours} h" if model.batch_hours else ""
         lines.append(f"batch: {model.batch_price} ({model.batch_price.origin}){within}")
     lines.append(_sent(model))
-    if model.detail != AUTO:
-        lines.append(f"detail in force: {model.detail}")
     if len(model.tokens_by_detail) > 1:
         each = ", ".join(f"{detail} {tokens:,.0f}" for detail, tokens in model.tokens_by_detail.items())
         lines.append(f"detail, tokens an image: {each}")
@@ -173,8 +156,7 @@ def sampled(model: ModelEstimate) -> list[str]:
     if sample is None:
         return []
     reasoning = UNKNOWN if model.reasoning_tokens is None else span(model.reasoning_tokens, rounded)
-    billed = "" if sample.spent_usd is None else f", {usd(sample.spent_usd)} together"
-    drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill{billed}"
+    drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill"
     kept = f"ranges are 95 % intervals; the answers are kept in {printable(sample.out)}"
     lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}, part of the output"]
     if sample.images_per_s is not None and sample.hours is not None:
@@ -182,9 +164,6 @@ def sampled(model: ModelEstimate) -> list[str]:
         lines.append(
             f"pace: {pace} images a second; {span(sample.hours, lambda hours: duration(3600 * hours))} for all"
         )
-    if sample.no_pace is not None:
-        rest = "; what your own machines cost is unknown without one" if sample.usd_per_hour is not None else ""
-        lines.append(f"pace: {UNKNOWN}: {sample.no_pace}{rest}")
     if sample.own_usd is not None:
         lines.append(f"own machines: {money(sample.own_usd)} at {dollars(sample.usd_per_hour)} an hour")
     if sample.own_usd_per_image is not None and sample.own_usd_per_mtok is not None:
@@ -302,14 +281,12 @@ def flat(estimate: Estimate, model: ModelEstimate) -> dict[str, object]:
 
 def _sample_columns(sample: SampleFacts | None) -> dict[str, object]:
     """What a paid sample told; the columns are there without one, and empty."""
-    names = ("sample_asked", "sample_answered", "sample_seed", "sample_usd", "sample_out")
-    row: dict[str, object] = dict.fromkeys(names, "")
+    row: dict[str, object] = dict.fromkeys(("sample_asked", "sample_answered", "sample_seed", "sample_out"), "")
     if sample is None:
         row |= _columns("images_per_s", None) | _columns("hours", None) | _columns("own_usd", None)
         return row | dict.fromkeys(("own_usd_per_image", "own_usd_per_mtok"), "")
     row = {"sample_asked": sample.asked, "sample_answered": sample.answered, "sample_seed": sample.seed}
-    row |= {"sample_usd": _exact(sample.spent_usd), "sample_out": sample.out}
-    row |= _columns("images_per_s", sample.images_per_s) | _columns("hours", sample.hours)
+    row |= {"sample_out": sample.out} | _columns("images_per_s", sample.images_per_s) | _columns("hours", sample.hours)
     row |= _columns("own_usd", sample.own_usd)
     return row | {
         "own_usd_per_image": _exact(sample.own_usd_per_image), "own_usd_per_mtok": _exact(sample.own_usd_per_mtok)
@@ -350,15 +327,9 @@ Writers = Mapping[str, Callable[[Estimate], str]]
 
 
 def check_output(file: Path, writers: Writers) -> None:
-    """Raises InputError for a file that cannot be written, before anything is looked at, asked or paid for."""
+    """Raises InputError for a kind of file that is not written, before anything is looked at."""
     if file.suffix.lower() not in writers:
         raise InputError(f"--output {file}: write to one of {' '.join(writers)}")
-    if not file.parent.is_dir():
-        raise InputError(f"--output {file}: there is no folder {file.parent}; make it first")
-    if file.is_dir():
-        raise InputError(f"--output {file}: this is a folder; name a file in it")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise InputError(f"--output {file}: it may not be written; name another place")
 
 
 def write(estimate: Estimate, file: Path, writers: Writers) -> None:
