@@ -258,6 +258,9 @@ class Engine:
         pause_s: float | None = 0.0
         try:
             turn = await self._turns.next(trial)
+            if self._reason is not None:  # stopped in this very moment: nothing is sent
+                self._turns.settle(turn, Failure(kind=ErrorKind.UNREACHABLE, message="not sent"))
+                return pause_s
             with self._flight(turn) as flight:
                 result = await self._answer(flight)
                 if result is not None:
