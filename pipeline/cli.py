@@ -17,6 +17,7 @@ import typer
 
 from pipeline import api
 from pipeline.config import DEFAULT_PROMPT, presets
+from pipeline.edges.parquet import use_steady_memory
 from pipeline.emulator.config import EmulatorConfig, parse_models
 from pipeline.emulator.error_styles import ErrorStyle
 from pipeline.emulator.faults import BadAnswer, Fault, parse_faults
@@ -516,6 +517,12 @@ def emulate(
         int | None,
         typer.Option(metavar="N", help="So many are worked on at a time, the others queue.", rich_help_panel=_SPEED),
     ] = None,
+    queue: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="So many wait for one of them, more are refused (429); default all.", rich_help_panel=_SPEED
+        ),
+    ] = None,
     thrash: Annotated[
         float,
         typer.Option(
@@ -553,7 +560,8 @@ def emulate(
     emulated = EmulatorConfig(
         rpm=rpm, tpm=tpm, limit_kind=limit_kind, burst=burst, count_tokens=count_tokens, header_style=header_style,
         retry_after=retry_after, error_style=error_style, latency_ms=latency_ms, jitter_ms=jitter_ms,
-        latency_schedule=parse_latency_schedule(latency_schedule), slots=slots, thrash=thrash, seed=seed,
+        latency_schedule=parse_latency_schedule(latency_schedule), slots=slots, queue=queue,
+        thrash=thrash, seed=seed,
         faults=parse_faults(fault or []), stall_s=stall_s, goes_bad_after=goes_bad_after, goes_bad=goes_bad,
         outages=parse_outages(outage or []), outage_kind=outage_kind, models=parse_models(models), api_key=api_key,
         decode=not fast,
@@ -564,6 +572,7 @@ def emulate(
 def main() -> NoReturn:
     """Every way out of the program: the exit codes of docs/usage.md, and no traceback for a mistake."""
     _open_streams()
+    use_steady_memory()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGINT, _interrupted)
     sys.exit(_exit_code(sys.argv[1:]))

@@ -164,6 +164,12 @@ def tokens_limited(
     return LimitError("tokens", message, kind="tokens", headers=retry_after)
 
 
+def too_many_at_once(slots: int) -> LimitError:
+    """All slots are taken, and so is the room to wait for one."""
+    message = f"Too many concurrent requests: at most {slots} are worked on at a time."
+    return LimitError("slots", message, kind="requests", headers={})
+
+
 def more_than_a_minute(model: str, per_minute: float, requested: int) -> LimitError:
     """A request that no waiting helps."""
     message = (

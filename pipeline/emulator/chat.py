@@ -78,7 +78,7 @@ class ChatDesk:
         self._errors = errors
         self._threads = threads
         self._max_body_bytes = int(config.max_body_mb * 1_000_000)
-        self._workers = None if config.slots is None else Workers(config.slots, config.thrash, stats)
+        self._workers = None if config.slots is None else Workers(config.slots, config.thrash, stats, config.queue)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
@@ -153,6 +153,15 @@ class ChatDesk:
         finally:
             self._tell_limits(visit, visit.arrived_ns)
 
+    def _check_room(self, visit: _Visit) -> None:
+        if self._workers is None:
+            return
+        try:
+            self._workers.check_room()
+        except LimitError as error:
+            self._stats.refuse(error.limit, self._timing.second(visit.arrived_ns))
+            raise
+
     def _admit_tokens(self, asked: ChatRequest, prompt: tuple[int, int], visit: _Visit) -> None:
         visit.tokens = sum(prompt)
         if self._config.count_tokens is CountTokens.ESTIMATE:
@@ -184,6 +193,7 @@ class ChatDesk:
         if seen.error is not None:
             raise seen.error
         asked = cast("ChatRequest", seen.request)  # where there is no error
+        self._check_room(visit)
         self._admit_tokens(asked, seen.prompt, visit)
         await self._work(visit)
         return await self._answer(request, asked, seen, visit)

@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 _BURST_SHARE = 10
 _POSITIVE = ("rpm", "tpm", "burst", "slots", "max_body_mb")
 _NOT_NEGATIVE = (
-    "latency_ms", "jitter_ms", "slow_ms", "stall_s", "fault_retry_after_ms", "thrash", "goes_bad_after",
+    "latency_ms", "jitter_ms", "slow_ms", "stall_s", "fault_retry_after_ms", "thrash", "goes_bad_after", "queue",
 )  # fmt: skip
 
 
@@ -51,6 +51,8 @@ class EmulatorConfig:
     """Steps that replace `latency_ms` from their time on."""
     slots: int | None = None
     """Requests that are worked on at a time, the others queue in the order of arrival; None: all of them."""
+    queue: int | None = None
+    """So many may wait for one of the slots; what comes beyond is refused with a 429 that tells no time. None: all."""
     thrash: float = 0.0
     """With F requests in flight, more than the slots N, work takes 1 + thrash x (F - N) / N times as long."""
 
@@ -115,6 +117,8 @@ class EmulatorConfig:
             value = getattr(self, name)
             if value is not None and value != int(value) and self.limit_kind is not LimitKind.BUCKET:
                 raise InputError(f"emulator: {name} must be a whole number with limit kind {self.limit_kind}")
+        if self.queue is not None and self.slots is None:
+            raise InputError("emulator: queue needs slots: it is how many may wait for one of them")
         if self.thrash and self.slots is None:
             raise InputError("emulator: thrash needs slots: it is the time that too many requests cost N workers")
 

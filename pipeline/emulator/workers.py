@@ -4,18 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pipeline.emulator.api_errors import too_many_at_once
 from pipeline.emulator.stats import EmulatorStats
 
 
 class Workers:
-    """`slots` workers. The queue is as long as the clients make it; it holds no more than their requests."""
+    """`slots` workers. The queue is as long as the clients make it, or as they may."""
 
-    def __init__(self, slots: int, thrash: float, stats: EmulatorStats) -> None:
+    def __init__(self, slots: int, thrash: float, stats: EmulatorStats, queue: int | None = None) -> None:
         self._free = asyncio.Semaphore(slots)
         self._slots = slots
         self._thrash = thrash
+        self._most = float("inf") if queue is None else slots + queue
         self._stats = stats
         self._inside = 0
+
+    def check_room(self) -> None:
+        """Raise LimitError where nobody else may wait."""
+        if self._inside >= self._most:
+            raise too_many_at_once(self._slots)
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[float]:

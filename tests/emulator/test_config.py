@@ -42,6 +42,8 @@ def test_a_fault_without_a_rate_is_refused(setting: str) -> None:
         ({"tpm": float("inf")}, "tpm must be more than 0"),
         ({"slots": 0}, "slots must be more than 0"),
         ({"thrash": 1}, "thrash needs slots"),
+        ({"queue": 1}, "queue needs slots"),
+        ({"queue": -1, "slots": 1}, "queue must not be negative"),
         ({"goes_bad_after": -1}, "goes_bad_after must not be negative"),
         ({"rpm": 0.5, "limit_kind": LimitKind.FIXED}, "rpm must be a whole number with limit kind fixed"),
         ({"outages": (Outage(5, 1), Outage(2, 1))}, "each outage must begin after the end"),

@@ -58,6 +58,23 @@ async def test_what_comes_beyond_the_slots_queues(chat_body: Body) -> None:
         assert (server.stats.peak_concurrency, server.stats.queue_peak) == (5, 3)
 
 
+async def test_what_may_not_wait_is_refused(chat_body: Body) -> None:
+    """Two are worked on, one waits; the others get a 429 that tells no time, and are counted."""
+    sleeps = Sleeps()
+    config = EmulatorConfig(slots=2, queue=1, latency_ms=100)
+    async with serve(config, clock_ns=lambda: 0, sleep=sleeps.sleep) as server, aiohttp.ClientSession() as session:
+        asking = [asyncio.create_task(_post(session, server, chat_body())) for _ in range(5)]
+        await _until(lambda: server.stats.rate_limited == 2)
+        async with session.post(f"{server.url}/chat/completions", json=chat_body()) as response:
+            assert (response.status, response.headers.get("Retry-After")) == (429, None)
+        for done in range(1, 4):
+            await _until(lambda: sleeps.asked_s != [])
+            await sleeps.wake()
+            await _until(lambda done=done: server.stats.answered == done)  # type: ignore[misc]  # bound now
+        assert sorted(await asyncio.gather(*asking)) == [200, 200, 200, 429, 429]
+        assert server.stats.rate_limited_by == {"slots": 3}
+
+
 async def test_too_much_at_once_slows_the_work(chat_body: Body) -> None:
     """The longer the queue, the longer the work of each; without a queue it takes as long as alone."""
     sleeps = Sleeps()
