@@ -1,8 +1,9 @@
 """Adaptive concurrency beside the best fixed number, on a server of 8 slots and on one of 256, from the same defaults.
 
-    python benchmarks/concurrency.py [--seconds 60] [--thrash 0.5] [--cache DIR]
+    python benchmarks/concurrency.py [--seconds 60] [--thrash 0.5] [--queue 0] [--cache DIR]
 
-The servers slow down beyond their knee (`--thrash`). What counts is answers a second from the twentieth second on.
+The servers slow down beyond their knee (`--thrash`), or refuse what cannot wait (`--queue`: 429, no time told).
+What counts is answers a second from the twentieth second on.
 """
 
 import argparse
@@ -31,9 +32,10 @@ def per_s(timeline: list[dict[str, int]], seconds: int) -> float:
     return sum(late) / (seconds - 1 - SETTLED_S)
 
 
-def measure(slots: int, concurrency: str, options: argparse.Namespace, folder: Path) -> tuple[float, int]:
-    """(answers a second, the most that were in flight)."""
+def measure(slots: int, concurrency: str, options: argparse.Namespace, folder: Path) -> tuple[float, int, int]:
+    """(answers a second, the most that were in flight, 429s)."""
     arguments = ["--fast", "--slots", str(slots), "--latency-ms", str(SERVERS[slots]), "--thrash", str(options.thrash)]
+    arguments += [] if options.queue is None else ["--queue", str(options.queue)]
     with child_emulator(arguments) as url, tempfile.TemporaryDirectory() as work:
         rows = manifest(folder, 400 * options.seconds, Path(work) / "rows.jsonl")
         command = [
@@ -44,28 +46,29 @@ def measure(slots: int, concurrency: str, options: argparse.Namespace, folder: P
         subprocess.run(command, cwd=HERE.parent, capture_output=True, check=False)
         with urlopen(f"{url.removesuffix('/v1')}/emulator/stats", timeout=10) as response:  # noqa: S310 - loopback
             stats: dict[str, Any] = json.load(response)
-    return per_s(stats["timeline"], options.seconds), stats["peak_concurrency"]
+    return per_s(stats["timeline"], options.seconds), stats["peak_concurrency"], stats["rate_limited"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--thrash", type=float, default=0.5)
+    parser.add_argument("--queue", type=int)
     parser.add_argument("--cache", type=Path)
     options = parser.parse_args()
     folder = draw_jpegs(cache_dir(options.cache) / "small", IMAGES, SIZE, quality=80)
-    print("| server | concurrency | answers/s from 20 s on | peak in flight | of the best fixed |")
-    print("|---|---|---|---|---|")
+    print("| server | concurrency | answers/s from 20 s on | peak in flight | 429s | of the best fixed |")
+    print("|---|---|---|---|---|---|")
     for slots in SERVERS:
         fixed = {
             number: measure(slots, str(number), options, folder) for number in (slots, slots + max(1, slots // 16))
         }
-        best = max(rate for rate, _ in fixed.values())
+        best = max(rate for rate, _, _ in fixed.values())
         found = {str(number): result for number, result in fixed.items()} | {
             "auto": measure(slots, "auto", options, folder)
         }
-        for name, (rate, peak) in found.items():
-            print(f"| {slots} slots | {name} | {rate:.1f} | {peak} | {rate / best:.1%} |", flush=True)
+        for name, (rate, peak, refused) in found.items():
+            print(f"| {slots} slots | {name} | {rate:.1f} | {peak} | {refused} | {rate / best:.1%} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from pipeline.errors import ErrorKind
+from pipeline.policy.ceiling import Ceiling
 from pipeline.policy.concurrency import Climb
 from pipeline.policy.limits import Cooldown, Limits, Taken
 from pipeline.policy.patience import Patience
@@ -65,6 +66,7 @@ class Channel:
         self.endpoint, self.name = endpoint, endpoint.name
         self._config, self._clock = config, clock
         self._climb = Climb(most=endpoint.most_slots) if endpoint.slots is None else None
+        self._ceiling = Ceiling()
         self.limits = Limits(endpoint.rpm, endpoint.tpm)
         self.patience = Patience(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.in_flight = self.requests = self.answers = 0
@@ -82,7 +84,8 @@ class Channel:
 
     @property
     def slots(self) -> int:
-        return self._climb.limit if self._climb else self.endpoint.slots or 1
+        most = self._climb.limit if self._climb else self.endpoint.slots or 1
+        return int(min(most, self._ceiling.held(self._clock.now())))
 
     @property
     def waiting(self) -> str | None:
@@ -96,7 +99,7 @@ class Channel:
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless an answer changes something."""
-        if self._is_barred or self.in_flight >= self.slots:
+        if self._is_barred or self.in_flight >= min(self.slots, self._ceiling.limit(now)):
             return NEVER
         if self._cooldown is not None and now < self._cooldown.over_at:
             return self._cooldown.over_at
@@ -108,7 +111,9 @@ class Channel:
             self._cooldown = self._cooldown.probing(now, self._config.first_contact_s)
         self.in_flight += 1
         self.requests += 1
+        self._ceiling.sent(now, self.in_flight)
         if self._climb is not None:
+            self._climb.capped(now, self._ceiling.held(now))
             self._climb.sent(now, self.in_flight)
         return self.limits.take(now, self.tokens_of(request))
 
@@ -125,6 +130,8 @@ class Channel:
     def end(self, taken: Taken, request: PreparedRequest, result: Answer | Failure | None, sent_at: float) -> None:
         """Its slot is free. `result` is None for a request that nobody waited for."""
         self.in_flight -= 1
+        if not isinstance(result, Failure) or reaction(result.kind) is not Reaction.COOLDOWN:
+            self._ceiling.home()
         if self._climb is not None and not isinstance(result, Answer):
             self._climb.lost(self._clock.now(), sent_at)
         if result is None:
@@ -135,6 +142,7 @@ class Channel:
             now = self._clock.now()
             self._usual.add(request, result)
             self.patience.add(now - sent_at)
+            self._ceiling.answered(sent_at)
             if self._climb is not None:
                 self._climb.answered(now, sent_at)
             if self.endpoint.counts_billed and result.usage.prompt_tokens is not None:
@@ -210,9 +218,12 @@ class Channel:
             trial.answers_seen[self.name] = self.answers
             if trial.rate_limits >= RATE_LIMITS:
                 return None
-        if self._climb is not None and not self.limits.is_tight(self._clock.now()):
-            self._climb.refused(self._clock.now(), sent_at)
-        told_s = failure.retry_after_s
+        told_s, now = failure.retry_after_s, self._clock.now()
+        is_tight = self.limits.is_tight(now)
+        if told_s is None and not is_tight and self._ceiling.refused(now, sent_at, self.in_flight):
+            return 0.0
+        if self._climb is not None and not is_tight:
+            self._climb.refused(now, sent_at)
         if told_s is not None and told_s > self._config.max_wait_s:
             told_s = min(told_s, LONGEST_S)
             resume_at = self._clock.utc() + timedelta(seconds=told_s)

@@ -520,7 +520,7 @@ def emulate(
     queue: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="So many wait for one of them, more are refused (429); default all.", rich_help_panel=_SPEED
+            metavar="N", help="So many wait for one, more are refused (429); default all.", rich_help_panel=_SPEED
         ),
     ] = None,
     thrash: Annotated[

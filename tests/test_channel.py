@@ -204,6 +204,35 @@ def test_a_shorter_wait_never_shortens_a_longer_one() -> None:
 
 
 @pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
+def test_a_refusal_that_tells_no_time_is_about_the_number_in_flight(kind: ErrorKind) -> None:
+    """Of three in flight one is refused, and told no time: nobody pauses, and the next goes when one came home."""
+    bench = rig(slots=16)
+    first, _, third = bench.send(), bench.send(), bench.send()
+    bench.hand.now_s += 0.1
+    assert bench.home(third, fail(kind)) == 0.0
+    assert third.trial.failures == 0
+    assert (bench.ready_in(), bench.channel.waiting) == (NEVER, None)
+    bench.hand.now_s += 0.4
+    assert bench.home(first, GOOD) is None
+    assert bench.ready_in() == 0
+
+
+def test_a_fixed_number_is_tried_again_after_a_while() -> None:
+    """Of sixteen slots an endpoint grants two: the third is refused twice, and then not tried for two seconds."""
+    bench = rig(slots=16)
+    flying = [bench.send(), bench.send()]
+    for _ in range(2):
+        refused = bench.send()
+        bench.home(refused, BUSY)
+        bench.hand.now_s += 0.5
+        bench.home(flying.pop(0), GOOD)
+        flying.append(bench.send())
+    assert (bench.channel.slots, bench.ready_in()) == (2, NEVER)
+    bench.hand.now_s += 2.0
+    assert (bench.channel.slots, bench.ready_in()) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
 def test_after_a_pause_one_goes_first(kind: ErrorKind) -> None:
     """The pause is over for one request; the others wait for what it finds, and go at once when it is answered."""
     bench = rig()

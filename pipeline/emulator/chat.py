@@ -159,7 +159,9 @@ class ChatDesk:
         try:
             self._workers.check_room()
         except LimitError as error:
-            self._stats.refuse(error.limit, self._timing.second(visit.arrived_ns))
+            second = self._timing.second(visit.arrived_ns)
+            self._stats.second(second).requests -= 1
+            self._stats.refuse(error.limit, second)
             raise
 
     def _admit_tokens(self, asked: ChatRequest, prompt: tuple[int, int], visit: _Visit) -> None:

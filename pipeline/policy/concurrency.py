@@ -96,6 +96,7 @@ class Climb:
 
     def __init__(self, start: int = START, most: int = MOST) -> None:
         self._numbers = _grid(most)
+        self._cap = float("inf")
         self._at = self._target = self._nearest(min(start, most))
         self._tried: dict[int, _Tried] = {}
         self._slow_start = True
@@ -106,7 +107,7 @@ class Climb:
 
     @property
     def limit(self) -> int:
-        return self._numbers[self._at]
+        return int(min(self._numbers[self._at], self._cap))
 
     def sent(self, now: float, in_flight: int) -> None:
         """A request leaves; `in_flight` counts it."""
@@ -152,6 +153,22 @@ class Climb:
             self._target = self._nearest(int(self.limit * AFTER_REFUSAL))
             self._go_to(now, self._target)
 
+    def capped(self, now: float, most: float) -> None:
+        """No more than `most` are granted for now (infinity: nothing is known of that any more)."""
+        if most == self._cap:
+            return
+        self._cap = most
+        if self._at > self._last:
+            self._slow_start = False
+            self._tried = {at: tried for at, tried in self._tried.items() if at < self._last}
+            self._target = self._last
+            self._go_to(now, self._last)
+
+    @property
+    def _last(self) -> int:
+        """The largest that may be tried: a cap between two numbers counts as the upper one."""
+        return min(bisect_left(self._numbers, self._cap), len(self._numbers) - 1)
+
     def _conclude(self, now: float, cohort: _Cohort) -> None:
         if cohort.peak < 0.9 * self.limit:  # something else is slower: the disk, this machine, a rate limit
             self._go_to(now, self._at)
@@ -180,8 +197,8 @@ class Climb:
         if gain < NO_GAIN and chance > NOISY and now.weight < 2 * self._size():
             return self._at  # too few answers to tell: once more
         self._before = self._at
-        if gain >= NO_GAIN and self._at < len(self._numbers) - 1:
-            return self._nearest(2 * self.limit)
+        if gain >= NO_GAIN and self._at < self._last:
+            return min(self._nearest(2 * self.limit), self._last)
         self._slow_start = False
         self._target = self._at
         if before is not None and gain < NO_GAIN:  # the knee lies between the two
@@ -197,8 +214,7 @@ class Climb:
         moved, self._target = target - self._target, target
         self._stride = 2 * self._stride if moved else 1
         self._round += 1
-        last = len(self._numbers) - 1
-        above, below = min(target + self._stride, last), max(target - self._stride, 0)
+        above, below = min(target + self._stride, self._last), max(target - self._stride, 0)
         if moved:
             return above if moved > 0 else below
         if above not in self._tried and self._at == target:
@@ -213,7 +229,7 @@ class Climb:
         self._at = at
 
     def _size(self, at: int | None = None) -> int:
-        limit = self._numbers[self._at if at is None else at]
+        limit = self.limit if at is None else self._numbers[at]
         return max(limit, 2 * START if self._slow_start else min(ENOUGH, 4 * limit))
 
     def _nearest(self, number: int) -> int:

@@ -55,8 +55,8 @@ def test_everything_typed_arrives(started: list[EmulatorConfig]) -> None:
         EmulatorConfig(
             rpm=600, tpm=200_000, limit_kind=LimitKind.SLIDING, burst=6, count_tokens=CountTokens.BILLED,
             header_style=HeaderStyle.AZURE, retry_after=RetryAfter.DATE, error_style=ErrorStyle.AIMLAPI, latency_ms=5,
-            jitter_ms=6, latency_schedule=(LatencyStep(0, 200), LatencyStep(60, 1000)), slots=8, queue=3, thrash=0.5, seed=7,
-            faults={Fault.SERVER_ERROR: 0.1, Fault.STALL: 0.2}, stall_s=9, goes_bad_after=3,
+            jitter_ms=6, latency_schedule=(LatencyStep(0, 200), LatencyStep(60, 1000)), slots=8, queue=3, thrash=0.5,
+            seed=7, faults={Fault.SERVER_ERROR: 0.1, Fault.STALL: 0.2}, stall_s=9, goes_bad_after=3,
             goes_bad=BadAnswer.GIBBERISH, outages=(Outage(1, 2), Outage(5, 1)), outage_kind=OutageKind.REFUSE,
             models=("a", "b"), api_key="k", decode=False,
         )
