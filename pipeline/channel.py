@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pipeline.errors import ErrorKind
 from pipeline.policy.concurrency import Climb
-from pipeline.policy.limits import Cooldown, Limits, Taken
+from pipeline.policy.limits import Cooldown, Limits, Taken, back_in_s
 from pipeline.policy.patience import Patience
 from pipeline.policy.retry import FINAL_STOPS, Reaction, backoff_s, max_attempts_of, reaction, stop_message
 from pipeline.records import Answer, Failure, PreparedRequest
@@ -212,9 +212,9 @@ class Channel:
                 return None
         if self._climb is not None and not self.limits.is_tight(self._clock.now()):
             self._climb.refused(self._clock.now(), sent_at)
-        told_s = failure.retry_after_s
+        told_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
+        told_s = None if told_s is None else min(told_s, LONGEST_S)
         if told_s is not None and told_s > self._config.max_wait_s:
-            told_s = min(told_s, LONGEST_S)
             resume_at = self._clock.utc() + timedelta(seconds=told_s)
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
         self._pause(Trouble.BUSY, told_s, sent_at)

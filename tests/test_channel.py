@@ -1,6 +1,6 @@
 """One endpoint's state by a clock that moves when it is told to: pauses, probes, circuit, quota, sleep."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -537,3 +537,57 @@ def test_another_trouble_shortens_no_pause() -> None:
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0), takes_s=0.0)
     bench.home(late, AWAY)
     assert bench.ready_in() == 60.0
+
+
+# ---------------------------------------------------------------- what a refusal's own headers tell
+
+
+def used_up(reset_s: float | None, remaining: float = 0) -> Failure:
+    quota = Quota(limit=600, remaining=remaining, reset_s=reset_s)
+    return fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(requests=quota))
+
+
+def test_a_refusal_that_tells_the_reset_is_waited_out() -> None:
+    """No Retry-After, nothing remains, and all is back in 42 s: the next request goes then, not after 1, 2, 4 ... s."""
+    bench = rig()
+    assert bench.ask(used_up(42.0), takes_s=0.0) == 0.0
+    assert bench.ready_in() == 42.0
+    bench.until_ready()
+    bench.ask(used_up(30.0), takes_s=0.0)
+    assert bench.ready_in() == 30.0
+
+
+def test_of_two_that_are_used_up_the_later_counts() -> None:
+    """Requests are back in 5 s, tokens in 50 s; a quota of which something remains does not count."""
+    told = LimitsTold(
+        requests=Quota(limit=600, remaining=0, reset_s=5.0), tokens=Quota(limit=90_000, remaining=0, reset_s=50.0)
+    )
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), takes_s=0.0)
+    assert bench.ready_in() == 50.0
+    other = rig()
+    other.ask(used_up(42.0, remaining=3), takes_s=0.0)
+    assert other.ready_in() == 1.0
+
+
+def test_retry_after_beats_the_reset() -> None:
+    """What is said of this refusal counts before what is said of the quota."""
+    bench = rig()
+    bench.ask(replace(used_up(42.0), retry_after_s=7.0), takes_s=0.0)
+    assert bench.ready_in() == 7.0
+
+
+def test_a_day_s_quota_that_is_used_up_stops_the_run() -> None:
+    """It is back in eight hours: exit 4, and when to go on."""
+    bench = rig()
+    bench.ask(used_up(8 * 3600.0), takes_s=0.0)
+    assert "go on after 2026-01-01 08:00 UTC" in str(bench.channel.stopped)
+
+
+@pytest.mark.parametrize("told_s", [1e300, 2.5e11, 1e14])
+def test_no_wait_is_too_long_to_be_told(told_s: float) -> None:
+    """A number or a date that is absurd, with any patience at all: words with a time of day, never an exception."""
+    bench = rig(config={"max_wait_s": float("inf")})
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=told_s), takes_s=0.0)
+    assert str(bench.channel.waiting).startswith("rate limited until ")
+    assert bench.channel.stopped is None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import inf, isfinite
 from typing import Final
 
 from pipeline.policy.retry import duration_s
@@ -49,7 +50,8 @@ def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
 def number(text: str) -> float | None:
     """`600`, `1,500,000`, `29999.5`; None for what is none, or is negative."""
     found = _NUMBER.fullmatch(text.strip())
-    return float(found[0].replace(",", "").replace("_", "")) if found else None
+    value = inf if found is None else float(found[0].replace(",", "").replace("_", ""))
+    return value if isfinite(value) else None
 
 
 def reset_s(text: str, date: str | None) -> float | None:
