@@ -85,7 +85,8 @@ class Turns:
                 lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
                 if lacking is not None:
                     if not any(each.in_flight for each in self.channels):
-                        raise BudgetReachedError(f"{lacking.name} {lacking.lacks(need)}")
+                        which = lacking.lacks(need) or ""
+                        raise BudgetReachedError(f"{lacking.name} {which} {getattr(need, which)}")
                     await self._change(NEVER)
                     continue
                 if await self._has_leased(need):
