@@ -68,6 +68,7 @@ async def run_job(
         with run.dataset() as dataset:
             images = await sessions.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
+            stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
 

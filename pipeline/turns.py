@@ -50,6 +50,7 @@ class Turns:
         self.spent = self._reserved = Amounts(0, 0, 0)
         self._leased = leased(budgets, Amounts(0, 0, 0))
         self._now_serving = 0.0
+        self._paced: str | None = None
 
     @property
     def slots(self) -> int:
@@ -69,7 +70,16 @@ class Turns:
     def waiting(self) -> str | None:
         """What the whole run waits for: None while one endpoint does not."""
         words = [channel.waiting for channel in self.channels]
-        return None if None in words else words[0] if len(words) == 1 else "; ".join(filter(None, words))
+        if None in words:
+            return self._paced
+        return words[0] if len(words) == 1 else "; ".join(filter(None, words))
+
+    def remarks(self) -> list[str]:
+        """What the user should be told now."""
+        told = [remark for channel in self.channels for remark in channel.remarks]
+        for channel in self.channels:
+            channel.remarks.clear()
+        return told
 
     async def next(self, trial: Trial) -> Turn:
         """Wait until this record's request may be sent. Raises BudgetReachedError where it may not any more."""
@@ -78,7 +88,9 @@ class Turns:
                 now = self._clock.now()
                 channel, ready_at = self._choose(now, trial)
                 if ready_at > now:
+                    self._paced = channel.pacing(now, ready_at, trial.request)
                     await self._change(ready_at - now)
+                    self._paced = None
                     continue
                 predicted = channel.endpoint.most(trial.request)
                 need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)
@@ -105,7 +117,7 @@ class Turns:
         """Whether another endpoint is asked, once, for what this one refuses."""
         if failure.kind not in NOT_HERE or turn.trial.refused_by is not None:
             return False
-        turn.trial.refused_by = turn.channel.name
+        turn.trial.refused_by, turn.trial.refusal = turn.channel.name, failure.message
         return bool(self._others(turn.trial))
 
     def _others(self, trial: Trial) -> list[Channel]:
@@ -139,8 +151,15 @@ class Turns:
             budget.settle(turn.reserved, cost, turn.predicted)
         self._reserved -= turn.reserved
         self.spent += cost
+        if isinstance(result, Answer):
+            self._refute(turn.trial)
         self.notify()
         return unknown
+
+    def _refute(self, trial: Trial) -> None:
+        for channel in self.channels:
+            if channel.name == trial.refused_by:
+                channel.refuted(trial.refusal)
 
     def notify(self) -> None:
         """Something has changed that a turn may depend on."""

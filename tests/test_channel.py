@@ -591,3 +591,110 @@ def test_no_wait_is_too_long_to_be_told(told_s: float) -> None:
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=told_s), takes_s=0.0)
     assert str(bench.channel.waiting).startswith("rate limited until ")
     assert bench.channel.stopped is None
+
+
+# ---------------------------------------------------------------- errors of the last records
+
+
+def failing(bench: Rig, kind: ErrorKind = ErrorKind.SERVER_ERROR, status: int | None = 500) -> list[Trial]:
+    """Nine records that meet nothing but errors, one after the other, until the channel gives up or blames them."""
+    trials = [bench.trial() for _ in range(STREAK + 1)]
+    began = bench.hand.now_s
+    while not bench.has_stopped() and all(trial.failures < 3 for trial in trials) and bench.hand.now_s < began + 5000:
+        for trial in trials:
+            if not bench.has_stopped() and trial.failures < 3:
+                bench.until_ready()
+                bench.ask(fail(kind, status=status), trial)
+    return trials
+
+
+@pytest.mark.parametrize("answered", ["in this run", "before"])
+def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
+    """Nothing else is left, and the endpoint has answered others: once the patience is over, each record fails for
+    itself, after all its tries; none has lost one before.
+    """
+    bench = rig(config={"max_failures": 3, "has_answers": answered == "before", "outage_s": 300.0})
+    if answered == "in this run":
+        bench.ask(GOOD)
+    bench.channel.nothing_follows = True
+    began = bench.hand.now_s
+    trials = failing(bench)
+    assert bench.channel.stopped is None
+    assert {trial.failures for trial in trials} <= {2, 3}
+    assert bench.hand.now_s - began >= (300.0 if answered == "in this run" else 10.0)
+    assert bench.ask(BROKEN, trials[0]) is None
+    assert bench.ask(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    "why", ["it never answered", "others follow", "it says nothing", "it cannot be reached", "it breaks off"]
+)
+def test_an_endpoint_that_is_gone_costs_nobody_an_attempt(why: str) -> None:
+    """Otherwise the run stops, as it always did, and no record has lost anything."""
+    bench = rig(config={"max_failures": 3, "has_answers": why != "it never answered"})
+    bench.channel.nothing_follows = why != "others follow"
+    kinds = {
+        "it says nothing": ErrorKind.TIMEOUT,
+        "it cannot be reached": ErrorKind.UNREACHABLE,
+        "it breaks off": ErrorKind.CONNECTION,
+    }
+    kind = kinds.get(why, ErrorKind.SERVER_ERROR)
+    trials = failing(bench, kind, 500 if kind is ErrorKind.SERVER_ERROR else None)
+    assert bench.has_stopped()
+    assert [trial.failures for trial in trials] == [0] * len(trials)
+
+
+# ---------------------------------------------------------------- waits that are told
+
+
+def test_a_wait_for_the_limits_is_told() -> None:
+    """Once a minute: whose limit, and when the next request goes; nothing of a wait that is short."""
+    bench = rig(rpm=1)
+    bench.ask(GOOD, takes_s=0.0)
+    request, now = request_of(7), bench.hand.now_s
+    at = (START + timedelta(seconds=bench.ready_in())).astimezone()
+    words = bench.channel.pacing(now, now + bench.ready_in(), request)
+    assert words == f"--rpm allows 1 request a minute: next at {at:%H:%M:%S}"
+    assert bench.channel.pacing(now, now + 2.0, request) is None
+    assert bench.channel.pacing(now, NEVER, request) is None
+
+
+def test_whose_limit_it_is() -> None:
+    """The endpoint's where it is the smaller one; tokens where these are what is waited for."""
+    bench = rig(rpm=100, tpm=90_000)
+    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=0.5), tokens=Quota(limit=1200))), takes_s=0.0)
+    now = bench.hand.now_s
+    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 0.5 requests a min")
+    bench.channel.limits.requests.told = 6_000_000
+    for _ in range(2):
+        bench.until_ready()
+        bench.send()
+    now = bench.hand.now_s
+    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 1,200 tokens a minu")
+
+
+def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
+    """`limit-tokens: 40` beside an answer of 120: said once, and nobody waits for it; a sane one later counts."""
+    bench = rig()
+    nonsense = LimitsTold(tokens=Quota(limit=40, remaining=40, reset_s=1.0))
+    for _ in range(3):
+        bench.ask(replace(GOOD, limits=nonsense))
+        assert bench.ready_in() == 0
+    (remark,) = bench.channel.remarks
+    assert remark.startswith("here tells a limit of 40 tokens a minute, and granted 120 to a single request")
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=nonsense), trial := bench.trial()) == 0.0
+    assert not trial.exceeds_limit
+    bench.until_ready()
+    bench.ask(replace(GOOD, limits=LimitsTold(tokens=Quota(limit=700))))
+    assert bench.channel.limits.tokens.per_minute == 700
+    assert len(bench.channel.remarks) == 1
+
+
+def test_a_pause_goes_on_while_this_machine_sleeps() -> None:
+    """Told to wait for an hour; it slept for fifty minutes, in which its clock stood still: ten are left."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=3600.0), takes_s=0.0)
+    bench.channel.woke(3000.0)
+    assert bench.ready_in() == 600.0
+    bench.channel.woke(86_400.0)
+    assert bench.ready_in() == 0.0
