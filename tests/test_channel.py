@@ -662,9 +662,9 @@ def test_a_wait_for_the_limits_is_told() -> None:
 def test_whose_limit_it_is() -> None:
     """The endpoint's where it is the smaller one; tokens where these are what is waited for."""
     bench = rig(rpm=100, tpm=90_000)
-    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=0.5), tokens=Quota(limit=1200))), takes_s=0.0)
+    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=2), tokens=Quota(limit=1200))), takes_s=0.0)
     now = bench.hand.now_s
-    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 0.5 requests a min")
+    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 2 requests a min")
     bench.channel.limits.requests.told = 6_000_000
     for _ in range(2):
         bench.until_ready()
@@ -698,3 +698,18 @@ def test_a_pause_goes_on_while_this_machine_sleeps() -> None:
     assert bench.ready_in() == 600.0
     bench.channel.woke(86_400.0)
     assert bench.ready_in() == 0.0
+
+
+def test_a_quota_of_unknown_span_is_waited_for() -> None:
+    """OpenRouter's 429: `X-RateLimit-Remaining: 0` and the moment of its reset."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(reset_s=33.0)), takes_s=0.0)
+    assert bench.ready_in() == 33.0
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 0.5])
+def test_less_than_one_a_minute_is_no_limit(limit: float) -> None:
+    """Nonsense in a header stalls nobody."""
+    bench = rig()
+    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=limit), tokens=Quota(limit=limit))))
+    assert bench.ready_in() == 0

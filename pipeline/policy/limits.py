@@ -167,11 +167,12 @@ def back_in_s(told: LimitsTold | None) -> float | None:
     """Seconds until what is used up, by a refusal's own headers, is back; None where they do not say so."""
     quotas = () if told is None else (told.requests, told.tokens)
     spent = [quota.reset_s for quota in quotas if quota is not None and quota.remaining == 0]
+    spent += [] if told is None else [told.reset_s]
     return max((reset_s for reset_s in spent if reset_s is not None), default=None)
 
 
 def _learn(allowance: Allowance, quota: Quota | None) -> None:
-    if quota is None or quota.limit <= 0:
+    if quota is None or quota.limit < 1:  # nobody grants less than one a minute
         return
     if quota.reset_s is not None and quota.reset_s > LONG_S:  # a day's quota: its end is told by a refusal
         allowance.told = None
