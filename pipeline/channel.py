@@ -78,6 +78,8 @@ class Channel:
         """Why a run that had only this endpoint would end."""
         self.nothing_follows = False
         """Whether the source is at its end: all records that are left are at work."""
+        self.may_blame_records = False
+        """Whether what made it stop may be the fault of the last records."""
         self.remarks: list[str] = []
         """What the user should be told, once; whoever tells it takes it out."""
         self._is_barred = self._blames_records = False
@@ -271,12 +273,15 @@ class Channel:
         pause = self._cooldown
         patience_s = self._config.outage_s if self.answers else self._config.first_contact_s
         if pause is not None and pause.refused_at - pause.since >= patience_s:
-            if trouble is Trouble.AILING and self._has_better_days(failure):
-                self._blames_records, self._cooldown, self._trouble = True, None, None
-            else:
-                self.stopped = stop_message(failure)
+            self.stopped = stop_message(failure)
+            self.may_blame_records = trouble is Trouble.AILING and self._has_better_days(failure)
         elif pause is not None:
             self._cooldown = pause.no_longer_than(max(pause.since + patience_s, told_until))
+
+    def blame_records(self) -> None:
+        """Errors count against each record from now on, since nothing is left that could tell whose they are."""
+        self._blames_records, self.may_blame_records = True, False
+        self._cooldown = self._trouble = self.stopped = None
 
     def _has_better_days(self, failure: Failure) -> bool:
         """Whether errors may be the records' own: the endpoint speaks, has answered the same question about others,

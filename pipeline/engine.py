@@ -302,7 +302,7 @@ class Engine:
             await self._hand_over(trial.billed(None if pause_s is None else result, now, unknown))
         if pause_s is None:
             await self._finish(trial.outcome(result, channel.name, now))
-        if self._turns.stopped is not None:
+        if self._turns.stopped is not None and not self._turns.blame_records():
             self.stop(EndpointStoppedError(self._turns.stopped))
         return pause_s
 

@@ -66,6 +66,13 @@ class Turns:
             return reasons[0]
         return "; ".join(f"{channel.name}: {channel.stopped}" for channel in self.channels)
 
+    def blame_records(self) -> bool:
+        """Whether a run that would stop goes on, in that the last records answer for their errors themselves."""
+        blaming = [channel for channel in self.channels if channel.may_blame_records]
+        for channel in blaming:
+            channel.blame_records()
+        return bool(blaming)
+
     @property
     def waiting(self) -> str | None:
         """What the whole run waits for: None while one endpoint does not."""
@@ -89,8 +96,10 @@ class Turns:
                 channel, ready_at = self._choose(now, trial)
                 if ready_at > now:
                     self._paced = channel.pacing(now, ready_at, trial.request)
-                    await self._change(ready_at - now)
-                    self._paced = None
+                    try:
+                        await self._change(ready_at - now)
+                    finally:
+                        self._paced = None
                     continue
                 predicted = channel.endpoint.most(trial.request)
                 need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)

@@ -605,6 +605,8 @@ def failing(bench: Rig, kind: ErrorKind = ErrorKind.SERVER_ERROR, status: int | 
             if not bench.has_stopped() and trial.failures < 3:
                 bench.until_ready()
                 bench.ask(fail(kind, status=status), trial)
+                if bench.has_stopped() and bench.channel.may_blame_records:
+                    bench.channel.blame_records()
     return trials
 
 

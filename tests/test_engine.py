@@ -778,3 +778,40 @@ async def test_sleep_counts_as_time() -> None:
         await bench.full.wait()
         fall_asleep(7200.0)
     assert sum(bench.asked.values()) <= 8
+
+
+async def test_records_are_blamed_only_where_no_endpoint_is_left() -> None:
+    """The second of two endpoints has nothing but errors once it has answered; the first takes all the rest, and its
+    errors stay the endpoint's to the end of the source and beyond.
+    """
+    answers = iter(range(20))
+
+    async def ailing(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if next(answers, None) is not None else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    async def slow(name: str, attempt: int) -> Answer | Failure:
+        await bench.clock.sleep(20.0)
+        return GOOD
+
+    bench = Bench(120)
+    _shared(bench, slow, ailing)
+    engine = await bench.run(outage_s=30.0)
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert Counter(row.endpoint for row in rows.values())["second"] == 20
+    ill = engine._turns.channels[1]
+    assert (ill.may_blame_records, ill._blames_records, ill.stopped is None) == (True, False, False)
+
+
+async def test_poison_is_found_by_both_endpoints() -> None:
+    """Twelve records at which both always fail, and nothing else is left: they become rows, the run ends well."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if int(name) < 40 else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    bench = Bench(52)
+    _shared(bench, script, script)
+    await bench.run(max_failures=3, outage_s=30.0)
+    rows = bench.by_id()
+    assert Counter(row.status for row in rows.values()) == {Status.OK: 40, Status.FAILED: 12}
+    assert {row.attempts >= 3 for name, row in rows.items() if int(name) >= 40} == {True}
