@@ -156,11 +156,17 @@ def projected_usd(
     out: PathLike,
     config: PathLike | RunConfig | None = None,
     limit: int | None = None,
+    sample: int | None = None,
+    asking: Asking | None = None,
     **settings: Unpack[Settings],
 ) -> Decimal | None:
-    """About what a run would cost at most, from its first images; None where nobody can say, or it has a ceiling."""
+    """About what a run would cost at most, from its first images; None where nobody can say, or it has a ceiling.
+
+    What `out` holds already is not counted, unless it is asked again.
+    """
     resolved = resolve(config, settings)
-    return projection(Job(sources=_names(sources), out=Path(out), config=resolved, limit=limit))
+    job = Job(sources=_names(sources), out=Path(out), config=resolved, limit=limit, asking=asking or Asking())
+    return projection(job, sample)
 
 
 def dry_run(
@@ -339,15 +345,18 @@ def resolve(config: PathLike | RunConfig | None, settings: Settings) -> RunConfi
     unknown = [name for name in short if name not in _KEYS]
     if unknown:
         raise InputError(f"unknown setting {unknown[0]!r}; known: {', '.join(_KEYS)}, and any key in overrides={{...}}")
+    given_as = {key: f"--set {key}" for key in overrides}
     overrides |= {_KEYS[name]: _plain(name, value) for name, value in short.items() if value is not None}
+    given_as |= {_KEYS[name]: f"--{name.replace('_', '-')}" for name, value in short.items() if value is not None}
     addresses = overrides.get("endpoint.base_url")
     if isinstance(addresses, list | tuple):
         overrides["endpoint.base_url"] = addresses[0] if addresses else None
         if len(addresses) > 1:
             overrides["endpoints"] = [{"base_url": address} for address in addresses]
+            given_as["endpoints"] = "--base-url"
     if isinstance(config, RunConfig):
-        return load_config(None, {**_dotted(config), **overrides}, environ={})
-    return load_config(config, overrides)
+        return load_config(None, {**_dotted(config), **overrides}, environ={}, given_as=given_as)
+    return load_config(config, overrides, given_as=given_as)
 
 
 def _plain(name: str, value: Any) -> Any:  # noqa: ANN401 - as settings come

@@ -10,10 +10,10 @@ from enum import StrEnum
 from pipeline.errors import ErrorKind
 from pipeline.policy.ceiling import Ceiling
 from pipeline.policy.concurrency import Climb
-from pipeline.policy.limits import Cooldown, Limits, Taken
+from pipeline.policy.limits import Cooldown, Limits, Taken, back_in_s
 from pipeline.policy.patience import Patience
 from pipeline.policy.retry import FINAL_STOPS, Reaction, backoff_s, max_attempts_of, reaction, stop_message
-from pipeline.records import Answer, Failure, PreparedRequest
+from pipeline.records import Answer, Failure, LimitsTold, PreparedRequest
 from pipeline.stages import Clock, Endpoint, EngineConfig, Trial
 
 NEVER = float("inf")
@@ -21,6 +21,10 @@ RATE_LIMITS = 10
 """Rate limits that one record meets before it fails, while others are answered."""
 STREAK = 8
 """Records whose first request fails, with no answer between them, that open the circuit."""
+REFUTED = 8
+"""Refusals of single records in a row that another endpoint answered: this one refuses everything."""
+PACED_S = 5.0
+"""A wait for the limits that is worth telling."""
 AWAKE_S = 5.0
 """Connections that were asleep with this machine fail for so long after it woke, and nobody is to blame."""
 QUOTA_PAUSE_S = 300.0
@@ -74,7 +78,14 @@ class Channel:
         """Its place among several: requests by weight."""
         self.stopped: str | None = None
         """Why a run that had only this endpoint would end."""
-        self._is_barred = False
+        self.nothing_follows = False
+        """Whether the source is at its end: all records that are left are at work."""
+        self.may_blame_records = False
+        """Whether what made it stop may be the fault of the last records."""
+        self.remarks: list[str] = []
+        """What the user should be told, once; whoever tells it takes it out."""
+        self._is_barred = self._blames_records = False
+        self._refuted = 0
         self._cooldown: Cooldown | None = None
         self._trouble: Trouble | None = None
         self._streak: list[Trial] = []
@@ -92,8 +103,17 @@ class Channel:
         """What it waits for, in words."""
         if self._cooldown is None or self._trouble is None:
             return None
-        until = self._clock.utc() + timedelta(seconds=max(0.0, self._cooldown.until - self._clock.now()))
-        return f"{self._trouble} until {until.astimezone():%H:%M:%S}"
+        return f"{self._trouble} until {self._time_of_day(self._cooldown.until)}"
+
+    def pacing(self, now: float, ready_at: float, request: PreparedRequest) -> str | None:
+        """The same where it is the limits that make this request wait, and for long."""
+        if self.waiting is not None or not PACED_S <= ready_at - now < NEVER:
+            return None
+        return f"{self.limits.words(now, self.tokens_of(request))}: next at {self._time_of_day(ready_at)}"
+
+    def _time_of_day(self, at: float) -> str:
+        when = self._clock.utc() + timedelta(seconds=min(max(0.0, at - self._clock.now()), LONGEST_S))
+        return f"{when.astimezone():%H:%M:%S}"
 
     # ---------------------------------------------------------------- before a request
 
@@ -137,7 +157,7 @@ class Channel:
         if result is None:
             return
         if result.limits is not None:
-            self.limits.learn(result.limits)
+            self._learn(request, result, result.limits)
         if isinstance(result, Answer):
             now = self._clock.now()
             self._usual.add(request, result)
@@ -148,10 +168,21 @@ class Channel:
             if self.endpoint.counts_billed and result.usage.prompt_tokens is not None:
                 self.limits.settle(taken, result.usage.prompt_tokens + (result.usage.completion_tokens or 0))
 
+    def _learn(self, request: PreparedRequest, result: Answer | Failure, told: LimitsTold) -> None:
+        granted = 0
+        if isinstance(result, Answer):
+            usage = result.usage
+            billed = None if usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0)
+            granted = billed or request.predicted_prompt_tokens or 0
+        doubted = self.limits.learn(told, granted)
+        if doubted is not None:
+            self.remarks.append(f"{self.name} tells {doubted}: it is not believed; --tpm sets one")
+
     def judge(self, trial: Trial, result: Answer | Failure, sent_at: float) -> float | None:
         """How long this record waits for its next attempt (seconds); None when there is none."""
         if isinstance(result, Answer):
             self.answers += 1
+            self._refuted, self._blames_records = 0, False
             self._recovered(sent_at)
             return None
         if result.kind in VOID_ASLEEP and sent_at < self._woke_at + AWAKE_S:
@@ -171,9 +202,19 @@ class Channel:
                 self._out(Trouble.AWAY, result, sent_at)
         return pause_s
 
-    def woke(self) -> None:
-        """The machine has slept: what was under way then is lost, and proves nothing."""
+    def woke(self, asleep_s: float = 0.0) -> None:
+        """The machine has slept: what was under way then is lost, and proves nothing; a pause went on meanwhile."""
         self._woke_at = self._clock.now()
+        if self._cooldown is not None:
+            self._cooldown = self._cooldown.slept(asleep_s)
+
+    def refuted(self, refusal: str) -> None:
+        """Another endpoint has answered what this one refused with these words."""
+        self._refuted += 1
+        if self._refuted < REFUTED or self._is_barred:
+            return
+        self._is_barred, self.stopped = True, f"it refuses what others answer: {refusal}"
+        self.remarks.append(f"{self.name} refuses what others answer, and is asked no more: {refusal}")
 
     def _retry(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
         trial.timeouts += failure.kind is ErrorKind.TIMEOUT  # the next one waits longer, whoever is to blame
@@ -192,6 +233,8 @@ class Channel:
         A record that has failed while others were answered proves nothing against the endpoint; many that never
         have, one after the other and with no answer between them, do.
         """
+        if self._blames_records:
+            return False
         is_first = trial.failures == 0
         if self._trouble is Trouble.AILING:
             self._out(Trouble.AILING, failure, sent_at)
@@ -218,14 +261,14 @@ class Channel:
             trial.answers_seen[self.name] = self.answers
             if trial.rate_limits >= RATE_LIMITS:
                 return None
-        told_s, now = failure.retry_after_s, self._clock.now()
-        is_tight = self.limits.is_tight(now)
+        told_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
+        now, is_tight = self._clock.now(), self.limits.is_tight(self._clock.now())
         if told_s is None and not is_tight and self._ceiling.refused(now, sent_at, self.in_flight):
             return 0.0
         if self._climb is not None and not is_tight:
             self._climb.refused(now, sent_at)
+        told_s = None if told_s is None else min(told_s, LONGEST_S)
         if told_s is not None and told_s > self._config.max_wait_s:
-            told_s = min(told_s, LONGEST_S)
             resume_at = self._clock.utc() + timedelta(seconds=told_s)
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
         self._pause(Trouble.BUSY, told_s, sent_at)
@@ -242,8 +285,21 @@ class Channel:
         patience_s = self._config.outage_s if self.answers else self._config.first_contact_s
         if pause is not None and pause.refused_at - pause.since >= patience_s:
             self.stopped = stop_message(failure)
+            self.may_blame_records = trouble is Trouble.AILING and self._has_better_days(failure)
         elif pause is not None:
             self._cooldown = pause.no_longer_than(max(pause.since + patience_s, told_until))
+
+    def blame_records(self) -> None:
+        """Errors count against each record from now on, since nothing is left that could tell whose they are."""
+        self._blames_records, self.may_blame_records = True, False
+        self._cooldown = self._trouble = self.stopped = None
+
+    def _has_better_days(self, failure: Failure) -> bool:
+        """Whether errors may be the records' own: the endpoint speaks, has answered the same question about others,
+        and there are no others left to ask.
+        """
+        has_answered = self.answers > 0 or self._config.has_answers
+        return failure.status is not None and has_answered and self.nothing_follows
 
     def _bar(self, failure: Failure) -> None:
         """The endpoint refuses all requests: for good, or until somebody has paid."""

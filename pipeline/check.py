@@ -14,6 +14,8 @@ from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import EndpointStoppedError
 from pipeline.policy.costs import Price
 from pipeline.policy.retry import stop_message
+from pipeline.policy.rows import usd_text
+from pipeline.progress import exact
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedImage, PreparedRequest
 from pipeline.stages import Clock
 from pipeline.steps import Preparer, PricedChat, family_for, price_for, with_model
@@ -49,12 +51,12 @@ class CheckReport:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
-        return asdict(self) | {"cost_usd": None if self.cost_usd is None else str(self.cost_usd)}
+        return asdict(self) | {"cost_usd": usd_text(self.cost_usd)}
 
     def lines(self) -> list[str]:
         """The same for people."""
         predicted = "" if self.predicted_prompt_tokens is None else f" ({self.predicted_prompt_tokens:,} predicted)"
-        cost = "unknown" if self.cost_usd is None else f"${self.cost_usd:.6f}"
+        cost = "unknown" if self.cost_usd is None else exact(self.cost_usd)
         price = "no price is known for this model there" if self.price is None else self.price
         seen = "yes" if self.sees_images else f"not certain: the picture is {COLOUR}"
         return [

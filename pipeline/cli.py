@@ -259,10 +259,6 @@ def run(
         raise InputError("name an output directory with -o OUT")
     if not quiet and prompt is None and prompt_file is None:
         typer.echo(f"prompt: {api.resolve(config, {'overrides': chosen['overrides']}).request.prompt}", err=True)
-    if not (yes or emulator or quiet) and _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
-        _confirm(
-            api.projected_usd(sources, out=out, limit=most, **{k: v for k, v in chosen.items() if k != "emulator"})
-        )
     asking = Asking.parse(
         retry_failed=retry_failed,
         retry_kind=retry_kind,
@@ -270,6 +266,9 @@ def run(
         refresh_changed=refresh_changed,
         on_config_change=on_config_change,
     )
+    if not (yes or emulator or quiet) and _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
+        settings_only = {name: value for name, value in chosen.items() if name != "emulator"}
+        _confirm(api.projected_usd(sources, out=out, limit=limit, sample=sample, asking=asking, **settings_only))
     summary = api.run(
         sources, out=out, limit=limit, sample=sample, seed=seed, max_failed=max_failed, asking=asking, quiet=quiet,
         **chosen,

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -291,10 +291,12 @@ def load_config(
     name_or_file: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    given_as: Mapping[str, str] | None = None,
 ) -> RunConfig:
     """Join environment, file and flags. `overrides` are dotted: `{"request.model": "gpt-4o"}`.
 
-    Raises InputError that names the file, the key and the nearest known one.
+    Raises InputError that names the file, the key and the nearest known one; of an override what `given_as` calls it
+    (`{"limits.rpm": "--rpm"}`).
     """
     env = environment() if environ is None else environ
     merged: dict[str, Any] = {}
@@ -310,7 +312,8 @@ def load_config(
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise InputError(_explain(error, where)) from None
+        named = {**dict.fromkeys(overrides or {}, "the command line"), **(given_as or {})}
+        raise InputError(_explain(error, where, named)) from None
 
 
 def find_config(name_or_file: str | Path) -> Path:
@@ -393,9 +396,17 @@ def _known_keys() -> list[str]:
     return keys
 
 
-def _explain(error: ValidationError, where: str) -> str:
-    lines = [_explain_one(dict(item)) for item in error.errors(include_url=False, include_input=True)]
-    return f"{where}: " + "; ".join(lines)
+def _explain(error: ValidationError, where: str, given_as: Mapping[str, str]) -> str:
+    by_place: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False, include_input=True):
+        by_place.setdefault(_given_as(item["loc"], given_as) or where, []).append(_explain_one(dict(item)))
+    return "; ".join(f"{place}: {'; '.join(lines)}" for place, lines in by_place.items())
+
+
+def _given_as(path: Sequence[object], given_as: Mapping[str, str]) -> str | None:
+    """What an override is called that holds this key, or part of which it is."""
+    dotted = [".".join(map(str, path[:length])) for length in range(len(path), 0, -1)]
+    return next((given_as[key] for key in dotted if key in given_as), None)
 
 
 def _shown(value: object) -> str:

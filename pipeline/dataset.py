@@ -8,11 +8,12 @@ a part is merged by key, so that doing it again after a crash changes nothing.
 import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,6 +71,11 @@ _SETTLED = frozenset(
     if not (status is Status.FAILED and kind in TRANSIENT)
 )
 """States that a run which asks nothing again passes over."""
+_GOOD = _SETTLED - frozenset(
+    state_code(status, kind) for status in (Status.FAILED, Status.INVALID) for kind in (None, *ErrorKind)
+)
+"""Those that one which asks again for what has failed passes over, too."""
+_BATCH = 4096
 
 
 class Dataset:
@@ -354,6 +360,20 @@ class Dataset:
         """The same of an OUT that no run holds; nothing in it is changed."""
         with SqliteLedger(out / LEDGER_NAME) as ledger:
             return _overview(ledger)
+
+    @staticmethod
+    def kept(out: Path, records: Iterable[ImageRecord], prompt_name: str, asking: Asking) -> int:
+        """How many of these records a run on an OUT that no run holds passes over; nothing in it is changed."""
+        ledger_file = out / LEDGER_NAME
+        if not ledger_file.is_file() or not ledger_file.stat().st_size or not asking.passes_over_good_rows:
+            return 0
+        states = _GOOD if asking.retry_failed else _SETTLED
+        with SqliteLedger(ledger_file) as ledger:
+            keys, count = KeySet(ledger.settled_prefixes(states)), 0
+            all_of_them = iter(records)
+            while batch := list(islice(all_of_them, _BATCH)):
+                count += sum(keys.holds([record_key(record.id, prompt_name) for record in batch]))
+        return count
 
     def write_status(self, status: Mapping[str, object]) -> None:
         """Replace `status.json`."""

@@ -86,7 +86,8 @@ class Engine:
         self._turns = Turns(channels, stages.budgets, self._lease, clock)
         self._places = Room(2 * self._turns.slots)
         self._health = Health(config.max_error_rate, config.has_answers)
-        self._epoch = clock.utc().timestamp() - clock.now()
+        self._began, self._slept_s = clock.now(), 0.0
+        self._epoch = clock.utc().timestamp() - self._began
         self._lanes = 0
         self._late: list[Arrival] = []
         """What could not be handed over before the run was cut off: it is kept at its end."""
@@ -118,6 +119,7 @@ class Engine:
                     async with self._outcomes:  # closed, it ends the keeper when all of it is written
                         await self._work()
                 aside.cancel_scope.cancel()
+            self._remark()
             self._stages.show(self.stats)
             await self._publish()
             if self._reason is not None:
@@ -155,6 +157,8 @@ class Engine:
                 await self._read_all(send)
             except VisionBatchError as error:
                 self.stop(error)
+        for channel in self._turns.channels:
+            channel.nothing_follows = True
 
     async def _read_all(self, send: MemoryObjectSendStream[ImageRecord]) -> None:
         size = FIRST_BATCH if self._config.reads_ahead else 1
@@ -298,7 +302,7 @@ class Engine:
             await self._hand_over(trial.billed(None if pause_s is None else result, now, unknown))
         if pause_s is None:
             await self._finish(trial.outcome(result, channel.name, now))
-        if self._turns.stopped is not None:
+        if self._turns.stopped is not None and not self._turns.blame_records():
             self.stop(EndpointStoppedError(self._turns.stopped))
         return pause_s
 
@@ -347,8 +351,12 @@ class Engine:
         self._epoch += asleep_s
         has_slept = asleep_s > SLEPT_S
         if has_slept:
+            self._slept_s += asleep_s
             for channel in self._turns.channels:
-                channel.woke()
+                channel.woke(asleep_s)
+            self._turns.notify()
+        if self._slept_s and now - self._began + self._slept_s >= (self._config.max_time_s or inf):
+            self.stop(BudgetReachedError("time"))  # which passed while the clock of _watch_time stood still
         for flight in tuple(self._flights):
             turn = flight.turn
             if has_slept or now >= turn.sent_at + turn.channel.patience.timeout_s(turn.trial.timeouts):
@@ -433,7 +441,12 @@ class Engine:
 
     async def _show(self) -> None:
         self.stats.waiting = self._stopping or self._turns.waiting
+        self._remark()
         self._stages.show(self.stats)
+
+    def _remark(self) -> None:
+        for remark in self._turns.remarks():
+            self._stages.say(f"note: {remark}")
 
     async def _lease(self, amounts: Amounts) -> None:
         await self._in(self._writer, self._stages.lease, amounts)

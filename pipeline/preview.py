@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from itertools import islice
 
+from pipeline.dataset import Dataset
 from pipeline.edges import storage
 from pipeline.errors import InputError
 from pipeline.job import PROJECTED, Job, endpoint_name, open_job_source
@@ -13,8 +14,10 @@ from pipeline.stages import Clock
 from pipeline.steps import Preparer, most_cost_usd, price_for
 
 
-def projection(job: Job) -> Decimal | None:
-    """About what a job costs where every answer is as long as it may be: its first local images, times all."""
+def projection(job: Job, sample: int | None = None) -> Decimal | None:
+    """About what a job costs where every answer is as long as it may be: its first local images, times all that it
+    has still to ask, of which there are no more than `sample`.
+    """
     budget, config = job.config.budget, job.config
     has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
     price = price_for(config, config.all_endpoints[0], emulated=False)
@@ -24,9 +27,14 @@ def projection(job: Job) -> Decimal | None:
     prepare = Preparer.build(config, Clock().utc().date())
     local = (record for record in source.records() if not storage.is_url(record.location))
     requests = [prepare(record, None) for record in islice(local, PROJECTED)]
-    most = [most_cost_usd(request, price) for request in requests if isinstance(request, PreparedRequest)]
-    known = [cost for cost in most if cost is not None]
-    return sum(known, Decimal(0)) / len(known) * total if known and total else None
+    costs = [most_cost_usd(request, price) for request in requests if isinstance(request, PreparedRequest)]
+    known = [cost for cost in costs if cost is not None]
+    if not known or not total:
+        return None
+    asked = islice(source.records(), job.limit)
+    left = total - Dataset.kept(job.out, asked, config.request.prompt_name, job.asking)
+    bounds = [left, *(most for most in (sample, budget.max_requests) if most is not None)]
+    return sum(known, Decimal(0)) / len(known) * min(bounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,8 @@ def _count(stats: RunStats) -> str:
 
 
 def _figures(stats: RunStats) -> list[str]:
-    figures = [f"{short(stats.prompt_tokens + stats.completion_tokens)} tok", dollars(stats.known_cost_usd)]
+    cost = with_unknown(dollars(stats.known_cost_usd), stats.cost_unknown_usd)
+    figures = [f"{short(stats.prompt_tokens + stats.completion_tokens)} tok", cost]
     if stats.bad:
         figures.append(f"{stats.bad:,} failed")
     if stats.waiting:
@@ -125,10 +126,22 @@ def short(number: float) -> str:
 
 
 def dollars(amount: Decimal | None) -> str:
-    """Enough digits to tell two images apart: $0.0004, $12.34."""
+    """Enough digits to tell two images apart: $0.0004, $12.34, $0.000012."""
     if amount is None:
         return "$ unknown"
-    return f"${amount:,.4f}" if amount < 1 else f"${amount:,.2f}"
+    if amount >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.{max(4, min(9, 1 - amount.adjusted())) if amount else 4}f}"
+
+
+def exact(amount: Decimal) -> str:
+    """All digits: a ceiling just above it has room for it."""
+    return f"${amount.normalize():,f}"
+
+
+def with_unknown(cost: str, unknown_usd: Decimal) -> str:
+    """A cost, and the most that comes on top for requests whose bill nobody knows."""
+    return f"{cost} and up to {dollars(unknown_usd)} unknown" if unknown_usd else cost
 
 
 def describe(summary: RunSummary) -> str:
@@ -169,6 +182,8 @@ def _saved(summary: RunSummary) -> str:
 
 def _cost(summary: RunSummary) -> str:
     text = dollars(summary.cost_usd).replace("$ unknown", "unknown (no price known for this model)")
+    if summary.cost_unknown_usd:
+        text += f", and up to {dollars(summary.cost_unknown_usd)} for requests whose bill is unknown"
     if summary.endpoint == "emulator":
         return f"{text} (rehearsed: nothing was billed)"
     if summary.cost_usd is not None and summary.unpriced:

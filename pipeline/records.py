@@ -123,6 +123,8 @@ class LimitsTold:
 
     requests: Quota | None = None
     tokens: Quota | None = None
+    reset_s: float | None = None
+    """Until a quota of unknown span, of which nothing remains, is back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,8 @@ from pipeline.job import (
     new_run_id,
     open_job_source,
 )
-from pipeline.progress import dollars
+from pipeline.policy.rows import usd
+from pipeline.progress import dollars, exact
 from pipeline.stages import Clock, Endpoint, Stages
 from pipeline.stats import RunStats, RunSummary
 from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
@@ -67,6 +68,7 @@ async def run_job(
         with run.dataset() as dataset:
             images = await sessions.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
+            stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
 
@@ -168,13 +170,15 @@ class _Run:
     def budget_words(self, which: str, dataset: Dataset) -> str:
         """Which ceiling was reached, how much is left undone, and what that would cost."""
         budget, stats, totals = self.job.config.budget, self.stats, dataset.run_totals()
-        of, _, which = which.rpartition(" ")
-        is_total = of == TOTAL
-        spent = dataset.totals().spent_usd if is_total else totals.spent_usd
-        ceiling = budget.max_cost_total_usd if is_total else budget.max_cost_usd
+        of, which, need = which.split() if " " in which else ("", which, "0")
+        spent, ceiling = totals.spent_usd, budget.max_cost_usd
+        if of == TOTAL:
+            spent, ceiling = dataset.totals().spent_usd, budget.max_cost_total_usd
         reached = {
-            "nano_usd": f"the budget has no room for another request: {dollars(spent)} of {dollars(ceiling)} are spent",
-            "tokens": f"budget.max_tokens has no room for another request: {totals.tokens:,} tokens are spent",
+            "nano_usd": f"the budget has no room for another request, which may cost up to {exact(usd(int(need)))}: "
+            f"{dollars(spent)} of {dollars(ceiling)} are spent",
+            "tokens": f"budget.max_tokens has no room for another request, which may take up to {int(need):,}: "
+            f"{totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
             "time": f"the time is up (--max-time, {budget.max_time_s or 0:.0f} s)",
         }[which]

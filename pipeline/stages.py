@@ -63,6 +63,8 @@ class Stages:
     budgets: Sequence[Budget] = ()
     show: Callable[[RunStats], None] = lambda _: None
     """Called in the loop, several times a second."""
+    say: Callable[[str], None] = lambda _: None
+    """Told in the loop what the user should know, once each."""
     publish: Callable[[RunStats], None] = lambda _: None
     """Called every `publish_s`. Blocking, in the writer's thread."""
 
@@ -121,6 +123,8 @@ class Trial:
     """Whether no minute of the endpoint's has room for its tokens."""
     refused_by: str | None = None
     """The endpoint that will not have this request; another one is asked once."""
+    refusal: str = ""
+    """Its words."""
     failed_on: str | None = None
     """The endpoint that had the last failure."""
     usage: Usage = field(default_factory=Usage)

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from math import inf
 
+from pipeline.policy.rows import usd_text
 from pipeline.records import Answer, ImageFacts, Outcome, Shared, Status
 
 EXAMPLES = 5
@@ -138,8 +139,6 @@ class RunSummary:
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
         plain = asdict(self) | {"images_per_s": round(self.images_per_s, 2)}
-        plain["cost_usd"] = None if self.cost_usd is None else str(self.cost_usd)
-        plain["saved_usd"] = None if self.saved_usd is None else str(self.saved_usd)
-        plain["cost_unknown_usd"] = str(self.cost_unknown_usd)
+        plain |= {name: usd_text(getattr(self, name)) for name in ("cost_usd", "saved_usd", "cost_unknown_usd")}
         plain["began_at"] = self.began_at.isoformat()
         return plain

@@ -18,8 +18,9 @@ from pipeline.edges import parquet
 from pipeline.errors import InputError, ResourceError
 from pipeline.layout import DATA_NAME
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
+from pipeline.policy.rows import usd_text
 from pipeline.policy.text import message_tokens
-from pipeline.progress import dollars, printable
+from pipeline.progress import dollars, printable, with_unknown
 from pipeline.records import Status
 
 JUDGED = 200
@@ -52,6 +53,8 @@ class OutStatus:
     completion_tokens: int
     cost_usd: Decimal | None
     """Of all runs; None where no price is known."""
+    cost_unknown_usd: Decimal
+    """The most that requests of all runs can have cost whose bill nobody knows; no part of `cost_usd`."""
     unpriced: int
     runs: int
     ratios: tuple[Ratio, ...] = ()
@@ -67,7 +70,8 @@ class OutStatus:
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
         ratios = [{**asdict(ratio), "ratio": round(ratio.value, 6)} for ratio in self.ratios]
-        return asdict(self) | {"cost_usd": None if self.cost_usd is None else str(self.cost_usd), "ratios": ratios}
+        money = {name: usd_text(getattr(self, name)) for name in ("cost_usd", "cost_unknown_usd")}
+        return asdict(self) | money | {"ratios": ratios}
 
 
 def read_status(out: Path) -> OutStatus:
@@ -145,6 +149,7 @@ def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings
         predicted_prompt_tokens=totals.get("predicted_prompt_tokens", 0),
         completion_tokens=totals.get("completion_tokens", 0),
         cost_usd=None if totals.get("unpriced") and not cost_usd else cost_usd,
+        cost_unknown_usd=Decimal(totals.get("cost_unknown_usd", "0")),
         unpriced=totals.get("unpriced", 0),
         runs=len(list((out / "runs").glob("*.json"))),
         ratios=ratios,
@@ -184,7 +189,8 @@ def lines(status: OutStatus) -> list[str]:
         f"tokens: {status.prompt_tokens:,} in{ratio}, {status.completion_tokens:,} out, in {status.requests:,} requests"
     )
     more = f", and {status.unpriced:,} answers without a known price" if status.cost_usd and status.unpriced else ""
-    said.append(f"cost: {dollars(status.cost_usd)}{more}; complete runs and stops: {status.runs:,}")
+    cost = with_unknown(dollars(status.cost_usd), status.cost_unknown_usd)
+    said.append(f"cost: {cost}{more}; complete runs and stops: {status.runs:,}")
     if len(status.ratios) > 1 or status.warnings:
         said += [
             f"  {printable(ratio.model)}: {ratio.value:.3f} of the predicted tokens are billed"

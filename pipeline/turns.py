@@ -50,6 +50,7 @@ class Turns:
         self.spent = self._reserved = Amounts(0, 0, 0)
         self._leased = leased(budgets, Amounts(0, 0, 0))
         self._now_serving = 0.0
+        self._paced: str | None = None
 
     @property
     def slots(self) -> int:
@@ -65,11 +66,27 @@ class Turns:
             return reasons[0]
         return "; ".join(f"{channel.name}: {channel.stopped}" for channel in self.channels)
 
+    def blame_records(self) -> bool:
+        """Whether a run that would stop goes on, in that the last records answer for their errors themselves."""
+        blaming = [channel for channel in self.channels if channel.may_blame_records]
+        for channel in blaming:
+            channel.blame_records()
+        return bool(blaming)
+
     @property
     def waiting(self) -> str | None:
         """What the whole run waits for: None while one endpoint does not."""
         words = [channel.waiting for channel in self.channels]
-        return None if None in words else words[0] if len(words) == 1 else "; ".join(filter(None, words))
+        if None in words:
+            return self._paced
+        return words[0] if len(words) == 1 else "; ".join(filter(None, words))
+
+    def remarks(self) -> list[str]:
+        """What the user should be told now."""
+        told = [remark for channel in self.channels for remark in channel.remarks]
+        for channel in self.channels:
+            channel.remarks.clear()
+        return told
 
     async def next(self, trial: Trial) -> Turn:
         """Wait until this record's request may be sent. Raises BudgetReachedError where it may not any more."""
@@ -78,14 +95,19 @@ class Turns:
                 now = self._clock.now()
                 channel, ready_at = self._choose(now, trial)
                 if ready_at > now:
-                    await self._change(ready_at - now)
+                    self._paced = channel.pacing(now, ready_at, trial.request)
+                    try:
+                        await self._change(ready_at - now)
+                    finally:
+                        self._paced = None
                     continue
                 predicted = channel.endpoint.most(trial.request)
                 need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)
                 lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
                 if lacking is not None:
                     if not any(each.in_flight for each in self.channels):
-                        raise BudgetReachedError(f"{lacking.name} {lacking.lacks(need)}")
+                        which = lacking.lacks(need) or ""
+                        raise BudgetReachedError(f"{lacking.name} {which} {getattr(need, which)}")
                     await self._change(NEVER)
                     continue
                 if await self._has_leased(need):
@@ -104,7 +126,7 @@ class Turns:
         """Whether another endpoint is asked, once, for what this one refuses."""
         if failure.kind not in NOT_HERE or turn.trial.refused_by is not None:
             return False
-        turn.trial.refused_by = turn.channel.name
+        turn.trial.refused_by, turn.trial.refusal = turn.channel.name, failure.message
         return bool(self._others(turn.trial))
 
     def _others(self, trial: Trial) -> list[Channel]:
@@ -138,8 +160,15 @@ class Turns:
             budget.settle(turn.reserved, cost, turn.predicted)
         self._reserved -= turn.reserved
         self.spent += cost
+        if isinstance(result, Answer):
+            self._refute(turn.trial)
         self.notify()
         return unknown
+
+    def _refute(self, trial: Trial) -> None:
+        for channel in self.channels:
+            if channel.name == trial.refused_by:
+                channel.refuted(trial.refusal)
 
     def notify(self) -> None:
         """Something has changed that a turn may depend on."""

@@ -13,8 +13,18 @@ from typing import Any
 
 from PIL import Image
 
-Decide = Callable[[int], int]
-"""The width of the image, which stands for it -> the HTTP status. May take its time."""
+
+@dataclass(frozen=True)
+class Reply:
+    """A response as a vendor writes it."""
+
+    status: int
+    body: Any
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Decide = Callable[[int], int | Reply]
+"""The width of the image, which stands for it -> the HTTP status, or all of the response. May take its time."""
 
 
 @dataclass
@@ -51,12 +61,14 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
             told.paths.append(self.path)
             width = width_of(self.rfile.read(int(self.headers["Content-Length"])))
             told.asked[width] += 1
-            status = told.decide(width)
-            body = answer(width) if status == 200 else {"error": {"message": f"no {status} today", "type": "told"}}
-            self.reply(status, json.dumps(body).encode(), "application/json")
+            decided = told.decide(width)
+            reply = decided if isinstance(decided, Reply) else plain(decided, width)
+            self.reply(reply.status, json.dumps(reply.body).encode(), "application/json", reply.headers)
 
-        def reply(self, status: int, body: bytes, kind: str) -> None:
+        def reply(self, status: int, body: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -80,6 +92,12 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
         finally:
             server.shutdown()
             thread.join()
+
+
+def plain(status: int, width: int) -> Reply:
+    return Reply(
+        status, answer(width) if status == 200 else {"error": {"message": f"no {status} today", "type": "told"}}
+    )
 
 
 def width_of(body: bytes) -> int:

@@ -1,6 +1,6 @@
 """One endpoint's state by a clock that moves when it is told to: pauses, probes, circuit, quota, sleep."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -566,3 +566,181 @@ def test_another_trouble_shortens_no_pause() -> None:
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0), takes_s=0.0)
     bench.home(late, AWAY)
     assert bench.ready_in() == 60.0
+
+
+# ---------------------------------------------------------------- what a refusal's own headers tell
+
+
+def used_up(reset_s: float | None, remaining: float = 0) -> Failure:
+    quota = Quota(limit=600, remaining=remaining, reset_s=reset_s)
+    return fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(requests=quota))
+
+
+def test_a_refusal_that_tells_the_reset_is_waited_out() -> None:
+    """No Retry-After, nothing remains, and all is back in 42 s: the next request goes then, not after 1, 2, 4 ... s."""
+    bench = rig()
+    assert bench.ask(used_up(42.0), takes_s=0.0) == 0.0
+    assert bench.ready_in() == 42.0
+    bench.until_ready()
+    bench.ask(used_up(30.0), takes_s=0.0)
+    assert bench.ready_in() == 30.0
+
+
+def test_of_two_that_are_used_up_the_later_counts() -> None:
+    """Requests are back in 5 s, tokens in 50 s; a quota of which something remains does not count."""
+    told = LimitsTold(
+        requests=Quota(limit=600, remaining=0, reset_s=5.0), tokens=Quota(limit=90_000, remaining=0, reset_s=50.0)
+    )
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), takes_s=0.0)
+    assert bench.ready_in() == 50.0
+    other = rig()
+    other.ask(used_up(42.0, remaining=3), takes_s=0.0)
+    assert other.ready_in() == 1.0
+
+
+def test_retry_after_beats_the_reset() -> None:
+    """What is said of this refusal counts before what is said of the quota."""
+    bench = rig()
+    bench.ask(replace(used_up(42.0), retry_after_s=7.0), takes_s=0.0)
+    assert bench.ready_in() == 7.0
+
+
+def test_a_day_s_quota_that_is_used_up_stops_the_run() -> None:
+    """It is back in eight hours: exit 4, and when to go on."""
+    bench = rig()
+    bench.ask(used_up(8 * 3600.0), takes_s=0.0)
+    assert "go on after 2026-01-01 08:00 UTC" in str(bench.channel.stopped)
+
+
+@pytest.mark.parametrize("told_s", [1e300, 2.5e11, 1e14])
+def test_no_wait_is_too_long_to_be_told(told_s: float) -> None:
+    """A number or a date that is absurd, with any patience at all: words with a time of day, never an exception."""
+    bench = rig(config={"max_wait_s": float("inf")})
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=told_s), takes_s=0.0)
+    assert str(bench.channel.waiting).startswith("rate limited until ")
+    assert bench.channel.stopped is None
+
+
+# ---------------------------------------------------------------- errors of the last records
+
+
+def failing(bench: Rig, kind: ErrorKind = ErrorKind.SERVER_ERROR, status: int | None = 500) -> list[Trial]:
+    """Nine records that meet nothing but errors, one after the other, until the channel gives up or blames them."""
+    trials = [bench.trial() for _ in range(STREAK + 1)]
+    began = bench.hand.now_s
+    while not bench.has_stopped() and all(trial.failures < 3 for trial in trials) and bench.hand.now_s < began + 5000:
+        for trial in trials:
+            if not bench.has_stopped() and trial.failures < 3:
+                bench.until_ready()
+                bench.ask(fail(kind, status=status), trial)
+                if bench.has_stopped() and bench.channel.may_blame_records:
+                    bench.channel.blame_records()
+    return trials
+
+
+@pytest.mark.parametrize("answered", ["in this run", "before"])
+def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
+    """Nothing else is left, and the endpoint has answered others: once the patience is over, each record fails for
+    itself, after all its tries; none has lost one before.
+    """
+    bench = rig(config={"max_failures": 3, "has_answers": answered == "before", "outage_s": 300.0})
+    if answered == "in this run":
+        bench.ask(GOOD)
+    bench.channel.nothing_follows = True
+    began = bench.hand.now_s
+    trials = failing(bench)
+    assert bench.channel.stopped is None
+    assert {trial.failures for trial in trials} <= {2, 3}
+    assert bench.hand.now_s - began >= (300.0 if answered == "in this run" else 10.0)
+    assert bench.ask(BROKEN, trials[0]) is None
+    assert bench.ask(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    "why", ["it never answered", "others follow", "it says nothing", "it cannot be reached", "it breaks off"]
+)
+def test_an_endpoint_that_is_gone_costs_nobody_an_attempt(why: str) -> None:
+    """Otherwise the run stops, as it always did, and no record has lost anything."""
+    bench = rig(config={"max_failures": 3, "has_answers": why != "it never answered"})
+    bench.channel.nothing_follows = why != "others follow"
+    kinds = {
+        "it says nothing": ErrorKind.TIMEOUT,
+        "it cannot be reached": ErrorKind.UNREACHABLE,
+        "it breaks off": ErrorKind.CONNECTION,
+    }
+    kind = kinds.get(why, ErrorKind.SERVER_ERROR)
+    trials = failing(bench, kind, 500 if kind is ErrorKind.SERVER_ERROR else None)
+    assert bench.has_stopped()
+    assert [trial.failures for trial in trials] == [0] * len(trials)
+
+
+# ---------------------------------------------------------------- waits that are told
+
+
+def test_a_wait_for_the_limits_is_told() -> None:
+    """Once a minute: whose limit, and when the next request goes; nothing of a wait that is short."""
+    bench = rig(rpm=1)
+    bench.ask(GOOD, takes_s=0.0)
+    request, now = request_of(7), bench.hand.now_s
+    at = (START + timedelta(seconds=bench.ready_in())).astimezone()
+    words = bench.channel.pacing(now, now + bench.ready_in(), request)
+    assert words == f"--rpm allows 1 request a minute: next at {at:%H:%M:%S}"
+    assert bench.channel.pacing(now, now + 2.0, request) is None
+    assert bench.channel.pacing(now, NEVER, request) is None
+
+
+def test_whose_limit_it_is() -> None:
+    """The endpoint's where it is the smaller one; tokens where these are what is waited for."""
+    bench = rig(rpm=100, tpm=90_000)
+    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=2), tokens=Quota(limit=1200))), takes_s=0.0)
+    now = bench.hand.now_s
+    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 2 requests a min")
+    bench.channel.limits.requests.told = 6_000_000
+    for _ in range(2):
+        bench.until_ready()
+        bench.send()
+    now = bench.hand.now_s
+    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 1,200 tokens a minu")
+
+
+def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
+    """`limit-tokens: 40` beside an answer of 120: said once, and nobody waits for it; a sane one later counts."""
+    bench = rig()
+    nonsense = LimitsTold(tokens=Quota(limit=40, remaining=40, reset_s=1.0))
+    for _ in range(3):
+        bench.ask(replace(GOOD, limits=nonsense))
+        assert bench.ready_in() == 0
+    (remark,) = bench.channel.remarks
+    assert remark.startswith("here tells a limit of 40 tokens a minute, and granted 120 to a single request")
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=nonsense), trial := bench.trial()) == 0.0
+    assert not trial.exceeds_limit
+    bench.until_ready()
+    bench.ask(replace(GOOD, limits=LimitsTold(tokens=Quota(limit=700))))
+    assert bench.channel.limits.tokens.per_minute == 700
+    assert len(bench.channel.remarks) == 1
+
+
+def test_a_pause_goes_on_while_this_machine_sleeps() -> None:
+    """Told to wait for an hour; it slept for fifty minutes, in which its clock stood still: ten are left."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=3600.0), takes_s=0.0)
+    bench.channel.woke(3000.0)
+    assert bench.ready_in() == 600.0
+    bench.channel.woke(86_400.0)
+    assert bench.ready_in() == 0.0
+
+
+def test_a_quota_of_unknown_span_is_waited_for() -> None:
+    """OpenRouter's 429: `X-RateLimit-Remaining: 0` and the moment of its reset."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(reset_s=33.0)), takes_s=0.0)
+    assert bench.ready_in() == 33.0
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 0.5])
+def test_less_than_one_a_minute_is_no_limit(limit: float) -> None:
+    """Nonsense in a header stalls nobody."""
+    bench = rig()
+    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=limit), tokens=Quota(limit=limit))))
+    assert bench.ready_in() == 0

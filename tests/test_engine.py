@@ -679,7 +679,7 @@ async def test_a_ceiling_of_requests_is_exact() -> None:
     """Ten requests are granted: ten are sent, ten rows are kept, and the error says which ceiling it was."""
     bench = Bench(100)
     bench.budgets = [Budget(Amounts(requests=10))]
-    assert (await stopped(bench, BudgetReachedError)).split() == ["requests"]
+    assert (await stopped(bench, BudgetReachedError)).split() == ["requests", "1"]
     assert sum(bench.asked.values()) == len(bench.by_id()) == 10
     assert bench.leases[-1].requests == 10
 
@@ -698,7 +698,7 @@ async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
     bench = Bench(100, script)
     bench.budgets = [Budget(Amounts(nano_usd=5000))]
     bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, most=lambda _: Amounts(1000, 100, 1))]
-    assert (await stopped(bench, BudgetReachedError)).split() == ["nano_usd"]
+    assert (await stopped(bench, BudgetReachedError)).split() == ["nano_usd", "1000"]
     assert max(seen) <= 5000
     assert bench.budgets[0].spent.nano_usd == 100 * len(bench.by_id()) == 4100
 
@@ -726,3 +726,92 @@ async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> Non
     assert engine.stats.in_flight == 0
     engine._outcomes.close()
     engine._arrived.close()
+
+
+def sleeper(bench: Bench) -> Callable[[float], None]:
+    """A clock whose machine can sleep: the wall clock runs on, the other one stands still."""
+    asleep_s = 0.0
+
+    def sleep(so_long_s: float) -> None:
+        nonlocal asleep_s
+        asleep_s += so_long_s
+
+    bench.clock = Clock(
+        now=bench.clock.now,
+        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=bench.clock.now() + asleep_s),
+        sleep=bench.clock.sleep,
+        random=Random(7),
+    )
+    return sleep
+
+
+async def test_sleep_shortens_what_is_waited_for() -> None:
+    """Told to wait for 3,000 s, and asleep for as long: the run goes on at once, not 3,000 s after it woke."""
+    bench = Bench(8)
+    fall_asleep = sleeper(bench)
+    refused = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if not refused.is_set():
+            refused.set()
+            return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=3000.0)
+        return GOOD
+
+    bench.script = script
+    engine, began = bench.engine(slots=1), bench.clock.now()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.run)
+            await refused.wait()
+            fall_asleep(3000.0)
+    assert bench.clock.now() - began < 1500
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
+async def test_sleep_counts_as_time() -> None:
+    """`--max-time` of an hour, and the machine sleeps for two: nothing new is sent once it is awake."""
+    bench = Bench(100_000, never_answers)
+    fall_asleep = sleeper(bench)
+    engine = bench.engine(max_time_s=3600.0, grace_s=0.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, BudgetReachedError)
+        await bench.full.wait()
+        fall_asleep(7200.0)
+    assert sum(bench.asked.values()) <= 8
+
+
+async def test_records_are_blamed_only_where_no_endpoint_is_left() -> None:
+    """The second of two endpoints has nothing but errors once it has answered; the first takes all the rest, and its
+    errors stay the endpoint's to the end of the source and beyond.
+    """
+    answers = iter(range(20))
+
+    async def ailing(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if next(answers, None) is not None else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    async def slow(name: str, attempt: int) -> Answer | Failure:
+        await bench.clock.sleep(20.0)
+        return GOOD
+
+    bench = Bench(120)
+    _shared(bench, slow, ailing)
+    engine = await bench.run(outage_s=30.0)
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert Counter(row.endpoint for row in rows.values())["second"] == 20
+    ill = engine._turns.channels[1]
+    assert (ill.may_blame_records, ill._blames_records, ill.stopped is None) == (True, False, False)
+
+
+async def test_poison_is_found_by_both_endpoints() -> None:
+    """Twelve records at which both always fail, and nothing else is left: they become rows, the run ends well."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if int(name) < 40 else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    bench = Bench(52)
+    _shared(bench, script, script)
+    await bench.run(max_failures=3, outage_s=30.0)
+    rows = bench.by_id()
+    assert Counter(row.status for row in rows.values()) == {Status.OK: 40, Status.FAILED: 12}
+    assert {row.attempts >= 3 for name, row in rows.items() if int(name) >= 40} == {True}

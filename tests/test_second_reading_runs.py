@@ -193,6 +193,34 @@ def test_poison_records_end(draw: Draw, poison: int) -> None:
     assert rows().status.value_counts().to_dict() == {"ok": 200 - poison, "failed": poison}
 
 
+def test_many_poison_records_end(draw: Draw) -> None:
+    """Twelve images that the server always fails at: on the nights on which nothing else is left they become rows,
+    exit 1, each after its tries; when the server is mended they are answered.
+    """
+    folder = draw(40)
+    bad = {FIRST + 3 * number for number in range(12)}
+    patience = {"limits.first_contact_s": 0.5, "limits.outage_s": 1.0}
+    with stub(lambda width: 500 if width in bad else 200) as server:
+        ask(folder, server.base_url, overrides=patience)
+        for _ in range(2):
+            night = ask(folder, server.base_url, overrides=patience)
+            assert (night.exit_code, night.asked, night.by_error) == (1, 12, {"server_error": 12})
+        server.decide = lambda _: 200
+        assert ask(folder, server.base_url).by_status == {"ok": 12}
+
+
+def test_a_server_that_is_gone_costs_no_row(draw: Draw) -> None:
+    """Answers are kept, twelve images are new, and nobody listens any more: exit 4, and no row of them."""
+    draw(20)
+    with stub() as server:
+        ask(Path("photos"), server.base_url)
+        address = server.base_url
+    draw(32)
+    with pytest.raises(EndpointStoppedError, match="check the address"):
+        ask(Path("photos"), address, overrides={"limits.first_contact_s": 0.5})
+    assert len(rows()) == 20
+
+
 def test_a_server_that_only_fails(draw: Draw) -> None:
     """Nothing but 500s from the first request on: exit 4 after first_contact_s, and what to do."""
     folder = draw(30)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import anyio
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.channel import QUOTA_PAUSE_S, Channel
+from pipeline.channel import QUOTA_PAUSE_S, REFUTED, Channel
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.rows import usd
@@ -393,3 +393,64 @@ async def test_a_wrong_prediction_is_wrong_once() -> None:
 async def test_slots_are_those_of_all_endpoints() -> None:
     """What lanes and places are made for."""
     assert line(1, 1, 1, slots=5).turns.slots == 15
+
+
+# ---------------------------------------------------------------- what is told
+
+
+async def test_a_long_wait_for_the_limits_is_shown() -> None:
+    """One request a minute: who looks while the second waits is told until when; with the answer it is over."""
+    bench = line()
+    bench.turns.channels[0].limits.requests.own = 1.0
+    await bench.ask()
+    seen = list[str | None]()
+    sleep = bench.hand.sleep
+
+    async def looking(wait_s: float) -> None:
+        seen.append(bench.turns.waiting)
+        await sleep(wait_s)
+
+    bench.turns._clock = replace(bench.turns._clock, sleep=looking)
+    await bench.ask()
+    assert str(seen[0]).startswith("--rpm allows 1 request a minute: next at ")
+    assert bench.turns.waiting is None
+
+
+async def test_one_that_refuses_everything_is_asked_no_more() -> None:
+    """Eight records in a row that it refuses and another answers: it is left out, and the user told why, once."""
+    bench = line(1, 1)
+    refusal = fail(ErrorKind.BAD_REQUEST, status=400)
+    refused = 0
+    for _ in range(60):
+        trial = bench.trial()
+        turn = await bench.next(trial)
+        if turn.channel.name == "a":
+            refused += 1
+            bench.home(turn, refusal)
+            assert bench.turns.refer(turn, refusal)
+            turn = await bench.next(trial)
+        bench.home(turn, GOOD)
+    assert refused == REFUTED
+    assert bench.turns.remarks() == ["a refuses what others answer, and is asked no more: because bad_request"]
+    assert bench.turns.remarks() == []
+    assert bench.turns.stopped is None
+    assert "refuses what others answer" in str(bench.turns.channels[0].stopped)
+
+
+async def test_one_that_answers_now_and_then_is_asked_on() -> None:
+    """Its smaller limits are its own: with an answer between them, refusals prove nothing against it."""
+    bench = line(1, 1)
+    refusal = fail(ErrorKind.REQUEST_TOO_LARGE, status=413)
+    asked = 0
+    for _ in range(80):
+        trial = bench.trial()
+        turn = await bench.next(trial)
+        if turn.channel.name == "a":
+            asked += 1
+            if asked % REFUTED:
+                bench.home(turn, refusal)
+                assert bench.turns.refer(turn, refusal)
+                turn = await bench.next(trial)
+        bench.home(turn, GOOD)
+    assert bench.turns.channels[0].stopped is None
+    assert asked > 3 * REFUTED

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +21,8 @@ from pipeline.wire import failure_of
 MAX_ANSWER_BYTES: Final = 16 << 20
 LISTED_S: Final = 5.0
 """How long a run waits for a list of models that it can do without."""
+NEEDED_S: Final = 15.0
+"""How long for one that it cannot begin without."""
 
 
 class ChatEndpoint:
@@ -31,10 +34,11 @@ class ChatEndpoint:
         endpoint: EndpointConfig,
         key: str | None,
         clock: Callable[[], float] = time.monotonic,
+        epoch: Callable[[], float] = time.time,
     ) -> None:
-        """Raises InputError where key, headers or address cannot be sent. `clock` tells seconds."""
+        """Raises InputError where key, headers or address cannot be sent. `clock` tells seconds, `epoch` since 1970."""
         self.url = _address(endpoint.base_url, "chat/completions")
-        self._session, self._clock = session, clock
+        self._session, self._clock, self._epoch = session, clock, epoch
         self._secret = key
         self._headers = _headers(endpoint, key)
         self._models = _address(endpoint.base_url, "models")
@@ -54,13 +58,21 @@ class ChatEndpoint:
             return _told(error)
         if content is None:
             return _too_long(response.status)
-        answer = read_answer(response.status, response.headers, content, self._clock() - started, secret=self._secret)
-        told = limits_told(response.headers)
+        headers = self._dated(response.headers)
+        answer = read_answer(response.status, headers, content, self._clock() - started, secret=self._secret)
+        told = limits_told(headers)
         return answer if told is None else replace(answer, limits=told)
+
+    def _dated(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Dates in headers count against the response's own; where it has none, against this machine's clock."""
+        if "Date" in headers:
+            return headers
+        own = {name.lower(): value for name, value in headers.items()}
+        return own | {"date": formatdate(self._epoch(), usegmt=True)}
 
     async def models(self) -> tuple[str, ...] | Failure:
         """The names that `GET /models` lists, in the endpoint's order."""
-        listed = await self._listed()
+        listed = await self._listed(NEEDED_S)
         return listed if isinstance(listed, Failure) else tuple(filter(None, map(_model_name, listed)))
 
     async def also_known_as(self, model: str) -> tuple[str, ...]:
@@ -76,14 +88,17 @@ class ChatEndpoint:
         names = (entry.get(field) for field in ("root", "canonical_slug", "hugging_face_id", "parent"))
         return tuple(name.rstrip("/") for name in names if isinstance(name, str) and name and name != model)
 
-    async def _listed(self, within_s: float | None = None) -> Sequence[object] | Failure:
+    async def _listed(self, within_s: float) -> Sequence[object] | Failure:
         """The entries of `GET /models`."""
-        timeout = self._session.timeout if within_s is None else aiohttp.ClientTimeout(total=within_s)
+        timeout = aiohttp.ClientTimeout(total=within_s)
         try:
             async with self._session.get(
                 self._models, headers=self._headers, allow_redirects=False, timeout=timeout
             ) as response:
                 content = await _read(response)
+        except TimeoutError:
+            message = f"{self._models} gives no list within {within_s:g} s; name the model with --model"
+            return Failure(kind=ErrorKind.TIMEOUT, message=one_line(message))
         except (aiohttp.ClientError, OSError) as error:
             return _told(error)
         if content is None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pipeline.errors import ErrorKind
 from pipeline.policy.failures import (
     SUCCESSES,
+    ErrorBody,
     classify,
     excerpt,
     one_line,
@@ -74,9 +75,9 @@ def read_answer(
     parsed = parse_json(body)
     response = _Response(status=status, headers=headers, parsed=_dict(parsed), latency_s=latency_s, secret=secret)
     choices = _choices(response.parsed)
-    inside = response.parsed.get("error") or next((c["error"] for c in choices if c.get("error")), None)
-    if inside:
-        return _error_inside(inside, response)
+    error = _error_in(response.parsed, choices)
+    if error is not None:
+        return _error_inside(error, response)
     if not choices:
         what = "without choices" if isinstance(parsed, dict) else "that is no JSON object"
         message = f"HTTP {status} with a body {what}: {excerpt(body).strip() or 'nothing'}"
@@ -121,9 +122,16 @@ def _verdict(choice: _Choice, reason: str) -> tuple[Status, ErrorKind | None, st
     return (Status.TRUNCATED if reason in _LENGTH else Status.OK), None, None
 
 
-def _error_inside(inside: object, response: _Response) -> Answer | Failure:
-    # OpenRouter, "Errors": what goes wrong once the model works comes with status 200.
-    error = read_error({"error": inside})
+def _error_in(parsed: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBody | None:
+    """OpenRouter, "Errors": what goes wrong once the model works comes with status 200. Others leave `error` out."""
+    inside = parsed.get("error") or next((choice["error"] for choice in choices if choice.get("error")), None)
+    if inside:
+        return read_error({**parsed, "error": inside})
+    error = None if choices else read_error(dict(parsed))
+    return error if error is not None and error.number is not None else None
+
+
+def _error_inside(error: ErrorBody, response: _Response) -> Answer | Failure:
     message = error.message or "an error inside a successful response, without a message"
     failure = _failure(classify(status_inside(error), error), message, response)
     return _refused_or_failed(failure, response.latency_s)

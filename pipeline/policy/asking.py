@@ -51,7 +51,12 @@ class Asking:
     @property
     def passes_over_rows(self) -> bool:
         """Whether a record that has a row, and did not fail for a transient reason, is never asked again."""
-        return not (self.retry_failed or self.refresh or self.refresh_changed or self.on_config_change == "refresh")
+        return not self.retry_failed and self.passes_over_good_rows
+
+    @property
+    def passes_over_good_rows(self) -> bool:
+        """The same of a record whose row holds an answer."""
+        return not (self.refresh or self.refresh_changed or self.on_config_change == "refresh")
 
     def describe(self) -> str:
         """One line that is equal for runs that ask the same: an interrupted one goes on only as the same."""

@@ -73,6 +73,9 @@ _STATUS_OF_TYPE: Final[Mapping[str, int]] = {
     "resource_exhausted": 429,
     "timeout_error": 504,
     "overloaded_error": 529,
+    "badrequesterror": 400,  # vLLM; so the next two
+    "authenticationerror": 401,
+    "notfounderror": 404,
 }
 """For errors that come without a number, inside a 200."""
 
@@ -87,7 +90,11 @@ _KIND_OF_STATUS: Final[Mapping[int, ErrorKind]] = {
     409: ErrorKind.SERVER_ERROR,
     410: ErrorKind.MODEL_NOT_FOUND,
     413: ErrorKind.REQUEST_TOO_LARGE,
+    424: ErrorKind.SERVER_ERROR,  # a gateway's upstream failed; it is no fault of the request
+    425: ErrorKind.SERVER_ERROR,
     429: ErrorKind.RATE_LIMITED,
+    498: ErrorKind.OVERLOADED,  # Groq, "Flex Processing": no capacity
+    499: ErrorKind.SERVER_ERROR,  # cancelled on the way, and not by us
     503: ErrorKind.OVERLOADED,
     504: ErrorKind.TIMEOUT,
     529: ErrorKind.OVERLOADED,
@@ -165,7 +172,7 @@ def read_error(parsed: object) -> ErrorBody:
     return ErrorBody(
         message=_message(error, metadata),
         codes=frozenset(_codes(error, _dict(error.get("innererror")), *details)),
-        number=_number(error),
+        number=_number(error) or _number(parsed),
         aimlapi="error" not in parsed and "statusCode" in parsed,
         flagged="flagged_input" in metadata or "reasons" in metadata,
         retry_delay_s=next(_retry_delays(details), None),

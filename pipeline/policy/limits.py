@@ -112,6 +112,9 @@ class Limits:
 
     def __init__(self, rpm: float | None = None, tpm: float | None = None) -> None:
         self.requests, self.tokens = Allowance(rpm), Allowance(tpm)
+        self._granted_tokens = 0.0
+        """The largest request that was answered."""
+        self._is_doubted = False
 
     def ready_at(self, now: float, tokens: float) -> float:
         """When a request of so many tokens may be sent: `now`, or later."""
@@ -125,10 +128,31 @@ class Limits:
         """What the request came to, now that it is known."""
         self.tokens.correct(taken.slice_, tokens - taken.tokens)
 
-    def learn(self, told: LimitsTold) -> None:
-        """What an answer's headers say."""
+    def learn(self, told: LimitsTold, granted_tokens: float = 0.0) -> str | None:
+        """What a response's headers say; an answer to a request of so many tokens came with them.
+
+        A minute that has no room for what was granted in one request is disbelieved: the first time in words.
+        """
+        self._granted_tokens = max(self._granted_tokens, granted_tokens)
         _learn(self.requests, told.requests)
         _learn(self.tokens, told.tokens)
+        most = self.tokens.told
+        if most is None or most >= self._granted_tokens:
+            return None
+        self.tokens.told = None
+        if self._is_doubted:
+            return None
+        self._is_doubted = True
+        return f"a limit of {most:,.0f} tokens a minute, and granted {self._granted_tokens:,.0f} to a single request"
+
+    def words(self, now: float, tokens: float) -> str:
+        """Which of them a request of so many tokens waits for."""
+        by_tokens = self.tokens.ready_at(now, tokens) > self.requests.ready_at(now, 1)
+        allowance, what, flag = (self.tokens, "token", "--tpm") if by_tokens else (self.requests, "request", "--rpm")
+        limit = allowance.per_minute or 0.0
+        whose = flag if limit == allowance.own else "the endpoint"
+        number = f"{limit:,.0f}" if limit >= 1 else f"{limit:g}"
+        return f"{whose} allows {number} {what}{'' if number == '1' else 's'} a minute"
 
     def is_tight(self, now: float) -> bool:
         """Whether a known allowance is nearly used up: then it is what a refusal is about."""
@@ -139,8 +163,16 @@ class Limits:
         return self.tokens.told is None or tokens <= self.tokens.told
 
 
+def back_in_s(told: LimitsTold | None) -> float | None:
+    """Seconds until what is used up, by a refusal's own headers, is back; None where they do not say so."""
+    quotas = () if told is None else (told.requests, told.tokens)
+    spent = [quota.reset_s for quota in quotas if quota is not None and quota.remaining == 0]
+    spent += [] if told is None else [told.reset_s]
+    return max((reset_s for reset_s in spent if reset_s is not None), default=None)
+
+
 def _learn(allowance: Allowance, quota: Quota | None) -> None:
-    if quota is None or quota.limit <= 0:
+    if quota is None or quota.limit < 1:  # nobody grants less than one a minute
         return
     if quota.reset_s is not None and quota.reset_s > LONG_S:  # a day's quota: its end is told by a refusal
         allowance.told = None
@@ -190,6 +222,10 @@ class Cooldown:
         if earlier is None:
             return self
         return replace(self, since=min(self.since, earlier.since), until=max(self.until, earlier.until))
+
+    def slept(self, asleep_s: float) -> "Cooldown":
+        """The same after a sleep of this machine, in which its monotonic clock stood still and the pause went on."""
+        return replace(self, until=max(self.refused_at, self.until - asleep_s))
 
     def no_longer_than(self, until: float) -> "Cooldown":
         """The same, over by `until` at the latest."""

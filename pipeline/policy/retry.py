@@ -144,7 +144,8 @@ def duration_s(text: str) -> float | None:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    lasts_s = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    return lasts_s if math.isfinite(lasts_s) else None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -87,6 +87,13 @@ def usd(nano: int) -> Decimal:
     return Decimal(nano).scaleb(-9)
 
 
+def usd_text(amount: Decimal | None) -> str | None:
+    """Money as JSON holds it: all digits, never `0E-9`."""
+    if amount is None:
+        return None
+    return f"{amount:f}" if amount else "0"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
     """What attempts without an answer have cost so far."""
@@ -175,7 +182,10 @@ class Totals:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
-        return asdict(self) | {"cost_usd": str(self.cost_usd), "cost_unknown_usd": str(self.cost_unknown_usd)}
+        return asdict(self) | {
+            "cost_usd": usd_text(self.cost_usd),
+            "cost_unknown_usd": usd_text(self.cost_unknown_usd),
+        }
 
     @property
     def records(self) -> int:

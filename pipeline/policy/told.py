@@ -2,13 +2,15 @@
 
 Sources: OpenAI, "Rate limits" (`x-ratelimit-limit-requests`, reset as a Go duration: the time until all is back);
 Azure OpenAI, "Manage quota" (bare seconds); Anthropic, "Rate limits" (`anthropic-ratelimit-*`, reset in RFC 3339).
-Headers without `-requests` or `-tokens` (OpenRouter, Mistral) do not say what span they are for, and are passed over.
+Headers without `-requests` or `-tokens` (OpenRouter, Mistral; IETF draft "RateLimit header fields") do not say
+what span they are for, and tell no limit; but where nothing remains, when it is back.
 """
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import inf, isfinite
 from typing import Final
 
 from pipeline.policy.retry import duration_s
@@ -24,12 +26,23 @@ _NUMBER: Final = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 
 
 def limits_told(headers: Mapping[str, str]) -> LimitsTold | None:
-    """Requests and tokens as these headers tell them; None where they tell neither.
+    """Requests and tokens as these headers tell them; None where they tell nothing.
 
     `headers` are case-insensitive, or in lower case. Points in time count against the response's own `Date`.
     """
     requests, tokens = _quota(headers, "requests"), _quota(headers, "tokens")
-    return None if requests is None and tokens is None else LimitsTold(requests=requests, tokens=tokens)
+    back_s = None if requests or tokens else _unnamed_reset_s(headers)
+    if requests is None and tokens is None and back_s is None:
+        return None
+    return LimitsTold(requests=requests, tokens=tokens, reset_s=back_s)
+
+
+def _unnamed_reset_s(headers: Mapping[str, str]) -> float | None:
+    for prefix in ("x-ratelimit", "ratelimit"):
+        remaining, reset = headers.get(f"{prefix}-remaining"), headers.get(f"{prefix}-reset")
+        if remaining is not None and reset is not None and number(remaining) == 0:
+            return reset_s(reset, headers.get("date"))
+    return None
 
 
 def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
@@ -49,7 +62,8 @@ def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
 def number(text: str) -> float | None:
     """`600`, `1,500,000`, `29999.5`; None for what is none, or is negative."""
     found = _NUMBER.fullmatch(text.strip())
-    return float(found[0].replace(",", "").replace("_", "")) if found else None
+    value = inf if found is None else float(found[0].replace(",", "").replace("_", ""))
+    return value if isfinite(value) else None
 
 
 def reset_s(text: str, date: str | None) -> float | None:

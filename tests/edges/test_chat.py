@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import count
 
 import pytest
@@ -299,3 +300,46 @@ async def test_an_address_with_a_login() -> None:
         with pytest.raises(InputError, match="login") as caught:
             ChatEndpoint(session, endpoint, None)
     assert "hidden" not in str(caught.value)
+
+
+async def test_a_date_counts_against_our_clock_where_the_response_has_none() -> None:
+    """`Retry-After` as an HTTP date, and no `Date`: half a minute from now, by this machine's clock."""
+    raw = (
+        b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n"
+        b"Retry-After: Fri, 20 Nov 2026 10:00:30 GMT\r\n"
+        b"x-ratelimit-limit-requests: 5\r\nx-ratelimit-reset-requests: 2026-11-20T10:00:12Z\r\n\r\n{}"
+    )
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(raw)
+        await writer.drain()
+        writer.close()
+
+    now = datetime(2026, 11, 20, 10, tzinfo=UTC).timestamp()
+    async with await asyncio.start_server(reply, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        endpoint = EndpointConfig(base_url=f"http://127.0.0.1:{port}/v1")
+        async with open_session(endpoint, 1) as session:
+            result = await ChatEndpoint(session, endpoint, None, epoch=lambda: now).ask(b"{}")
+    assert isinstance(result, Failure)
+    assert result.retry_after_s == 30
+    assert result.limits is not None
+    assert result.limits.requests is not None
+    assert result.limits.requests.reset_s == 12
+
+
+async def test_a_list_of_models_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that accepts and says nothing is not waited for as long as for an answer; the words name `--model`."""
+    monkeypatch.setattr("pipeline.edges.chat.NEEDED_S", 0.05)
+
+    async def handler(_: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        return web.json_response({"data": []})
+
+    async with chatting(handler) as chat:
+        result = await chat.models()
+    assert isinstance(result, Failure)
+    assert result.kind is ErrorKind.TIMEOUT
+    assert "within 0.05 s" in result.message
+    assert "--model" in result.message

@@ -105,6 +105,13 @@ DATE = "Fri, 20 Nov 2026 10:00:00 GMT"
         ({"retry-after": "tomorrow", "date": DATE}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e300"}, 1e300),
+        ({"retry-after": "-1e300"}, 0),
+        ({"retry-after": "9" * 400}, None),
+        ({"retry-after": "9" * 400 + "s"}, None),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": DATE}, 251_607_131_999),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 -2359", "date": DATE}, 251_607_218_339),
+        ({"retry-after": "Mon, 01 Jan 0001 00:00:00 +2359", "date": DATE}, 0),
         ({"retry-after": ""}, None),
     ],
 )

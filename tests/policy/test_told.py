@@ -109,6 +109,19 @@ STYLES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected_s"),
+    [
+        ({"date": DATE, "x-ratelimit-remaining": "0", "x-ratelimit-reset": "1735689660500"}, 60.5),
+        ({"x-ratelimit-limit": "20", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "12"}, 12),
+        ({"ratelimit-limit": "20", "ratelimit-remaining": "0", "ratelimit-reset": "7"}, 7),
+    ],
+)
+def test_a_quota_without_a_name(headers: dict[str, str], expected_s: float) -> None:
+    """OpenRouter and others: of which span it is nobody says, but when it is back."""
+    assert limits_told(headers) == LimitsTold(reset_s=expected_s)
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_of_headers(style: str) -> None:
     """Limit, remaining and the seconds until all is back, as the headers of each style mean them."""
@@ -132,7 +145,9 @@ def test_what_tells_no_limit(headers: dict[str, str]) -> None:
     assert limits_told(headers) is None
 
 
-@pytest.mark.parametrize("text", ["", "-5", "1,50", "1,5000", "12,", ",5", "1e5", "0x10", "nan", "inf", "5 000", "5s"])
+@pytest.mark.parametrize(
+    "text", ["", "-5", "1,50", "1,5000", "12,", ",5", "1e5", "0x10", "nan", "inf", "5 000", "5s", "9" * 400]
+)
 def test_what_is_no_number(text: str) -> None:
     """A limit is read only where it cannot be misread."""
     assert number(text) is None
