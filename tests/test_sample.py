@@ -78,7 +78,7 @@ def test_without_a_place_a_folder_is_made(tmp_path: Path, endpoint: str) -> None
     assert all(len(pd.read_parquet(folder / "data")) == 6 for folder in folders)
     text = " ".join(estimates.text(found).split())
     assert f"the answers are kept in {folders[0]}" in text
-    assert "reasoning tokens: 0, part of the output" in text
+    assert "reasoning tokens: 0 (0 to 3), part of the output" in text
     assert found.models[0].cost_usd is None  # nobody knows a price at this address
 
 
@@ -108,6 +108,13 @@ def test_a_rehearsal_needs_no_key(tmp_path: Path) -> None:
     (model,) = pipeline.estimate(source, sample=5, model="gpt-4o", emulator=True).models
     assert model.cost_usd is not None
     assert model.price is not None
+    assert model.sample is not None
+    assert model.sample.no_pace == "too few answers for a pace (7 at least)"
+    assert 0 < (model.sample.spent_usd or 0) < model.cost_usd.expected
+    again = pipeline.estimate(source, sample=5, model="gpt-4o", emulator=True, overrides={"prices.usd_per_hour": "2"})
+    text = " ".join(estimates.text(again).split())
+    assert "pace: unknown: too few answers for a pace (7 at least); what your own machines cost is unknown" in text
+    assert "images (seed 0) have their bill, $0.0" in text
     rows = pd.read_parquet(next(Path("estimate-sample").iterdir()) / "data")
     assert set(rows.endpoint) == {"emulator"}
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from html import escape
@@ -11,10 +12,11 @@ from pathlib import Path
 from textwrap import wrap
 
 from pipeline.errors import InputError, ResourceError
-from pipeline.policy.estimates import Estimate, ModelEstimate
+from pipeline.policy.estimates import Estimate, ModelEstimate, Unreadable
 from pipeline.policy.sampling import SampleFacts
 from pipeline.policy.spans import N, Span
 from pipeline.policy.tallies import SizeClass
+from pipeline.policy.tokens import AUTO
 from pipeline.progress import dollars, printable, short
 
 BAR = 24
@@ -25,6 +27,7 @@ HEADINGS = ("model", "an image", "input tokens", "output tokens", "online", "by 
 UNKNOWN = "unknown"
 _CENTS_BELOW, _DECIMAL_BELOW = 100, 100
 _ALL = 0.99
+_SAMPLE_COLUMNS = ("sample_asked", "sample_answered", "sample_seed", "sample_spent_usd", "sample_out")
 
 
 def text(estimate: Estimate) -> str:
@@ -42,17 +45,25 @@ def facts(estimate: Estimate) -> list[str]:
     if estimate.seen < estimate.images:
         drawn = f"looked at {estimate.seen:,} of them, drawn at random (seed {estimate.seed})"
         lines.append(f"{drawn}; ranges hold the 95 % interval that follows")
+    lines += _listed_images(
+        estimate.size_unknown, "told no size for now and count as the others, so that ranges are wide"
+    )
+    if estimate.seen < estimate.images or estimate.size_unknown.images:
         lines.append(f"readable: {span(estimate.readable, lambda count: f'{count:,}')}")
     if estimate.declared:
         lines.append(f"{estimate.declared:,} sizes are the manifest's own (columns width and height)")
     if estimate.source_bytes:
-        lines.append(f"{short(estimate.source_bytes)}B of files")
-    bad = estimate.unreadable
-    if bad.images:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(bad.by_kind.items()))
-        lines.append(f"{bad.images:,} would not be sent: {kinds}")
-        lines += [f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in bad.examples]
-    return lines
+        lines.append(f"{span(estimate.source_bytes, lambda count: f'{short(count)}B')} of files")
+    return lines + _listed_images(estimate.unreadable, "would not be sent")
+
+
+def _listed_images(found: Unreadable, what: str) -> list[str]:
+    """How many, why, and the first of them; nothing where there are none."""
+    if not found.images:
+        return []
+    kinds = ", ".join(f"{count:,} {printable(kind)}" for kind, count in sorted(found.by_kind.items()))
+    examples = [f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in found.examples]
+    return [f"{found.images:,} {what}: {kinds}", *examples]
 
 
 def sizes(estimate: Estimate) -> list[str]:
@@ -102,7 +113,7 @@ def cells(model: ModelEstimate) -> tuple[str, ...]:
 def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
     """What to expect, and its range, of each of `HEADINGS` but the first."""
     return (
-        _figure(model.typical_tokens, lambda tokens: f"{tokens:,}"),
+        _figure(model.mean_tokens, lambda tokens: f"{tokens:,}"),
         _figure(model.input_tokens, rounded),
         _figure(model.output_tokens, rounded),
         _figure(model.cost_usd, usd),
@@ -140,6 +151,8 @@ def details(model: ModelEstimate) -> list[str]:
     if model.batch_price is not None:
         within = f", within {model.batch_hours} h" if model.batch_hours else ""
         lines.append(f"batch: {model.batch_price} ({model.batch_price.origin}){within}")
+    if model.detail != AUTO:
+        lines.append(f"detail in force: {printable(model.detail)}")
     lines.append(_sent(model))
     if len(model.tokens_by_detail) > 1:
         each = ", ".join(f"{detail} {tokens:,.0f}" for detail, tokens in model.tokens_by_detail.items())
@@ -157,6 +170,7 @@ def sampled(model: ModelEstimate) -> list[str]:
         return []
     reasoning = UNKNOWN if model.reasoning_tokens is None else span(model.reasoning_tokens, rounded)
     drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill"
+    drawn += "" if sample.spent_usd is None else f", {usd(sample.spent_usd)} together"
     kept = f"ranges are 95 % intervals; the answers are kept in {printable(sample.out)}"
     lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}, part of the output"]
     if sample.images_per_s is not None and sample.hours is not None:
@@ -164,6 +178,9 @@ def sampled(model: ModelEstimate) -> list[str]:
         lines.append(
             f"pace: {pace} images a second; {span(sample.hours, lambda hours: duration(3600 * hours))} for all"
         )
+    if sample.no_pace is not None:
+        own = "" if sample.usd_per_hour is None else "; what your own machines cost is unknown"
+        lines.append(f"pace: {UNKNOWN}: {sample.no_pace}{own}")
     if sample.own_usd is not None:
         lines.append(f"own machines: {money(sample.own_usd)} at {dollars(sample.usd_per_hour)} an hour")
     if sample.own_usd_per_image is not None and sample.own_usd_per_mtok is not None:
@@ -270,7 +287,7 @@ def flat(estimate: Estimate, model: ModelEstimate) -> dict[str, object]:
     row |= _columns("input_tokens", model.input_tokens) | _columns("output_tokens", model.output_tokens)
     row |= _columns("reasoning_tokens", model.reasoning_tokens) | _columns("cost_usd", model.cost_usd)
     row |= _columns("batch_cost_usd", model.batch_cost_usd) | _columns("seconds", model.seconds)
-    row |= {"detail": model.detail, "token_rule": model.token_rule}
+    row |= _columns("image_tokens", model.mean_tokens) | {"detail": model.detail, "token_rule": model.token_rule}
     row["rule_source"] = " | ".join(f"{one.source}, {one.checked_on}" for one in model.rules)
     row |= _sample_columns(model.sample)
     row["price"] = "" if model.price is None else str(model.price)
@@ -281,12 +298,13 @@ def flat(estimate: Estimate, model: ModelEstimate) -> dict[str, object]:
 
 def _sample_columns(sample: SampleFacts | None) -> dict[str, object]:
     """What a paid sample told; the columns are there without one, and empty."""
-    row: dict[str, object] = dict.fromkeys(("sample_asked", "sample_answered", "sample_seed", "sample_out"), "")
+    row: dict[str, object] = dict.fromkeys(_SAMPLE_COLUMNS, "")
     if sample is None:
         row |= _columns("images_per_s", None) | _columns("hours", None) | _columns("own_usd", None)
         return row | dict.fromkeys(("own_usd_per_image", "own_usd_per_mtok"), "")
     row = {"sample_asked": sample.asked, "sample_answered": sample.answered, "sample_seed": sample.seed}
-    row |= {"sample_out": sample.out} | _columns("images_per_s", sample.images_per_s) | _columns("hours", sample.hours)
+    row |= {"sample_spent_usd": _exact(sample.spent_usd), "sample_out": sample.out}
+    row |= _columns("images_per_s", sample.images_per_s) | _columns("hours", sample.hours)
     row |= _columns("own_usd", sample.own_usd)
     return row | {
         "own_usd_per_image": _exact(sample.own_usd_per_image), "own_usd_per_mtok": _exact(sample.own_usd_per_mtok)
@@ -327,9 +345,15 @@ Writers = Mapping[str, Callable[[Estimate], str]]
 
 
 def check_output(file: Path, writers: Writers) -> None:
-    """Raises InputError for a kind of file that is not written, before anything is looked at."""
+    """Raises InputError or ResourceError for a file that cannot be written, before anything is looked at or paid for."""
     if file.suffix.lower() not in writers:
         raise InputError(f"--output {file}: write to one of {' '.join(writers)}")
+    if file.is_dir():
+        raise InputError(f"--output {file}: this is a folder")
+    if not file.parent.is_dir():
+        raise InputError(f"--output {file}: there is no folder {file.parent}")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ResourceError(f"--output {file}: writing there is not permitted")
 
 
 def write(estimate: Estimate, file: Path, writers: Writers) -> None:
