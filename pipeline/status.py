@@ -17,6 +17,7 @@ from pipeline.dataset import Dataset, last_config
 from pipeline.edges import parquet
 from pipeline.errors import InputError, ResourceError
 from pipeline.layout import DATA_NAME
+from pipeline.policy.estimates import plain
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.policy.text import message_tokens
 from pipeline.progress import dollars, printable
@@ -69,7 +70,7 @@ class OutStatus:
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
         ratios = [{**asdict(ratio), "ratio": round(ratio.value, 6)} for ratio in self.ratios]
-        return asdict(self) | {"cost_usd": None if self.cost_usd is None else str(self.cost_usd), "ratios": ratios}
+        return asdict(self) | {"cost_usd": plain(self.cost_usd), "ratios": ratios}
 
 
 def read_status(out: Path) -> OutStatus:
