@@ -399,7 +399,7 @@ def estimate(
     )  # fmt: skip
     if output is not None:
         write(found, output, WRITERS)
-    typer.echo(estimates.as_json(found) if as_json else estimates.text(found))
+    typer.echo(estimates.as_json(found) if as_json else estimates.text(found, estimates.terminal_columns()))
 
 
 @app.command()

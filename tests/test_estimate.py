@@ -175,6 +175,24 @@ def test_the_mean_and_the_detail() -> None:
     assert "  detail in force: low\n" in estimates.text(low)
 
 
+def test_a_narrow_terminal() -> None:
+    """No line is wider than the terminal: a table that does not fit becomes a line a figure."""
+    found = pipeline.estimate(count=2_300_000, sizes=["512x512", "1600x1200"], models="gpt-4.1-mini,gpt-4o", rpm=500)
+    narrow = estimates.text(found, 60).splitlines()
+    assert max(map(len, narrow)) <= 60
+    assert "  an image: 510 (255 to 765)" not in narrow  # a mean, which has no range of its own
+    assert "  an image: 510" in narrow
+    assert any(line.startswith("model ") for line in estimates.text(found, 140).splitlines())
+    assert estimates.text(found) == estimates.text(found, 140)
+
+
+def test_what_no_json_has_a_number_for() -> None:
+    """A limit next to nothing takes endlessly long: null in JSON, and words on the screen."""
+    found = pipeline.estimate(count=5, sizes=["512x512"], models="gpt-4o", rpm=1e-308)
+    assert json.loads(estimates.as_json(found))["models"][0]["seconds"]["expected"] is None
+    assert "over 1,000 years" in estimates.text(found)
+
+
 def test_time_at_the_limits() -> None:
     """Where a provider counts what is asked for, `max_tokens` takes part; two endpoints have twice as much."""
     settings = {"count": 600, "sizes": ["512x512"], "models": "gpt-4o", "max_tokens": 300, "output_tokens": 10}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date
 from decimal import Decimal
-from math import ceil
+from math import ceil, isfinite
 
 from pipeline.policy.costs import Price
 from pipeline.policy.presizing import LEAST_SIDE
@@ -119,7 +119,7 @@ class Estimate:
 
 
 def plain(value: object) -> object:
-    """Dataclasses and named tuples as dictionaries, Decimal as text."""
+    """Dataclasses and named tuples as dictionaries, Decimal as text; what JSON has no number for is null."""
     if is_dataclass(value) and not isinstance(value, type):
         value = {one.name: getattr(value, one.name) for one in fields(value)}
     elif isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -130,6 +130,8 @@ def plain(value: object) -> object:
         return [plain(one) for one in value]
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
+    if isinstance(value, float) and not isfinite(value):
+        return None
     return value.isoformat() if isinstance(value, date) else value
 
 

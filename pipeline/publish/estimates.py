@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from html import escape
@@ -22,19 +24,34 @@ from pipeline.progress import dollars, printable, short
 BAR = 24
 """Characters of the longest bar."""
 WIDTH = 100
-"""Of a terminal: longer lines of words are broken."""
+"""Longer lines of words are broken, on a narrower terminal before."""
+LEAST_WIDTH = 30
 HEADINGS = ("model", "an image", "input tokens", "output tokens", "online", "by batch", "time")
 UNKNOWN = "unknown"
 _CENTS_BELOW, _DECIMAL_BELOW = 100, 100
 _ALL = 0.99
+_MILLENNIUM_S = 1000 * 365.25 * 86400
 _SAMPLE_COLUMNS = ("sample_asked", "sample_answered", "sample_seed", "sample_spent_usd", "sample_out")
 
 
-def text(estimate: Estimate) -> str:
-    """Everything, for a terminal; without colours."""
-    parts = [wrapped(facts(estimate)), sizes(estimate), wrapped(assumptions(estimate)), stacked(estimate)]
-    parts += [[printable(model.name), *wrapped(f"  {line}" for line in details(model))] for model in estimate.models]
-    parts.append(wrapped(f"note: {note}" for note in estimate.notes))
+def terminal_columns() -> int | None:
+    """How wide the terminal is that standard output goes to; None where it goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def text(estimate: Estimate, columns: int | None = None) -> str:
+    """Everything, for a terminal of so many columns (None: any); without colours."""
+    width = WIDTH if columns is None else max(LEAST_WIDTH, min(WIDTH, columns))
+    table_lines = stacked(estimate)
+    if columns is not None and max(map(len, table_lines)) > columns:
+        table_lines = wrapped(listed(estimate), width)
+    ends, *bars = sizes(estimate) or [""]
+    parts = [wrapped(facts(estimate), width), [*wrapped([ends], width), *bars]]
+    parts += [wrapped(assumptions(estimate), width), table_lines]
+    parts += [
+        [printable(model.name), *wrapped((f"  {line}" for line in details(model)), width)] for model in estimate.models
+    ]
+    parts.append(wrapped((f"note: {note}" for note in estimate.notes), width))
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -143,6 +160,15 @@ def stacked(estimate: Estimate) -> list[str]:
     return ["  ".join([name.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for name, *rest in rows]
 
 
+def listed(estimate: Estimate) -> list[str]:
+    """The same for a terminal too narrow for a table: a line a figure."""
+    names, *rows = table(estimate)
+    found = []
+    for model, *figures_of_it in rows:
+        found += [f"{model}:", *(f"  {name}: {figure}" for name, figure in zip(names[1:], figures_of_it, strict=True))]
+    return found
+
+
 def details(model: ModelEstimate) -> list[str]:
     """Rule, price, size and traps of one model, a line each."""
     rules = [f"{one.name} ({one.evidence}; {one.source}, checked {one.checked_on})" for one in model.rules]
@@ -155,12 +181,18 @@ def details(model: ModelEstimate) -> list[str]:
         lines.append(f"detail in force: {printable(model.detail)}")
     lines.append(_sent(model))
     if len(model.tokens_by_detail) > 1:
-        each = ", ".join(f"{detail} {tokens:,.0f}" for detail, tokens in model.tokens_by_detail.items())
-        lines.append(f"detail, tokens an image: {each}")
+        lines.append(_by_detail(model.tokens_by_detail))
     if model.limited_by:
         lines.append(f"time: bound by {model.limited_by}")
     lines += sampled(model)
     return lines + [f"note: {note}" for note in model.notes]
+
+
+def _by_detail(tokens: Mapping[str, float]) -> str:
+    each = {detail: f"{count:,.0f}" for detail, count in tokens.items()}
+    if len(set(each.values())) == 1:
+        return f"detail makes no difference here: {' and '.join(each)} have {next(iter(each.values()))} tokens an image"
+    return "detail, tokens an image: " + ", ".join(f"{detail} {count}" for detail, count in each.items())
 
 
 def sampled(model: ModelEstimate) -> list[str]:
@@ -203,12 +235,12 @@ def _sent(model: ModelEstimate) -> str:
     return f"a typical image is sent as {pixels(model.typical_sent)}; in all {share} of the pixels{saves}"
 
 
-def wrapped(lines: Iterable[str]) -> list[str]:
+def wrapped(lines: Iterable[str], width: int = WIDTH) -> list[str]:
     """Lines of words, none wider than a terminal but where one word is; what goes on is indented."""
     broken = []
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
-        broken += wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        broken += wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return broken
 
 
@@ -239,7 +271,7 @@ def usd(amount: Decimal) -> str:
 
 def rounded(number: float) -> str:
     """1234567 -> 1.2M, 230000000 -> 230M."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:,.{int(number < _DECIMAL_BELOW * limit)}f}{unit}"
     return f"{number:.0f}"
@@ -247,6 +279,8 @@ def rounded(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """Two units are enough: `3 h 12 min`."""
+    if seconds > _MILLENNIUM_S:
+        return "over 1,000 years"
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"
@@ -268,7 +302,7 @@ def class_name(one: SizeClass) -> str:
 
 
 def as_json(estimate: Estimate) -> str:
-    return json.dumps(estimate.as_dict(), ensure_ascii=False, indent=2)
+    return json.dumps(estimate.as_dict(), ensure_ascii=False, indent=2, allow_nan=False)
 
 
 def as_csv(estimate: Estimate) -> str:
@@ -345,7 +379,7 @@ Writers = Mapping[str, Callable[[Estimate], str]]
 
 
 def check_output(file: Path, writers: Writers) -> None:
-    """Raises InputError or ResourceError for a file that cannot be written, before anything is looked at or paid for."""
+    """Before anything is looked at or paid for. Raises InputError, ResourceError where writing is not permitted."""
     if file.suffix.lower() not in writers:
         raise InputError(f"--output {file}: write to one of {' '.join(writers)}")
     if file.is_dir():
