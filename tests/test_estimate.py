@@ -186,6 +186,19 @@ def test_a_narrow_terminal() -> None:
     assert estimates.text(found) == estimates.text(found, 140)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk(tmp_path: Path) -> None:
+    """`estimate >/dev/full`: exit code 5 and one line, no bug of ours."""
+    command = [sys.executable, "-m", "pipeline", "estimate", "--count", "3", "--size", "9x9"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=tmp_path, env=environ, check=False
+        )
+    assert done.returncode == 5, done.stderr
+    assert done.stderr == "vision-batch: standard output: No space left on device\n"
+
+
 def test_what_no_json_has_a_number_for() -> None:
     """A limit next to nothing takes endlessly long: null in JSON, and words on the screen."""
     found = pipeline.estimate(count=5, sizes=["512x512"], models="gpt-4o", rpm=1e-308)
