@@ -209,6 +209,7 @@ def _measured(
     return replace(
         model,
         input_tokens=asked,
+        raw_input_tokens=round(model.raw_input_tokens * asked.expected / max(1, model.input_tokens.expected)),
         output_tokens=answers,
         output_basis="measured" if tokens_out else model.output_basis,
         reasoning_tokens=bills.tokens("reasoning_tokens"),

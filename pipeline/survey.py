@@ -27,7 +27,7 @@ from pipeline.edges.sources import Source, open_sources
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.policy.tallies import Moments, Size, Tally
 from pipeline.records import Failure, ImageRecord
-from pipeline.wire import open_image_session, proxy_for
+from pipeline.wire import Proxies, open_image_session
 
 FIRST_CHUNK, CHUNK = 64, 2048
 FETCHES = 64
@@ -152,6 +152,7 @@ async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, 
         local = stack.enter_context(LocalSizes(now))
         loop = asyncio.get_running_loop()
         session: aiohttp.ClientSession | None = None
+        proxy_of = Proxies()
         source = open_sources(job.sources, job.config.source, out=job.out)
         records, total = await loop.run_in_executor(reader, _records, job, source, found)
         while chunk := await loop.run_in_executor(reader, _next, records, found.seen):
@@ -159,7 +160,7 @@ async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, 
             if None in sizes:
                 if session is None:
                     session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
-                await _fetch(session, chunk, sizes)
+                await _fetch(session, chunk, sizes, proxy_of)
             await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, tally)
             show(found.seen, total)
         await loop.run_in_executor(reader, tally.settle)
@@ -296,14 +297,16 @@ def _pixels(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-async def _fetch(session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found]) -> None:
-    """Ask for every size that is still missing."""
-    missing = iter([at for at, one in enumerate(found) if one is None])
+async def _fetch(
+    session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found], proxy_of: Proxies
+) -> None:
+    """Ask for every size that is still missing. Raises InputError for a proxy that is none, before any is asked for."""
+    addresses = {at: records[at].location for at, one in enumerate(found) if one is None}
+    missing = iter([(at, address, proxy_of(address)) for at, address in addresses.items()])
 
     async def ask() -> None:
-        for at in missing:
-            address = records[at].location
-            found[at] = await fetch_size(session, address, proxy_for(address))
+        for at, address, proxy in missing:
+            found[at] = await fetch_size(session, address, proxy)
 
     async with anyio.create_task_group() as group:
         for _ in range(FETCHES):

@@ -109,6 +109,7 @@ def test_a_rehearsal_needs_no_key(tmp_path: Path) -> None:
     assert model.cost_usd is not None
     assert model.price is not None
     assert model.sample is not None
+    assert model.raw_input_tokens == model.input_tokens.expected  # all are sent as they are: nothing is saved
     assert model.sample.no_pace == "too few answers for a pace (7 at least)"
     assert 0 < (model.sample.spent_usd or 0) < model.cost_usd.expected
     again = pipeline.estimate(source, sample=5, model="gpt-4o", emulator=True, overrides={"prices.usd_per_hour": "2"})

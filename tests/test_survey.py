@@ -157,6 +157,22 @@ async def test_addresses_of_a_busy_host(server: str, tmp_path: Path) -> None:
     assert readable_images(tally.images, found) == Span(2, 1, 3)
 
 
+async def test_what_is_no_address(make_image: MakeImage, tmp_path: Path) -> None:
+    """It is counted like every image that a run would not send, whatever proxy there is."""
+    make_image("a.png", 40, 30)
+    (tmp_path / "list.txt").write_text("a.png\nhttp://[bad/a.jpg\nhttp:///b.jpg\n")
+    found, tally, _ = await surveyed(tmp_path / "list.txt")
+    assert (found.by_kind, tally.images) == ({"image_unsupported": 2}, 1)
+
+
+async def test_a_proxy_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of the user's, said as such; nothing is asked."""
+    monkeypatch.setenv("http_proxy", "socks5://proxy.invalid:1080")
+    (tmp_path / "list.txt").write_text("http://images.invalid/a.jpg\n")
+    with pytest.raises(InputError, match="HTTP_PROXY: a proxy must be"):
+        await surveyed(tmp_path / "list.txt")
+
+
 async def test_ctrl_c(make_image: MakeImage, tmp_path: Path) -> None:
     """The survey ends with what a shell expects, before the next chunk; whoever handled the signal handles it again."""
     for number in range(65):
