@@ -28,9 +28,8 @@ from pipeline.errors import InputError, InterruptedRunError, ResourceError, Visi
 from pipeline.models import table
 from pipeline.policy.asking import Asking
 from pipeline.progress import describe, dollars
-from pipeline.publish import estimates
+from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
-from pipeline.publish.estimates import check_output, write
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 from pipeline.wire import version
@@ -387,7 +386,7 @@ def estimate(
 ) -> None:
     """Tokens, cost and time before paying, from image headers alone; only --sample needs a key and sends anything."""
     if output is not None:
-        check_output(output, WRITERS)
+        estimate_files.check_output(output, WRITERS)
     asked: dict[str, Any] = {"concurrency": _concurrency(concurrency)}
     found = api.estimate(
         sources or (), models=models or (), config=config or None, count=count, sizes=size or (), probe=probe,
@@ -398,8 +397,8 @@ def estimate(
         max_tokens=max_tokens, rpm=rpm, tpm=tpm, skip_bad_rows=skip_bad_rows, overrides=_overrides(settings),
     )  # fmt: skip
     if output is not None:
-        write(found, output, WRITERS)
-    _say(estimates.as_json(found) if as_json else estimates.text(found, estimates.terminal_columns()))
+        estimate_files.write(found, output, WRITERS)
+    _say(estimate_files.as_json(found) if as_json else estimates.text(found, estimates.terminal_columns()))
 
 
 @app.command()

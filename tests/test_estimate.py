@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.estimate import Candidate, parse_size, provider_and_model
 from pipeline.policy.estimates import ModelEstimate
 from pipeline.progress import describe
-from pipeline.publish import estimates
+from pipeline.publish import estimate_files, estimates
 from tests.support import MakeImage
 
 ROOT = Path(__file__).parent.parent
@@ -202,7 +202,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def test_what_no_json_has_a_number_for() -> None:
     """A limit next to nothing takes endlessly long: null in JSON, and words on the screen."""
     found = pipeline.estimate(count=5, sizes=["512x512"], models="gpt-4o", rpm=1e-308)
-    assert json.loads(estimates.as_json(found))["models"][0]["seconds"]["expected"] is None
+    assert json.loads(estimate_files.as_json(found))["models"][0]["seconds"]["expected"] is None
     assert "over 1,000 years" in estimates.text(found)
 
 

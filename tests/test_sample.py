@@ -13,7 +13,7 @@ from PIL import Image
 import pipeline
 from pipeline.errors import InputError
 from pipeline.policy.estimates import ModelEstimate
-from pipeline.publish import estimates
+from pipeline.publish import estimate_files, estimates
 from tests.support import emulator_get
 
 SIZES = [(96, 64), (200, 150), (520, 400), (700, 900), (900, 300), (1100, 800)]
@@ -174,7 +174,7 @@ def test_a_sample_in_a_file(tmp_path: Path, endpoint: str) -> None:
     price = {"prices.usd_per_hour": "2.50"}
     whole = pipeline.estimate(source, sample=20, model="gpt-4o", base_url=endpoint, overrides=price)
     plain = pipeline.estimate(source, models="gpt-4o")
-    (row,), (empty,) = (list(csv.DictReader(io.StringIO(estimates.as_csv(one)))) for one in (whole, plain))
+    (row,), (empty,) = (list(csv.DictReader(io.StringIO(estimate_files.as_csv(one)))) for one in (whole, plain))
     sample = whole.models[0].sample
     assert sample is not None
     assert sample.own_usd is not None
