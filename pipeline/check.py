@@ -2,19 +2,22 @@
 
 import hashlib
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from decimal import Decimal
 from urllib.parse import urlsplit
 
 from PIL import Image, ImageDraw
 
+from pipeline.catalogue import all_families
 from pipeline.config import ImagesConfig, RunConfig, api_key
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import EndpointStoppedError
 from pipeline.policy.costs import Price
+from pipeline.policy.ratios import TOLERATED, Billed, fits
 from pipeline.policy.retry import stop_message
 from pipeline.policy.rows import usd_text
+from pipeline.policy.text import message_tokens
 from pipeline.progress import exact
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedImage, PreparedRequest
 from pipeline.stages import Clock
@@ -48,14 +51,26 @@ class CheckReport:
     """As the endpoint's headers tell it, nearly always a minute's; so the next."""
     tokens_limit: float | None
     latency_s: float
+    warning: str | None = None
+    """Where the token rule does not fit the bill of this request."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Billed / predicted prompt tokens; None where one of them is not known."""
+        billed, predicted = self.prompt_tokens, self.predicted_prompt_tokens
+        return billed / predicted if billed is not None and predicted else None
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
-        return asdict(self) | {"cost_usd": usd_text(self.cost_usd)}
+        ratio = None if self.ratio is None else round(self.ratio, 6)
+        return {"ratio": ratio} | asdict(self) | {"cost_usd": usd_text(self.cost_usd)}
 
     def lines(self) -> list[str]:
         """The same for people."""
-        predicted = "" if self.predicted_prompt_tokens is None else f" ({self.predicted_prompt_tokens:,} predicted)"
+        ratio = "" if self.ratio is None else f"; {self.ratio:.3f} of that is billed"
+        predicted = (
+            "" if self.predicted_prompt_tokens is None else f" ({self.predicted_prompt_tokens:,} predicted{ratio})"
+        )
         cost = "unknown" if self.cost_usd is None else exact(self.cost_usd)
         price = "no price is known for this model there" if self.price is None else self.price
         seen = "yes" if self.sees_images else f"not certain: the picture is {COLOUR}"
@@ -68,6 +83,7 @@ class CheckReport:
             f"cost        {cost} ({price})",
             f"limits      {_limits(self.requests_limit, self.tokens_limit)}",
             f"latency     {self.latency_s:.2f} s",
+            *([] if self.warning is None else [f"warning     {self.warning}"]),
         ]
 
 
@@ -93,7 +109,29 @@ async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckR
     if isinstance(result, Failure):
         raise EndpointStoppedError(stop_message(result))
     shown = "emulator" if emulated else config.endpoint.base_url
-    return _report(prepared, result, endpoint=shown, source=rule_source(config, today), price=price)
+    report = _report(prepared, result, endpoint=shown, source=rule_source(config, today), price=price)
+    return replace(report, warning=misfit(report, config, prepared.facts))
+
+
+def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | None:
+    """Why the bill of this one request is not what the rule says, and which published rules would give it."""
+    billed, request = report.prompt_tokens, config.request
+    if billed is None or report.ratio is None or abs(report.ratio - 1) <= TOLERATED:
+        return None
+    text = message_tokens(request.system, request.prompt)
+    if billed <= text:
+        return f"the image was not billed: {billed:,} tokens are no more than its text has (about {text:,})"
+    rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
+    bill, family = Billed(facts.sent_width, facts.sent_height, billed), family_for(config, request.model or "")
+    first = report.token_rule.partition(" | ")[0]
+    own = [(name, rule) for name, rule in rules if family and name == family.name and rule.name == first]
+    if any(fit.detail == request.detail for fit in fits([bill], own, detail=request.detail, text=text)):
+        return None  # only the text is longer or shorter than was estimated
+    better = [str(fit) for fit in fits([bill], rules, detail=request.detail, text=text)]
+    said = f"the token rule does not fit: {report.ratio:.3f} of what was predicted is billed"
+    if not better:
+        return f"{said}. No published rule gives this bill"
+    return f"{said}. A rule that would fit this one request: {'; or '.join(better[:2])}. To say so: --model-family NAME"
 
 
 def rule_source(config: RunConfig, today: date) -> str:

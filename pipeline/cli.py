@@ -29,9 +29,8 @@ from pipeline.errors import InputError, InterruptedRunError, ResourceError, Visi
 from pipeline.models import table
 from pipeline.policy.asking import Asking
 from pipeline.progress import describe, dollars
-from pipeline.publish import estimates
+from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
-from pipeline.publish.estimates import check_output, write
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 from pipeline.wire import version
@@ -293,7 +292,7 @@ def check(
         config=config, emulator=emulator, model=model, model_family=model_family, base_url=base_url,
         api_key_env=api_key_env, overrides=_overrides(settings),
     )  # fmt: skip
-    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+    _say(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
 
 
 @app.command()
@@ -313,7 +312,7 @@ def models(
         plain = [card.as_dict() for card in cards]
         typer.echo(json.dumps(plain if name is None else plain[0], ensure_ascii=False, indent=2))
         return
-    typer.echo("\n".join(table(cards) if name is None else cards[0].lines()))
+    _say("\n".join(table(cards) if name is None else cards[0].lines()))
 
 
 @app.command()
@@ -387,7 +386,7 @@ def estimate(
 ) -> None:
     """Tokens, cost and time before paying, from image headers alone; only --sample needs a key and sends anything."""
     if output is not None:
-        check_output(output, WRITERS)
+        estimate_files.check_output(output, WRITERS)
     asked: dict[str, Any] = {"concurrency": _concurrency(concurrency)}
     found = api.estimate(
         sources or (), models=models or (), config=config or None, count=count, sizes=size or (), probe=probe,
@@ -398,8 +397,8 @@ def estimate(
         max_tokens=max_tokens, rpm=rpm, tpm=tpm, skip_bad_rows=skip_bad_rows, overrides=_overrides(settings),
     )  # fmt: skip
     if output is not None:
-        write(found, output, WRITERS)
-    typer.echo(estimates.as_json(found) if as_json else estimates.text(found))
+        estimate_files.write(found, output, WRITERS)
+    _say(estimate_files.as_json(found) if as_json else estimates.text(found, estimates.terminal_columns()))
 
 
 @app.command()
@@ -410,7 +409,7 @@ def status(
 ) -> None:
     """What is done, failed and spent; predicted against billed tokens."""
     found = api.status(out)
-    typer.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(lines(found)))
+    _say(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(lines(found)))
     raise typer.Exit(int(check_ and found.bad > 0))
 
 
@@ -618,16 +617,21 @@ def _bug() -> int:
     return 70
 
 
+def _say(text: str, otherwise: str = "") -> None:
+    """On standard output. Raises ResourceError where it is full."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:  # nobody reads on; what was asked for is done all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        raise ResourceError(f"standard output: {error.strerror}{otherwise}") from error
+
+
 def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
     text = json.dumps(summary.as_dict(), ensure_ascii=False, indent=2) if as_json else describe(summary)
     if quiet and not as_json:
         return
-    try:
-        typer.echo(text)
-    except BrokenPipeError:  # nobody reads on; the run is done all the same
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    except OSError as error:
-        raise ResourceError(f"standard output: {error.strerror}; the run itself is complete and kept") from error
+    _say(text, "; the run itself is complete and kept")
 
 
 ASKED_ABOVE_USD = 10

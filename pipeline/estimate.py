@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from math import ceil
 from urllib.parse import urlsplit
 
 from pipeline.catalogue import DatedRule, Family, rule_of
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers, sellers
 from pipeline.config import RunConfig, presets
+from pipeline.edges.headers import ImageSize
 from pipeline.errors import InputError
 from pipeline.policy.costs import Price
 from pipeline.policy.estimates import (
@@ -18,6 +20,7 @@ from pipeline.policy.estimates import (
     Unreadable,
     answer_tokens,
     cost_of,
+    no_spread,
     out_of_reach,
     seconds_at,
     text_span,
@@ -28,7 +31,7 @@ from pipeline.policy.tallies import Counted, Moments, Question, Size, Tally
 from pipeline.policy.text import message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRange, UnknownRule
 from pipeline.steps import family_for, price_for
-from pipeline.survey import Show, Survey, SurveyJob, survey
+from pipeline.survey import Show, Survey, SurveyJob, flaw_of, survey
 
 DEFAULT_PRESETS = ("openai", "anthropic", "gemini")
 """Whose models are compared where none is named."""
@@ -162,9 +165,9 @@ def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
     """What was seen, on each model. Raises InputError where no image can be read."""
     sizes = tally.distribution()
     if sizes is None:
-        name, kind, message = seen.examples[0]
+        name, kind, message = (*seen.examples, *seen.unknown_examples)[0]
         raise InputError(
-            f"none of {seen.seen:,} images has a size that can be read; the first, {name}: {kind}: {message}"
+            f"none of {seen.seen:,} images has a size that would be sent; the first, {name}: {kind}: {message}"
         )
     readable = readable_images(tally.images, seen)
     for counted in tally.counted:
@@ -182,7 +185,10 @@ def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
         readable=readable,
         declared=seen.declared,
         unreadable=Unreadable(images=seen.unreadable, by_kind=dict(seen.by_kind), examples=tuple(seen.examples)),
-        source_bytes=seen.file_bytes,
+        size_unknown=Unreadable(
+            images=seen.unknown, by_kind=dict(seen.by_reason), examples=tuple(seen.unknown_examples)
+        ),
+        source_bytes=source_bytes(seen),
         seed=job.seed if seen.seen < seen.images else None,
         sizes=sizes,
         models=tuple(models),
@@ -201,6 +207,17 @@ def readable_images(readable: int, seen: Survey) -> Span[int]:
     return Span(expected, low, min(seen.images - seen.unreadable, expected + half))
 
 
+def source_bytes(seen: Survey) -> Span[int] | None:
+    """Of all files, from those that were seen; what cannot be read, and what only a manifest describes, has none."""
+    measured = seen.file_bytes
+    if not measured.count:
+        return None
+    moments = Moments(measured.count, measured.total, measured.squares)
+    moments.add(0, seen.known - measured.count)
+    expected, half = round(moments.scaled(seen.images)), ceil(moments.half_width(seen.images))
+    return Span(expected, max(measured.total, expected - half), expected + half)
+
+
 async def _surveyed(job: EstimateJob, tally: Tally, show: Show) -> Survey:
     config = job.candidates[0].config
     what = SurveyJob(sources=job.sources, config=config, limit=job.limit, probe=job.probe, seed=job.seed)
@@ -209,11 +226,16 @@ async def _surveyed(job: EstimateJob, tally: Tally, show: Show) -> Survey:
 
 def _imagined(job: EstimateJob, tally: Tally) -> Survey:
     count = job.count or 0
+    seen = Survey(images=count, seen=count)
     each, more = divmod(count, len(job.sizes))
     for number, size in enumerate(job.sizes):
-        if times := each + (number < more):
+        times = each + (number < more)
+        flaw = flaw_of(ImageSize(*size, None), job.candidates[0].config.images)
+        if times and flaw is not None:
+            seen.reject(f"{size[0]} x {size[1]}", flaw, times)
+        elif times:
             tally.add(size, times)
-    return Survey(images=count, seen=count)
+    return seen
 
 
 def _imagined_name(job: EstimateJob) -> str:
@@ -236,9 +258,10 @@ def _modelled(
     tokens_out = answer_tokens(images, stated=job.output_tokens, max_tokens=request.max_tokens, choices=request.choices)
     online, batch = candidate.prices()
     time = _time(candidate, images, tokens_in, tokens_out)
-    read = seen.seen - seen.unreadable
+    read = seen.known - seen.unreadable
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
     image, text = question.image_tokens(*typical), question.text
+    alike = None if counted.expected.has_spread or seen.known == seen.images else seen.known
     return ModelEstimate(
         name=candidate.name,
         model=candidate.model,
@@ -250,8 +273,9 @@ def _modelled(
         text_tokens=Span(text.expected, text.lower, text.upper),
         typical_sent=question.sent(*typical),
         typical_tokens=Span(image.expected, image.lower, image.upper),
+        mean_tokens=counted.image_tokens(read, text),
         input_tokens=tokens_in,
-        raw_input_tokens=round(counted.raw_tokens * seen.images / seen.seen),
+        raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / pixels,
         tokens_by_detail=by_detail,
         output_tokens=tokens_out,
@@ -263,7 +287,7 @@ def _modelled(
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None,
         limited_by=time[1] if time else None,
-        notes=_notes(candidate, question, by_detail, job.today, has_price=online is not None),
+        notes=_notes(candidate, question, by_detail, job.today, has_price=online is not None, alike=alike),
     )
 
 
@@ -305,9 +329,15 @@ def _fact(dated: DatedRule) -> RuleFact:
 
 
 def _notes(
-    candidate: Candidate, question: Question, by_detail: Mapping[str, float], today: date, *, has_price: bool
+    candidate: Candidate,
+    question: Question,
+    by_detail: Mapping[str, float],
+    today: date,
+    *,
+    has_price: bool,
+    alike: int | None,
 ) -> tuple[str, ...]:
-    found = []
+    found = [] if alike is None else [no_spread(alike, "images")]
     if isinstance(question.rule, UnknownRule):
         called = f"{candidate.model!r}" if candidate.model else "this server's model"
         found.append(

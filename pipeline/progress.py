@@ -128,7 +128,7 @@ def short(number: float) -> str:
 def dollars(amount: Decimal | None) -> str:
     """Enough digits to tell two images apart: $0.0004, $12.34, $0.000012."""
     if amount is None:
-        return "$ unknown"
+        return "unknown"
     if amount >= 1:
         return f"${amount:,.2f}"
     return f"${amount:.{max(4, min(9, 1 - amount.adjusted())) if amount else 4}f}"
@@ -181,7 +181,7 @@ def _saved(summary: RunSummary) -> str:
 
 
 def _cost(summary: RunSummary) -> str:
-    text = dollars(summary.cost_usd).replace("$ unknown", "unknown (no price known for this model)")
+    text = dollars(summary.cost_usd) if summary.cost_usd is not None else "unknown (no price known for this model)"
     if summary.cost_unknown_usd:
         text += f", and up to {dollars(summary.cost_unknown_usd)} for requests whose bill is unknown"
     if summary.endpoint == "emulator":

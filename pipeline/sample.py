@@ -22,7 +22,7 @@ from pipeline.estimate import Candidate, EstimateJob, check_job, estimated
 from pipeline.job import Job
 from pipeline.layout import DATA_NAME
 from pipeline.policy.bills import COLUMNS, Bills, Population, Row, money
-from pipeline.policy.estimates import Estimate, ModelEstimate, cost_of
+from pipeline.policy.estimates import Estimate, ModelEstimate, cost_of, no_spread
 from pipeline.policy.sampling import Interval, SampleFacts, stratified
 from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Tally
@@ -84,8 +84,9 @@ async def sample_job(job: EstimateJob, sample: Sample, show: Show, show_run: Cal
     for candidate, question, model in zip(job.candidates, tally.questions, estimate.models, strict=True):
         population = Population.of(seen.sizes or array("q"), question)
         strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
-        rows, out = await _ask(job, sample, candidate, [population.positions[list(s.chosen)] for s in strata], show_run)
-        bills = Bills(population, strata, rows, exact=not isinstance(question.rule, UnknownRule))
+        kept, out = await _ask(job, sample, candidate, [population.positions[list(s.chosen)] for s in strata], show_run)
+        exact = not isinstance(question.rule, UnknownRule)
+        bills = Bills(population, strata, kept.rows, exact=exact, images=estimate.readable.expected, mixed=kept.mixed)
         models.append(_measured(model, bills, candidate.config, readable=estimate.readable, seed=sample.seed, out=out))
     return replace(estimate, models=tuple(models))
 
@@ -145,8 +146,8 @@ async def _ask(
     candidate: Candidate,
     chosen: Sequence[NDArray[np.int64]],
     show: Callable[[RunStats], None],
-) -> tuple[list[list[Row | None]], Path]:
-    """The rows of the images at these positions, stratum by stratum; None where there is none."""
+) -> tuple["Kept", Path]:
+    """The rows of the images at these positions, stratum by stratum."""
     config = sample.asked(candidate)
     out = sample.folder(config)
     positions = [group.tolist() for group in chosen]
@@ -157,8 +158,8 @@ async def _ask(
     )  # fmt: skip
     await run_job(run, show)
     ids = await asyncio.to_thread(_ids, run)
-    rows = await asyncio.to_thread(rows_of, out, frozenset(ids.values()), config.request.prompt_name)
-    return [[rows.get(ids[position]) for position in group] for group in positions], out
+    named = [[ids[position] for position in group] for group in positions]
+    return await asyncio.to_thread(kept_of, out, named, config.request.prompt_name), out
 
 
 def _ids(job: Job) -> dict[int, str]:
@@ -172,15 +173,25 @@ def _ids(job: Job) -> dict[int, str]:
     return ids
 
 
-def rows_of(out: Path, ids: frozenset[str], prompt_name: str) -> dict[str, Row]:
-    """The rows of these records, by id."""
-    data = out / DATA_NAME
-    return {
-        row["id"]: row
-        for number in parquet.part_numbers(data)
-        for row in parquet.read_columns(data, number, COLUMNS)
-        if row["id"] in ids and row["prompt_name"] == prompt_name
-    }
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The rows of a sample, stratum by stratum, None where there is none; and which runs have other rows, too."""
+
+    rows: list[list[Row | None]]
+    mixed: frozenset[str]
+
+
+def kept_of(out: Path, strata: Sequence[Sequence[str]], prompt_name: str) -> Kept:
+    """The rows of these ids."""
+    data, rows, mixed = out / DATA_NAME, dict[str, Row](), set[str]()
+    wanted = frozenset(one for stratum in strata for one in stratum)
+    for number in parquet.part_numbers(data):
+        for row in parquet.read_columns(data, number, COLUMNS):
+            if row["id"] in wanted and row["prompt_name"] == prompt_name:
+                rows[row["id"]] = row
+            else:
+                mixed.add(row["run_id"])
+    return Kept([[rows.get(one) for one in stratum] for stratum in strata], frozenset(mixed))
 
 
 def _measured(
@@ -198,6 +209,7 @@ def _measured(
     return replace(
         model,
         input_tokens=asked,
+        raw_input_tokens=round(model.raw_input_tokens * asked.expected / max(1, model.input_tokens.expected)),
         output_tokens=answers,
         output_basis="measured" if tokens_out else model.output_basis,
         reasoning_tokens=bills.tokens("reasoning_tokens"),
@@ -213,13 +225,18 @@ def _notes(bills: Bills, tokens_in: Span[int] | None, tokens_out: Span[int] | No
     if bills.answered < bills.asked:
         missing = bills.asked - bills.answered
         said.append(f"{missing:,} of the sampled images have no bill of their own (yet); the others stand for them")
+    names = {"prompt_tokens": "input tokens beside the prediction", "completion_tokens": "output tokens"}
+    if not bills.exact:
+        names["prompt_tokens"] = "input tokens"
+    said += [no_spread(bills.answered, f"answers ({words})") for name, words in names.items() if bills.is_alike(name)]
     if tokens_in is None or tokens_out is None:
         said.append("the endpoint does not tell all tokens: what it does not tell is estimated as without a sample")
     return said
 
 
 def _facts(bills: Bills, config: RunConfig, images: int, tokens: int, *, seed: int, out: Path) -> SampleFacts:
-    pace, usd_per_hour = bills.pace(), config.prices.usd_per_hour
+    found, usd_per_hour = bills.pace(), config.prices.usd_per_hour
+    pace = None if isinstance(found, str) else found
     hours = None if pace is None else pace.scaled(images / _HOUR_S)
     own = None if hours is None or usd_per_hour is None else hours.scaled(float(usd_per_hour))
     each = None if own is None else Decimal(str(own.expected / images))
@@ -232,6 +249,8 @@ def _facts(bills: Bills, config: RunConfig, images: int, tokens: int, *, seed: i
         hours=None if hours is None else _span(hours),
         usd_per_hour=usd_per_hour,
         own_usd=None if own is None else money(own),
+        spent_usd=bills.spent_usd(),
+        no_pace=found if isinstance(found, str) else None,
         own_usd_per_image=each,
         own_usd_per_mtok=None if each is None or not tokens else each * images / tokens * _MILLION,
     )

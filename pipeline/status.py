@@ -48,9 +48,11 @@ class OutStatus:
     errors: dict[str, int]
     """Those without a good answer, by kind."""
     requests: int
-    prompt_tokens: int
+    prompt_tokens: int | None
+    """None where no answer tells; so `completion_tokens`."""
     predicted_prompt_tokens: int
-    completion_tokens: int
+    """Of all answers, those that tell no tokens included."""
+    completion_tokens: int | None
     cost_usd: Decimal | None
     """Of all runs; None where no price is known."""
     cost_unknown_usd: Decimal
@@ -145,9 +147,9 @@ def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings
         records=told["records"],
         errors=told["errors"],
         requests=totals.get("requests", 0),
-        prompt_tokens=totals.get("prompt_tokens", 0),
+        prompt_tokens=_told_count(told, "prompt_tokens"),
         predicted_prompt_tokens=totals.get("predicted_prompt_tokens", 0),
-        completion_tokens=totals.get("completion_tokens", 0),
+        completion_tokens=_told_count(told, "completion_tokens"),
         cost_usd=None if totals.get("unpriced") and not cost_usd else cost_usd,
         cost_unknown_usd=Decimal(totals.get("cost_unknown_usd", "0")),
         unpriced=totals.get("unpriced", 0),
@@ -155,6 +157,13 @@ def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings
         ratios=ratios,
         warnings=warnings,
     )
+
+
+def _told_count(told: dict[str, Any], name: str) -> int | None:
+    """A total of tokens; None where there are answers, and not a single token is told of."""
+    answered = sum(told["records"].values()) > told["records"].get(Status.FAILED, 0)
+    count = int(told["totals"].get(name, 0))
+    return None if answered and told["totals"].get("requests") and not count else count
 
 
 def _state(told: dict[str, Any]) -> str:
@@ -183,10 +192,9 @@ def lines(status: OutStatus) -> list[str]:
     if status.errors:
         kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
         said.append(f"without a good answer: {kinds}")
-    predicted = status.predicted_prompt_tokens
-    ratio = f" ({status.prompt_tokens / predicted:.3f} of the {predicted:,} predicted)" if predicted else ""
     said.append(
-        f"tokens: {status.prompt_tokens:,} in{ratio}, {status.completion_tokens:,} out, in {status.requests:,} requests"
+        f"tokens: {_tokens(status.prompt_tokens)} in{_ratio(status)}, {_tokens(status.completion_tokens)} out, "
+        f"in {status.requests:,} requests"
     )
     more = f", and {status.unpriced:,} answers without a known price" if status.cost_usd and status.unpriced else ""
     cost = with_unknown(dollars(status.cost_usd), status.cost_unknown_usd)
@@ -199,6 +207,21 @@ def lines(status: OutStatus) -> list[str]:
     said += [f"warning: {warning}" for warning in status.warnings]
     said.append(_about_run(status))
     return said
+
+
+def _tokens(count: int | None) -> str:
+    return "not told" if count is None else f"{count:,}"
+
+
+def _ratio(status: OutStatus) -> str:
+    """Billed against predicted, over the answers of which both are known."""
+    predicted = sum(ratio.predicted_prompt_tokens for ratio in status.ratios)
+    if not predicted:
+        return ""
+    value = sum(ratio.prompt_tokens for ratio in status.ratios) / predicted
+    told = sum(ratio.answers for ratio in status.ratios)
+    over = "" if predicted == status.predicted_prompt_tokens else f" for {told:,} answers that took one request"
+    return f" ({value:.3f} of the {predicted:,} predicted{over})"
 
 
 def _about_run(status: OutStatus) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,13 +29,11 @@ from pipeline.policy.text import calibrated, message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest, Usage
 from pipeline.stages import Endpoint
-from pipeline.wire import proxy_for
+from pipeline.wire import Proxies
 
 MEGABYTE = 1 << 20
 NAMED_MODELS = 8
 """How many of a server's models an error message names."""
-PROXIES = 1024
-"""Hosts whose proxy is remembered."""
 Ask = Callable[[PreparedRequest], Awaitable[Answer | Failure]]
 
 
@@ -189,22 +186,14 @@ class Fetcher:
 
     def __init__(self, session: aiohttp.ClientSession, max_bytes: int) -> None:
         self._session, self._max_bytes = session, max_bytes
-        self._proxy_of = lru_cache(PROXIES)(proxy_for)
-        """By the beginning of an address; the environment does not change."""
+        self._proxy_of = Proxies()
 
     async def __call__(self, record: ImageRecord) -> bytes | Failure | None:
         if not storage.is_url(record.location):
             return None
         if record.location.startswith("data:"):
             return storage.decode_data_url(record.location)
-        return await storage.fetch(self._session, record.location, self._max_bytes, self._proxy(record.location))
-
-    def _proxy(self, address: str) -> str | None:
-        scheme, _, rest = address.partition("://")
-        try:
-            return self._proxy_of(f"{scheme.lower()}://{rest.partition('/')[0]}")
-        except ValueError:  # no address: the attempt to fetch it says so
-            return None
+        return await storage.fetch(self._session, record.location, self._max_bytes, self._proxy_of(record.location))
 
 
 class PricedChat:

@@ -22,12 +22,12 @@ import orjson
 
 from pipeline.config import ImagesConfig, RunConfig
 from pipeline.edges import storage
-from pipeline.edges.headers import ImageSize, fetch_size, read_sizes, size_in
+from pipeline.edges.headers import ImageSize, SizeUnknown, fetch_size, read_sizes, size_in
 from pipeline.edges.sources import Source, open_sources
 from pipeline.errors import ErrorKind, InterruptedRunError
-from pipeline.policy.tallies import Tally
+from pipeline.policy.tallies import Moments, Size, Tally
 from pipeline.records import Failure, ImageRecord
-from pipeline.wire import open_image_session
+from pipeline.wire import Proxies, open_image_session
 
 FIRST_CHUNK, CHUNK = 64, 2048
 FETCHES = 64
@@ -38,7 +38,7 @@ SLOW, FAST = 2_000, 8_000
 """Files a second. Below the first the disk is waited for, and threads wait together; above the second they would only
 fight for the interpreter: with all in the page cache one thread reads 80,000 headers a second, sixteen 13,000."""
 
-Found = ImageSize | Failure | None
+Found = ImageSize | SizeUnknown | Failure | None
 """What is known of one record's image; None: it has to be fetched."""
 Show = Callable[[int, int | None], None]
 """Called with the images looked at so far, and how many there are, where that is known."""
@@ -67,10 +67,13 @@ class Survey:
     seen: int = 0
     declared: int = 0
     """Sizes taken from the manifest's columns `width` and `height`."""
-    file_bytes: int | None = None
-    """Of all files seen whose length is known; None where none is."""
+    file_bytes: Moments = field(default_factory=Moments)
+    """Of the files seen whose length is known."""
     by_kind: Counter[str] = field(default_factory=Counter)
     examples: list[tuple[str, str, str]] = field(default_factory=list)
+    by_reason: Counter[str] = field(default_factory=Counter)
+    """Of addresses whose size is unknown for now."""
+    unknown_examples: list[tuple[str, str, str]] = field(default_factory=list)
     sizes: "array[int] | None" = None
     """With `keep_sizes`: width << 32 | height of each record looked at, in the source's order; 0 where unreadable."""
 
@@ -78,32 +81,50 @@ class Survey:
     def unreadable(self) -> int:
         return self.by_kind.total()
 
+    @property
+    def unknown(self) -> int:
+        return self.by_reason.total()
+
+    @property
+    def known(self) -> int:
+        """Images seen of which is known whether they would be sent, and in which size."""
+        return self.seen - self.unknown
+
     def take(self, records: Sequence[ImageRecord], found: Sequence[Found], images: ImagesConfig, tally: Tally) -> None:
         """Count what was found of these records."""
-        sizes: list[tuple[int, int]] = []
+        sizes: list[Size] = []
         for record, one in zip(records, found, strict=True):
-            flaw = _flaw(one, images)
-            if flaw is not None:
-                self._reject(record, flaw)
-            elif one is not None and not isinstance(one, Failure):
-                sizes.append((one.width, one.height))
-                if one.file_bytes is not None:
-                    self.file_bytes = (self.file_bytes or 0) + one.file_bytes
+            size = self._size(record.image, one, images)
+            if size is not None:
+                sizes.append(size)
             if self.sizes is not None:
-                self.sizes.append(0 if flaw is not None or not sizes else sizes[-1][0] << 32 | sizes[-1][1])
+                self.sizes.append(0 if size is None else size[0] << 32 | size[1])
         self.seen += len(records)
         tally.add_all(sizes)
 
-    def _reject(self, record: ImageRecord, flaw: Failure) -> None:
-        self.by_kind[flaw.kind.value] += 1
+    def _size(self, name: str, found: Found, images: ImagesConfig) -> Size | None:
+        if isinstance(found, SizeUnknown):
+            self.by_reason[found.reason] += 1
+            if len(self.unknown_examples) < EXAMPLES:
+                self.unknown_examples.append((name, "size unknown", found.reason))
+            return None
+        flaw = flaw_of(found, images) if isinstance(found, ImageSize) else found
+        if flaw is not None:
+            self.reject(name, flaw)
+        if flaw is not None or not isinstance(found, ImageSize):
+            return None
+        if found.file_bytes is not None:
+            self.file_bytes.add(found.file_bytes)
+        return found.width, found.height
+
+    def reject(self, name: str, flaw: Failure, times: int = 1) -> None:
+        self.by_kind[flaw.kind.value] += times
         if len(self.examples) < EXAMPLES:
-            self.examples.append((record.image, flaw.kind.value, flaw.message))
+            self.examples.append((name, flaw.kind.value, flaw.message))
 
 
-def _flaw(found: Found, images: ImagesConfig) -> Failure | None:
+def flaw_of(found: ImageSize, images: ImagesConfig) -> Failure | None:
     """Why an image of this size would not be sent."""
-    if not isinstance(found, ImageSize):
-        return found
     if found.width * found.height > images.max_megapixels * 1_000_000:
         message = f"{found.width} x {found.height} pixels are more than images.max_megapixels allows"
         return Failure(kind=ErrorKind.IMAGE_BOMB, message=message)
@@ -131,6 +152,7 @@ async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, 
         local = stack.enter_context(LocalSizes(now))
         loop = asyncio.get_running_loop()
         session: aiohttp.ClientSession | None = None
+        proxy_of = Proxies()
         source = open_sources(job.sources, job.config.source, out=job.out)
         records, total = await loop.run_in_executor(reader, _records, job, source, found)
         while chunk := await loop.run_in_executor(reader, _next, records, found.seen):
@@ -138,7 +160,7 @@ async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, 
             if None in sizes:
                 if session is None:
                     session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
-                await _fetch(session, chunk, sizes)
+                await _fetch(session, chunk, sizes, proxy_of)
             await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, tally)
             show(found.seen, total)
         await loop.run_in_executor(reader, tally.settle)
@@ -275,13 +297,16 @@ def _pixels(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-async def _fetch(session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found]) -> None:
-    """Ask for every size that is still missing."""
-    missing = iter([at for at, one in enumerate(found) if one is None])
+async def _fetch(
+    session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found], proxy_of: Proxies
+) -> None:
+    """Ask for every size that is still missing. Raises InputError for a proxy that is none, before any is asked for."""
+    addresses = {at: records[at].location for at, one in enumerate(found) if one is None}
+    missing = iter([(at, address, proxy_of(address)) for at, address in addresses.items()])
 
     async def ask() -> None:
-        for at in missing:
-            found[at] = await fetch_size(session, records[at].location)
+        for at, address, proxy in missing:
+            found[at] = await fetch_size(session, address, proxy)
 
     async with anyio.create_task_group() as group:
         for _ in range(FETCHES):

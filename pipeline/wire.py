@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import ssl
+from functools import lru_cache
 from http import HTTPStatus
 from importlib import metadata
 from typing import Final
@@ -22,7 +23,8 @@ from pipeline.policy.failures import one_line
 from pipeline.records import Failure
 
 CA_VARIABLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
+PROXIES: Final = 1024
+"""Hosts whose proxy is remembered."""
 _KEEP_ALIVE_S: Final = 4.0
 """Below the 5 s after which uvicorn and Node close an idle connection: one that is reused must still stand."""
 
@@ -97,6 +99,23 @@ def proxy_for(address: str) -> str | None:
     proxies = getproxies()
     found = proxies.get(target.scheme) or proxies.get("all")
     return _http_proxy(found, f"{target.scheme.upper()}_PROXY") if found else None
+
+
+class Proxies:
+    """`proxy_for` many addresses: asked once a host, for the environment does not change. None for what is no address.
+
+    Raises InputError where the environment names a proxy that is none.
+    """
+
+    def __init__(self) -> None:
+        self._of_host = lru_cache(PROXIES)(proxy_for)
+
+    def __call__(self, address: str) -> str | None:
+        scheme, _, rest = address.partition("://")
+        try:
+            return self._of_host(f"{scheme.lower()}://{rest.partition('/')[0]}")
+        except ValueError:  # the attempt to fetch it says so
+            return None
 
 
 def _http_proxy(address: str, where: str) -> str:

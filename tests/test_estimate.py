@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.estimate import Candidate, parse_size, provider_and_model
 from pipeline.policy.estimates import ModelEstimate
 from pipeline.progress import describe
-from pipeline.publish import estimates
+from pipeline.publish import estimate_files, estimates
 from tests.support import MakeImage
 
 ROOT = Path(__file__).parent.parent
@@ -142,6 +142,70 @@ def test_a_probe_widens_the_range(photos: Path) -> None:
     assert part.models[0].input_tokens.low < whole.input_tokens.low
 
 
+def test_a_probe_has_bounds(make_image: MakeImage, tmp_path: Path) -> None:
+    """Of images that are all alike, too: tokens, readable images and bytes of all files have a range."""
+    for number in range(12):
+        make_image(f"same/{number}.png", 64, 64)
+    found = pipeline.estimate(tmp_path / "same", models="gpt-4o", probe=6)
+    (model,) = found.models
+    size = (tmp_path / "same/0.png").stat().st_size
+    assert (found.readable.expected, found.readable.low, found.readable.high) == (12, 9, 12)
+    assert found.source_bytes is not None
+    assert (found.source_bytes.expected, found.source_bytes.low, found.source_bytes.high) == (
+        12 * size, 9 * size, 15 * size,
+    )  # fmt: skip
+    assert model.input_tokens.low < model.input_tokens.expected < (model.input_tokens.high or 0)
+    text = estimates.text(found)
+    assert "readable: 12 (9 to 12)" in text
+    assert "no spread seen in 6 images: the range allows for 3 in 6 others to differ" in " ".join(text.split())
+
+
+def test_sizes_that_are_too_large() -> None:
+    """`--count --size` counts what a run would not send, as a manifest's own sizes do."""
+    found = pipeline.estimate(count=10, sizes=["512x512", "20000x20000"], models="gpt-4o")
+    assert (found.readable.expected, found.unreadable.by_kind) == (5, {"image_bomb": 5})
+
+
+def test_the_mean_and_the_detail() -> None:
+    """Tokens of an image are the mean, in the table as in the block; a detail that was chosen is named."""
+    found = pipeline.estimate(count=2, sizes=["512x512", "1024x1024"], models="gpt-4o")
+    assert found.models[0].mean_tokens.expected == (255 + 765) / 2
+    assert "detail in force" not in estimates.text(found)
+    low = pipeline.estimate(count=2, sizes=["512x512"], models="gpt-4o", detail="low")
+    assert "  detail in force: low\n" in estimates.text(low)
+
+
+def test_a_narrow_terminal() -> None:
+    """No line is wider than the terminal: a table that does not fit becomes a line a figure."""
+    found = pipeline.estimate(count=2_300_000, sizes=["512x512", "1600x1200"], models="gpt-4.1-mini,gpt-4o", rpm=500)
+    narrow = estimates.text(found, 60).splitlines()
+    assert max(map(len, narrow)) <= 60
+    assert "  an image: 510 (255 to 765)" not in narrow  # a mean, which has no range of its own
+    assert "  an image: 510" in narrow
+    assert any(line.startswith("model ") for line in estimates.text(found, 140).splitlines())
+    assert estimates.text(found) == estimates.text(found, 140)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk(tmp_path: Path) -> None:
+    """`estimate >/dev/full`: exit code 5 and one line, no bug of ours."""
+    command = [sys.executable, "-m", "pipeline", "estimate", "--count", "3", "--size", "9x9"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=tmp_path, env=environ, check=False
+        )
+    assert done.returncode == 5, done.stderr
+    assert done.stderr == "vision-batch: standard output: No space left on device\n"
+
+
+def test_what_no_json_has_a_number_for() -> None:
+    """A limit next to nothing takes endlessly long: null in JSON, and words on the screen."""
+    found = pipeline.estimate(count=5, sizes=["512x512"], models="gpt-4o", rpm=1e-308)
+    assert json.loads(estimate_files.as_json(found))["models"][0]["seconds"]["expected"] is None
+    assert "over 1,000 years" in estimates.text(found)
+
+
 def test_time_at_the_limits() -> None:
     """Where a provider counts what is asked for, `max_tokens` takes part; two endpoints have twice as much."""
     settings = {"count": 600, "sizes": ["512x512"], "models": "gpt-4o", "max_tokens": 300, "output_tokens": 10}
@@ -179,17 +243,23 @@ def test_a_rule_of_a_host() -> None:
         (["--count", "3", "--size", "9"], "write WIDTHxHEIGHT"),
         (["--count", "3", "--size", "9x9", "--probe", "5"], "--probe N looks at N images of a SOURCE"),
         (["photos", "--output", "a.xlsx"], "write to one of .csv .md .html .json"),
+        (["photos", "--output", "nodir/a.html"], "there is no folder nodir"),
+        (["photos", "--output", "none.md"], "none.md: this is a folder"),
+        (["photos", "--sample", "2", "--emulator", "--output", "nodir/a.html"], "there is no folder nodir"),
+        (["--count", "3", "--size", "20000x20000"], "20000 x 20000: image_bomb"),
         (["photos", "-c", "openai", "-c", "gemini", "--models", "gpt-4o"], "one -c is the basis of all"),
-        (["none"], "none of 1 images has a size that can be read; the first, none/a.jpg: image_unsupported"),
+        (["none"], "none of 1 images has a size that would be sent; the first, none/a.jpg: image_unsupported"),
     ],
 )
 def test_commands_that_do_not_fit(vision_batch: Command, photos: Path, arguments: list[str], words: str) -> None:
     """Exit code 2, and what to write instead."""
-    (photos.parent / "none").mkdir()
+    for name in ("none", "none.md"):
+        (photos.parent / name).mkdir()
     (photos.parent / "none/a.jpg").write_text("text")
     done = vision_batch(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+    assert not (photos.parent / "estimate-sample").exists()  # nothing was paid
 
 
 def test_sizes_as_written() -> None:

@@ -52,7 +52,7 @@ def projected(source: Path, **more: Any) -> Decimal:
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
-        (None, "$ unknown"),
+        (None, "unknown"),
         (Decimal(0), "$0.0000"),
         (usd(0), "$0.0000"),
         (usd(1), "$0.000000001"),

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ import pandas as pd
 import pytest
 
 import pipeline
+from pipeline.check import PROMPT, misfit
 from pipeline.config import load_config
 from pipeline.emulator.child import child_emulator
+from pipeline.records import ImageFacts
 from pipeline.status import lines, newest_bills, read_status
 from pipeline.steps import own_price
 from tests.support import MakeImage
@@ -116,7 +120,7 @@ def test_a_private_name_that_nobody_explains(photos: Path, renaming: str) -> Non
     rows = pd.read_parquet("out/data")
     assert set(rows.token_rule) == {"unknown-2026-11"}
     assert rows.cost_usd.isna().all()
-    assert "cost: $ unknown" in "\n".join(lines(read_status(Path("out"))))
+    assert "cost: unknown" in "\n".join(lines(read_status(Path("out"))))
 
 
 def test_own_prices_reach_the_rows(photos: Path, endpoint: str) -> None:
@@ -148,6 +152,58 @@ def test_check_tells_rule_price_and_limits() -> None:
         said = "\n".join(pipeline.check(model="new-model", base_url=url).lines())
     assert "its headers tell none" in said
     assert "unknown-2026-11 (nobody has described this model: bounds" in said
+
+
+def test_check_says_what_was_not_billed_as_predicted(endpoint: str) -> None:
+    """The ratio; where it is off, the rules that would fit, or that the image is not in the bill at all."""
+    right = pipeline.check(model="gpt-4o", base_url=endpoint)
+    assert (right.ratio, right.warning, right.as_dict()["ratio"]) == (1.0, None, 1.0)
+    wrong = pipeline.check(model="gpt-4o", model_family="claude-high", base_url=endpoint)
+    said = "\n".join(wrong.lines())
+    assert f"({wrong.predicted_prompt_tokens:,} predicted; {wrong.ratio:.3f} of that is billed)" in said
+    assert f"warning     the token rule does not fit: {wrong.ratio:.3f} of what was predicted is billed" in said
+    assert "openai-tile-2026-08 (of gpt-4o; detail auto), within 0.0 %. To say so: --model-family NAME" in said
+    facts = ImageFacts(
+        width=256, height=256, sent_width=256, sent_height=256, sent_bytes=9, source_bytes=9, sha256="0" * 64
+    )  # fmt: skip
+    config = load_config(None, {"request.model": "gpt-4o", "request.prompt": PROMPT}, {})
+    longer, none = replace(right, prompt_tokens=255 + 40), replace(right, prompt_tokens=12)
+    assert misfit(longer, config, facts) is None  # the text, which is only estimated, may be 40 tokens long
+    assert (misfit(none, config, facts) or "").startswith("the image was not billed: 12 tokens are no more than")
+    assert (misfit(replace(right, prompt_tokens=9999), config, facts) or "").endswith(
+        "No published rule gives this bill"
+    )
+    assert replace(right, cost_usd=Decimal("0E-9")).as_dict()["cost_usd"] == "0"
+
+
+def test_a_host_that_tells_no_usage(photos: Path) -> None:
+    """Its tokens are not told, rather than zero, and there is no ratio to the prediction; what it costs is unknown."""
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            message = {"role": "assistant", "content": "a picture"}
+            body = json.dumps({"id": "x", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            ask(photos, f"http://127.0.0.1:{server.server_port}/v1", limit=3)
+        finally:
+            server.shutdown()
+            thread.join()
+    status = read_status(Path("out"))
+    assert (status.prompt_tokens, status.completion_tokens, status.ratios) == (None, None, ())
+    said = "\n".join(lines(status))
+    assert "tokens: not told in, not told out, in 3 requests" in said
+    assert "cost: unknown" in said
 
 
 def test_a_warning_reads_one_part(photos: Path, endpoint: str) -> None:

@@ -46,7 +46,7 @@ def test_an_unknown_price_is_not_zero_dollars() -> None:
     """Where no answer has a price the bar says so; where some have, it tells the sum of those."""
     assert stats(unpriced=3).known_cost_usd is None
     assert stats(unpriced=3, cost_usd=Decimal(1)).known_cost_usd == 1
-    assert dollars(None) == "$ unknown"
+    assert dollars(None) == "unknown"
 
 
 def test_lines_for_logs() -> None:

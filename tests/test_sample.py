@@ -13,7 +13,7 @@ from PIL import Image
 import pipeline
 from pipeline.errors import InputError
 from pipeline.policy.estimates import ModelEstimate
-from pipeline.publish import estimates
+from pipeline.publish import estimate_files, estimates
 from tests.support import emulator_get
 
 SIZES = [(96, 64), (200, 150), (520, 400), (700, 900), (900, 300), (1100, 800)]
@@ -78,7 +78,7 @@ def test_without_a_place_a_folder_is_made(tmp_path: Path, endpoint: str) -> None
     assert all(len(pd.read_parquet(folder / "data")) == 6 for folder in folders)
     text = " ".join(estimates.text(found).split())
     assert f"the answers are kept in {folders[0]}" in text
-    assert "reasoning tokens: 0, part of the output" in text
+    assert "reasoning tokens: 0 (0 to 3), part of the output" in text
     assert found.models[0].cost_usd is None  # nobody knows a price at this address
 
 
@@ -108,6 +108,14 @@ def test_a_rehearsal_needs_no_key(tmp_path: Path) -> None:
     (model,) = pipeline.estimate(source, sample=5, model="gpt-4o", emulator=True).models
     assert model.cost_usd is not None
     assert model.price is not None
+    assert model.sample is not None
+    assert model.raw_input_tokens == model.input_tokens.expected  # all are sent as they are: nothing is saved
+    assert model.sample.no_pace == "too few answers for a pace (7 at least)"
+    assert 0 < (model.sample.spent_usd or 0) < model.cost_usd.expected
+    again = pipeline.estimate(source, sample=5, model="gpt-4o", emulator=True, overrides={"prices.usd_per_hour": "2"})
+    text = " ".join(estimates.text(again).split())
+    assert "pace: unknown: too few answers for a pace (7 at least); what your own machines cost is unknown" in text
+    assert "images (seed 0) have their bill, $0.0" in text
     rows = pd.read_parquet(next(Path("estimate-sample").iterdir()) / "data")
     assert set(rows.endpoint) == {"emulator"}
 
@@ -166,7 +174,7 @@ def test_a_sample_in_a_file(tmp_path: Path, endpoint: str) -> None:
     price = {"prices.usd_per_hour": "2.50"}
     whole = pipeline.estimate(source, sample=20, model="gpt-4o", base_url=endpoint, overrides=price)
     plain = pipeline.estimate(source, models="gpt-4o")
-    (row,), (empty,) = (list(csv.DictReader(io.StringIO(estimates.as_csv(one)))) for one in (whole, plain))
+    (row,), (empty,) = (list(csv.DictReader(io.StringIO(estimate_files.as_csv(one)))) for one in (whole, plain))
     sample = whole.models[0].sample
     assert sample is not None
     assert sample.own_usd is not None

@@ -14,6 +14,8 @@ from aiohttp import web
 from pipeline.config import load_config
 from pipeline.edges.headers import ImageSize
 from pipeline.errors import InputError, InterruptedRunError
+from pipeline.estimate import readable_images
+from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Tally
 from pipeline.records import ImageRecord
 from pipeline.survey import LocalSizes, Survey, SurveyJob, declared_size, drawn_at_random, survey
@@ -94,7 +96,7 @@ async def test_everything_is_counted(make_image: MakeImage, tmp_path: Path) -> N
     assert [name for name, _, _ in found.examples] == ["gone.jpg?2", "gone.jpg?3"]
     assert found.sizes is not None
     assert [(size >> 32, size & 0xFFFFFFFF) for size in found.sizes] == [(320, 200), (64, 48), (0, 0), (64, 48), (0, 0)]
-    assert found.file_bytes == 2 * seen
+    assert (found.file_bytes.count, found.file_bytes.total) == (2, 2 * seen)
     assert tally.images == 3
     assert shown == [(5, 5)]
 
@@ -119,7 +121,12 @@ async def server(make_image: MakeImage) -> AsyncIterator[str]:
         return web.FileResponse(path)
 
     app = web.Application()
+
+    async def busy(_: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": "60"})
+
     app.router.add_get("/a.jpg", answer)
+    app.router.add_get("/busy.jpg", busy)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -136,6 +143,34 @@ async def test_addresses_beside_files(server: str, make_image: MakeImage, tmp_pa
     assert found.sizes is not None
     assert list(found.sizes) == [40 << 32 | 30, *[90 << 32 | 60] * 200, 0]
     assert (found.unreadable, tally.images, shown) == (1, 201, [(64, 202), (202, 202)])
+
+
+async def test_addresses_of_a_busy_host(server: str, tmp_path: Path) -> None:
+    """Where a host gives no header for now, the size is unknown: neither a size, nor an image that is not sent."""
+    names = [f"{server}/a.jpg", f"{server}/busy.jpg", f"{server}/busy.jpg?2", f"{server}/gone.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    found, tally, _ = await surveyed(tmp_path / "list.txt", keep_sizes=True)
+    assert (found.seen, found.known, found.unreadable, tally.images) == (4, 2, 1, 1)
+    assert (dict(found.by_reason), found.by_kind) == ({"HTTP 429": 2}, {"image_missing": 1})
+    assert found.sizes is not None
+    assert list(found.sizes) == [90 << 32 | 60, 0, 0, 0]
+    assert readable_images(tally.images, found) == Span(2, 1, 3)
+
+
+async def test_what_is_no_address(make_image: MakeImage, tmp_path: Path) -> None:
+    """It is counted like every image that a run would not send, whatever proxy there is."""
+    make_image("a.png", 40, 30)
+    (tmp_path / "list.txt").write_text("a.png\nhttp://[bad/a.jpg\nhttp:///b.jpg\n")
+    found, tally, _ = await surveyed(tmp_path / "list.txt")
+    assert (found.by_kind, tally.images) == ({"image_unsupported": 2}, 1)
+
+
+async def test_a_proxy_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of the user's, said as such; nothing is asked."""
+    monkeypatch.setenv("http_proxy", "socks5://proxy.invalid:1080")
+    (tmp_path / "list.txt").write_text("http://images.invalid/a.jpg\n")
+    with pytest.raises(InputError, match="HTTP_PROXY: a proxy must be"):
+        await surveyed(tmp_path / "list.txt")
 
 
 async def test_ctrl_c(make_image: MakeImage, tmp_path: Path) -> None:

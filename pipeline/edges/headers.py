@@ -5,11 +5,14 @@ where a WebP file says that its EXIF follows the pixels, the segments between ar
 PNG file EXIF counts only where it stands before the pixels.
 """
 
+import asyncio
 import errno
 import io
 import os
+import random
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -21,12 +24,18 @@ from pipeline.errors import ErrorKind, ResourceError
 from pipeline.policy.containers import Format, describe, exif, probe, sniff
 from pipeline.policy.containers.values import TURNED
 from pipeline.policy.failures import one_line
+from pipeline.policy.retry import backoff_s, is_worth_fetching_again, retry_after
 from pipeline.records import Failure
 
 HEAD_BYTES = 4096
 REMOTE_BYTES = 1 << 16
 MOST_REMOTE_BYTES = 1 << 20
 """What is asked for a second time, where the first 64 KB do not tell."""
+TRIES = 3
+HEADER_TIMEOUT_S = 15.0
+"""Of one request for the beginning of a file."""
+MOST_WAIT_S = 30.0
+"""A host that asks for more is not waited for."""
 
 _MOST_PARTS = 512
 _STEP_BYTES = 64
@@ -39,6 +48,7 @@ _WEBP_HAS_EXIF = 0x08
 _ORIENTATION = 0x0112
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_TIMEOUT = aiohttp.ClientTimeout(total=HEADER_TIMEOUT_S)
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 # Called directly, not through Image.open, which has a limit for bombs of its own.
@@ -61,6 +71,13 @@ class ImageSize(NamedTuple):
     width: int
     height: int
     file_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SizeUnknown:
+    """An address that told no size for a reason that passes, or not soon enough: a run may well send its image."""
+
+    reason: str
 
 
 def read_size(path: str) -> ImageSize | Failure:
@@ -90,26 +107,46 @@ def size_in(data: bytes) -> ImageSize | Failure:
     return _size(data[:HEAD_BYTES], lambda at, count: data[at : at + count], len(data))
 
 
-async def fetch_size(session: aiohttp.ClientSession, url: str) -> ImageSize | Failure:
-    """The same of an address: its first 64 KB, and where these do not tell, its first megabyte. Each asked for once.
+async def fetch_size(
+    session: aiohttp.ClientSession,
+    url: str,
+    proxy: str | None = None,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    rand: Callable[[], float] = random.random,
+) -> ImageSize | SizeUnknown | Failure:
+    """The same of an address: its first 64 KB, and where these do not tell, its first megabyte.
 
-    A server that ignores the range is read as far and then left. `session` must carry no credentials: the host is
-    anybody's.
+    What fails for a passing reason is tried three times, as far apart as the host says, up to 30 s. A server that
+    ignores the range is read as far and then left. `session` must carry no credentials: the host is anybody's.
     """
-    found: ImageSize | Failure = Failure(kind=ErrorKind.FETCH_FAILED, message="the address was not asked")
     for wanted in (REMOTE_BYTES, MOST_REMOTE_BYTES):
-        head = await _fetch(session, url, wanted)
-        if isinstance(head, Failure):
-            return head
+        head, failures = await _fetch(session, url, wanted, proxy), 1
+        while isinstance(head, Failure):
+            if not is_worth_fetching_again(head, 0, 1):
+                return head
+            wait_s = backoff_s(failures, rand()) if head.retry_after_s is None else head.retry_after_s
+            if failures == TRIES or wait_s > MOST_WAIT_S:
+                return SizeUnknown(head.message)
+            await sleep(wait_s)
+            head, failures = await _fetch(session, url, wanted, proxy), failures + 1
         data, total = head
-        found = _size(data[:HEAD_BYTES], _within(data), total)
-        if isinstance(found, ImageSize) or len(data) < wanted or found.kind is ErrorKind.IMAGE_UNSUPPORTED:
+        reach = _Reach(data)
+        found = _size(data[:HEAD_BYTES], reach.read, total)
+        if isinstance(found, ImageSize) or len(data) < wanted or not reach.is_passed:
             return found
-    return found
+    return SizeUnknown(f"its size stands behind the first {MOST_REMOTE_BYTES >> 20} MB")
 
 
-def _within(data: bytes) -> Read:
-    return lambda at, count: data[at : at + count]
+class _Reach:
+    """The beginning of a file, which notices where more of it was wanted."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.is_passed = data, False
+
+    def read(self, at: int, count: int) -> bytes:
+        self.is_passed = self.is_passed or at + count > len(self._data)
+        return self._data[at : at + count]
 
 
 def _read_open(descriptor: int) -> ImageSize | Failure:
@@ -253,18 +290,19 @@ def _os_failure(error: OSError) -> Failure:
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error.strerror or error}")
 
 
-async def _fetch(session: aiohttp.ClientSession, url: str, wanted: int) -> tuple[bytes, int | None] | Failure:
-    """The first `wanted` bytes of an address, and its whole length where that is told."""
+async def _fetch(
+    session: aiohttp.ClientSession, url: str, wanted: int, proxy: str | None
+) -> tuple[bytes, int | None] | Failure:
+    """One attempt at the first `wanted` bytes of an address, and its whole length where that is told."""
     if url.partition("://")[0].lower() not in {"http", "https"}:
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="only http and https are fetched")
     headers = {"Range": f"bytes=0-{wanted - 1}", "Accept-Encoding": "identity"}
     try:
         # An address that is already quoted is asked for as it is: a signature covers every character.
         target = URL(url, encoded=url.isascii() and " " not in url)
-        async with session.get(target, headers=headers) as response:
+        async with session.get(target, headers=headers, proxy=proxy, timeout=_TIMEOUT) as response:
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-                kind = ErrorKind.IMAGE_MISSING if response.status in _GONE else ErrorKind.FETCH_FAILED
-                return Failure(kind=kind, message=f"HTTP {response.status}", status=response.status)
+                return _refusal(response)
             return await _head(response, wanted), _length(response)
     except (aiohttp.InvalidURL, ValueError):
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="not a valid address")
@@ -273,6 +311,12 @@ async def _fetch(session: aiohttp.ClientSession, url: str, wanted: int) -> tuple
     except (aiohttp.ClientError, OSError) as error:
         # The name of the class: the words may repeat the address with its signature.
         return Failure(kind=ErrorKind.FETCH_FAILED, message=f"the connection failed ({type(error).__name__})")
+
+
+def _refusal(response: aiohttp.ClientResponse) -> Failure:
+    status = response.status
+    kind = ErrorKind.IMAGE_MISSING if status in _GONE else ErrorKind.FETCH_FAILED
+    return Failure(kind=kind, message=f"HTTP {status}", status=status, retry_after_s=retry_after(response.headers))
 
 
 async def _head(response: aiohttp.ClientResponse, wanted: int) -> bytes:

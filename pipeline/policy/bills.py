@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ErrorKind
 from pipeline.policy.retry import TRANSIENT
-from pipeline.policy.sampling import Interval, Measured, Stratum, seconds_per_image, total
+from pipeline.policy.sampling import (
+    LEAST_PACE,
+    Interval,
+    Measured,
+    Stratum,
+    is_alike,
+    seconds_per_image,
+    total,
+)
 from pipeline.policy.spans import Span
-from pipeline.policy.tallies import Question
+from pipeline.policy.tallies import Moments, Question
 from pipeline.records import Status
 
 COLUMNS = (
@@ -49,9 +57,22 @@ class Bills:
     """What the images of a sample were billed, and what that says of all."""
 
     def __init__(
-        self, population: Population, strata: Sequence[Stratum], rows: Sequence[Sequence[Row | None]], *, exact: bool
+        self,
+        population: Population,
+        strata: Sequence[Stratum],
+        rows: Sequence[Sequence[Row | None]],
+        *,
+        exact: bool,
+        images: int | None = None,
+        mixed: frozenset[str] = frozenset(),
     ) -> None:
-        """`exact`: the model's rule is known, so that only the distance from it has to be measured."""
+        """`exact`: the model's rule is known, so that only the distance from it has to be measured.
+
+        `images` are all that the population stands for: more than it has where some sizes are unknown. `mixed` are
+        runs that answered other images, too: of their pace these rows tell nothing.
+        """
+        self.grown = max(1.0, (images or 0) / max(1, len(population.predicted)))
+        self.mixed = mixed
         self.population, self.strata, self.exact = population, strata, exact
         self.rows = [
             [
@@ -66,25 +87,58 @@ class Bills:
 
     def tokens(self, name: str) -> Span[int] | None:
         """Of a column of counts, over all images; None where an answer does not tell."""
-        return _count(self._total(name, 1 if name == "prompt_tokens" else 0), self._sum(name))
+        return _count(self._total(name, _known(name), unit=1.0), self._sum(name))
+
+    def is_alike(self, name: str) -> bool:
+        """Whether all answers have the same count, or the same distance from the prediction, and others are unknown."""
+        return is_alike(self._measured(name, _known(name) if self.exact else 0.0) or (), unit=1.0)
+
+    def spent_usd(self) -> Decimal | None:
+        """What the answers cost that are here; None where none of them says."""
+        costs = [row["cost_usd"] for group in self.rows for _, row in group if row["cost_usd"] is not None]
+        return sum(costs, Decimal(0)) if costs else None
 
     def cost_usd(self, input_usd_per_mtok: Decimal | None) -> Span[Decimal] | None:
         """Of all images; what the predicted prompt costs is known, where the price is."""
-        found = self._total("cost_usd", float(input_usd_per_mtok or 0) / _MILLION)
+        token_usd = float(input_usd_per_mtok or 0) / _MILLION
+        found = self._total("cost_usd", token_usd, unit=token_usd)
         return None if found is None else money(found.at_least(self._sum("cost_usd")))
 
-    def pace(self) -> Interval | None:
-        """Seconds an image, by the run that answered most of them."""
-        runs = Counter(row["run_id"] for group in self.rows for _, row in group if row["answered_at"])
+    def pace(self) -> Interval | str:
+        """Seconds an image, by the run that answered most of them; or why there is none."""
+        answered = [row for group in self.rows for _, row in group if isinstance(row["answered_at"], datetime)]
+        runs = Counter(row["run_id"] for row in answered if row["run_id"] not in self.mixed)
         if not runs:
-            return None
-        run_id = runs.most_common(1)[0][0]
-        times = [row["answered_at"] for group in self.rows for _, row in group if row["run_id"] == run_id]
-        return seconds_per_image([moment.timestamp() for moment in times if isinstance(moment, datetime)])
+            return "nothing was asked anew"
+        run_id, count = runs.most_common(1)[0]
+        times = [row["answered_at"].timestamp() for row in answered if row["run_id"] == run_id]
+        if count < LEAST_PACE:
+            return f"too few answers for a pace ({LEAST_PACE} at least)"
+        return seconds_per_image(times) or "all answers came at the same time"
 
-    def _total(self, name: str, per_predicted: float) -> Interval | None:
+    def _total(self, name: str, per_predicted: float, unit: float) -> Interval | None:
         """The sum over all images; `per_predicted` of each predicted prompt token is known beforehand."""
         known = per_predicted if self.exact else 0.0
+        measured = self._measured(name, known)
+        found = None if measured is None else total(measured, unit)
+        if found is None:
+            return None
+        predicted = self._predicted(known)
+        margin = predicted.high - predicted.expected
+        found = found.shifted(predicted.expected)
+        return Interval(found.expected, found.low - margin, found.high + margin)
+
+    def _predicted(self, known: float) -> Interval:
+        """What is known beforehand, over all images: exact, but for those without a size."""
+        values = self.population.predicted
+        if not known or self.grown <= 1:
+            return Interval(*[known * float(values.sum())] * 3)
+        moments = Moments(len(values), int(values.sum()), int((values * values).sum()))
+        expected, half = moments.total * self.grown, moments.half_width(round(len(values) * self.grown))
+        return Interval(known * expected, known * (expected - half), known * (expected + half))
+
+    def _measured(self, name: str, known: float) -> list[Measured] | None:
+        """What the prediction does not tell, stratum by stratum; None where an answer has no count."""
         measured: list[Measured] = []
         for stratum, group in zip(self.strata, self.rows, strict=True):
             values = [_value(row, name) for _, row in group]
@@ -92,12 +146,16 @@ class Bills:
             if len(told) < len(values):
                 return None
             predicted = [float(self.population.predicted[index]) for index, _ in group]
-            measured.append((stratum.size, [v - known * x for v, x in zip(told, predicted, strict=True)]))
-        found = total(measured)
-        return None if found is None else found.shifted(known * float(self.population.predicted.sum()))
+            size = max(len(group), round(stratum.size * self.grown))
+            measured.append((size, [v - known * x for v, x in zip(told, predicted, strict=True)]))
+        return measured
 
     def _sum(self, name: str) -> float:
         return sum(_value(row, name) or 0.0 for group in self.rows for _, row in group)
+
+
+def _known(name: str) -> float:
+    return 1.0 if name == "prompt_tokens" else 0.0
 
 
 def _is_whole(row: Row) -> bool:

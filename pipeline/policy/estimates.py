@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date
 from decimal import Decimal
-from math import ceil
+from math import ceil, isfinite
 
 from pipeline.policy.costs import Price
 from pipeline.policy.presizing import LEAST_SIDE
@@ -35,7 +35,7 @@ class RuleFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """Images that would not be sent, by `ErrorKind`, and the first of them: (name, kind, message)."""
+    """Images that would not be sent, or whose size is unknown, by reason, and the first: (name, kind, message)."""
 
     images: int
     by_kind: Mapping[str, int]
@@ -60,6 +60,8 @@ class ModelEstimate:
     typical_sent: Size
     typical_tokens: Span[int]
     """Of the typical image alone."""
+    mean_tokens: Span[int]
+    """Of an image alone, in the mean over those that would be sent."""
     input_tokens: Span[int]
     raw_input_tokens: int
     """Expected, if the images were sent as they are."""
@@ -99,8 +101,11 @@ class Estimate:
     declared: int
     """Of those seen, sizes taken from the manifest's own columns."""
     unreadable: Unreadable
-    source_bytes: int | None
-    """Of the files seen; None where no file was looked at."""
+    """Images that would not be sent, by `ErrorKind`."""
+    size_unknown: Unreadable
+    """Addresses that told no size for now; they count as those that did."""
+    source_bytes: Span[int] | None
+    """Of all files; None where no length is known."""
     seed: int | None
     """Of the probe; None where all were seen."""
     sizes: Distribution
@@ -114,7 +119,7 @@ class Estimate:
 
 
 def plain(value: object) -> object:
-    """Dataclasses and named tuples as dictionaries, Decimal as text."""
+    """Dataclasses and named tuples as dictionaries, Decimal as text; what JSON has no number for is null."""
     if is_dataclass(value) and not isinstance(value, type):
         value = {one.name: getattr(value, one.name) for one in fields(value)}
     elif isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -125,6 +130,8 @@ def plain(value: object) -> object:
         return [plain(one) for one in value]
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
+    if isinstance(value, float) and not isfinite(value):
+        return None
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -209,6 +216,11 @@ def out_of_reach(question: Question) -> str | None:
     line = f"no image has {limit:,} tokens or fewer on this model: the smallest has {least[asked]:,} at detail {asked}"
     cheaper = [detail for detail, tokens in least.items() if tokens <= limit]
     return f"{line}; take --detail {cheaper[0]}, about {least[cheaper[0]]:,}" if cheaper else line
+
+
+def no_spread(count: int, what: str) -> str:
+    """Why a range is as wide as it is although all that was seen is alike."""
+    return f"no spread seen in {count:,} {what}: the range allows for {min(3, count)} in {count:,} others to differ"
 
 
 def traps(question: Question, by_detail: Mapping[str, float]) -> tuple[str, ...]:

@@ -23,11 +23,16 @@ PER_STRATUM: Final = 5
 MOST_STRATA: Final = 10
 """More gain next to nothing (Cochran, 5A.8)."""
 PACES: Final = 10
+LEAST_PACE: Final = 7
+"""Answers that three spans take."""
 
 Pick = Callable[[int, int], Sequence[int]]
 """(population, n) -> n different numbers below the population, at random: `lambda m, n: rng.sample(range(m), n)`."""
 Measured = tuple[int, Sequence[float]]
 """A stratum: how many items it has, and the values of those that were measured."""
+
+_ROUNDING: Final = 1e-9
+"""Of sums of floats, as a share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,10 @@ class SampleFacts:
     """Of the user's own machines (`prices.usd_per_hour`)."""
     own_usd: Span[Decimal] | None
     """What these cost for the whole job."""
+    spent_usd: Decimal | None = None
+    """What the answers of the sample cost, whenever they were asked; None where no answer says."""
+    no_pace: str | None = None
+    """Why there is no pace."""
     own_usd_per_image: Decimal | None = None
     """An API that takes less is cheaper."""
     own_usd_per_mtok: Decimal | None = None
@@ -112,27 +121,53 @@ def allocate(sizes: Sequence[int], wanted: int) -> list[int]:
     return shares
 
 
-def total(measured: Sequence[Measured]) -> Interval | None:
+def by_three(count: int) -> float:
+    """How large a share of others may differ, where `count` were all alike: the rule of three, at 95 %.
+
+    Source: Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249 (1983).
+    """
+    return min(1.0, 3 / count)
+
+
+def total(measured: Sequence[Measured], unit: float = 0.0) -> Interval | None:
     """The sum over all items of all strata; None where nothing was measured, or one value stands for many.
 
     The bounds are those of Student's t with Satterthwaite's degrees of freedom; a stratum that was measured whole adds
-    nothing to their distance. Strata with a single value are joined with the one before.
+    nothing to their distance. Strata with a single value are joined with the one before. Where none has any spread,
+    the share of `by_three` may be off by as much again, and by a `unit` (of what is counted) at least.
     """
     strata = _joined(measured)
     if strata is None:
         return None
     expected = sum(size * fmean(values) for size, values in strata)
+    part_seen = [(size, values) for size, values in strata if size > len(values)]
+    if not _has_spread(part_seen, unit):
+        margin = _without_spread(part_seen, unit)
+        return Interval(expected, expected - margin, expected + margin)
     parts = [
-        (size * (size - len(values)) / len(values) * variance(values), len(values) - 1)
-        for size, values in strata
-        if size > len(values)
+        (size * (size - len(values)) / len(values) * variance(values), len(values) - 1) for size, values in part_seen
     ]
     spread = sum(part for part, _ in parts)
-    if not spread:
-        return Interval(expected, expected, expected)
     freedom = spread**2 / sum(part**2 / degrees for part, degrees in parts)
     margin = t_quantile((1 + CONFIDENCE) / 2, freedom) * sqrt(spread)
     return Interval(expected, expected - margin, expected + margin)
+
+
+def is_alike(measured: Sequence[Measured], unit: float = 0.0) -> bool:
+    """Whether nothing that was measured differs from the rest of its stratum, and not all was measured."""
+    part_seen = [(size, values) for size, values in _joined(measured) or () if size > len(values)]
+    return bool(part_seen) and not _has_spread(part_seen, unit)
+
+
+def _has_spread(strata: Sequence[Measured], unit: float) -> bool:
+    """Money is rounded: what differs by a tenth of a `unit` is alike."""
+    return any(max(values) - min(values) > max(unit / 10, _ROUNDING * max(map(abs, values))) for _, values in strata)
+
+
+def _without_spread(part_seen: Sequence[Measured], unit: float) -> float:
+    seen = sum(len(values) for _, values in part_seen)
+    off = sum((size - len(values)) * max(unit, abs(fmean(values))) for size, values in part_seen)
+    return by_three(seen) * off if seen else 0.0
 
 
 def _joined(measured: Sequence[Measured]) -> list[tuple[int, list[float]]] | None:
@@ -158,7 +193,7 @@ def seconds_per_image(answered_s: Sequence[float]) -> Interval | None:
     """
     times = sorted(answered_s)
     spans = min(PACES, (len(times) - 1) // 2)
-    if spans < 3 or times[-1] <= times[0]:  # noqa: PLR2004 - two spans would have an interval without use
+    if len(times) < LEAST_PACE or times[-1] <= times[0]:  # two spans would have an interval without use
         return None
     edges = [round(span * (len(times) - 1) / spans) for span in range(spans + 1)]
     paces = [(times[b] - times[a]) / (b - a) for a, b in pairwise(edges)]

@@ -11,7 +11,7 @@ from math import ceil, floor, sqrt
 from typing import NamedTuple
 
 from pipeline.policy.presizing import LookedAt
-from pipeline.policy.sampling import t_quantile
+from pipeline.policy.sampling import by_three, t_quantile
 from pipeline.policy.spans import Span
 from pipeline.policy.tokens import TokenRange, TokenRule
 
@@ -38,10 +38,19 @@ class Moments:
         self.total += times * value
         self.squares += times * value * value
 
+    @property
+    def has_spread(self) -> bool:
+        return self.count * self.squares != self.total**2
+
     def half_width(self, population: int) -> float:
-        """Half of the 95 % interval of the sum over a `population` of which `count` were drawn at random."""
-        if self.count >= population or self.count < 2:  # noqa: PLR2004 - one value has no spread
+        """Half of the 95 % interval of the sum over a `population` of which `count` were drawn at random.
+
+        Where all of them are alike, that of `by_three`: others may be nothing, or twice as much.
+        """
+        if self.count >= population or not self.count:
             return 0.0
+        if not self.has_spread:
+            return by_three(self.count) * (population - self.count) * abs(self.total) / self.count
         spread = Fraction(self.count * self.squares - self.total**2, self.count * (self.count - 1))
         left_out = 1 - self.count / population
         return population * t_quantile(_TWO_SIDED_95, self.count - 1) * sqrt(float(spread) / self.count * left_out)
@@ -111,6 +120,11 @@ class Counted:
         low = self.lower.scaled(population) - Fraction(self.lower.half_width(population))
         high = self.upper.scaled(population) + Fraction(self.upper.half_width(population))
         return Span(round(self.expected.scaled(population)), max(0, floor(low)), ceil(high))
+
+    def image_tokens(self, images: int, text: TokenRange) -> Span[int]:
+        """Of an image alone, in the mean over the `images` that were counted."""
+        sums = (self.expected.total, text.expected), (self.lower.total, text.lower), (self.upper.total, text.upper)
+        return Span(*(round(Fraction(total, images) - each) for total, each in sums))
 
     def add_unreadable(self, count: int) -> None:
         """Images that are not sent take part in means as nothing."""

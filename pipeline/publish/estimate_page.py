@@ -6,8 +6,9 @@ from html import escape
 from pipeline.policy.estimates import Estimate, ModelEstimate
 from pipeline.policy.tallies import SizeClass
 from pipeline.progress import printable
-from pipeline.publish import estimates
-from pipeline.publish.estimates import Writers, class_name, details, facts
+from pipeline.publish import estimate_files, estimates
+from pipeline.publish.estimate_files import Writers
+from pipeline.publish.estimates import class_name, details, facts
 
 _STYLE = """
 :root { color-scheme: light dark; --edge: #8884; --bar: #3a7bd5; }
@@ -43,10 +44,10 @@ def as_html(estimate: Estimate) -> str:
 
 
 WRITERS: Writers = {
-    ".csv": estimates.as_csv,
-    ".md": estimates.as_markdown,
+    ".csv": estimate_files.as_csv,
+    ".md": estimate_files.as_markdown,
     ".html": as_html,
-    ".json": lambda estimate: estimates.as_json(estimate) + "\n",
+    ".json": lambda estimate: estimate_files.as_json(estimate) + "\n",
 }
 """What `--output` writes, by the end of the file's name."""
 

@@ -1,37 +1,48 @@
-"""An `Estimate` as text for a terminal, and as CSV, Markdown and JSON; HTML is a page of its own."""
+"""An `Estimate` as text for a terminal: its lines and tables, which the files and the page show too."""
 
-import csv
-import io
-import json
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from html import escape
 from math import prod
-from pathlib import Path
 from textwrap import wrap
 
-from pipeline.errors import InputError, ResourceError
-from pipeline.policy.estimates import Estimate, ModelEstimate
-from pipeline.policy.sampling import SampleFacts
+from pipeline.policy.estimates import Estimate, ModelEstimate, Unreadable
 from pipeline.policy.spans import N, Span
 from pipeline.policy.tallies import SizeClass
+from pipeline.policy.tokens import AUTO
 from pipeline.progress import dollars, printable, short
 
 BAR = 24
 """Characters of the longest bar."""
 WIDTH = 100
-"""Of a terminal: longer lines of words are broken."""
+"""Longer lines of words are broken, on a narrower terminal before."""
+LEAST_WIDTH = 30
 HEADINGS = ("model", "an image", "input tokens", "output tokens", "online", "by batch", "time")
 UNKNOWN = "unknown"
 _CENTS_BELOW, _DECIMAL_BELOW = 100, 100
 _ALL = 0.99
+_MILLENNIUM_S = 1000 * 365.25 * 86400
 
 
-def text(estimate: Estimate) -> str:
-    """Everything, for a terminal; without colours."""
-    parts = [wrapped(facts(estimate)), sizes(estimate), wrapped(assumptions(estimate)), stacked(estimate)]
-    parts += [[printable(model.name), *wrapped(f"  {line}" for line in details(model))] for model in estimate.models]
-    parts.append(wrapped(f"note: {note}" for note in estimate.notes))
+def terminal_columns() -> int | None:
+    """How wide the terminal is that standard output goes to; None where it goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def text(estimate: Estimate, columns: int | None = None) -> str:
+    """Everything, for a terminal of so many columns (None: any); without colours."""
+    width = WIDTH if columns is None else max(LEAST_WIDTH, min(WIDTH, columns))
+    table_lines = stacked(estimate)
+    if columns is not None and max(map(len, table_lines)) > columns:
+        table_lines = wrapped(listed(estimate), width)
+    ends, *bars = sizes(estimate) or [""]
+    parts = [wrapped(facts(estimate), width), [*wrapped([ends], width), *bars]]
+    parts += [wrapped(assumptions(estimate), width), table_lines]
+    parts += [
+        [printable(model.name), *wrapped((f"  {line}" for line in details(model)), width)] for model in estimate.models
+    ]
+    parts.append(wrapped((f"note: {note}" for note in estimate.notes), width))
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -42,17 +53,25 @@ def facts(estimate: Estimate) -> list[str]:
     if estimate.seen < estimate.images:
         drawn = f"looked at {estimate.seen:,} of them, drawn at random (seed {estimate.seed})"
         lines.append(f"{drawn}; ranges hold the 95 % interval that follows")
+    lines += _listed_images(
+        estimate.size_unknown, "told no size for now and count as the others, so that ranges are wide"
+    )
+    if estimate.seen < estimate.images or estimate.size_unknown.images:
         lines.append(f"readable: {span(estimate.readable, lambda count: f'{count:,}')}")
     if estimate.declared:
         lines.append(f"{estimate.declared:,} sizes are the manifest's own (columns width and height)")
     if estimate.source_bytes:
-        lines.append(f"{short(estimate.source_bytes)}B of files")
-    bad = estimate.unreadable
-    if bad.images:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(bad.by_kind.items()))
-        lines.append(f"{bad.images:,} would not be sent: {kinds}")
-        lines += [f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in bad.examples]
-    return lines
+        lines.append(f"{span(estimate.source_bytes, lambda count: f'{short(count)}B')} of files")
+    return lines + _listed_images(estimate.unreadable, "would not be sent")
+
+
+def _listed_images(found: Unreadable, what: str) -> list[str]:
+    """How many, why, and the first of them; nothing where there are none."""
+    if not found.images:
+        return []
+    kinds = ", ".join(f"{count:,} {printable(kind)}" for kind, count in sorted(found.by_kind.items()))
+    examples = [f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in found.examples]
+    return [f"{found.images:,} {what}: {kinds}", *examples]
 
 
 def sizes(estimate: Estimate) -> list[str]:
@@ -102,7 +121,7 @@ def cells(model: ModelEstimate) -> tuple[str, ...]:
 def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
     """What to expect, and its range, of each of `HEADINGS` but the first."""
     return (
-        _figure(model.typical_tokens, lambda tokens: f"{tokens:,}"),
+        _figure(model.mean_tokens, lambda tokens: f"{tokens:,}"),
         _figure(model.input_tokens, rounded),
         _figure(model.output_tokens, rounded),
         _figure(model.cost_usd, usd),
@@ -132,6 +151,15 @@ def stacked(estimate: Estimate) -> list[str]:
     return ["  ".join([name.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for name, *rest in rows]
 
 
+def listed(estimate: Estimate) -> list[str]:
+    """The same for a terminal too narrow for a table: a line a figure."""
+    names, *rows = table(estimate)
+    found = []
+    for model, *figures_of_it in rows:
+        found += [f"{model}:", *(f"  {name}: {figure}" for name, figure in zip(names[1:], figures_of_it, strict=True))]
+    return found
+
+
 def details(model: ModelEstimate) -> list[str]:
     """Rule, price, size and traps of one model, a line each."""
     rules = [f"{one.name} ({one.evidence}; {one.source}, checked {one.checked_on})" for one in model.rules]
@@ -140,14 +168,22 @@ def details(model: ModelEstimate) -> list[str]:
     if model.batch_price is not None:
         within = f", within {model.batch_hours} h" if model.batch_hours else ""
         lines.append(f"batch: {model.batch_price} ({model.batch_price.origin}){within}")
+    if model.detail != AUTO:
+        lines.append(f"detail in force: {printable(model.detail)}")
     lines.append(_sent(model))
     if len(model.tokens_by_detail) > 1:
-        each = ", ".join(f"{detail} {tokens:,.0f}" for detail, tokens in model.tokens_by_detail.items())
-        lines.append(f"detail, tokens an image: {each}")
+        lines.append(_by_detail(model.tokens_by_detail))
     if model.limited_by:
         lines.append(f"time: bound by {model.limited_by}")
     lines += sampled(model)
     return lines + [f"note: {note}" for note in model.notes]
+
+
+def _by_detail(tokens: Mapping[str, float]) -> str:
+    each = {detail: f"{count:,.0f}" for detail, count in tokens.items()}
+    if len(set(each.values())) == 1:
+        return f"detail makes no difference here: {' and '.join(each)} have {next(iter(each.values()))} tokens an image"
+    return "detail, tokens an image: " + ", ".join(f"{detail} {count}" for detail, count in each.items())
 
 
 def sampled(model: ModelEstimate) -> list[str]:
@@ -157,6 +193,7 @@ def sampled(model: ModelEstimate) -> list[str]:
         return []
     reasoning = UNKNOWN if model.reasoning_tokens is None else span(model.reasoning_tokens, rounded)
     drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill"
+    drawn += "" if sample.spent_usd is None else f", {usd(sample.spent_usd)} together"
     kept = f"ranges are 95 % intervals; the answers are kept in {printable(sample.out)}"
     lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}, part of the output"]
     if sample.images_per_s is not None and sample.hours is not None:
@@ -164,6 +201,9 @@ def sampled(model: ModelEstimate) -> list[str]:
         lines.append(
             f"pace: {pace} images a second; {span(sample.hours, lambda hours: duration(3600 * hours))} for all"
         )
+    if sample.no_pace is not None:
+        own = "" if sample.usd_per_hour is None else "; what your own machines cost is unknown"
+        lines.append(f"pace: {UNKNOWN}: {sample.no_pace}{own}")
     if sample.own_usd is not None:
         lines.append(f"own machines: {money(sample.own_usd)} at {dollars(sample.usd_per_hour)} an hour")
     if sample.own_usd_per_image is not None and sample.own_usd_per_mtok is not None:
@@ -186,12 +226,12 @@ def _sent(model: ModelEstimate) -> str:
     return f"a typical image is sent as {pixels(model.typical_sent)}; in all {share} of the pixels{saves}"
 
 
-def wrapped(lines: Iterable[str]) -> list[str]:
+def wrapped(lines: Iterable[str], width: int = WIDTH) -> list[str]:
     """Lines of words, none wider than a terminal but where one word is; what goes on is indented."""
     broken = []
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
-        broken += wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        broken += wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return broken
 
 
@@ -222,7 +262,7 @@ def usd(amount: Decimal) -> str:
 
 def rounded(number: float) -> str:
     """1234567 -> 1.2M, 230000000 -> 230M."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:,.{int(number < _DECIMAL_BELOW * limit)}f}{unit}"
     return f"{number:.0f}"
@@ -230,6 +270,8 @@ def rounded(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """Two units are enough: `3 h 12 min`."""
+    if seconds > _MILLENNIUM_S:
+        return "over 1,000 years"
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"
@@ -248,93 +290,3 @@ def class_name(one: SizeClass) -> str:
     if one.up_to_mp is None:
         return f"above {one.above_mp:g} MP"
     return f"{one.above_mp:g} to {one.up_to_mp:g} MP" if one.above_mp else f"up to {one.up_to_mp:g} MP"
-
-
-def as_json(estimate: Estimate) -> str:
-    return json.dumps(estimate.as_dict(), ensure_ascii=False, indent=2)
-
-
-def as_csv(estimate: Estimate) -> str:
-    """A row a model; money exact, what is unknown empty."""
-    rows = [flat(estimate, model) for model in estimate.models]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def flat(estimate: Estimate, model: ModelEstimate) -> dict[str, object]:
-    """One model in plain columns."""
-    row: dict[str, object] = {"model": model.name, "where": model.where, "images": estimate.readable.expected}
-    row |= _columns("input_tokens", model.input_tokens) | _columns("output_tokens", model.output_tokens)
-    row |= _columns("reasoning_tokens", model.reasoning_tokens) | _columns("cost_usd", model.cost_usd)
-    row |= _columns("batch_cost_usd", model.batch_cost_usd) | _columns("seconds", model.seconds)
-    row |= {"detail": model.detail, "token_rule": model.token_rule}
-    row["rule_source"] = " | ".join(f"{one.source}, {one.checked_on}" for one in model.rules)
-    row |= _sample_columns(model.sample)
-    row["price"] = "" if model.price is None else str(model.price)
-    row["price_source"] = "" if model.price is None else model.price.origin
-    row["notes"] = " | ".join(model.notes)
-    return row
-
-
-def _sample_columns(sample: SampleFacts | None) -> dict[str, object]:
-    """What a paid sample told; the columns are there without one, and empty."""
-    row: dict[str, object] = dict.fromkeys(("sample_asked", "sample_answered", "sample_seed", "sample_out"), "")
-    if sample is None:
-        row |= _columns("images_per_s", None) | _columns("hours", None) | _columns("own_usd", None)
-        return row | dict.fromkeys(("own_usd_per_image", "own_usd_per_mtok"), "")
-    row = {"sample_asked": sample.asked, "sample_answered": sample.answered, "sample_seed": sample.seed}
-    row |= {"sample_out": sample.out} | _columns("images_per_s", sample.images_per_s) | _columns("hours", sample.hours)
-    row |= _columns("own_usd", sample.own_usd)
-    return row | {
-        "own_usd_per_image": _exact(sample.own_usd_per_image), "own_usd_per_mtok": _exact(sample.own_usd_per_mtok)
-    }  # fmt: skip
-
-
-def _exact(amount: Decimal | None) -> str:
-    return "" if amount is None else f"{amount:f}"
-
-
-def _columns(name: str, value: Span[int] | Span[float] | Span[Decimal] | None) -> dict[str, object]:
-    ends = ("", "", "") if value is None else (value.expected, value.low, value.high)
-    plain = [f"{one:f}" if isinstance(one, Decimal) else "" if one is None else one for one in ends]
-    return dict(zip((name, f"{name}_low", f"{name}_high"), plain, strict=True))
-
-
-def as_markdown(estimate: Estimate) -> str:
-    """The same as `text`, with a table that GitHub shows."""
-    head, *rows = table(estimate)
-    shown = [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-        for row in (head, ("---",) * len(head), *rows)
-    ]
-    parts = [["# Estimate"], shown, _listed(facts(estimate) + assumptions(estimate))]
-    parts += [["## Sizes"], ["```", *sizes(estimate), "```"]]
-    for model in estimate.models:
-        parts += [[f"## {printable(model.name)}"], _listed(details(model))]
-    parts.append(_listed(estimate.notes))
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
-
-
-def _listed(lines: Sequence[str]) -> list[str]:
-    """Names and messages come from outside: Markdown would take their tags for HTML."""
-    return [f"- {escape(line.strip(), quote=False)}" for line in lines]
-
-
-Writers = Mapping[str, Callable[[Estimate], str]]
-
-
-def check_output(file: Path, writers: Writers) -> None:
-    """Raises InputError for a kind of file that is not written, before anything is looked at."""
-    if file.suffix.lower() not in writers:
-        raise InputError(f"--output {file}: write to one of {' '.join(writers)}")
-
-
-def write(estimate: Estimate, file: Path, writers: Writers) -> None:
-    """Raises ResourceError where the file cannot be written."""
-    try:
-        file.write_text(writers[file.suffix.lower()](estimate), encoding="utf-8")
-    except OSError as error:
-        raise ResourceError(f"--output {file}: {error.strerror or error}") from None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config import ImagesConfig
-from pipeline.edges.headers import ImageSize, fetch_size, read_size, read_sizes, size_in
+from pipeline.edges.headers import ImageSize, SizeUnknown, fetch_size, read_size, read_sizes, size_in
 from pipeline.edges.images import prepare_image
 from pipeline.errors import ErrorKind
 from pipeline.policy.containers import probe
@@ -183,11 +183,10 @@ async def test_addresses(server: tuple[str, Asked], tmp_path: Path) -> None:
 
 
 async def test_addresses_that_fail(server: tuple[str, Asked]) -> None:
-    """A missing image, a host that is not there and another scheme: reasons, which do not repeat the signature."""
+    """A missing image, another scheme and no address: reasons, which do not repeat the signature."""
     url, _ = server
     cases = {
         f"{url}/range/gone.jpg?sig=secret": ErrorKind.IMAGE_MISSING,
-        "http://127.0.0.1:1/a.jpg?sig=secret": ErrorKind.FETCH_FAILED,
         "ftp://127.0.0.1/a.jpg?sig=secret": ErrorKind.IMAGE_UNSUPPORTED,
         "http://[secret/a.jpg": ErrorKind.IMAGE_UNSUPPORTED,
     }
@@ -197,3 +196,70 @@ async def test_addresses_that_fail(server: tuple[str, Asked]) -> None:
             assert isinstance(found, Failure)
             assert found.kind is kind
             assert "secret" not in found.message
+
+
+@pytest.fixture
+async def moody() -> AsyncIterator[tuple[str, list[str]]]:
+    """`/n/STATUS/AFTER`: refuses `n` times with that status and Retry-After (`-`: none), then gives an image."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        times, status, after = (request.match_info[name] for name in ("times", "status", "after"))
+        if asked.count(request.path) > int(times):
+            return web.Response(body=picture("PNG"))
+        return web.Response(status=int(status), headers={} if after == "-" else {"Retry-After": after})
+
+    async def endless(_: web.Request) -> web.Response:
+        return web.Response(body=with_segments(picture("JPEG"), *[segment(0xE2, bytes(65_000))] * 20))
+
+    app = web.Application()
+    app.router.add_get("/{times}/{status}/{after}", answer)
+    app.router.add_get("/endless", endless)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("path", "known", "requests", "waits_s"),
+    [
+        ("/2/429/20", True, 3, [20.0, 20.0]),
+        ("/2/503/-", True, 3, [0.25, 0.5]),
+        ("/3/429/1", "HTTP 429", 3, [1.0, 1.0]),
+        ("/1/429/31", "HTTP 429", 1, []),
+        ("/3/403/-", "fetch_failed", 1, []),
+        ("/3/404/-", "image_missing", 1, []),
+        ("/endless", "its size stands behind the first 1 MB", 0, []),
+    ],
+)
+async def test_what_passes_is_tried_again(
+    moody: tuple[str, list[str]], path: str, known: object, requests: int, waits_s: list[float]
+) -> None:
+    """Three tries, as far apart as the host says up to 30 s; what remains is unknown, what is refused is refused."""
+    (url, asked), waited = moody, []
+
+    async def sleep(wait_s: float) -> None:
+        waited.append(wait_s)
+
+    async with aiohttp.ClientSession() as session:
+        found = await fetch_size(session, url + path, sleep=sleep, rand=lambda: 0.5)
+    if isinstance(found, SizeUnknown):
+        assert found.reason == known
+    else:
+        assert (found.kind.value if isinstance(found, Failure) else True) == known
+    assert (len(asked), waited) == (requests, waits_s)
+
+
+async def test_a_host_that_is_not_there() -> None:
+    """A connection that fails may succeed tomorrow: its size is unknown, and the reason repeats no signature."""
+
+    async def sleep(_: float) -> None: ...
+
+    async with aiohttp.ClientSession() as session:
+        found = await fetch_size(session, "http://127.0.0.1:1/a.jpg?sig=secret", sleep=sleep)
+    assert isinstance(found, SizeUnknown)
+    assert "secret" not in found.reason

@@ -72,6 +72,8 @@ def test_known_totals() -> None:
     assert found.high - found.expected == pytest.approx(12.7062 * 80**0.5, rel=1e-5)
     assert total([(2, [1.0, 2.0]), (1, [4.0])]) == Interval(7, 7, 7)
     assert total([(10, [1.0])]) is None
+    assert total([(40, [2.0] * 20), (20, [2.0] * 10)]) == Interval(120, 114, 126)  # 30 more, 3 in 30 off by 2
+    assert total([(40, [0.0] * 20)], unit=1.0) == Interval(0, -3, 3)
     assert total([]) is None
 
 

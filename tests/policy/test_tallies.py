@@ -81,6 +81,19 @@ def test_an_unreadable_image_costs_nothing() -> None:
     assert tally.counted[0].input_tokens(400).expected == 300 * 255
 
 
+def test_a_probe_without_spread() -> None:
+    """Where all that was seen is alike, 3 in that many of the others may be nothing, or twice as much."""
+    tally = Tally([question(OpenAITiles("tiles", 85, 170), text=TokenRange.exactly(0))])
+    tally.add((512, 512), 100)
+    tally.settle()
+    found = tally.counted[0].input_tokens(1100)
+    assert (found.low, found.expected, found.high) == (1070 * 255, 1100 * 255, 1130 * 255)
+    assert tally.counted[0].input_tokens(100).low == 100 * 255
+    one = Moments()
+    one.add(7)
+    assert one.half_width(10) == 63  # a single image tells nothing of the others
+
+
 def test_unknown_models_are_bounded() -> None:
     """The range of a model that nobody knows holds what known rules say of the same size sent."""
     rule = UnknownRule("unknown", tuple(RULES), 2048)
