@@ -63,6 +63,23 @@ def test_a_family_is_consistent(file: str, family: dict[str, Any]) -> None:
         assert family["tile"] == rules[0]["params"]
 
 
+def test_what_is_refused_is_a_limit_of_the_vendor() -> None:
+    """A rule that keeps an image's own size knows from how many patches on it is refused; the limits say the same."""
+    found = [
+        (limits, document["limits"]["max_patches"])
+        for document in documents().values()
+        for family in document["family"]
+        for rule in family.get("rule", [])
+        for limits in rule["params"].values()
+        if rule["kind"] == "openai-patch" and isinstance(limits, dict)
+    ]
+    assert [limits["refused_above"] for limits, _ in found if "refused_above" in limits] == [30_000] * 3
+    for limits, most in found:
+        side = limits.get("max_side", 70_000) // 32
+        assert limits.get("refused_above", most) == most
+        assert "refused_above" in limits or min(limits.get("budget", side**2), side**2) <= most
+
+
 def test_names_are_unique() -> None:
     """A family's name says one thing in all files."""
     names = [family["name"] for _, family in FAMILIES]

@@ -53,7 +53,7 @@ class TokenRule(Protocol):
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
         """The size to send instead: the largest at which the model loses nothing of what it would look at itself.
 
-        Never larger than the image, and billed like it.
+        Never larger than the image, and billed like it, but for an image that would be refused: that one has no bill.
         """
         ...
 
