@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 HERE = Path(__file__).parent
+HOSTS, UNKNOWN = "hosts.toml", "unknown.toml"
+"""The files beside this one that hold no families."""
 
 
 def bare_name(model: str) -> str:
@@ -48,12 +50,14 @@ def bare_name(model: str) -> str:
 def family_of(model: str, own: Path | None = None) -> Family | None:
     """The family of a model's name, or None for one that nobody has described yet.
 
-    `own` is a user's file in the format of ours; what it says counts first.
+    `own` is a user's file in the format of ours; what it says counts first. What stands before a colon may be a
+    provider's name (`acme:gpt-4o`): where the whole name is not known, what follows it decides.
     """
-    name = bare_name(model)
-    for family in all_families(own):
-        if any(fnmatchcase(name, pattern) for pattern in family.match):
-            return family
+    known = all_families(own)
+    for name in (bare_name(model), bare_name(model.partition(":")[2])):
+        for family in known if name else ():
+            if any(fnmatchcase(name, pattern) for pattern in family.match):
+                return family
     return None
 
 
@@ -99,12 +103,13 @@ def rule_of(family: Family | None, on: date, host: str = "") -> TokenRule:
 
 @cache
 def families() -> Sequence[Family]:
-    return tuple(family for file in sorted(HERE.glob("*.toml")) for family in read_families(file))
+    files = (file for file in sorted(HERE.glob("*.toml")) if file.name not in {HOSTS, UNKNOWN})
+    return tuple(family for file in files for family in read_families(file))
 
 
 @cache
 def unknown_rule() -> UnknownRule:
-    return read_unknown(HERE / "unknown.toml")
+    return read_unknown(HERE / UNKNOWN)
 
 
 def host_of(name: str) -> Host | None:
@@ -114,7 +119,7 @@ def host_of(name: str) -> Host | None:
 
 @cache
 def _hosts() -> tuple[Host, ...]:
-    return read_hosts(HERE / "hosts.toml")
+    return read_hosts(HERE / HOSTS)
 
 
 def price_of(model: str, base_url: str | None) -> Price | None:
