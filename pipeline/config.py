@@ -294,6 +294,7 @@ def load_config(
 ) -> RunConfig:
     """Join environment, file and flags. `overrides` are dotted: `{"request.model": "gpt-4o"}`.
 
+    A path in the file starts at the file's folder, one in `overrides` at the working directory.
     Raises InputError that names the file, the key and the nearest known one.
     """
     env = environment() if environ is None else environ
@@ -304,9 +305,9 @@ def load_config(
     if name_or_file is not None:
         path = find_config(name_or_file)
         where = str(path)
-        _merge(merged, _read_toml(path))
+        _merge(merged, _located(_read_toml(path), path.parent))
     for dotted, value in (overrides or {}).items():
-        _merge(merged, _nested(dotted, value))
+        _merge(merged, _located(_nested(dotted, value), Path()))
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
@@ -372,6 +373,24 @@ def _nested(dotted: str, value: object) -> dict[str, Any]:
     for section in reversed(sections):
         nested = {section: nested}
     return nested
+
+
+def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with absolute paths, so that OUT's own copy of it means the same files."""
+    found = dict(what)
+    for section, key in (("catalogue", "file"), ("endpoint", "ca_file"), ("endpoints", "ca_file")):
+        entry = found.get(section)
+        if isinstance(entry, list):
+            found[section] = [_with_path(one, key, folder) for one in entry]
+        elif entry is not None:
+            found[section] = _with_path(entry, key, folder)
+    return found
+
+
+def _with_path(table: object, key: str, folder: Path) -> object:
+    if not isinstance(table, Mapping) or not isinstance(table.get(key), str | Path):
+        return table
+    return {**table, key: folder.absolute() / table[key]}
 
 
 def _merge(into: dict[str, Any], what: Mapping[str, Any]) -> None:
