@@ -14,21 +14,49 @@ from pipeline.catalogue import (
     Limits,
     Source,
     all_families,
-    family_of,
+    described,
+    family_named,
     host_of,
     near_names,
+    seller_in,
     unknown_rule,
 )
-from pipeline.catalogue.facts import Evidence
+from pipeline.catalogue.facts import Evidence, JsonSchema
+from pipeline.catalogue.offers import host_among, price_at
 from pipeline.config import RunConfig
 from pipeline.policy.costs import Price
-from pipeline.policy.tokens import AUTO, SpanningRule, TokenRange, TokenRule, UnknownRule, spanning
+from pipeline.policy.tokens import (
+    AUTO,
+    KINDS,
+    GeminiCrops,
+    GeminiGrid,
+    SpanningRule,
+    TokenRange,
+    TokenRule,
+    UnknownRule,
+    spanning,
+)
 from pipeline.progress import printable
-from pipeline.steps import family_for, price_for
+from pipeline.steps import price_for
 
 EXAMPLES = ((4032, 3024), (1024, 768), (512, 512))
 """A photograph of 12 megapixels, a picture from the web, a thumbnail: pixels."""
 TABLE_SIZE = (1024, 768)
+RESOLUTIONS = ("low", "medium", "high", "ultra_high")
+"""Parameters of Gemini's rules that are values of Google's own field `media_resolution`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model as somebody asks for it: by a name, at a provider, at the configured endpoint, or anywhere."""
+
+    model: str
+    name: str
+    """As it was written: `openrouter:openai/gpt-4o`."""
+    provider: str | None = None
+    """As genai-prices names it."""
+    anywhere: bool = True
+    """Nobody said where: the price is that of where it is sold first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +100,7 @@ class ModelCard:
     auto: str
     sizes: tuple[SizeCard, ...]
     max_tokens_field: str
-    json_schema: str
+    json_schema: JsonSchema
     limits: Limits
     host_limits: Limits | None
     """Of the endpoint, where it is known for other people's models."""
@@ -105,37 +133,34 @@ class ModelCard:
         said += _limit_lines("host", self.host_limits) if self.host_limits else []
         said.append(f"answer       its length is bounded by {self.max_tokens_field}; JSON schema: {self.json_schema}")
         said.append(f"batch        {_batch(self.batch)}")
-        price = "unknown" if self.price is None else f"{self.price} ({self.price.origin})"
+        own = "unknown; [prices] in a configuration gives your own"
+        price = own if self.price is None else f"{self.price} ({self.price.origin})"
         said.append(f"price        {price}")
         return said + [f"trap         {trap}" for trap in self.traps]
 
 
-def model_cards(config: RunConfig, today: date, name: str | None = None) -> tuple[ModelCard, ...]:
+def model_cards(config: RunConfig, today: date, name: str | Asked | None = None) -> tuple[ModelCard, ...]:
     """Of one model or family, or of all families. `config` says where it is asked, own families and own prices.
 
     A name that nobody knows gives a card of bounds. Raises InputError for a catalogue file that cannot be read.
     """
-    if name is not None:
-        return (_card(config, today, name, _family(config, name)),)
-    known = all_families(config.catalogue.file)
-    return tuple(_card(config, today, family.name, family) for family in known)
-
-
-def _family(config: RunConfig, name: str) -> Family | None:
     own = config.catalogue.file
-    named = next((family for family in all_families(own) if family.name == name.lower()), None)
-    return family_for(config, name) if config.request.model_family else family_of(name, own) or named
+    if name is None:
+        return tuple(_card(config, today, Asked(one.name, one.name), one) for one in all_families(own))
+    asked = Asked(name, name) if isinstance(name, str) else name
+    said = config.request.model_family
+    return (_card(config, today, asked, family_named(said, own) if said else described(asked.model, own)),)
 
 
-def _card(config: RunConfig, today: date, name: str, family: Family | None) -> ModelCard:
-    host = urlsplit(config.endpoint.base_url).hostname or ""
+def _card(config: RunConfig, today: date, asked: Asked, family: Family | None) -> ModelCard:
+    host = _host(config, asked, family)
     dated = family.rules_for(today, host) if family else ()
     rule = spanning(tuple(each.rule for each in dated)) if dated else unknown_rule()
     there = host_of(host)
     return ModelCard(
-        name=name,
+        name=asked.name,
         family=family.name if family else None,
-        near=() if family else tuple(near_names(name, config.catalogue.file)),
+        near=() if family else tuple(near_names(asked.model, config.catalogue.file)),
         patterns=family.match if family else (),
         rules=tuple(_rule_card(each) for each in dated),
         details=rule.details,
@@ -146,15 +171,27 @@ def _card(config: RunConfig, today: date, name: str, family: Family | None) -> M
         limits=family.limits if family else Limits(),
         host_limits=there.limits if there else None,
         batch=family.batch if family else None,
-        price=_price(config, name),
-        traps=tuple(_traps(rule, dated)),
+        price=_price(config, asked),
+        traps=(*_unsold(config, asked), *_traps(rule, dated)),
     )
 
 
-def _price(config: RunConfig, name: str) -> Price | None:
-    """Where the endpoint does not sell it, what it costs where it is sold first: a card is about the model."""
-    one = config.endpoint.model_copy(update={"model": name})
-    return price_for(config, one, emulated=False) or price_for(config, one, emulated=True)
+def _host(config: RunConfig, asked: Asked, family: Family | None) -> str:
+    if asked.provider is None:
+        return urlsplit(config.all_endpoints[0].base_url).hostname or ""
+    return host_among(asked.provider, [host for rule in family.rules for host in rule.hosts] if family else ())
+
+
+def _price(config: RunConfig, asked: Asked) -> Price | None:
+    if asked.provider is not None:
+        return price_at(asked.model, asked.provider)
+    one = config.all_endpoints[0].model_copy(update={"model": asked.model})
+    return price_for(config, one, emulated=asked.anywhere)
+
+
+def _unsold(config: RunConfig, asked: Asked) -> list[str]:
+    seller = seller_in(asked.model, config.catalogue.file)
+    return [f"{printable(seller)} is no provider whose prices are known"] if seller else []
 
 
 def _rule_card(dated: DatedRule) -> RuleCard:
@@ -165,10 +202,15 @@ def _rule_card(dated: DatedRule) -> RuleCard:
 
 
 def _parameters(rule: TokenRule) -> str:
-    """The kind, and what its numbers are; what is not set is left out."""
+    """The kind as a catalogue file names it, and its numbers; what is not set, or adds nothing, is left out."""
+    kind = next((kind for kind, build in KINDS.items() if build is type(rule)), type(rule).__name__)
     names = [field.name for field in fields(rule) if field.name != "name"]  # type: ignore[arg-type] # all are dataclasses
-    values = ((name, getattr(rule, name)) for name in names)
-    return f"{type(rule).__name__}: {', '.join(f'{name} {_value(v)}' for name, v in values if v not in (None, ()))}"
+    values = ((_parameter(rule, name), getattr(rule, name)) for name in names)
+    return f"{kind}: {', '.join(f'{name} {_value(value)}' for name, value in values if value)}"
+
+
+def _parameter(rule: TokenRule, name: str) -> str:
+    return f"media_resolution_{name}" if isinstance(rule, GeminiCrops | GeminiGrid) and name in RESOLUTIONS else name
 
 
 def _value(value: object) -> str:
@@ -177,7 +219,7 @@ def _value(value: object) -> str:
     if not is_dataclass(value):
         return str(value)
     known = ((field.name, getattr(value, field.name)) for field in fields(value))
-    return f"({', '.join(f'{name} {each}' for name, each in known if each is not None) or 'no limit'})"
+    return f"({', '.join(f'{name} {each}' for name, each in known if each) or 'no limit'})"
 
 
 def _details(rule: TokenRule) -> tuple[str, ...]:
@@ -224,7 +266,7 @@ def _rule_lines(rule: RuleCard) -> list[str]:
 
 
 def _source(source: Source) -> str:
-    return f"{source.title}, read {source.checked_on}: {source.url}"
+    return f"{source.title}, read {source.checked_on}" + (f": {source.url}" if source.url else "")
 
 
 def _size_line(card: SizeCard) -> str:

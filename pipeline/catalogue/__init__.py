@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "all_families",
     "bare_name",
+    "described",
     "families",
     "family_named",
     "family_of",
@@ -34,6 +35,7 @@ __all__ = [
     "near_names",
     "price_of",
     "rule_of",
+    "seller_in",
     "unknown_rule",
 ]
 
@@ -50,15 +52,23 @@ def bare_name(model: str) -> str:
 def family_of(model: str, own: Path | None = None) -> Family | None:
     """The family of a model's name, or None for one that nobody has described yet.
 
-    `own` is a user's file in the format of ours; what it says counts first. What stands before a colon may be a
-    provider's name (`acme:gpt-4o`): where the whole name is not known, what follows it decides.
+    `own` is a user's file in the format of ours; what it says counts first. Where the whole name is not known, a
+    colon may part it from a provider's (`acme:gpt-4o`) or from a gateway's way of serving it (`gpt-5:online`).
     """
-    known = all_families(own)
-    for name in (bare_name(model), bare_name(model.partition(":")[2])):
-        for family in known if name else ():
-            if any(fnmatchcase(name, pattern) for pattern in family.match):
-                return family
-    return None
+    before, _, after = model.partition(":")
+    return _matching(model, own) or _matching(after, own) or _matching(before, own)
+
+
+def seller_in(model: str, own: Path | None = None) -> str:
+    """What stands before the colon of `acme:gpt-4o`: a provider's name, where only what follows it is known."""
+    before, _, after = model.partition(":")
+    return before if not _matching(model, own) and _matching(after, own) else ""
+
+
+def _matching(model: str, own: Path | None) -> Family | None:
+    name = bare_name(model)
+    known = all_families(own) if name else ()
+    return next((one for one in known if any(fnmatchcase(name, pattern) for pattern in one.match)), None)
 
 
 def family_named(name: str, own: Path | None = None) -> Family:
@@ -66,8 +76,7 @@ def family_named(name: str, own: Path | None = None) -> Family:
 
     Raises InputError with the nearest names where there is neither.
     """
-    known = next((family for family in all_families(own) if family.name == name.lower()), None)
-    found = known or family_of(name, own)
+    found = described(name, own)
     if found is None:
         near = ", ".join(near_names(name, own))
         raise InputError(
@@ -75,6 +84,12 @@ def family_named(name: str, own: Path | None = None) -> Family:
             "`vision-batch models` lists them"
         )
     return found
+
+
+def described(name: str, own: Path | None = None) -> Family | None:
+    """The family of this name, or else of a model of this name; None where there is neither."""
+    known = next((family for family in all_families(own) if family.name.lower() == name.lower()), None)
+    return known or family_of(name, own)
 
 
 def first_family(names: Iterable[str], own: Path | None = None) -> Family | None:

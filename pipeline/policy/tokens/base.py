@@ -38,7 +38,7 @@ class TokenRule(Protocol):
 
     @property
     def details(self) -> tuple[str, ...]:
-        """The values of `detail` that the model tells apart, without `auto`; empty where it knows none."""
+        """The values of the field `detail` that the model tells apart, without `auto`; empty where it knows none."""
         ...
 
     @property
