@@ -424,6 +424,10 @@ def _shown(value: object) -> str:
 
 def _explain_one(item: dict[str, Any]) -> str:
     dotted = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return f"{dotted!r} is missing"
+    if item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
+        return f"{dotted}: write [[{dotted}]] in two brackets: there may be several"
     if item["type"] != "extra_forbidden":
         return f"{dotted}: {item['msg'].removeprefix('Value error, ')} (got {_shown(item['input'])})"
     if "key" in dotted.rsplit(".", 1)[-1]:
@@ -431,6 +435,8 @@ def _explain_one(item: dict[str, Any]) -> str:
             f"unknown key {dotted!r}. If this is the endpoint's secret, take it out of the file: "
             "it is read only from the environment (see endpoint.api_key_env)"
         )
+    if any(isinstance(part, int) for part in item["loc"]) and item["loc"][0] == "prices":
+        return f"unknown key {dotted!r}; known: {', '.join(OwnPrice.model_fields)}"
     known = _known_keys()
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5) or [
         name for name in known if name.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]

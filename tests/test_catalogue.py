@@ -138,7 +138,32 @@ def test_what_a_file_of_ones_own_may_leave_out() -> None:
     assert family.rules[0].source.url == ""
 
 
+def test_models_that_are_like_others() -> None:
+    """A private name has the rules, limits and fields of a family that ships with the package; no date is needed."""
+    text = '[[family]]\nname = "{}"\nmatch = ["{}"]\nlike = "{}"\n'
+    file = own_file(
+        text.format("team-a", "team-a-*", "gpt-5.4")
+        + text.format("team-b", "*vision", "Qwen/Qwen2.5-VL-7B-Instruct")
+        + 'max_tokens_field = "max_completion_tokens"\n'
+    )
+    first, second = family_of("team-a-7", file), family_of("our-vision", file)
+    like = family_of("gpt-5.4")
+    assert first is not None
+    assert second is not None
+    assert like is not None
+    assert (first.name, first.rules, first.limits, first.batch) == ("team-a", like.rules, like.limits, like.batch)
+    assert (first.max_tokens_field, second.max_tokens_field) == ("max_completion_tokens", "max_completion_tokens")
+    assert rule_of(second, TODAY).name == "qwen-28-2025"
+    assert family_of("gpt-5.4", file) is like
+
+
 WRONG = [
+    ('name = "ours"', 'name = "ours"\nlike = "gpt-4o"', "family 'ours': it has the rules of what it is like"),
+    (
+        OWN,
+        '[[family]]\nname = "ours"\nmatch = ["x"]\nlike = "gtp-4o"',
+        "family 'ours': like is 'gtp-4o': no such family; did you mean gpt-4o",
+    ),
     ("tile = 2", "tiles = 2", "family 'ours': token rule 'ours-2026': openai-tile has no parameter 'tiles'"),
     ("base = 1", "base = inf", "token rule 'ours-2026': base is inf, not a whole number"),
     (
@@ -154,7 +179,7 @@ WRONG = [
         "family 'ours': rule 'ours-2026': 'none' names no source of the file; known: b",
     ),
     ('source = "bill"\n', "", "family 'ours': rule 'ours-2026': 'source' is missing"),
-    ("match =", "matches =", "family 'ours': 'match' is missing; family 'ours': unknown key 'matches'; known: match"),
+    ("match =", "matches =", "family 'ours': 'match' is missing; family 'ours': unknown key 'matches'; known: like, m"),
     ('["GPT-4o", "my-deployment"]', '"gpt-4o"', "family 'ours': match is 'gpt-4o': it should be a valid list"),
     ('["GPT-4o", "my-deployment"]', "[5]", "family 'ours': match 1 is 5: it should be a valid string"),
     ('["GPT-4o", "my-deployment"]', '[""]', "family 'ours': match 1 is ''"),

@@ -179,6 +179,13 @@ def test_prices_of_images_and_requests() -> None:
         ('[[prices.models]]\nmodel = "m"\ninput_usd_per_mtok = 1\n', "the price of 'm' needs"),
         ('[[prices.models]]\nmodel = "m"\nusd_per_image = -1\n', "greater than or equal to 0"),
         ("[prices]\nusd_per_hour = 0\n", "prices.usd_per_hour"),
+        ("[[prices.models]]\nusd_per_image = 1\n", "'prices.models.0.model' is missing"),
+        (
+            '[[prices.models]]\nmodel = "m"\ninput = 1\n',
+            "unknown key 'prices.models.0.input'; known: model, ",
+        ),
+        ('[prices.models]\nmodel = "m"\n', "write [[prices.models]] in two brackets"),
+        ('[endpoints]\nbase_url = "https://a.example"\n', "write [[endpoints]] in two brackets"),
     ],
 )
 def test_prices_that_make_no_sense(text: str, said: str) -> None:
@@ -206,7 +213,7 @@ def test_prices_that_make_no_sense(text: str, said: str) -> None:
     ],
 )
 def test_names_are_those_of_an_estimate(name: str, family: str, price: str | None) -> None:
-    """A provider or a preset before a colon, a preset alone, a gateway's tag after it: `models` and `estimate` agree."""
+    """A provider or a preset before a colon, a preset alone, a gateway's tag after it: both commands agree."""
     (card,) = pipeline.models(name)
     assert card.family == family
     assert (card.price.source.partition(": ")[2] if card.price else None) == price
@@ -263,6 +270,16 @@ def test_a_rule_is_shown_as_it_would_be_written() -> None:
     )
     assert "original (max_side 65535, refused_above 30000), auto original\n" in lines("gpt-5.6")
     assert "detail       low, high; auto means high" in lines("gemini-3-pro")
+
+
+def test_where_else_it_is_sold() -> None:
+    """A price that is unknown under this name may be known under a provider's; both commands say so."""
+    (card,) = pipeline.models("qwen2.5-vl-72b-instruct")
+    assert card.price is None
+    assert card.sold_as[0].partition(":")[2] == "qwen/qwen2.5-vl-72b-instruct"
+    assert f"gives your own; it is sold as {card.sold_as[0]}" in "\n".join(card.lines())
+    assert pipeline.models(card.sold_as[0])[0].price is not None
+    assert pipeline.models("gpt-4o")[0].sold_as == ()
 
 
 def test_from_python_and_without_names() -> None:

@@ -1,20 +1,20 @@
 """What is known of models: facts as data, in the TOML files beside this one, each with source and date."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.catalogue import naming
 from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, MaxTokensField, Source, on_host
-from pipeline.catalogue.reading import read_families, read_hosts, read_unknown
+from pipeline.catalogue.naming import bare_name, matching, matching_part, named_or_matching
+from pipeline.catalogue.reading import families, hosts, read_families, unknown_rule
 from pipeline.errors import InputError
 from pipeline.policy.costs import Price
-from pipeline.policy.tokens import TokenRule, UnknownRule
+from pipeline.policy.tokens import TokenRule
 
 __all__ = [
     "Batch",
@@ -39,43 +39,29 @@ __all__ = [
     "unknown_rule",
 ]
 
-HERE = Path(__file__).parent
-HOSTS, UNKNOWN = "hosts.toml", "unknown.toml"
-"""The files beside this one that hold no families."""
-
-
-def bare_name(model: str) -> str:
-    """The name without a gateway's prefix: `openai/gpt-4o` -> `gpt-4o`."""
-    return model.rsplit("/", 1)[-1].lower()
-
 
 def family_of(model: str, own: Path | None = None) -> Family | None:
     """The family of a model's name, or None for one that nobody has described yet.
 
-    `own` is a user's file in the format of ours; what it says counts first. Where the whole name is not known, a
-    colon may part it from a provider's (`acme:gpt-4o`) or from a gateway's way of serving it (`gpt-5:online`).
+    `own` is a user's file in the format of ours; what it says counts first.
     """
-    before, _, after = model.partition(":")
-    return _matching(model, own) or _matching(after, own) or _matching(before, own)
+    return matching_part(model, all_families(own))
 
 
 def seller_in(model: str, own: Path | None = None) -> str:
     """What stands before the colon of `acme:gpt-4o`: a provider's name, where only what follows it is known."""
     before, _, after = model.partition(":")
-    return before if not _matching(model, own) and _matching(after, own) else ""
+    known = all_families(own)
+    return before if not matching(model, known) and matching(after, known) else ""
 
 
-def _matching(model: str, own: Path | None) -> Family | None:
-    name = bare_name(model)
-    known = all_families(own) if name else ()
-    return next((one for one in known if any(fnmatchcase(name, pattern) for pattern in one.match)), None)
+def described(name: str, own: Path | None = None) -> Family | None:
+    """The family of this name, or else of a model of this name; None where there is neither."""
+    return named_or_matching(name, all_families(own))
 
 
 def family_named(name: str, own: Path | None = None) -> Family:
-    """The family that a user names, or the one of a model that is named in its place.
-
-    Raises InputError with the nearest names where there is neither.
-    """
+    """The same. Raises InputError with the nearest names where there is neither."""
     found = described(name, own)
     if found is None:
         near = ", ".join(near_names(name, own))
@@ -86,12 +72,6 @@ def family_named(name: str, own: Path | None = None) -> Family:
     return found
 
 
-def described(name: str, own: Path | None = None) -> Family | None:
-    """The family of this name, or else of a model of this name; None where there is neither."""
-    known = next((family for family in all_families(own) if family.name.lower() == name.lower()), None)
-    return known or family_of(name, own)
-
-
 def first_family(names: Iterable[str], own: Path | None = None) -> Family | None:
     """Of several names of one model, the first that is known."""
     return next((family for name in names if (family := family_of(name, own)) is not None), None)
@@ -99,11 +79,7 @@ def first_family(names: Iterable[str], own: Path | None = None) -> Family | None
 
 def near_names(name: str, own: Path | None = None) -> list[str]:
     """Up to three families whose names, or whose models' names, are most like this one."""
-    names = {family.name: family.name for family in all_families(own)}
-    for family in all_families(own):
-        names |= {pattern.strip("*"): family.name for pattern in family.match if pattern.strip("*") not in names}
-    near = difflib.get_close_matches(bare_name(name), names, n=6, cutoff=0.5)
-    return list(dict.fromkeys(names[each] for each in near))[:3]
+    return naming.near_names(name, all_families(own))
 
 
 def all_families(own: Path | None = None) -> Sequence[Family]:
@@ -116,25 +92,9 @@ def rule_of(family: Family | None, on: date, host: str = "") -> TokenRule:
     return (family.rule(on, host) if family else None) or unknown_rule()
 
 
-@cache
-def families() -> Sequence[Family]:
-    files = (file for file in sorted(HERE.glob("*.toml")) if file.name not in {HOSTS, UNKNOWN})
-    return tuple(family for file in files for family in read_families(file))
-
-
-@cache
-def unknown_rule() -> UnknownRule:
-    return read_unknown(HERE / UNKNOWN)
-
-
 def host_of(name: str) -> Host | None:
     """What is known of the host of an endpoint, by its name."""
-    return next((host for host in _hosts() if on_host(host.match, name)), None)
-
-
-@cache
-def _hosts() -> tuple[Host, ...]:
-    return read_hosts(HERE / HOSTS)
+    return next((host for host in hosts() if on_host(host.match, name)), None)
 
 
 def price_of(model: str, base_url: str | None) -> Price | None:

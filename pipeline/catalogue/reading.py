@@ -3,18 +3,21 @@
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, Source
+from pipeline.catalogue.naming import named_or_matching, near_names
 from pipeline.catalogue.tables import (
     BatchTable,
     Document,
     FamiliesFile,
     FamilyTable,
+    File,
     HostsFile,
     KindTable,
     LimitsTable,
@@ -25,13 +28,18 @@ from pipeline.catalogue.tables import (
 from pipeline.errors import InputError
 from pipeline.policy.tokens import TokenRule, UnknownRule, token_rule
 
+HERE = Path(__file__).parent
+HOSTS, UNKNOWN = "hosts.toml", "unknown.toml"
+"""The files beside this one that hold no families."""
 FILES = 32
 """Texts of files whose families are remembered."""
 
 
-def read_document(file: Path) -> dict[str, Any]:
-    """Raises InputError that names the file."""
-    return _parsed(_text(file), file)
+@cache
+def families() -> tuple[Family, ...]:
+    """Those that ship with the package."""
+    files = (file for file in sorted(HERE.glob("*.toml")) if file.name not in {HOSTS, UNKNOWN})
+    return tuple(family for file in files for family in read_families(file))
 
 
 def read_families(file: Path) -> tuple[Family, ...]:
@@ -63,8 +71,9 @@ def _only_once(names: list[str]) -> None:
         raise ValueError(f"family {twice!r} stands twice; one may have several [[family.rule]]")
 
 
-def read_hosts(file: Path) -> tuple[Host, ...]:
-    document = checked(read_document(file), HostsFile, file)
+@cache
+def hosts() -> tuple[Host, ...]:
+    document = _document(HostsFile, HERE / HOSTS)
     return tuple(
         Host(
             entry.name,
@@ -75,10 +84,15 @@ def read_hosts(file: Path) -> tuple[Host, ...]:
     )
 
 
-def read_unknown(file: Path) -> UnknownRule:
+@cache
+def unknown_rule() -> UnknownRule:
     """The bounded rule of models that nobody has described."""
-    entry = checked(read_document(file), UnknownFile, file).unknown
+    entry = _document(UnknownFile, HERE / UNKNOWN).unknown
     return UnknownRule(entry.name, tuple(_rule(rule) for rule in entry.rule), entry.max_side)
+
+
+def _document(kind: type[File], file: Path) -> File:
+    return checked(_parsed(_text(file), file), kind, file)
 
 
 def _text(file: Path) -> str:
@@ -102,16 +116,18 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
 def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
     """What all families of one file share is read once."""
     limits, batch = _limits(document.limits, document), _batch(document.batch, document)
-    read_on = _read_on(document)
     _source_if(document.api.source, document)
 
     def build(entry: FamilyTable) -> Family:
+        match = tuple(pattern.lower() for pattern in entry.match)
+        if entry.like is not None:
+            return _alike(entry, entry.like, match)
         return Family(
             name=entry.name,
-            match=tuple(pattern.lower() for pattern in entry.match),
-            max_tokens_field=entry.max_tokens_field,
+            match=match,
+            max_tokens_field=entry.max_tokens_field or "max_tokens",
             source=document.source,
-            checked_on=read_on,
+            checked_on=_read_on(document),
             rules=tuple(_dated(rule, document) for rule in entry.rule),
             limits=limits,
             json_schema=document.api.json_schema,
@@ -119,6 +135,17 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
         )
 
     return build
+
+
+def _alike(entry: FamilyTable, like: str, match: tuple[str, ...]) -> Family:
+    if entry.rule:
+        raise ValueError("it has the rules of what it is like, and none of its own")
+    found = named_or_matching(like, families())
+    if found is None:
+        near = ", ".join(near_names(like, families()))
+        raise ValueError(f"like is {like!r}: no such family{f'; did you mean {near}?' if near else ''}")
+    field = entry.max_tokens_field or found.max_tokens_field
+    return replace(found, name=entry.name, match=match, max_tokens_field=field)
 
 
 def _dated(entry: RuleTable, document: Document) -> DatedRule:

@@ -76,7 +76,9 @@ class BatchTable(_Table):
 class FamilyTable(_Table):
     name: Text
     match: Texts
-    max_tokens_field: MaxTokensField = "max_tokens"
+    like: Text | None = None
+    """A family of the package, or a model of one, that these models are; in place of rules."""
+    max_tokens_field: MaxTokensField | None = None
     rule: list[RuleTable] = []
 
 
