@@ -157,6 +157,18 @@ def test_models_that_are_like_others() -> None:
     assert family_of("gpt-5.4", file) is like
 
 
+def test_names_of_a_gateway_and_of_a_host() -> None:
+    """A pattern with a slash means the whole name, one without any gateway's; a host may be written in capitals."""
+    text = OWN.replace('"GPT-4o", "my-deployment"', '"Acme/vision-*", "gpt-4o"')
+    file = own_file(text.replace('kind = "openai-tile"', 'kind = "openai-tile"\nhosts = ["API.Acme.example"]'))
+    found = family_of("acme/Vision-2", file)
+    assert found is not None
+    assert found is family_of("openai/gpt-4o", file)
+    assert family_of("other/vision-2", file) is None
+    assert rule_of(found, TODAY, "eu.api.acme.example").name == "ours-2026"
+    assert rule_of(found, TODAY, "api.openai.com").name == unknown_rule().name
+
+
 WRONG = [
     ('name = "ours"', 'name = "ours"\nlike = "gpt-4o"', "family 'ours': it has the rules of what it is like"),
     (
@@ -194,6 +206,11 @@ WRONG = [
         "valid_to 2026-01-01 is not after",
     ),
     ('kind = "openai-tile"', 'kind = "openai-tile"\nhosts = "x.example"', "rule 'ours-2026': hosts is 'x.example'"),
+    (
+        'kind = "openai-tile"',
+        'kind = "openai-tile"\nhosts = ["https://x.example/v1"]',
+        "hosts 1 is 'https://x.ex",
+    ),
     ('kind = "openai-tile"', 'kind = "openai-tile"\nevidence = "sure"', "evidence is 'sure': it should be 'published'"),
     ('name = "ours"', 'name = "ours"\nmax_tokens_field = "tokens"', "max_tokens_field is 'tokens': it should be"),
     ('name = "ours"', 'name = ["ours"]', "family 1: name is ['ours']: it should be a valid string"),

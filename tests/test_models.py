@@ -1,9 +1,11 @@
 """What `models` says, whose family a private name is, and whose price counts."""
 
 import json
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -280,6 +282,22 @@ def test_where_else_it_is_sold() -> None:
     assert f"gives your own; it is sold as {card.sold_as[0]}" in "\n".join(card.lines())
     assert pipeline.models(card.sold_as[0])[0].price is not None
     assert pipeline.models("gpt-4o")[0].sold_as == ()
+
+
+def test_the_files_in_the_documentation() -> None:
+    """The families and the prices of docs/models.md are loaded, and found, as they stand there."""
+    page = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    blocks = [dedent(block) for block in re.findall(r"(?:^    .*\n|^\n)+", page, re.MULTILINE)]
+    (families_said,) = [block for block in blocks if "[[family]]" in block]
+    (prices_said,) = [block for block in blocks if "[[prices.models]]" in block]
+    Path("my-models.toml").write_text(families_said, encoding="utf-8")
+    settings = config(prices_said, catalogue__file="my-models.toml")
+    assert [card.name for card in model_cards(settings, TODAY)][:2] == ["team-a", "ours"]
+    assert model_cards(settings, TODAY, "team-a-3")[0].tokens((1024, 768)).expected == 765
+    assert "$0.40 in (cached $0.10), $1.60 out a million tokens (contract of October, 2026-10-01)" in lines(
+        "acme-vision-2", settings
+    )
+    assert "$0.001 an image" in lines("acme-ocr", settings)
 
 
 def test_from_python_and_without_names() -> None:

@@ -81,7 +81,7 @@ class Family:
 
     name: str
     match: tuple[str, ...]
-    """Patterns of model names, in lower case, without a gateway's prefix."""
+    """Patterns of model names, in lower case; without a gateway's prefix, unless they hold a `/`."""
     max_tokens_field: MaxTokensField
     source: str
     checked_on: date

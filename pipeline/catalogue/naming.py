@@ -18,9 +18,13 @@ def bare_name(model: str) -> str:
 
 
 def matching(model: str, known: Sequence[Family]) -> Family | None:
-    """The first of `known` that the whole name belongs to."""
-    name = bare_name(model)
-    return next((one for one in known if name and any(fnmatchcase(name, pattern) for pattern in one.match)), None)
+    """The first of `known` that the whole name belongs to. A pattern with a `/` means the gateway's prefix as well."""
+    name, whole = bare_name(model), model.lower()
+
+    def is_of(family: Family) -> bool:
+        return any(fnmatchcase(whole if "/" in pattern else name, pattern) for pattern in family.match)
+
+    return next((family for family in known if is_of(family)), None) if name else None
 
 
 def matching_part(model: str, known: Sequence[Family]) -> Family | None:

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.catalogue.facts import Evidence, JsonSchema, MaxTokensField
 from pipeline.errors import InputError
@@ -16,6 +16,15 @@ Texts = Annotated[list[Text], Field(min_length=1)]
 Positive = Annotated[int, Field(gt=0)]
 MOST_SAID: Final = 3
 """Mistakes of one file that are named at once."""
+
+
+def _host_name(text: str) -> str:
+    if re.fullmatch(r"[\w-]+(\.[\w-]+)*", text) is None:
+        raise ValueError("it should be how a host's name ends, without https:// and path: example.com")
+    return text.lower()
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class _Table(BaseModel):
@@ -41,7 +50,7 @@ class KindTable(_Table):
 class RuleTable(KindTable):
     valid_from: date | None = None
     valid_to: date | None = None
-    hosts: list[Text] = []
+    hosts: list[HostName] = []
     source: Text
     evidence: Evidence = "unverified"
     note: str = ""
@@ -185,6 +194,6 @@ def _what(item: dict[str, Any], key: str, path: Sequence[str | int], table: type
     if item["type"] == "list_type" and isinstance(value, dict):
         name = ".".join([*(part for part in path if isinstance(part, str)), key])
         return f"write [[{name}]] in two brackets: there may be several"
-    expected = re.sub("^(Input|String|List) should", "it should", item["msg"])
+    expected = re.sub("^(Input|String|List) should", "it should", item["msg"].removeprefix("Value error, "))
     quotes = ", without quotes: 2026-11-20" if item["type"] == "date_type" and isinstance(value, str) else ""
     return f"{key} is {value!r}: {expected}{quotes}"

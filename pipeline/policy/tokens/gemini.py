@@ -91,8 +91,13 @@ class GeminiGrid:
     ultra_high: int = 2240
     token_side: int = 48
 
-    details: ClassVar[tuple[str, ...]] = ("low", HIGH)
-    auto: ClassVar[str] = HIGH
+    @property
+    def details(self) -> tuple[str, ...]:
+        return () if self.low == self.high else ("low", HIGH)
+
+    @property
+    def auto(self) -> str:
+        return HIGH if self.details else AUTO
 
     def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:
         asked = self._range(width, height, self._budget(detail))
