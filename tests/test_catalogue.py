@@ -216,6 +216,13 @@ WRONG = [
     ('name = "ours"', 'name = ["ours"]', "family 1: name is ['ours']: it should be a valid string"),
     ("[[family]]", "[family]", "write [[family]] in two brackets"),
     ("[[family.rule]]", "[family.rule]", "family 'ours': write [[family.rule]] in two brackets"),
+    (
+        "[sources.bill]\n",
+        "[sources]\n",
+        "sources: title is 'Our bill': it should be a table; sources: checked_on is 2026",
+    ),
+    ("params = { base = 1, tile = 2 }", "params = 5", "params is 5: it should be a table"),
+    ('["GPT-4o", "my-deployment"]', '"{}"'.format("x" * 99), "match is '" + "x" * 59 + "...: it should"),
     ("2026-10-31", '"October"', "sources: bill: checked_on is 'October': "),
     ("2026-10-31", "2026-10-31\n[limits]\nmax_pictures = 3", "limits: unknown key 'max_pictures'; known: evidence, "),
     ("2026-10-31", '2026-10-31\n[limits]\nmax_images = "3"', "limits: max_images is '3'"),

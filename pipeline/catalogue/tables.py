@@ -16,6 +16,8 @@ Texts = Annotated[list[Text], Field(min_length=1)]
 Positive = Annotated[int, Field(gt=0)]
 MOST_SAID: Final = 3
 """Mistakes of one file that are named at once."""
+MOST_SHOWN: Final = 60
+"""Characters of a value that does not fit."""
 
 
 def _host_name(text: str) -> str:
@@ -194,6 +196,13 @@ def _what(item: dict[str, Any], key: str, path: Sequence[str | int], table: type
     if item["type"] == "list_type" and isinstance(value, dict):
         name = ".".join([*(part for part in path if isinstance(part, str)), key])
         return f"write [[{name}]] in two brackets: there may be several"
+    if item["type"] in {"model_type", "dict_type"}:
+        return f"{key} is {_short(value)}: it should be a table"
     expected = re.sub("^(Input|String|List) should", "it should", item["msg"].removeprefix("Value error, "))
     quotes = ", without quotes: 2026-11-20" if item["type"] == "date_type" and isinstance(value, str) else ""
-    return f"{key} is {value!r}: {expected}{quotes}"
+    return f"{key} is {_short(value)}: {expected}{quotes}"
+
+
+def _short(value: object) -> str:
+    text = value.isoformat() if isinstance(value, date) else repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

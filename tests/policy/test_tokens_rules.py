@@ -1,6 +1,7 @@
 """What holds for every token rule, the sizes that pages name, and the traps that they hide."""
 
 import sys
+from dataclasses import MISSING, fields
 from decimal import Decimal, localcontext
 from math import floor
 
@@ -9,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.policy.tokens import (
+    KINDS,
     MistralRows,
     OpenAIPatches,
     OpenAITiles,
@@ -273,6 +275,34 @@ def test_a_rule_that_cannot_be(kind: str, params: dict[str, object], message: st
     with pytest.raises(ValueError, match="token rule 'mine'") as caught:
         token_rule(kind, "mine", params)
     assert message in str(caught.value)
+
+
+NUMBERS = st.sampled_from(
+    [-1, 0, 1, 2, 7, 28, 512, 2048, 100_000, 10**21, 0.5, 1.2, 1e-9, 1e30, float("nan"), "1", True]
+)
+PARAMETERS = st.one_of(
+    NUMBERS, st.dictionaries(st.sampled_from(["max_side", "budget", "refused_above", "max_short_side"]), NUMBERS)
+)
+
+
+@given(st.sampled_from(sorted(KINDS)), st.data(), SIDES, SIDES, DETAILS)
+def test_whatever_is_described_has_an_answer_or_a_reason(
+    kind: str, data: st.DataObject, width: int, height: int, detail: str
+) -> None:
+    """Any parameters are refused in a sentence, or make a rule whose answers are within their bounds."""
+    known = {field.name: field for field in fields(KINDS[kind]) if field.name != "name"}  # type: ignore[arg-type] # all are dataclasses
+    needed = {name: PARAMETERS for name, field in known.items() if field.default is MISSING}
+    others = {name: PARAMETERS for name in known if name not in {*needed, "max_tiles"}}
+    params = data.draw(st.fixed_dictionaries(needed, optional=others))
+    try:
+        rule = token_rule(kind, "mine", params | ({"max_tiles": 7} if "max_tiles" in needed else {}))
+    except ValueError as error:
+        assert "token rule 'mine'" in str(error)
+        return
+    found, sent = rule.tokens(width, height, detail), rule.looked_at(width, height, detail)
+    assert 0 <= found.lower <= found.expected <= found.upper
+    assert 1 <= sent[0] <= width
+    assert 1 <= sent[1] <= height
 
 
 def test_a_multiplier_is_the_number_that_is_written() -> None:
