@@ -219,7 +219,7 @@ WRONG = [
     (
         "[sources.bill]\n",
         "[sources]\n",
-        "sources: title is 'Our bill': it should be a table; sources: checked_on is 2026",
+        "sources: title is 'Our bill': it should be a table; sources: checked_on",
     ),
     ("params = { base = 1, tile = 2 }", "params = 5", "params is 5: it should be a table"),
     ('["GPT-4o", "my-deployment"]', '"{}"'.format("x" * 99), "match is '" + "x" * 59 + "...: it should"),
