@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 import anyio
 
 from pipeline import upkeep
+from pipeline.catalogue import seller_in
 from pipeline.check import CheckReport, check_endpoint
 from pipeline.compact import CompactReport
 from pipeline.compact import compact as compact_out
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, load_config, presets
 from pipeline.dataset import check_ledger
 from pipeline.emulator.child import child_emulator
 from pipeline.errors import InputError
@@ -32,7 +33,7 @@ from pipeline.estimate import (
     provider_and_model,
 )
 from pipeline.job import Job
-from pipeline.models import ModelCard, model_cards
+from pipeline.models import Asked, ModelCard, model_cards
 from pipeline.policy.asking import Asking
 from pipeline.policy.estimates import Estimate
 from pipeline.policy.retry import duration_s
@@ -205,8 +206,15 @@ def check(
 def models(
     name: str | None = None, *, config: PathLike | RunConfig | None = None, **settings: Unpack[Settings]
 ) -> tuple[ModelCard, ...]:
-    """What is known of one model or family, or of all: token rules, sizes, limits, prices, each with its source."""
-    return model_cards(resolve(config, settings), datetime.now(UTC).date(), name)
+    """What is known of one model or family, or of all: token rules, sizes, limits, prices, each with its source.
+
+    `name` may also be `provider:model`, a preset or a configuration file, as in `estimate`.
+    """
+    today = datetime.now(UTC).date()
+    if name is None:
+        return model_cards(resolve(config, settings), today)
+    one = _candidate(name, config, settings)
+    return model_cards(one.config, today, Asked(one.model, one.name, one.provider, one.anywhere))
 
 
 def estimate(
@@ -275,7 +283,8 @@ def _candidates(
         return [_candidate(str(one), None, settings) for one in configs], ()
     base = configs[0] if configs else None
     if names:
-        return [_candidate(name, base, settings) for name in names], ()
+        candidates = [_candidate(name, base, settings) for name in names]
+        return candidates, _unsold(candidates)
     resolved = resolve(base, settings)
     named = base is not None or "base_url" in resolved.endpoint.model_fields_set or bool(resolved.endpoints)
     model = resolved.request.model
@@ -291,9 +300,26 @@ def _candidate(name: str, base: PathLike | RunConfig | None, settings: Settings)
         model = resolved.request.model or "(the server's model)"
         return Candidate(name=f"{model} ({Path(name).stem})", config=resolved)
     provider, model = provider_and_model(name)
+    preset, _, at_preset = name.partition(":")
+    if provider is None and at_preset and preset in presets():
+        there: Settings = {**settings, "model": at_preset, "overrides": _at(preset, settings)}
+        return Candidate(name=name, config=resolve(base, there))
     named: Settings = {**settings, "model": model}
     anywhere = base is None and not settings.get("base_url")
     return Candidate(name=name, config=resolve(base, named), provider=provider, anywhere=anywhere and not provider)
+
+
+def _at(preset: str, settings: Settings) -> dict[str, Any]:
+    """The settings' own overrides over a preset's endpoint."""
+    endpoint = load_config(preset).endpoint
+    there = {f"endpoint.{key}": getattr(endpoint, key) for key in endpoint.model_fields_set}
+    return {**there, **(settings.get("overrides") or {})}
+
+
+def _unsold(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """What stands before a colon and sells nothing that is known."""
+    found = {seller_in(one.model, one.config.catalogue.file): one.name for one in candidates if one.provider is None}
+    return tuple(f"{name}: {seller} is no provider whose prices are known" for seller, name in found.items() if seller)
 
 
 def status(out: PathLike) -> OutStatus:

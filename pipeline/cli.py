@@ -297,7 +297,9 @@ def check(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model or a family; default: all families.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A model, a family, provider:model or a preset; default: all families.")
+    ] = None,
     config: Config = None,
     model_family: ModelFamily = None,
     base_url: BaseUrl = None,

@@ -295,6 +295,7 @@ def load_config(
 ) -> RunConfig:
     """Join environment, file and flags. `overrides` are dotted: `{"request.model": "gpt-4o"}`.
 
+    A path in the file starts at the file's folder, one in `overrides` at the working directory.
     Raises InputError that names the file, the key and the nearest known one; of an override what `given_as` calls it
     (`{"limits.rpm": "--rpm"}`).
     """
@@ -306,9 +307,9 @@ def load_config(
     if name_or_file is not None:
         path = find_config(name_or_file)
         where = str(path)
-        _merge(merged, _read_toml(path))
+        _merge(merged, _located(_read_toml(path), path.parent))
     for dotted, value in (overrides or {}).items():
-        _merge(merged, _nested(dotted, value))
+        _merge(merged, _located(_nested(dotted, value), Path()))
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
@@ -377,6 +378,24 @@ def _nested(dotted: str, value: object) -> dict[str, Any]:
     return nested
 
 
+def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with absolute paths, so that OUT's own copy of it means the same files."""
+    found = dict(what)
+    for section, key in (("catalogue", "file"), ("endpoint", "ca_file"), ("endpoints", "ca_file")):
+        entry = found.get(section)
+        if isinstance(entry, list):
+            found[section] = [_with_path(one, key, folder) for one in entry]
+        elif entry is not None:
+            found[section] = _with_path(entry, key, folder)
+    return found
+
+
+def _with_path(table: object, key: str, folder: Path) -> object:
+    if not isinstance(table, Mapping) or not isinstance(table.get(key), str | Path):
+        return table
+    return {**table, key: folder.absolute() / table[key]}
+
+
 def _merge(into: dict[str, Any], what: Mapping[str, Any]) -> None:
     for key, value in what.items():
         current = into.get(key)
@@ -416,6 +435,10 @@ def _shown(value: object) -> str:
 
 def _explain_one(item: dict[str, Any]) -> str:
     dotted = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return f"{dotted!r} is missing"
+    if item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
+        return f"{dotted}: write [[{dotted}]] in two brackets: there may be several"
     if item["type"] != "extra_forbidden":
         return f"{dotted}: {item['msg'].removeprefix('Value error, ')} (got {_shown(item['input'])})"
     if "key" in dotted.rsplit(".", 1)[-1]:
@@ -423,6 +446,8 @@ def _explain_one(item: dict[str, Any]) -> str:
             f"unknown key {dotted!r}. If this is the endpoint's secret, take it out of the file: "
             "it is read only from the environment (see endpoint.api_key_env)"
         )
+    if any(isinstance(part, int) for part in item["loc"]) and item["loc"][0] == "prices":
+        return f"unknown key {dotted!r}; known: {', '.join(OwnPrice.model_fields)}"
     known = _known_keys()
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5) or [
         name for name in known if name.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]

@@ -104,3 +104,45 @@ def test_the_hash_is_of_the_question() -> None:
         {"images.max_image_tokens": 9},
     ):
         assert load_config(None, {"request.model": "a", **change}, {}).config_hash() != base.config_hash()
+
+
+def test_paths_start_at_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's paths are relative to its folder, and a flag's to the working directory; OUT's copy has them whole."""
+    folder = tmp_path / "settings"
+    folder.mkdir()
+    path = folder / "mine.toml"
+    text = """
+[endpoint]
+ca_file = "proxy.pem"
+[[endpoints]]
+base_url = "https://a.example"
+[[endpoints]]
+base_url = "https://b.example"
+ca_file = "/etc/b.pem"
+[catalogue]
+file = "models.toml"
+"""
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    config = load_config("settings/mine.toml", environ={})
+    assert config.catalogue.file == folder / "models.toml"
+    assert [one.ca_file for one in config.all_endpoints] == [folder / "proxy.pem", Path("/etc/b.pem")]
+    flags = {"catalogue.file": "other.toml", "endpoint.ca_file": "here.pem"}
+    config = load_config("settings/mine.toml", flags, environ={})
+    assert (config.catalogue.file, config.endpoint.ca_file) == (tmp_path / "other.toml", tmp_path / "here.pem")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('catalogue = "models.toml"', "catalogue: "),
+        ("[catalogue]\nfile = 5", "catalogue.file: "),
+        ("[[catalogue]]\nfile = 5", "catalogue: "),
+        ("endpoints = [1]", "endpoints.0: "),
+    ],
+)
+def test_what_is_no_path(tmp_path: Path, text: str, said: str) -> None:
+    """A table or a number where a path belongs is named like any other mistake."""
+    with pytest.raises(InputError, match=r"mine\.toml: ") as caught:
+        load_config(write(tmp_path, text), environ={})
+    assert said in str(caught.value)

@@ -1,15 +1,17 @@
 """What `models` says, whose family a private name is, and whose price counts."""
 
 import json
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 import pipeline
 from pipeline.catalogue import families, family_named, first_family, near_names, price_of
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, load_config, presets
 from pipeline.errors import InputError
 from pipeline.models import model_cards, table
 from pipeline.policy.costs import Price, cost_usd
@@ -112,7 +114,7 @@ def test_a_name_that_nobody_knows() -> None:
     said = lines("gpt-5o")
     assert "nobody has described this model; like it are: gpt-5" in said
     assert "1024x768 auto: sent 1024x768, 1,064 (256 to 25,501) tokens" in said
-    assert said.splitlines()[-1] == "price        unknown"
+    assert said.splitlines()[-1] == "price        unknown; [prices] in a configuration gives your own"
     assert near_names("zzzzzz") == []
     assert "\x1b" not in lines("a\x1b[31m")
 
@@ -179,6 +181,13 @@ def test_prices_of_images_and_requests() -> None:
         ('[[prices.models]]\nmodel = "m"\ninput_usd_per_mtok = 1\n', "the price of 'm' needs"),
         ('[[prices.models]]\nmodel = "m"\nusd_per_image = -1\n', "greater than or equal to 0"),
         ("[prices]\nusd_per_hour = 0\n", "prices.usd_per_hour"),
+        ("[[prices.models]]\nusd_per_image = 1\n", "'prices.models.0.model' is missing"),
+        (
+            '[[prices.models]]\nmodel = "m"\ninput = 1\n',
+            "unknown key 'prices.models.0.input'; known: model, ",
+        ),
+        ('[prices.models]\nmodel = "m"\n', "write [[prices.models]] in two brackets"),
+        ('[endpoints]\nbase_url = "https://a.example"\n', "write [[endpoints]] in two brackets"),
     ],
 )
 def test_prices_that_make_no_sense(text: str, said: str) -> None:
@@ -186,6 +195,109 @@ def test_prices_that_make_no_sense(text: str, said: str) -> None:
     with pytest.raises(InputError, match=r"mine\.toml") as caught:
         config(text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "price"),
+    [
+        ("openrouter:openai/gpt-4o", "gpt-4o", "openrouter/openai/gpt-4o"),
+        ("azure:gpt-4o", "gpt-4o", "azure/gpt-4o"),
+        ("gemini:gemini-2.5-flash", "gemini-2.5", "google/gemini-2.5-flash"),
+        ("aimlapi:gpt-4o", "gpt-4o", None),
+        ("302ai:openai/gpt-4o", "gpt-4o", None),
+        ("vllm:Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-vl", None),
+        ("ollama:qwen2.5vl:7b", "qwen2.5-vl", None),
+        ("acme:gpt-4o", "gpt-4o", None),
+        ("openai/gpt-5:online", "gpt-5", None),
+        ("openai", "gpt-4.1-mini", "openai/gpt-4.1-mini"),
+        ("claude-high", "claude-high", None),
+        ("o3", "o-series", "openai/o3"),
+    ],
+)
+def test_names_are_those_of_an_estimate(name: str, family: str, price: str | None) -> None:
+    """A provider or a preset before a colon, a preset alone, a gateway's tag after it: both commands agree."""
+    (card,) = pipeline.models(name)
+    assert card.family == family
+    assert (card.price.source.partition(": ")[2] if card.price else None) == price
+    if name != "claude-high":  # a family, which nobody sells
+        (one,) = pipeline.estimate(models=name, count=1, sizes=["1024x768"]).models
+        assert (one.name, one.family, one.price) == (card.name, card.family, card.price)
+        assert one.typical_tokens.expected == card.tokens((1024, 768)).expected
+
+
+def test_a_provider_that_nobody_knows() -> None:
+    """It is a sentence; a tag after a colon is not taken for one."""
+    said = "acme is no provider whose prices are known"
+    assert said in pipeline.models("acme:gpt-4o")[0].traps
+    found = pipeline.estimate(models="acme:gpt-4o,gpt-4o", count=1, sizes=["1024x768"])
+    assert found.notes == (f"acme:gpt-4o: {said}",)
+    for name in ("qwen2.5vl:7b", "ft:gpt-4o:me::1", "gpt-5:online", "llava:13b", "openai:gpt-4o"):
+        assert not any("no provider" in trap for trap in pipeline.models(name)[0].traps)
+
+
+def test_a_preset_of_a_server_that_names_no_model() -> None:
+    """Its card are bounds, and a preset's endpoint leaves own prices and families where they are."""
+    (card,) = pipeline.models("vllm")
+    assert (card.name, card.family) == ("(the server's model) (vllm)", None)
+    Path("models.toml").write_text(OWN, encoding="utf-8")
+    Path("mine.toml").write_text(PRICES + '[catalogue]\nfile = "models.toml"\n', encoding="utf-8")
+    (card,) = pipeline.models("aimlapi:acme-1", config="mine.toml")
+    assert card.price is not None
+    assert card.price.source == "contract"
+    assert pipeline.models("vllm:my-deployment", config="mine.toml")[0].family == "ours"
+
+
+def test_every_family_is_found_by_its_name() -> None:
+    """Whatever its patterns are, and no preset is called like one."""
+    for family in families():
+        assert model_cards(config(), TODAY, family.name)[0].family == family.name
+        assert family.name not in presets()
+    Path("models.toml").write_text(OWN.replace('"ours"', '"Ours"'), encoding="utf-8")
+    assert family_named("ours", Path("models.toml")).name == "Ours"
+
+
+@pytest.mark.parametrize("family", [family.name for family in families()])
+def test_what_is_offered_as_detail_can_be_asked_for(family: str) -> None:
+    """A card names no `detail` that the configuration refuses."""
+    (card,) = model_cards(config(), TODAY, family)
+    for detail in card.details:
+        assert config(request__detail=detail).request.detail == detail
+
+
+def test_a_rule_is_shown_as_it_would_be_written() -> None:
+    """The kind and its parameters by the names of a catalogue file; Gemini's resolutions by Google's."""
+    assert "             gemini-grid: media_resolution_low 280, media_resolution_medium 560, " in lines("gemini-3-pro")
+    assert "             qwen: factor 28, min_tokens 4, max_tokens 16384, may_add 2\n" in lines(
+        "qwen2.5-vl-7b-instruct"
+    )
+    assert "original (max_side 65535, refused_above 30000), auto original\n" in lines("gpt-5.6")
+    assert "detail       low, high; auto means high" in lines("gemini-3-pro")
+
+
+def test_where_else_it_is_sold() -> None:
+    """A price that is unknown under this name may be known under a provider's; both commands say so."""
+    (card,) = pipeline.models("qwen2.5-vl-72b-instruct")
+    assert card.price is None
+    assert card.sold_as[0].partition(":")[2] == "qwen/qwen2.5-vl-72b-instruct"
+    assert f"gives your own; it is sold as {card.sold_as[0]}" in "\n".join(card.lines())
+    assert pipeline.models(card.sold_as[0])[0].price is not None
+    assert pipeline.models("gpt-4o")[0].sold_as == ()
+
+
+def test_the_files_in_the_documentation() -> None:
+    """The families and the prices of docs/models.md are loaded, and found, as they stand there."""
+    page = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    blocks = [dedent(block) for block in re.findall(r"(?:^    .*\n|^\n)+", page, re.MULTILINE)]
+    (families_said,) = [block for block in blocks if "[[family]]" in block]
+    (prices_said,) = [block for block in blocks if "[[prices.models]]" in block]
+    Path("my-models.toml").write_text(families_said, encoding="utf-8")
+    settings = config(prices_said, catalogue__file="my-models.toml")
+    assert [card.name for card in model_cards(settings, TODAY)][:2] == ["team-a", "ours"]
+    assert model_cards(settings, TODAY, "team-a-3")[0].tokens((1024, 768)).expected == 765
+    assert "$0.40 in (cached $0.10), $1.60 out a million tokens (contract of October, 2026-10-01)" in lines(
+        "acme-vision-2", settings
+    )
+    assert "$0.001 an image" in lines("acme-ocr", settings)
 
 
 def test_from_python_and_without_names() -> None:

@@ -1,20 +1,20 @@
 """What is known of models: facts as data, in the TOML files beside this one, each with source and date."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.catalogue import naming
 from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, MaxTokensField, Source, on_host
-from pipeline.catalogue.reading import read_families, read_hosts, read_unknown
+from pipeline.catalogue.naming import bare_name, matching, matching_part, named_or_matching
+from pipeline.catalogue.reading import families, hosts, read_families, unknown_rule
 from pipeline.errors import InputError
 from pipeline.policy.costs import Price
-from pipeline.policy.tokens import TokenRule, UnknownRule
+from pipeline.policy.tokens import TokenRule
 
 __all__ = [
     "Batch",
@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "all_families",
     "bare_name",
+    "described",
     "families",
     "family_named",
     "family_of",
@@ -34,15 +35,9 @@ __all__ = [
     "near_names",
     "price_of",
     "rule_of",
+    "seller_in",
     "unknown_rule",
 ]
-
-HERE = Path(__file__).parent
-
-
-def bare_name(model: str) -> str:
-    """The name without a gateway's prefix: `openai/gpt-4o` -> `gpt-4o`."""
-    return model.rsplit("/", 1)[-1].lower()
 
 
 def family_of(model: str, own: Path | None = None) -> Family | None:
@@ -50,20 +45,24 @@ def family_of(model: str, own: Path | None = None) -> Family | None:
 
     `own` is a user's file in the format of ours; what it says counts first.
     """
-    name = bare_name(model)
-    for family in all_families(own):
-        if any(fnmatchcase(name, pattern) for pattern in family.match):
-            return family
-    return None
+    return matching_part(model, all_families(own))
+
+
+def seller_in(model: str, own: Path | None = None) -> str:
+    """What stands before the colon of `acme:gpt-4o`: a provider's name, where only what follows it is known."""
+    before, _, after = model.partition(":")
+    known = all_families(own)
+    return before if not matching(model, known) and matching(after, known) else ""
+
+
+def described(name: str, own: Path | None = None) -> Family | None:
+    """The family of this name, or else of a model of this name; None where there is neither."""
+    return named_or_matching(name, all_families(own))
 
 
 def family_named(name: str, own: Path | None = None) -> Family:
-    """The family that a user names, or the one of a model that is named in its place.
-
-    Raises InputError with the nearest names where there is neither.
-    """
-    known = next((family for family in all_families(own) if family.name == name.lower()), None)
-    found = known or family_of(name, own)
+    """The same. Raises InputError with the nearest names where there is neither."""
+    found = described(name, own)
     if found is None:
         near = ", ".join(near_names(name, own))
         raise InputError(
@@ -80,11 +79,7 @@ def first_family(names: Iterable[str], own: Path | None = None) -> Family | None
 
 def near_names(name: str, own: Path | None = None) -> list[str]:
     """Up to three families whose names, or whose models' names, are most like this one."""
-    names = {family.name: family.name for family in all_families(own)}
-    for family in all_families(own):
-        names |= {pattern.strip("*"): family.name for pattern in family.match if pattern.strip("*") not in names}
-    near = difflib.get_close_matches(bare_name(name), names, n=6, cutoff=0.5)
-    return list(dict.fromkeys(names[each] for each in near))[:3]
+    return naming.near_names(name, all_families(own))
 
 
 def all_families(own: Path | None = None) -> Sequence[Family]:
@@ -97,24 +92,9 @@ def rule_of(family: Family | None, on: date, host: str = "") -> TokenRule:
     return (family.rule(on, host) if family else None) or unknown_rule()
 
 
-@cache
-def families() -> Sequence[Family]:
-    return tuple(family for file in sorted(HERE.glob("*.toml")) for family in read_families(file))
-
-
-@cache
-def unknown_rule() -> UnknownRule:
-    return read_unknown(HERE / "unknown.toml")
-
-
 def host_of(name: str) -> Host | None:
     """What is known of the host of an endpoint, by its name."""
-    return next((host for host in _hosts() if on_host(host.match, name)), None)
-
-
-@cache
-def _hosts() -> tuple[Host, ...]:
-    return read_hosts(HERE / "hosts.toml")
+    return next((host for host in hosts() if on_host(host.match, name)), None)
 
 
 def price_of(model: str, base_url: str | None) -> Price | None:

@@ -9,6 +9,7 @@ from pipeline.policy.tokens import TokenRule, spanning
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 Evidence = Literal["published", "measured", "derived", "unverified"]
+JsonSchema = Literal["strict", "accepted", "json_object", "ignored", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Source:
 
     title: str
     url: str
+    """Empty for what has no address: a bill, a contract."""
     checked_on: date
 
 
@@ -79,14 +81,13 @@ class Family:
 
     name: str
     match: tuple[str, ...]
-    """Patterns of model names, in lower case, without a gateway's prefix."""
+    """Patterns of model names, in lower case; without a gateway's prefix, unless they hold a `/`."""
     max_tokens_field: MaxTokensField
     source: str
     checked_on: date
     rules: tuple[DatedRule, ...] = ()
     limits: Limits = Limits()
-    json_schema: str = "unknown"
-    """`strict`, `accepted`, `json_object`, `ignored` or `unknown`."""
+    json_schema: JsonSchema = "unknown"
     batch: Batch | None = None
     counts_requested: bool = True
     """Whether tokens a minute are the prompt's and `max_tokens`, not those billed."""

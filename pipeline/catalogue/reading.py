@@ -1,110 +1,201 @@
 """One TOML file of the catalogue -> its families and hosts. A user's own file is read like ours."""
 
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, Source
+from pipeline.catalogue.naming import named_or_matching, near_names
+from pipeline.catalogue.tables import (
+    BatchTable,
+    Document,
+    FamiliesFile,
+    FamilyTable,
+    File,
+    HostsFile,
+    KindTable,
+    LimitsTable,
+    RuleTable,
+    UnknownFile,
+    checked,
+)
 from pipeline.errors import InputError
 from pipeline.policy.tokens import TokenRule, UnknownRule, token_rule
 
-FAMILY_KEYS = {"name", "match", "max_tokens_field", "rule"}
-RULE_KEYS = {"name", "kind", "params", "valid_from", "valid_to", "hosts", "source", "evidence", "note"}
+HERE = Path(__file__).parent
+HOSTS, UNKNOWN = "hosts.toml", "unknown.toml"
+"""The files beside this one that hold no families."""
+FILES = 32
+"""Texts of files whose families are remembered."""
 
 
-def read_document(file: Path) -> dict[str, Any]:
-    """Raises InputError that names the file."""
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: {error}") from None
+@cache
+def families() -> tuple[Family, ...]:
+    """Those that ship with the package."""
+    files = (file for file in sorted(HERE.glob("*.toml")) if file.name not in {HOSTS, UNKNOWN})
+    return tuple(family for file in files for family in read_families(file))
 
 
 def read_families(file: Path) -> tuple[Family, ...]:
     """The families of one file, in its order. Raises InputError that names the file, the family and the key."""
-    document = read_document(file)
-    found = []
-    for entry in document.get("family", []):
-        try:
-            found.append(_family(entry, document))
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{file}: family {entry.get('name', '?')!r}: {what}") from None
+    return _families(_text(file), file)
+
+
+@lru_cache(FILES)
+def _families(text: str, file: Path) -> tuple[Family, ...]:
+    """By the text, so that a file that has changed is read anew and any other only once."""
+    document = checked(_parsed(text, file), FamiliesFile, file)
+    where = ""
+    found: list[Family] = []
+    try:
+        build = _builder(document)
+        for entry in document.family:
+            where = f"family {entry.name!r}: "
+            found.append(build(entry))
+        where = ""
+        _only_once([family.name for family in found])
+    except ValueError as error:
+        raise InputError(f"{file}: {where}{error}") from None
     return tuple(found)
 
 
-def read_hosts(file: Path) -> tuple[Host, ...]:
-    document = read_document(file)
+def _only_once(names: list[str]) -> None:
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise ValueError(f"family {twice!r} stands twice; one may have several [[family.rule]]")
+
+
+@cache
+def hosts() -> tuple[Host, ...]:
+    document = _document(HostsFile, HERE / HOSTS)
     return tuple(
-        Host(entry["name"], tuple(entry["match"]), _limits({**entry["limits"], "source": entry["source"]}, document))
-        for entry in document.get("host", [])
+        Host(
+            entry.name,
+            tuple(entry.match),
+            _limits(entry.limits.model_copy(update={"source": entry.source, "note": entry.note}), document),
+        )
+        for entry in document.host
     )
 
 
-def read_unknown(file: Path) -> UnknownRule:
+@cache
+def unknown_rule() -> UnknownRule:
     """The bounded rule of models that nobody has described."""
-    entry = read_document(file)["unknown"]
-    return UnknownRule(entry["name"], tuple(_rule(rule) for rule in entry["rule"]), entry["max_side"])
+    entry = _document(UnknownFile, HERE / UNKNOWN).unknown
+    return UnknownRule(entry.name, tuple(_rule(rule) for rule in entry.rule), entry.max_side)
 
 
-def _family(entry: dict[str, Any], document: dict[str, Any]) -> Family:
-    _only(entry, FAMILY_KEYS)
-    rules = tuple(_dated(rule, document) for rule in entry.get("rule", []))
-    return Family(
-        name=entry["name"],
-        match=tuple(pattern.lower() for pattern in entry["match"]),
-        max_tokens_field=entry.get("max_tokens_field", "max_tokens"),
-        source=document.get("source", ""),
-        checked_on=document["checked_on"],
-        rules=rules,
-        limits=_limits(document.get("limits", {}), document),
-        json_schema=document.get("api", {}).get("json_schema", "unknown"),
-        batch=_batch(document.get("batch"), document),
-    )
+def _document(kind: type[File], file: Path) -> File:
+    return checked(_parsed(_text(file), file), kind, file)
 
 
-def _dated(entry: dict[str, Any], document: dict[str, Any]) -> DatedRule:
-    _only(entry, RULE_KEYS)
-    source = _source(entry.get("source"), document)
-    if source is None:
-        raise ValueError(f"rule {entry['name']!r} names no source of the file")
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not valid TOML: the file is not UTF-8") from None
+
+
+def _parsed(text: str, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: not valid TOML: {error}") from None
+
+
+def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
+    """What all families of one file share is read once."""
+    limits, batch = _limits(document.limits, document), _batch(document.batch, document)
+    _source_if(document.api.source, document)
+
+    def build(entry: FamilyTable) -> Family:
+        match = tuple(pattern.lower() for pattern in entry.match)
+        if entry.like is not None:
+            return _alike(entry, entry.like, match)
+        return Family(
+            name=entry.name,
+            match=match,
+            max_tokens_field=entry.max_tokens_field or "max_tokens",
+            source=document.source,
+            checked_on=_read_on(document),
+            rules=tuple(_dated(rule, document) for rule in entry.rule),
+            limits=limits,
+            json_schema=document.api.json_schema,
+            batch=batch,
+        )
+
+    return build
+
+
+def _alike(entry: FamilyTable, like: str, match: tuple[str, ...]) -> Family:
+    if entry.rule:
+        raise ValueError("it has the rules of what it is like, and none of its own")
+    found = named_or_matching(like, families())
+    if found is None:
+        near = ", ".join(near_names(like, families()))
+        raise ValueError(f"like is {like!r}: no such family{f'; did you mean {near}?' if near else ''}")
+    field = entry.max_tokens_field or found.max_tokens_field
+    return replace(found, name=entry.name, match=match, max_tokens_field=field)
+
+
+def _dated(entry: RuleTable, document: Document) -> DatedRule:
+    try:
+        source = _source(entry.source, document)
+    except ValueError as error:
+        raise ValueError(f"rule {entry.name!r}: {error}") from None
+    if entry.valid_from and entry.valid_to and entry.valid_to <= entry.valid_from:
+        raise ValueError(f"rule {entry.name!r}: valid_to {entry.valid_to} is not after valid_from {entry.valid_from}")
     return DatedRule(
         rule=_rule(entry),
         source=source,
-        evidence=entry.get("evidence", "unverified"),
-        valid_from=entry.get("valid_from"),
-        valid_to=entry.get("valid_to"),
-        hosts=tuple(entry.get("hosts", [])),
-        note=entry.get("note", ""),
+        evidence=entry.evidence,
+        valid_from=entry.valid_from,
+        valid_to=entry.valid_to,
+        hosts=tuple(entry.hosts),
+        note=entry.note,
     )
 
 
-def _rule(entry: dict[str, Any]) -> TokenRule:
-    return token_rule(entry["kind"], entry["name"], entry.get("params", {}))
+def _rule(entry: KindTable) -> TokenRule:
+    return token_rule(entry.kind, entry.name, entry.params)
 
 
-def _limits(entry: dict[str, Any], document: dict[str, Any]) -> Limits:
-    plain = {key: value for key, value in entry.items() if key not in {"formats", "source", "evidence"}}
-    formats = tuple(entry.get("formats", []))
-    return Limits(**plain, formats=formats, source=_source(entry.get("source"), document))
+def _limits(entry: LimitsTable, document: Document) -> Limits:
+    plain = entry.model_dump(exclude={"formats", "source", "evidence"})
+    return Limits(**plain, formats=tuple(entry.formats), source=_source_if(entry.source, document))
 
 
-def _batch(entry: dict[str, Any] | None, document: dict[str, Any]) -> Batch | None:
+def _batch(entry: BatchTable | None, document: Document) -> Batch | None:
     if entry is None:
         return None
-    plain = {key: value for key, value in entry.items() if key not in {"discount", "source"}}
-    discount = Decimal(str(entry["discount"]))
-    return Batch(discount=discount, **plain, source=_source(entry.get("source"), document))
+    plain = entry.model_dump(exclude={"discount", "source"})
+    return Batch(discount=Decimal(str(entry.discount)), **plain, source=_source_if(entry.source, document))
 
 
-def _source(key: str | None, document: dict[str, Any]) -> Source | None:
-    entry = document.get("sources", {}).get(key)
-    return None if entry is None else Source(entry["title"], entry["url"], entry["checked_on"])
+def _read_on(document: Document) -> date:
+    """Where the file itself does not say: when the newest of its sources was read."""
+    days = [source.checked_on for source in document.sources.values()]
+    if document.checked_on is None and not days:
+        raise ValueError("'checked_on' is missing: the day on which all this was read")
+    return document.checked_on or max(days)
 
 
-def _only(entry: Mapping[str, object], known: set[str]) -> None:
-    for key in entry:
-        if key not in known:
-            raise ValueError(f"unknown key {key!r}; known: {', '.join(sorted(known))}")
+def _source_if(key: str | None, document: Document) -> Source | None:
+    return None if key is None else _source(key, document)
+
+
+def _source(key: str, document: Document) -> Source:
+    entry = document.sources.get(key)
+    if entry is None:
+        raise ValueError(f"{key!r} names no source of the file; known: {', '.join(document.sources) or 'none'}")
+    return Source(entry.title, entry.url, entry.checked_on)

@@ -63,6 +63,23 @@ def test_a_family_is_consistent(file: str, family: dict[str, Any]) -> None:
         assert family["tile"] == rules[0]["params"]
 
 
+def test_what_is_refused_is_a_limit_of_the_vendor() -> None:
+    """A rule that keeps an image's own size knows from how many patches on it is refused; the limits say the same."""
+    found = [
+        (limits, document["limits"]["max_patches"])
+        for document in documents().values()
+        for family in document["family"]
+        for rule in family.get("rule", [])
+        for limits in rule["params"].values()
+        if rule["kind"] == "openai-patch" and isinstance(limits, dict)
+    ]
+    assert [limits["refused_above"] for limits, _ in found if "refused_above" in limits] == [30_000] * 3
+    for limits, most in found:
+        side = limits.get("max_side", 70_000) // 32
+        assert limits.get("refused_above", most) == most
+        assert "refused_above" in limits or min(limits.get("budget", side**2), side**2) <= most
+
+
 def test_names_are_unique() -> None:
     """A family's name says one thing in all files."""
     names = [family["name"] for _, family in FAMILIES]
@@ -79,8 +96,8 @@ def test_names_are_unique() -> None:
         ("gpt-4.1-mini-2025-04-14", "gpt-4.1-mini"),
         ("gpt-4.1-nano", "gpt-4.1-nano"),
         ("gpt-5-mini-2025-08-07", "gpt-5-mini"),
-        ("gpt-5.1-codex-mini", "gpt-5-codex"),
-        ("gpt-5.3-codex", "gpt-5-codex"),
+        ("gpt-5.1-codex-mini", "gpt-5.3-codex"),
+        ("gpt-5.3-codex", "gpt-5.3-codex"),
         ("gpt-5.4", "gpt-5.4"),
         ("gpt-5.4-mini", "gpt-5.4-mini"),
         ("gpt-5.6-luna", "gpt-5.6"),
@@ -107,6 +124,11 @@ def test_names_are_unique() -> None:
         ("google/gemma-4-31b-it", "gemma-4"),
         ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-vl"),
         ("qwen2.5vl:7b", "qwen2.5-vl"),
+        ("accounts/fireworks/models/qwen2p5-vl-32b-instruct", "qwen2.5-vl"),
+        ("mistral-small3.2:24b", "mistral-3"),
+        ("us.mistral.pixtral-large-2502-v1:0", "pixtral-large"),
+        ("openai/gpt-5:online", "gpt-5"),
+        ("anthropic/claude-sonnet-4:beta", "claude-standard"),
         ("Qwen/Qwen3-VL-8B-Instruct", "qwen3-vl"),
         ("alibaba/qwen3-vl-plus", "qwen-vl-hosted"),
         ("qwen3.6-plus", "qwen-vl-hosted"),

@@ -1,5 +1,7 @@
 """What holds for every token rule, the sizes that pages name, and the traps that they hide."""
 
+import sys
+from dataclasses import MISSING, fields
 from decimal import Decimal, localcontext
 from math import floor
 
@@ -8,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.policy.tokens import (
+    KINDS,
     MistralRows,
     OpenAIPatches,
     OpenAITiles,
@@ -25,6 +28,17 @@ RULES = st.sampled_from(KNOWN)
 DETAILS = st.sampled_from(["auto", "low", "high", "original", "media_resolution_low", "ultra_high"])
 
 
+def parts(rule: TokenRule) -> tuple[TokenRule, ...]:
+    return rule.rules if isinstance(rule, SpanningRule) else (rule,)
+
+
+def refused(rule: TokenRule, width: int, height: int, detail: str) -> bool:
+    """Whether an image gets no answer and no bill, so that there is none to compare."""
+    patched = [part.limits(detail) for part in parts(rule) if isinstance(part, OpenAIPatches)]
+    sizes = [(limits.refused_above or sys.maxsize, limits.resized(width, height)) for limits in patched]
+    return any(-(-seen[0] // 32) * -(-seen[1] // 32) > most for most, seen in sizes)
+
+
 @given(RULES, SIDES, SIDES, DETAILS)
 @example(described()["gpt-6/openai-patch-gpt-6-2026-11"], 10, 100_000, "high")
 @example(described()["gemini-3/gemini-grid-2026"], 1, 3000, "low")
@@ -34,9 +48,44 @@ def test_pre_sizing_does_not_change_the_price(rule: TokenRule, width: int, heigh
     sent_width, sent_height = rule.looked_at(width, height, detail)
     assert 1 <= sent_width <= width
     assert 1 <= sent_height <= height
+    if refused(rule, width, height, detail):
+        return
     before, after = rule.tokens(width, height, detail), rule.tokens(sent_width, sent_height, detail)
     assert after.expected == before.expected
     assert before.lower <= after.lower <= after.upper <= before.upper
+
+
+@given(st.sampled_from(KNOWN), SIDES, SIDES, DETAILS)
+@example(combined()["gpt-6"], 1425, 21_637, "auto")
+@example(combined()["gpt-6"], 1, 3_000_000, "original")
+@example(combined()["gpt-6"], 65_536, 500, "auto")
+def test_nothing_is_sent_that_would_be_refused(rule: TokenRule, width: int, height: int, detail: str) -> None:
+    """However large an image is, the size that is sent gets an answer; and sent once more it stays as it is."""
+    sent = rule.looked_at(width, height, detail)
+    assert not refused(rule, *sent, detail)
+    if refused(rule, width, height, detail):
+        assert rule.looked_at(*sent, detail) == sent
+
+
+@pytest.mark.parametrize("family", ["gpt-5.6", "gpt-6"])
+@pytest.mark.parametrize(
+    ("size", "sent"),
+    [
+        ((6000, 6000), (5536, 5536)),
+        ((7952, 5304), (6764, 4512)),
+        ((1425, 21_637), (1408, 21_378)),
+        ((5536, 5536), (5536, 5536)),
+        ((6400, 4800), (6400, 4800)),
+    ],
+)
+def test_the_largest_image_that_is_answered(family: str, size: tuple[int, int], sent: tuple[int, int]) -> None:
+    """OpenAI refuses more than 30,000 patches: the page's and two reported sizes are sent as large as is allowed."""
+    rule = combined()[family]
+    for detail in ("auto", "original"):
+        assert rule.looked_at(*size, detail) == sent
+    columns, rows = -(-size[0] // 32), -(-size[1] // 32)
+    assert rule.tokens(*size).expected == -(-columns * rows * 12 // 10)
+    assert max(rule.looked_at(*size, "low")) == 512
 
 
 @given(st.sampled_from([*KNOWN, unknown()]), SIDES, SIDES, DETAILS)
@@ -60,8 +109,7 @@ def test_a_detail_that_a_model_does_not_know_is_auto(rule: TokenRule, width: int
 @given(RULES, SIDES, SIDES)
 def test_turning_an_image_changes_nothing(rule: TokenRule, width: int, height: int) -> None:
     """Portrait and landscape cost the same, but for Mistral's token at the end of each row."""
-    parts = rule.rules if isinstance(rule, SpanningRule) else (rule,)
-    if not any(isinstance(part, MistralRows) for part in parts):
+    if not any(isinstance(part, MistralRows) for part in parts(rule)):
         assert rule.tokens(width, height) == rule.tokens(height, width)
 
 
@@ -211,7 +259,11 @@ def test_an_unknown_model_is_bounded_by_the_known_ones(width: int, height: int, 
         ("openai-patch", {"multiplier": -1.2, "high": {}}, "multiplier is -1.2"),
         ("openai-patch", {"multiplier": "much", "high": {}}, "multiplier is 'much'"),
         ("openai-patch", {"multiplier": 1.2, "high": 2048}, "high is 2048, not a table"),
-        ("openai-patch", {"multiplier": 1.2, "high": {"size": 1}}, "not a table of budget, max_side"),
+        ("openai-patch", {"multiplier": 1.2, "high": {"size": 1}}, "not a table of budget, max_side, refused_above"),
+        ("openai-patch", {"multiplier": 1.2, "high": {"refused_above": 0}}, "high.refused_above is 0"),
+        ("openai-patch", {"multiplier": "1/0", "high": {}}, "multiplier is '1/0'"),
+        ("gemini-grid", {"high": 0}, "high is 0"),
+        ("qwen", {"factor": 28, "low_side": 0}, "low_side is 0"),
         ("openai-patch", {"multiplier": 1.2, "high": {}, "auto": "original"}, "auto is 'original'; known: high"),
         ("openai-patch", {"multiplier": 1.2, "high": {}, "auto": 1}, "auto is 1, not a str"),
         ("qwen", {"factor": 0}, "factor is 0"),
@@ -223,6 +275,41 @@ def test_a_rule_that_cannot_be(kind: str, params: dict[str, object], message: st
     with pytest.raises(ValueError, match="token rule 'mine'") as caught:
         token_rule(kind, "mine", params)
     assert message in str(caught.value)
+
+
+NUMBERS = st.sampled_from(
+    [-1, 0, 1, 2, 7, 28, 512, 2048, 100_000, 10**21, 0.5, 1.2, 1e-9, 1e30, float("nan"), "1", True]
+)
+PARAMETERS = st.one_of(
+    NUMBERS, st.dictionaries(st.sampled_from(["max_side", "budget", "refused_above", "max_short_side"]), NUMBERS)
+)
+
+
+def built(kind: str, params: dict[str, object]) -> TokenRule | str:
+    """The rule, or why there is none."""
+    try:
+        return token_rule(kind, "mine", params)
+    except ValueError as error:
+        return str(error)
+
+
+@given(st.sampled_from(sorted(KINDS)), st.data(), SIDES, SIDES, DETAILS)
+def test_whatever_is_described_has_an_answer_or_a_reason(
+    kind: str, data: st.DataObject, width: int, height: int, detail: str
+) -> None:
+    """Any parameters are refused in a sentence, or make a rule whose answers are within their bounds."""
+    known = {field.name: field for field in fields(KINDS[kind]) if field.name != "name"}  # type: ignore[arg-type] # all are dataclasses
+    needed = {name: PARAMETERS for name, field in known.items() if field.default is MISSING}
+    others = {name: PARAMETERS for name in known if name not in {*needed, "max_tiles"}}
+    params = data.draw(st.fixed_dictionaries(needed, optional=others))
+    rule = built(kind, params | ({"max_tiles": 7} if "max_tiles" in needed else {}))
+    if isinstance(rule, str):
+        assert rule.startswith("token rule 'mine': ")
+        return
+    found, sent = rule.tokens(width, height, detail), rule.looked_at(width, height, detail)
+    assert 0 <= found.lower <= found.expected <= found.upper
+    assert 1 <= sent[0] <= width
+    assert 1 <= sent[1] <= height
 
 
 def test_a_multiplier_is_the_number_that_is_written() -> None:

@@ -38,7 +38,7 @@ class TokenRule(Protocol):
 
     @property
     def details(self) -> tuple[str, ...]:
-        """The values of `detail` that the model tells apart, without `auto`; empty where it knows none."""
+        """The values of the field `detail` that the model tells apart, without `auto`; empty where it knows none."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class TokenRule(Protocol):
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
         """The size to send instead: the largest at which the model loses nothing of what it would look at itself.
 
-        Never larger than the image, and billed like it.
+        Never larger than the image, and billed like it, but for an image that would be refused: that one has no bill.
         """
         ...
 

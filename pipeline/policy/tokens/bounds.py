@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pipeline.policy.tokens.base import AUTO, TokenRange, TokenRule, billed_alike, ceil_div, fitted
+from pipeline.policy.tokens.openai import OpenAIPatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,10 @@ class SpanningRule:
         return TokenRange.over(found[0].expected, found)
 
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
-        """The largest that any of them looks at, so that nothing is lost whichever it is."""
+        """The largest that any of them looks at and none of them refuses, so that nothing is lost whichever it is."""
+        for rule in self.rules:
+            if isinstance(rule, OpenAIPatches):
+                width, height = rule.accepted(width, height, detail)
         targets = [rule.looked_at(width, height, detail) for rule in self.rules]
         target = max(targets, key=lambda size: size[0] * size[1])
         return billed_alike((width, height), target, lambda w, h: self._counts(w, h, detail))

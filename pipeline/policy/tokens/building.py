@@ -61,7 +61,7 @@ def _value(field: Field[Any], value: object, name: str) -> object:
         if not isinstance(value, expected):
             raise ValueError(f"{where} is {value!r}, not a {expected.__name__}")
         return value
-    return _whole(value, where, least=0 if field.default is not MISSING else 1)
+    return _whole(value, where, least=0 if field.default == 0 else 1)
 
 
 def _limits(build: type[SizeRule] | type[PatchLimits], value: object, where: str) -> SizeRule | PatchLimits:
@@ -78,7 +78,7 @@ def _multiplier(value: object, where: str) -> Fraction:
     """Through its decimal digits: 1.62 is 81/50, not the nearest binary fraction."""
     try:
         multiplier = Fraction(str(value))
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         multiplier = Fraction(0)
     if multiplier <= 0:
         raise ValueError(f"{where} is {value!r}, not a number above 0")

@@ -2,14 +2,15 @@
 
 Source: Google, "Understand and count tokens" and "Media resolution". `detail` is read as the media resolution, with
 or without the prefix that Google's own field has. Whether Google's OpenAI-compatible endpoint maps `detail` to it is
-not published, so that without the prefix the range spans what was asked for and the default.
+not published, so that without the prefix the range spans what was asked for and the default. `details` are those
+resolutions that the field `detail` has a word for; `medium` and `ultra_high` are counted, and not offered.
 """
 
 from dataclasses import dataclass
 from math import isqrt
 from typing import ClassVar
 
-from pipeline.policy.tokens.base import AUTO, TokenRange, billed_alike, ceil_div, chosen
+from pipeline.policy.tokens.base import AUTO, TokenRange, billed_alike, ceil_div
 
 PREFIX = "media_resolution_"
 HIGH = "high"
@@ -40,7 +41,7 @@ class GeminiCrops:
 
     @property
     def details(self) -> tuple[str, ...]:
-        return tuple(name for name, known in (("low", self.low), ("medium", self.medium), (HIGH, HIGH)) if known)
+        return (HIGH,) if self.low is None else ("low", HIGH)
 
     def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:
         whole = self._crops_range(width, height)
@@ -90,8 +91,13 @@ class GeminiGrid:
     ultra_high: int = 2240
     token_side: int = 48
 
-    details: ClassVar[tuple[str, ...]] = ("low", "medium", HIGH, "ultra_high")
-    auto: ClassVar[str] = HIGH
+    @property
+    def details(self) -> tuple[str, ...]:
+        return () if self.low == self.high else ("low", HIGH)
+
+    @property
+    def auto(self) -> str:
+        return HIGH if self.details else AUTO
 
     def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:
         asked = self._range(width, height, self._budget(detail))
@@ -113,7 +119,7 @@ class GeminiGrid:
 
     def _budget(self, detail: str) -> int:
         budgets = {"low": self.low, "medium": self.medium, HIGH: self.high, "ultra_high": self.ultra_high}
-        return budgets[chosen(detail.removeprefix(PREFIX), self.details, HIGH)]
+        return budgets.get(detail.removeprefix(PREFIX), self.high)
 
     @staticmethod
     def _range(width: int, height: int, budget: int) -> TokenRange:

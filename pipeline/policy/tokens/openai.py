@@ -46,6 +46,8 @@ class PatchLimits:
 
     max_side: int | None = None
     budget: int | None = None
+    refused_above: int | None = None
+    """Patches. An image that still has more of them gets no answer and no bill (status 400)."""
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """The size that is cut into patches.
@@ -63,6 +65,12 @@ class PatchLimits:
         if columns * height <= rows * width:
             return PATCH_SIDE * columns, max(1, PATCH_SIDE * columns * height // width)
         return max(1, PATCH_SIDE * rows * width // height), PATCH_SIDE * rows
+
+    def accepted(self, width: int, height: int) -> tuple[int, int]:
+        """The same image, or scaled by the same formula to `refused_above` patches where it would be refused."""
+        if self.refused_above is None or patches(*self.resized(width, height)) <= self.refused_above:
+            return width, height
+        return PatchLimits(self.max_side, self.refused_above).resized(width, height)
 
     def _strip(self, width: int, height: int) -> tuple[int, int]:
         """An image so thin that the guide's formula leaves no whole patch across: one row of patches."""
@@ -98,7 +106,11 @@ class OpenAIPatches:
         return TokenRange.exactly(ceil_div(count * self.multiplier.numerator, self.multiplier.denominator), OFF_BY)
 
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
-        return self.limits(detail).resized(width, height)
+        return self.limits(detail).resized(*self.accepted(width, height, detail))
+
+    def accepted(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
+        """The size itself, or the largest that is not refused."""
+        return self.limits(detail).accepted(width, height)
 
 
 def patches(width: int, height: int) -> int:

@@ -131,7 +131,7 @@ class LlamaCanvas:
         count = tiles * self.tile_tokens + self.marker_tokens
         if tiles > 1:
             count += tiles * self.separator_tokens + self.overview_tokens
-        return TokenRange(count, count, count if self.lower is None else self.lower)
+        return TokenRange(count, count, count if self.lower is None else min(count, self.lower))
 
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
         scale, _ = self._canvas(width, height)

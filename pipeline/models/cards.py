@@ -1,33 +1,16 @@
-"""What is known of models: how they bill an image, at which sizes, what they accept and cost, and who says so."""
+"""What is known of a model as values, and as lines for people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
-from fractions import Fraction
-from urllib.parse import urlsplit
 
-from pipeline.catalogue import (
-    Batch,
-    DatedRule,
-    Family,
-    Limits,
-    Source,
-    all_families,
-    family_of,
-    host_of,
-    near_names,
-    unknown_rule,
-)
-from pipeline.catalogue.facts import Evidence
-from pipeline.config import RunConfig
+from pipeline.catalogue import Batch, Limits, Source
+from pipeline.catalogue.facts import Evidence, JsonSchema
 from pipeline.policy.costs import Price
-from pipeline.policy.tokens import AUTO, SpanningRule, TokenRange, TokenRule, UnknownRule, spanning
+from pipeline.policy.tokens import AUTO, TokenRange
 from pipeline.progress import printable
-from pipeline.steps import family_for, price_for
 
-EXAMPLES = ((4032, 3024), (1024, 768), (512, 512))
-"""A photograph of 12 megapixels, a picture from the web, a thumbnail: pixels."""
 TABLE_SIZE = (1024, 768)
 
 
@@ -72,12 +55,14 @@ class ModelCard:
     auto: str
     sizes: tuple[SizeCard, ...]
     max_tokens_field: str
-    json_schema: str
+    json_schema: JsonSchema
     limits: Limits
     host_limits: Limits | None
     """Of the endpoint, where it is known for other people's models."""
     batch: Batch | None
     price: Price | None
+    sold_as: tuple[str, ...]
+    """Names under which its price is known, where under this one none is."""
     traps: tuple[str, ...]
 
     def as_dict(self) -> dict[str, object]:
@@ -105,111 +90,11 @@ class ModelCard:
         said += _limit_lines("host", self.host_limits) if self.host_limits else []
         said.append(f"answer       its length is bounded by {self.max_tokens_field}; JSON schema: {self.json_schema}")
         said.append(f"batch        {_batch(self.batch)}")
-        price = "unknown" if self.price is None else f"{self.price} ({self.price.origin})"
+        sold = f"; it is sold as {' and '.join(self.sold_as)}" if self.sold_as else ""
+        unknown = f"unknown; [prices] in a configuration gives your own{sold}"
+        price = unknown if self.price is None else f"{self.price} ({self.price.origin})"
         said.append(f"price        {price}")
         return said + [f"trap         {trap}" for trap in self.traps]
-
-
-def model_cards(config: RunConfig, today: date, name: str | None = None) -> tuple[ModelCard, ...]:
-    """Of one model or family, or of all families. `config` says where it is asked, own families and own prices.
-
-    A name that nobody knows gives a card of bounds. Raises InputError for a catalogue file that cannot be read.
-    """
-    if name is not None:
-        return (_card(config, today, name, _family(config, name)),)
-    known = all_families(config.catalogue.file)
-    return tuple(_card(config, today, family.name, family) for family in known)
-
-
-def _family(config: RunConfig, name: str) -> Family | None:
-    own = config.catalogue.file
-    named = next((family for family in all_families(own) if family.name == name.lower()), None)
-    return family_for(config, name) if config.request.model_family else family_of(name, own) or named
-
-
-def _card(config: RunConfig, today: date, name: str, family: Family | None) -> ModelCard:
-    host = urlsplit(config.endpoint.base_url).hostname or ""
-    dated = family.rules_for(today, host) if family else ()
-    rule = spanning(tuple(each.rule for each in dated)) if dated else unknown_rule()
-    there = host_of(host)
-    return ModelCard(
-        name=name,
-        family=family.name if family else None,
-        near=() if family else tuple(near_names(name, config.catalogue.file)),
-        patterns=family.match if family else (),
-        rules=tuple(_rule_card(each) for each in dated),
-        details=rule.details,
-        auto=rule.auto,
-        sizes=tuple(_size(rule, *size, detail) for size in EXAMPLES for detail in _details(rule)),
-        max_tokens_field=family.max_tokens_field if family else "max_tokens",
-        json_schema=family.json_schema if family else "unknown",
-        limits=family.limits if family else Limits(),
-        host_limits=there.limits if there else None,
-        batch=family.batch if family else None,
-        price=_price(config, name),
-        traps=tuple(_traps(rule, dated)),
-    )
-
-
-def _price(config: RunConfig, name: str) -> Price | None:
-    """Where the endpoint does not sell it, what it costs where it is sold first: a card is about the model."""
-    one = config.endpoint.model_copy(update={"model": name})
-    return price_for(config, one, emulated=False) or price_for(config, one, emulated=True)
-
-
-def _rule_card(dated: DatedRule) -> RuleCard:
-    rule = dated.rule
-    return RuleCard(
-        rule.name, _parameters(rule), dated.evidence, dated.source, dated.valid_from, dated.valid_to, dated.note
-    )
-
-
-def _parameters(rule: TokenRule) -> str:
-    """The kind, and what its numbers are; what is not set is left out."""
-    names = [field.name for field in fields(rule) if field.name != "name"]  # type: ignore[arg-type] # all are dataclasses
-    values = ((name, getattr(rule, name)) for name in names)
-    return f"{type(rule).__name__}: {', '.join(f'{name} {_value(v)}' for name, v in values if v not in (None, ()))}"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, Fraction):
-        return f"{float(value):g}"
-    if not is_dataclass(value):
-        return str(value)
-    known = ((field.name, getattr(value, field.name)) for field in fields(value))
-    return f"({', '.join(f'{name} {each}' for name, each in known if each is not None) or 'no limit'})"
-
-
-def _details(rule: TokenRule) -> tuple[str, ...]:
-    """Those that differ."""
-    return (AUTO, *(detail for detail in rule.details if detail != rule.auto))
-
-
-def _size(rule: TokenRule, width: int, height: int, detail: str) -> SizeCard:
-    sent = rule.looked_at(width, height, detail)
-    return SizeCard(width, height, detail, *sent, rule.tokens(*sent, detail))
-
-
-def _traps(rule: TokenRule, dated: Sequence[DatedRule]) -> list[str]:
-    """What a user would not expect, with the cheaper choice."""
-    if isinstance(rule, UnknownRule):
-        return []
-    found = []
-    for width, height in EXAMPLES:
-        tokens = {detail: _size(rule, width, height, detail).tokens.expected for detail in rule.details}
-        low, high, meant = tokens.get("low"), tokens.get("high"), tokens.get(rule.auto)
-        if low is not None and high is not None and low > high:
-            found.append(f"low costs more than high: {low:,} against {high:,} tokens at {width}x{height}")
-        if rule.auto == "original" and meant and high and meant > high:
-            found.append(
-                f"auto means original: {meant:,} tokens at {width}x{height}, {meant / high:.1f} times "
-                f"the {high:,} of --detail high"
-            )
-    if isinstance(rule, SpanningRule):
-        found.append(f"{len(rule.rules)} published rules may bill it: the first is expected, ranges span all")
-    if all(each.evidence == "unverified" for each in dated):
-        found.append("no bill and no document confirms its rule: compare predicted and billed with `check`")
-    return found
 
 
 def _rule_lines(rule: RuleCard) -> list[str]:
@@ -224,7 +109,7 @@ def _rule_lines(rule: RuleCard) -> list[str]:
 
 
 def _source(source: Source) -> str:
-    return f"{source.title}, read {source.checked_on}: {source.url}"
+    return f"{source.title}, read {source.checked_on}" + (f": {source.url}" if source.url else "")
 
 
 def _size_line(card: SizeCard) -> str:
