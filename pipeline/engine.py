@@ -356,7 +356,7 @@ class Engine:
                 channel.woke(asleep_s)
             self._turns.notify()
         if self._slept_s and now - self._began + self._slept_s >= (self._config.max_time_s or inf):
-            self.stop(BudgetReachedError("time"))  # which passed while the clock of _watch_time stood still
+            self._end_of_time()  # which passed while the clock of _watch_time stood still
         for flight in tuple(self._flights):
             turn = flight.turn
             if has_slept or now >= turn.sent_at + turn.channel.patience.timeout_s(turn.trial.timeouts):
@@ -454,7 +454,10 @@ class Engine:
     async def _watch_time(self) -> None:
         if self._config.max_time_s is not None:
             await self._clock.sleep(self._config.max_time_s)
-            self.stop(BudgetReachedError("time"))
+            self._end_of_time()
+
+    def _end_of_time(self) -> None:
+        self.stop(BudgetReachedError("the time is up", what="time"))
 
     async def _publish(self) -> None:
         self.stats.low_water = min(self.stats.lowest_open, next(iter(self._under_way.values()), self.stats.read))

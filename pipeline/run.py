@@ -148,7 +148,7 @@ class _Run:
         try:
             await engine.run()
         except BudgetReachedError as error:
-            stopped = BudgetReachedError(self.budget_words(str(error), dataset))
+            stopped = BudgetReachedError(self.budget_words(error, dataset))
         except VisionBatchError as error:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
@@ -167,21 +167,20 @@ class _Run:
             raise stopped
         return summary
 
-    def budget_words(self, which: str, dataset: Dataset) -> str:
+    def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
         """Which ceiling was reached, how much is left undone, and what that would cost."""
         budget, stats, totals = self.job.config.budget, self.stats, dataset.run_totals()
-        of, which, need = which.split() if " " in which else ("", which, "0")
         spent, ceiling = totals.spent_usd, budget.max_cost_usd
-        if of == TOTAL:
+        if error.budget == TOTAL:
             spent, ceiling = dataset.totals().spent_usd, budget.max_cost_total_usd
         reached = {
-            "nano_usd": f"the budget has no room for another request, which may cost up to {exact(usd(int(need)))}: "
-            f"{dollars(spent)} of {dollars(ceiling)} are spent",
-            "tokens": f"budget.max_tokens has no room for another request, which may take up to {int(need):,}: "
+            "nano_usd": f"the budget has no room for another request, which may cost up to {exact(usd(error.need))}: "
+            f"${spent:,.4f} of ${ceiling or 0:,.4f} are spent",
+            "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
             f"{totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
             "time": f"the time is up (--max-time, {budget.max_time_s or 0:.0f} s)",
-        }[which]
+        }[error.what]
         if totals.cost_unknown_usd:
             reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         words = [reached, *left_words(stats, totals)]

@@ -106,8 +106,7 @@ class Turns:
                 lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
                 if lacking is not None:
                     if not any(each.in_flight for each in self.channels):
-                        which = lacking.lacks(need) or ""
-                        raise BudgetReachedError(f"{lacking.name} {which} {getattr(need, which)}")
+                        raise _used_up(lacking, need)
                     await self._change(NEVER)
                     continue
                 if await self._has_leased(need):
@@ -199,6 +198,11 @@ class Turns:
     async def _sleep_then_cancel(self, wait_s: float, scope: anyio.CancelScope) -> None:
         await self._clock.sleep(wait_s)
         scope.cancel()
+
+
+def _used_up(budget: Budget, need: Amounts) -> BudgetReachedError:
+    what = budget.lacks(need) or ""
+    return BudgetReachedError(f"no {what} are left", what=what, budget=budget.name, need=getattr(need, what))
 
 
 def _nano(amounts: Amounts) -> int:

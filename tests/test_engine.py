@@ -169,6 +169,13 @@ async def stopped(bench: Bench, error: type[VisionBatchError], **numbers: object
     return str(caught.value)
 
 
+async def used_up(bench: Bench, **numbers: object) -> tuple[str, int]:
+    """What there is none left of, and how much of it the next request needs."""
+    with pytest.raises(BudgetReachedError) as caught:
+        await bench.run(**numbers)
+    return caught.value.what, caught.value.need
+
+
 async def test_every_record_is_asked_once_and_kept_once() -> None:
     """Five hundred records, four slots: each asked once, kept once, and never more than four in flight."""
     bench = Bench(500)
@@ -679,7 +686,7 @@ async def test_a_ceiling_of_requests_is_exact() -> None:
     """Ten requests are granted: ten are sent, ten rows are kept, and the error says which ceiling it was."""
     bench = Bench(100)
     bench.budgets = [Budget(Amounts(requests=10))]
-    assert (await stopped(bench, BudgetReachedError)).split() == ["requests", "1"]
+    assert await used_up(bench) == ("requests", 1)
     assert sum(bench.asked.values()) == len(bench.by_id()) == 10
     assert bench.leases[-1].requests == 10
 
@@ -698,7 +705,7 @@ async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
     bench = Bench(100, script)
     bench.budgets = [Budget(Amounts(nano_usd=5000))]
     bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, most=lambda _: Amounts(1000, 100, 1))]
-    assert (await stopped(bench, BudgetReachedError)).split() == ["nano_usd", "1000"]
+    assert await used_up(bench) == ("nano_usd", 1000)
     assert max(seen) <= 5000
     assert bench.budgets[0].spent.nano_usd == 100 * len(bench.by_id()) == 4100
 
@@ -711,7 +718,7 @@ async def test_time_is_a_ceiling() -> None:
         return GOOD
 
     bench = Bench(100_000, script)
-    assert await stopped(bench, BudgetReachedError, max_time_s=60.0) == "time"
+    assert await used_up(bench, max_time_s=60.0) == ("time", 0)
     assert len(bench.by_id()) == sum(bench.asked.values()) < 1000
 
 
