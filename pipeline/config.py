@@ -232,6 +232,8 @@ class CatalogueConfig(_Section):
 
     file: Path | None = None
     """Families in the format of the package's own files; they count before those."""
+    host: Annotated[str, Field(pattern=r"^[\w-]+(\.[\w-]+)*$")] | None = None
+    """Whose rules count, where the endpoint's address does not tell: a gateway that passes on to `siliconflow.cn`."""
 
 
 class RunConfig(_Section):
@@ -267,6 +269,11 @@ class RunConfig(_Section):
     @property
     def all_endpoints(self) -> tuple[EndpointConfig, ...]:
         return self.endpoints or (self.endpoint,)
+
+    @property
+    def rules_host(self) -> str:
+        """The host whose own token rules count, where there are any."""
+        return (self.catalogue.host or urlsplit(self.all_endpoints[0].base_url).hostname or "").lower()
 
     def identity(self) -> dict[str, Any]:
         """What makes two rows comparable: the question, not the way it travelled."""

@@ -59,15 +59,24 @@ class Candidate:
         return "" if self.anywhere or self.provider else urlsplit(self.config.all_endpoints[0].base_url).hostname or ""
 
     @property
+    def rules_host(self) -> str:
+        """Whose own rules count; empty where nobody said."""
+        config = self.config
+        if self.provider is None:
+            return (config.catalogue.host or "") if self.anywhere else config.rules_host
+        family = self.family()
+        return host_among(self.provider, [host for rule in family.rules for host in rule.hosts] if family else ())
+
+    @property
     def where(self) -> str:
         return self.provider or ("where it is sold first" if self.anywhere else self.host)
 
     def family(self) -> Family | None:
-        return family_for(self.config, self.model)
+        return family_for(self.config)
 
     def rules(self, today: date) -> tuple[DatedRule, ...]:
         family = self.family()
-        return family.rules_for(today, self._rule_host(family)) if family else ()
+        return family.rules_for(today, self.rules_host) if family else ()
 
     def question(self, today: date) -> Question:
         """What a run with this configuration would ask of each image."""
@@ -76,7 +85,7 @@ class Candidate:
             message_tokens(request.system, request.prompt), most_message_tokens(request.system, request.prompt)
         )
         return Question(
-            rule=rule_of(family, today, self._rule_host(family)),
+            rule=rule_of(family, today, self.rules_host),
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
             max_side=self.config.images.max_side,
@@ -93,11 +102,6 @@ class Candidate:
         name = self.model.rsplit("/", 1)[-1].lower() if self.anywhere else self.model
         at = None if self.anywhere else endpoint.base_url
         return online, batch_price(name, online, family, provider_api_url=at)
-
-    def _rule_host(self, family: Family | None) -> str:
-        if self.provider is None or family is None:
-            return self.host
-        return host_among(self.provider, [host for rule in family.rules for host in rule.hosts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ class ModelEstimate:
     """Of an image alone, in the mean over those that would be sent."""
     input_tokens: Span[int]
     raw_input_tokens: int
-    """Expected, if the images were sent as they are."""
+    """Expected, if the images were sent as they are, or as large as they are not refused."""
     sent_pixels: float
     """Of those that the images have, the share that is sent."""
     tokens_by_detail: Mapping[str, float]

@@ -1,0 +1,187 @@
+"""What is compared under which family, what sizing saves, and that a rehearsal is billed by the family of the run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline
+from pipeline.catalogue import families, rule_of
+from pipeline.config import load_config
+from pipeline.errors import InputError
+from pipeline.estimate import Candidate
+from pipeline.models import Asked, model_cards
+from pipeline.policy.estimates import ModelEstimate
+from pipeline.policy.tallies import Question, Tally
+from pipeline.policy.tokens import TokenRange
+from pipeline.publish import estimates
+from pipeline.records import ImageFacts
+from pipeline.steps import Preparer, family_for
+from tests.support import MakeImage
+from tests.test_models import TODAY, config
+
+OURS = """
+[sources.bill]
+title = "Our bill of October"
+checked_on = 2026-11-20
+[api]
+count_tokens = "billed"
+[[family]]
+name = "ours"
+match = ["team-*"]
+[[family.rule]]
+name = "ours-2026"
+kind = "openai-tile"
+params = { base = 7, tile = 11 }
+source = "bill"
+evidence = "measured"
+[[family]]
+name = "theirs"
+match = ["other-*"]
+like = "gemini-2.5"
+[[family]]
+name = "strict"
+match = ["strict-*"]
+count_tokens = "requested"
+like = "gemini-2.5"
+"""
+
+
+def compared(**settings: Any) -> dict[str, ModelEstimate]:
+    found = pipeline.estimate(count=10, sizes=["1024x1024"], **settings)
+    return {model.name: model for model in found.models}
+
+
+def facts(width: int, height: int, sent: tuple[int, int]) -> ImageFacts:
+    return ImageFacts(
+        width=width, height=height, sent_width=sent[0], sent_height=sent[1], sent_bytes=1, source_bytes=1, sha256=""
+    )
+
+
+@pytest.mark.parametrize("model", ["gpt-5.6", "gpt-6-sol"])
+def test_an_image_that_would_be_refused_saves_nothing(model: str) -> None:
+    """16 megapixels more than OpenAI answers have no bill: what sizing spares is counted from the largest that has."""
+    family = next(one for one in families() if one.name == model.split("-sol", maxsplit=1)[0])
+    asked = Question(rule=rule_of(family, TODAY), detail="auto", text=TokenRange.exactly(46))
+    tally = Tally([asked])
+    tally.add((6000, 6000), 3)
+    tally.settle()
+    (counted,) = tally.counted
+    assert counted.raw_tokens == counted.expected.total
+    prepare = Preparer.build(config(request__model=model), TODAY)
+    assert prepare.saved(facts(6000, 6000, asked.sent(6000, 6000))) == 0
+    smaller = prepare.saved(facts(6000, 6000, (320, 320)))
+    assert smaller == asked.image_tokens(6000, 6000).expected - asked.rule.tokens(320, 320).expected
+
+
+def test_nobody_knows_what_an_unknown_model_saves() -> None:
+    """Neither the estimate nor the run says that tokens are saved where the rule is a guess."""
+    (model,) = pipeline.estimate(count=10, sizes=["6000x4000"], models="nobodys-model").models
+    assert model.raw_input_tokens == model.input_tokens.expected
+    assert not any("saves" in line for line in estimates.details(model))
+
+
+def test_a_family_is_meant_for_names_that_nobody_claims() -> None:
+    """Of several models --model-family tells what the unknown one is, and leaves gpt-4o what it is."""
+    found = compared(models="gpt-4o,our-deployment", model_family="gpt-4o-mini")
+    assert [model.family for model in found.values()] == ["gpt-4o", "gpt-4o-mini"]
+    (alone,) = compared(models="gpt-4o", model_family="gpt-4o-mini").values()
+    assert alone.family == "gpt-4o-mini"
+
+
+def test_a_family_that_nobody_needs_is_said() -> None:
+    """Where all names are known, a note says that the flag did nothing; one that does not exist is refused as ever."""
+    found = pipeline.estimate(count=1, sizes=["9x9"], models="gpt-4o,o3", model_family="gpt-4o-mini")
+    assert [model.family for model in found.models] == ["gpt-4o", "o-series"]
+    said = "--model-family gpt-4o-mini is meant for models that no family claims, and there is none here"
+    assert found.notes == (said,)
+    with pytest.raises(InputError, match="no such family"):
+        pipeline.estimate(count=1, sizes=["9x9"], models="gpt-4o,o3", model_family="gtp-4o")
+
+
+def test_the_family_of_a_configuration_is_of_its_own_model(tmp_path: Path) -> None:
+    """What a file says of its model does not make the others of --models that, and the file keeps it."""
+    own = tmp_path / "own.toml"
+    own.write_text('[request]\nmodel = "gpt-4o-ours"\nmodel_family = "claude-standard"\n')
+    found = compared(models="o3,our-deployment", config=own)
+    assert [model.family for model in found.values()] == ["o-series", "claude-standard"]
+    beside = compared(models=["o3", str(own)], model_family="gpt-5")
+    assert [model.family for model in beside.values()] == ["o-series", "claude-standard"]
+
+
+def test_the_name_that_an_endpoint_has_for_a_model() -> None:
+    """A deployment's name that nobody knows does not hide the model's own, for estimate and run alike."""
+    settings = load_config(None, {"request.model": "gpt-4o-mini", "endpoint.model": "deployment-7"}, environ={})
+    assert Candidate(name="x", config=settings).family() == family_for(settings)
+    assert Preparer.build(settings, TODAY).rule.tokens(512, 512).expected == 2833 + 5667
+
+
+@pytest.mark.parametrize("models", [",", " , ", "", [""]])
+def test_models_that_name_none(models: Any) -> None:
+    """A list without a name is a mistake (an empty variable of a script), and no wish for the usual three."""
+    with pytest.raises(InputError, match=r"--models '.*' names no model"):
+        pipeline.estimate(count=1, sizes=["9x9"], models=models)
+
+
+def test_what_counts_against_tokens_a_minute_stands_in_the_catalogue(tmp_path: Path) -> None:
+    """`[api] count_tokens` of a file, or a family's own, decides about the time; the card says it."""
+    own = tmp_path / "own.toml"
+    own.write_text(OURS)
+    told = {"tpm": 1000, "overrides": {"catalogue.file": own}, "output_tokens": 1}
+    found = compared(models="team-a,other-a,strict-a,gpt-4o", **told)
+    for name, counted in {"team-a": 1, "other-a": 1, "strict-a": 300, "gpt-4o": 300}.items():
+        model = found[name]
+        assert model.seconds is not None
+        assert model.seconds.expected == pytest.approx(60 * (model.input_tokens.expected + 10 * counted) / 1000)
+    (card,) = model_cards(config(catalogue__file=str(own)), TODAY, Asked("team-a", "team-a"))
+    assert "a minute     the tokens that are billed count against its tokens a minute" in card.lines()
+    own.write_text(OURS.replace('count_tokens = "billed"', 'count_tokens = "paid"'))
+    with pytest.raises(InputError, match="count_tokens is 'paid'"):
+        compared(models="team-a", **told)
+
+
+@pytest.fixture
+def photos(make_image: MakeImage, tmp_path: Path) -> Path:
+    for number, (width, height) in enumerate([(320, 240), (1024, 1024), (900, 300), (64, 64)]):
+        make_image(f"photos/{number}.png", width, height, seed=number)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "rule"),
+    [
+        ("team-a", {"overrides": {"catalogue.file": "own.toml"}}, "ours-2026"),
+        ("gpt-4o", {"model_family": "claude-standard"}, "anthropic-standard-2026"),
+        ("nobodys-model", {}, "unknown-2026-11"),
+        ("qwen2.5-vl-7b", {"base_url": "https://api.siliconflow.cn/v1"}, "siliconflow-28-2025"),
+        ("qwen2.5-vl-7b", {"overrides": {"catalogue.host": "siliconflow.cn"}}, "siliconflow-28-2025"),
+    ],
+)
+def test_a_rehearsal_is_billed_as_the_run_would_be(
+    model: str, more: dict[str, Any], rule: str, photos: Path, tmp_path: Path
+) -> None:
+    """By one's own family file, --model-family, bounds, and the rules of the host that the emulator stands in for."""
+    Path("own.toml").write_text(OURS)
+    (expected,) = pipeline.estimate(photos, model=model, **more).models
+    pipeline.run(photos, out=tmp_path / "out", model=model, emulator=True, quiet=True, **more)
+    rows = pipeline.read(tmp_path / "out")
+    assert set(rows.token_rule) == {expected.token_rule} == {rule}
+    assert rows.prompt_tokens.sum() == expected.input_tokens.expected
+    assert (rows.prompt_tokens == rows.predicted_prompt_tokens).all()
+
+
+def test_a_sample_is_rehearsed_by_the_rules_of_each_model(photos: Path) -> None:
+    """Two models of one sample have an emulator each: what is billed is what was expected of both."""
+    Path("own.toml").write_text(OURS)
+    settings: dict[str, Any] = {"models": "team-a,nobodys-model", "overrides": {"catalogue.file": "own.toml"}}
+    expected = pipeline.estimate(photos, **settings).models
+    measured = pipeline.estimate(photos, sample=4, emulator=True, **settings).models
+    assert [one.input_tokens.expected for one in measured] == [one.input_tokens.expected for one in expected]
+
+
+def test_reasoning_that_was_not_seen(photos: Path) -> None:
+    """No reasoning token in any answer: it is said so, and the only bound is that they would be part of the answers."""
+    (model,) = pipeline.estimate(photos, model="gpt-4o", sample=3, emulator=True).models
+    assert model.reasoning_tokens is not None
+    assert (model.reasoning_tokens.expected, model.reasoning_tokens.high) == (0, model.output_tokens.high)
+    assert "reasoning tokens: none in 3 answers" in estimates.details(model)
