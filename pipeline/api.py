@@ -349,7 +349,15 @@ def _candidate(name: str, base: PathLike | RunConfig | None, settings: Settings)
         return Candidate(name=name, config=resolve(base, there))
     named: Settings = {**settings, "model": model}
     anywhere = base is None and not settings.get("base_url")
-    return Candidate(name=name, config=resolve(base, named), provider=provider, anywhere=anywhere and not provider)
+    resolved = _without_own_names(resolve(base, named))
+    return Candidate(name=name, config=resolved, provider=provider, anywhere=anywhere and not provider)
+
+
+def _without_own_names(config: RunConfig) -> RunConfig:
+    """The same without what its endpoints call another model than the one that is asked for now."""
+    endpoint = config.endpoint.model_copy(update={"model": None})
+    endpoints = tuple(one.model_copy(update={"model": None}) for one in config.endpoints)
+    return config.model_copy(update={"endpoint": endpoint, "endpoints": endpoints})
 
 
 def _at(preset: str, settings: Settings) -> dict[str, Any]:

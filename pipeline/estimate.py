@@ -30,7 +30,7 @@ from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Counted, Moments, Question, Size, Tally
 from pipeline.policy.text import message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRange, UnknownRule
-from pipeline.steps import family_for, price_for
+from pipeline.steps import bills_two_models, family_for, price_for
 from pipeline.survey import Show, Survey, SurveyJob, flaw_of, survey
 
 DEFAULT_PRESETS = ("openai", "anthropic", "gemini")
@@ -352,7 +352,12 @@ def _notes(
     unreached = out_of_reach(question)
     found += [unreached] if unreached else []
     found += [f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(today) if one.note]
-    if not has_price:
+    if not has_price and bills_two_models(candidate.config, candidate.config.all_endpoints[0]):
+        found.append(
+            "another model reads the image first and is billed too: an entry of [[prices.models]] with usd_per_image "
+            "(of that one) beside the tokens gives the price"
+        )
+    elif not has_price:
         where = "" if candidate.anywhere else f" at {candidate.where}"
         sold = sellers(candidate.model) if candidate.anywhere else ()
         others = f"; it is sold as {' and '.join(sold)}" if sold else ""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import ceil
 from pathlib import Path
 from random import Random
 
@@ -213,6 +214,7 @@ def _measured(
     return replace(
         model,
         input_tokens=asked,
+        mean_tokens=model.mean_tokens if bills.exact else _mean(asked, model.text_tokens, readable.expected),
         raw_input_tokens=round(model.raw_input_tokens * asked.expected / max(1, model.input_tokens.expected)),
         output_tokens=answers,
         output_basis="measured" if tokens_out else model.output_basis,
@@ -222,6 +224,13 @@ def _measured(
         sample=facts,
         notes=(*model.notes, *_notes(bills, tokens_in, tokens_out)),
     )
+
+
+def _mean(asked: Span[int], text: Span[int], images: int) -> Span[int]:
+    """Of an image alone, from what all prompts were billed, for a model whose rule nobody knows."""
+    low, high = text.high or text.expected, text.low
+    most = None if asked.high is None else max(0, ceil(asked.high / images) - high)
+    return Span(max(0, round(asked.expected / images) - text.expected), max(0, asked.low // images - low), most)
 
 
 def _reasoning(found: Span[int] | None, answers: Span[int]) -> Span[int] | None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from pipeline.catalogue import Family, bare_name, family_named, first_family, price_of, rule_of
+from pipeline.catalogue.facts import on_host
 from pipeline.config import EndpointConfig, OwnPrice, RunConfig
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
@@ -290,11 +292,20 @@ def most_slots(endpoints: int = 1) -> int:
 def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:
     """What the model costs at the endpoint: by the user's own table, else as published.
 
-    On the emulator: what it would cost where it is sold first.
+    On the emulator: what it would cost where it is sold first. Where two models are billed, the tokens of one are only
+    a part of it: unless the user's own table has a price of an image or a request for the other, it is unknown.
     """
     model = one.model or config.request.model or ""
     own = own_price(config.prices.models, model, one.base_url)
+    if bills_two_models(config, one):
+        return own if own and (own.usd_per_image or own.usd_per_request) else None
     return own or price_of(model, None if emulated else one.base_url)
+
+
+def bills_two_models(config: RunConfig, one: EndpointConfig) -> bool:
+    """Whether another model reads the image first and is billed as well. Source: 302.AI, "Image analysis"."""
+    name, host = one.model or config.request.model or "", urlsplit(one.base_url).hostname or ""
+    return "ocr_model" in config.request.extra or (name.endswith("-ocr") and on_host(("302.ai",), host))
 
 
 def own_price(prices: tuple[OwnPrice, ...], model: str, base_url: str | None) -> Price | None:

@@ -1,5 +1,6 @@
 """What is compared under which family, what sizing saves, and that a rehearsal is billed by the family of the run."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,50 @@ def test_reasoning_that_was_not_seen(photos: Path) -> None:
     assert model.reasoning_tokens is not None
     assert (model.reasoning_tokens.expected, model.reasoning_tokens.high) == (0, model.output_tokens.high)
     assert "reasoning tokens: none in 3 answers" in estimates.details(model)
+
+
+def test_the_name_of_a_deployment_is_not_that_of_others(tmp_path: Path) -> None:
+    """Of --models each is estimated as itself, also where the configuration's endpoint has a name for its own model."""
+    own = tmp_path / "own.toml"
+    own.write_text('[request]\nmodel = "gpt-4o"\n[endpoint]\nmodel = "deployment-7"\n')
+    found = compared(models="o3,gpt-5", config=own)
+    assert [(model.model, model.family) for model in found.values()] == [("o3", "o-series"), ("gpt-5", "gpt-5")]
+
+
+def test_a_sample_tells_what_an_image_has(photos: Path) -> None:
+    """Of a model that nobody knows the bounds of an image come from its bills, too, and no longer from all rules."""
+    (guessed,) = pipeline.estimate(photos, model="nobodys-model").models
+    (model,) = pipeline.estimate(photos, model="nobodys-model", sample=4, emulator=True).models
+    assert model.mean_tokens.expected == guessed.mean_tokens.expected  # the emulator bills what is expected
+    assert (model.mean_tokens.high or 0) < (guessed.mean_tokens.high or 0)
+    assert model.mean_tokens.low > guessed.mean_tokens.low
+
+
+TWO = """
+[request]
+model = "gpt-3.5-turbo"
+[request.extra]
+ocr_model = "gpt-4o-mini"
+[endpoint]
+base_url = "https://api.302.ai/v1"
+[[prices.models]]
+model = "gpt-3.5-turbo*"
+input_usd_per_mtok = "0.5"
+output_usd_per_mtok = "1.5"
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [TWO, TWO.replace('turbo"', 'turbo-ocr"').replace('[request.extra]\nocr_model = "gpt-4o-mini"', "")]
+)
+def test_two_models_are_billed(text: str, tmp_path: Path) -> None:
+    """The price of one alone is no price: unknown, with the way out, and known with one for reading an image."""
+    own = tmp_path / "own.toml"
+    own.write_text(text)
+    (model,) = compared(config=own).values()
+    assert (model.price, model.cost_usd) == (None, None)
+    assert any("another model reads the image first and is billed too" in note for note in model.notes)
+    own.write_text(f'{text}usd_per_image = "0.001"\n')
+    (model,) = compared(config=own, output_tokens=0).values()
+    assert model.cost_usd is not None
+    assert model.cost_usd.expected == 10 * Decimal("0.001") + model.input_tokens.expected * Decimal("0.0000005")

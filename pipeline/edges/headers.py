@@ -47,6 +47,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WEBP_HAS_EXIF = 0x08
 _ORIENTATION = 0x0112
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
+_NO_FILE = frozenset({errno.ESPIPE, errno.ENXIO})
+"""What a pipe, and a socket or a device without anything behind it, answers."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _TIMEOUT = aiohttp.ClientTimeout(total=HEADER_TIMEOUT_S)
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
@@ -287,6 +289,8 @@ def _os_failure(error: OSError) -> Failure:
         raise ResourceError(f"cannot open any more files: {error.strerror}") from None
     if error.errno in _MISSING:
         return Failure(kind=ErrorKind.IMAGE_MISSING, message="no such file")
+    if error.errno in _NO_FILE:
+        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="not a file but a pipe or a device")
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error.strerror or error}")
 
 

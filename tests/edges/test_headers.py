@@ -139,6 +139,9 @@ def test_what_has_no_size(tmp_path: Path) -> None:
     }
     found = read_sizes(f"{tmp_path}/{name}" for name in expected)
     assert [one.kind if isinstance(one, Failure) else one for one in found] == list(expected.values())
+    pipe = found[list(expected).index("pipe")]
+    assert isinstance(pipe, Failure)
+    assert pipe.message == "not a file but a pipe or a device"  # as a run says it
 
 
 Asked = list[tuple[str, str]]
