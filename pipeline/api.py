@@ -253,6 +253,11 @@ def estimate(
         probe=probe, seed=seed, limit=limit, output_tokens=output_tokens, today=datetime.now(UTC).date(), notes=notes,
     )  # fmt: skip
     if sample is None:
+        if emulator or out is not None:
+            what = (
+                "--emulator rehearses" if emulator else "--out keeps the answers of (--output FILE writes the estimate)"
+            )
+            raise InputError(f"{what} a paid sample: say how many images it asks with --sample N")
         with counting(quiet=quiet) as show:
             return _in_a_loop(lambda: estimate_job(job, show))
     wanted = Sample(wanted=sample, seed=seed, out=None if out is None else Path(out))

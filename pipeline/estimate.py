@@ -291,7 +291,10 @@ def _modelled(
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None,
         limited_by=time[1] if time else None,
-        notes=_notes(candidate, question, by_detail, job.today, has_price=online is not None, alike=alike),
+        notes=(
+            *_too_long(job.output_tokens, request.max_tokens),
+            *_notes(candidate, question, by_detail, job.today, has_price=online is not None, alike=alike),
+        ),
     )
 
 
@@ -330,6 +333,12 @@ def _fact(dated: DatedRule) -> RuleFact:
         valid_to=dated.valid_to,
         note=dated.note,
     )
+
+
+def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
+    if stated is None or max_tokens is None or stated <= max_tokens:
+        return []
+    return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of --max-tokens"]
 
 
 def _notes(

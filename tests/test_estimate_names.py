@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from pipeline.estimate import Candidate
 from pipeline.models import Asked, model_cards
 from pipeline.policy.estimates import ModelEstimate
+from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Question, Tally
 from pipeline.policy.tokens import TokenRange
 from pipeline.publish import estimates
@@ -233,3 +234,34 @@ def test_two_models_are_billed(text: str, tmp_path: Path) -> None:
     (model,) = compared(config=own, output_tokens=0).values()
     assert model.cost_usd is not None
     assert model.cost_usd.expected == 10 * Decimal("0.001") + model.input_tokens.expected * Decimal("0.0000005")
+
+
+def test_answers_that_a_run_would_cut_off() -> None:
+    """More tokens an answer than --max-tokens allows are taken at their word, and the contradiction is said."""
+    (model,) = compared(models="gpt-4o", output_tokens=500).values()
+    assert model.output_tokens.expected == 5000
+    assert "answers of 500 tokens are cut off in a run at the 300 of --max-tokens" in model.notes
+    (fitting,) = compared(models="gpt-4o", output_tokens=300).values()
+    assert fitting.notes == ()
+
+
+def test_several_answers_an_image() -> None:
+    """`n` choices have the stated tokens each, as they have the assumed ones."""
+    (model,) = compared(models="gpt-4o", output_tokens=50, overrides={"request.extra": {"n": 3}}).values()
+    assert model.output_tokens == Span(1500, 1500, 1500)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [({"out": "out"}, "--out keeps"), ({"emulator": True}, "--emulator rehearses")]
+)
+def test_flags_of_a_sample_without_one(more: dict[str, Any], said: str) -> None:
+    """They are not passed over in silence: `-o` is no place for the estimate, and nothing is rehearsed."""
+    with pytest.raises(InputError, match=f"{said}.*--sample N"):
+        pipeline.estimate(count=1, sizes=["9x9"], models="gpt-4o", **more)
+
+
+def test_a_host_is_a_name() -> None:
+    """Not an address; in any case."""
+    assert load_config(None, {"catalogue.host": "SiliconFlow.cn"}, environ={}).rules_host == "siliconflow.cn"
+    with pytest.raises(InputError, match="write it without https://"):
+        load_config(None, {"catalogue.host": "https://siliconflow.cn"}, environ={})
