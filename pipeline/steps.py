@@ -292,27 +292,33 @@ def most_slots(endpoints: int = 1) -> int:
 def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:
     """What the model costs at the endpoint: by the user's own table, else as published.
 
-    On the emulator: what it would cost where it is sold first. Where two models are billed, the tokens of one are only
-    a part of it: unless the user's own table has a price of an image or a request for the other, it is unknown.
+    On the emulator: at the host that it stands in for, else where it is sold first. Where two models are billed, the
+    tokens of one are only a part of it: unless the user's own table has a price of an image or a request for the
+    other, it is unknown.
     """
-    model = one.model or config.request.model or ""
-    own = own_price(config.prices.models, model, one.base_url)
+    model, host = one.model or config.request.model or "", config.catalogue.host
+    own = own_price(config.prices.models, model, one.base_url, stands_for=host if emulated else None)
     if bills_two_models(config, one):
         return own if own and (own.usd_per_image or own.usd_per_request) else None
-    return own or price_of(model, None if emulated else one.base_url)
+    if own is not None or not emulated:
+        return own or price_of(model, one.base_url)
+    return (price_of(model, f"https://{host}/v1") if host else None) or price_of(model, None)
 
 
 def bills_two_models(config: RunConfig, one: EndpointConfig) -> bool:
     """Whether another model reads the image first and is billed as well. Source: 302.AI, "Image analysis"."""
-    name, host = one.model or config.request.model or "", urlsplit(one.base_url).hostname or ""
+    name, host = one.model or config.request.model or "", config.catalogue.host or urlsplit(one.base_url).hostname or ""
     return "ocr_model" in config.request.extra or (name.endswith("-ocr") and on_host(("302.ai",), host))
 
 
-def own_price(prices: tuple[OwnPrice, ...], model: str, base_url: str | None) -> Price | None:
-    """The first of the user's own prices that is meant for this model there."""
+def own_price(
+    prices: tuple[OwnPrice, ...], model: str, base_url: str | None, stands_for: str | None = None
+) -> Price | None:
+    """The first of the user's own prices that is meant for this model there, or at the host that it stands for."""
     for own in prices:
         matches = any(fnmatchcase(name, own.model.lower()) for name in (model.lower(), bare_name(model)))
-        if matches and own.base_url in {None, base_url}:
+        there = own.base_url in {None, base_url} or (stands_for and urlsplit(own.base_url).hostname == stands_for)
+        if matches and there:
             return Price(
                 input_usd_per_mtok=own.input_usd_per_mtok or Decimal(0),
                 output_usd_per_mtok=own.output_usd_per_mtok or Decimal(0),

@@ -18,7 +18,7 @@ from pipeline.policy.tallies import Question, Tally
 from pipeline.policy.tokens import TokenRange
 from pipeline.publish import estimates
 from pipeline.records import ImageFacts
-from pipeline.steps import Preparer, family_for
+from pipeline.steps import Preparer, family_for, price_for
 from tests.support import MakeImage
 from tests.test_models import TODAY, config
 
@@ -229,6 +229,8 @@ def test_two_models_are_billed(text: str, tmp_path: Path) -> None:
     own.write_text(text)
     (model,) = compared(config=own).values()
     assert (model.price, model.cost_usd) == (None, None)
+    settings = load_config(own, {"catalogue.host": "api.302.ai", "endpoint.base_url": "http://127.0.0.1:1"}, environ={})
+    assert price_for(settings, settings.endpoint, emulated=True) is None
     assert any("another model reads the image first and is billed too" in note for note in model.notes)
     own.write_text(f'{text}usd_per_image = "0.001"\n')
     (model,) = compared(config=own, output_tokens=0).values()
@@ -265,3 +267,42 @@ def test_a_host_is_a_name() -> None:
     assert load_config(None, {"catalogue.host": "SiliconFlow.cn"}, environ={}).rules_host == "siliconflow.cn"
     with pytest.raises(InputError, match="write it without https://"):
         load_config(None, {"catalogue.host": "https://siliconflow.cn"}, environ={})
+
+
+PRICED = """
+[request]
+model = "acme-1"
+[endpoint]
+base_url = "https://api.acme.example/v1"
+[[prices.models]]
+model = "acme-*"
+base_url = "https://api.acme.example/v1"
+input_usd_per_mtok = "7"
+output_usd_per_mtok = "8"
+"""
+
+
+def test_a_rehearsal_costs_what_the_endpoint_charges(photos: Path, tmp_path: Path) -> None:
+    """One's own price for the configured address counts on the emulator that stands in for it, to the last digit."""
+    own = tmp_path / "own.toml"
+    own.write_text(PRICED)
+    summary = pipeline.run(photos, out=tmp_path / "out", config=own, emulator=True, quiet=True)
+    assert summary.cost_usd == (7 * summary.prompt_tokens + 8 * summary.completion_tokens) * Decimal("0.000001")
+
+
+def test_a_rehearsal_has_the_published_price_of_its_host() -> None:
+    """Where the model is sold there; else that of where it is sold first, as ever."""
+    settings = load_config(None, {"request.model": "openai/gpt-4o", "catalogue.host": "openrouter.ai"}, environ={})
+    there = price_for(settings, settings.endpoint, emulated=True)
+    assert there is not None
+    assert "openrouter/" in there.source
+    elsewhere = settings.model_copy(update={"catalogue": settings.catalogue.model_copy(update={"host": "x.example"})})
+    first = price_for(elsewhere, elsewhere.endpoint, emulated=True)
+    assert first is not None
+    assert "openai/gpt-4o" in first.source
+
+
+def test_a_check_sends_the_name_that_the_endpoint_has(endpoint: str) -> None:
+    """As a run does: a deployment's name in place of the model's."""
+    named = {"endpoint.model": "gpt-4o-mini"}
+    assert pipeline.check(model="house", base_url=endpoint, overrides=named).model == "gpt-4o-mini"
