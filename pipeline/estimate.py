@@ -293,6 +293,7 @@ def _modelled(
         limited_by=time[1] if time else None,
         notes=(
             *_too_long(job.output_tokens, request.max_tokens),
+            *_refused(counted.refused, seen.known),
             *_notes(candidate, question, by_detail, job.today, has_price=online is not None, alike=alike),
         ),
     )
@@ -339,6 +340,13 @@ def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
     if stated is None or max_tokens is None or stated <= max_tokens:
         return []
     return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of --max-tokens"]
+
+
+def _refused(images: int, of: int) -> list[str]:
+    if not images:
+        return []
+    some = f"{images:,} of {of:,} images are" if images > 1 else f"1 of {of:,} images is"
+    return [f"{some} more than 200 times as long as wide, which this model refuses; they are counted all the same"]
 
 
 def _notes(

@@ -306,3 +306,12 @@ def test_a_check_sends_the_name_that_the_endpoint_has(endpoint: str) -> None:
     """As a run does: a deployment's name in place of the model's."""
     named = {"endpoint.model": "gpt-4o-mini"}
     assert pipeline.check(model="house", base_url=endpoint, overrides=named).model == "gpt-4o-mini"
+
+
+def test_shapes_that_a_model_refuses() -> None:
+    """Qwen takes no image more than 200 times as long as wide: it is said how many there are, and of no other model."""
+    found = pipeline.estimate(count=5, sizes=["20000x100", "30000x60"], models="qwen3-vl-8b,gpt-4o").models
+    said = (
+        "2 of 5 images are more than 200 times as long as wide, which this model refuses; they are counted all the same"
+    )
+    assert [said in model.notes for model in found] == [True, False]

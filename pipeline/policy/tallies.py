@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pipeline.policy.presizing import LookedAt
 from pipeline.policy.sampling import by_three, t_quantile
 from pipeline.policy.spans import Span
-from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule, accepted
+from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule, accepted, refuses_shape
 
 Size = tuple[int, int]
 
@@ -104,6 +104,8 @@ class Counted:
     upper: Moments = field(default_factory=Moments)
     raw_tokens: int = 0
     """Expected, if the images were sent as they are, or as large as they are not refused."""
+    refused: int = 0
+    """Images whose shape the model refuses."""
     sent_pixels: int = 0
     by_detail: dict[str, int] = field(default_factory=dict)
     """Expected tokens of the images alone, for each detail that the model tells apart."""
@@ -114,6 +116,7 @@ class Counted:
         self.lower.add(tokens.lower, times)
         self.upper.add(tokens.upper, times)
         self.raw_tokens += times * (question.unsized_tokens(*size) + question.text.expected)
+        self.refused += times * refuses_shape(question.rule, *size)
         width, height = question.sent(*size)
         self.sent_pixels += times * width * height
         for detail in question.rule.details:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pipeline.policy.tokens.base import AUTO, TokenRange, TokenRule, billed_alike, ceil_div, fitted
 from pipeline.policy.tokens.openai import OpenAIPatches
+from pipeline.policy.tokens.openweights import QwenResize
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,13 @@ def accepted(rule: TokenRule, width: int, height: int, detail: str = AUTO) -> tu
         if isinstance(one, OpenAIPatches):
             width, height = one.accepted(width, height, detail)
     return width, height
+
+
+def refuses_shape(rule: TokenRule, width: int, height: int) -> bool:
+    """Whether the model refuses the image because it is too long for how wide it is, at any size."""
+    rules = rule.rules if isinstance(rule, SpanningRule) else (rule,)
+    longer, shorter = max(width, height), min(width, height)
+    return any(isinstance(one, QwenResize) and longer > one.MOST_ASPECT * shorter for one in rules)
 
 
 def spanning(rules: tuple[TokenRule, ...]) -> TokenRule:
