@@ -82,9 +82,9 @@ def emulating(config: RunConfig, rules_host: str) -> list[str]:
 
 
 def emulated(config: RunConfig, url: str, rules_host: str) -> RunConfig:
-    """The same asked at an emulator, which bills by the rules of `rules_host`."""
+    """The same asked at an emulator, which stands for the first endpoint and bills by the rules of `rules_host`."""
     changed = {
-        "endpoint": config.endpoint.model_copy(update={"base_url": url}),
+        "endpoint": config.all_endpoints[0].model_copy(update={"base_url": url}),
         "endpoints": (),
         "catalogue": config.catalogue.model_copy(update={"host": rules_host or None}),
     }

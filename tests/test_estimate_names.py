@@ -315,3 +315,14 @@ def test_shapes_that_a_model_refuses() -> None:
         "2 of 5 images are more than 200 times as long as wide, which this model refuses; they are counted all the same"
     )
     assert [said in model.notes for model in found] == [True, False]
+
+
+def test_a_rehearsal_of_several_endpoints_stands_for_the_first(photos: Path, tmp_path: Path) -> None:
+    """Its own name for the model tells the family, of what is sent as of what is billed."""
+    own = tmp_path / "own.toml"
+    names = "".join(f'[[endpoints]]\nbase_url = "https://{host}.example"\nmodel = "o3"\n' for host in "ab")
+    own.write_text(f'[request]\nmodel = "house"\n{names}')
+    pipeline.run(photos, out=tmp_path / "out", config=own, emulator=True, quiet=True)
+    rows = pipeline.read(tmp_path / "out")
+    assert set(rows.model) == {"o3"}
+    assert (rows.prompt_tokens == rows.predicted_prompt_tokens).all()
