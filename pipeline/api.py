@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 import anyio
 
 from pipeline import upkeep
-from pipeline.catalogue import seller_in
+from pipeline.catalogue import family_named, family_of, seller_in
 from pipeline.check import CheckReport, check_endpoint
 from pipeline.compact import CompactReport
 from pipeline.compact import compact as compact_out
@@ -41,9 +41,10 @@ from pipeline.preview import FirstRequest, first_request, projection
 from pipeline.progress import make_progress, say
 from pipeline.publish.bar import counting
 from pipeline.run import run_job
-from pipeline.sample import Sample, run_sample, sample_job
+from pipeline.sample import Sample, check_sample, run_sample, sample_job
 from pipeline.stats import RunSummary
 from pipeline.status import OutStatus, read_status
+from pipeline.steps import emulated, emulating
 from pipeline.upkeep import RebuildReport
 
 if TYPE_CHECKING:
@@ -252,6 +253,11 @@ def estimate(
         probe=probe, seed=seed, limit=limit, output_tokens=output_tokens, today=datetime.now(UTC).date(), notes=notes,
     )  # fmt: skip
     if sample is None:
+        if emulator or out is not None:
+            what = (
+                "--emulator rehearses" if emulator else "--out keeps the answers of (--output FILE writes the estimate)"
+            )
+            raise InputError(f"{what} a paid sample: say how many images it asks with --sample N")
         with counting(quiet=quiet) as show:
             return _in_a_loop(lambda: estimate_job(job, show))
     wanted = Sample(wanted=sample, seed=seed, out=None if out is None else Path(out))
@@ -263,14 +269,27 @@ def _sampled(job: EstimateJob, sample: Sample, *, emulator: bool, quiet: bool) -
     with ExitStack() as stack:
         stack.callback(progress.close)
         if emulator:
-            sample = replace(sample, emulator_url=stack.enter_context(child_emulator()))
+            sample = replace(sample, emulators=("",) * len(job.candidates))
+            check_sample(job, sample)
+            sample = replace(sample, emulators=tuple(_emulators(job.candidates, stack)))
         show = stack.enter_context(counting(quiet=quiet))
         return _in_a_loop(lambda: sample_job(job, sample, show, progress.show))
 
 
+def _emulators(candidates: Sequence[Candidate], stack: ExitStack) -> list[str]:
+    """For each candidate the address of one that bills by its rules."""
+    told = [tuple(emulating(one.config, one.rules_host)) for one in candidates]
+    urls = {words: stack.enter_context(child_emulator(words)) for words in dict.fromkeys(told)}
+    return [urls[words] for words in told]
+
+
 def _split(models: str | Sequence[str]) -> list[str]:
-    names = models.split(",") if isinstance(models, str) else [*models]
-    return [name.strip() for name in names if name.strip()]
+    given = models.split(",") if isinstance(models, str) else [*models]
+    names = [name.strip() for name in given if name.strip()]
+    if given and not names:
+        said = ",".join(given)
+        raise InputError(f"--models {said!r} names no model; write for example --models gpt-4o,gemini-2.5-flash")
+    return names
 
 
 def _candidates(
@@ -280,11 +299,11 @@ def _candidates(
     if len(configs) > 1:
         if names:
             raise InputError("with --models, one -c is the basis of all; name further configurations in --models")
-        return [_candidate(str(one), None, settings) for one in configs], ()
+        return _compared([str(one) for one in configs], None, settings)
     base = configs[0] if configs else None
     if names:
-        candidates = [_candidate(name, base, settings) for name in names]
-        return candidates, _unsold(candidates)
+        candidates, unused = _compared(names, base, settings)
+        return candidates, (*_unsold(candidates), *unused)
     resolved = resolve(base, settings)
     named = base is not None or "base_url" in resolved.endpoint.model_fields_set or bool(resolved.endpoints)
     model = resolved.request.model
@@ -292,6 +311,35 @@ def _candidates(
         return [Candidate(name=model or "(the server's model)", config=resolved, anywhere=not named)], ()
     note = f"no model was named: these are the presets {', '.join(DEFAULT_PRESETS)}; --models compares others"
     return [_candidate(name, None, settings) for name in DEFAULT_PRESETS], (note,)
+
+
+def _compared(
+    names: list[str], base: PathLike | RunConfig | None, settings: Settings
+) -> tuple[list[Candidate], tuple[str, ...]]:
+    """The candidates of these names. Of several, --model-family is meant for those that no family claims."""
+    said = settings.get("model_family")
+    if len(names) == 1:
+        return [_candidate(names[0], base, settings)], ()
+    without: Settings = {**settings, "model_family": None}
+    claimed = [_by_its_name(name, _candidate(name, base, without)) for name in names]
+    if said is None:
+        return claimed, ()
+    family_named(said, resolve(base, settings).catalogue.file)
+    found = [
+        _candidate(name, base, settings) if one.family() is None else one
+        for name, one in zip(names, claimed, strict=True)
+    ]
+    unused = f"--model-family {said} is meant for models that no family claims, and there is none here"
+    return found, (unused,) if found == claimed else ()
+
+
+def _by_its_name(name: str, one: Candidate) -> Candidate:
+    """The same without the family that a configuration which all share says of its own model, where the name tells."""
+    request, own = one.config.request, one.config.catalogue.file
+    if request.model_family is None or is_configuration(name) or family_of(one.model, own) is None:
+        return one
+    plain = request.model_copy(update={"model_family": None})
+    return replace(one, config=one.config.model_copy(update={"request": plain}))
 
 
 def _candidate(name: str, base: PathLike | RunConfig | None, settings: Settings) -> Candidate:
@@ -306,7 +354,15 @@ def _candidate(name: str, base: PathLike | RunConfig | None, settings: Settings)
         return Candidate(name=name, config=resolve(base, there))
     named: Settings = {**settings, "model": model}
     anywhere = base is None and not settings.get("base_url")
-    return Candidate(name=name, config=resolve(base, named), provider=provider, anywhere=anywhere and not provider)
+    resolved = _without_own_names(resolve(base, named))
+    return Candidate(name=name, config=resolved, provider=provider, anywhere=anywhere and not provider)
+
+
+def _without_own_names(config: RunConfig) -> RunConfig:
+    """The same without what its endpoints call another model than the one that is asked for now."""
+    endpoint = config.endpoint.model_copy(update={"model": None})
+    endpoints = tuple(one.model_copy(update={"model": None}) for one in config.endpoints)
+    return config.model_copy(update={"endpoint": endpoint, "endpoints": endpoints})
 
 
 def _at(preset: str, settings: Settings) -> dict[str, Any]:
@@ -407,11 +463,9 @@ def _endpoint(config: PathLike | RunConfig | None, settings: Settings, *, emulat
     if not emulator:
         yield resolve(config, settings)
         return
-    resolve(config, settings)  # what is wrong is said before anything is started
-    with child_emulator() as url:
-        settings = {**_with_model(settings, config), "base_url": url}
-        settings["overrides"] = {**(settings.get("overrides") or {}), "endpoints": []}
-        yield resolve(config, settings)
+    resolved = resolve(config, _with_model(settings, config))  # what is wrong is said before anything is started
+    with child_emulator(emulating(resolved, resolved.rules_host)) as url:
+        yield emulated(resolved, url, resolved.rules_host)
 
 
 def _with_model(settings: Settings, config: PathLike | RunConfig | None) -> Settings:

@@ -5,7 +5,6 @@ import io
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from decimal import Decimal
-from urllib.parse import urlsplit
 
 from PIL import Image, ImageDraw
 
@@ -21,7 +20,7 @@ from pipeline.policy.text import message_tokens
 from pipeline.progress import exact
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedImage, PreparedRequest
 from pipeline.stages import Clock
-from pipeline.steps import Preparer, PricedChat, family_for, price_for, with_model
+from pipeline.steps import Preparer, PricedChat, family_for, price_for, renamed, with_model
 from pipeline.wire import open_session
 
 PROMPT = "Which colour is the large shape in this image? Answer with the colour only."
@@ -105,7 +104,8 @@ async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckR
         config = config.model_copy(update={"request": question})
         today, price = Clock().utc().date(), price_for(config, config.endpoint, emulated=emulated)
         prepared = Preparer.build(config, today).request(ImageRecord("check", "check", "check"), drawn(config.images))
-        result = await PricedChat(chat, price)(prepared)
+        names = renamed(config.request.model or "", config.endpoint)
+        result = await PricedChat(chat, price, names)(prepared)
     if isinstance(result, Failure):
         raise EndpointStoppedError(stop_message(result))
     shown = "emulator" if emulated else config.endpoint.base_url
@@ -122,7 +122,7 @@ def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | N
     if billed <= text:
         return f"the image was not billed: {billed:,} tokens are no more than its text has (about {text:,})"
     rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
-    bill, family = Billed(facts.sent_width, facts.sent_height, billed), family_for(config, request.model or "")
+    bill, family = Billed(facts.sent_width, facts.sent_height, billed), family_for(config)
     first = report.token_rule.partition(" | ")[0]
     own = [(name, rule) for name, rule in rules if family and name == family.name and rule.name == first]
     if any(fit.detail == request.detail for fit in fits([bill], own, detail=request.detail, text=text)):
@@ -136,9 +136,8 @@ def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | N
 
 def rule_source(config: RunConfig, today: date) -> str:
     """Where the token rule of the configuration's model stands."""
-    family = family_for(config, config.request.model or "")
-    host = urlsplit(config.endpoint.base_url).hostname or ""
-    rules = family.rules_for(today, host) if family else ()
+    family = family_for(config)
+    rules = family.rules_for(today, config.rules_host) if family else ()
     if family is None or not rules:
         return "nobody has described this model: bounds; --model-family says what it is"
     return f"{family.name}; {rules[0].source.title}, read {rules[0].source.checked_on}"

@@ -18,6 +18,7 @@ import typer
 from pipeline import api
 from pipeline.config import DEFAULT_PROMPT, presets
 from pipeline.edges.parquet import use_steady_memory
+from pipeline.emulator.billing import Billing
 from pipeline.emulator.config import EmulatorConfig, parse_models
 from pipeline.emulator.error_styles import ErrorStyle
 from pipeline.emulator.faults import BadAnswer, Fault, parse_faults
@@ -389,9 +390,9 @@ def estimate(
     """Tokens, cost and time before paying, from image headers alone; only --sample needs a key and sends anything."""
     if output is not None:
         estimate_files.check_output(output, WRITERS)
-    asked: dict[str, Any] = {"concurrency": _concurrency(concurrency)}
+    asked: dict[str, Any] = {"concurrency": _concurrency(concurrency), "models": () if models is None else models}
     found = api.estimate(
-        sources or (), models=models or (), config=config or None, count=count, sizes=size or (), probe=probe,
+        sources or (), config=config or None, count=count, sizes=size or (), probe=probe,
         sample=sample, out=out, emulator=emulator, seed=seed, limit=limit, output_tokens=output_tokens,
         quiet=quiet or as_json, model=model, model_family=model_family, base_url=base_url, api_key_env=api_key_env,
         max_cost=max_cost, **asked,
@@ -469,6 +470,17 @@ def emulate(
         str | None,
         typer.Option(metavar="A,B", help="The only models served; default any.", rich_help_panel=_MODEL),
     ] = None,
+    model_family: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="By whose rule all are billed; default by name.", rich_help_panel=_MODEL),
+    ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Families of your own, which count first.", rich_help_panel=_MODEL),
+    ] = None,
+    rules_of: Annotated[
+        str, typer.Option(metavar="HOST", help="Bill as this host does, where it has rules.", rich_help_panel=_MODEL)
+    ] = "",
     api_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The only key accepted; default any.", rich_help_panel=_MODEL)
     ] = None,
@@ -564,7 +576,7 @@ def emulate(
         thrash=thrash, seed=seed,
         faults=parse_faults(fault or []), stall_s=stall_s, goes_bad_after=goes_bad_after, goes_bad=goes_bad,
         outages=parse_outages(outage or []), outage_kind=outage_kind, models=parse_models(models), api_key=api_key,
-        decode=not fast,
+        billing=Billing(model_family, catalogue, rules_of), decode=not fast,
     )  # fmt: skip
     run_forever(emulated, host, port, announce=typer.echo, until_eof=until_eof)
 

@@ -44,6 +44,12 @@ def normalise_base_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", parts.query, ""))
 
 
+def _host_name(name: str) -> str:
+    if re.fullmatch(r"[\w-]+(\.[\w-]+)*", name) is None:
+        raise ValueError("not a host's name: write it without https:// and path, for example siliconflow.cn")
+    return name.lower()
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -232,6 +238,8 @@ class CatalogueConfig(_Section):
 
     file: Path | None = None
     """Families in the format of the package's own files; they count before those."""
+    host: Annotated[str, AfterValidator(_host_name)] | None = None
+    """Whose rules count, where the endpoint's address does not tell: a gateway that passes on to `siliconflow.cn`."""
 
 
 class RunConfig(_Section):
@@ -267,6 +275,11 @@ class RunConfig(_Section):
     @property
     def all_endpoints(self) -> tuple[EndpointConfig, ...]:
         return self.endpoints or (self.endpoint,)
+
+    @property
+    def rules_host(self) -> str:
+        """The host whose own token rules count, where there are any."""
+        return self.catalogue.host or urlsplit(self.all_endpoints[0].base_url).hostname or ""
 
     def identity(self) -> dict[str, Any]:
         """What makes two rows comparable: the question, not the way it travelled."""

@@ -30,7 +30,7 @@ from pipeline.policy.spans import Span
 from pipeline.policy.tallies import Counted, Moments, Question, Size, Tally
 from pipeline.policy.text import message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRange, UnknownRule
-from pipeline.steps import family_for, price_for
+from pipeline.steps import bills_two_models, family_for, price_for
 from pipeline.survey import Show, Survey, SurveyJob, flaw_of, survey
 
 DEFAULT_PRESETS = ("openai", "anthropic", "gemini")
@@ -59,15 +59,24 @@ class Candidate:
         return "" if self.anywhere or self.provider else urlsplit(self.config.all_endpoints[0].base_url).hostname or ""
 
     @property
+    def rules_host(self) -> str:
+        """Whose own rules count; empty where nobody said."""
+        config = self.config
+        if self.provider is None:
+            return (config.catalogue.host or "") if self.anywhere else config.rules_host
+        family = self.family()
+        return host_among(self.provider, [host for rule in family.rules for host in rule.hosts] if family else ())
+
+    @property
     def where(self) -> str:
         return self.provider or ("where it is sold first" if self.anywhere else self.host)
 
     def family(self) -> Family | None:
-        return family_for(self.config, self.model)
+        return family_for(self.config)
 
     def rules(self, today: date) -> tuple[DatedRule, ...]:
         family = self.family()
-        return family.rules_for(today, self._rule_host(family)) if family else ()
+        return family.rules_for(today, self.rules_host) if family else ()
 
     def question(self, today: date) -> Question:
         """What a run with this configuration would ask of each image."""
@@ -76,7 +85,7 @@ class Candidate:
             message_tokens(request.system, request.prompt), most_message_tokens(request.system, request.prompt)
         )
         return Question(
-            rule=rule_of(family, today, self._rule_host(family)),
+            rule=rule_of(family, today, self.rules_host),
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
             max_side=self.config.images.max_side,
@@ -93,11 +102,6 @@ class Candidate:
         name = self.model.rsplit("/", 1)[-1].lower() if self.anywhere else self.model
         at = None if self.anywhere else endpoint.base_url
         return online, batch_price(name, online, family, provider_api_url=at)
-
-    def _rule_host(self, family: Family | None) -> str:
-        if self.provider is None or family is None:
-            return self.host
-        return host_among(self.provider, [host for rule in family.rules for host in rule.hosts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +291,11 @@ def _modelled(
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None,
         limited_by=time[1] if time else None,
-        notes=_notes(candidate, question, by_detail, job.today, has_price=online is not None, alike=alike),
+        notes=(
+            *_too_long(job.output_tokens, request.max_tokens),
+            *_refused(counted.refused, seen.known),
+            *_notes(candidate, question, by_detail, job.today, has_price=online is not None, alike=alike),
+        ),
     )
 
 
@@ -328,6 +336,19 @@ def _fact(dated: DatedRule) -> RuleFact:
     )
 
 
+def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
+    if stated is None or max_tokens is None or stated <= max_tokens:
+        return []
+    return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of --max-tokens"]
+
+
+def _refused(images: int, of: int) -> list[str]:
+    if not images:
+        return []
+    some = f"{images:,} of {of:,} images are" if images > 1 else f"1 of {of:,} images is"
+    return [f"{some} more than 200 times as long as wide, which this model refuses; they are counted all the same"]
+
+
 def _notes(
     candidate: Candidate,
     question: Question,
@@ -348,7 +369,12 @@ def _notes(
     unreached = out_of_reach(question)
     found += [unreached] if unreached else []
     found += [f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(today) if one.note]
-    if not has_price:
+    if not has_price and bills_two_models(candidate.config, candidate.config.all_endpoints[0]):
+        found.append(
+            "another model reads the image first and is billed too: an entry of [[prices.models]] with usd_per_image "
+            "(of that one) beside the tokens gives the price"
+        )
+    elif not has_price:
         where = "" if candidate.anywhere else f" at {candidate.where}"
         sold = sellers(candidate.model) if candidate.anywhere else ()
         others = f"; it is sold as {' and '.join(sold)}" if sold else ""

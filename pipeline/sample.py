@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import ceil
 from pathlib import Path
 from random import Random
 
@@ -29,6 +30,7 @@ from pipeline.policy.tallies import Tally
 from pipeline.policy.tokens import UnknownRule
 from pipeline.run import run_job
 from pipeline.stats import RunStats, RunSummary
+from pipeline.steps import emulated
 from pipeline.survey import Show, SurveyJob, survey
 
 FOLDER = "estimate-sample"
@@ -48,7 +50,8 @@ class Sample:
     seed: int = 0
     out: Path | None = None
     """None: a folder of `estimate-sample` for each model and question."""
-    emulator_url: str | None = None
+    emulators: tuple[str, ...] = ()
+    """For a rehearsal: the address of each model's own."""
 
     def folder(self, config: RunConfig) -> Path:
         if self.out is not None:
@@ -56,15 +59,13 @@ class Sample:
         name = re.sub(r"[^a-z0-9.]+", "-", (config.request.model or "model").lower()).strip("-.")
         return Path(FOLDER) / f"{name}-{config.config_hash()[:8]}"
 
-    def asked(self, candidate: Candidate) -> RunConfig:
+    @staticmethod
+    def asked(candidate: Candidate, emulator_url: str | None = None) -> RunConfig:
         """The configuration that is asked with: equal images are asked all, so that each has a bill of its own."""
         config = candidate.config
         changed: dict[str, object] = {"request": config.request.model_copy(update={"dedup": False})}
-        if self.emulator_url is not None:
-            changed |= {
-                "endpoint": config.endpoint.model_copy(update={"base_url": self.emulator_url}),
-                "endpoints": (),
-            }
+        if emulator_url is not None:
+            config = emulated(config, emulator_url, candidate.rules_host)
         return config.model_copy(update=changed)
 
 
@@ -81,10 +82,12 @@ async def sample_job(job: EstimateJob, sample: Sample, show: Show, show_run: Cal
     seen = await survey(what, tally, show)
     estimate = estimated(job, tally, seen)
     models = []
-    for candidate, question, model in zip(job.candidates, tally.questions, estimate.models, strict=True):
+    urls = sample.emulators or (None,) * len(job.candidates)
+    for candidate, question, model, url in zip(job.candidates, tally.questions, estimate.models, urls, strict=True):
         population = Population.of(seen.sizes or array("q"), question)
         strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
-        kept, out = await _ask(job, sample, candidate, [population.positions[list(s.chosen)] for s in strata], show_run)
+        chosen = [population.positions[list(one.chosen)] for one in strata]
+        kept, out = await _ask(job, sample, candidate, chosen, show_run, emulator_url=url)
         exact = not isinstance(question.rule, UnknownRule)
         bills = Bills(population, strata, kept.rows, exact=exact, images=estimate.readable.expected, mixed=kept.mixed)
         models.append(_measured(model, bills, candidate.config, readable=estimate.readable, seed=sample.seed, out=out))
@@ -130,7 +133,7 @@ def check_sample(job: EstimateJob, sample: Sample) -> None:
                 f"--sample asks the configured endpoint; {candidate.name!r} only names whose price counts: "
                 "name a configuration (-c, or in --models) that says where it is asked"
             )
-        if sample.emulator_url is None:
+        if not sample.emulators:
             for one in candidate.config.all_endpoints:
                 api_key(one)
 
@@ -146,14 +149,16 @@ async def _ask(
     candidate: Candidate,
     chosen: Sequence[NDArray[np.int64]],
     show: Callable[[RunStats], None],
+    *,
+    emulator_url: str | None,
 ) -> tuple["Kept", Path]:
     """The rows of the images at these positions, stratum by stratum."""
-    config = sample.asked(candidate)
+    config = sample.asked(candidate, emulator_url)
     out = sample.folder(config)
     positions = [group.tolist() for group in chosen]
     wanted = frozenset(position for group in positions for position in group)
     run = Job(
-        sources=job.sources, out=out, config=config, emulated=sample.emulator_url is not None, chosen=wanted,
+        sources=job.sources, out=out, config=config, emulated=emulator_url is not None, chosen=wanted,
         max_failed="100%",
     )  # fmt: skip
     await run_job(run, show)
@@ -209,15 +214,28 @@ def _measured(
     return replace(
         model,
         input_tokens=asked,
+        mean_tokens=model.mean_tokens if bills.exact else _mean(asked, model.text_tokens, readable.expected),
         raw_input_tokens=round(model.raw_input_tokens * asked.expected / max(1, model.input_tokens.expected)),
         output_tokens=answers,
         output_basis="measured" if tokens_out else model.output_basis,
-        reasoning_tokens=bills.tokens("reasoning_tokens"),
+        reasoning_tokens=_reasoning(bills.tokens("reasoning_tokens"), answers),
         cost_usd=cost_usd or facts.own_usd,
         batch_cost_usd=cost_of(readable, asked, answers, model.batch_price),
         sample=facts,
         notes=(*model.notes, *_notes(bills, tokens_in, tokens_out)),
     )
+
+
+def _mean(asked: Span[int], text: Span[int], images: int) -> Span[int]:
+    """Of an image alone, from what all prompts were billed, for a model whose rule nobody knows."""
+    low, high = text.high or text.expected, text.low
+    most = None if asked.high is None else max(0, ceil(asked.high / images) - high)
+    return Span(max(0, round(asked.expected / images) - text.expected), max(0, asked.low // images - low), most)
+
+
+def _reasoning(found: Span[int] | None, answers: Span[int]) -> Span[int] | None:
+    """Where none was seen nobody knows how many there might be, but they are part of the answers."""
+    return found if found is None or found.expected else Span(0, 0, answers.high)
 
 
 def _notes(bills: Bills, tokens_in: Span[int] | None, tokens_out: Span[int] | None) -> list[str]:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from pipeline.catalogue import Family, bare_name, family_named, family_of, first_family, price_of, rule_of
+from pipeline.catalogue import Family, bare_name, family_named, first_family, price_of, rule_of
+from pipeline.catalogue.facts import on_host
 from pipeline.config import EndpointConfig, OwnPrice, RunConfig
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
@@ -53,7 +54,7 @@ async def with_model(config: RunConfig, chat: ChatEndpoint) -> RunConfig:
 
 async def _with_family(config: RunConfig, model: str, chat: ChatEndpoint) -> RunConfig:
     """The same with the family of a private name, where the catalogue does not know it and the server tells."""
-    if family_for(config, model) is not None:
+    if family_for(config) is not None:
         return config
     family = first_family(await chat.also_known_as(model), config.catalogue.file)
     if family is None:
@@ -61,10 +62,33 @@ async def _with_family(config: RunConfig, model: str, chat: ChatEndpoint) -> Run
     return config.model_copy(update={"request": config.request.model_copy(update={"model_family": family.name})})
 
 
-def family_for(config: RunConfig, model: str) -> Family | None:
-    """The family of a model of this configuration: as the user says, else by its name; None where neither tells."""
+def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family | None:
+    """The family of the model that an endpoint (None: the first) is asked for: as the user says, else by the name that
+    the endpoint has for it, else by its own; None where none of these tells.
+    """
     named, own = config.request.model_family, config.catalogue.file
-    return family_of(model, own) if named is None else family_named(named, own)
+    if named is not None:
+        return family_named(named, own)
+    names = (one or config.all_endpoints[0]).model, config.request.model
+    return first_family([name for name in names if name], own)
+
+
+def emulating(config: RunConfig, rules_host: str) -> list[str]:
+    """What `vision-batch emulate` has to be told so that it bills as the model would be at `rules_host`."""
+    family, own = family_for(config), config.catalogue.file
+    words = [] if own is None else ["--catalogue", str(own)]
+    words += [] if family is None else ["--model-family", family.name]
+    return [*words, "--rules-of", rules_host] if rules_host else words
+
+
+def emulated(config: RunConfig, url: str, rules_host: str) -> RunConfig:
+    """The same asked at an emulator, which stands for the first endpoint and bills by the rules of `rules_host`."""
+    changed = {
+        "endpoint": config.all_endpoints[0].model_copy(update={"base_url": url}),
+        "endpoints": (),
+        "catalogue": config.catalogue.model_copy(update={"host": rules_host or None}),
+    }
+    return config.model_copy(update=changed)
 
 
 @dataclass(slots=True)
@@ -94,8 +118,8 @@ class Preparer:
         warm_up()
         request = config.request
         model = request.model or ""
-        family = family_for(config, model)
-        rule = rule_of(family, today, urlsplit(config.all_endpoints[0].base_url).hostname or "")
+        family = family_for(config)
+        rule = rule_of(family, today, config.rules_host)
         wanted = request.max_tokens_field
         field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
         return cls(
@@ -147,14 +171,14 @@ class Preparer:
             self.text.tokens = tokens
 
     def saved(self, facts: ImageFacts) -> int:
-        """Tokens that an image has less than if it were sent as it is; 0 where nobody knows the rule."""
-        if isinstance(self.rule, UnknownRule):
+        """Tokens that an image has less than if it were sent as it is, or as large as it is not refused; 0 where
+        nobody knows the rule.
+        """
+        sent = facts.sent_width, facts.sent_height
+        if isinstance(self.rule, UnknownRule) or sent == (facts.width, facts.height):
             return 0
-        detail = self.config.request.detail
-        whole, sent = (facts.width, facts.height), (facts.sent_width, facts.sent_height)
-        if whole == sent:
-            return 0
-        return self.rule.tokens(*whole, detail).expected - self.rule.tokens(*sent, detail).expected
+        unsized = self.question().unsized_tokens(facts.width, facts.height)
+        return unsized - self.rule.tokens(*sent, self.config.request.detail).expected
 
     def question(self) -> Question:
         """The same as an estimate asks it."""
@@ -226,18 +250,22 @@ def most_cost_usd(request: PreparedRequest, price: Price) -> Decimal | None:
     return cost_usd(Usage(prompt_tokens=prompt, completion_tokens=answer), price)
 
 
+def renamed(model: str, one: EndpointConfig) -> tuple[bytes, bytes] | None:
+    """The field `model` as it is written into requests, and as this endpoint wants it, where they differ."""
+    if one.model is None or one.model == model:
+        return None
+    return model_field(model), model_field(one.model)
+
+
 def endpoint_of(
     config: RunConfig, one: EndpointConfig, chat: ChatEndpoint, *, name: str, price: Price | None
 ) -> Endpoint:
     """What the engine needs to know of one endpoint of a configuration."""
     of = len(config.all_endpoints)
     limits, model = config.limits, config.request.model or ""
-    renamed = None
-    if one.model is not None and one.model != model:
-        renamed = (model_field(model), model_field(one.model))
-    asker = PricedChat(chat, price, renamed)
+    asker = PricedChat(chat, price, renamed(model, one))
     concurrency = limits.concurrency if one.concurrency is None else one.concurrency
-    family = family_for(config, one.model or model)
+    family = family_for(config, one)
     counted = limits.count_tokens
     if counted == "auto":
         counted = "requested" if family is None or family.counts_requested else "billed"
@@ -264,18 +292,33 @@ def most_slots(endpoints: int = 1) -> int:
 def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:
     """What the model costs at the endpoint: by the user's own table, else as published.
 
-    On the emulator: what it would cost where it is sold first.
+    On the emulator: at the host that it stands in for, else where it is sold first. Where two models are billed, the
+    tokens of one are only a part of it: unless the user's own table has a price of an image or a request for the
+    other, it is unknown.
     """
-    model = one.model or config.request.model or ""
-    own = own_price(config.prices.models, model, one.base_url)
-    return own or price_of(model, None if emulated else one.base_url)
+    model, host = one.model or config.request.model or "", config.catalogue.host
+    own = own_price(config.prices.models, model, one.base_url, stands_for=host if emulated else None)
+    if bills_two_models(config, one):
+        return own if own and (own.usd_per_image or own.usd_per_request) else None
+    if own is not None or not emulated:
+        return own or price_of(model, one.base_url)
+    return (price_of(model, f"https://{host}/v1") if host else None) or price_of(model, None)
 
 
-def own_price(prices: tuple[OwnPrice, ...], model: str, base_url: str | None) -> Price | None:
-    """The first of the user's own prices that is meant for this model there."""
+def bills_two_models(config: RunConfig, one: EndpointConfig) -> bool:
+    """Whether another model reads the image first and is billed as well. Source: 302.AI, "Image analysis"."""
+    name, host = one.model or config.request.model or "", config.catalogue.host or urlsplit(one.base_url).hostname or ""
+    return "ocr_model" in config.request.extra or (name.endswith("-ocr") and on_host(("302.ai",), host))
+
+
+def own_price(
+    prices: tuple[OwnPrice, ...], model: str, base_url: str | None, stands_for: str | None = None
+) -> Price | None:
+    """The first of the user's own prices that is meant for this model there, or at the host that it stands for."""
     for own in prices:
         matches = any(fnmatchcase(name, own.model.lower()) for name in (model.lower(), bare_name(model)))
-        if matches and own.base_url in {None, base_url}:
+        there = own.base_url in {None, base_url} or (stands_for and urlsplit(own.base_url).hostname == stands_for)
+        if matches and there:
             return Price(
                 input_usd_per_mtok=own.input_usd_per_mtok or Decimal(0),
                 output_usd_per_mtok=own.output_usd_per_mtok or Decimal(0),

@@ -191,7 +191,11 @@ WRONG = [
         "family 'ours': rule 'ours-2026': 'none' names no source of the file; known: b",
     ),
     ('source = "bill"\n', "", "family 'ours': rule 'ours-2026': 'source' is missing"),
-    ("match =", "matches =", "family 'ours': 'match' is missing; family 'ours': unknown key 'matches'; known: like, m"),
+    (
+        "match =",
+        "matches =",
+        "'match' is missing; family 'ours': unknown key 'matches'; known: count_tokens, like, m",
+    ),
     ('["GPT-4o", "my-deployment"]', '"gpt-4o"', "family 'ours': match is 'gpt-4o': it should be a valid list"),
     ('["GPT-4o", "my-deployment"]', "[5]", "family 'ours': match 1 is 5: it should be a valid string"),
     ('["GPT-4o", "my-deployment"]', '[""]', "family 'ours': match 1 is ''"),

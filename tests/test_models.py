@@ -126,12 +126,12 @@ def test_families_of_ones_own() -> None:
     assert "ours-2026" in lines("my-deployment-7", own)
     assert model_cards(own, TODAY)[0].name == "ours"
     named = config(request__model="secret", request__model_family="gpt-4o-mini")
-    family = family_for(named, "secret")
+    family = family_for(named)
     assert family is not None
     assert (family.name, named.config_hash()) == ("gpt-4o-mini", config(request__model="secret").config_hash())
     assert family_named("openai/gpt-4o-2024-08-06").name == "gpt-4o"
     with pytest.raises(InputError, match=r"'gtp-4o': no such family; did you mean gpt-4o"):
-        family_for(config(request__model_family="gtp-4o"), "m")
+        family_for(config(request__model_family="gtp-4o"))
 
 
 def test_the_first_name_that_is_known() -> None:

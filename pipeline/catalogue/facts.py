@@ -9,6 +9,7 @@ from pipeline.policy.tokens import TokenRule, spanning
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 Evidence = Literal["published", "measured", "derived", "unverified"]
+CountTokens = Literal["requested", "billed"]
 JsonSchema = Literal["strict", "accepted", "json_object", "ignored", "unknown"]
 
 
@@ -89,8 +90,12 @@ class Family:
     limits: Limits = Limits()
     json_schema: JsonSchema = "unknown"
     batch: Batch | None = None
-    counts_requested: bool = True
-    """Whether tokens a minute are the prompt's and `max_tokens`, not those billed."""
+    count_tokens: CountTokens = "requested"
+    """What counts against tokens a minute: the prompt's and `max_tokens`, or those billed."""
+
+    @property
+    def counts_requested(self) -> bool:
+        return self.count_tokens == "requested"
 
     def rules_for(self, on: date, host: str = "") -> tuple[DatedRule, ...]:
         """The rules that count on a day at a host; where none is valid on it, all that the host has."""

@@ -131,6 +131,7 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
             rules=tuple(_dated(rule, document) for rule in entry.rule),
             limits=limits,
             json_schema=document.api.json_schema,
+            count_tokens=entry.count_tokens or document.api.count_tokens,
             batch=batch,
         )
 
@@ -145,7 +146,8 @@ def _alike(entry: FamilyTable, like: str, match: tuple[str, ...]) -> Family:
         near = ", ".join(near_names(like, families()))
         raise ValueError(f"like is {like!r}: no such family{f'; did you mean {near}?' if near else ''}")
     field = entry.max_tokens_field or found.max_tokens_field
-    return replace(found, name=entry.name, match=match, max_tokens_field=field)
+    counts = entry.count_tokens or found.count_tokens
+    return replace(found, name=entry.name, match=match, max_tokens_field=field, count_tokens=counts)
 
 
 def _dated(entry: RuleTable, document: Document) -> DatedRule:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.catalogue.facts import Evidence, JsonSchema, MaxTokensField
+from pipeline.catalogue.facts import CountTokens, Evidence, JsonSchema, MaxTokensField
 from pipeline.errors import InputError
 
 Text = Annotated[str, Field(min_length=1)]
@@ -73,6 +73,8 @@ class LimitsTable(_Table):
 
 class ApiTable(_Table):
     json_schema: JsonSchema = "unknown"
+    count_tokens: CountTokens = "requested"
+    """What counts against tokens a minute: the prompt's and `max_tokens`, or those billed."""
     source: str | None = None
 
 
@@ -90,6 +92,8 @@ class FamilyTable(_Table):
     like: Text | None = None
     """A family of the package, or a model of one, that these models are; in place of rules."""
     max_tokens_field: MaxTokensField | None = None
+    count_tokens: CountTokens | None = None
+    """None: as the file's `[api]` says, or what the family is like."""
     rule: list[RuleTable] = []
 
 

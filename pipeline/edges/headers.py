@@ -47,8 +47,19 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WEBP_HAS_EXIF = 0x08
 _ORIENTATION = 0x0112
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
+_NO_FILE = frozenset({errno.ESPIPE, errno.ENXIO})
+"""What a pipe, and a socket or a device without anything behind it, answers."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _TIMEOUT = aiohttp.ClientTimeout(total=HEADER_TIMEOUT_S)
+_FROM_START = "bytes 0-"
+_NO_RANGES = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        HTTPStatus.NOT_IMPLEMENTED,
+    }
+)
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 # Called directly, not through Image.open, which has a limit for bombs of its own.
@@ -287,22 +298,38 @@ def _os_failure(error: OSError) -> Failure:
         raise ResourceError(f"cannot open any more files: {error.strerror}") from None
     if error.errno in _MISSING:
         return Failure(kind=ErrorKind.IMAGE_MISSING, message="no such file")
+    if error.errno in _NO_FILE:
+        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="not a file but a pipe or a device")
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error.strerror or error}")
 
 
 async def _fetch(
     session: aiohttp.ClientSession, url: str, wanted: int, proxy: str | None
 ) -> tuple[bytes, int | None] | Failure:
-    """One attempt at the first `wanted` bytes of an address, and its whole length where that is told."""
+    """One attempt at the first `wanted` bytes of an address, and its whole length where that is told.
+
+    A server that refuses ranges, or gives another one, is asked without: a run will fetch the image from it as well.
+    """
     if url.partition("://")[0].lower() not in {"http", "https"}:
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="only http and https are fetched")
-    headers = {"Range": f"bytes=0-{wanted - 1}", "Accept-Encoding": "identity"}
+    found = await _fetch_once(session, url, wanted, proxy, {"Range": f"bytes=0-{wanted - 1}"})
+    if isinstance(found, Failure) and found.status in _NO_RANGES:
+        return await _fetch_once(session, url, wanted, proxy, {})
+    return found
+
+
+async def _fetch_once(
+    session: aiohttp.ClientSession, url: str, wanted: int, proxy: str | None, headers: dict[str, str]
+) -> tuple[bytes, int | None] | Failure:
+    headers = {**headers, "Accept-Encoding": "identity"}
     try:
         # An address that is already quoted is asked for as it is: a signature covers every character.
         target = URL(url, encoded=url.isascii() and " " not in url)
         async with session.get(target, headers=headers, proxy=proxy, timeout=_TIMEOUT) as response:
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                 return _refusal(response)
+            if not response.headers.get("Content-Range", _FROM_START).strip().startswith(_FROM_START):
+                return _refusal(response, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
             return await _head(response, wanted), _length(response)
     except (aiohttp.InvalidURL, ValueError):
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="not a valid address")
@@ -313,8 +340,8 @@ async def _fetch(
         return Failure(kind=ErrorKind.FETCH_FAILED, message=f"the connection failed ({type(error).__name__})")
 
 
-def _refusal(response: aiohttp.ClientResponse) -> Failure:
-    status = response.status
+def _refusal(response: aiohttp.ClientResponse, meant: HTTPStatus | None = None) -> Failure:
+    status = response.status if meant is None else int(meant)
     kind = ErrorKind.IMAGE_MISSING if status in _GONE else ErrorKind.FETCH_FAILED
     return Failure(kind=kind, message=f"HTTP {status}", status=status, retry_after_s=retry_after(response.headers))
 

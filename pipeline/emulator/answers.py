@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.emulator.billing import Bill, cut_to_tokens, image_rule, prompt_text_tokens
+from pipeline.emulator.billing import Bill, Billing, cut_to_tokens, prompt_text_tokens
 from pipeline.emulator.chat_request import ChatRequest
 from pipeline.emulator.faults import Fault
 from pipeline.emulator.pixels import Look
@@ -69,9 +69,9 @@ def reply(text: str, max_tokens: int | None, fault: Fault | None) -> Reply:
     return Reply(text)
 
 
-def prompt_tokens(request: ChatRequest, looks: Sequence[Look]) -> tuple[int, int]:
+def prompt_tokens(request: ChatRequest, looks: Sequence[Look], billing: Billing) -> tuple[int, int]:
     """The tokens of a prompt: of its text, and of its images."""
-    rule = image_rule(request.model)
+    rule = billing.image_rule(request.model)
     pairs = zip(looks, request.images, strict=True)
     return (
         prompt_text_tokens(request.texts, request.messages),

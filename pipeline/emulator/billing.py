@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 
-from pipeline.catalogue import family_of, rule_of
+from pipeline.catalogue import Family, family_named, family_of, rule_of
 from pipeline.policy.text import BYTES_PER_TOKEN, message_tokens
-from pipeline.policy.tokens import OpenAITiles, TokenRule
+from pipeline.policy.tokens import TokenRule
 
 SERVED = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4-turbo", "gpt-5", "gpt-5.1", "o1", "o3")
 """The models that `/v1/models` lists where none are named."""
-
-DEFAULT_RULE = OpenAITiles("openai-tile", 85, 170)
-"""Of models whose rule is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,21 +27,39 @@ class Bill:
         return self.text_tokens + self.image_tokens
 
 
-def image_rule(model: str) -> TokenRule:
-    """The rule of a model's family that counts today, gpt-4o's where none is known."""
-    return _rule(model, datetime.now(UTC).date())
-
-
 @lru_cache(maxsize=64)
-def _rule(model: str, today: date) -> TokenRule:
-    family = family_of(model)
-    return DEFAULT_RULE if family is None or family.rule(today) is None else rule_of(family, today)
+def _family(model: str, named: str | None, own: Path | None) -> Family | None:
+    return family_of(model, own) if named is None else family_named(named, own)
 
 
-def wants_max_completion_tokens(model: str) -> bool:
-    """Whether `max_tokens` is refused: the reasoning models (OpenAI, API reference, chat completions)."""
-    family = family_of(model)
-    return family is not None and family.max_tokens_field == "max_completion_tokens"
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """By whose rules images are billed, and which field bounds an answer. Raises InputError for what is not known."""
+
+    model_family: str | None = None
+    """Of every model, whatever its name; None: its name tells."""
+    catalogue: Path | None = None
+    """A user's own families, which count first."""
+    rules_of: str = ""
+    """The host whose own rules count, where there are any."""
+
+    def __post_init__(self) -> None:
+        self.family("")
+
+    def image_rule(self, model: str) -> TokenRule:
+        """What an estimate expects: the rule that counts today; of models that nobody has described the median."""
+        return rule_of(self.family(model), datetime.now(UTC).date(), self.rules_of)
+
+    def wants_max_completion_tokens(self, model: str) -> bool:
+        """Whether `max_tokens` is refused: the reasoning models (OpenAI, API reference, chat completions)."""
+        family = self.family(model)
+        return family is not None and family.max_tokens_field == "max_completion_tokens"
+
+    def family(self, model: str) -> Family | None:
+        return _family(model, self.model_family, self.catalogue)
+
+
+BY_NAME = Billing()
 
 
 def prompt_text_tokens(texts: Sequence[str], messages: int) -> int:

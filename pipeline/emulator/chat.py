@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import orjson
@@ -71,6 +72,7 @@ class ChatDesk:
         threads: Executor,
     ) -> None:
         self._config = config
+        self._billing = config.billing
         self._timing = timing
         self._stats = stats
         self._log = log
@@ -231,9 +233,10 @@ class ChatDesk:
 
     async def _see(self, body: bytes) -> Seen:
         if not self._config.decode:
-            return see(body, self.serves, decode=False)
+            return see(body, self.serves, decode=False, billing=self._billing)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: see(body, self.serves, decode=True))
+        looking = partial(see, body, self.serves, decode=True, billing=self._billing)
+        return await loop.run_in_executor(self._threads, looking)
 
     async def _work(self, visit: _Visit) -> None:
         if self._workers is None:

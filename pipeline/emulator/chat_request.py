@@ -15,7 +15,7 @@ from pipeline.emulator.api_errors import (
     no_data_url,
     unsupported_image,
 )
-from pipeline.emulator.billing import wants_max_completion_tokens
+from pipeline.emulator.billing import BY_NAME, Billing
 
 # Tuples, not sets: JSON may hold a list where a word belongs, and that cannot be looked up in a set.
 _ROLES = ("assistant", "developer", "function", "system", "tool", "user")
@@ -56,7 +56,7 @@ def parse_json(body: bytes) -> object:
         raise ApiError(400, f"We could not parse the JSON body of your request: {error}") from None
 
 
-def parse_chat_request(payload: object, serves: Callable[[str], bool]) -> ChatRequest:
+def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: Billing = BY_NAME) -> ChatRequest:
     """Check a body; `serves` says whether a model is known. Raises ApiError with OpenAI's codes."""
     if not isinstance(payload, dict):
         raise ApiError(400, "The JSON body of your request must be an object.")
@@ -72,7 +72,7 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool]) -> ChatRe
         messages=len(messages),
         texts=tuple(texts),
         images=tuple(images),
-        max_tokens=_max_tokens(payload, model),
+        max_tokens=_max_tokens(payload, refuses_older=billing.wants_max_completion_tokens(model)),
         n=_integer(payload, "n", 1, _MAX_CHOICES) or 1,
     )
 
@@ -129,10 +129,10 @@ def _check_options(payload: Mapping[str, object]) -> None:
         )
 
 
-def _max_tokens(payload: Mapping[str, object], model: str) -> int | None:
+def _max_tokens(payload: Mapping[str, object], *, refuses_older: bool) -> int | None:
     older = _integer(payload, "max_tokens", 1)
     newer = _integer(payload, "max_completion_tokens", 1)
-    if older is not None and wants_max_completion_tokens(model):
+    if older is not None and refuses_older:
         raise ApiError(
             400,
             "Unsupported parameter: 'max_tokens' is not supported with this model. "

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
+from pipeline.emulator.billing import BY_NAME, Billing
 from pipeline.emulator.error_styles import ErrorStyle
 from pipeline.emulator.faults import BadAnswer, Fault, known_fault
 from pipeline.emulator.headers import HeaderStyle, RetryAfter
@@ -73,6 +74,8 @@ class EmulatorConfig:
 
     models: tuple[str, ...] = ()
     """The models that are served; none named: every name that does not begin with `unknown-`."""
+    billing: Billing = BY_NAME
+    """By whose rules."""
     api_key: str | None = field(default=None, repr=False)
     """The only key that is accepted; None: any, or none."""
     decode: bool = True

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.emulator.answers import prompt_tokens
 from pipeline.emulator.api_errors import ApiError, unreadable_image, unsupported_image
+from pipeline.emulator.billing import Billing
 from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_chat_request, parse_json
 from pipeline.emulator.pixels import Look, UnreadableImageError, UnsupportedImageError, look_at
 from pipeline.emulator.stats import image_hash
@@ -22,16 +23,16 @@ class Seen:
     error: ApiError | None = None
 
 
-def see(body: bytes, serves: Callable[[str], bool], *, decode: bool) -> Seen:
+def see(body: bytes, serves: Callable[[str], bool], *, decode: bool, billing: Billing) -> Seen:
     """Read a body. `serves` says whether a model is known; with `decode=False` only headers of images are read."""
     payload: object = None
     try:
         payload = parse_json(body)
-        asked = parse_chat_request(payload, serves)
+        asked = parse_chat_request(payload, serves, billing)
         looks = tuple(_look(image, decode=decode) for image in asked.images)
     except ApiError as error:
         return Seen(payload, error=error)
-    return Seen(payload, asked, looks, tuple(map(image_hash, asked.images)), prompt_tokens(asked, looks))
+    return Seen(payload, asked, looks, tuple(map(image_hash, asked.images)), prompt_tokens(asked, looks, billing))
 
 
 def _look(image: SentImage, *, decode: bool) -> Look:

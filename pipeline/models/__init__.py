@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
 from fractions import Fraction
-from urllib.parse import urlsplit
 
 from pipeline.catalogue import (
     DatedRule,
@@ -85,6 +84,7 @@ def _card(config: RunConfig, today: date, asked: Asked, family: Family | None) -
         sizes=tuple(_size(rule, *size, detail) for size in EXAMPLES for detail in _details(rule)),
         max_tokens_field=family.max_tokens_field if family else "max_tokens",
         json_schema=family.json_schema if family else "unknown",
+        count_tokens=family.count_tokens if family else "requested",
         limits=family.limits if family else Limits(),
         host_limits=there.limits if there else None,
         batch=family.batch if family else None,
@@ -96,7 +96,7 @@ def _card(config: RunConfig, today: date, asked: Asked, family: Family | None) -
 
 def _host(config: RunConfig, asked: Asked, family: Family | None) -> str:
     if asked.provider is None:
-        return urlsplit(config.all_endpoints[0].base_url).hostname or ""
+        return config.rules_host
     return host_among(asked.provider, [host for rule in family.rules for host in rule.hosts] if family else ())
 
 

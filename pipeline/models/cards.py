@@ -6,12 +6,13 @@ from datetime import date
 from decimal import Decimal
 
 from pipeline.catalogue import Batch, Limits, Source
-from pipeline.catalogue.facts import Evidence, JsonSchema
+from pipeline.catalogue.facts import CountTokens, Evidence, JsonSchema
 from pipeline.policy.costs import Price
 from pipeline.policy.tokens import AUTO, TokenRange
 from pipeline.progress import printable
 
 TABLE_SIZE = (1024, 768)
+COUNTED: Mapping[CountTokens, str] = {"requested": "prompt and max_tokens", "billed": "the tokens that are billed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class ModelCard:
     sizes: tuple[SizeCard, ...]
     max_tokens_field: str
     json_schema: JsonSchema
+    count_tokens: CountTokens
+    """What counts against tokens a minute."""
     limits: Limits
     host_limits: Limits | None
     """Of the endpoint, where it is known for other people's models."""
@@ -89,6 +92,7 @@ class ModelCard:
         said += _limit_lines("limits", self.limits)
         said += _limit_lines("host", self.host_limits) if self.host_limits else []
         said.append(f"answer       its length is bounded by {self.max_tokens_field}; JSON schema: {self.json_schema}")
+        said.append(f"a minute     {COUNTED[self.count_tokens]} count against its tokens a minute")
         said.append(f"batch        {_batch(self.batch)}")
         sold = f"; it is sold as {' and '.join(self.sold_as)}" if self.sold_as else ""
         unknown = f"unknown; [prices] in a configuration gives your own{sold}"

@@ -64,7 +64,7 @@ class ModelEstimate:
     """Of an image alone, in the mean over those that would be sent."""
     input_tokens: Span[int]
     raw_input_tokens: int
-    """Expected, if the images were sent as they are."""
+    """Expected, if the images were sent as they are, or as large as they are not refused."""
     sent_pixels: float
     """Of those that the images have, the share that is sent."""
     tokens_by_detail: Mapping[str, float]
@@ -136,9 +136,9 @@ def plain(value: object) -> object:
 
 
 def answer_tokens(images: Span[int], *, stated: int | None, max_tokens: int | None, choices: int) -> Span[int]:
-    """Of all answers. Without a statement: the assumption, and anything up to `max_tokens`."""
+    """Of all answers, `choices` an image. Without a statement: the assumption, and anything up to `max_tokens`."""
     if stated is not None:
-        each = Span(stated, stated, stated)
+        each = Span(*(choices * stated,) * 3)
     else:
         most = None if max_tokens is None else max_tokens * choices
         expected = ASSUMED_ANSWER_TOKENS * choices

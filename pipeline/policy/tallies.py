@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pipeline.policy.presizing import LookedAt
 from pipeline.policy.sampling import by_three, t_quantile
 from pipeline.policy.spans import Span
-from pipeline.policy.tokens import TokenRange, TokenRule
+from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule, accepted, refuses_shape
 
 Size = tuple[int, int]
 
@@ -83,6 +83,12 @@ class Question:
         size = self.size(detail)
         return self.rule.tokens(*size.target(width, height), size.detail)
 
+    def unsized_tokens(self, width: int, height: int) -> int:
+        """Expected, if the image were sent as it is, or as large as it is not refused; as sent where nobody knows."""
+        if isinstance(self.rule, UnknownRule):
+            return self.image_tokens(width, height).expected
+        return self.rule.tokens(*accepted(self.rule, width, height, self.detail), self.detail).expected
+
     def tokens(self, width: int, height: int) -> TokenRange:
         """Of the whole prompt with this image in it."""
         image, text = self.image_tokens(width, height), self.text
@@ -97,7 +103,9 @@ class Counted:
     lower: Moments = field(default_factory=Moments)
     upper: Moments = field(default_factory=Moments)
     raw_tokens: int = 0
-    """Expected, if the images were sent as they are."""
+    """Expected, if the images were sent as they are, or as large as they are not refused."""
+    refused: int = 0
+    """Images whose shape the model refuses."""
     sent_pixels: int = 0
     by_detail: dict[str, int] = field(default_factory=dict)
     """Expected tokens of the images alone, for each detail that the model tells apart."""
@@ -107,8 +115,8 @@ class Counted:
         self.expected.add(tokens.expected, times)
         self.lower.add(tokens.lower, times)
         self.upper.add(tokens.upper, times)
-        raw = question.rule.tokens(*size, question.detail).expected + question.text.expected
-        self.raw_tokens += times * raw
+        self.raw_tokens += times * (question.unsized_tokens(*size) + question.text.expected)
+        self.refused += times * refuses_shape(question.rule, *size)
         width, height = question.sent(*size)
         self.sent_pixels += times * width * height
         for detail in question.rule.details:

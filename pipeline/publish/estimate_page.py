@@ -15,7 +15,9 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--edge); white-space: nowrap; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--edge); }
+th, td { white-space: nowrap; vertical-align: top; }
+td small { display: block; opacity: .7; }
 svg { max-width: 100%; height: auto; } svg text { fill: currentColor; font-size: 12px; } svg rect { fill: var(--bar); }
 li { overflow-wrap: anywhere; }
 @media (prefers-color-scheme: dark) { :root { --bar: #6ea8ff; } }
@@ -71,10 +73,16 @@ def picture(classes: Sequence[SizeClass]) -> str:
 
 
 def _table(estimate: Estimate) -> str:
-    names, *models = estimates.table(estimate)
+    """Ranges stand below what to expect, so that all columns have room on a screen."""
+    names = estimates.table(estimate)[0]
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in models]
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+    rows = [[(printable(model.name), ""), *estimates.figures(model)][: len(names)] for model in estimate.models]
+    cells = ["".join(_cell(*figure) for figure in row) for row in rows]
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+
+
+def _cell(expected: str, ends: str) -> str:
+    return f"<td>{escape(expected)}{f' <small>{escape(ends)}</small>' if ends else ''}</td>"
 
 
 def _model(model: ModelEstimate) -> str:

@@ -96,9 +96,9 @@ def assumptions(estimate: Estimate) -> list[str]:
     }.get(first.output_basis, f"{each:,} tokens an answer, {first.output_basis}")
     if first.output_basis == "assumed":
         basis += "; ranges reach to --max-tokens"
-    reasoning = (
-        "" if first.reasoning_tokens else "; reasoning tokens are unknown without a sample, and part of the output"
-    )
+    reasoning = "; reasoning tokens are unknown without a sample, and part of the output"
+    if first.reasoning_tokens or first.sample:
+        reasoning = ""
     words = span(first.text_tokens, lambda count: f"{count:,}")
     return [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
 
@@ -191,11 +191,15 @@ def sampled(model: ModelEstimate) -> list[str]:
     sample = model.sample
     if sample is None:
         return []
-    reasoning = UNKNOWN if model.reasoning_tokens is None else span(model.reasoning_tokens, rounded)
+    reasoning = f"{span(model.reasoning_tokens, rounded)}, part of the output"
+    if model.reasoning_tokens is None:
+        reasoning = f"{UNKNOWN}: the endpoint does not tell them"
+    elif not model.reasoning_tokens.expected:
+        reasoning = f"none in {sample.answered:,} answers"
     drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill"
     drawn += "" if sample.spent_usd is None else f", {usd(sample.spent_usd)} together"
     kept = f"ranges are 95 % intervals; the answers are kept in {printable(sample.out)}"
-    lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}, part of the output"]
+    lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}"]
     if sample.images_per_s is not None and sample.hours is not None:
         pace = span(sample.images_per_s, lambda rate: f"{rate:,.2f}")
         lines.append(

@@ -139,6 +139,9 @@ def test_what_has_no_size(tmp_path: Path) -> None:
     }
     found = read_sizes(f"{tmp_path}/{name}" for name in expected)
     assert [one.kind if isinstance(one, Failure) else one for one in found] == list(expected.values())
+    pipe = found[list(expected).index("pipe")]
+    assert isinstance(pipe, Failure)
+    assert pipe.message == "not a file but a pipe or a device"  # as a run says it
 
 
 Asked = list[tuple[str, str]]
@@ -252,6 +255,34 @@ async def test_what_passes_is_tried_again(
     else:
         assert (found.kind.value if isinstance(found, Failure) else True) == known
     assert (len(asked), waited) == (requests, waits_s)
+
+
+@pytest.fixture
+async def rangeless() -> AsyncIterator[str]:
+    """`/STATUS` answers a range so, and anything else with an image; 206: with another range than was asked for."""
+
+    async def answer(request: web.Request) -> web.Response:
+        whole, status = picture("JPEG", 6), int(request.match_info["status"])
+        if "Range" not in request.headers:
+            return web.Response(body=whole)
+        told = {"Content-Range": f"bytes 100-{len(whole) - 1}/{len(whole)}"} if status == 206 else {}
+        return web.Response(status=status, body=whole[100:], headers=told)
+
+    app = web.Application()
+    app.router.add_get("/{status}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("status", [206, 400, 405, 416, 501])
+async def test_a_server_that_knows_no_ranges(rangeless: str, status: int) -> None:
+    """It refuses them, or gives what it likes: it is asked for the whole file, which a run would get as well."""
+    async with aiohttp.ClientSession() as session:
+        found = await fetch_size(session, f"{rangeless}/{status}")
+    assert found == ImageSize(32, 48, len(picture("JPEG", 6)))
 
 
 async def test_a_host_that_is_not_there() -> None:

@@ -1,15 +1,14 @@
 """Tokens by the published rules."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.emulator.billing import (
-    cut_to_tokens,
-    image_rule,
-    prompt_text_tokens,
-    wants_max_completion_tokens,
-)
+from pipeline.catalogue import unknown_rule
+from pipeline.emulator.billing import BY_NAME, Billing, cut_to_tokens, prompt_text_tokens
+from pipeline.errors import InputError
 from pipeline.policy.text import text_tokens
 
 
@@ -27,7 +26,7 @@ from pipeline.policy.text import text_tokens
 )
 def test_published_examples(model: str, width: int, height: int, detail: str, tokens: int) -> None:
     """OpenAI's "Images and vision" and Azure's page print these figures (gpt-5 and o3: their rule, by hand)."""
-    assert image_rule(model).tokens(width, height, detail).expected == tokens
+    assert BY_NAME.image_rule(model).tokens(width, height, detail).expected == tokens
 
 
 @pytest.mark.parametrize(
@@ -40,12 +39,41 @@ def test_published_examples(model: str, width: int, height: int, detail: str, to
         ("gpt-5.1", 70),
         ("o1-pro", 75),
         ("gpt-4.1", 85),
-        ("some-model", 85),
     ],
 )
 def test_a_version_is_billed_as_its_model(model: str, base: int) -> None:
-    """Dates, suffixes and a router's prefix do not hide the model; unknown ones are billed as gpt-4o."""
-    assert image_rule(model).tokens(512, 512, "low").expected == base
+    """Dates, suffixes and a router's prefix do not hide the model."""
+    assert BY_NAME.image_rule(model).tokens(512, 512, "low").expected == base
+
+
+def test_an_unknown_model_is_billed_as_it_is_estimated() -> None:
+    """By the median of all known rules, not by that of some model: a rehearsal is billed what the estimate said."""
+    assert BY_NAME.image_rule("some-model") is unknown_rule()
+    assert not BY_NAME.wants_max_completion_tokens("some-model")
+
+
+OWN = """
+[sources.bill]
+title = "Our bill"
+checked_on = 2026-01-01
+[[family]]
+name = "ours"
+match = ["team-*"]
+like = "gpt-5"
+"""
+
+
+def test_families_that_are_told(tmp_path: Path) -> None:
+    """A family that is named bills every model; one's own file counts first; a host may have rules of its own."""
+    own = tmp_path / "own.toml"
+    own.write_text(OWN)
+    assert Billing("gpt-4o-mini").image_rule("team-a").tokens(512, 512, "low").expected == 2833
+    assert Billing(None, own).image_rule("team-a").tokens(512, 512, "low").expected == 70
+    assert Billing(None, own).wants_max_completion_tokens("team-a")
+    there = Billing(rules_of="api.siliconflow.cn").image_rule("qwen2.5-vl-7b")
+    assert (there.name, there.tokens(1024, 1024, "auto").expected) == ("siliconflow-28-2025", 256)
+    with pytest.raises(InputError, match="no such family"):
+        Billing("gtp-4o")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +82,7 @@ def test_a_version_is_billed_as_its_model(model: str, base: int) -> None:
 )
 def test_reasoning_models_want_the_newer_field(model: str, wants: bool) -> None:  # noqa: FBT001 -- a case
     """`max_tokens` is refused exactly by gpt-5, gpt-6, o1, o3 and o4."""
-    assert wants_max_completion_tokens(model) is wants
+    assert BY_NAME.wants_max_completion_tokens(model) is wants
 
 
 def test_text_is_billed_as_documented() -> None:

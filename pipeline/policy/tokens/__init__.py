@@ -6,7 +6,7 @@ largest size at which nothing is lost and the bill stays the same. Which model h
 
 from pipeline.policy.tokens.anthropic import AnthropicArea, AnthropicPatches
 from pipeline.policy.tokens.base import AUTO, TokenRange, TokenRule
-from pipeline.policy.tokens.bounds import GrokTiles, SpanningRule, UnknownRule, spanning
+from pipeline.policy.tokens.bounds import GrokTiles, SpanningRule, UnknownRule, accepted, refuses_shape, spanning
 from pipeline.policy.tokens.building import KINDS, token_rule
 from pipeline.policy.tokens.gemini import GeminiCrops, GeminiGrid
 from pipeline.policy.tokens.openai import TILE_SIDE, OpenAIPatches, OpenAITiles, PatchLimits
@@ -31,6 +31,8 @@ __all__ = [
     "TokenRange",
     "TokenRule",
     "UnknownRule",
+    "accepted",
+    "refuses_shape",
     "spanning",
     "token_rule",
 ]

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pipeline.policy.tokens.base import AUTO, TokenRange, TokenRule, billed_alike, ceil_div, fitted
 from pipeline.policy.tokens.openai import OpenAIPatches
+from pipeline.policy.tokens.openweights import QwenResize
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,7 @@ class SpanningRule:
 
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
         """The largest that any of them looks at and none of them refuses, so that nothing is lost whichever it is."""
-        for rule in self.rules:
-            if isinstance(rule, OpenAIPatches):
-                width, height = rule.accepted(width, height, detail)
+        width, height = accepted(self, width, height, detail)
         targets = [rule.looked_at(width, height, detail) for rule in self.rules]
         target = max(targets, key=lambda size: size[0] * size[1])
         return billed_alike((width, height), target, lambda w, h: self._counts(w, h, detail))
@@ -91,6 +90,21 @@ class UnknownRule:
 
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:  # noqa: ARG002 - see above
         return fitted(width, height, self.max_side)
+
+
+def accepted(rule: TokenRule, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:
+    """The size itself, or the largest that the rule does not refuse: beyond it there is neither answer nor bill."""
+    for one in rule.rules if isinstance(rule, SpanningRule) else (rule,):
+        if isinstance(one, OpenAIPatches):
+            width, height = one.accepted(width, height, detail)
+    return width, height
+
+
+def refuses_shape(rule: TokenRule, width: int, height: int) -> bool:
+    """Whether the model refuses the image because it is too long for how wide it is, at any size."""
+    rules = rule.rules if isinstance(rule, SpanningRule) else (rule,)
+    longer, shorter = max(width, height), min(width, height)
+    return any(isinstance(one, QwenResize) and longer > one.MOST_ASPECT * shorter for one in rules)
 
 
 def spanning(rules: tuple[TokenRule, ...]) -> TokenRule:

@@ -16,6 +16,8 @@ class QwenResize:
     "Vision" (`round_up`, `low_side`). An aspect ratio above 200:1 is refused by the model; here it is counted.
     """
 
+    MOST_ASPECT: ClassVar[int] = 200
+
     name: str
     factor: int
     min_tokens: int = 4
