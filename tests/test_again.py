@@ -12,6 +12,7 @@ import pytest
 import pipeline
 from pipeline import Asking, InputError
 from pipeline.emulator.child import child_emulator
+from pipeline.progress import describe
 from tests.support import MakeImage, emulator_get
 
 
@@ -209,3 +210,13 @@ def test_a_changed_file_still_lends_its_old_answer(
     }
     assert {str(name)[1:]: text for name, text in after.caption.items() if str(name)[0] in "AZ"} == before
     assert ask(photos, endpoint, Asking(refresh_changed=True), concurrency=concurrency).asked == 0
+
+
+def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> None:
+    """Nothing to ask and exit code 0 do not hide rows that failed: their number is told, and how to ask them again."""
+    (photos / "broken.jpg").write_bytes(b"no image")
+    assert ask(photos, endpoint).bad_before == 0
+    again = ask(photos, endpoint)
+    assert (again.asked, again.exit_code, again.bad_before) == (0, 0, 1)
+    assert "1 row of out failed before; --retry-failed asks again" in describe(again)
+    assert ask(photos, endpoint, asking=Asking(retry_failed=True)).bad_before == 0

@@ -124,3 +124,35 @@ def test_names_from_outside_cannot_act_on_the_terminal() -> None:
 def test_short_numbers(number: float, text: str) -> None:
     """Three digits and a unit."""
     assert short(number) == text
+
+
+def test_one_is_one() -> None:
+    """A single image is `1 image`; good rows stand before bad ones; a line that says nothing but zeros is left out."""
+    assert describe(summary(asked=1)).startswith("1 image in 10.0 s")
+    assert "5 images in 10.0 s (0.5 images/s): 3 ok, 2 failed" in describe(summary(by_status={"failed": 2, "ok": 3}))
+    assert "nothing to ask: the one image is kept already" in describe(summary(asked=0, skipped=1))
+    assert "tokens:" not in describe(summary(requests=0, by_status={"failed": 5}))
+
+
+def test_no_results_are_promised_where_there_are_none() -> None:
+    """A run that the endpoint stopped at once names no folder to read, and nothing that is kept from before."""
+    text = describe(summary(asked=0, requests=0, stopped="nobody listens"))
+    assert text == "no image was answered in 10.0 s"
+    assert "; 7 are kept from before\nresults:" in describe(summary(asked=0, requests=0, stopped="x", skipped=7))
+
+
+def test_an_unknown_cost_is_named_as_one() -> None:
+    """`unknown` alone on a bar could be anything; a rehearsal of a model without a price says one thing only."""
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(stats(unpriced=3))
+    bar.close()
+    assert "1.5M tok, cost unknown]" in stream.getvalue()
+    assert "cost: unknown (rehearsed: nothing was billed)" in describe(summary(cost_usd=None, endpoint="emulator"))
+
+
+def test_no_bar_before_a_run_has_begun() -> None:
+    """A mistake that is found before anything is asked has no empty bar above it."""
+    stream = io.StringIO()
+    Bar(stream).close()
+    assert stream.getvalue() == ""
