@@ -474,5 +474,8 @@ class Engine:
 
     def _interrupt(self, number: signal.Signals) -> None:
         again, self._is_interrupted = self._is_interrupted, True
-        self._stopping = f"stopping: {self.stats.in_flight} requests in flight come home (again: at once)"
-        self.stop(InterruptedRunError(f"interrupted by {number.name}", number), at_once=again)
+        self._stopping = "stopping"
+        if not again:
+            self._stages.say("stopping: requests in flight come home first; a second signal ends the run at once")
+        words = f"interrupted by {number.name}. The same command goes on where it stopped"
+        self.stop(InterruptedRunError(words, number), at_once=again)

@@ -71,6 +71,8 @@ async def run_job(
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
+            if say is not None and not numbers.has_answers and job.asks_as_usual:
+                say(f"prompt: {job.config.request.prompt}")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
 
 
