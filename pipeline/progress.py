@@ -119,9 +119,8 @@ def _figures(stats: RunStats) -> list[str]:
     figures = [f"{short(stats.prompt_tokens + stats.completion_tokens)} tok", cost]
     if stats.bad:
         figures.append(f"{stats.bad:,} failed")
-    if stats.waiting:
-        figures.append(stats.waiting)
-    return figures
+    # What is waited for stands first: a narrow terminal cuts off the end.
+    return [stats.waiting, *figures] if stats.waiting else figures
 
 
 def counted(number: int, what: str) -> str:
@@ -164,7 +163,7 @@ def with_unknown(cost: str, unknown_usd: Decimal) -> str:
 def describe(summary: RunSummary) -> str:
     """A run's summary for people: what was asked, what came of it, what it cost and where it is."""
     lines = [_what_happened(summary)]
-    if summary.requests:
+    if (summary.asked and summary.requests) or summary.cost_unknown_usd:
         lines.append(
             f"tokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out; cost: {_cost(summary)}; "
             f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B{_saved(summary)}"

@@ -136,8 +136,9 @@ def test_one_is_one() -> None:
 
 def test_no_results_are_promised_where_there_are_none() -> None:
     """A run that the endpoint stopped at once names no folder to read, and nothing that is kept from before."""
-    text = describe(summary(asked=0, requests=0, stopped="nobody listens"))
+    text = describe(summary(asked=0, requests=3, stopped="nobody listens"))
     assert text == "no image was answered in 10.0 s"
+    assert "up to $0.5000 for" in describe(summary(asked=0, stopped="x", cost_unknown_usd=Decimal("0.5")))
     assert "; 7 are kept from before\nresults:" in describe(summary(asked=0, requests=0, stopped="x", skipped=7))
 
 
@@ -156,3 +157,12 @@ def test_no_bar_before_a_run_has_begun() -> None:
     stream = io.StringIO()
     Bar(stream).close()
     assert stream.getvalue() == ""
+
+
+def test_what_is_waited_for_stands_first() -> None:
+    """A terminal of 80 columns still says why nothing moves, where there is no room for all figures."""
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(stats(waiting="rate limited until 11:27:54"))
+    bar.close()
+    assert "img/s, rate limited until 11:27:54, 1.5M tok, $0.0000]" in stream.getvalue()
