@@ -610,7 +610,7 @@ _TROUBLE, _MODEL = "Trouble on demand", "What is served"
 @app.command()
 def emulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0: any free one.")] = 8010,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: any free one.")] = 8010,
     models: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="The only models served; default any.", rich_help_panel=_MODEL),

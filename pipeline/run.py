@@ -187,7 +187,8 @@ class _Run:
         if totals.cost_unknown_usd:
             reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         words = [reached, *left_words(stats, totals)]
-        return "; ".join(words) + ". The same command goes on with a higher ceiling"
+        again = "goes on where it stopped" if error.what == "time" else "goes on with a higher ceiling"
+        return f"{'; '.join(words)}. The same command {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:
         """`status.json`: this command so far, the whole of OUT, and who is at work."""
