@@ -40,7 +40,8 @@ class Bar:
             self._bar = tqdm(
                 total=stats.total, initial=stats.skipped, file=self._stream, unit="img", dynamic_ncols=True,
                 smoothing=0, leave=True, mininterval=0,
-                bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+                bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} "
+                "[{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",
             )  # fmt: skip
         bar = self._bar
         bar.total = stats.total

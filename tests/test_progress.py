@@ -1,6 +1,7 @@
 """What people see while a run goes on, and at its end."""
 
 import io
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -166,3 +167,16 @@ def test_what_is_waited_for_stands_first() -> None:
     bar.show(stats(waiting="rate limited until 11:27:54"))
     bar.close()
     assert "img/s, rate limited until 11:27:54, 1.5M tok, $0.0000]" in stream.getvalue()
+
+
+def test_a_slow_run_has_the_same_unit() -> None:
+    """Below one image a second the bar still tells images a second, as the summary and the logs do."""
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(stats())
+    assert bar._bar is not None
+    bar._bar.start_t -= 100
+    bar.show(stats())
+    bar.close()
+    assert re.search(r"0\.\d\dimg/s, 1\.5M tok", stream.getvalue())
+    assert "s/img" not in stream.getvalue()
