@@ -220,3 +220,14 @@ def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> N
     assert (again.asked, again.exit_code, again.bad_before) == (0, 0, 1)
     assert "1 row of out failed before; --retry-failed asks again" in describe(again)
     assert ask(photos, endpoint, asking=Asking(retry_failed=True)).bad_before == 0
+
+
+def test_a_refresh_pays_equal_pixels_once(photos: Path, endpoint: str) -> None:
+    """Eight new names for pixels that an old row has too: the answer of this run is found beside the old one."""
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (photos / name).unlink()
+    ask(photos, endpoint)
+    for number in range(8):
+        shutil.copy(photos / "0.jpg", photos / f"copy{number}.jpg")
+    again = ask(photos, endpoint, asking=Asking(refresh=True), concurrency=1)
+    assert (again.asked, again.requests, again.shared) == (9, 1, 8)
