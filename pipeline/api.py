@@ -21,6 +21,7 @@ from pipeline.compact import CompactReport
 from pipeline.compact import compact as compact_out
 from pipeline.config import RunConfig, load_config, presets
 from pipeline.dataset import check_ledger
+from pipeline.edges import parquet
 from pipeline.emulator.child import child_emulator
 from pipeline.errors import InputError
 from pipeline.estimate import (
@@ -401,14 +402,15 @@ def read(out: PathLike) -> "pd.DataFrame":
     """The rows of an output directory: money as float, the manifest's columns beside ours.
 
     `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored. A manifest column that
-    bears the name of one of ours is shown as `record.<name>`.
+    bears the name of one of ours is shown as `record.<name>`. Where nothing is answered yet there are no rows.
     """
     import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
 
     folder = Path(out) / "data"
     if not folder.is_dir():
         raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
-    frame = pd.read_parquet(folder)
+    has_parts = any(folder.glob("*.parquet"))
+    frame = pd.read_parquet(folder) if has_parts else parquet.schema().empty_table().to_pandas()
     frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
     extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
     extra.index = frame.index

@@ -29,7 +29,7 @@ from pipeline.emulator.server import run_forever
 from pipeline.errors import InputError, InterruptedRunError, ResourceError, VisionBatchError
 from pipeline.models import table
 from pipeline.policy.asking import Asking
-from pipeline.progress import describe, dollars
+from pipeline.progress import counted, describe, dollars
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
 from pipeline.stats import RunSummary
@@ -45,26 +45,44 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_ENDPOINT, _QUESTION, _IMAGES = "Where it is asked", "What is asked", "Which images"
+_AGAIN, _CEILINGS = "What a second run asks again", "Limits and budget"
+
 Sources = Annotated[
     list[str],
     typer.Argument(
+        metavar="SOURCE",
         help="A folder, a glob, an image, or a manifest (.csv .tsv .jsonl .parquet .txt; -: JSONL from stdin).",
         show_default=False,
     ),
 ]
 Config = Annotated[
     str | None,
-    typer.Option("-c", "--config", metavar="NAME|FILE.toml", help=f"A preset ({', '.join(presets())}) or a TOML file."),
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="NAME|FILE.toml",
+        help=f"A preset ({', '.join(presets())}) or a TOML file.",
+        rich_help_panel=_ENDPOINT,
+    ),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="The model to ask.")]
+Model = Annotated[str | None, typer.Option("--model", help="The model to ask.", rich_help_panel=_QUESTION)]
 ModelFamily = Annotated[
     str | None,
-    typer.Option("--model-family", metavar="NAME", help="What a private model name is; `models` lists the families."),
+    typer.Option(
+        "--model-family",
+        metavar="NAME",
+        help="What a private model name is; `models` lists the families.",
+        rich_help_panel=_QUESTION,
+    ),
 ]
 BaseUrl = Annotated[
     str | None,
     typer.Option(
-        "--base-url", metavar="URL", help="The endpoint, with or without /v1; default OPENAI_BASE_URL, else OpenAI."
+        "--base-url",
+        metavar="URL",
+        help="The endpoint, with or without /v1; default OPENAI_BASE_URL, else OpenAI.",
+        rich_help_panel=_ENDPOINT,
     ),
 ]
 BaseUrls = Annotated[
@@ -73,6 +91,7 @@ BaseUrls = Annotated[
         "--base-url",
         metavar="URL",
         help="The endpoint, with or without /v1; default OPENAI_BASE_URL, else OpenAI. Repeatable, to share.",
+        rich_help_panel=_ENDPOINT,
     ),
 ]
 ApiKeyEnv = Annotated[
@@ -81,53 +100,127 @@ ApiKeyEnv = Annotated[
         "--api-key-env",
         metavar="NAME",
         help="The environment variable that holds the key; default OPENAI_API_KEY. A .env file here is read too.",
+        rich_help_panel=_ENDPOINT,
     ),
 ]
 Prompt = Annotated[
-    str | None, typer.Option("--prompt", metavar="TEXT", help="What to ask of every image. Default: " + DEFAULT_PROMPT)
+    str | None,
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help="What to ask of every image. Default: " + DEFAULT_PROMPT,
+        rich_help_panel=_QUESTION,
+    ),
 ]
-PromptFile = Annotated[Path | None, typer.Option("--prompt-file", metavar="FILE", help="The prompt, from a file.")]
-System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system message.")]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option("--prompt-file", metavar="FILE", help="The prompt, from a file.", rich_help_panel=_QUESTION),
+]
+System = Annotated[
+    str | None, typer.Option("--system", metavar="TEXT", help="A system message.", rich_help_panel=_QUESTION)
+]
 Detail = Annotated[
-    str | None, typer.Option("--detail", metavar="low|high|auto|original", help="How closely the model looks.")
+    str | None,
+    typer.Option(
+        "--detail", metavar="low|high|auto|original", help="How closely the model looks.", rich_help_panel=_QUESTION
+    ),
 ]
 MaxImageTokens = Annotated[
     int | None,
-    typer.Option("--max-image-tokens", metavar="N", min=1, help="Send images smaller, so that each has N at most."),
+    typer.Option(
+        "--max-image-tokens",
+        metavar="N",
+        min=1,
+        help="Send images smaller, so that each has N at most.",
+        rich_help_panel=_QUESTION,
+    ),
 ]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="The longest answer; default 300.")]
-Temperature = Annotated[float | None, typer.Option("--temperature", metavar="X")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", metavar="N", help="The longest answer; default 300.", rich_help_panel=_QUESTION),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        metavar="X",
+        help="How freely the model chooses its words; default its own.",
+        rich_help_panel=_QUESTION,
+    ),
+]
 Concurrency = Annotated[
     str | None,
-    typer.Option("--concurrency", metavar="auto|N", help="Requests in flight; auto (default) finds the best number."),
+    typer.Option(
+        "--concurrency",
+        metavar="auto|N",
+        help="Requests in flight; auto (default) finds the best number.",
+        rich_help_panel=_CEILINGS,
+    ),
 ]
 Rpm = Annotated[
     float | None,
-    typer.Option("--rpm", metavar="N", help="Requests a minute; what the endpoint's headers tell tightens it."),
+    typer.Option(
+        "--rpm",
+        metavar="N",
+        help="Requests a minute; what the endpoint's headers tell tightens it.",
+        rich_help_panel=_CEILINGS,
+    ),
 ]
-Tpm = Annotated[float | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, likewise.")]
+Tpm = Annotated[
+    float | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, likewise.", rich_help_panel=_CEILINGS)
+]
 MaxCost = Annotated[
-    str | None, typer.Option("--max-cost", metavar="USD", help="Stop before this run, with its resumes, costs more.")
+    str | None,
+    typer.Option(
+        "--max-cost",
+        metavar="USD",
+        help="Stop before this run, with its resumes, costs more.",
+        rich_help_panel=_CEILINGS,
+    ),
 ]
 MaxCostTotal = Annotated[
-    str | None, typer.Option("--max-cost-total", metavar="USD", help="The same for all runs on OUT together.")
+    str | None,
+    typer.Option(
+        "--max-cost-total", metavar="USD", help="The same for all runs on OUT together.", rich_help_panel=_CEILINGS
+    ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a run that may cost more than 10 dollars.")]
-MaxTime = Annotated[str | None, typer.Option("--max-time", metavar="4h", help="Stop after so long.")]
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes", help="Do not ask before a run that may cost more than 10 dollars.", rich_help_panel=_CEILINGS
+    ),
+]
+MaxTime = Annotated[
+    str | None, typer.Option("--max-time", metavar="4h", help="Stop after so long.", rich_help_panel=_CEILINGS)
+]
 Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N images of the source.")
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="Only the first N images of the source.", rich_help_panel=_IMAGES),
 ]
 MaxFailed = Annotated[
-    str, typer.Option("--max-failed", metavar="N|P%", help="Failed rows that are tolerated before exit code 1.")
+    str,
+    typer.Option(
+        "--max-failed",
+        metavar="N|P%",
+        help="Failed rows that are tolerated before exit code 1.",
+        rich_help_panel=_CEILINGS,
+    ),
 ]
 SkipBadRows = Annotated[
     bool | None,
-    typer.Option("--skip-bad-rows", help="Leave out manifest rows that cannot be read.", show_default=False),
+    typer.Option(
+        "--skip-bad-rows",
+        help="Leave out manifest rows that cannot be read.",
+        show_default=False,
+        rich_help_panel=_IMAGES,
+    ),
 ]
 Emulator = Annotated[
     bool,
     typer.Option(
-        "--emulator", help="Rehearse on an emulated endpoint on this machine: no key, no cost, measured captions."
+        "--emulator",
+        help="Rehearse on an emulated endpoint on this machine: no key, no cost, measured captions.",
+        rich_help_panel=_ENDPOINT,
     ),
 ]
 Settings = Annotated[
@@ -136,7 +229,7 @@ Settings = Annotated[
         "--set", metavar="SECTION.KEY=VALUE", help="Any configuration key, e.g. images.quality=90. Repeatable."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON, on standard output.")]
 QuietFlag = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary; errors only.")]
 
 
@@ -186,40 +279,64 @@ def run(
     max_cost: MaxCost = None,
     max_cost_total: MaxCostTotal = None,
     max_time: MaxTime = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before a run that may cost more than 10 dollars.")
-    ] = False,
+    yes: Yes = False,
     limit: Limit = None,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", metavar="N", help="Only N images, from all sizes alike; later runs ask the rest."),
+        typer.Option(
+            "--sample",
+            metavar="N",
+            help="Only N images, from all sizes alike; later runs ask the rest.",
+            rich_help_panel=_IMAGES,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the sample.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the sample.", rich_help_panel=_IMAGES)] = 0,
     max_failed: MaxFailed = "0",
     skip_bad_rows: SkipBadRows = None,
     on_duplicate_id: Annotated[
-        str | None, typer.Option("--on-duplicate-id", metavar="error|first", help="An id that stands twice.")
+        str | None,
+        typer.Option(
+            "--on-duplicate-id", metavar="error|first", help="An id that stands twice.", rich_help_panel=_IMAGES
+        ),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed for good.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what failed for good.", rich_help_panel=_AGAIN)
+    ] = False,
     retry_kind: Annotated[
-        str | None, typer.Option("--retry-kind", metavar="KIND,...", help="Of what failed, only these kinds.")
+        str | None,
+        typer.Option(
+            "--retry-kind", metavar="KIND,...", help="Of what failed, only these kinds.", rich_help_panel=_AGAIN
+        ),
     ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask everything again.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask everything again.", rich_help_panel=_AGAIN)] = False,
     refresh_changed: Annotated[
-        bool, typer.Option("--refresh-changed", help="Ask again about files whose size or time has changed.")
+        bool,
+        typer.Option(
+            "--refresh-changed", help="Ask again about files whose size or time has changed.", rich_help_panel=_AGAIN
+        ),
     ] = False,
     on_config_change: Annotated[
         str,
         typer.Option(
-            "--on-config-change", metavar="refuse|keep|refresh", help="Where OUT has other settings' answers."
+            "--on-config-change",
+            metavar="refuse|keep|refresh",
+            help="Where OUT has other settings' answers.",
+            rich_help_panel=_AGAIN,
         ),
     ] = "refuse",
-    no_dedup: Annotated[bool, typer.Option("--no-dedup", help="Ask every image, equal ones too.")] = False,
+    no_dedup: Annotated[
+        bool, typer.Option("--no-dedup", help="Ask every image, equal ones too.", rich_help_panel=_IMAGES)
+    ] = False,
     grace_s: Annotated[
-        float | None, typer.Option("--grace-s", metavar="S", help="How long answers may come home after Ctrl-C.")
+        float | None,
+        typer.Option(
+            "--grace-s", metavar="S", help="How long answers may come home after Ctrl-C.", rich_help_panel=_CEILINGS
+        ),
     ] = None,
     emulator: Emulator = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the first request; send and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the first request and what it may cost; send and write nothing.")
+    ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
     quiet: QuietFlag = False,
@@ -257,8 +374,6 @@ def run(
         return
     if out is None:
         raise InputError("name an output directory with -o OUT")
-    if not quiet and prompt is None and prompt_file is None:
-        typer.echo(f"prompt: {api.resolve(config, {'overrides': chosen['overrides']}).request.prompt}", err=True)
     asking = Asking.parse(
         retry_failed=retry_failed,
         retry_kind=retry_kind,
@@ -299,7 +414,8 @@ def check(
 @app.command()
 def models(
     name: Annotated[
-        str | None, typer.Argument(help="A model, a family, provider:model or a preset; default: all families.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A model, a family, provider:model or a preset; default: all families."),
     ] = None,
     config: Config = None,
     model_family: ModelFamily = None,
@@ -322,7 +438,7 @@ def models(
 def estimate(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="As of run; none with --count.", show_default=False),
+        typer.Argument(metavar="SOURCE", help="As of run; none with --count.", show_default=False),
     ] = None,
     config: Annotated[
         list[str] | None,
@@ -349,20 +465,41 @@ def estimate(
     concurrency: Concurrency = None,
     max_cost: MaxCost = None,
     count: Annotated[
-        int | None, typer.Option("--count", metavar="N", min=1, help="So many images, without any source.")
+        int | None,
+        typer.Option(
+            "--count", metavar="N", min=1, help="So many images, without any source.", rich_help_panel=_IMAGES
+        ),
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option("--size", metavar="WxH", help="Of these; repeatable, then spread evenly over the sizes."),
+        typer.Option(
+            "--size",
+            metavar="WxH",
+            help="Of these; repeatable, then spread evenly over the sizes.",
+            rich_help_panel=_IMAGES,
+        ),
     ] = None,
     probe: Annotated[
-        int | None, typer.Option("--probe", metavar="N", help="Look at N images at random; ranges are intervals then.")
+        int | None,
+        typer.Option(
+            "--probe",
+            metavar="N",
+            help="Look at N images at random; ranges are intervals then.",
+            rich_help_panel=_IMAGES,
+        ),
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", metavar="N", help="Ask N images, which is paid for: tokens and cost as measured."),
+        typer.Option(
+            "--sample",
+            metavar="N",
+            help="Ask N images, which is paid for: tokens and cost as measured.",
+            rich_help_panel=_IMAGES,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the probe or the sample.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="S", help="Of the probe or the sample.", rich_help_panel=_IMAGES)
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -376,9 +513,17 @@ def estimate(
         typer.Option("--output-tokens", metavar="N", min=0, help="Tokens of an answer; default: 100 are assumed."),
     ] = None,
     rpm: Annotated[
-        float | None, typer.Option("--rpm", metavar="N", help="Requests a minute that you are granted: how long then?")
+        float | None,
+        typer.Option(
+            "--rpm",
+            metavar="N",
+            help="Requests a minute that you are granted: how long then?",
+            rich_help_panel=_CEILINGS,
+        ),
     ] = None,
-    tpm: Annotated[float | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, likewise.")] = None,
+    tpm: Annotated[
+        float | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, likewise.", rich_help_panel=_CEILINGS)
+    ] = None,
     skip_bad_rows: SkipBadRows = None,
     settings: Settings = None,
     output: Annotated[
@@ -430,7 +575,7 @@ def rebuild(
         typer.echo(json.dumps(report.as_dict(), indent=2))
         return
     aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
-    typer.echo(f"{out}: {report.records:,} records of {report.parts:,} parts are known again{aside}")
+    typer.echo(f"{out}: {counted(report.records, 'record')} of {counted(report.parts, 'part')} are known again{aside}")
     if report.older_rows:
         typer.echo(f"{report.older_rows:,} rows of records that were answered again later are taken out")
     for name in report.unreadable:
@@ -452,7 +597,8 @@ def compact(
         typer.echo(json.dumps(report.as_dict(), indent=2))
         return
     typer.echo(
-        f"{out}: {report.records:,} records in {report.parts_after:,} parts (before: {report.parts_before:,}); "
+        f"{out}: {counted(report.records, 'record')} in {counted(report.parts_after, 'part')} "
+        f"(before: {report.parts_before:,}); "
         f"data {report.bytes_before:,} -> {report.bytes_after:,} bytes, "
         f"ledger {report.ledger_bytes_before:,} -> {report.ledger_bytes_after:,} bytes"
     )
@@ -465,7 +611,7 @@ _TROUBLE, _MODEL = "Trouble on demand", "What is served"
 @app.command()
 def emulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0: any free one.")] = 8010,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: any free one.")] = 8010,
     models: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="The only models served; default any.", rich_help_panel=_MODEL),

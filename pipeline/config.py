@@ -339,10 +339,10 @@ def find_config(name_or_file: str | Path) -> Path:
     if str(name_or_file) in known:
         return known[str(name_or_file)]
     near = difflib.get_close_matches(str(name_or_file), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise InputError(
-        f"configuration {str(name_or_file)!r}: no such file, and no preset of that name. "
-        f"{hint}Presets: {', '.join(known)}"
+        f"configuration {str(name_or_file)!r}: no such file, and no preset of that name{hint} "
+        f"Presets: {', '.join(known)}"
     )
 
 
@@ -432,7 +432,11 @@ def _explain(error: ValidationError, where: str, given_as: Mapping[str, str]) ->
     by_place: dict[str, list[str]] = {}
     for item in error.errors(include_url=False, include_input=True):
         by_place.setdefault(_given_as(item["loc"], given_as) or where, []).append(_explain_one(dict(item)))
-    return "; ".join(f"{place}: {'; '.join(lines)}" for place, lines in by_place.items())
+    # `--set images.quality` names the key already.
+    return "; ".join(
+        f"{place}: {'; '.join(line.removeprefix(place.removeprefix('--set ') + ': ') for line in lines)}"
+        for place, lines in by_place.items()
+    )
 
 
 def _given_as(path: Sequence[object], given_as: Mapping[str, str]) -> str | None:

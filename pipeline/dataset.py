@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
-from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger
+from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME, settle
 from pipeline.policy.asking import Asking
@@ -229,13 +229,12 @@ class Dataset:
 
     def twin(self, request: PreparedRequest) -> Shared | None:
         """The answer that this request would be a second payment for; None where it has to be asked."""
-        twin = self._ledger.twin(request.request_sha256)
+        own = record_key(request.record.id, self._prompt_name)
+        twins = self._ledger.twins(request.request_sha256)
+        twin = next((twin for twin in twins if twin.key != own and self._is_lent(twin)), None)
         if twin is None:
             return None
         status, kind = state_of(twin.state)
-        itself = twin.key == record_key(request.record.id, self._prompt_name)
-        if status not in SHAREABLE or itself or (self._asking.refresh and twin.run != self._ledger.run):
-            return None
         if self._asking.refresh_changed:
             self._lent.add(twin.key)
         return Shared(
@@ -246,6 +245,10 @@ class Dataset:
             status=status,
             error_kind=kind,
         )
+
+    def _is_lent(self, twin: Twin) -> bool:
+        """Whether its answer may be another row's too; a refresh takes only what it has asked itself."""
+        return state_of(twin.state)[0] in SHAREABLE and not (self._asking.refresh and twin.run != self._ledger.run)
 
     def keep(
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = (), shared: Sequence[Shared] = ()

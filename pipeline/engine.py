@@ -10,6 +10,9 @@ try holds its lane and its bytes, never a slot. The *keeper* is alone in writing
 arrived since its last commit. A *place* at the keeper is taken before a request is sent and given back when
 its answer is committed, so that no kill can cost more than the requests in flight and as many answers.
 
+What a record has been through on its way to an answer is its *trial* (`stages`); one request on its way is a
+*flight*. Of equal requests one record holds the *claim*, and the others wait for what it brings home.
+
 Stopping means cancelling the lanes. An attempt and the hand-over of its answer are shielded from that:
 what was paid for comes home, and is kept.
 """
@@ -370,7 +373,7 @@ class Engine:
             try:
                 async with self._arrived:
                     async for first in self._arrived:
-                        await self._keep([first, *self._others()])
+                        await self._keep([first, *self._also_arrived()])
             except Exception:  # a bug of ours: nobody is left to take what is in flight
                 for flight in self._flights:
                     flight.home.cancel()
@@ -380,7 +383,7 @@ class Engine:
             await self._write(self._stages.lease, self._turns.spent)
             await self._write(self._stages.seal)
 
-    def _others(self) -> Iterator[Arrival]:
+    def _also_arrived(self) -> Iterator[Arrival]:
         with suppress(anyio.WouldBlock, anyio.EndOfStream):
             while True:
                 yield self._arrived.receive_nowait()
@@ -474,5 +477,8 @@ class Engine:
 
     def _interrupt(self, number: signal.Signals) -> None:
         again, self._is_interrupted = self._is_interrupted, True
-        self._stopping = f"stopping: {self.stats.in_flight} requests in flight come home (again: at once)"
-        self.stop(InterruptedRunError(f"interrupted by {number.name}", number), at_once=again)
+        self._stopping = "stopping"
+        if not again:
+            self._stages.say("stopping: requests in flight come home first; a second signal ends the run at once")
+        words = f"interrupted by {number.name}. The same command goes on where it stopped"
+        self.stop(InterruptedRunError(words, number), at_once=again)

@@ -55,6 +55,11 @@ class Job:
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
 
+    @property
+    def asks_as_usual(self) -> bool:
+        """Whether nobody has said what to ask: the prompt is the built-in one."""
+        return "prompt" not in self.config.request.model_fields_set
+
     def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """Those of the source that this run is about."""
         chosen = self.chosen

@@ -9,6 +9,8 @@ from pipeline.dataset import Dataset
 from pipeline.edges import storage
 from pipeline.errors import InputError
 from pipeline.job import PROJECTED, Job, endpoint_name, open_job_source
+from pipeline.policy.rows import usd_text
+from pipeline.progress import counted, dollars
 from pipeline.records import ImageFacts, PreparedImage, PreparedRequest
 from pipeline.stages import Clock
 from pipeline.steps import Preparer, most_cost_usd, price_for
@@ -48,6 +50,10 @@ class FirstRequest:
     facts: ImageFacts | None = None
     body: str | None = None
     """Indented JSON without the base64; None, as `facts`, of an image that only a run fetches."""
+    predicted_prompt_tokens: int | None = None
+    max_answer_tokens: int | None = None
+    most_usd: Decimal | None = None
+    """The most that this one request may cost; None where no price is known, or no end of the answer."""
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -56,32 +62,47 @@ class FirstRequest:
             "address": self.address,
             "image": self.image,
             "facts": None if self.facts is None else asdict(self.facts),
+            "predicted_prompt_tokens": self.predicted_prompt_tokens,
+            "max_answer_tokens": self.max_answer_tokens,
+            "most_usd": usd_text(self.most_usd),
             "body": None if self.body is None else json.loads(self.body),
         }
 
     def __str__(self) -> str:
-        count = "an unknown number of" if self.requests is None else f"{self.requests:,}"
-        heading = f"{count} requests like this one to {self.address} (nothing is sent now):"
+        count = "an unknown number of requests" if self.requests is None else counted(self.requests, "request")
+        heading = f"{count} like this one to {self.address} (nothing is sent now):"
         facts = self.facts
         if facts is None:
             return f"{heading}\nthe first image is remote and is fetched only by a run: {self.image}"
         sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
         sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
-        return f"{heading}\n{self.image}: {sizes}\n{self.body}"
+        return f"{heading}\n{self.image}: {sizes}\n{self._price_line()}\n{self.body}"
+
+    def _price_line(self) -> str:
+        prompt = "unknown" if self.predicted_prompt_tokens is None else f"about {self.predicted_prompt_tokens:,}"
+        answer = "any number" if self.max_answer_tokens is None else f"{self.max_answer_tokens:,} at most"
+        cost = "unknown" if self.most_usd is None else f"up to {dollars(self.most_usd)} each"
+        if self.most_usd is not None and self.requests is not None and self.requests > 1:
+            cost += f", {dollars(self.most_usd * self.requests)} for all (vision-batch estimate tells what to expect)"
+        return f"tokens: {prompt} in, {answer} out; cost: {cost}"
 
 
 def first_request(job: Job) -> FirstRequest:
     """Prepare the first image that can be prepared. Sends and writes nothing."""
     source, total = open_job_source(job)
     prepare = Preparer.build(job.config, Clock().utc().date())
+    one = job.config.all_endpoints[0]
     address = f"{endpoint_name(job)}/chat/completions"
     for record in islice(source.records(), 100):
         if storage.is_url(record.location):
             return FirstRequest(requests=total, address=address, image=record.image)
         image = prepare.image(record, None)
         if isinstance(image, PreparedImage):
+            request, price = prepare.request(record, image), price_for(job.config, one, emulated=job.emulated)
             return FirstRequest(
                 requests=total, address=address, image=record.image, facts=image.facts,
-                body=prepare.template.preview(image),
+                body=prepare.template.preview(image), max_answer_tokens=request.max_answer_tokens,
+                predicted_prompt_tokens=request.predicted_prompt_tokens,
+                most_usd=None if price is None else most_cost_usd(request, price),
             )  # fmt: skip
     raise InputError("none of the first 100 images can be prepared; run without --dry-run to see why in the rows")

@@ -1,7 +1,7 @@
 """RunStats -> a bar on a terminal, a plain line every few seconds anywhere else."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -10,6 +10,7 @@ from typing import Never, Protocol, TextIO
 
 from tqdm import tqdm
 
+from pipeline.records import Status
 from pipeline.stats import RunStats, RunSummary
 
 LINE_EVERY_S = 10.0
@@ -28,15 +29,20 @@ class Quiet:
 
 
 class Bar:
-    """A tqdm bar: images/s, tokens, dollars so far, failures and the time left."""
+    """A tqdm bar: images/s, tokens, dollars so far, failures and the time left. None before a run has begun."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._bar: tqdm[Never] = tqdm(
-            file=stream, unit="img", dynamic_ncols=True, smoothing=0, leave=True, mininterval=0,
-            bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
-        )  # fmt: skip
+        self._stream = stream
+        self._bar: tqdm[Never] | None = None
 
     def show(self, stats: RunStats) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                total=stats.total, initial=stats.skipped, file=self._stream, unit="img", dynamic_ncols=True,
+                smoothing=0, leave=True, mininterval=0,
+                bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} "
+                "[{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",
+            )  # fmt: skip
         bar = self._bar
         bar.total = stats.total
         bar.initial = stats.skipped  # what an earlier run kept says nothing about this one's speed
@@ -45,7 +51,8 @@ class Bar:
         bar.refresh()
 
     def close(self) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 class Lines:
@@ -108,13 +115,23 @@ def _count(stats: RunStats) -> str:
 
 
 def _figures(stats: RunStats) -> list[str]:
-    cost = with_unknown(dollars(stats.known_cost_usd), stats.cost_unknown_usd)
+    known = "cost unknown" if stats.known_cost_usd is None else dollars(stats.known_cost_usd)
+    cost = with_unknown(known, stats.cost_unknown_usd)
     figures = [f"{short(stats.prompt_tokens + stats.completion_tokens)} tok", cost]
     if stats.bad:
         figures.append(f"{stats.bad:,} failed")
-    if stats.waiting:
-        figures.append(stats.waiting)
-    return figures
+    # What is waited for stands first: a narrow terminal cuts off the end.
+    return [stats.waiting, *figures] if stats.waiting else figures
+
+
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2,300 images`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def by_outcome(counts: Mapping[str, int]) -> str:
+    """How many rows ended how, good ones first: `12 ok, 1 failed`."""
+    return ", ".join(f"{counts[status]:,} {status}" for status in Status if counts.get(status))
 
 
 def short(number: float) -> str:
@@ -147,7 +164,7 @@ def with_unknown(cost: str, unknown_usd: Decimal) -> str:
 def describe(summary: RunSummary) -> str:
     """A run's summary for people: what was asked, what came of it, what it cost and where it is."""
     lines = [_what_happened(summary)]
-    if summary.asked:
+    if (summary.asked and summary.requests) or summary.cost_unknown_usd:
         lines.append(
             f"tokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out; cost: {_cost(summary)}; "
             f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B{_saved(summary)}"
@@ -156,19 +173,25 @@ def describe(summary: RunSummary) -> str:
     more = sum(summary.by_error.values()) - len(summary.examples)
     if more > 0:
         lines.append(f"  ... and {more:,} more")
-    lines.append(f'results: {summary.out}/data  (pandas.read_parquet("{summary.out}/data"))')
+    if summary.bad_before:
+        rows = counted(summary.bad_before, "row")
+        lines.append(f"  {rows} of {summary.out} failed before; --retry-failed asks again")
+    if summary.asked or summary.skipped:
+        lines.append(f'results: {summary.out}/data  (pandas.read_parquet("{summary.out}/data"))')
     return "\n".join(lines)
 
 
 def _what_happened(summary: RunSummary) -> str:
     if not summary.asked and not summary.stopped:
-        return f"nothing to ask: all {summary.skipped:,} images are kept already"
+        if not summary.skipped:
+            return "nothing to ask: there are no images"
+        all_of_them = "the one image is" if summary.skipped == 1 else f"all {summary.skipped:,} images are"
+        return f"nothing to ask: {all_of_them} kept already"
     if not summary.asked:
-        return f"no image was answered in {summary.seconds:.1f} s; {summary.skipped:,} are kept from before"
-    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.by_status.items()))
-    text = (
-        f"{summary.asked:,} images in {summary.seconds:.1f} s ({summary.images_per_s:.1f} images/s): {counts or 'none'}"
-    )
+        kept = f"; {summary.skipped:,} are kept from before" if summary.skipped else ""
+        return f"no image was answered in {summary.seconds:.1f} s{kept}"
+    asked, rate = counted(summary.asked, "image"), f"{summary.images_per_s:.1f} images/s"
+    text = f"{asked} in {summary.seconds:.1f} s ({rate}): {by_outcome(summary.by_status)}"
     text += f"; {summary.shared:,} share an answer" if summary.shared else ""
     return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "")
 
@@ -181,7 +204,9 @@ def _saved(summary: RunSummary) -> str:
 
 
 def _cost(summary: RunSummary) -> str:
-    text = dollars(summary.cost_usd) if summary.cost_usd is not None else "unknown (no price known for this model)"
+    text = dollars(summary.cost_usd)
+    if summary.cost_usd is None and summary.endpoint != "emulator":
+        text += " (no price is known for this model at this endpoint)"
     if summary.cost_unknown_usd:
         text += f", and up to {dollars(summary.cost_unknown_usd)} for requests whose bill is unknown"
     if summary.endpoint == "emulator":

@@ -34,6 +34,7 @@ from pipeline.job import (
 )
 from pipeline.policy.rows import usd
 from pipeline.progress import dollars, exact
+from pipeline.records import Status
 from pipeline.stages import Clock, Endpoint, Stages
 from pipeline.stats import RunStats, RunSummary
 from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
@@ -70,6 +71,8 @@ async def run_job(
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
+            if say is not None and not numbers.has_answers and job.asks_as_usual:
+                say(f"prompt: {job.config.request.prompt}")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
 
 
@@ -156,7 +159,7 @@ class _Run:
         if isinstance(stopped, ResourceError):
             with suppress(ResourceError):
                 dataset.seal()
-        summary = self.summary(stopped)
+        summary = self.summary(stopped, dataset)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
@@ -184,7 +187,8 @@ class _Run:
         if totals.cost_unknown_usd:
             reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         words = [reached, *left_words(stats, totals)]
-        return "; ".join(words) + ". The same command goes on with a higher ceiling"
+        again = "goes on where it stopped" if error.what == "time" else "goes on with a higher ceiling"
+        return f"{'; '.join(words)}. The same command {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:
         """`status.json`: this command so far, the whole of OUT, and who is at work."""
@@ -196,10 +200,10 @@ class _Run:
             "in_flight": self.stats.in_flight,
             "waiting": self.stats.waiting,
             **dataset.overview(),
-            **self.summary(None).as_dict(),
+            **self.summary(None, dataset).as_dict(),
         }
 
-    def summary(self, stopped: VisionBatchError | None) -> RunSummary:
+    def summary(self, stopped: VisionBatchError | None, dataset: Dataset) -> RunSummary:
         stats, job = self.stats, self.job
         too_many = exceeds(job.max_failed, stats.bad, stats.asked)
         return RunSummary(
@@ -230,8 +234,17 @@ class _Run:
             sent_bytes=stats.sent_bytes,
             tokens_saved=stats.tokens_saved,
             saved_usd=None if self.price is None else self.price.input_usd_per_mtok * stats.tokens_saved / 1_000_000,
+            bad_before=self.bad_before(dataset),
             examples=list(stats.examples),
         )
+
+    def bad_before(self, dataset: Dataset) -> int:
+        """Rows that failed in earlier runs. Where the ledger cannot tell, that is another error's to say."""
+        with suppress(ResourceError):
+            states = dataset.states().items()
+            bad = sum(records for (status, _), records in states if status in {Status.FAILED, Status.INVALID})
+            return max(0, bad - self.stats.bad)
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

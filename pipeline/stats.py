@@ -130,6 +130,8 @@ class RunSummary:
     """By sending images smaller than they are, as the token rule tells."""
     saved_usd: Decimal | None = None
     """What these would have cost."""
+    bad_before: int = 0
+    """Rows of OUT without a good answer that this run has not asked again."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pipeline.layout import DATA_NAME
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.policy.rows import usd_text
 from pipeline.policy.text import message_tokens
-from pipeline.progress import dollars, printable, with_unknown
+from pipeline.progress import by_outcome, counted, dollars, printable, with_unknown
 from pipeline.records import Status
 
 JUDGED = 200
@@ -187,18 +188,18 @@ def _is_alive(pid: object) -> bool:
 
 def lines(status: OutStatus) -> list[str]:
     """The same for people."""
-    counts = ", ".join(f"{count:,} {name}" for name, count in sorted(status.records.items()))
-    said = [f"{status.out}: {sum(status.records.values()):,} records ({counts or 'none yet'})"]
+    records = counted(sum(status.records.values()), "record")
+    said = [f"{status.out}: {records} ({by_outcome(status.records) or 'none yet'})"]
     if status.errors:
         kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
         said.append(f"without a good answer: {kinds}")
     said.append(
         f"tokens: {_tokens(status.prompt_tokens)} in{_ratio(status)}, {_tokens(status.completion_tokens)} out, "
-        f"in {status.requests:,} requests"
+        f"in {counted(status.requests, 'request')}"
     )
     more = f", and {status.unpriced:,} answers without a known price" if status.cost_usd and status.unpriced else ""
     cost = with_unknown(dollars(status.cost_usd), status.cost_unknown_usd)
-    said.append(f"cost: {cost}{more}; complete runs and stops: {status.runs:,}")
+    said.append(f"cost: {cost}{more}; runs that have ended: {status.runs:,}")
     if len(status.ratios) > 1 or status.warnings:
         said += [
             f"  {printable(ratio.model)}: {ratio.value:.3f} of the predicted tokens are billed"
@@ -207,6 +208,11 @@ def lines(status: OutStatus) -> list[str]:
     said += [f"warning: {warning}" for warning in status.warnings]
     said.append(_about_run(status))
     return said
+
+
+def _time(stamp: str | None) -> str:
+    """ISO 8601 to the second: `2026-11-21 11:08:10 UTC`."""
+    return "an unknown time" if stamp is None else f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _tokens(count: int | None) -> str:
@@ -225,8 +231,11 @@ def _ratio(status: OutStatus) -> str:
 
 
 def _about_run(status: OutStatus) -> str:
+    if status.run_id is None:
+        return "no run has been at work here since the ledger was rebuilt"
     of = f" of {status.images:,}" if status.images is not None else ""
-    progress = f"{status.done:,}{of} images, {status.images_per_s:.1f} a second, at {status.updated_at}"
+    speed = f", {status.images_per_s:.1f} a second" if status.images_per_s else ""
+    progress = f"{status.done:,}{of} images{speed}, at {_time(status.updated_at)}"
     match status.state:
         case "running":
             waits = f" ({printable(status.waiting)})" if status.waiting else ""

@@ -12,6 +12,7 @@ import pytest
 import pipeline
 from pipeline import Asking, InputError
 from pipeline.emulator.child import child_emulator
+from pipeline.progress import describe
 from tests.support import MakeImage, emulator_get
 
 
@@ -209,3 +210,24 @@ def test_a_changed_file_still_lends_its_old_answer(
     }
     assert {str(name)[1:]: text for name, text in after.caption.items() if str(name)[0] in "AZ"} == before
     assert ask(photos, endpoint, Asking(refresh_changed=True), concurrency=concurrency).asked == 0
+
+
+def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> None:
+    """Nothing to ask and exit code 0 do not hide rows that failed: their number is told, and how to ask them again."""
+    (photos / "broken.jpg").write_bytes(b"no image")
+    assert ask(photos, endpoint).bad_before == 0
+    again = ask(photos, endpoint)
+    assert (again.asked, again.exit_code, again.bad_before) == (0, 0, 1)
+    assert "1 row of out failed before; --retry-failed asks again" in describe(again)
+    assert ask(photos, endpoint, asking=Asking(retry_failed=True)).bad_before == 0
+
+
+def test_a_refresh_pays_equal_pixels_once(photos: Path, endpoint: str) -> None:
+    """Eight new names for pixels that an old row has too: the answer of this run is found beside the old one."""
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (photos / name).unlink()
+    ask(photos, endpoint)
+    for number in range(8):
+        shutil.copy(photos / "0.jpg", photos / f"copy{number}.jpg")
+    again = ask(photos, endpoint, asking=Asking(refresh=True), concurrency=1)
+    assert (again.asked, again.requests, again.shared) == (9, 1, 8)

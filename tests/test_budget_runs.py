@@ -170,6 +170,7 @@ def test_a_ceiling_of_time(photos: Path) -> None:
         assert 0 < first.asked < IMAGES
         assert first.asked == emulator_get(url, "stats")["answered"]
         assert "the time is up" in words
+        assert words.endswith("The same command goes on where it stopped")
         rest = ask(photos, url, concurrency=40)
         assert (rest.exit_code, rest.asked) == (0, IMAGES - first.asked)
         assert emulator_get(url, "stats")["answered"] == IMAGES

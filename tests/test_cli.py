@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,7 +37,9 @@ def photos(make_image: MakeImage, tmp_path: Path) -> Path:
 
 
 def test_one_line_on_the_emulator(vision_batch: Command, photos: Path) -> None:
-    """The main job in one line: the prompt is printed, then a summary with counts, tokens, cost and the place."""
+    """The main job in one line: the prompt that nobody chose is printed, once; then a summary with counts, tokens,
+    cost and the place.
+    """
     done = vision_batch("run", "photos", "-o", "out", "--emulator")
     assert done.returncode == 0, done.stderr
     assert "prompt: Describe this image" in done.stderr
@@ -47,6 +50,9 @@ def test_one_line_on_the_emulator(vision_batch: Command, photos: Path) -> None:
     again = vision_batch("run", "photos", "-o", "out", "--emulator")
     assert again.returncode == 0
     assert "nothing to ask: all 3 images are kept already" in again.stdout
+    assert "prompt: " not in again.stderr
+    named = vision_batch("run", "photos", "-o", "named", "--emulator", "--set", "request.prompt=What?")
+    assert (named.returncode, "prompt: " in named.stderr) == (0, False)
 
 
 def test_json_on_standard_output(vision_batch: Command, photos: Path, endpoint: str) -> None:
@@ -65,10 +71,12 @@ def test_quiet_is_quiet(vision_batch: Command, photos: Path, endpoint: str) -> N
 
 
 def test_dry_run(vision_batch: Command, photos: Path) -> None:
-    """The first request with its base64 elided; nothing is sent, nothing written, no key needed."""
+    """The first request, its base64 elided, and what it may cost; nothing is sent, nothing written, no key needed."""
     done = vision_batch("run", "photos", "--dry-run", "-c", "openai")
     assert done.returncode == 0, done.stderr
     assert "3 requests like this one to https://api.openai.com/v1/chat/completions" in done.stdout
+    assert "tokens: about " in done.stdout
+    assert re.search(r"300 at most out; cost: up to \$0\.00\d+ each, \$0\.0\d+ for all", done.stdout)
     request = json.loads(done.stdout[done.stdout.index("{") :])
     assert "characters>" in request["messages"][0]["content"][1]["image_url"]["url"]
     assert {path.name for path in photos.parent.iterdir()} == {"photos"}
@@ -129,6 +137,7 @@ def test_prompt_file_and_set(vision_batch: Command, photos: Path, endpoint: str)
         (["run", "photos", "-o", "out", "--unknown"], 2, "--unknown"),
         (["run", "photos", "-o", "out", "--base-url", "http://model.example/v1"], 2, "OPENAI_API_KEY is not set"),
         (["emulate", "--fault", "nonsense=1"], 2, "nonsense"),
+        (["emulate", "--port", "99999"], 2, "65535"),
     ],
 )
 def test_mistakes_are_one_clear_line(
@@ -150,6 +159,7 @@ def test_mistakes_are_one_clear_line(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert not done.stderr.startswith("prompt: ")
     assert not (here / "out").exists()
     assert emulator_get(endpoint, "stats")["requests"] == 0
 
@@ -185,5 +195,7 @@ def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code
         _, stderr = running.communicate(timeout=30)
         assert running.returncode == code, stderr
         assert "Traceback" not in stderr
+        assert "stopping: requests in flight come home first" in stderr
+        assert stderr.rstrip().endswith(f"interrupted by {number.name}. The same command goes on where it stopped")
         assert emulator_get(slow, "stats")["requests"] == 2
     assert len(pd.read_parquet(photos.parent / "out/data")) == 2

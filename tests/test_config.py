@@ -66,9 +66,17 @@ def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, said: str
     assert "\n" not in message
 
 
+def test_a_key_is_named_once() -> None:
+    """`--set images.quality=300` names its key already; a flag, which does not, is told with it."""
+    for name, said in (("--set images.quality", ""), ("--quality", "images.quality: ")):
+        with pytest.raises(InputError) as caught:
+            load_config(None, {"images.quality": 300}, {}, given_as={"images.quality": name})
+        assert str(caught.value) == f"{name}: {said}Input should be less than or equal to 95 (got 300)"
+
+
 def test_unknown_preset() -> None:
     """A name that is neither file nor preset: the nearest preset, and all of them."""
-    with pytest.raises(InputError, match=r"did you mean 'openai'\?.*ollama"):
+    with pytest.raises(InputError, match=r"no preset of that name; did you mean 'openai'\? Presets: .*ollama"):
         load_config("opnai", environ={})
 
 

@@ -9,7 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
+from pipeline.cli import app
 from pipeline.config import RunConfig
 from pipeline.edges.parquet import schema
 from tests.support import MakeImage
@@ -51,7 +53,9 @@ def test_commands_and_code_run(page: Path, make_image: MakeImage, endpoint: str,
         )
     for command in commands(page):
         arguments = shlex.split(command)[1:]
-        if arguments[0] in {"run", "check"} and not {"--emulator", "--dry-run"} & set(arguments):
+        if "--base-url" in arguments:  # the emulator, which here has a port of its own
+            arguments[arguments.index("--base-url") + 1] = endpoint
+        elif arguments[0] in {"run", "check"} and not {"--emulator", "--dry-run"} & set(arguments):
             arguments += ["--base-url", endpoint]
         run(["-m", "pipeline", *arguments], endpoint, tmp_path)
     for code in blocks(page, "python"):
@@ -87,6 +91,16 @@ def test_the_columns_in_the_documentation() -> None:
     text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8").split("## Columns")[1].split("## ")[0]
     named = [name for name in re.findall(r"`(\w+)`", text) if name not in {"ok", "truncated", "refused", "failed"}]
     assert named == schema().names
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_group(app).commands))
+def test_the_flags_in_the_documentation(command: str) -> None:
+    """Every flag that `--help` shows stands in the README or in docs/, by its long or its short name."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for flag in typer.main.get_group(app).commands[command].params:
+        names = [name for name in flag.opts if name.startswith("-")]
+        if names and not getattr(flag, "hidden", False):
+            assert any(re.search(rf"(?<![\w-]){name}(?![\w-])", text) for name in names), f"{command} {names}"
 
 
 def test_links_lead_somewhere() -> None:

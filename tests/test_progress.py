@@ -1,6 +1,7 @@
 """What people see while a run goes on, and at its end."""
 
 import io
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -124,3 +125,58 @@ def test_names_from_outside_cannot_act_on_the_terminal() -> None:
 def test_short_numbers(number: float, text: str) -> None:
     """Three digits and a unit."""
     assert short(number) == text
+
+
+def test_one_is_one() -> None:
+    """A single image is `1 image`; good rows stand before bad ones; a line that says nothing but zeros is left out."""
+    assert describe(summary(asked=1)).startswith("1 image in 10.0 s")
+    assert "5 images in 10.0 s (0.5 images/s): 3 ok, 2 failed" in describe(summary(by_status={"failed": 2, "ok": 3}))
+    assert "nothing to ask: the one image is kept already" in describe(summary(asked=0, skipped=1))
+    assert "tokens:" not in describe(summary(requests=0, by_status={"failed": 5}))
+
+
+def test_no_results_are_promised_where_there_are_none() -> None:
+    """A run that the endpoint stopped at once names no folder to read, and nothing that is kept from before."""
+    text = describe(summary(asked=0, requests=3, stopped="nobody listens"))
+    assert text == "no image was answered in 10.0 s"
+    assert "up to $0.5000 for" in describe(summary(asked=0, stopped="x", cost_unknown_usd=Decimal("0.5")))
+    assert "; 7 are kept from before\nresults:" in describe(summary(asked=0, requests=0, stopped="x", skipped=7))
+
+
+def test_an_unknown_cost_is_named_as_one() -> None:
+    """`unknown` alone on a bar could be anything; a rehearsal of a model without a price says one thing only."""
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(stats(unpriced=3))
+    bar.close()
+    assert "1.5M tok, cost unknown]" in stream.getvalue()
+    assert "cost: unknown (rehearsed: nothing was billed)" in describe(summary(cost_usd=None, endpoint="emulator"))
+
+
+def test_no_bar_before_a_run_has_begun() -> None:
+    """A mistake that is found before anything is asked has no empty bar above it."""
+    stream = io.StringIO()
+    Bar(stream).close()
+    assert stream.getvalue() == ""
+
+
+def test_what_is_waited_for_stands_first() -> None:
+    """A terminal of 80 columns still says why nothing moves, where there is no room for all figures."""
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(stats(waiting="rate limited until 11:27:54"))
+    bar.close()
+    assert "img/s, rate limited until 11:27:54, 1.5M tok, $0.0000]" in stream.getvalue()
+
+
+def test_a_slow_run_has_the_same_unit() -> None:
+    """Below one image a second the bar still tells images a second, as the summary and the logs do."""
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(stats())
+    assert bar._bar is not None
+    bar._bar.start_t -= 100
+    bar.show(stats())
+    bar.close()
+    assert re.search(r"0\.\d\dimg/s, 1\.5M tok", stream.getvalue())
+    assert "s/img" not in stream.getvalue()

@@ -212,3 +212,13 @@ def test_a_run_does_not_import_pandas(photos: Path, endpoint: str) -> None:
     )
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     subprocess.run([sys.executable, "-c", code, endpoint], env=environ, check=True, timeout=60)
+
+
+def test_reading_what_has_no_rows_yet(photos: Path) -> None:
+    """Where the endpoint answered nothing there are no rows, with the columns that there would be."""
+    with pytest.raises(pipeline.EndpointStoppedError):
+        ask(photos, "http://127.0.0.1:9/v1", overrides={"limits.first_contact_s": 0.01})
+    frame = pipeline.read("out")
+    assert len(frame) == 0
+    assert list(frame.columns) == [name for name in COLUMNS if name != "record"]
+    assert frame.cost_usd.dtype == "float64"

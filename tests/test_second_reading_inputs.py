@@ -93,6 +93,11 @@ def test_dry_run_as_json(photos: Path) -> None:
     done = vision_batch("run", "photos", "--dry-run", "--json", "-c", "openai")
     told = json.loads(done.stdout)
     assert (told["requests"], told["address"]) == (3, "https://api.openai.com/v1/chat/completions")
+    assert (told["predicted_prompt_tokens"] > 0, told["max_answer_tokens"], Decimal(told["most_usd"]) > 0) == (
+        True,
+        300,
+        True,
+    )
     assert (told["image"], told["facts"]["width"]) == ("photos/0.png", 20)
     assert "characters>" in told["body"]["messages"][0]["content"][1]["image_url"]["url"]
 

@@ -1,6 +1,7 @@
 """A ledger from the parts alone, and what `status` tells of an output directory."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -165,9 +166,20 @@ def test_status_tells_what_there_is(photos: Path, endpoint: str) -> None:
     assert (status.records, status.bad, status.state) == ({"ok": 5, "failed": 1}, 1, "done")
     assert status.prompt_tokens == status.predicted_prompt_tokens > 0
     text = "\n".join(lines(status))
-    assert "6 records (1 failed, 5 ok)" in text
+    assert "6 records (5 ok, 1 failed)" in text
     assert "1.000 of the" in text
-    assert "is complete: 6 of 6 images" in text
+    assert re.search(r"is complete: 6 of 6 images, \d+\.\d a second, at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", text)
+
+
+def test_status_after_a_rebuild(photos: Path, endpoint: str) -> None:
+    """A new ledger knows of no run, and says so in words, not in a row of Nones."""
+    ask(photos, endpoint)
+    Path("out/ledger.sqlite").unlink()
+    rebuild(Path("out"), now=lambda: NOON)
+    text = "\n".join(lines(read_status(Path("out"))))
+    assert "6 records (5 ok, 1 failed)" in text
+    assert text.endswith("no run has been at work here since the ledger was rebuilt")
+    assert "None" not in text
 
 
 def test_status_of_a_run_that_was_killed(photos: Path, endpoint: str) -> None:

@@ -105,8 +105,8 @@ class Ledger(Protocol):
     def settled_prefixes(self, states: Collection[int]) -> Iterator[bytes]:
         """The first 8 bytes of each key whose record is in one of these states, ascending, many at a time."""
 
-    def twin(self, request_sha256: str) -> Twin | None:
-        """A record whose shareable answer is to exactly this request."""
+    def twins(self, request_sha256: str) -> Iterator[Twin]:
+        """Records whose answer is to exactly this request, those of earlier runs among them; 64 at most."""
 
     def begin_run(self, run_id: str, config_hash: str, asking: str) -> str:
         """The id of the run that goes on from here: the last one where it did not end and asked the same."""
@@ -292,7 +292,7 @@ class SqliteLedger:
             key: Known(key, state, run, None if stamp is None else stamp & 0xFFFFFF) for key, state, run, stamp in found
         }
 
-    def twin(self, request_sha256: str) -> Twin | None:
+    def twins(self, request_sha256: str) -> Iterator[Twin]:
         """See `Ledger`."""
         # 32 bits find who may have asked it, 24 more tell that the present answer is to this very request; before
         # it is shared for good, when its row is sealed, the whole hashes are compared.
@@ -300,7 +300,7 @@ class SqliteLedger:
         entries = self._all(_FIND_ENTRIES, start, start + _LAST)
         wanted = _request24(request_sha256)
         found = (self._one(_FIND_ASKED, entry[4:], entry[4:] + _LAST, wanted) for (entry,) in entries)
-        return next((Twin(*asked) for asked in found if asked is not None), None)
+        return (Twin(*asked) for asked in found if asked is not None)
 
     def settled_prefixes(self, states: Collection[int]) -> Iterator[bytes]:
         """See `Ledger`."""

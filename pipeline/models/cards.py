@@ -159,13 +159,20 @@ def _batch(batch: Batch | None) -> str:
     return ", ".join(said) + (f" ({_source(batch.source)})" if batch.source else "")
 
 
+_TABLE_NOTES = (
+    "+1: one more published rule may bill it; the first is expected, and the range spans all.",
+    "by model: vision-batch models NAME tells the price of one.",
+)
+
+
 def table(cards: Sequence[ModelCard]) -> list[str]:
     """All of them for people: a line a family."""
     width, height = TABLE_SIZE
-    heads = ("family", "token rule", "detail", "auto", f"tokens at {width}x{height}", "$ in/out", "rule read")
+    heads = ("family", "token rule", "detail", "auto", f"tokens at {width}x{height}", "$ in/out a Mtok", "rule read")
     rows = [heads, *(_row(card) for card in cards)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    return ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [*lines, "", *_TABLE_NOTES]
 
 
 def _row(card: ModelCard) -> tuple[str, ...]:
