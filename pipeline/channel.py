@@ -20,8 +20,8 @@ from pipeline.stages import Clock, Endpoint, EngineConfig, Trial
 NEVER = float("inf")
 RATE_LIMITS = 10
 """Rate limits that one record meets before it fails, while others are answered at their first try."""
-SHARED = 0.25
-"""Refusals of others for each answer from which on it is no wonder to be refused."""
+FORGIVING = 0.25
+"""Refusals for each answer, of records that were answered in the end, from which on it is no wonder to be refused."""
 MOST_TIMES = 10
 """So many times more, at most, where others are refused as well."""
 STREAK = 8
@@ -90,7 +90,7 @@ class Channel:
         self.remarks: list[str] = []
         """What the user should be told, once; whoever tells it takes it out."""
         self._is_barred = self._blames_records = False
-        self._refuted = self._refusals = 0
+        self._refuted = self._refusals = self._forgiven = 0
         self._cooldown: Cooldown | None = None
         self._trouble: Trouble | None = None
         self._streak: list[Trial] = []
@@ -193,6 +193,7 @@ class Channel:
         """How long this record waits for its next attempt (seconds); None when there is none."""
         if isinstance(result, Answer):
             self.answers += 1
+            self._forgiven += trial.rate_limits
             self._refuted, self._blames_records = 0, False
             self._recovered(sent_at)
             return None
@@ -291,20 +292,24 @@ class Channel:
         answered, or as many times more often as these others were refused as well.
         """
         self._refusals += 1
-        refusals, answers = trial.refused_after.setdefault(self.name, (self._refusals, self.answers))
+        until = (self._refusals, self._forgiven, self.answers)
+        since = trial.refused_after.setdefault(self.name, until)
+        refusals, forgiven, answers = (now - then for now, then in zip(until, since, strict=True))
         if self.answers != trial.answers_seen.get(self.name):
             trial.rate_limits += 1
             trial.answers_seen[self.name] = self.answers
-        share = max(0, self._refusals - refusals - trial.rate_limits) / max(1, self.answers - answers)
-        trial.goes_first = share >= SHARED and not self._has_tried(failure, sent_at)
-        return trial.rate_limits >= int(RATE_LIMITS * min(MOST_TIMES, 1 + share))
+        is_usual = forgiven >= FORGIVING * max(1, answers)
+        has_tried = self._has_tried(failure, sent_at, is_usual=is_usual)
+        trial.goes_first = not has_tried and (is_usual or trial.rate_limits <= 1)
+        others = max(0, refusals - trial.rate_limits) / max(1, answers)
+        return trial.rate_limits >= int(RATE_LIMITS * min(MOST_TIMES, 1 + others))
 
-    def _has_tried(self, failure: Failure, sent_at: float) -> bool:
+    def _has_tried(self, failure: Failure, sent_at: float, *, is_usual: bool) -> bool:
         """Whether it was first after a pause and refused all the same, where such a pause should have been enough."""
         pause = self._cooldown
         if pause is None or sent_at < pause.until:
             return False
-        return failure.retry_after_s is not None or sent_at - pause.since >= WINDOW_S
+        return failure.retry_after_s is not None or not is_usual or sent_at - pause.since >= WINDOW_S
 
     def _out(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
         """The circuit opens: one record probes, and none loses an attempt by it."""
