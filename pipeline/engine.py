@@ -344,7 +344,8 @@ class Engine:
         good = outcome.status in {Status.OK, Status.TRUNCATED}
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
-            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message}"))
+            way_out = f"check the prompt and the model; then --retry-kind {alike} asks them again"
+            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
 
     async def _watch_flights(self) -> None:
         """Requests that take too long, and those that this machine slept through, are given up."""
