@@ -10,15 +10,20 @@ from enum import StrEnum
 from pipeline.errors import ErrorKind
 from pipeline.policy.ceiling import Ceiling
 from pipeline.policy.concurrency import Climb
-from pipeline.policy.limits import Cooldown, Limits, Taken, back_in_s
+from pipeline.policy.limits import WINDOW_S, Cooldown, Limits, Taken, back_in_s
 from pipeline.policy.patience import Patience
 from pipeline.policy.retry import FINAL_STOPS, Reaction, backoff_s, max_attempts_of, reaction, stop_message
+from pipeline.policy.surge import Surge
 from pipeline.records import Answer, Failure, LimitsTold, PreparedRequest
 from pipeline.stages import Clock, Endpoint, EngineConfig, Trial
 
 NEVER = float("inf")
 RATE_LIMITS = 10
-"""Rate limits that one record meets before it fails, while others are answered."""
+"""Rate limits that one record meets before it fails, while others are answered at their first try."""
+FORGIVING = 0.25
+"""Refusals for each answer, of records that were answered in the end, from which on it is no wonder to be refused."""
+MOST_TIMES = 10
+"""So many times more, at most, where others are refused as well."""
 STREAK = 8
 """Records whose first request fails, with no answer between them, that open the circuit."""
 REFUTED = 8
@@ -70,7 +75,7 @@ class Channel:
         self.endpoint, self.name = endpoint, endpoint.name
         self._config, self._clock = config, clock
         self._climb = Climb(most=endpoint.most_slots) if endpoint.slots is None else None
-        self._ceiling = Ceiling()
+        self._ceiling, self._surge = Ceiling(), Surge()
         self.limits = Limits(endpoint.rpm, endpoint.tpm)
         self.patience = Patience(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.in_flight = self.requests = self.answers = 0
@@ -85,7 +90,7 @@ class Channel:
         self.remarks: list[str] = []
         """What the user should be told, once; whoever tells it takes it out."""
         self._is_barred = self._blames_records = False
-        self._refuted = 0
+        self._refuted = self._refusals = self._forgiven = 0
         self._cooldown: Cooldown | None = None
         self._trouble: Trouble | None = None
         self._streak: list[Trial] = []
@@ -119,11 +124,15 @@ class Channel:
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless an answer changes something."""
-        if self._is_barred or self.in_flight >= min(self.slots, self._ceiling.limit(now)):
+        if self._is_barred or (self.in_flight and self._is_full(now)):
             return NEVER
         if self._cooldown is not None and now < self._cooldown.over_at:
             return self._cooldown.over_at
         return self.limits.ready_at(now, self.tokens_of(request))
+
+    def _is_full(self, now: float) -> bool:
+        """Whether the next request waits for one in flight; where there is none, nobody could come home."""
+        return self.in_flight >= min(self.slots, self._ceiling.limit(now)) or self._surge.room < 1
 
     def begin(self, now: float, request: PreparedRequest) -> Taken:
         """A request is sent. After a pause it goes alone: the others wait for what it finds."""
@@ -132,6 +141,7 @@ class Channel:
         self.in_flight += 1
         self.requests += 1
         self._ceiling.sent(now, self.in_flight)
+        self._surge.sent()
         if self._climb is not None:
             self._climb.capped(now, self._ceiling.held(now))
             self._climb.sent(now, self.in_flight)
@@ -163,6 +173,7 @@ class Channel:
             self._usual.add(request, result)
             self.patience.add(now - sent_at)
             self._ceiling.answered(sent_at)
+            self._surge.answered()
             if self._climb is not None:
                 self._climb.answered(now, sent_at)
             if self.endpoint.counts_billed and result.usage.prompt_tokens is not None:
@@ -182,6 +193,7 @@ class Channel:
         """How long this record waits for its next attempt (seconds); None when there is none."""
         if isinstance(result, Answer):
             self.answers += 1
+            self._forgiven += trial.rate_limits
             self._refuted, self._blames_records = 0, False
             self._recovered(sent_at)
             return None
@@ -256,11 +268,8 @@ class Channel:
         if is_limit and not self.limits.allows(self.tokens_of(trial.request)):
             trial.exceeds_limit = True
             return None
-        if is_limit and self.answers != trial.answers_seen.get(self.name):  # others were answered since its last one
-            trial.rate_limits += 1
-            trial.answers_seen[self.name] = self.answers
-            if trial.rate_limits >= RATE_LIMITS:
-                return None
+        if is_limit and self._is_unwanted(trial, failure, sent_at):
+            return None
         told_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
         now, is_tight = self._clock.now(), self.limits.is_tight(self._clock.now())
         if told_s is None and not is_tight and self._ceiling.refused(now, sent_at, self.in_flight):
@@ -273,9 +282,34 @@ class Channel:
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
         self._pause(Trouble.BUSY, told_s, sent_at)
         pause = self._cooldown
-        if told_s is None and pause is not None and pause.refused_at - pause.since >= self._config.outage_s:
-            self.stopped = stop_message(failure)
+        patience_s = self._config.outage_s if told_s is None else max(self._config.outage_s, self._config.max_wait_s)
+        if pause is not None and pause.refused_at - pause.since >= patience_s:
+            self.stopped = self.stopped or stop_message(failure)
         return 0.0
+
+    def _is_unwanted(self, trial: Trial, failure: Failure, sent_at: float) -> bool:
+        """Whether it is this record that the endpoint does not want: it was refused ten times while others were
+        answered, or as many times more often as these others were refused as well.
+        """
+        self._refusals += 1
+        until = (self._refusals, self._forgiven, self.answers)
+        since = trial.refused_after.setdefault(self.name, until)
+        refusals, forgiven, answers = (now - then for now, then in zip(until, since, strict=True))
+        if self.answers != trial.answers_seen.get(self.name):
+            trial.rate_limits += 1
+            trial.answers_seen[self.name] = self.answers
+        is_usual = forgiven >= FORGIVING * max(1, answers)
+        has_tried = self._has_tried(failure, sent_at, is_usual=is_usual)
+        trial.goes_first = not has_tried and (is_usual or trial.rate_limits <= 1)
+        others = max(0, refusals - trial.rate_limits) / max(1, answers)
+        return trial.rate_limits >= int(RATE_LIMITS * min(MOST_TIMES, 1 + others))
+
+    def _has_tried(self, failure: Failure, sent_at: float, *, is_usual: bool) -> bool:
+        """Whether it was first after a pause and refused all the same, where such a pause should have been enough."""
+        pause = self._cooldown
+        if pause is None or sent_at < pause.until:
+            return False
+        return failure.retry_after_s is not None or not is_usual or sent_at - pause.since >= WINDOW_S
 
     def _out(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
         """The circuit opens: one record probes, and none loses an attempt by it."""
@@ -312,7 +346,10 @@ class Channel:
         other = None
         if self._trouble is not trouble:
             other, self._cooldown, self._trouble = self._cooldown, None, trouble
+        rounds = self._cooldown.rounds if self._cooldown is not None else 0
         self._cooldown = Cooldown.after(self._cooldown, self._clock.now(), told_s, since=sent_at).joined(other)
+        if trouble is Trouble.BUSY and self._cooldown.rounds > rounds:
+            self._surge.refused()
 
     def _recovered(self, sent_at: float) -> None:
         self._streak.clear()

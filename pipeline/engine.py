@@ -29,6 +29,7 @@ from math import inf
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.channel import Channel
@@ -255,27 +256,28 @@ class Engine:
 
     async def _ask(self, request: PreparedRequest) -> None:
         trial = Trial(request, self._clock.utc())
-        while (pause_s := await self._attempt(trial)) is not None:
+        pause_s: float | None = 0.0
+        while pause_s is not None:
             if pause_s > 0:
                 await self._clock.sleep(pause_s)
+            await self._places.enter(1)
+            try:
+                while (pause_s := await self._attempt(trial)) == 0:
+                    pass  # it keeps its place
+            finally:
+                if pause_s is not None:  # nothing to keep came of it
+                    self._places.leave(1)
 
     async def _attempt(self, trial: Trial) -> float | None:
         """One request, and what follows from it: how long to wait for the next, None when the record is done."""
-        await self._places.enter(1)
-        pause_s: float | None = 0.0
-        try:
-            turn = await self._turns.next(trial)
-            if self._reason is not None:  # stopped in this very moment: nothing is sent
-                self._turns.settle(turn, Failure(kind=ErrorKind.UNREACHABLE, message="not sent"))
-                return pause_s
-            with self._flight(turn) as flight:
-                result = await self._answer(flight)
-                if result is not None:
-                    pause_s = await self._follow(turn, result)
-        finally:
-            if pause_s is not None:  # nothing to keep came of it
-                self._places.leave(1)
-        return pause_s
+        turn = await self._turns.next(trial)
+        if self._reason is not None:  # stopped in this very moment: nothing is sent
+            self._turns.settle(turn, Failure(kind=ErrorKind.UNREACHABLE, message="not sent"))
+            await anyio.lowlevel.checkpoint()  # where it ends
+            return 0.0
+        with self._flight(turn) as flight:
+            result = await self._answer(flight)
+            return 0.0 if result is None else await self._follow(turn, result)
 
     async def _answer(self, flight: Flight) -> Answer | Failure | None:
         """What the endpoint says, or that it took too long; None where it is asked again as if nothing had been."""
@@ -345,7 +347,8 @@ class Engine:
         good = outcome.status in {Status.OK, Status.TRUNCATED}
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
-            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message}"))
+            way_out = f"check the prompt and the model; then --retry-kind {alike} asks them again"
+            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
 
     async def _watch_flights(self) -> None:
         """Requests that take too long, and those that this machine slept through, are given up."""

@@ -1,4 +1,4 @@
-"""Room in bytes: what bounds the memory of a run, whatever the number of images."""
+"""Room in bytes, which bounds the memory of a run whatever its images; and the line that requests stand in."""
 
 import threading
 from collections import deque
@@ -83,3 +83,47 @@ class ThreadRoom:
             with self._changed:
                 self._used -= size
                 self._changed.notify_all()
+
+
+class Line:
+    """One at a time, first come first served; those that `go first` before all others."""
+
+    def __init__(self) -> None:
+        self._is_held = False
+        self._first: deque[anyio.Event] = deque()
+        self._others: deque[anyio.Event] = deque()
+
+    @property
+    def has_first(self) -> bool:
+        """Whether somebody waits whom the others let pass."""
+        return bool(self._first)
+
+    @asynccontextmanager
+    async def held(self, *, goes_first: bool = False, again: bool = False) -> AsyncIterator[None]:
+        """`again`: it was its turn already, and it let somebody pass."""
+        if self._is_held:
+            await self._wait(self._first if goes_first else self._others, again=again)
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _wait(self, line: deque[anyio.Event], *, again: bool) -> None:
+        turn = anyio.Event()
+        line.appendleft(turn) if again else line.append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self._leave()
+            else:
+                line.remove(turn)
+            raise
+
+    def _leave(self) -> None:
+        """The next one's turn; between the two nobody else can step in."""
+        following = self._first or self._others
+        self._is_held = bool(following)
+        if following:
+            following.popleft().set()

@@ -119,6 +119,10 @@ class Trial:
     """429s of this record between which others were answered."""
     answers_seen: dict[str, int] = field(default_factory=dict)
     """Good answers of each endpoint when it refused this record last."""
+    refused_after: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Refusals, those made good, and answers of each endpoint when it first refused this record."""
+    goes_first: bool = False
+    """After the pause, before those that have not been refused yet."""
     exceeds_limit: bool = False
     """Whether no minute of the endpoint's has room for its tokens."""
     refused_by: str | None = None

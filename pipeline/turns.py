@@ -7,6 +7,7 @@ import anyio
 
 from pipeline.channel import NEVER, Channel
 from pipeline.errors import BudgetReachedError, ErrorKind
+from pipeline.gates import Line
 from pipeline.policy.budget import Amounts, Budget, leased
 from pipeline.policy.limits import Taken
 from pipeline.policy.rows import nano_usd
@@ -44,7 +45,7 @@ class Turns:
         """
         self.channels, self.budgets = channels, budgets
         self._clock, self._lease = clock, lease
-        self._line = anyio.Lock(fast_acquire=True)
+        self._line = Line()
         self._changed = anyio.Event()
         self._is_waited_for = False
         self.spent = self._reserved = Amounts(0, 0, 0)
@@ -90,27 +91,37 @@ class Turns:
 
     async def next(self, trial: Trial) -> Turn:
         """Wait until this record's request may be sent. Raises BudgetReachedError where it may not any more."""
-        async with self._line:
-            while True:
-                now = self._clock.now()
-                channel, ready_at = self._choose(now, trial)
-                if ready_at > now:
-                    self._paced = channel.pacing(now, ready_at, trial.request)
-                    try:
-                        await self._change(ready_at - now)
-                    finally:
-                        self._paced = None
-                    continue
-                predicted = channel.endpoint.most(trial.request)
-                need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)
-                lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
-                if lacking is not None:
-                    if not any(each.in_flight for each in self.channels):
-                        raise _used_up(lacking, need)
-                    await self._change(NEVER)
-                    continue
-                if await self._has_leased(need):
-                    return self._begin(channel, trial, predicted, need)
+        if trial.goes_first:
+            self.notify()  # whoever is at the head of the line lets it pass
+        turn, again = None, False
+        while turn is None:
+            async with self._line.held(goes_first=trial.goes_first, again=again):
+                turn, again = await self._at_head(trial), True
+        return turn
+
+    async def _at_head(self, trial: Trial) -> Turn | None:
+        """The same for who is at the head of the line; None where somebody must pass."""
+        while trial.goes_first or not self._line.has_first:
+            now = self._clock.now()
+            channel, ready_at = self._choose(now, trial)
+            if ready_at > now:
+                self._paced = channel.pacing(now, ready_at, trial.request)
+                try:
+                    await self._change(ready_at - now)
+                finally:
+                    self._paced = None
+                continue
+            predicted = channel.endpoint.most(trial.request)
+            need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)
+            lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
+            if lacking is not None:
+                if not any(each.in_flight for each in self.channels):
+                    raise _used_up(lacking, need)
+                await self._change(NEVER)
+                continue
+            if await self._has_leased(need):
+                return self._begin(channel, trial, predicted, need)
+        return None
 
     def _choose(self, now: float, trial: Trial) -> tuple[Channel, float]:
         """The endpoint that is ready soonest; of several that are ready, the one whose turn it is by weight."""

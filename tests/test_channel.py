@@ -301,6 +301,51 @@ def test_a_hundred_rate_limits_while_nobody_succeeds() -> None:
     assert bench.channel.stopped is not None
 
 
+@pytest.mark.parametrize("last", [fail(ErrorKind.OVERLOADED, status=503, retry_after_s=5.0), None])
+def test_nobody_is_waited_for_where_nobody_is_in_flight(last: Failure | None) -> None:
+    """One of two is refused and tells no time, so that the next waits for the other one; which is refused with a time
+    to wait, or for the tenth time and for good: the next is sent when that is over.
+    """
+    bench = rig()
+    bench.ask(GOOD)
+    first, second = bench.send(), bench.send()
+    second.trial.rate_limits = RATE_LIMITS - 1
+    assert bench.home(first, BUSY) == 0.0
+    assert bench.ready_in() == NEVER
+    bench.home(second, BUSY if last is None else last)
+    assert bench.ready_in() == (0.0 if last is None else 5.0)
+
+
+def test_an_endpoint_that_says_for_an_hour_to_come_back_in_a_minute() -> None:
+    """Each wait is short enough, and all of them together are not: the run stops and says what to do."""
+    bench = rig(config={"max_wait_s": 3600.0, "outage_s": 1800.0})
+    refused = 0
+    while not bench.has_stopped():
+        bench.until_ready()
+        assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0), takes_s=0.0) == 0.0
+        refused += 1
+    assert refused == 61
+    assert "run the same command later to go on" in str(bench.channel.stopped)
+
+
+def test_no_surge_after_a_pause() -> None:
+    """Sixteen slots, an endpoint that grants one at a time: after the answer to the first, not all are let loose."""
+    bench = rig()
+    bench.ask(GOOD)
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
+    bench.until_ready()
+    bench.ask(GOOD)
+    flying = []
+    while bench.ready_in() == 0:
+        flying.append(bench.send())
+    assert len(flying) == 3
+    for one in flying:
+        bench.home(one, GOOD)
+    while bench.ready_in() == 0:
+        flying.append(bench.send())
+    assert len(flying) == 3 + 6
+
+
 def test_a_request_larger_than_the_told_limit_ends_its_record() -> None:
     """Its 429 says that a minute grants 350 tokens, and it needs 400: no waiting helps, and the others do not wait."""
     bench = rig()

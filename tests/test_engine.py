@@ -343,13 +343,15 @@ async def test_an_outage_costs_no_record_an_attempt() -> None:
 
 
 async def test_twenty_alike_stop_the_run() -> None:
-    """When the first twenty records all end with the same error, the request itself is wrong."""
+    """When the first twenty records all end with the same error, the request itself is wrong; what to do is said."""
 
     async def script(name: str, attempt: int) -> Answer | Failure:
         return fail(ErrorKind.BAD_REQUEST, status=400)
 
     bench = Bench(1000, script)
-    assert "bad_request" in await stopped(bench, EndpointStoppedError)
+    said = await stopped(bench, EndpointStoppedError)
+    assert "(bad_request)" in said
+    assert "--retry-kind bad_request" in said
     assert 20 <= len(bench.kept) <= 20 + 8
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.gates import Room, ThreadRoom
+from pipeline.gates import Line, Room, ThreadRoom
 
 
 async def _visits(sizes: list[int]) -> tuple[int, bool]:
@@ -114,3 +114,41 @@ async def test_an_empty_room_admits_anyone(size: int) -> None:
     """No image is so large that it can never be sent."""
     async with Room(10).held(size):
         pass
+
+
+async def _served(orders: list[bool], cancelled: int | None = None) -> list[int]:
+    """Who was served, of some that come while one is; `True` goes first."""
+    line, served = Line(), list[int]()
+
+    async def stand(number: int, goes_first: bool, scope: anyio.CancelScope) -> None:  # noqa: FBT001 - as in `orders`
+        with scope:
+            async with line.held(goes_first=goes_first):
+                served.append(number)
+                await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            async with line.held():
+                scopes = [anyio.CancelScope() for _ in orders]
+                for number, goes_first in enumerate(orders):
+                    tasks.start_soon(stand, number, goes_first, scopes[number])
+                await anyio.wait_all_tasks_blocked()
+                assert line.has_first == any(orders)
+                if cancelled is not None:
+                    scopes[cancelled].cancel()
+                    await anyio.wait_all_tasks_blocked()
+            if cancelled == 0:  # and once more in the very moment in which it is called
+                scopes[1].cancel()
+    async with line.held():  # nobody is left
+        return served
+
+
+async def test_a_line_serves_in_order() -> None:
+    """Those that go first, in their order, then the others in theirs."""
+    assert await _served([False, True, False, True]) == [1, 3, 0, 2]
+
+
+async def test_who_leaves_a_line_holds_up_nobody() -> None:
+    """One goes while it waits: the rest are served. One that goes when it has just been called is served as well."""
+    assert await _served([False, False, False, False], cancelled=2) == [0, 1, 3]
+    assert await _served([False, False, False, False], cancelled=0) == [1, 2, 3]

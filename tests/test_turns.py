@@ -454,3 +454,23 @@ async def test_one_that_answers_now_and_then_is_asked_on() -> None:
         bench.home(turn, GOOD)
     assert bench.turns.channels[0].stopped is None
     assert asked > 3 * REFUTED
+
+
+async def test_who_was_refused_goes_first() -> None:
+    """One waits at the head of the line for the end of a pause; who was refused comes later, and is sent before it."""
+    bench = line(1)
+    await bench.ask(result=fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
+    refused = bench.trial()
+    refused.goes_first = True
+    order = list[str]()
+
+    async def stand(trial: Trial) -> None:
+        turn = await bench.turns.next(trial)
+        order.append(turn.trial.request.record.id)
+        bench.home(turn, GOOD)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for trial in (bench.trial(7), bench.trial(8), refused):
+                tasks.start_soon(stand, trial)
+    assert order == [refused.request.record.id, "7", "8"]

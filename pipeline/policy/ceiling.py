@@ -87,4 +87,4 @@ class Ceiling:
 
     def _forget(self) -> None:
         self._full, self._step, self._tried_at = NONE, 1, None
-        self._hold_s, self._until, self._is_waiting, self._misses = 0.0, -NONE, False, 0
+        self._hold_s, self._until, self._is_waiting, self._misses, self._is_telling = 0.0, -NONE, False, 0, False

@@ -1,13 +1,16 @@
 """What an endpoint's headers tell of its limits.
 
 Sources: OpenAI, "Rate limits" (`x-ratelimit-limit-requests`, reset as a Go duration: the time until all is back);
-Azure OpenAI, "Manage quota" (bare seconds); Anthropic, "Rate limits" (`anthropic-ratelimit-*`, reset in RFC 3339).
+Azure OpenAI, "Manage quota" (bare seconds; requests may be counted by ten seconds, and
+`x-ratelimit-renewalperiod-requests` says so); Anthropic, "Rate limits" (`anthropic-ratelimit-*`,
+reset in RFC 3339).
 Headers without `-requests` or `-tokens` (OpenRouter, Mistral; IETF draft "RateLimit header fields") do not say
 what span they are for, and tell no limit; but where nothing remains, when it is back.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import inf, isfinite
@@ -20,6 +23,8 @@ _OPENAI: Final = ("x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelim
 _ANTHROPIC: Final = (
     "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-remaining", "anthropic-ratelimit-{}-reset",
 )  # fmt: skip
+_PERIOD: Final = "x-ratelimit-renewalperiod-{}"
+MINUTE_S: Final = 60.0
 _EPOCH_S: Final = 1e9
 """A bare number beyond this is no duration but seconds since 1970; beyond a thousand times this, milliseconds."""
 _NUMBER: Final = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
@@ -51,12 +56,22 @@ def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
         limit = None if told is None else number(told)
         if limit is not None:
             remaining, reset = (headers.get(name.format(of)) for name in names[1:])
-            return Quota(
+            quota = Quota(
                 limit=limit,
                 remaining=None if remaining is None else number(remaining),
                 reset_s=None if reset is None else reset_s(reset, headers.get("date")),
             )
+            return _of_a_minute(quota, number(headers.get(_PERIOD.format(of), "")))
     return None
+
+
+def _of_a_minute(quota: Quota, period_s: float | None) -> Quota:
+    """A limit of ten seconds as six times as much a minute; one of a day is back when the day is over, or as told."""
+    if not period_s or period_s == MINUTE_S:
+        return quota
+    if period_s > MINUTE_S:
+        return replace(quota, reset_s=period_s if quota.reset_s is None else max(quota.reset_s, period_s))
+    return replace(quota, limit=quota.limit * MINUTE_S / period_s)
 
 
 def number(text: str) -> float | None:

@@ -38,6 +38,18 @@ def test_what_is_let_in_is_doubled() -> None:
     assert most == [8, 10, 14, 22]
 
 
+def test_a_late_refusal_when_nothing_is_known_any_more() -> None:
+    """Four in flight are too many; then one alone is refused, so that all is forgotten; then the slowest of the
+    first ones is refused beside two: it is no number to go by.
+    """
+    ceiling = Ceiling()
+    assert ceiling.refused(1.0, 0.5, 4)
+    assert not ceiling.refused(2.0, 1.5, 0)
+    assert ceiling.refused(2.1, 0.6, 2)
+    ceiling.home()
+    assert ceiling.limit(2.1) == NONE
+
+
 def test_the_same_number_refused_again_is_kept_to() -> None:
     """Refused at once when it was tried again: held for 2, 4, 8 ... 60 seconds, and tried after each."""
     ceiling, now, holds = Ceiling(), 0.0, []

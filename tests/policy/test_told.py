@@ -46,6 +46,24 @@ STYLES = {
         },
         told((60, 59, 58), (60_000, 55_000, None)),
     ),
+    "Azure, a period of ten seconds": (
+        {
+            "x-ratelimit-limit-requests": "10",
+            "x-ratelimit-remaining-requests": "9",
+            "x-ratelimit-renewalperiod-requests": "10",
+            "x-ratelimit-limit-tokens": "10000",
+            "x-ratelimit-renewalperiod-tokens": "60",
+        },
+        told((60, 9, None), (10_000, None, None)),
+    ),
+    "Azure, a period of a day": (
+        {"x-ratelimit-limit-requests": "1500", "x-ratelimit-renewalperiod-requests": "86400"},
+        told((1500, None, 86400)),
+    ),
+    "a period that is none": (
+        {"x-ratelimit-limit-requests": "60", "x-ratelimit-renewalperiod-requests": "0"},
+        told((60, None, None)),
+    ),
     "thousands with commas": (
         {
             "x-ratelimit-limit-tokens": "1,500,000",
