@@ -12,18 +12,13 @@ from pipeline.policy.ceiling import Ceiling
 from pipeline.policy.concurrency import Climb
 from pipeline.policy.limits import WINDOW_S, Cooldown, Limits, Taken, back_in_s
 from pipeline.policy.patience import Patience
+from pipeline.policy.refusals import Refusals
 from pipeline.policy.retry import FINAL_STOPS, Reaction, backoff_s, max_attempts_of, reaction, stop_message
 from pipeline.policy.surge import Surge
 from pipeline.records import Answer, Failure, LimitsTold, PreparedRequest
 from pipeline.stages import Clock, Endpoint, EngineConfig, Trial
 
 NEVER = float("inf")
-RATE_LIMITS = 10
-"""Rate limits that one record meets before it fails, while others are answered at their first try."""
-FORGIVING = 0.25
-"""Refusals for each answer, of records that were answered in the end, from which on it is no wonder to be refused."""
-MOST_TIMES = 10
-"""So many times more, at most, where others are refused as well."""
 STREAK = 8
 """Records whose first request fails, with no answer between them, that open the circuit."""
 REFUTED = 8
@@ -288,21 +283,16 @@ class Channel:
         return 0.0
 
     def _is_unwanted(self, trial: Trial, failure: Failure, sent_at: float) -> bool:
-        """Whether it is this record that the endpoint does not want: it was refused ten times while others were
-        answered, or as many times more often as these others were refused as well.
-        """
+        """Whether it is this record that the endpoint does not want; else it may go before the others."""
         self._refusals += 1
-        until = (self._refusals, self._forgiven, self.answers)
-        since = trial.refused_after.setdefault(self.name, until)
-        refusals, forgiven, answers = (now - then for now, then in zip(until, since, strict=True))
+        done = Refusals(self._refusals, self._forgiven, self.answers)
+        meanwhile = done.since(trial.refused_after.setdefault(self.name, done))
         if self.answers != trial.answers_seen.get(self.name):
             trial.rate_limits += 1
             trial.answers_seen[self.name] = self.answers
-        is_usual = forgiven >= FORGIVING * max(1, answers)
-        has_tried = self._has_tried(failure, sent_at, is_usual=is_usual)
-        trial.goes_first = not has_tried and (is_usual or trial.rate_limits <= 1)
-        others = max(0, refusals - trial.rate_limits) / max(1, answers)
-        return trial.rate_limits >= int(RATE_LIMITS * min(MOST_TIMES, 1 + others))
+        has_tried = self._has_tried(failure, sent_at, is_usual=meanwhile.are_usual)
+        trial.goes_first = not has_tried and (meanwhile.are_usual or trial.rate_limits <= 1)
+        return meanwhile.blame(trial.rate_limits)
 
     def _has_tried(self, failure: Failure, sent_at: float, *, is_usual: bool) -> bool:
         """Whether it was first after a pause and refused all the same, where such a pause should have been enough."""

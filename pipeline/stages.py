@@ -10,6 +10,7 @@ from time import monotonic
 import anyio
 
 from pipeline.policy.budget import Amounts, Budget
+from pipeline.policy.refusals import Refusals
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Usage
 from pipeline.stats import RunStats
 
@@ -119,8 +120,8 @@ class Trial:
     """429s of this record between which others were answered."""
     answers_seen: dict[str, int] = field(default_factory=dict)
     """Good answers of each endpoint when it refused this record last."""
-    refused_after: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    """Refusals, those made good, and answers of each endpoint when it first refused this record."""
+    refused_after: dict[str, Refusals] = field(default_factory=dict)
+    """What each endpoint had done when it first refused this record."""
     goes_first: bool = False
     """After the pause, before those that have not been refused yet."""
     exceeds_limit: bool = False

@@ -7,9 +7,10 @@ from random import Random
 import anyio.lowlevel
 import pytest
 
-from pipeline.channel import AWAKE_S, NEVER, QUOTA_PAUSE_S, RATE_LIMITS, STREAK, Channel
+from pipeline.channel import AWAKE_S, NEVER, QUOTA_PAUSE_S, STREAK, Channel
 from pipeline.errors import ErrorKind
 from pipeline.policy.limits import Taken
+from pipeline.policy.refusals import FEW, MOST
 from pipeline.records import (
     Answer,
     Failure,
@@ -273,17 +274,31 @@ def test_a_wait_beyond_the_limit_stops() -> None:
     assert other.channel.stopped == "because overloaded (go on after 2026-01-01 01:00 UTC)"
 
 
-def test_ten_rate_limits_of_one_record_while_others_succeed() -> None:
-    """The tenth ends the record, since it is this one that the endpoint does not want."""
+@pytest.mark.parametrize(("answers", "most"), [(1, MOST), (6, FEW)])
+def test_rate_limits_of_one_record_while_others_succeed(answers: int, most: int) -> None:
+    """The tenth ends the record, the fourth beside many answers: it is this one that the endpoint does not want."""
     bench = rig()
     unlucky = bench.trial()
-    for refusals in range(1, RATE_LIMITS + 1):
-        bench.ask(GOOD)
-        pause_s = bench.ask(BUSY, unlucky)
-        assert pause_s == (None if refusals == RATE_LIMITS else 0.0)
+    for refusals in range(1, most + 1):
+        assert bench.ask(BUSY, unlucky) == (None if refusals == most else 0.0)
         bench.until_ready()
-        bench.ask(GOOD)
+        for _ in range(answers):
+            bench.ask(GOOD)
     assert unlucky.failures == 0
+
+
+def test_a_record_among_others_that_wait_as_well_is_not_to_blame() -> None:
+    """Where those who were refused are answered in the end, four refusals prove nothing."""
+    bench = rig()
+    unlucky = bench.trial()
+    for _ in range(MOST - 1):
+        assert bench.ask(BUSY, unlucky) == 0.0
+        bench.until_ready()
+        for _ in range(6):
+            other = bench.trial()
+            bench.ask(BUSY, other)
+            bench.until_ready()
+            bench.ask(GOOD, other)
 
 
 def test_a_hundred_rate_limits_while_nobody_succeeds() -> None:
@@ -309,7 +324,7 @@ def test_nobody_is_waited_for_where_nobody_is_in_flight(last: Failure | None) ->
     bench = rig()
     bench.ask(GOOD)
     first, second = bench.send(), bench.send()
-    second.trial.rate_limits = RATE_LIMITS - 1
+    second.trial.rate_limits = MOST - 1
     assert bench.home(first, BUSY) == 0.0
     assert bench.ready_in() == NEVER
     bench.home(second, BUSY if last is None else last)
