@@ -197,7 +197,7 @@ class Channel:
         pause_s: float | None = 0.0
         match reaction(result.kind):
             case Reaction.STOP:
-                self._bar(result)
+                self._shut_out(result)
             case Reaction.RECORD_FAILS:
                 self._recovered(sent_at)
                 pause_s = None
@@ -206,7 +206,7 @@ class Channel:
             case Reaction.COOLDOWN:
                 pause_s = self._cool(trial, result, sent_at)
             case Reaction.CONNECTION:
-                self._out(Trouble.AWAY, result, sent_at)
+                self._open_circuit(Trouble.AWAY, result, sent_at)
         return pause_s
 
     def woke(self, asleep_s: float = 0.0) -> None:
@@ -244,7 +244,7 @@ class Channel:
             return False
         is_first = trial.failures == 0
         if self._trouble is Trouble.AILING:
-            self._out(Trouble.AILING, failure, sent_at)
+            self._open_circuit(Trouble.AILING, failure, sent_at)
             return is_first
         if is_first:
             self._streak_since = self._streak_since if self._streak else sent_at
@@ -254,7 +254,7 @@ class Channel:
         for struck in self._streak:  # it was not their fault
             struck.failures = 0
         self._streak.clear()
-        self._out(Trouble.AILING, failure, self._streak_since)
+        self._open_circuit(Trouble.AILING, failure, self._streak_since)
         return True
 
     def _cool(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
@@ -301,7 +301,7 @@ class Channel:
             return False
         return failure.retry_after_s is not None or not is_usual or sent_at - pause.since >= WINDOW_S
 
-    def _out(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
+    def _open_circuit(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
         """The circuit opens: one record probes, and none loses an attempt by it."""
         told_until = self._cooldown.until if self._cooldown is not None else 0.0
         self._pause(trouble, failure.retry_after_s, sent_at)
@@ -325,7 +325,7 @@ class Channel:
         has_answered = self.answers > 0 or self._config.has_answers
         return failure.status is not None and has_answered and self.nothing_follows
 
-    def _bar(self, failure: Failure) -> None:
+    def _shut_out(self, failure: Failure) -> None:
         """The endpoint refuses all requests: for good, or until somebody has paid."""
         self.stopped = stop_message(failure)
         self._is_barred = failure.kind in FINAL_STOPS

@@ -97,7 +97,7 @@ _WAY_OUT: Final[Mapping[ErrorKind, str]] = {
 def stop_message(failure: Failure) -> str:
     """Why a run stops, in the provider's own words, and what to do about it."""
     way_out = _WAY_OUT.get(failure.kind)
-    return failure.message if way_out is None else f"{failure.message} - {way_out}"
+    return failure.message if way_out is None else f"{failure.message.removesuffix('.')} - {way_out}"
 
 
 def reaction(kind: ErrorKind) -> Reaction:
