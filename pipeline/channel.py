@@ -3,7 +3,7 @@
 No waiting is here: a channel says when it is ready, and is told what came of each request.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -90,7 +90,7 @@ class Channel:
         self._trouble: Trouble | None = None
         self._streak: list[Trial] = []
         self._streak_since = 0.0
-        self._woke_at = -NEVER
+        self._woke_at = self._good_sent_at = -NEVER
         self._usual = Usual()
 
     @property
@@ -190,6 +190,9 @@ class Channel:
             self.answers += 1
             self._forgiven += trial.rate_limits
             self._refuted, self._blames_records = 0, False
+            self._good_sent_at = max(self._good_sent_at, sent_at)
+            if self._cooldown is not None and self._trouble is Trouble.BUSY:  # busy, and at work
+                self._cooldown = replace(self._cooldown, since=self._clock.now())
             self._recovered(sent_at)
             return None
         if result.kind in VOID_ASLEEP and sent_at < self._woke_at + AWAKE_S:
@@ -287,9 +290,9 @@ class Channel:
         self._refusals += 1
         done = Refusals(self._refusals, self._forgiven, self.answers)
         meanwhile = done.since(trial.refused_after.setdefault(self.name, done))
-        if self.answers != trial.answers_seen.get(self.name):
+        if self._good_sent_at >= trial.refused_at.get(self.name, -NEVER):
             trial.rate_limits += 1
-            trial.answers_seen[self.name] = self.answers
+        trial.refused_at[self.name] = self._clock.now()
         has_tried = self._has_tried(failure, sent_at, is_usual=meanwhile.are_usual)
         trial.goes_first = not has_tried and (meanwhile.are_usual or trial.rate_limits <= 1)
         return meanwhile.blame(trial.rate_limits)
@@ -328,7 +331,7 @@ class Channel:
     def _shut_out(self, failure: Failure) -> None:
         """The endpoint refuses all requests: for good, or until somebody has paid."""
         self.stopped = stop_message(failure)
-        self._is_barred = failure.kind in FINAL_STOPS
+        self._is_barred, self.may_blame_records = failure.kind in FINAL_STOPS, False
         if not self._is_barred:
             self._pause(Trouble.SPENT, QUOTA_PAUSE_S, self._clock.now())
 

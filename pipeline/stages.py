@@ -118,8 +118,8 @@ class Trial:
     """Of these, requests that took too long."""
     rate_limits: int = 0
     """429s of this record between which others were answered."""
-    answers_seen: dict[str, int] = field(default_factory=dict)
-    """Good answers of each endpoint when it refused this record last."""
+    refused_at: dict[str, float] = field(default_factory=dict)
+    """When each endpoint refused this record last: only answers to what was sent since tell anything."""
     refused_after: dict[str, Refusals] = field(default_factory=dict)
     """What each endpoint had done when it first refused this record."""
     goes_first: bool = False
