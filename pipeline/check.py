@@ -12,6 +12,7 @@ from pipeline.catalogue import all_families
 from pipeline.config import ImagesConfig, RunConfig, api_key
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import EndpointStoppedError
+from pipeline.policy.addresses import public_url
 from pipeline.policy.costs import Price
 from pipeline.policy.ratios import TOLERATED, Billed, fits
 from pipeline.policy.retry import stop_message
@@ -108,7 +109,7 @@ async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckR
         result = await PricedChat(chat, price, names)(prepared)
     if isinstance(result, Failure):
         raise EndpointStoppedError(stop_message(result))
-    shown = "emulator" if emulated else config.endpoint.base_url
+    shown = "emulator" if emulated else public_url(config.endpoint.base_url)
     report = _report(prepared, result, endpoint=shown, source=rule_source(config, today), price=price)
     return replace(report, warning=misfit(report, config, prepared.facts))
 

@@ -1,7 +1,7 @@
 """The command line: arguments and exit codes, nothing else."""
 
 import asyncio
-import json
+import io
 import os
 import signal
 import sys
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.rich_utils import rich_format_error
 
 from pipeline import api
-from pipeline.config import DEFAULT_PROMPT, presets
+from pipeline.config import DEFAULT_PROMPT, environment, presets
 from pipeline.edges.parquet import use_steady_memory
 from pipeline.emulator.billing import Billing
 from pipeline.emulator.config import EmulatorConfig, parse_models
@@ -27,8 +28,11 @@ from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
 from pipeline.errors import InputError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.formatting import json_text, printable, printable_lines
 from pipeline.models import table
+from pipeline.policy.addresses import public_text
 from pipeline.policy.asking import Asking
+from pipeline.policy.redaction import Redactor, is_secret_name
 from pipeline.progress import counted, describe, dollars
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
@@ -370,7 +374,7 @@ def run(
     most = min((n for n in (limit, sample) if n is not None), default=None)
     if dry_run:
         first = api.rehearsal(sources, limit=most, **chosen)
-        typer.echo(json.dumps(first.as_dict(), ensure_ascii=False, indent=2) if as_json else str(first))
+        _say(json_text(first.as_dict()) if as_json else str(first))
         return
     if out is None:
         raise InputError("name an output directory with -o OUT")
@@ -408,7 +412,7 @@ def check(
         config=config, emulator=emulator, model=model, model_family=model_family, base_url=base_url,
         api_key_env=api_key_env, overrides=_overrides(settings),
     )  # fmt: skip
-    _say(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+    _say(json_text(report.as_dict()) if as_json else printable_lines(report.lines()))
 
 
 @app.command()
@@ -429,9 +433,9 @@ def models(
     )
     if as_json:
         plain = [card.as_dict() for card in cards]
-        typer.echo(json.dumps(plain if name is None else plain[0], ensure_ascii=False, indent=2))
+        _say(json_text(plain if name is None else plain[0]))
         return
-    _say("\n".join(table(cards) if name is None else cards[0].lines()))
+    _say(printable_lines(table(cards) if name is None else cards[0].lines()))
 
 
 @app.command()
@@ -557,7 +561,7 @@ def status(
 ) -> None:
     """What is done, failed and spent; predicted against billed tokens."""
     found = api.status(out)
-    _say(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(lines(found)))
+    _say(json_text(found.as_dict()) if as_json else printable_lines(lines(found)))
     raise typer.Exit(int(check_ and found.bad > 0))
 
 
@@ -572,14 +576,14 @@ def rebuild(
     """A new ledger from the parts alone; the old one is moved aside."""
     report = api.rebuild(out, drop_unreadable=drop_unreadable)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=2))
+        _say(json_text(report.as_dict()))
         return
     aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
-    typer.echo(f"{out}: {counted(report.records, 'record')} of {counted(report.parts, 'part')} are known again{aside}")
+    told = [f"{out}: {counted(report.records, 'record')} of {counted(report.parts, 'part')} are known again{aside}"]
     if report.older_rows:
-        typer.echo(f"{report.older_rows:,} rows of records that were answered again later are taken out")
-    for name in report.unreadable:
-        typer.echo(f"cannot be read, and its records are asked again: {name}")
+        told.append(f"{report.older_rows:,} rows of records that were answered again later are taken out")
+    told += [f"cannot be read, and its records are asked again: {name}" for name in report.unreadable]
+    _say(printable_lines(told))
 
 
 @app.command()
@@ -594,10 +598,10 @@ def compact(
     """Even parts, and the ledger without the gaps in it."""
     report = api.compact(out, rows_per_part=rows_per_part)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=2))
+        _say(json_text(report.as_dict()))
         return
-    typer.echo(
-        f"{out}: {counted(report.records, 'record')} in {counted(report.parts_after, 'part')} "
+    _say(
+        f"{printable(str(out))}: {counted(report.records, 'record')} in {counted(report.parts_after, 'part')} "
         f"(before: {report.parts_before:,}); "
         f"data {report.bytes_before:,} -> {report.bytes_after:,} bytes, "
         f"ledger {report.ledger_bytes_before:,} -> {report.ledger_bytes_after:,} bytes"
@@ -743,6 +747,9 @@ def _open_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding ends no run
 
 
 def _interrupted(number: int, _: object) -> NoReturn:
@@ -757,28 +764,53 @@ def _interrupted(number: int, _: object) -> NoReturn:
 
 def _exit_code(arguments: list[str]) -> int:
     try:
-        app(arguments)
+        ended = app(arguments, standalone_mode=False)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
     except VisionBatchError as error:
         if isinstance(error.summary, RunSummary):
             _tell(error.summary, as_json="--json" in arguments, quiet=not {"-q", "--quiet"}.isdisjoint(arguments))
-        typer.echo(f"vision-batch: {error}", err=True)
+        _complain(*error.args)
         return error.exit_code
-    except Exception:  # noqa: BLE001 - the last resort: a user sees one line, we get the details
-        return _bug()
-    return 0
+    except typer.Abort:
+        _complain("aborted")
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last resort: a user sees one line, we get the details
+        return _usage(error) if isinstance(error, _USAGE_ERROR) else _bug()
+    return ended if isinstance(ended, int) else 0
+
+
+_USAGE_ERROR = typer.BadParameter.__bases__[0]
+"""What typer raises for arguments that it does not know; it has no public name for it."""
+
+
+def _usage(error: Any) -> int:  # noqa: ANN401 - as above
+    error.message = printable(error.message)
+    rich_format_error(error)
+    return int(error.exit_code)
 
 
 def _bug() -> int:
     with tempfile.NamedTemporaryFile("w", prefix="vision-batch-bug-", suffix=".txt", delete=False) as file:
-        traceback.print_exc(file=file)
-    typer.echo(f"vision-batch: this is a bug of ours; what is kept stays kept. Details: {file.name}", err=True)
+        file.write(_secrets_of_environment().text(public_text(traceback.format_exc())))
+    _complain(f"this is a bug of ours; what is kept stays kept. Details: {file.name}")
     return 70
 
 
+def _secrets_of_environment() -> Redactor:
+    """What the details of a bug must not hold, as far as it is known where nothing else is."""
+    with suppress(OSError, ValueError):
+        return Redactor(value for name, value in environment().items() if is_secret_name(name))
+    return Redactor()
+
+
+def _complain(*lines: object) -> None:
+    """On standard error, a line each."""
+    typer.echo(f"vision-batch: {printable_lines(map(str, lines))}", err=True)
+
+
 def _say(text: str, otherwise: str = "") -> None:
-    """On standard output. Raises ResourceError where it is full."""
+    """On standard output; each line has been through `printable`. Raises ResourceError where it is full."""
     try:
         typer.echo(text)
     except BrokenPipeError:  # nobody reads on; what was asked for is done all the same
@@ -788,7 +820,7 @@ def _say(text: str, otherwise: str = "") -> None:
 
 
 def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
-    text = json.dumps(summary.as_dict(), ensure_ascii=False, indent=2) if as_json else describe(summary)
+    text = json_text(summary.as_dict()) if as_json else describe(summary)
     if quiet and not as_json:
         return
     _say(text, "; the run itself is complete and kept")
@@ -839,7 +871,8 @@ def _overrides(settings: list[str] | None) -> dict[str, Any]:
     for setting in settings or []:
         key, equals, value = setting.partition("=")
         if not equals or "." not in key:
-            raise InputError(f"--set {setting!r}: write section.key=value, for example images.quality=90")
+            # Not what follows the sign: it may be a key.
+            raise InputError(f"--set {key!r}: write section.key=value, for example images.quality=90")
         try:
             overrides[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -21,6 +21,8 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from pipeline.errors import InputError
+from pipeline.policy.addresses import public_url
+from pipeline.policy.redaction import is_secret_name, is_variable_name
 
 DEFAULT_PROMPT = (
     "Describe this image in one or two sentences, as a caption for a dataset. "
@@ -50,6 +52,15 @@ def _host_name(name: str) -> str:
     return name.lower()
 
 
+def _variable_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+        raise ValueError(
+            "not the name of an environment variable. If it is the key itself: put it into a variable, "
+            "for example OPENAI_API_KEY, and name that"
+        )
+    return name
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,7 +78,7 @@ class EndpointConfig(_Section):
     """Where requests go. Times are in seconds."""
 
     base_url: Annotated[str, AfterValidator(normalise_base_url)] = "https://api.openai.com/v1"
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Annotated[str, AfterValidator(_variable_name)] = "OPENAI_API_KEY"
     """The environment variable that holds the key; never the key."""
     api_key_header: str = "Authorization"
     """`Authorization` sends `Bearer KEY`; any other header (Azure: `api-key`) sends the key alone."""
@@ -365,9 +376,16 @@ def api_key(endpoint: EndpointConfig, environ: Mapping[str, str] | None = None) 
         return key
     if is_loopback(endpoint.base_url):
         return None
+    where, name = public_url(endpoint.base_url), endpoint.api_key_env
+    if not is_variable_name(name):
+        raise InputError(
+            f"no key for {where}: --api-key-env (endpoint.api_key_env) names an environment variable that is not set "
+            "and is not shown, because it may be the key itself. Name the variable that holds the key, for example "
+            "OPENAI_API_KEY"
+        )
     raise InputError(
-        f"no key for {endpoint.base_url}: the environment variable {endpoint.api_key_env} is not set. "
-        f"Set it (export {endpoint.api_key_env}=...), put it into a .env file here, "
+        f"no key for {where}: the environment variable {name} is not set. "
+        f"Set it (export {name}=...), put it into a .env file here, "
         "or name another variable with --api-key-env. To try without a key: --emulator"
     )
 
@@ -445,9 +463,16 @@ def _given_as(path: Sequence[object], given_as: Mapping[str, str]) -> str | None
     return next((given_as[key] for key in dotted if key in given_as), None)
 
 
-def _shown(value: object) -> str:
-    """A value in a message: short, and without the user and password of an address."""
-    return re.sub(r"//[^/@\s]+@", "//...@", repr(value))[:80]
+def _got(path: str, value: object) -> str:
+    """A value in a message: short, without the secrets of an address; nothing of a field that may hold a key."""
+    named = path.split(".")
+    if (
+        {"headers", "proxy", "api_key_env"} & set(named)
+        or is_secret_name(named[-1])
+        or isinstance(value, Mapping | list)
+    ):
+        return ""
+    return f" (got {(repr(public_url(value)) if isinstance(value, str) else repr(value))[:80]})"
 
 
 def _explain_one(item: dict[str, Any]) -> str:
@@ -457,7 +482,7 @@ def _explain_one(item: dict[str, Any]) -> str:
     if item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
         return f"{dotted}: write [[{dotted}]] in two brackets: there may be several"
     if item["type"] != "extra_forbidden":
-        return f"{dotted}: {item['msg'].removeprefix('Value error, ')} (got {_shown(item['input'])})"
+        return f"{dotted}: {item['msg'].removeprefix('Value error, ')}{_got(dotted, item['input'])}"
     if "key" in dotted.rsplit(".", 1)[-1]:
         return (
             f"unknown key {dotted!r}. If this is the endpoint's secret, take it out of the file: "

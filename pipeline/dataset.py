@@ -25,10 +25,12 @@ from pipeline.edges import outdir, parquet, storage
 from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME, settle
+from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
 from pipeline.policy.budget import Amounts
 from pipeline.policy.keyset import KeySet
 from pipeline.policy.ratios import models_of
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.policy.retry import TRANSIENT
 from pipeline.policy.rows import (
     SHAREABLE,
@@ -90,6 +92,7 @@ class Dataset:
         asking: Asking,
         endpoint: str,
         failpoint: Callable[[str], None],
+        redactor: Redactor = NOTHING_SECRET,
     ) -> None:
         self.out = out
         self.run_id = ""
@@ -99,9 +102,10 @@ class Dataset:
         self._ledger = ledger
         self._config = config
         self._failpoint = failpoint
+        self._redactor = redactor
         self._data = out / DATA_NAME
         self._prompt_name = config.request.prompt_name
-        self._endpoint = outdir.public_url(endpoint)
+        self._endpoint = public_url(endpoint)
         self._config_hash = config.config_hash()
         self._columns: pa.Schema = pa.schema([])
         self._tail, self._tail_rows = 0, 0
@@ -129,11 +133,12 @@ class Dataset:
         asking: Asking | None = None,
         endpoint: str | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
+        redactor: Redactor = NOTHING_SECRET,
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and put right what a crash left.
 
         `run_id` is the run's where it does not go on from one that was interrupted. `endpoint` is what rows
-        call the endpoint, where that is not its address.
+        call the endpoint, where that is not its address. `redactor` knows what no file may hold.
         `failpoint` is told each step once it is done; tests end the process there.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
@@ -146,7 +151,9 @@ class Dataset:
         failpoint("ledger-made")
         endpoint = config.endpoint.base_url if endpoint is None else endpoint
         asking = Asking() if asking is None else asking
-        dataset = cls(out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint)
+        dataset = cls(
+            out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint, redactor=redactor
+        )
         try:
             with _disk(out):
                 dataset._declare(now)
@@ -401,19 +408,22 @@ class Dataset:
             self._ledger.set_meta(
                 {
                     "config_hash": self._config_hash.encode(),
-                    "identity": orjson.dumps(outdir.public(self._config.identity())),
+                    "identity": orjson.dumps(self._identity()),
                     "schema": columns.serialize().to_pybytes(),
                     "made_at": now().isoformat().encode(),
                 }
             )
             self._failpoint("declared")
         elif self._ledger.meta("config_hash") != self._config_hash.encode():
-            identity = outdir.public(self._config.identity())
+            identity = self._identity()
             if self._asking.on_config_change == "refuse":
                 before = orjson.loads(self._ledger.meta("identity") or b"{}")
-                raise InputError(_refusal(self.out, before, identity, sum(self._ledger.states().values())))
+                raise InputError(*_refusal(self.out, before, identity, sum(self._ledger.states().values())))
             self._ledger.set_meta({"config_hash": self._config_hash.encode(), "identity": orjson.dumps(identity)})
         self._columns = columns_of(self._ledger)
+
+    def _identity(self) -> dict[str, Any]:
+        return self._redactor.settings(outdir.public(self._config.identity()))
 
     def _begin(self, run_id: str) -> None:
         self.run_id = self._ledger.begin_run(run_id, self._config_hash, self._asking.describe())
@@ -448,10 +458,15 @@ class Dataset:
         self._tail_rows = parquet.count_rows(self._data, self._tail)
 
     def _describe(self) -> None:
-        outdir.write_config(self.out, self._config.model_dump(mode="json"))
+        outdir.write_config(self.out, self._redactor.settings(self._config.model_dump(mode="json")))
         request = self._config.request
         columns = {field.name: str(field.type) for field in self._columns}
-        outdir.write_card(self.out, prompts={request.prompt_name: request.prompt}, model=request.model, columns=columns)
+        outdir.write_card(
+            self.out,
+            prompts=self._redactor.settings({request.prompt_name: request.prompt}),
+            model=request.model,
+            columns=columns,
+        )
         self._failpoint("described")
 
     def _bill_row(self, attempt: BilledAttempt, counts: Counter[str]) -> BillRow:
@@ -683,19 +698,18 @@ def check_out(out: Path) -> None:
     )
 
 
-def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> str:
+def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> list[str]:
+    """A line each."""
     lines = outdir.differences(before, now) or ["(a value that is not shown, because it may be a secret)"]
     way_out = (
         "Use another OUT, or the same settings as before. Or: --on-config-change keep (asks what OUT does not hold) "
         f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed"
     )
-    return "\n".join(
-        [
-            f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
-            *(f"  {line}" for line in lines),
-            way_out,
-        ]
-    )
+    return [
+        f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
+        *(f"  {line}" for line in lines),
+        way_out,
+    ]
 
 
 @contextmanager

@@ -13,13 +13,14 @@ import aiohttp
 
 from pipeline.config import BudgetConfig, RunConfig
 from pipeline.dataset import Dataset
-from pipeline.edges.outdir import public_url
 from pipeline.edges.sources import Source, open_sources
 from pipeline.errors import InputError
+from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
 from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.costs import Price
 from pipeline.policy.estimates import dearer_detail, out_of_reach
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.policy.rows import Totals, nano_usd
 from pipeline.policy.tallies import Question, tokens_by_detail
 from pipeline.progress import dollars
@@ -52,6 +53,8 @@ class Job:
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
+    redactor: Redactor = NOTHING_SECRET
+    """Knows the keys, once they are read."""
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
 
@@ -157,9 +160,9 @@ def endpoint_names(job: Job) -> list[str]:
     """What rows and messages call each endpoint: its address, and whose key, where two have one address."""
     if job.emulated:
         return ["emulator"]
-    addresses = [public_url(one.base_url) for one in job.config.all_endpoints]
+    addresses = [job.redactor.text(public_url(one.base_url)) for one in job.config.all_endpoints]
     return [
-        f"{address} ({one.api_key_env})" if addresses.count(address) > 1 else address
+        f"{address} ({shown_variable(one.api_key_env)})" if addresses.count(address) > 1 else address
         for address, one in zip(addresses, job.config.all_endpoints, strict=True)
     ]
 

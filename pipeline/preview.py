@@ -8,6 +8,7 @@ from itertools import islice
 from pipeline.dataset import Dataset
 from pipeline.edges import storage
 from pipeline.errors import InputError
+from pipeline.formatting import printable_lines
 from pipeline.job import PROJECTED, Job, endpoint_name, open_job_source
 from pipeline.policy.rows import usd_text
 from pipeline.progress import counted, dollars
@@ -69,14 +70,16 @@ class FirstRequest:
         }
 
     def __str__(self) -> str:
+        """For people; the body's own line breaks are the only ones in it."""
         count = "an unknown number of requests" if self.requests is None else counted(self.requests, "request")
         heading = f"{count} like this one to {self.address} (nothing is sent now):"
         facts = self.facts
         if facts is None:
-            return f"{heading}\nthe first image is remote and is fetched only by a run: {self.image}"
+            return printable_lines([heading, f"the first image is remote and is fetched only by a run: {self.image}"])
         sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
         sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
-        return f"{heading}\n{self.image}: {sizes}\n{self._price_line()}\n{self.body}"
+        body = (self.body or "").split("\n")
+        return printable_lines([heading, f"{self.image}: {sizes}", self._price_line(), *body])
 
     def _price_line(self) -> str:
         prompt = "unknown" if self.predicted_prompt_tokens is None else f"about {self.predicted_prompt_tokens:,}"

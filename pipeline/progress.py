@@ -10,6 +10,7 @@ from typing import Never, Protocol, TextIO
 
 from tqdm import tqdm
 
+from pipeline.formatting import printable, printable_lines
 from pipeline.records import Status
 from pipeline.stats import RunStats, RunSummary
 
@@ -47,7 +48,7 @@ class Bar:
         bar.total = stats.total
         bar.initial = stats.skipped  # what an earlier run kept says nothing about this one's speed
         bar.n = stats.done
-        bar.set_postfix_str(", ".join(_figures(stats)), refresh=False)
+        bar.set_postfix_str(printable(", ".join(_figures(stats))), refresh=False)
         bar.refresh()
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class Lines:
         parts = [_count(stats), f"{rate:.1f} images/s", *_figures(stats)]
         if stats.total is not None and rate > 0:
             parts.append(f"{timedelta(seconds=round((stats.total - stats.done) / rate))} left")
-        print("  ".join(parts), file=self._stream, flush=True)
+        print(printable("  ".join(parts)), file=self._stream, flush=True)
 
     def close(self) -> None: ...
 
@@ -98,7 +99,7 @@ def say(line: str) -> None:
     """One line on standard error, above a bar where there is one."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(printable(line), file=sys.stderr)
 
 
 def make_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
@@ -169,7 +170,7 @@ def describe(summary: RunSummary) -> str:
             f"tokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out; cost: {_cost(summary)}; "
             f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B{_saved(summary)}"
         )
-    lines.extend(f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in summary.examples)
+    lines.extend(f"  {name}: {kind}: {message}" for name, kind, message in summary.examples)
     more = sum(summary.by_error.values()) - len(summary.examples)
     if more > 0:
         lines.append(f"  ... and {more:,} more")
@@ -178,7 +179,7 @@ def describe(summary: RunSummary) -> str:
         lines.append(f"  {rows} of {summary.out} failed before; --retry-failed asks again")
     if summary.asked or summary.skipped:
         lines.append(f'results: {summary.out}/data  (pandas.read_parquet("{summary.out}/data"))')
-    return "\n".join(lines)
+    return printable_lines(lines)
 
 
 def _what_happened(summary: RunSummary) -> str:
@@ -214,8 +215,3 @@ def _cost(summary: RunSummary) -> str:
     if summary.cost_usd is not None and summary.unpriced:
         text += f" and {summary.unpriced:,} answers without a known price"
     return text
-
-
-def printable(text: str) -> str:
-    """Names and messages come from outside: one line, and nothing that a terminal would act on."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

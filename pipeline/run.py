@@ -35,6 +35,7 @@ from pipeline.job import (
 from pipeline.policy.rows import usd
 from pipeline.progress import dollars, exact
 from pipeline.records import Status
+from pipeline.secrets import redactor_of
 from pipeline.stages import Clock, Endpoint, Stages
 from pipeline.stats import RunStats, RunSummary
 from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
@@ -55,11 +56,12 @@ async def run_job(
     keys = [api_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
     async with AsyncExitStack() as sessions:
+        redactor = redactor_of(job.config, keys)
         chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key)
+            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key, redactor=redactor)
             for one, key in zip(job.config.all_endpoints, keys, strict=True)
         ]
-        job = replace(job, config=await with_model(job.config, chats[0]))
+        job = replace(job, config=await with_model(job.config, chats[0]), redactor=redactor)
         endpoints = endpoints_of(job, chats)
         prepare = Preparer.build(job.config, clock.utc().date())
         check_question(prepare.question())
@@ -105,6 +107,7 @@ class _Run:
             now=self.clock.utc,
             asking=job.asking,
             endpoint=endpoint_name(job),
+            redactor=job.redactor,
         )
         self.run_id = opened.run_id
         return opened

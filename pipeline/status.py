@@ -17,11 +17,12 @@ from pipeline.config import RunConfig
 from pipeline.dataset import Dataset, last_config
 from pipeline.edges import parquet
 from pipeline.errors import InputError, ResourceError
+from pipeline.formatting import printable
 from pipeline.layout import DATA_NAME
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.policy.rows import usd_text
 from pipeline.policy.text import message_tokens
-from pipeline.progress import by_outcome, counted, dollars, printable, with_unknown
+from pipeline.progress import by_outcome, counted, dollars, with_unknown
 from pipeline.records import Status
 
 JUDGED = 200

@@ -19,6 +19,7 @@ from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.images import prepare_image, warm_up
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.gates import ThreadRoom
+from pipeline.policy.addresses import public_url
 from pipeline.policy.budget import Amounts
 from pipeline.policy.concurrency import MOST
 from pipeline.policy.costs import Price, cost_usd
@@ -47,7 +48,7 @@ async def with_model(config: RunConfig, chat: ChatEndpoint) -> RunConfig:
         raise EndpointStoppedError(stop_message(found))
     if len(found) != 1:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
-        raise InputError(f"name a model with --model; {config.endpoint.base_url} serves {names or 'none'}")
+        raise InputError(f"name a model with --model; {public_url(config.endpoint.base_url)} serves {names or 'none'}")
     config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
     return await _with_family(config, found[0], chat)
 

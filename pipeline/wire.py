@@ -20,6 +20,7 @@ import aiohttp
 from pipeline.config import EndpointConfig, is_loopback
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.policy.failures import one_line
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.records import Failure
 
 CA_VARIABLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -226,9 +227,10 @@ _MEANINGS: Final[tuple[_Meaning, ...]] = (
 _OUR_BUGS: Final = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
-def failure_of(error: BaseException) -> Failure | None:
+def failure_of(error: BaseException, redactor: Redactor = NOTHING_SECRET) -> Failure | None:
     """What an exception of the network means, by its type; None where it is not the network's.
 
+    `redactor` cleans the message: exceptions quote addresses, and proxies and servers what they were sent.
     Raises ResourceError where this machine has no file handle left for another connection.
     """
     number = _number(error)
@@ -237,27 +239,28 @@ def failure_of(error: BaseException) -> Failure | None:
             "no file handle left for another connection: raise the limit (ulimit -n 4096) or lower --concurrency"
         ) from error
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _proxy_refusal(error)
+        return _proxy_refusal(error, redactor)
     if isinstance(error, _OUR_BUGS):
         return None
     if number == errno.ECONNREFUSED and not isinstance(error, aiohttp.ClientProxyConnectionError):
-        return _failure(ErrorKind.UNREACHABLE, "nobody listens on {where} ({reason})", error)
+        return _failure(ErrorKind.UNREACHABLE, "nobody listens on {where} ({reason})", error, redactor)
     for types, kind, words in _MEANINGS:
         if isinstance(error, types):
-            return _failure(kind, words, error)
+            return _failure(kind, words, error, redactor)
     return None
 
 
-def _failure(kind: ErrorKind, words: str, error: BaseException) -> Failure:
-    return Failure(kind=kind, message=one_line(words.format(where=_where(error), reason=_reason(error))))
+def _failure(kind: ErrorKind, words: str, error: BaseException, redactor: Redactor) -> Failure:
+    message = words.format(where=_where(error), reason=_reason(error))
+    return Failure(kind=kind, message=one_line(message, redactor))
 
 
-def _proxy_refusal(error: aiohttp.ClientHttpProxyError) -> Failure:
+def _proxy_refusal(error: aiohttp.ClientHttpProxyError, redactor: Redactor) -> Failure:
     login = error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
     advice = ": it wants a login, http://USER:PASSWORD@HOST:PORT" if login else ""
     message = f"the proxy refuses the connection (HTTP {error.status} {error.message}){advice}"
     kind = ErrorKind.AUTHENTICATION if login else ErrorKind.UNREACHABLE
-    return Failure(kind=kind, message=one_line(message), status=error.status)
+    return Failure(kind=kind, message=one_line(message, redactor), status=error.status)
 
 
 def _where(error: BaseException) -> str:

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
+
+from pipeline.formatting import printable
+from pipeline.policy.addresses import public_url
+from pipeline.policy.redaction import NOTHING_SECRET, is_public_header, is_secret_name, is_variable_name
 
 CARD_NAME = "README.md"
 CONFIG_NAME = "config.toml"
@@ -22,16 +25,6 @@ STATUS_NAME = "status.json"
 RUNS_NAME = "runs"
 _CUT_CHARS = 60
 
-_SECRET = re.compile(
-    r"(api[-_]?key|(^|[^a-z])(key|auth|sig|pwd)|token|secret|password|passwd|credentials?|authorization|cookie"
-    r"|signature|bearer)$",
-    re.IGNORECASE,
-)
-_OPEN_HEADERS = frozenset(
-    {"http-referer", "x-title", "user-agent", "anthropic-version", "anthropic-beta", "openai-organization",
-     "openai-project", "accept", "accept-language", "x-api-version"}
-)  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 _FRONT_MATTER = """\
 ---
@@ -70,10 +63,12 @@ def write_run(out: Path, run_id: str, summary: Mapping[str, object]) -> None:
 
 
 def _json(values: Mapping[str, object]) -> bytes:
-    """Decimals as plain text, times in ISO 8601."""
+    """Decimals as plain text, times in ISO 8601, lone surrogates (of a path that is no UTF-8) as U+FFFD."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(
-        values, default=lambda value: f"{value:f}" if isinstance(value, Decimal) else str(value), option=options
+        NOTHING_SECRET.tree(values),
+        default=lambda value: f"{value:f}" if isinstance(value, Decimal) else str(value),
+        option=options,
     )
 
 
@@ -88,8 +83,10 @@ def public(values: Mapping[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in values.items():
         if name == "headers" and isinstance(value, Mapping):
-            shown[name] = {key: text for key, text in value.items() if key.lower() in _OPEN_HEADERS}
-        elif not _SECRET.search(name):
+            shown[name] = {key: text for key, text in value.items() if is_public_header(key)}
+        elif name == "proxy" and isinstance(value, str):
+            shown[name] = public_url(value)  # also without a scheme
+        elif not (is_secret_name(name) or (name == "api_key_env" and not is_variable_name(str(value)))):
             shown[name] = _public_value(value)
     return shown
 
@@ -102,16 +99,6 @@ def _public_value(value: object) -> object:
     if isinstance(value, str) and re.match(r"[a-z0-9+.-]+://\S+$", value, re.IGNORECASE):
         return public_url(value)
     return value
-
-
-def public_url(url: str) -> str:
-    """An address without user, password, fragment and those query parameters that could be a secret."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(an address that cannot be read)"
-    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _SECRET.search(pair[0])]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(query), ""))
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
@@ -205,14 +192,14 @@ def _card(*, prompts: Mapping[str, str], model: str | None, columns: Mapping[str
 
 def _inline(text: str) -> str:
     """Text as code within a line: no line break, no markup, nothing that ends the code or a table cell."""
-    return f"`{_CONTROL.sub(' ', text).replace('`', chr(39)).replace('|', '¦').strip()[:200] or ' '}`"
+    return f"`{printable(text).replace('`', chr(39)).replace('|', '¦').strip()[:200] or ' '}`"
 
 
 def _fenced(text: str) -> str:
     """Text as a block, between fences that are longer than any run of backticks in it."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    clean = "\n".join(_CONTROL.sub(" ", line) for line in text.splitlines())
+    clean = "\n".join(map(printable, text.splitlines()))
     return f"{fence}text\n{clean}\n{fence}"
 
 

@@ -6,13 +6,15 @@ import re
 import stat
 import zlib
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import aiohttp
 import pybase64
 from yarl import URL
 
 from pipeline.errors import ErrorKind, ResourceError
+from pipeline.formatting import printable
+from pipeline.policy.addresses import public_url
 from pipeline.records import Failure
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -146,15 +148,11 @@ def _reason(error: Exception) -> str:
 
 def _shown(url: str) -> str:
     """An address without user name, password and query, at most 200 characters."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "the address"
-    host = parts.netloc.rpartition("@")[2]
-    address = f"{parts.scheme}://{host}{parts.path}"
+    before, _, query = url.partition("#")[0].partition("?")
+    address = printable(public_url(before))
     if len(address) > _SHOWN_CHARACTERS:
         address = address[: _SHOWN_CHARACTERS - 1] + "…"
-    return address + ("?…" if parts.query else "")
+    return address + ("?…" if query else "")
 
 
 def _read(descriptor: int, max_bytes: int) -> bytes | Failure:

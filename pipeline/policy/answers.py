@@ -23,6 +23,7 @@ from pipeline.policy.failures import (
     request_id,
     status_inside,
 )
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.policy.retry import retry_after
 from pipeline.records import Answer, Failure, Status, Usage
 
@@ -50,7 +51,7 @@ class _Response:
     headers: Mapping[str, str]
     parsed: Mapping[str, Any]
     latency_s: float
-    secret: str | None
+    redactor: Redactor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +62,30 @@ class _Choice:
 
 
 def read_answer(
-    status: int, headers: Mapping[str, str], body: bytes, latency_s: float, secret: str | None = None
+    status: int, headers: Mapping[str, str], body: bytes, latency_s: float, redactor: Redactor = NOTHING_SECRET
 ) -> Answer | Failure:
     """What one response means.
 
     A refusal, of the model or of a content filter, is an Answer with status REFUSED: it is final, and may
     have been billed. Usage and the provider's own cost are kept of failures, too. `headers` are
-    case-insensitive, or in lower case. `latency_s` are seconds from sending to the last byte. `secret` is
-    masked in every message.
+    case-insensitive, or in lower case. `latency_s` are seconds from sending to the last byte. `redactor`
+    cleans every text in it: nothing above has to.
     """
     if status not in SUCCESSES:
-        return _refused_or_failed(read_failure(status, headers, body, secret), latency_s)
+        return redactor.result(_refused_or_failed(read_failure(status, headers, body, redactor), latency_s))
     parsed = parse_json(body)
-    response = _Response(status=status, headers=headers, parsed=_dict(parsed), latency_s=latency_s, secret=secret)
+    response = _Response(status=status, headers=headers, parsed=_dict(parsed), latency_s=latency_s, redactor=redactor)
+    return redactor.result(_read(response, body, is_object=isinstance(parsed, dict)))
+
+
+def _read(response: _Response, body: bytes, *, is_object: bool) -> Answer | Failure:
     choices = _choices(response.parsed)
     error = _error_in(response.parsed, choices)
     if error is not None:
         return _error_inside(error, response)
     if not choices:
-        what = "without choices" if isinstance(parsed, dict) else "that is no JSON object"
-        message = f"HTTP {status} with a body {what}: {excerpt(body).strip() or 'nothing'}"
+        what = "without choices" if is_object else "that is no JSON object"
+        message = f"HTTP {response.status} with a body {what}: {excerpt(body).strip() or 'nothing'}"
         return _failure(ErrorKind.INVALID_RESPONSE, message, response)
     return _chosen([_choice(item) for item in choices], response)
 
@@ -106,7 +111,7 @@ def _chosen(choices: list[_Choice], response: _Response) -> Answer | Failure:
         cost_usd=read_cost(response.parsed, response.headers),
         latency_s=response.latency_s,
         error_kind=kind,
-        error_message=None if message_or_none is None else one_line(message_or_none, response.secret),
+        error_message=None if message_or_none is None else one_line(message_or_none, response.redactor),
     )
 
 
@@ -157,7 +162,7 @@ def _failure(kind: ErrorKind, message: str, response: _Response) -> Failure:
     usage = read_usage(response.parsed)
     return Failure(
         kind=kind,
-        message=one_line(message, response.secret),
+        message=one_line(message, response.redactor),
         status=response.status,
         retry_after_s=retry_after(response.headers),
         request_id=request_id(response.headers, response.parsed),
@@ -185,18 +190,11 @@ def _choice(item: Mapping[str, Any]) -> _Choice:
 def _text_of(content: object) -> str:
     """A string, or the text parts of a list (Mistral and others put their thoughts into parts of their own)."""
     if isinstance(content, str):
-        return _whole(content)
+        return content
     if not isinstance(content, list):
         return ""
     parts = (part for part in content if isinstance(part, dict) and part.get("type") in {"text", "output_text"})
-    return "".join(_whole(part["text"]) for part in parts if isinstance(part.get("text"), str))
-
-
-def _whole(text: str) -> str:
-    """Half an emoji cannot be written to UTF-8; it becomes a replacement character."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def read_usage(parsed: Mapping[str, Any]) -> Usage:

@@ -76,7 +76,7 @@ class ImageSource(WithoutFingerprint):
     skipped = 0
 
     def __init__(self, image: str) -> None:
-        self.name = image
+        self.name = public_image(image)
         self._image = image
 
     def check(self) -> int | None:
