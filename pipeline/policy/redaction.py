@@ -10,7 +10,6 @@ import html
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from functools import cache
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
@@ -52,7 +51,7 @@ _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}|[a-z][a-z_]{0,63}")
 _MOST_DIGITS: Final = 4
 """Of a variable's name: `KEY_2026` is one, and 32 hexadecimal digits are a key."""
 
-T = TypeVar("T", Answer, Failure)
+T = TypeVar("T", bound=Answer | Failure)
 
 
 def is_secret_name(name: str) -> bool:
@@ -102,7 +101,7 @@ class Redactor:
 
     def result(self, result: T) -> T:
         """The same answer or failure with every text in it clean."""
-        texts = {name: getattr(result, name) for name in _text_fields(type(result))}
+        texts = {name: getattr(result, name) for name in _TEXTS[type(result)]}
         together = _together(texts)
         if _is_whole(together) and not self.text.finds(together):
             return result
@@ -179,9 +178,11 @@ def _mapped(value: Any, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - as
     return [_mapped(item, mask) for item in value] if isinstance(value, list | tuple) else value
 
 
-@cache
-def _text_fields(kind: type[Answer | Failure]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind) if field.type in {str, str | None, tuple[str, ...]})
+_TEXTS: Final = {
+    kind: [field.name for field in fields(kind) if field.type in {str, str | None, tuple[str, ...]}]
+    for kind in (Answer, Failure)
+}
+"""The fields of each that hold text: a new one is among them."""
 
 
 def _together(texts: Mapping[str, str | tuple[str, ...] | None]) -> str:

@@ -68,11 +68,6 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     assert written["request"]["extra"] == {"x": {"max_completion_tokens": 7}}
 
 
-def test_an_unreadable_address_is_not_repeated() -> None:
-    """Proves that an address which cannot be taken apart is not shown with whatever is in it."""
-    assert outdir.public_url("http://[hunter2") == "(an address that cannot be read)"
-
-
 HOSTILE = "---\nconfigs: []\n---\n# x\n```\n<script>`|\u2028[a](javascript:b) ````` end"
 
 
