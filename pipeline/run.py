@@ -1,19 +1,17 @@
 """The composition root: builds the edges from a `RunConfig` and hands their functions to the engine."""
 
-import hashlib
 import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import replace
 
 import aiohttp
 
 from pipeline.config import api_key
 from pipeline.dataset import Dataset, check_out
 from pipeline.edges.chat import ChatEndpoint
-from pipeline.edges.sources import Fingerprint, Source
+from pipeline.edges.sources import Source
 from pipeline.engine import Engine
 from pipeline.errors import BudgetReachedError, ResourceError, VisionBatchError
 from pipeline.job import (
@@ -32,6 +30,7 @@ from pipeline.job import (
     new_run_id,
     open_job_source,
 )
+from pipeline.low_water import LowWater
 from pipeline.policy.rows import usd
 from pipeline.progress import dollars, exact
 from pipeline.records import Status
@@ -130,7 +129,7 @@ class _Run:
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
-            records=islice(self.job.asked(source.records()), water.skip, self.job.limit),
+            records=water.records(),
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
             prepare=prepare,
@@ -144,8 +143,8 @@ class _Run:
             publish=lambda stats: self.publish(dataset, water, stats),
         )
 
-    def publish(self, dataset: Dataset, water: "LowWater", stats: RunStats) -> None:
-        water.rise(dataset, stats)
+    def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
+        water.rise(dataset, stats.low_water)
         dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:
@@ -248,29 +247,3 @@ class _Run:
             bad = sum(records for (status, _), records in states if status in {Status.FAILED, Status.INVALID})
             return max(0, bad - self.stats.bad)
         return 0
-
-
-@dataclass(frozen=True, slots=True)
-class LowWater:
-    """How far a manifest needs no second look: a resume over a million rows does not look up a million keys."""
-
-    name: str
-    fingerprint: Fingerprint | None
-    skip: int
-    """Records from its beginning that an earlier run has done with."""
-
-    @classmethod
-    def of(cls, source: Source, job: Job, dataset: Dataset) -> "LowWater":
-        passes_over = job.asking.passes_over_rows and job.chosen is None
-        fingerprint = source.fingerprint() if passes_over else None
-        named = f"{os.path.realpath(source.name)}\0{job.config.source!r}\0{job.config.request.prompt_name}"
-        name = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        mark = dataset.mark(name) if fingerprint is not None else {}
-        known = bool(mark) and source.begins_with(Fingerprint(mark["size"], mark["digest"]))
-        skip = int(mark["records"]) if known else 0
-        return cls(name, fingerprint, skip if job.limit is None else min(skip, job.limit))
-
-    def rise(self, dataset: Dataset, stats: RunStats) -> None:
-        """Remember how far all records have rows by now."""
-        if self.fingerprint is not None and stats.low_water > self.skip:
-            dataset.set_mark(self.name, {**asdict(self.fingerprint), "records": int(stats.low_water)})
