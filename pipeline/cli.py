@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from pipeline import api
+from pipeline.check import lines as check_lines
 from pipeline.config import DEFAULT_PROMPT, presets
 from pipeline.edges.parquet import use_steady_memory
 from pipeline.emulator.billing import Billing
@@ -26,7 +27,7 @@ from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
-from pipeline.errors import InputError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.errors import EndpointStoppedError, InputError, InterruptedRunError, ResourceError, VisionBatchError
 from pipeline.models import table
 from pipeline.policy.asking import Asking
 from pipeline.progress import counted, describe, dollars
@@ -397,18 +398,27 @@ def check(
     config: Config = None,
     model: Model = None,
     model_family: ModelFamily = None,
-    base_url: BaseUrl = None,
+    base_url: BaseUrls = None,
     api_key_env: ApiKeyEnv = None,
     emulator: Emulator = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """One small request: endpoint reachable, key accepted, model sees images; predicted against billed tokens."""
-    report = api.check(
+    """One small request an endpoint: reachable, key accepted, model sees images; predicted against billed tokens."""
+    reports = api.check_endpoints(
         config=config, emulator=emulator, model=model, model_family=model_family, base_url=base_url,
         api_key_env=api_key_env, overrides=_overrides(settings),
     )  # fmt: skip
-    _say(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+    failed = [report for report in reports if report.error is not None]
+    if len(reports) == 1 and failed:
+        raise EndpointStoppedError(failed[0].error or "")
+    if as_json:
+        plain = [report.as_dict() for report in reports]
+        _say(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
+    else:
+        _say("\n".join(check_lines(reports, estimates.terminal_columns())))
+    if failed:
+        raise EndpointStoppedError(f"{len(failed)} of {len(reports)} endpoints failed: see above")
 
 
 @app.command()
