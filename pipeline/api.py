@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 import anyio
 
+from pipeline import check as checking
 from pipeline import upkeep
 from pipeline.catalogue import family_named, family_of, seller_in
-from pipeline.check import CheckReport, check_endpoint
+from pipeline.check import CheckReport
 from pipeline.compact import CompactReport
 from pipeline.compact import compact as compact_out
-from pipeline.config import RunConfig, load_config, presets
+from pipeline.config import RunConfig, load_config, marked_as, presets
 from pipeline.dataset import check_ledger
 from pipeline.edges import parquet
 from pipeline.emulator.child import child_emulator
-from pipeline.errors import InputError
+from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimate import (
     DEFAULT_PRESETS,
     Candidate,
@@ -200,9 +201,27 @@ def rehearsal(
 def check(
     *, config: PathLike | RunConfig | None = None, emulator: bool = False, **settings: Unpack[Settings]
 ) -> CheckReport:
-    """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are told?"""
+    """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are advertised?
+
+    Raises EndpointStoppedError in the provider's words, and InputError where the configuration has several endpoints:
+    `check_endpoints` is for those.
+    """
     with _endpoint(config, settings, emulator=emulator) as resolved:
-        return _in_a_loop(lambda: check_endpoint(resolved, emulated=emulator))
+        several = len(resolved.all_endpoints)
+        if several > 1:
+            raise InputError(f"the configuration has {several} endpoints: check_endpoints() reports on each")
+        (report,) = _in_a_loop(lambda: checking.check_endpoints(resolved, emulated=emulator))
+    if report.error is not None:
+        raise EndpointStoppedError(report.error)
+    return report
+
+
+def check_endpoints(
+    *, config: PathLike | RunConfig | None = None, emulator: bool = False, **settings: Unpack[Settings]
+) -> tuple[CheckReport, ...]:
+    """The same for every endpoint of the configuration; one that fails has the reason in its report (`error`)."""
+    with _endpoint(config, settings, emulator=emulator) as resolved:
+        return _in_a_loop(lambda: checking.check_endpoints(resolved, emulated=emulator))
 
 
 def models(
@@ -300,7 +319,7 @@ def _candidates(
     if len(configs) > 1:
         if names:
             raise InputError("with --models, one -c is the basis of all; name further configurations in --models")
-        return _compared([str(one) for one in configs], None, settings)
+        return _compared([_name_of(one) for one in configs], None, settings)
     base = configs[0] if configs else None
     if names:
         candidates, unused = _compared(names, base, settings)
@@ -312,6 +331,11 @@ def _candidates(
         return [Candidate(name=model or "(the server's model)", config=resolved, anywhere=not named)], ()
     note = f"no model was named: these are the presets {', '.join(DEFAULT_PRESETS)}; --models compares others"
     return [_candidate(name, None, settings) for name in DEFAULT_PRESETS], (note,)
+
+
+def _name_of(config: PathLike | RunConfig | None) -> str:
+    """As `--models` writes it: a `Path` is a file, whatever its name."""
+    return str(config.absolute() if isinstance(config, Path) else config)
 
 
 def _compared(
@@ -438,8 +462,11 @@ def resolve(config: PathLike | RunConfig | None, settings: Settings) -> RunConfi
         if len(addresses) > 1:
             overrides["endpoints"] = [{"base_url": address} for address in addresses]
             given_as["endpoints"] = "--base-url"
+    if overrides.get("endpoint.base_url") is not None:
+        overrides.setdefault("endpoints", [])  # an address that is named here takes the place of those of the file
     if isinstance(config, RunConfig):
-        return load_config(None, {**_dotted(config), **overrides}, environ={}, given_as=given_as)
+        found = load_config(None, {**_dotted(config), **overrides}, environ={}, given_as=given_as)
+        return marked_as(found, config)
     return load_config(config, overrides, given_as=given_as)
 
 

@@ -17,7 +17,8 @@ import typer
 from typer.rich_utils import rich_format_error
 
 from pipeline import api
-from pipeline.config import DEFAULT_PROMPT, environment, presets
+from pipeline.check import lines as check_lines
+from pipeline.config import DEFAULT_PROMPT, presets
 from pipeline.edges.parquet import use_steady_memory
 from pipeline.emulator.billing import Billing
 from pipeline.emulator.config import EmulatorConfig, parse_models
@@ -27,7 +28,8 @@ from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
-from pipeline.errors import InputError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.environment import read_environment
+from pipeline.errors import EndpointStoppedError, InputError, InterruptedRunError, ResourceError, VisionBatchError
 from pipeline.formatting import json_text, printable, printable_lines
 from pipeline.models import table
 from pipeline.policy.addresses import public_text
@@ -401,18 +403,27 @@ def check(
     config: Config = None,
     model: Model = None,
     model_family: ModelFamily = None,
-    base_url: BaseUrl = None,
+    base_url: BaseUrls = None,
     api_key_env: ApiKeyEnv = None,
     emulator: Emulator = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """One small request: endpoint reachable, key accepted, model sees images; predicted against billed tokens."""
-    report = api.check(
+    """One small request an endpoint: reachable, key accepted, model sees images; predicted against billed tokens."""
+    reports = api.check_endpoints(
         config=config, emulator=emulator, model=model, model_family=model_family, base_url=base_url,
         api_key_env=api_key_env, overrides=_overrides(settings),
     )  # fmt: skip
-    _say(json_text(report.as_dict()) if as_json else printable_lines(report.lines()))
+    failed = [report for report in reports if report.error is not None]
+    if len(reports) == 1 and failed:
+        raise EndpointStoppedError(failed[0].error or "")
+    if as_json:
+        plain = [report.as_dict() for report in reports]
+        _say(json_text(plain if len(plain) > 1 else plain[0]))
+    else:
+        _say(printable_lines(check_lines(reports, estimates.terminal_columns())))
+    if failed:
+        raise EndpointStoppedError(f"{len(failed)} of {len(reports)} endpoints failed: see above")
 
 
 @app.command()
@@ -799,8 +810,10 @@ def _bug() -> int:
 
 def _secrets_of_environment() -> Redactor:
     """What the details of a bug must not hold, as far as it is known where nothing else is."""
-    with suppress(OSError, ValueError):
-        return Redactor(value for name, value in environment().items() if is_secret_name(name))
+    with suppress(InputError):
+        both = read_environment()
+        values = [*both.process.items(), *both.dotenv.items()]
+        return Redactor(value for name, value in values if is_secret_name(name))
     return Redactor()
 
 

@@ -7,7 +7,6 @@ Keys of an endpoint are never part of a configuration: `api_key()` reads them wh
 import difflib
 import hashlib
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,35 +14,34 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
+from pipeline.environment import DOTENV, PROCESS, Environment, Variable, read_environment
 from pipeline.errors import InputError
 from pipeline.policy.addresses import public_url
-from pipeline.policy.redaction import is_secret_name, is_variable_name
+from pipeline.policy.base_urls import is_loopback, normalise_base_url, origin
+from pipeline.policy.redaction import is_secret_name, is_variable_name, shown_variable
 
 DEFAULT_PROMPT = (
     "Describe this image in one or two sentences, as a caption for a dataset. "
     "Name what is visible; do not guess at what is not. Answer with the caption only."
 )
 PRESET_DIRS = (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+"""In the wheel, else in a checkout; the first that exists counts."""
+BASE_URL_VARIABLE = "OPENAI_BASE_URL"
 
 Detail = Literal["low", "high", "auto", "original"]
-
-
-def normalise_base_url(url: str) -> str:
-    """The address up to and without `/chat/completions`; a bare host gets `/v1`, where all of them listen."""
-    if "://" not in url:
-        url = f"http://{url}" if is_loopback(f"//{url}") else f"https://{url}"
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("not an http(s) address")
-    if parts.username or parts.password:
-        raise ValueError("an address does not hold a key: put it into the environment variable of api_key_env")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
-    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", parts.query, ""))
 
 
 def _host_name(name: str) -> str:
@@ -86,8 +84,10 @@ class EndpointConfig(_Section):
     proxy: str | None = None
     ca_file: Path | None = None
     connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    first_byte_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    """Of one request, from its first byte to the last of its answer."""
+    first_byte_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """The longest silence in it; None: no bound of its own, since an answer that is not streamed comes at its end."""
     model: str | None = None
     """What this endpoint calls the model of `[request]`, where it has another name for it."""
     weight: Annotated[float, Field(gt=0)] = 1.0
@@ -96,6 +96,18 @@ class EndpointConfig(_Section):
     rpm: Annotated[float, Field(gt=0)] | None = None
     tpm: Annotated[float, Field(gt=0)] | None = None
     """These three are its own, in place of those of `[limits]`."""
+    _is_from_dotenv: bool = PrivateAttr(default=False)
+
+    @property
+    def is_from_dotenv(self) -> bool:
+        """Whether nothing but a `.env` file names this address, so that only a key of the same file goes there."""
+        return self._is_from_dotenv
+
+    def marked_from_dotenv(self) -> Self:
+        """The same, with its address noted as one that `.env` names."""
+        marked = self.model_copy()
+        marked._is_from_dotenv = True  # noqa: SLF001 - of its own class
+        return marked
 
 
 class RequestConfig(_Section):
@@ -308,7 +320,8 @@ class RunConfig(_Section):
 
 def presets() -> dict[str, Path]:
     """The configurations that ship with the package, by name."""
-    return {file.stem: file for folder in PRESET_DIRS for file in sorted(folder.glob("*.toml"))}
+    folder = next((folder for folder in PRESET_DIRS if folder.is_dir()), PRESET_DIRS[0])
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
 def load_config(
@@ -323,10 +336,7 @@ def load_config(
     Raises InputError that names the file, the key and the nearest known one; of an override what `given_as` calls it
     (`{"limits.rpm": "--rpm"}`).
     """
-    env = environment() if environ is None else environ
     merged: dict[str, Any] = {}
-    if env.get("OPENAI_BASE_URL"):
-        merged["endpoint"] = {"base_url": env["OPENAI_BASE_URL"]}
     where = "the command line"
     if name_or_file is not None:
         path = find_config(name_or_file)
@@ -334,60 +344,131 @@ def load_config(
         _merge(merged, _located(_read_toml(path), path.parent))
     for dotted, value in (overrides or {}).items():
         _merge(merged, _located(_nested(dotted, value), Path()))
+    named = {**dict.fromkeys(overrides or {}, "the command line"), **(given_as or {})}
+    environment = read_environment() if environ is None else Environment(environ)
+    address = _default_address(merged, environment)
+    if address is not None:
+        _merge(merged, {"endpoint": {"base_url": address.value}})
+        named["endpoint.base_url"] = f"{BASE_URL_VARIABLE} ({address.place})"
     try:
-        return RunConfig.model_validate(merged)
+        config = RunConfig.model_validate(merged)
     except ValidationError as error:
-        named = {**dict.fromkeys(overrides or {}, "the command line"), **(given_as or {})}
         raise InputError(_explain(error, where, named)) from None
+    return _marked(config, merged) if address is not None and address.place == DOTENV else config
+
+
+def _default_address(merged: Mapping[str, Any], environment: Environment) -> Variable | None:
+    """The environment's address, where nothing else names one."""
+    shared = merged.get("endpoint", {})
+    if not isinstance(shared, Mapping) or "base_url" in shared:
+        return None
+    return environment.find(BASE_URL_VARIABLE)
+
+
+def _marked(config: RunConfig, merged: Mapping[str, Any]) -> RunConfig:
+    """The same, with those endpoints marked whose address is the default one, which `.env` names."""
+    endpoints = [
+        one if "base_url" in given else one.marked_from_dotenv()
+        for one, given in zip(config.endpoints, merged.get("endpoints", ()), strict=True)
+    ]
+    changed = {"endpoints": tuple(endpoints)} if endpoints else {}
+    return config.model_copy(update={"endpoint": config.endpoint.marked_from_dotenv(), **changed})
+
+
+def marked_as(config: RunConfig, before: RunConfig) -> RunConfig:
+    """The same, with those addresses marked that are marked in an earlier form of this configuration."""
+    marked = {one.base_url for one in (before.endpoint, *before.endpoints) if one.is_from_dotenv}
+    if not marked:
+        return config
+    endpoint, *endpoints = (
+        one.marked_from_dotenv() if one.base_url in marked else one for one in (config.endpoint, *config.endpoints)
+    )
+    return config.model_copy(update={"endpoint": endpoint, "endpoints": tuple(endpoints)})
 
 
 def find_config(name_or_file: str | Path) -> Path:
-    """A file, or the preset of that name."""
-    path = Path(name_or_file)
-    if path.is_file():
+    """The preset of a bare name; else a file, which has a suffix or a slash (a `Path` is always a file).
+
+    A file in the working directory never takes the place of a preset.
+    """
+    name, path, known = str(name_or_file), Path(name_or_file), presets()
+    is_name = isinstance(name_or_file, str) and "/" not in name and not path.suffix
+    if is_name and name in known:
+        return known[name]
+    if not is_name and path.is_file():
         return path
-    known = presets()
-    if str(name_or_file) in known:
-        return known[str(name_or_file)]
-    near = difflib.get_close_matches(str(name_or_file), known, n=1)
+    raise InputError(f"configuration {name!r}: {_no_config(name, path, known, is_name=is_name)}")
+
+
+def _no_config(name: str, path: Path, known: Mapping[str, Path], *, is_name: bool) -> str:
+    if is_name and path.is_file():
+        return f"no preset of that name. For the file of that name write ./{name}. Presets: {', '.join(known)}"
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise InputError(
-        f"configuration {str(name_or_file)!r}: no such file, and no preset of that name{hint} "
-        f"Presets: {', '.join(known)}"
-    )
+    return f"no such file, and no preset of that name{hint} Presets: {', '.join(known)}"
 
 
-def environment() -> dict[str, str]:
-    """The process's environment over the `.env` file of the working directory."""
-    from_file = {key: value for key, value in dotenv_values(".env").items() if value is not None}
-    return {**from_file, **os.environ}
+def find_key(endpoint: EndpointConfig, environment: Environment | None = None) -> Variable | None:
+    """The key of an endpoint and where it is from; None for a server on this machine, which needs none.
 
-
-def is_loopback(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
-
-
-def api_key(endpoint: EndpointConfig, environ: Mapping[str, str] | None = None) -> str | None:
-    """The key of an endpoint, from the environment or `.env`; a server on this machine needs none."""
-    env = environment() if environ is None else environ
-    key = env.get(endpoint.api_key_env, "").strip()
-    if key:
+    An address that only `.env` names is given a key of the same file and no other, on this machine as well.
+    Raises InputError where there is no key, or none that may be sent there.
+    """
+    found = environment or read_environment()
+    if endpoint.is_from_dotenv:
+        key = found.find_in_dotenv(endpoint.api_key_env)
+        _check_dotenv_address(endpoint, found, key)
         return key
-    if is_loopback(endpoint.base_url):
-        return None
+    key = found.find(endpoint.api_key_env)
+    if key is None and not is_loopback(endpoint.base_url):
+        raise InputError(_no_key(endpoint))
+    return key
+
+
+def _no_key(endpoint: EndpointConfig) -> str:
     where, name = public_url(endpoint.base_url), endpoint.api_key_env
     if not is_variable_name(name):
-        raise InputError(
+        return (
             f"no key for {where}: --api-key-env (endpoint.api_key_env) names an environment variable that is not set "
             "and is not shown, because it may be the key itself. Name the variable that holds the key, for example "
             "OPENAI_API_KEY"
         )
-    raise InputError(
+    return (
         f"no key for {where}: the environment variable {name} is not set. "
         f"Set it (export {name}=...), put it into a .env file here, "
         "or name another variable with --api-key-env. To try without a key: --emulator"
     )
+
+
+def _check_dotenv_address(endpoint: EndpointConfig, found: Environment, key: Variable | None) -> None:
+    """Raises InputError where an address that `.env` names would be sent what is not of that file."""
+    address, name = public_url(endpoint.base_url), shown_variable(endpoint.api_key_env)
+    way_out = f"To ask this address, name it: --base-url {address}, or export {BASE_URL_VARIABLE}={address}"
+    if endpoint.headers:
+        raise InputError(
+            f"the address {address} is from {DOTENV}, and endpoint.headers is from the configuration: "
+            f"headers are not sent to an address of {DOTENV}. {way_out}"
+        )
+    if key is not None or is_loopback(endpoint.base_url):
+        return
+    elsewhere = f"is from {PROCESS}" if found.find(endpoint.api_key_env) else "is set nowhere"
+    raise InputError(
+        f"the address {address} is from {DOTENV}, and the key {name} {elsewhere}: an address of {DOTENV} is used only "
+        f"with a key of the same file. {way_out}. To use both from {DOTENV}, add {name}=... to it"
+    )
+
+
+def api_key(endpoint: EndpointConfig, environ: Mapping[str, str] | None = None) -> str | None:
+    """The value of `find_key`. Raises InputError as that does."""
+    key = find_key(endpoint, None if environ is None else Environment(environ))
+    return None if key is None else key.value
+
+
+def destination(endpoint: EndpointConfig, key: Variable | None) -> str:
+    """Where requests go and which key goes with them, for people: `https://host, key NAME from the environment`."""
+    named = f" (address from {DOTENV})" if endpoint.is_from_dotenv else ""
+    with_key = "no key" if key is None else f"key {shown_variable(endpoint.api_key_env)} from {key.place}"
+    return f"{origin(endpoint.base_url)}{named}, {with_key}"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

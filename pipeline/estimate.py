@@ -124,8 +124,8 @@ class EstimateJob:
 
 
 def is_configuration(name: str) -> bool:
-    """Whether an entry of `--models` is a preset or a file, and no model."""
-    return name.endswith(".toml") or name in presets()
+    """Whether an entry of `--models` is a preset or a file (`mine.toml`, `./mine`), and no model (`openai/gpt-4o`)."""
+    return name.endswith(".toml") or name.startswith(("./", "../", "/")) or name in presets()
 
 
 def provider_and_model(name: str) -> tuple[str | None, str]:

@@ -17,7 +17,7 @@ from pipeline.config import EndpointConfig, OwnPrice, RunConfig
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.images import prepare_image, warm_up
-from pipeline.errors import EndpointStoppedError, InputError
+from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
 from pipeline.gates import ThreadRoom
 from pipeline.policy.addresses import public_url
 from pipeline.policy.budget import Amounts
@@ -25,7 +25,7 @@ from pipeline.policy.concurrency import MOST
 from pipeline.policy.costs import Price, cost_usd
 from pipeline.policy.presizing import LookedAt
 from pipeline.policy.prompts import RequestTemplate, model_field
-from pipeline.policy.retry import stop_message
+from pipeline.policy.retry import FINAL_STOPS, stop_message
 from pipeline.policy.tallies import Question
 from pipeline.policy.text import calibrated, message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule
@@ -45,12 +45,20 @@ async def with_model(config: RunConfig, chat: ChatEndpoint) -> RunConfig:
         return await _with_family(config, config.request.model, chat)
     found = await chat.models()
     if isinstance(found, Failure):
-        raise EndpointStoppedError(stop_message(found))
+        raise EndpointStoppedError(no_list_message(found))
     if len(found) != 1:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
-        raise InputError(f"name a model with --model; {public_url(config.endpoint.base_url)} serves {names or 'none'}")
+        where = public_url(config.all_endpoints[0].base_url)
+        raise InputError(f"name a model with --model; {where} serves {names or 'none'}")
     config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
     return await _with_family(config, found[0], chat)
+
+
+def no_list_message(failure: Failure) -> str:
+    """Why no model is known: the list of models does not come, in the server's words."""
+    is_of_the_list = failure.kind not in {*FINAL_STOPS, ErrorKind.UNREACHABLE}
+    words = failure.message.removesuffix(".") if is_of_the_list else stop_message(failure)
+    return f"no model is named, and the endpoint's list of models cannot be read: {words}; name the model with --model"
 
 
 async def _with_family(config: RunConfig, model: str, chat: ChatEndpoint) -> RunConfig:

@@ -17,8 +17,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from pipeline.config import EndpointConfig, is_loopback
+from pipeline.config import EndpointConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.policy.base_urls import checked_address, is_loopback
 from pipeline.policy.failures import one_line
 from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.records import Failure
@@ -28,6 +29,8 @@ PROXIES: Final = 1024
 """Hosts whose proxy is remembered."""
 _KEEP_ALIVE_S: Final = 4.0
 """Below the 5 s after which uvicorn and Node close an idle connection: one that is reused must still stand."""
+_IMAGE_SILENCE_S: Final = 120.0
+"""A host of images that sends nothing for so long is given up, where no other time is set."""
 
 _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -49,7 +52,8 @@ def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.Clie
     `connections` is the most requests ever in flight; 0 where the caller sees to that. Raises InputError where
     the CA file or the proxy cannot be used.
     """
-    return _session(endpoint, connections, ssl_context(endpoint), proxy_of(endpoint))
+    silence_s = endpoint.first_byte_timeout_s
+    return _session(endpoint, connections, ssl_context(endpoint), proxy_of(endpoint), silence_s)
 
 
 def open_image_session(endpoint: EndpointConfig, connections: int) -> aiohttp.ClientSession:
@@ -57,11 +61,16 @@ def open_image_session(endpoint: EndpointConfig, connections: int) -> aiohttp.Cl
 
     Trusted are the system's authorities, or the environment's, and the one of the endpoint besides them.
     """
-    return _session(endpoint, connections, _image_context(endpoint), None)
+    silence_s = endpoint.first_byte_timeout_s or _IMAGE_SILENCE_S
+    return _session(endpoint, connections, _image_context(endpoint), None, silence_s)
 
 
 def _session(
-    endpoint: EndpointConfig, connections: int, context: ssl.SSLContext | None, proxy: str | None
+    endpoint: EndpointConfig,
+    connections: int,
+    context: ssl.SSLContext | None,
+    proxy: str | None,
+    silence_s: float | None,
 ) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         limit=connections,
@@ -73,7 +82,7 @@ def _session(
         total=endpoint.timeout_s,
         connect=endpoint.connect_timeout_s,  # DNS too; nobody waits for a free connection, the pool has all
         sock_connect=endpoint.connect_timeout_s,
-        sock_read=endpoint.first_byte_timeout_s,
+        sock_read=silence_s,
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -121,9 +130,10 @@ class Proxies:
 
 def _http_proxy(address: str, where: str) -> str:
     address = address if "://" in address else f"http://{address}"
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InputError(f"{where}: a proxy must be http://HOST:PORT or https://HOST:PORT, not {parts.scheme}://")
+    try:
+        checked_address(address)
+    except ValueError as error:
+        raise InputError(f"{where}: a proxy must be http://HOST:PORT or https://HOST:PORT: {error}") from None
     return address
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import RunConfig, api_key, load_config, normalise_base_url, presets
+from pipeline.config import RunConfig, api_key, load_config, presets
 from pipeline.errors import InputError
+from pipeline.policy.base_urls import normalise_base_url
 
 
 def write(tmp_path: Path, text: str) -> Path:

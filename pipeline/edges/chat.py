@@ -18,7 +18,7 @@ from pipeline.policy.redaction import Redactor, shown_variable
 from pipeline.policy.told import limits_told
 from pipeline.records import Answer, Failure
 from pipeline.secrets import secrets_of
-from pipeline.wire import failure_of
+from pipeline.wire import failure_of, open_session
 
 MAX_ANSWER_BYTES: Final = 16 << 20
 LISTED_S: Final = 5.0
@@ -47,6 +47,7 @@ class ChatEndpoint:
         self.url = _address(endpoint.base_url, "chat/completions")
         self._session, self._clock, self._epoch = session, clock, epoch
         self._redactor = Redactor(secrets_of(endpoint, key)) if redactor is None else redactor
+        self._endpoint = endpoint
         self._headers = _headers(endpoint, key)
         self._models = _address(endpoint.base_url, "models")
 
@@ -96,15 +97,20 @@ class ChatEndpoint:
         return tuple(name.rstrip("/") for name in names if isinstance(name, str) and name and name != model)
 
     async def _listed(self, within_s: float) -> Sequence[object] | Failure:
-        """The entries of `GET /models`."""
+        """The entries of `GET /models`.
+
+        A connection of its own: a server that closes it after the list without saying so would break the request that
+        comes next on it.
+        """
         timeout = aiohttp.ClientTimeout(total=within_s)
         try:
-            async with self._session.get(
-                self._models, headers=self._headers, allow_redirects=False, timeout=timeout
-            ) as response:
+            async with (
+                open_session(self._endpoint, connections=1) as session,
+                session.get(self._models, headers=self._headers, allow_redirects=False, timeout=timeout) as response,
+            ):
                 content = await _read(response)
         except TimeoutError:
-            message = f"{self._models} gives no list within {within_s:g} s; name the model with --model"
+            message = f"{self._models} gives no list within {within_s:g} s"
             return Failure(kind=ErrorKind.TIMEOUT, message=one_line(message, self._redactor))
         except (aiohttp.ClientError, OSError) as error:
             return self._told(error)
