@@ -63,7 +63,8 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
             told.asked[width] += 1
             decided = told.decide(width)
             reply = decided if isinstance(decided, Reply) else plain(decided, width)
-            self.reply(reply.status, json.dumps(reply.body).encode(), "application/json", reply.headers)
+            body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+            self.reply(reply.status, body, "application/json", reply.headers)
 
         def reply(self, status: int, body: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)
