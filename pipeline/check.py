@@ -159,8 +159,11 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
     async with AsyncExitStack() as sessions:
         keys = [api_key(one) for one in config.all_endpoints]
         redactor = redactor_of(config, keys)
+        opened = [await sessions.enter_async_context(open_session(one, connections=1)) for one in config.all_endpoints]
         chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one, connections=1)), one, key, redactor=redactor)
+            ChatEndpoint(
+                await sessions.enter_async_context(open_session(one, connections=1)), one, key, redactor=redactor
+            )
             for one, key in zip(config.all_endpoints, keys, strict=True)
         ]
         reports: list[CheckReport] = []

@@ -318,8 +318,8 @@ class Dataset:
         if bounded:
             self._ledger.set_meta({"lease": orjson.dumps(bounded)})
 
-    def _settle_lease(self) -> None:
-        """What a run may have spent, and nobody knows any more (it was killed, or cut off): it counts as spent."""
+    def settle_lease(self) -> None:
+        """What a run may have spent, and no answer says (it was killed, or cut off), counts as spent."""
         leased = orjson.loads(self._ledger.meta("lease") or b"{}")
         spent = _spent(self._ledger)
         unknown = {LEASED[name]: most - (getattr(spent, name) or 0) for name, most in leased.items()}
@@ -340,7 +340,7 @@ class Dataset:
         try:
             if seal:
                 self.seal()
-                self._settle_lease()
+                self.settle_lease()
         finally:
             self._ledger.close()
 
@@ -429,7 +429,7 @@ class Dataset:
         self.run_id = self._ledger.begin_run(run_id, self._config_hash, self._asking.describe())
         self._comparable = self._ledger.runs_with(self._config_hash)
         self._records_before = sum(self._ledger.states().values())
-        self._settle_lease()
+        self.settle_lease()
         self._spent_before = _spent(self._ledger)
 
     def _repair(self) -> None:

@@ -158,9 +158,10 @@ class _Run:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
         await self.clock.sleep(0)  # in which they are let go
-        if isinstance(stopped, ResourceError):
-            with suppress(ResourceError):
+        with suppress(ResourceError):
+            if isinstance(stopped, ResourceError):
                 dataset.seal()
+            dataset.settle_lease()
         summary = self.summary(stopped, dataset)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))

@@ -238,7 +238,7 @@ class PricedChat:
 
     async def __call__(self, request: PreparedRequest) -> Answer | Failure:
         body = request.body if self._names is None else request.body.replace(*self._names, 1)
-        result = await self._chat.ask(body)
+        result = await self._chat.ask(body, self.most(request))
         if result.cost_usd is None and self._price is not None and result.usage is not None:
             return replace(result, cost_usd=cost_usd(result.usage, self._price))
         return result

@@ -13,6 +13,7 @@ from aiohttp import payload
 from pipeline.config import EndpointConfig
 from pipeline.errors import ErrorKind, InputError
 from pipeline.policy.answers import read_answer
+from pipeline.policy.budget import Amounts
 from pipeline.policy.failures import SUCCESSES, excerpt, one_line, parse_json, read_failure
 from pipeline.policy.redaction import Redactor, shown_variable
 from pipeline.policy.told import limits_told
@@ -51,9 +52,10 @@ class ChatEndpoint:
         self._headers = _headers(endpoint, key)
         self._models = _address(endpoint.base_url, "models")
 
-    async def ask(self, body: bytes) -> Answer | Failure:
+    async def ask(self, body: bytes, most: Amounts | None = None) -> Answer | Failure:
         """One POST of a JSON body, never repeated. Whatever network and server do is a value.
 
+        `most` is the predicted upper bound of the request: usage far beyond it is not believed.
         Cancelling it closes the connection. Redirects are not followed: the key is for this address alone.
         """
         started = self._clock()
@@ -67,7 +69,8 @@ class ChatEndpoint:
         if content is None:
             return _too_long(response.status)
         headers = self._dated(response.headers)
-        answer = read_answer(response.status, headers, content, self._clock() - started, self._redactor)
+        latency_s = self._clock() - started
+        answer = read_answer(response.status, headers, content, latency_s, self._redactor, most=most)
         told = limits_told(headers)
         return answer if told is None else replace(answer, limits=told)
 
