@@ -161,10 +161,8 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
         redactor = redactor_of(config, keys)
         opened = [await sessions.enter_async_context(open_session(one, connections=1)) for one in config.all_endpoints]
         chats = [
-            ChatEndpoint(
-                await sessions.enter_async_context(open_session(one, connections=1)), one, key, redactor=redactor
-            )
-            for one, key in zip(config.all_endpoints, keys, strict=True)
+            ChatEndpoint(session, one, key, redactor=redactor)
+            for session, one, key in zip(opened, config.all_endpoints, keys, strict=True)
         ]
         reports: list[CheckReport] = []
         for one, chat, name in zip(config.all_endpoints, chats, names, strict=True):
