@@ -37,7 +37,7 @@ def test_manifests_and_paths(text: str, tmp_path: Path, capfd: pytest.CaptureFix
     with stub() as server:
         to = ["--base-url", server.base_url, "--model", "gpt-4o"]
         commands: list[list[str]] = [
-            *(["run", str(folder / name), "-o", "o", *to] for name in ("c.csv", "d.jsonl", "e.jsonl", "x.csv", "x*.tif")),
+            *(["run", str(folder / name), "-o", "o", *to] for name in ("c.csv", "d.jsonl", "e.jsonl", "x.csv", "*.x")),
             *(["run", str(folder / name), "--dry-run", *to] for name in ("c.csv", f"good{text}.png")),
             ["run", str(folder), "-o", f"out{text}", *to],
             ["run", str(folder), "-o", f"out{text}", *to, "--json"],
