@@ -39,7 +39,7 @@ from pipeline.models import Asked, ModelCard, model_cards
 from pipeline.policy.asking import Asking
 from pipeline.policy.estimates import Estimate
 from pipeline.policy.retry import duration_s
-from pipeline.preview import FirstRequest, first_request, projection
+from pipeline.preview import FirstRequest, first_request
 from pipeline.progress import make_progress, say
 from pipeline.publish.bar import counting
 from pipeline.run import run_job
@@ -123,6 +123,8 @@ def run(
     seed: int = 0,
     max_failed: str | int = 0,
     asking: Asking | None = None,
+    yes: bool = False,
+    confirm: Callable[[str], bool] | None = None,
     quiet: bool = False,
     **settings: Unpack[Settings],
 ) -> RunSummary:
@@ -132,6 +134,8 @@ def run(
     the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
     (`overrides={"images.quality": 90}`). With `emulator` nothing leaves this machine and no key is needed.
     `asking` says which records are asked again (`Asking(retry_failed=True)`, `Asking(refresh=True)`, ...).
+    A run that is expected to cost more than `budget.confirm_usd` (10 dollars) and has no ceiling (`max_cost=`,
+    `max_cost_total=`) needs `yes=True`, or a `confirm` that answers the question it is given with True.
     `sample` asks so many of the images, drawn at random (`seed`) from all sizes alike; a run without it asks the rest.
 
     Returns a summary; its `exit_code` is 1 where more than `max_failed` rows have no good answer. Raises
@@ -144,7 +148,7 @@ def run(
         stack.callback(progress.close)
         job = Job(
             sources=_names(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
-            max_failed=str(max_failed), asking=asking or Asking(),
+            max_failed=str(max_failed), asking=asking or Asking(), yes=yes, confirm=confirm,
         )  # fmt: skip
         told = None if quiet else say
         if sample is None:
@@ -152,25 +156,6 @@ def run(
         show = stack.enter_context(counting(quiet=quiet))
         drawn = Sample(wanted=sample, seed=seed)
         return _in_a_loop(lambda: run_sample(job, drawn, show, progress.show, told))
-
-
-def projected_usd(
-    sources: PathLike | Sequence[PathLike],
-    *,
-    out: PathLike,
-    config: PathLike | RunConfig | None = None,
-    limit: int | None = None,
-    sample: int | None = None,
-    asking: Asking | None = None,
-    **settings: Unpack[Settings],
-) -> Decimal | None:
-    """About what a run would cost at most, from its first images; None where nobody can say, or it has a ceiling.
-
-    What `out` holds already is not counted, unless it is asked again.
-    """
-    resolved = resolve(config, settings)
-    job = Job(sources=_names(sources), out=Path(out), config=resolved, limit=limit, asking=asking or Asking())
-    return projection(job, sample)
 
 
 def dry_run(
@@ -252,6 +237,7 @@ def estimate(
     sample: int | None = None,
     out: PathLike | None = None,
     emulator: bool = False,
+    yes: bool = False,
     quiet: bool = True,
     **settings: Unpack[Settings],
 ) -> Estimate:
@@ -262,7 +248,7 @@ def estimate(
     `count` images of `sizes` (`"1600x1200"`) need no image at all. `probe` looks at so many images at random.
     `sample` asks so many of them, which is paid for: tokens, dollars and pace are measured then, with their 95 %
     intervals. The answers are kept in `out`, where a run goes on from them (default: a folder of `estimate-sample`);
-    with `emulator` the sample is a rehearsal on this machine.
+    with `emulator` the sample is a rehearsal on this machine. `yes` as in `run`.
 
     Raises InputError for a command or a source that is wrong, and where no image can be read.
     """
@@ -280,7 +266,7 @@ def estimate(
             raise InputError(f"{what} a paid sample: say how many images it asks with --sample N")
         with counting(quiet=quiet) as show:
             return _in_a_loop(lambda: estimate_job(job, show))
-    wanted = Sample(wanted=sample, seed=seed, out=None if out is None else Path(out))
+    wanted = Sample(wanted=sample, seed=seed, out=None if out is None else Path(out), yes=yes)
     return _sampled(job, wanted, emulator=emulator, quiet=quiet)
 
 

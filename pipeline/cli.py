@@ -9,7 +9,6 @@ import tempfile
 import tomllib
 import traceback
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -35,7 +34,7 @@ from pipeline.models import table
 from pipeline.policy.addresses import public_text
 from pipeline.policy.asking import Asking
 from pipeline.policy.redaction import Redactor, is_secret_name
-from pipeline.progress import counted, describe, dollars
+from pipeline.progress import counted, describe
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
 from pipeline.stats import RunSummary
@@ -193,7 +192,9 @@ MaxCostTotal = Annotated[
 Yes = Annotated[
     bool,
     typer.Option(
-        "--yes", help="Do not ask before a run that may cost more than 10 dollars.", rich_help_panel=_CEILINGS
+        "--yes",
+        help="Agree to a run without a ceiling that costs more than budget.confirm_usd (10 dollars).",
+        rich_help_panel=_CEILINGS,
     ),
 ]
 MaxTime = Annotated[
@@ -208,7 +209,7 @@ MaxFailed = Annotated[
     typer.Option(
         "--max-failed",
         metavar="N|P%",
-        help="Failed rows that are tolerated before exit code 1.",
+        help="Rows without an answer that are tolerated before exit code 1.",
         rich_help_panel=_CEILINGS,
     ),
 ]
@@ -306,12 +307,29 @@ def run(
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what failed for good.", rich_help_panel=_AGAIN)
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Ask again about rows without an answer: failed, invalid, or truncated before any text.",
+            rich_help_panel=_AGAIN,
+        ),
     ] = False,
     retry_kind: Annotated[
         str | None,
         typer.Option(
-            "--retry-kind", metavar="KIND,...", help="Of what failed, only these kinds.", rich_help_panel=_AGAIN
+            "--retry-kind",
+            metavar="KIND,...",
+            help="Ask again about rows with one of these values of error_kind.",
+            rich_help_panel=_AGAIN,
+        ),
+    ] = None,
+    retry_status: Annotated[
+        str | None,
+        typer.Option(
+            "--retry-status",
+            metavar="STATUS,...",
+            help="Ask again about rows with one of these values of status, e.g. refused,truncated.",
+            rich_help_panel=_AGAIN,
         ),
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask everything again.", rich_help_panel=_AGAIN)] = False,
@@ -383,16 +401,15 @@ def run(
     asking = Asking.parse(
         retry_failed=retry_failed,
         retry_kind=retry_kind,
+        retry_status=retry_status,
         refresh=refresh,
         refresh_changed=refresh_changed,
         on_config_change=on_config_change,
     )
-    if not (yes or emulator or quiet) and _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
-        settings_only = {name: value for name, value in chosen.items() if name != "emulator"}
-        _confirm(api.projected_usd(sources, out=out, limit=limit, sample=sample, asking=asking, **settings_only))
+    is_seen = not quiet and _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
     summary = api.run(
         sources, out=out, limit=limit, sample=sample, seed=seed, max_failed=max_failed, asking=asking, quiet=quiet,
-        **chosen,
+        yes=yes, confirm=_confirm if is_seen else None, **chosen,
     )  # fmt: skip
     _tell(summary, as_json=as_json, quiet=quiet)
     raise typer.Exit(summary.exit_code)
@@ -522,6 +539,7 @@ def estimate(
         ),
     ] = None,
     emulator: Emulator = False,
+    yes: Yes = False,
     limit: Limit = None,
     output_tokens: Annotated[
         int | None,
@@ -555,7 +573,7 @@ def estimate(
         sources or (), config=config or None, count=count, sizes=size or (), probe=probe,
         sample=sample, out=out, emulator=emulator, seed=seed, limit=limit, output_tokens=output_tokens,
         quiet=quiet or as_json, model=model, model_family=model_family, base_url=base_url, api_key_env=api_key_env,
-        max_cost=max_cost, **asked,
+        max_cost=max_cost, yes=yes, **asked,
         prompt=_prompt(prompt, prompt_file), system=system, detail=detail, max_image_tokens=max_image_tokens,
         max_tokens=max_tokens, rpm=rpm, tpm=tpm, skip_bad_rows=skip_bad_rows, overrides=_overrides(settings),
     )  # fmt: skip
@@ -567,7 +585,7 @@ def estimate(
 @app.command()
 def status(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory, also while a run goes on.")],
-    check_: Annotated[bool, typer.Option("--check", help="Exit code 1 while any record is failed or invalid.")] = False,
+    check_: Annotated[bool, typer.Option("--check", help="Exit code 1 while any record has no answer.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What is done, failed and spent; predicted against billed tokens."""
@@ -839,20 +857,11 @@ def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
     _say(text, "; the run itself is complete and kept")
 
 
-ASKED_ABOVE_USD = 10
-
-
-def _confirm(projected: Decimal | None) -> None:
-    if projected is not None and projected > ASKED_ABOVE_USD:
-        question = f"this may cost up to {dollars(projected)}, and there is no ceiling (--max-cost). Go on?"
-        try:
-            confirmed = typer.confirm(question, err=True)
-        except typer.Abort:  # there is nobody to answer
-            confirmed = False
-        if not confirmed:
-            raise InputError(
-                "not confirmed; nothing was sent. Set a ceiling with --max-cost, or answer beforehand: --yes"
-            )
+def _confirm(question: str) -> bool:
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:  # standard input has ended
+        return False
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

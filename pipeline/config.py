@@ -204,6 +204,8 @@ class BudgetConfig(_Section):
     """Of this run, its resumes included."""
     max_cost_total_usd: Annotated[Decimal, Field(gt=0)] | None = None
     """Of all runs on this OUT."""
+    confirm_usd: Annotated[Decimal, Field(ge=0)] = Decimal(10)
+    """What a run without a ceiling may be expected to cost unasked; where that is unknown, its ceiling."""
     max_requests: Annotated[int, Field(gt=0)] | None = None
     """Of this run, as `max_tokens`."""
     max_tokens: Annotated[int, Field(gt=0)] | None = None

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
-from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin
+from pipeline.edges.ledger import CONFIG_META, HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME, settle
 from pipeline.policy.addresses import public_url
@@ -41,6 +41,7 @@ from pipeline.policy.rows import (
     count_outcome,
     error_of,
     filled,
+    has_no_text,
     nano_usd,
     row_of,
     shared_row,
@@ -73,10 +74,6 @@ _SETTLED = frozenset(
     if not (status is Status.FAILED and kind in TRANSIENT)
 )
 """States that a run which asks nothing again passes over."""
-_GOOD = _SETTLED - frozenset(
-    state_code(status, kind) for status in (Status.FAILED, Status.INVALID) for kind in (None, *ErrorKind)
-)
-"""Those that one which asks again for what has failed passes over, too."""
 _BATCH = 4096
 
 
@@ -254,8 +251,13 @@ class Dataset:
         )
 
     def _is_lent(self, twin: Twin) -> bool:
-        """Whether its answer may be another row's too; a refresh takes only what it has asked itself."""
-        return state_of(twin.state)[0] in SHAREABLE and not (self._asking.refresh and twin.run != self._ledger.run)
+        """Whether its answer may be another row's too: not one that this run asks again."""
+        status, kind = state_of(twin.state)
+        by_this_run = twin.run == self._ledger.run
+        is_asked_again = self._asking.wants(
+            status, kind, by_this_run=by_this_run, by_this_config=True, has_changed=False
+        )
+        return status in SHAREABLE and not is_asked_again
 
     def keep(
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = (), shared: Sequence[Shared] = ()
@@ -355,7 +357,7 @@ class Dataset:
     def has_answers(self) -> bool:
         """Whether runs with this configuration, this one included, have got good answers."""
         counts = self._ledger.counts_with(self._config_hash)
-        return any(counts.get(status, 0) > 0 for status in (Status.OK, Status.TRUNCATED))
+        return counts.get(Status.OK, 0) + counts.get(Status.TRUNCATED, 0) > counts.get("without_text", 0)
 
     def states(self) -> dict[tuple[Status, ErrorKind | None], int]:
         """How many records have which status and kind of error now."""
@@ -372,18 +374,21 @@ class Dataset:
             return _overview(ledger)
 
     @staticmethod
-    def kept(out: Path, records: Iterable[ImageRecord], prompt_name: str, asking: Asking) -> int:
-        """How many of these records a run on an OUT that no run holds passes over; nothing in it is changed."""
+    def left(out: Path, records: Iterable[ImageRecord], total: int, *, config: RunConfig, asking: Asking) -> int:
+        """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed."""
         ledger_file = out / LEDGER_NAME
-        if not ledger_file.is_file() or not ledger_file.stat().st_size or not asking.passes_over_good_rows:
-            return 0
-        states = _GOOD if asking.retry_failed else _SETTLED
+        if not ledger_file.is_file() or not ledger_file.stat().st_size:
+            return total
         with SqliteLedger(ledger_file) as ledger:
-            keys, count = KeySet(ledger.settled_prefixes(states)), 0
-            all_of_them = iter(records)
+            dataset = Dataset(out, ledger, config=config, asking=asking, endpoint="", failpoint=lambda _: None)
+            ledger.resume_run(dataset._config_hash, asking.describe())
+            dataset._comparable = ledger.runs_with(dataset._config_hash)
+            dataset._records_before = sum(ledger.states().values())
+            dataset.expect(total)
+            left, all_of_them = 0, iter(records)
             while batch := list(islice(all_of_them, _BATCH)):
-                count += sum(keys.holds([record_key(record.id, prompt_name) for record in batch]))
-        return count
+                left += sum(dataset.missing(batch))
+        return left
 
     def write_status(self, status: Mapping[str, object]) -> None:
         """Replace `status.json`."""
@@ -394,6 +399,11 @@ class Dataset:
         """Replace `runs/<run_id>.json`."""
         with _disk(self.out):
             outdir.write_run(self.out, self.run_id, summary)
+
+    def describe(self) -> None:
+        """Replace `config.toml` and the card, which say how many rows each configuration has."""
+        with _disk(self.out):
+            self._describe()
 
     def _declare(self, now: Callable[[], datetime]) -> None:
         """Write into a new ledger whose answers it holds; of an old one, check it."""
@@ -419,7 +429,17 @@ class Dataset:
             if self._asking.on_config_change == "refuse":
                 before = orjson.loads(self._ledger.meta("identity") or b"{}")
                 raise InputError(*_refusal(self.out, before, identity, sum(self._ledger.states().values())))
-            self._ledger.set_meta({"config_hash": self._config_hash.encode(), "identity": orjson.dumps(identity)})
+            before = (self._ledger.meta("config_hash") or b"").decode()
+            self._ledger.set_meta(
+                {
+                    "config_hash": self._config_hash.encode(),
+                    "identity": orjson.dumps(identity),
+                    CONFIG_META + before: self._ledger.meta("identity") or b"{}",
+                }
+            )
+        asked = orjson.dumps(self._identity())
+        if self._ledger.meta(CONFIG_META + self._config_hash) != asked:
+            self._ledger.set_meta({CONFIG_META + self._config_hash: asked})
         self._columns = columns_of(self._ledger)
 
     def _identity(self) -> dict[str, Any]:
@@ -458,16 +478,20 @@ class Dataset:
         self._tail_rows = parquet.count_rows(self._data, self._tail)
 
     def _describe(self) -> None:
-        outdir.write_config(self.out, self._redactor.settings(self._config.model_dump(mode="json")))
-        request = self._config.request
+        configurations = self._configurations()
+        outdir.write_config(self.out, self._redactor.settings(self._config.model_dump(mode="json")), configurations)
         columns = {field.name: str(field.type) for field in self._columns}
-        outdir.write_card(
-            self.out,
-            prompts=self._redactor.settings({request.prompt_name: request.prompt}),
-            model=request.model,
-            columns=columns,
-        )
+        outdir.write_card(self.out, configurations, columns=columns)
         self._failpoint("described")
+
+    def _configurations(self) -> list[outdir.Configuration]:
+        """Those that rows were asked with, the present one first."""
+        rows = {self._config_hash: 0, **self._ledger.rows_by_config()}
+        return [
+            outdir.Configuration(name, count, orjson.loads(self._ledger.meta(CONFIG_META + name) or b"{}"))
+            for name, count in rows.items()
+            if count or name == self._config_hash
+        ]
 
     def _bill_row(self, attempt: BilledAttempt, counts: Counter[str]) -> BillRow:
         bill = Bill(usage=attempt.usage, cost_usd=attempt.cost_usd)
@@ -477,10 +501,12 @@ class Dataset:
         return BillRow(key, attempt.at.isoformat(), json.dumps(asdict(bill), default=str).encode())
 
     def _without_losses(self, outcomes: Sequence[Outcome], counts: Counter[str]) -> Sequence[Outcome]:
-        """Without those that failed where there is an answer from before: that one stays."""
-        failed = {} if self._settled else {self._key(one): one for one in outcomes if one.status is Status.FAILED}
+        """Without those that have no text where there is an answer from before: that one stays."""
+        failed = (
+            {} if self._settled else {self._key(one): one for one in outcomes if _is_lost(one.status, one.error_kind)}
+        )
         known = self._ledger.known(list(failed)).values() if failed else ()
-        answered = {row.key for row in known if state_of(row.state)[0] is not Status.FAILED}
+        answered = {row.key for row in known if not _is_lost(*state_of(row.state))}
         for key in answered:
             outcome = self._with_bills(failed[key], counts)
             count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
@@ -531,6 +557,7 @@ class Dataset:
 
     def _shared_row(self, shared: Shared, counts: Counter[str]) -> KeptRow:
         counts[shared.status.value] += 1
+        counts["without_text"] += has_no_text(shared.status, shared.error_kind)
         counts["shared"] += 1
         row = shared_row(shared, **self._of_this_run())
         asked = self._replaced.get((shared.key, shared.request_sha256))
@@ -644,6 +671,11 @@ def _overview(ledger: Ledger) -> dict[str, object]:
         "totals": Totals.of(counts).as_dict(),
         "models": models_of(counts),
     }
+
+
+def _is_lost(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether there is nothing in a row of this state that another one could replace; an invalid one has its text."""
+    return status is Status.FAILED or has_no_text(status, kind)
 
 
 def _add(bills: dict[bytes, Bill], key: bytes, bill: Bill) -> None:

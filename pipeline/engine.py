@@ -42,10 +42,10 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.gates import Room
+from pipeline.policy.asking import is_unanswered
 from pipeline.policy.budget import Amounts
 from pipeline.policy.health import Health
 from pipeline.policy.retry import TRANSIENT, Reaction, backoff_s, is_worth_fetching_again, reaction
-from pipeline.policy.rows import usd
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
@@ -302,7 +302,6 @@ class Engine:
         self._widen()
         if isinstance(result, Failure) and reaction(result.kind) is Reaction.COOLDOWN:
             self.stats.rate_limited += 1
-        self.stats.cost_unknown_usd += usd(unknown)
         if unknown or (pause_s is not None and result.usage is not None):  # billed, or perhaps, and no last word
             await self._hand_over(trial.billed(None if pause_s is None else result, now, unknown))
         if pause_s is None:
@@ -331,7 +330,6 @@ class Engine:
         """Nobody waits for this answer any more, and it may have been billed."""
         unknown = self._turns.settle(turn, None)
         if unknown:
-            self.stats.cost_unknown_usd += usd(unknown)
             self._late.append(turn.trial.billed(None, self._clock.utc(), unknown))
 
     async def _hand_over(self, arrival: Arrival) -> None:
@@ -344,7 +342,7 @@ class Engine:
 
     async def _finish(self, outcome: Outcome) -> None:
         await self._hand_over(outcome)
-        good = outcome.status in {Status.OK, Status.TRUNCATED}
+        good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
             way_out = f"check the prompt and the model; then --retry-kind {alike} asks them again"
@@ -398,6 +396,8 @@ class Engine:
         ended: list[Outcome | Shared] = [*outcomes, *shared]
         self._has_unsealed = True
         if await self._write(self._stages.keep, outcomes, attempts, shared):
+            for attempt in attempts:
+                self.stats.bill(attempt)
             for item in ended:
                 self.stats.keep(item)
         for item in ended:

@@ -1,9 +1,10 @@
 """One run as asked for, and what follows from it before anything is opened: names, numbers, ceilings."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from itertools import islice
 from math import inf, nan
 from pathlib import Path
@@ -33,8 +34,6 @@ from pipeline.wire import open_image_session
 
 RUN, TOTAL = "run", "total"
 """The budget of one run, and that of all runs on an OUT."""
-PROJECTED = 12
-"""Images that a projection looks at."""
 FETCHES = 64
 """Images that are fetched at a time."""
 
@@ -57,6 +56,20 @@ class Job:
     """Knows the keys, once they are read."""
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
+    yes: bool = False
+    """Whether it may cost more than `budget.confirm_usd` unasked."""
+    confirm: Callable[[str], bool] | None = None
+    """Puts that question to a person; None where there is none to ask."""
+    implied_ceiling_usd: Decimal | None = None
+    """The ceiling of a run whose cost cannot be predicted, where the user sets none."""
+
+    @property
+    def budget(self) -> BudgetConfig:
+        """What the run may spend, an implied ceiling included."""
+        budget = self.config.budget
+        if self.implied_ceiling_usd is None:
+            return budget
+        return budget.model_copy(update={"max_cost_usd": self.implied_ceiling_usd})
 
     @property
     def asks_as_usual(self) -> bool:

@@ -50,6 +50,8 @@ class Sample:
     seed: int = 0
     out: Path | None = None
     """None: a folder of `estimate-sample` for each model and question."""
+    yes: bool = False
+    """Whether it may cost more than `budget.confirm_usd` unasked."""
     emulators: tuple[str, ...] = ()
     """For a rehearsal: the address of each model's own."""
 
@@ -159,7 +161,7 @@ async def _ask(
     wanted = frozenset(position for group in positions for position in group)
     run = Job(
         sources=job.sources, out=out, config=config, emulated=emulator_url is not None, chosen=wanted,
-        max_failed="100%",
+        max_failed="100%", yes=sample.yes,
     )  # fmt: skip
     await run_job(run, show)
     ids = await asyncio.to_thread(_ids, run)

@@ -6,7 +6,7 @@ import signal
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -218,9 +218,14 @@ def drawn_at_random(records: Iterator[ImageRecord], wanted: int, rng: random.Ran
 
 def first_sizes(records: Iterator[ImageRecord], wanted: int = FIRST_CHUNK) -> list[tuple[int, int]]:
     """Upright sizes of the first images, as far as they are here and can be read; nothing is fetched."""
-    with LocalSizes(monotonic) as local:
-        found = local.look(list(islice(records, wanted)), Survey())
+    found = sizes_of(islice(records, wanted))
     return [(one.width, one.height) for one in found if isinstance(one, ImageSize)]
+
+
+def sizes_of(records: Iterable[ImageRecord]) -> list[Found]:
+    """The upright size of each, as far as it is known here; None for each that would have to be fetched."""
+    with LocalSizes(monotonic) as local:
+        return local.look(list(records), Survey())
 
 
 def _next(records: Iterator[ImageRecord], seen: int) -> list[ImageRecord]:

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from pipeline import layout
 from pipeline.dataset import LEDGER_NAME, Dataset, last_config
 from pipeline.edges import outdir, parquet
-from pipeline.edges.ledger import History, KeptRow, SqliteLedger
+from pipeline.edges.ledger import CONFIG_META, History, KeptRow, SqliteLedger
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME
 from pipeline.policy.asking import Asking
 from pipeline.policy.ratios import count_billed
-from pipeline.policy.rows import SHAREABLE, nano_usd, state_code
+from pipeline.policy.rows import SHAREABLE, has_no_text, nano_usd, state_code
 from pipeline.records import Status, record_key
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")
@@ -80,8 +80,9 @@ def rebuild(
         with SqliteLedger(new, failpoint) as ledger:
             older_rows = _keep_last(ledger, data, numbers, failpoint)
             _declare(ledger, out, data / parquet.part_name(numbers[0]), now(), history)
+            runs = _run_numbers(ledger, data) if history is None else history.numbers()
             for number in numbers:
-                _take_over(ledger, data, number, history)
+                _take_over(ledger, data, number, runs, has_history=history is not None)
             _forget_gaps(ledger, numbers)
             records = sum(ledger.states().values())
     set_aside = _set_aside(path, now())
@@ -185,19 +186,31 @@ def _declare(ledger: SqliteLedger, out: Path, first: Path, now: datetime, histor
         return
     config = last_config(out)
     config_hash = _config_hash(data_hashes(first.parent), config.config_hash())
-    ledger.begin_run(f"rebuilt-{now:%Y%m%dT%H%M%SZ}", config_hash, Asking().describe())
     identity = orjson.dumps(outdir.public(config.identity()))
-    ledger.set_meta({"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode()})
-    ledger.end_run()
+    told = {CONFIG_META + name: orjson.dumps(one) for name, one in outdir.read_configurations(out).items()}
+    told[CONFIG_META + config_hash] = identity
+    others = dict.fromkeys(each for each in data_hashes(first.parent, every=True) if each != config_hash)
+    for number, each in enumerate([*others, config_hash]):
+        ledger.begin_run(f"rebuilt-{now:%Y%m%dT%H%M%SZ}-{number}", each, Asking().describe())
+        ledger.end_run()
+    ledger.set_meta(
+        {"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode(), **told}
+    )
 
 
-def data_hashes(data: Path) -> list[str]:
-    """The configurations that the rows of the last part were asked with, the newest last."""
-    last = parquet.part_numbers(data)[-1]
-    hashes: list[str] = pq.read_table(data / parquet.part_name(last), columns=["config_hash"])[
-        "config_hash"
-    ].to_pylist()
+def data_hashes(data: Path, *, every: bool = False) -> list[str]:
+    """The configurations that the rows of the last part, or of all, were asked with, in the order of the rows."""
+    numbers = parquet.part_numbers(data)
+    hashes: list[str] = []
+    for number in numbers if every else numbers[-1:]:
+        part = pq.read_table(data / parquet.part_name(number), columns=["config_hash"])["config_hash"]
+        hashes += (part.unique() if every else part).to_pylist()
     return hashes
+
+
+def _run_numbers(ledger: SqliteLedger, data: Path) -> dict[str, int]:
+    """The run that stands for all rows of a configuration, by its hash."""
+    return {each: max(ledger.runs_with(each), default=0) for each in set(data_hashes(data, every=True))}
 
 
 def _config_hash(of_rows: list[str], of_config: str) -> str:
@@ -205,18 +218,15 @@ def _config_hash(of_rows: list[str], of_config: str) -> str:
     return of_config if not of_rows or of_config in of_rows else of_rows[-1]
 
 
-def _take_over(ledger: SqliteLedger, data: Path, number: int, history: History | None) -> None:
-    numbers = {} if history is None else history.numbers()
+def _take_over(ledger: SqliteLedger, data: Path, number: int, runs: Mapping[str, int], *, has_history: bool) -> None:
     with pq.ParquetFile(data / parquet.part_name(number)) as file:
         if not file.metadata.num_rows:
             ledger.restore(number, [], {})
         for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
             counts: Counter[str] = Counter()
             rows = list(_restored(batch, counts))
-            if history is None:
-                ledger.restore(number, rows, counts)
-            else:  # which knows the sums better: of rows that were answered again, and of what has no row
-                ledger.restore(number, rows, {}, _runs_of(batch, numbers))
+            # History knows the sums better: of rows that were answered again, and of what has no row.
+            ledger.restore(number, rows, {} if has_history else counts, _runs_of(batch, runs))
 
 
 def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:
@@ -239,6 +249,7 @@ def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[KeptRow]:
             count_billed(counts, row["model"], billed=billed, predicted=predicted)
         counts["shared"] += row["duplicate_of"] is not None
         counts[status.value] += 1
+        counts["without_text"] += has_no_text(status, kind)
         yield KeptRow(
             record_key(row["id"], row["prompt_name"]),
             state_code(status, None if kind is None else ErrorKind(kind)),

@@ -103,10 +103,9 @@ def test_dry_run_as_json(photos: Path) -> None:
 
 
 def test_nobody_answers_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard input ends where a dear run asks whether to go on: not confirmed, exit code 2."""
+    """Standard input ends where a dear run asks whether to go on: that is no."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    with pytest.raises(InputError, match="not confirmed"):
-        cli._confirm(Decimal(11))
+    assert not cli._confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
 
 
 # ---------------------------------------------------------------- manifests and answers

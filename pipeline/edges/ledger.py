@@ -76,6 +76,8 @@ class BillRow:
 
 
 CARRIED = ("config_hash", "identity", "made_at", "lease")
+CONFIG_META = "config "
+"""Before its hash, the name under which a configuration's identity stands in `meta`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,9 @@ class Ledger(Protocol):
     def counts_with(self, config_hash: str) -> dict[str, int]:
         """The totals of all runs that asked with this configuration."""
 
+    def rows_by_config(self) -> dict[str, int]:
+        """How many records were answered last with each configuration, by its hash; those of unknown runs under ""."""
+
     def states(self) -> dict[int, int]:
         """How many records are in each state now."""
 
@@ -234,6 +239,9 @@ def _narrow_keys(connection: sqlite3.Connection) -> None:
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _narrow_keys)
 """Each brings a ledger one version further, in a transaction of its own; none is ever changed."""
 
+_MOST = 2**63 - 1
+"""What SQLite's integers hold: a sum that passes it stays there, and ends no run."""
+
 _LAST = b"\xff" * 16
 """Behind every key that begins alike."""
 
@@ -245,8 +253,8 @@ _UPSERT_RECORD = (
     " run = excluded.run, stamp = excluded.stamp, request = excluded.request"
 )
 _ADD_TOTAL = (
-    "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"
-    " DO UPDATE SET value = value + excluded.value"
+    "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"  # noqa: S608 - our number
+    f" DO UPDATE SET value = max(-{_MOST}, min({_MOST}, value + excluded.value))"
 )
 
 
@@ -315,14 +323,21 @@ class SqliteLedger:
 
     def begin_run(self, run_id: str, config_hash: str, asking: str) -> str:
         """See `Ledger`."""
-        last = self._one("SELECT number, run_id, config_hash, asking, state FROM run ORDER BY number DESC LIMIT 1")
-        if last is not None and last[2:] == (config_hash, asking, "begun"):
-            self._run, self._run_id = last[0], last[1]
-            return str(self._run_id)
-        self._run, self._run_id = (last[0] if last else 0) + 1, run_id
+        if self.resume_run(config_hash, asking):
+            return self._run_id
+        last = self._one("SELECT max(number) FROM run")
+        self._run, self._run_id = ((last and last[0]) or 0) + 1, run_id
         with self._transaction() as do:
             do("INSERT INTO run VALUES (?, ?, ?, ?, 'begun')", [(self._run, run_id, config_hash, asking)])
         return run_id
+
+    def resume_run(self, config_hash: str, asking: str) -> bool:
+        """Go on with the last run, where it did not end and asked the same."""
+        last = self._one("SELECT number, run_id, config_hash, asking, state FROM run ORDER BY number DESC LIMIT 1")
+        if last is None or last[2:] != (config_hash, asking, "begun"):
+            return False
+        self._run, self._run_id = int(last[0]), str(last[1])
+        return True
 
     def end_run(self) -> None:
         """See `Ledger`."""
@@ -364,7 +379,7 @@ class SqliteLedger:
             )
             do("DELETE FROM attempt WHERE key16 = ?", [(row.key,) for row in rows])
             for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
-                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+                do(_ADD_TOTAL, _amounts(scope, added))
         return new
 
     def restore(
@@ -380,7 +395,7 @@ class SqliteLedger:
             )
             states = Counter(row.state for row in rows)
             for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
-                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+                do(_ADD_TOTAL, _amounts(scope, added))
             parts = str(part + 1).encode()
             do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(parts,)])
 
@@ -497,9 +512,20 @@ class SqliteLedger:
         )
         return dict(self._all(sql, config_hash))
 
+    def rows_by_config(self) -> dict[str, int]:
+        """See `Ledger`."""
+        hashes = dict(self._all("SELECT number, config_hash FROM run"))
+        if len(set(hashes.values())) == 1:  # no need to look at every record
+            return dict.fromkeys(hashes.values(), sum(self.states().values()))
+        rows: Counter[str] = Counter()
+        for number, records in self._all("SELECT run, count(*) FROM record GROUP BY run"):
+            rows[hashes.get(number, "")] += records
+        return dict(rows)
+
     def history(self) -> History | None:
         """What a ledger made anew from the parts would lack; None where no run has begun on this one."""
-        kept = {name: value for name in CARRIED if (value := self.meta(name)) is not None}
+        names = [*CARRIED, *self.meta_names(CONFIG_META)]
+        kept = {name: value for name in names if (value := self.meta(name)) is not None}
         if "config_hash" not in kept:
             return None
         return History(
@@ -624,6 +650,11 @@ class SqliteLedger:
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with _our_errors(self.path):
             return self._connection.execute(sql, values).fetchall()
+
+
+def _amounts(scope: str, added: Mapping[Any, int]) -> list[tuple[str, str, int]]:
+    """What is added to the totals of a scope, by name."""
+    return [(scope, str(name), max(-_MOST, min(_MOST, value))) for name, value in added.items() if value]
 
 
 def _entry(request_sha256: str, key: bytes) -> bytes:

@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -72,10 +74,41 @@ def _json(values: Mapping[str, object]) -> bytes:
     )
 
 
-def write_config(out: Path, config: Mapping[str, Any]) -> None:
-    """`config.toml`: `config` (as `RunConfig.model_dump(mode="json")` gives it), without secrets."""
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the rows of one `config_hash` were asked."""
+
+    config_hash: str
+    """Empty where the rows do not tell."""
+    rows: int
+    identity: Mapping[str, Any]
+    """`RunConfig.identity()` without secrets; empty where it was not recorded."""
+
+
+_BY_CONFIGURATION = "# Rows by configuration (column config_hash), the last run's first:"
+
+
+def write_config(out: Path, config: Mapping[str, Any], configurations: Sequence[Configuration] = ()) -> None:
+    """`config.toml`: `config` (as `RunConfig.model_dump(mode="json")` gives it), without secrets.
+
+    What the rows of OUT were asked stands below it, as comments.
+    """
     head = "# As resolved for the last run. Whatever could hold a secret is left out.\n\n"
-    write_atomic(out / CONFIG_NAME, (head + to_toml(public(config))).encode("utf-8", "replace"))
+    tables = {one.config_hash: {"rows": one.rows, **public(one.identity)} for one in configurations}
+    told = to_toml({"configurations": tables}).strip().splitlines() if tables else []
+    tail = "\n".join([_BY_CONFIGURATION, *(f"# {line}".rstrip() for line in told)]) + "\n" if told else ""
+    write_atomic(out / CONFIG_NAME, (head + to_toml(public(config)) + tail).encode("utf-8", "replace"))
+
+
+def read_configurations(out: Path) -> dict[str, dict[str, Any]]:
+    """What `write_config` wrote of each configuration, by hash; empty where it cannot be read."""
+    try:
+        _, _, told = (out / CONFIG_NAME).read_text(encoding="utf-8").partition(_BY_CONFIGURATION)
+        tables = tomllib.loads("\n".join(line.removeprefix("#").strip() for line in told.splitlines()))
+    except (OSError, ValueError):
+        return {}
+    found = tables.get("configurations", {})
+    return {name: {key: value for key, value in one.items() if key != "rows"} for name, one in found.items()}
 
 
 def public(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,10 +183,13 @@ def _cut(*values: object) -> list[str]:
     return [f"{'…' if start else ''}{text[start:stop]}{'…' if text[stop:] else ''}" for text in texts]
 
 
-def write_card(out: Path, *, prompts: Mapping[str, str], model: str | None, columns: Mapping[str, str]) -> None:
-    """`README.md`, which points `datasets` at `data/`. One that somebody has edited is left alone."""
+def write_card(out: Path, configurations: Sequence[Configuration], *, columns: Mapping[str, str]) -> None:
+    """`README.md`, which says what each row was asked, and points `datasets` at `data/`.
+
+    One that was edited is left alone.
+    """
     path = out / CARD_NAME
-    body = _card(prompts=prompts, model=model, columns=columns)
+    body = _card(configurations, columns=columns)
     if not path.exists() or is_ours(path.read_text(encoding="utf-8", errors="replace")):
         write_atomic(path, _signed(body).encode("utf-8", "replace"))
 
@@ -169,16 +205,12 @@ def _signed(body: str) -> str:
     return f"{body}<!-- vision-batch {digest}: replaced by the next run as long as nobody edits this file -->\n"
 
 
-def _card(*, prompts: Mapping[str, str], model: str | None, columns: Mapping[str, str]) -> str:
-    lines = [
-        _FRONT_MATTER,
-        "# Answers of a vision model, one row per image and prompt",
-        "",
-        f"Made with vision-batch. Model: {_inline(model or 'the only one of the server')}",
-        "",
-    ]
-    for name, prompt in prompts.items():
-        lines += [f"Prompt {_inline(name)}:", "", _fenced(prompt), ""]
+def _card(configurations: Sequence[Configuration], *, columns: Mapping[str, str]) -> str:
+    lines = [_FRONT_MATTER, "# Answers of a vision model, one row per image and prompt", "", "Made with vision-batch."]
+    lines += ["", "The rows differ in what was asked: the column `config_hash` says which."] * (len(configurations) > 1)
+    lines.append("")
+    for one in configurations:
+        lines += _asked(one)
     lines += [
         'Read it with `pandas.read_parquet("data")` in this folder, or `datasets.load_dataset("path/to/it")`.',
         "",
@@ -188,6 +220,20 @@ def _card(*, prompts: Mapping[str, str], model: str | None, columns: Mapping[str
         "",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _asked(one: Configuration) -> list[str]:
+    """What the rows of one configuration were asked."""
+    rows = f"{one.rows:,} row{'' if one.rows == 1 else 's'}"
+    lines = [f"## Configuration {_inline(one.config_hash or 'unknown')}: {rows}", ""]
+    told = one.identity
+    if not told:
+        return [*lines, "What was asked is not recorded.", ""]
+    model = told.get("model") or "the only one of the server"
+    lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(told.get('detail')))}", ""]
+    if told.get("system"):
+        lines += ["System prompt:", "", _fenced(str(told["system"])), ""]
+    return [*lines, f"Prompt {_inline(str(told.get('prompt_name')))}:", "", _fenced(str(told.get("prompt", ""))), ""]
 
 
 def _inline(text: str) -> str:
