@@ -1,14 +1,10 @@
 """The command line: arguments and exit codes, nothing else."""
 
-import asyncio
 import json
 import os
-import signal
 import sys
 import tempfile
-import tomllib
 import traceback
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
@@ -27,12 +23,14 @@ from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
-from pipeline.errors import EndpointStoppedError, InputError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.errors import EndpointStoppedError, InputError, ResourceError, VisionBatchError
+from pipeline.interrupts import watch_interrupts
 from pipeline.models import table
 from pipeline.policy.asking import Asking
 from pipeline.progress import counted, describe, dollars
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
+from pipeline.settings_text import written_value
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 from pipeline.wire import version
@@ -741,8 +739,7 @@ def main() -> NoReturn:
     """Every way out of the program: the exit codes of docs/usage.md, and no traceback for a mistake."""
     _open_streams()
     use_steady_memory()
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGINT, _interrupted)
+    watch_interrupts()
     sys.exit(_exit_code(sys.argv[1:]))
 
 
@@ -753,16 +750,6 @@ def _open_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-
-
-def _interrupted(number: int, _: object) -> NoReturn:
-    # Before a run has begun; the engine has handlers of its own.
-    with suppress(RuntimeError):
-        asyncio.get_running_loop()  # it would only log what is raised here; and nothing is open yet
-        sys.stderr.write("vision-batch: interrupted\n")
-        sys.stderr.flush()
-        os._exit(128 + number)
-    raise InterruptedRunError("interrupted", number)
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -844,14 +831,11 @@ def _prompt(text: str | None, file: Path | None) -> str | None:
 
 
 def _overrides(settings: list[str] | None) -> dict[str, Any]:
-    """`section.key=value` with the value as TOML writes it; what is no TOML is text."""
+    """`section.key=value`, read as `written_value` says."""
     overrides: dict[str, Any] = {}
     for setting in settings or []:
         key, equals, value = setting.partition("=")
         if not equals or "." not in key:
             raise InputError(f"--set {setting!r}: write section.key=value, for example images.quality=90")
-        try:
-            overrides[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            overrides[key.strip()] = value
+        overrides[key.strip()] = written_value(key.strip(), value)
     return overrides

@@ -10,8 +10,8 @@ from itertools import islice
 
 import aiohttp
 
-from pipeline.config import api_key
-from pipeline.dataset import Dataset, check_out
+from pipeline.config import destination, find_key
+from pipeline.dataset import LEDGER_NAME, Dataset, check_out
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.sources import Fingerprint, Source
 from pipeline.engine import Engine
@@ -52,11 +52,14 @@ async def run_job(
     clock = Clock() if clock is None else clock
     exceeds(job.max_failed, 0, 0)
     check_out(job.out)
-    keys = [api_key(one) for one in job.config.all_endpoints]
+    keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
+    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     async with AsyncExitStack() as sessions:
         chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key)
+            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key and key.value)
             for one, key in zip(job.config.all_endpoints, keys, strict=True)
         ]
         job = replace(job, config=await with_model(job.config, chats[0]))
