@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 import anyio
 
-from pipeline import check as checking
 from pipeline import upkeep
 from pipeline.catalogue import family_named, family_of, seller_in
 from pipeline.check import CheckReport
+from pipeline.check import check_endpoints as ask_each
 from pipeline.compact import CompactReport
 from pipeline.compact import compact as compact_out
 from pipeline.config import RunConfig, load_config, marked_as, presets
@@ -195,7 +195,7 @@ def check(
         several = len(resolved.all_endpoints)
         if several > 1:
             raise InputError(f"the configuration has {several} endpoints: check_endpoints() reports on each")
-        (report,) = _in_a_loop(lambda: checking.check_endpoints(resolved, emulated=emulator))
+        (report,) = _in_a_loop(lambda: ask_each(resolved, emulated=emulator))
     if report.error is not None:
         raise EndpointStoppedError(report.error)
     return report
@@ -206,7 +206,7 @@ def check_endpoints(
 ) -> tuple[CheckReport, ...]:
     """The same for every endpoint of the configuration; one that fails has the reason in its report (`error`)."""
     with _endpoint(config, settings, emulator=emulator) as resolved:
-        return _in_a_loop(lambda: checking.check_endpoints(resolved, emulated=emulator))
+        return _in_a_loop(lambda: ask_each(resolved, emulated=emulator))
 
 
 def models(
@@ -279,7 +279,7 @@ def _sampled(job: EstimateJob, sample: Sample, *, emulator: bool, quiet: bool) -
             check_sample(job, sample)
             sample = replace(sample, emulators=tuple(_emulators(job.candidates, stack)))
         show = stack.enter_context(counting(quiet=quiet))
-        return _in_a_loop(lambda: sample_job(job, sample, show, progress.show))
+        return _in_a_loop(lambda: sample_job(job, sample, show, progress.show, None if quiet else say))
 
 
 def _emulators(candidates: Sequence[Candidate], stack: ExitStack) -> list[str]:

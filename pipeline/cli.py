@@ -1,12 +1,9 @@
 """The command line: arguments and exit codes, nothing else."""
 
-import asyncio
 import io
 import os
-import signal
 import sys
 import tempfile
-import tomllib
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -28,8 +25,9 @@ from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
 from pipeline.environment import read_environment
-from pipeline.errors import EndpointStoppedError, InputError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.errors import EndpointStoppedError, InputError, ResourceError, VisionBatchError
 from pipeline.formatting import json_text, printable, printable_lines
+from pipeline.interrupts import watch_interrupts
 from pipeline.models import table
 from pipeline.policy.addresses import public_text
 from pipeline.policy.asking import Asking
@@ -37,6 +35,7 @@ from pipeline.policy.redaction import Redactor, is_secret_name
 from pipeline.progress import counted, describe
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
+from pipeline.settings_text import written_value
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 from pipeline.wire import version
@@ -764,8 +763,7 @@ def main() -> NoReturn:
     """Every way out of the program: the exit codes of docs/usage.md, and no traceback for a mistake."""
     _open_streams()
     use_steady_memory()
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGINT, _interrupted)
+    watch_interrupts()
     sys.exit(_exit_code(sys.argv[1:]))
 
 
@@ -779,16 +777,6 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding ends no run
-
-
-def _interrupted(number: int, _: object) -> NoReturn:
-    # Before a run has begun; the engine has handlers of its own.
-    with suppress(RuntimeError):
-        asyncio.get_running_loop()  # it would only log what is raised here; and nothing is open yet
-        sys.stderr.write("vision-batch: interrupted\n")
-        sys.stderr.flush()
-        os._exit(128 + number)
-    raise InterruptedRunError("interrupted", number)
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -888,15 +876,12 @@ def _prompt(text: str | None, file: Path | None) -> str | None:
 
 
 def _overrides(settings: list[str] | None) -> dict[str, Any]:
-    """`section.key=value` with the value as TOML writes it; what is no TOML is text."""
+    """`section.key=value`, read as `written_value` says."""
     overrides: dict[str, Any] = {}
     for setting in settings or []:
         key, equals, value = setting.partition("=")
         if not equals or "." not in key:
             # Not what follows the sign: it may be a key.
             raise InputError(f"--set {key!r}: write section.key=value, for example images.quality=90")
-        try:
-            overrides[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            overrides[key.strip()] = value
+        overrides[key.strip()] = written_value(key.strip(), value)
     return overrides

@@ -31,6 +31,7 @@ from pipeline.environment import DOTENV, PROCESS, Environment, Variable, read_en
 from pipeline.errors import InputError
 from pipeline.policy.addresses import public_url
 from pipeline.policy.base_urls import is_loopback, normalise_base_url, origin
+from pipeline.policy.nesting import DEEPEST, is_too_deep
 from pipeline.policy.redaction import is_secret_name, is_variable_name, shown_variable
 
 DEFAULT_PROMPT = (
@@ -60,13 +61,33 @@ def _variable_name(name: str) -> str:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+MOST_CONCURRENCY = 65_536
+# Bounds far beyond any use, below which no arithmetic, timer or ledger column overflows.
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+Megabytes = Annotated[float, Field(gt=0, le=1e9)]
+Count = Annotated[int, Field(gt=0, le=10**12)]
+PerMinute = Annotated[float, Field(ge=1e-3, le=1e12)]
+Dollars = Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=18)]
+Ceiling = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
 
 
 def _concurrency(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if value == "auto":
         return value
-    raise ValueError("auto, or a number from 1 on")
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_CONCURRENCY:
+        return value
+    raise ValueError(f"auto, or a number from 1 on (at most {MOST_CONCURRENCY:,})")
+
+
+def _sendable(extra: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(extra, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"not possible in JSON: {error}") from None
+    return extra
 
 
 Concurrency = Annotated[int | Literal["auto"], WrapValidator(lambda value, _: _concurrency(value))]
@@ -83,18 +104,18 @@ class EndpointConfig(_Section):
     headers: dict[str, str] = {}
     proxy: str | None = None
     ca_file: Path | None = None
-    connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    connect_timeout_s: Seconds = 10.0
+    timeout_s: Seconds = 300.0
     """Of one request, from its first byte to the last of its answer."""
-    first_byte_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    first_byte_timeout_s: Seconds | None = None
     """The longest silence in it; None: no bound of its own, since an answer that is not streamed comes at its end."""
     model: str | None = None
     """What this endpoint calls the model of `[request]`, where it has another name for it."""
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
     """Its share of the requests, among several endpoints."""
     concurrency: Concurrency | None = None
-    rpm: Annotated[float, Field(gt=0)] | None = None
-    tpm: Annotated[float, Field(gt=0)] | None = None
+    rpm: PerMinute | None = None
+    tpm: PerMinute | None = None
     """These three are its own, in place of those of `[limits]`."""
     _is_from_dotenv: bool = PrivateAttr(default=False)
 
@@ -118,17 +139,17 @@ class RequestConfig(_Section):
     prompt_name: Annotated[str, Field(min_length=1)] = "caption"
     system: str | None = None
     detail: Detail = "auto"
-    max_tokens: Annotated[int, Field(gt=0)] | None = 300
+    max_tokens: Annotated[int, Field(gt=0, le=10**9)] | None = 300
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     """`auto` asks the catalogue what the model takes."""
     model_family: Annotated[str, Field(min_length=1)] | None = None
     """The catalogue's family that a private or deployment name belongs to (`vision-batch models` lists them)."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    extra: dict[str, Any] = {}
+    extra: Annotated[dict[str, Any], AfterValidator(_sendable)] = {}
     """Further fields of the request body, sent as they are (`seed`, `top_p`, `ocr_model`, ...)."""
     dedup: bool = True
     """Whether equal requests (same pixels, same question) share one answer."""
-    max_failures: Annotated[int, Field(ge=1)] = 6
+    max_failures: Annotated[int, Field(ge=1, le=1000)] = 6
     """Attempts of one record that may fail for a transient reason before its row says `failed`."""
 
     @property
@@ -143,23 +164,23 @@ class ImagesConfig(_Section):
 
     quality: Annotated[int, Field(ge=1, le=95)] = 85
     """Of the JPEG that is sent where an image is resized or converted."""
-    max_side: Annotated[int, Field(ge=16)] | None = None
+    max_side: Annotated[int, Field(ge=16, le=10**6)] | None = None
     """A further limit for the longer side, in pixels."""
-    max_image_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_image_tokens: Annotated[int, Field(ge=1, le=10**9)] | None = None
     """Images are sent smaller where the model's rule expects more tokens than this."""
     verify: Literal["structure", "full"] = "structure"
     """How an image that is sent unchanged is checked: its structure, or by decoding it."""
     keep_metadata: bool = False
     """Send EXIF (GPS!), XMP and comments of images that need no resize."""
-    max_megapixels: Annotated[float, Field(gt=0)] = 178.0
-    max_file_mb: Annotated[float, Field(gt=0)] = 256.0
-    max_sent_mb: Annotated[float, Field(gt=0)] = 4.0
+    max_megapixels: Megabytes = 178.0
+    max_file_mb: Megabytes = 256.0
+    max_sent_mb: Megabytes = 4.0
     """An image that would be sent unchanged and is larger than this is sent as JPEG instead."""
-    decode_mb: Annotated[int, Field(ge=1)] = 256
+    decode_mb: Annotated[int, Field(ge=1, le=10**9)] = 256
     """Memory for images being decoded, all threads together."""
-    prepared_mb: Annotated[int, Field(ge=1)] = 128
+    prepared_mb: Annotated[int, Field(ge=1, le=10**9)] = 128
     """Memory for requests that are ready, in flight or waiting for another try."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Decoding threads; 0: one a core."""
 
 
@@ -178,46 +199,46 @@ class LimitsConfig(_Section):
 
     concurrency: Concurrency = "auto"
     """Requests in flight; `auto` finds how many the endpoint can use."""
-    rpm: Annotated[float, Field(gt=0)] | None = None
+    rpm: PerMinute | None = None
     """Requests a minute. What the endpoint tells in its headers tightens this and `tpm`, and never loosens them."""
-    tpm: Annotated[float, Field(gt=0)] | None = None
+    tpm: PerMinute | None = None
     """Tokens a minute."""
     count_tokens: Literal["auto", "requested", "billed"] = "auto"
     """What the endpoint counts as tokens: the prompt and `max_tokens`, or what it bills; `auto` asks the catalogue."""
-    straggler_s: Annotated[float, Field(gt=0)] = 10.0
+    straggler_s: Seconds = 10.0
     """No request is given up sooner; beyond it, at four times what nearly all answers take."""
-    max_wait_s: Annotated[float, Field(gt=0)] = 3600.0
+    max_wait_s: Seconds = 3600.0
     """The longest wait that an endpoint may ask for; beyond it the run stops."""
     max_error_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The share of the last 200 records that may fail alike before the run stops."""
-    outage_s: Annotated[float, Field(gt=0)] = 1800.0
-    first_contact_s: Annotated[float, Field(gt=0)] = 10.0
+    outage_s: Seconds = 1800.0
+    first_contact_s: Seconds = 10.0
     """How long to try an endpoint that has never answered in this run."""
-    grace_s: Annotated[float, Field(ge=0)] = 60.0
+    grace_s: Annotated[float, Field(ge=0, le=1e9)] = 60.0
     """How long what is in flight may take to come home after Ctrl-C."""
 
 
 class BudgetConfig(_Section):
     """What a run may spend at most. A ceiling that is reached ends the run with exit code 3; it can go on later."""
 
-    max_cost_usd: Annotated[Decimal, Field(gt=0)] | None = None
+    max_cost_usd: Ceiling | None = None
     """Of this run, its resumes included."""
-    max_cost_total_usd: Annotated[Decimal, Field(gt=0)] | None = None
+    max_cost_total_usd: Ceiling | None = None
     """Of all runs on this OUT."""
-    confirm_usd: Annotated[Decimal, Field(ge=0)] = Decimal(10)
+    confirm_usd: Dollars = Decimal(10)
     """What a run without a ceiling may be expected to cost unasked; where that is unknown, its ceiling."""
-    max_requests: Annotated[int, Field(gt=0)] | None = None
+    max_requests: Count | None = None
     """Of this run, as `max_tokens`."""
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
-    max_time_s: Annotated[float, Field(gt=0)] | None = None
+    max_tokens: Count | None = None
+    max_time_s: Seconds | None = None
     """Of this command."""
 
 
 class OutputConfig(_Section):
     """How answers reach `data/`."""
 
-    rows_per_part: Annotated[int, Field(ge=1)] = 50_000
-    seal_interval_s: Annotated[float, Field(gt=0)] = 30.0
+    rows_per_part: Annotated[int, Field(ge=1, le=10**8)] = 50_000
+    seal_interval_s: Seconds = 30.0
     """How soon an answer that is kept shows in `data/`."""
 
 
@@ -228,12 +249,12 @@ class OwnPrice(_Section):
     """A name, or a shell pattern, with or without a gateway's prefix."""
     base_url: Annotated[str, AfterValidator(normalise_base_url)] | None = None
     """Only at this endpoint; None: wherever it is asked."""
-    input_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
+    input_usd_per_mtok: Dollars | None = None
     """A million tokens; so the next two."""
-    output_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
-    cached_usd_per_mtok: Annotated[Decimal, Field(ge=0)] | None = None
-    usd_per_image: Annotated[Decimal, Field(ge=0)] | None = None
-    usd_per_request: Annotated[Decimal, Field(ge=0)] | None = None
+    output_usd_per_mtok: Dollars | None = None
+    cached_usd_per_mtok: Dollars | None = None
+    usd_per_image: Dollars | None = None
+    usd_per_request: Dollars | None = None
     source: str = "own price"
     checked_on: date | None = None
 
@@ -252,7 +273,7 @@ class OwnPrice(_Section):
 class PricesConfig(_Section):
     """What nobody publishes: the user's own contracts, and machines of one's own."""
 
-    usd_per_hour: Annotated[Decimal, Field(gt=0)] | None = None
+    usd_per_hour: Ceiling | None = None
     """Of the machines that serve the model, where tokens cost nothing."""
     models: tuple[OwnPrice, ...] = ()
     """The first one that matches counts."""
@@ -346,6 +367,8 @@ def load_config(
         _merge(merged, _located(_read_toml(path), path.parent))
     for dotted, value in (overrides or {}).items():
         _merge(merged, _located(_nested(dotted, value), Path()))
+    if is_too_deep(merged):
+        raise InputError(f"{where}: nested deeper than {DEEPEST} levels")
     named = {**dict.fromkeys(overrides or {}, "the command line"), **(given_as or {})}
     environment = read_environment() if environ is None else Environment(environ)
     address = _default_address(merged, environment)
@@ -476,16 +499,20 @@ def destination(endpoint: EndpointConfig, key: Variable | None) -> str:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not valid TOML: the file is not UTF-8") from None
+    except ValueError as error:  # numbers of thousands of digits are no TOMLDecodeError
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested deeper than {DEEPEST} levels") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
 
 
 def _nested(dotted: str, value: object) -> dict[str, Any]:
     *sections, key = dotted.split(".")
+    if len(sections) > DEEPEST:
+        raise InputError(f"{dotted[:80]!r}: nested deeper than {DEEPEST} levels")
     nested: dict[str, Any] = {key: value}
     for section in reversed(sections):
         nested = {section: nested}

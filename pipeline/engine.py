@@ -474,9 +474,14 @@ class Engine:
             return
         known = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
         wanted = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
-        with anyio.open_signal_receiver(*wanted) as numbers:
-            async for number in numbers:
-                self._interrupt(number)
+        before = {number: signal.getsignal(number) for number in wanted}
+        try:
+            with anyio.open_signal_receiver(*wanted) as numbers:
+                async for number in numbers:
+                    self._interrupt(number)
+        finally:  # the loop would leave SIGINT to Python's own handler, which ends in a traceback
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _interrupt(self, number: signal.Signals) -> None:
         again, self._is_interrupted = self._is_interrupted, True

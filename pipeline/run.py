@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from pipeline.config import api_key
+from pipeline.config import destination, find_key
 from pipeline.consent import confirmed
-from pipeline.dataset import Dataset, check_out
+from pipeline.dataset import LEDGER_NAME, Dataset, check_out
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.sources import Source
 from pipeline.engine import Engine
@@ -58,12 +58,17 @@ async def run_job(
     clock = Clock() if clock is None else clock
     exceeds(job.max_failed, 0, 0)
     check_out(job.out)
-    keys = [api_key(one) for one in job.config.all_endpoints]
+    keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
+    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     async with AsyncExitStack() as sessions:
-        redactor = redactor_of(job.config, keys)
+        redactor = redactor_of(job.config, [key and key.value for key in keys])
         chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key, redactor=redactor)
+            ChatEndpoint(
+                await sessions.enter_async_context(open_session(one)), one, key and key.value, redactor=redactor
+            )
             for one, key in zip(job.config.all_endpoints, keys, strict=True)
         ]
         job = replace(job, config=await with_model(job.config, chats[0]), redactor=redactor)
