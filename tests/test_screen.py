@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,17 @@ from pipeline.formatting import csv_cell
 from tests.stub import Reply, answer, stub
 
 HOSTILE = (
-    *("\x1b[2J\x1b[31m", "\x9b31m", "\x1b]8;;http://evil\x07link\x1b]8;;\x07", "\x07\x08\x7f", "\x85next"),
+    *("\x1b[2J\x1b[31m", "\x9b31m", "\x1b]8;;evil\x07link\x1b]8;;\x07", "\x07\x08\x7f", "\x85next"),
     *("\u202egpj.exe", "\u2066x\u2069", "\u2028FORGED", "\rFORGED", "\nFORGED: all is well"),
 )
 FORGED = "FORGED"
+TOGETHER = "".join(HOSTILE)
+"""Planted in each place: one command shows what becomes of all of them."""
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_manifests_and_paths(text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_manifests_and_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Columns, ids, file names, folders, OUT and flags: what a command says of them acts on no terminal."""
+    text = TOGETHER
     folder = tmp_path / f"in{text}"
     folder.mkdir()
     with (folder / "c.csv").open("w", newline="") as file:
@@ -55,9 +56,9 @@ def test_manifests_and_paths(text: str, tmp_path: Path, capfd: pytest.CaptureFix
             ["run", str(folder), "-o", "o", *to, "--prompt-file", f"none{text}"],
         ]  # fmt: skip
         for arguments in commands:
-            assert cli._exit_code(arguments) in {0, 1, 2}, arguments
+            assert cli._exit_code(arguments) in {0, 1, 2, 5}, arguments
             assert_calm(capfd, arguments)
-    assert len(commands) * len(HOSTILE) == 310
+    assert len(commands) * len(HOSTILE) == 320
 
 
 def said(place: str, text: str) -> Reply:
@@ -82,8 +83,8 @@ PLACES = ("model", "answer", "refusal", "error", "key", "page")
 def test_words_of_a_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Names of models, answers and errors, in a run, a check, `status` and a list of models."""
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
-    cases = 0
-    for number, (place, text) in enumerate(product(PLACES, (*HOSTILE, "a\ud800b"))):
+    text, cases = f"{TOGETHER}a\ud800b", 0
+    for number, place in enumerate(PLACES):
         reply = said(place, text)
         with stub(lambda _, reply=reply: reply) as server:  # type: ignore[misc] # bound early
             listed = Reply(200, {"data": [{"id": f"one{text}"}, {"id": f"two{text}"}]})
@@ -96,7 +97,7 @@ def test_words_of_a_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
             ):  # fmt: skip
                 assert cli._exit_code(arguments) in {0, 1, 2, 4}, (place, ascii(text), arguments)
                 assert_calm(capfd, arguments)
-                cases += 1
+                cases += len(HOSTILE) + 1
     assert cases == 5 * len(PLACES) * (len(HOSTILE) + 1) == 330
 
 

@@ -123,16 +123,16 @@ def test_what_a_refusal_repeats(
 ) -> None:  # fmt: skip
     """A run, a check and a rehearsal against a server that refuses and repeats what it was sent."""
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    for secret in SECRETS:
-        with stub(lambda _, secret=secret: REFUSALS[refusal](secret)) as server:  # type: ignore[misc] # bound early
-            server.get = lambda _, secret=secret: REFUSALS[refusal](secret)  # type: ignore[misc] # as above
-            settings = at(server.url)
-            assert cli._exit_code(["run", "a.png", "-o", "out", *settings]) == 4
-            without_extra = settings[: settings.index("--concurrency") - 2]
-            assert cli._exit_code(["check", *without_extra]) == 4
-            unnamed = [word for word in without_extra if word not in {"--model", "gpt-4o"}]
-            assert cli._exit_code(["check", *unnamed]) == 4
-            assert cli._exit_code(["run", "a.png", "--dry-run", *without_extra]) == 0
+    reply = REFUSALS[refusal](" ".join(SECRETS))
+    with stub(lambda _: reply) as server:
+        server.get = lambda _: reply
+        settings = at(server.url)
+        assert cli._exit_code(["run", "a.png", "-o", "out", *settings]) == 4
+        unnamed = [word for word in settings if word not in {"--model", "gpt-4o"}]
+        without_concurrency = settings[: settings.index("--concurrency")]
+        assert cli._exit_code(["check", *without_concurrency]) == 4
+        assert cli._exit_code(["run", "a.png", "-o", "out", *unnamed]) == 4
+        assert cli._exit_code(["status", "out"]) == 0
     assert_clean(tmp_path / "out", capfd)
 
 

@@ -8,7 +8,7 @@ against one that does, but nothing that servers, gateways and proxies really ech
 import base64
 import html
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -178,7 +178,7 @@ def _mapped(value: Any, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - as
     return [_mapped(item, mask) for item in value] if isinstance(value, list | tuple) else value
 
 
-_TEXTS: Final = {
+_TEXTS: Final[Mapping[type, Sequence[str]]] = {
     kind: [field.name for field in fields(kind) if field.type in {str, str | None, tuple[str, ...]}]
     for kind in (Answer, Failure)
 }

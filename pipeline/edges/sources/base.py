@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.edges.sources.naming import shown
+from pipeline.edges.sources.naming import is_address, public_address, shown
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 
@@ -109,6 +109,8 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     other, place = before
     name = shown(source.name)
     also = f" (and {more:,} more ids repeat)" if more else ""
+    if is_address(record.location) and public_address(record.location) != record.location:
+        also += "; parameters of an address that may be secret are no part of its id"
     if other is not source:
         return (
             f"id {record.id!r} stands in {shown(other.name)} ({place}) and in {name} ({source.place(record)})"
