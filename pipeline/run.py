@@ -295,6 +295,6 @@ class _Run:
 
 def _by_kind(states: Counter[State]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for (status, kind), rows in sorted(states.items(), key=lambda item: -item[1]):
+    for (status, kind), rows in sorted(states.items(), key=lambda item: (-item[1], item[0][1] or "")):
         found.setdefault(status, {})[kind or "no kind"] = rows
     return found

@@ -20,6 +20,7 @@ import pipeline
 import pipeline.steps
 from pipeline import BudgetReachedError
 from pipeline.policy.costs import Price, cost_usd
+from pipeline.policy.limits import Limits
 from pipeline.policy.usage import believed
 from pipeline.records import Usage
 from tests.stub import Reply, Stub, stub
@@ -161,3 +162,59 @@ def test_what_is_believed_is_consistent() -> None:
             assert (usage.reasoning_tokens or 0) <= usage.completion_tokens
             assert (usage.cached_tokens or 0) <= usage.prompt_tokens
         assert bill.cost_usd is None or bill.cost_usd == 0 or Decimal("1e-12") <= bill.cost_usd <= 1000
+
+
+def stated(usage: dict[str, Any]) -> Reply:
+    choices = [{"index": 0, "message": {"role": "assistant", "content": "a cat"}, "finish_reason": "stop"}]
+    return Reply(200, raw(json.dumps({"id": "x", "model": "gpt-4o", "choices": choices, "usage": usage})))
+
+
+@pytest.mark.parametrize(
+    ("usage", "value"),
+    [
+        (
+            {"prompt_tokens": 2**53, "completion_tokens": 5, "total_tokens": 2**53 + 5},
+            "prompt_tokens is 9007199254740992",
+        ),
+        ({"prompt_tokens": 90, "completion_tokens": -5}, "completion_tokens is -5"),
+        ({"prompt_tokens": 90, "completion_tokens": 5, "cost": "RAW 1E-999999"}, "cost is 0.0"),
+        ({"prompt_tokens": 90, "completion_tokens": 5, "cost": "1E-999999"}, "cost is '1E-999999'"),
+    ],
+)
+def test_what_is_not_believed_is_said_once(
+    usage: dict[str, Any], value: str, server: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line names the endpoint and the value; the sums are those of ordinary requests."""
+    monkeypatch.setattr(pipeline.steps, "price_of", lambda *_: PRICE)
+    server.decide = lambda _: stated(usage)
+    done = pipeline.run("photos", out="out", model="gpt-4o", base_url=server.base_url, detail="low")
+    said = [line for line in capsys.readouterr().err.splitlines() if "not believed" in line]
+    assert len(said) == 1
+    assert all(server.base_url in line and value in line for line in said)
+    assert done.cost_usd is not None
+    assert done.cost_usd + done.cost_unknown_usd < 1
+    assert len(json.dumps(done.as_dict())) < 5_000
+
+
+def test_a_bill_larger_than_predicted_is_believed(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """33 times the prediction, as some models bill images, counts; nothing is sent once the ceiling is passed."""
+    monkeypatch.setattr(pipeline.steps, "price_of", lambda *_: PRICE)
+    server.decide = lambda _: stated({"prompt_tokens": 33 * 100, "completion_tokens": 5, "total_tokens": 33 * 100 + 5})
+    each = cost_usd(Usage(prompt_tokens=3300, completion_tokens=5), PRICE) or Decimal(0)
+    with pytest.raises(BudgetReachedError) as stopped:
+        pipeline.run(
+            "photos", out="out", model="gpt-4o", base_url=server.base_url, detail="low", quiet=True, concurrency=1,
+            max_cost=str(each),
+        )  # fmt: skip
+    assert isinstance(stopped.value.summary, pipeline.RunSummary)
+    assert stopped.value.summary.cost_usd == each
+    assert server.asked.total() == 1
+
+
+def test_one_bill_delays_the_next_request_by_a_minute_at_most() -> None:
+    """A million tokens at a thousand a minute: the endpoint granted them, so a minute later nothing of them counts."""
+    limits = Limits(tpm=1_000)
+    for _ in range(50):
+        limits.settle(limits.take(0.0, 100), 1_000_000)
+    assert limits.ready_at(0.0, 100) <= 61
+    assert limits.ready_at(61.0, 100) <= 61

@@ -67,8 +67,7 @@ def believed(
     limit = Amounts() if most is None else most
     told = _Told(most_tokens=min(MOST_TOKENS, max(ALWAYS_TOKENS, BEYOND * (limit.tokens or 0))))
     usage = told.usage(_dict(parsed.get("usage")) or _dict(parsed.get("usageMetadata")), has_text=has_text)
-    bounded = None if limit.nano_usd is None else max(ALWAYS_USD, BEYOND * Decimal(limit.nano_usd).scaleb(-9))
-    cost_usd = told.cost(parsed, headers, MOST_USD if bounded is None else bounded)
+    cost_usd = told.cost(parsed, headers, limit.nano_usd)
     return Bill(usage, cost_usd, tuple(told.doubts))
 
 
@@ -142,31 +141,22 @@ class _Told:
             usage = replace(usage, reasoning_tokens=None)
         return usage
 
-    def cost(self, parsed: Mapping[str, Any], headers: Mapping[str, str], most_usd: Decimal) -> Decimal | None:
-        """OpenRouter's `usage.cost`, AI/ML API's `usd_spent`."""
+    def cost(self, parsed: Mapping[str, Any], headers: Mapping[str, str], most_nano_usd: int | None) -> Decimal | None:
+        """OpenRouter's `usage.cost`, AI/ML API's `usd_spent`. Nothing is free where the price is known and not zero."""
         usage, meta = _dict(parsed.get("usage")), _dict(_dict(parsed.get("meta")).get("usage"))
-        stated = (
-            ("cost", usage.get("cost")),
+        bound = MOST_USD if most_nano_usd is None else max(ALWAYS_USD, BEYOND * Decimal(most_nano_usd).scaleb(-9))
+        for name, value in (
+            ("cost", _with_upstream(usage)),
             ("usd_spent", meta.get("usd_spent")),
             ("x-aimlapi-usd-spent", headers.get("x-aimlapi-usd-spent")),
-        )
-        for name, value in stated:
-            if (amount := self._money(name, value, most_usd)) is not None:
-                # With the user's own key OpenRouter's `cost` is its fee alone.
-                upstream = _dict(usage.get("cost_details")).get("upstream_inference_cost")
-                own_key = name == "cost" and usage.get("is_byok") is True
-                more = self._money("upstream_inference_cost", upstream, most_usd) if own_key else None
-                return amount if more is None else amount + more
-        return None
-
-    def _money(self, name: str, value: object, most_usd: Decimal) -> Decimal | None:
-        if value is None or isinstance(value, Mapping):  # some itemise it, which says nothing of the sum
-            return None
-        amount = _amount(value)
-        if amount is None or not (amount == 0 or _LEAST_USD <= amount <= most_usd):
+        ):
+            if value is None or isinstance(value, Mapping):  # some itemise it, which says nothing of the sum
+                continue
+            amount = _amount(value)
+            if amount is not None and (_LEAST_USD <= amount <= bound or (amount == 0 and not most_nano_usd)):
+                return amount
             self._doubt(name, value)
-            return None
-        return amount
+        return None
 
     def _doubt(self, name: str, value: object) -> None:
         text = repr(value)
@@ -207,6 +197,15 @@ def _derived(usage: Usage) -> Usage:
     return replace(usage, completion_tokens=total - known)
 
 
+def _with_upstream(usage: Mapping[str, Any]) -> object:
+    """`cost`; with the user's own key OpenRouter's is its fee alone, and the provider's bill stands beside it."""
+    fee = _amount(usage.get("cost"))
+    upstream = _amount(_dict(usage.get("cost_details")).get("upstream_inference_cost"))
+    if usage.get("is_byok") is not True or fee is None or upstream is None or min(fee, upstream) < 0:
+        return usage.get("cost")
+    return fee + upstream
+
+
 def _count(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -218,7 +217,7 @@ def _count(value: object) -> int | None:
 def _amount(value: object) -> Decimal | None:
     # A float's shortest repr is the decimal that the provider wrote, up to 15 digits: nothing is lost by
     # parsing a thousand bodies fast instead of each with Decimals.
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
         amount = Decimal(str(value).strip())
