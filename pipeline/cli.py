@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
@@ -740,7 +741,7 @@ def main() -> NoReturn:
     _open_streams()
     use_steady_memory()
     watch_interrupts()
-    sys.exit(_exit_code(sys.argv[1:]))
+    sys.exit(exit_code(sys.argv[1:]))
 
 
 def _open_streams() -> None:
@@ -752,9 +753,10 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _exit_code(arguments: list[str]) -> int:
+def exit_code(arguments: Sequence[str]) -> int:
+    """What a command line comes to: one line for a mistake, and never a traceback."""
     try:
-        app(arguments)
+        app([*arguments])
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
     except VisionBatchError as error:

@@ -59,7 +59,7 @@ async def run_job(
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     async with AsyncExitStack() as sessions:
         chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key and key.value)
+            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, None if key is None else key.value)
             for one, key in zip(job.config.all_endpoints, keys, strict=True)
         ]
         job = replace(job, config=await with_model(job.config, chats[0]))

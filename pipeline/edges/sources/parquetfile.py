@@ -13,7 +13,6 @@ from pipeline.edges.sources.extras import BYTES_LIMIT, to_json
 from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
 from pipeline.edges.sources.naming import shown
 from pipeline.errors import InputError
-from pipeline.policy.nesting import DEEPEST
 
 _BATCH_ROWS = 2048
 _BATCH_ROWS_WITH_BYTES = 64
@@ -34,7 +33,9 @@ def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: boo
         schema = table.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: not a Parquet file, or cut short: {_first_line(error)}") from None
-    _check_schema(schema, name)
+    twice = next((column for column, count in Counter(schema.names).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{name}: the column {shown(twice)!r} stands twice; rename one")
     columns = choose_columns(schema.names, config, name)
     _require_text(schema, columns, name)
     wanted = schema.names if extras else [column for column in (columns.image, columns.id) if column]
@@ -68,19 +69,6 @@ def _whole(value: object) -> object:
     """An id without its fraction of nought: one missing value turns a column of numbers into fractions in pandas."""
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_WHOLE
     return int(value) if is_whole else value  # type: ignore[call-overload]  # a float, as just seen
-
-
-def _check_schema(schema: Any, name: str) -> None:  # noqa: ANN401 - as above
-    """Raises InputError for columns that cannot be told apart, and for those that are nested too deep."""
-    twice = next((column for column, count in Counter(schema.names).items() if count > 1), None)
-    if twice is not None:
-        raise InputError(f"{name}: the column {shown(twice)!r} stands twice; rename one")
-    for field in schema:
-        kinds = [field.type]
-        for _ in range(DEEPEST):
-            kinds = [kind.field(at).type for kind in kinds if pa.types.is_nested(kind) for at in range(kind.num_fields)]
-        if kinds:
-            raise InputError(f"{name}: the column {shown(field.name)!r} is nested deeper than {DEEPEST} levels")
 
 
 def _cells(column: Any) -> list[Any]:  # noqa: ANN401 - as above
