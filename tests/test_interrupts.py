@@ -15,26 +15,24 @@ from tests.support import MakeImage
 MOMENTS = int(os.environ.get("VISION_BATCH_MOMENTS", "6"))
 """Places of a run at which it is interrupted, drawn anew by each seed; `VISION_BATCH_MOMENTS=200` is the long form."""
 
-# The interpreter tells of every import, file and socket (audit events): the signal comes with the Nth of them after the
-# package has begun to be imported. Engine and summary are beyond this test: there the run has handlers of its own.
+# The interpreter reports every import, file and thread (audit events). The signal comes with the Nth of them after the
+# package's handler stands; without a signal the child says how many there were.
 CHILD = """
-import os, runpy, signal, sys
+import atexit, os, runpy, signal, sys
 wanted, seen = int(sys.argv.pop(1)), 0
 def count(event, arguments):
     global seen
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         return
-    if event == "socket.connect":
-        seen = -10**9
-        print("begun", file=sys.__stderr__, flush=True)
     seen += 1
     if seen == wanted:
         os.kill(os.getpid(), signal.SIGINT)
 sys.addaudithook(count)
-import atexit; atexit.register(lambda: os.write(1, str(seen).encode()))
+atexit.register(lambda: os.write(1, str(seen).encode()))
 sys.orig_argv = [sys.executable, "-m", "pipeline"]
 runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
 """
+HERE = "vision-batch: interrupted\n"
 
 
 @pytest.fixture
@@ -54,23 +52,31 @@ def interrupted_at(event: int, manifest: Path, url: str) -> subprocess.Completed
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
-def test_at_any_moment_before_the_first_request(manifest: Path, moment: int) -> None:
-    """While modules are imported, settings and manifest are read, OUT and session are opened: no traceback."""
+def test_at_any_moment(manifest: Path) -> None:
+    """While modules are imported, settings and manifest are read, OUT and session are opened: one line and exit code
+    130, and nothing was sent. Later the run has handlers of its own, and ends with its summary.
+    """
     with stub() as server:
-        share = (moment + Random(moment).random()) / MOMENTS
-        done = interrupted_at(1 + int(share**2 * 4000), manifest, server.url)
-        if "begun" in done.stderr:  # the moment lies after the last event before the first request
-            assert done.returncode in {0, 130}
-            return
-        assert (done.returncode, done.stderr) == (130, "vision-batch: interrupted\n")
-        assert server.paths == []
+        done = interrupted_at(0, manifest, server.url)
+        assert (done.returncode, len(server.paths)) == (0, 1)
+        events, early = int(done.stdout), 0
+        for moment in range(MOMENTS):
+            event = 1 + int((moment + Random(moment).random()) / MOMENTS * events)
+            server.paths.clear()
+            done = interrupted_at(event, manifest, server.url)
+            assert "Traceback" not in done.stderr
+            if done.stderr == HERE:
+                early += 1
+                assert (done.returncode, server.paths) == (130, [])
+            else:
+                assert (done.returncode, "interrupted by SIGINT" in done.stderr) in {(130, True), (0, False)}
+    assert early >= MOMENTS // 2
 
 
 def test_it_counts_from_the_first_import_on(manifest: Path) -> None:
     """The very first event after the handler stands, long before the libraries are imported."""
     done = interrupted_at(1, manifest, "http://127.0.0.1:9")
-    assert (done.returncode, done.stderr) == (130, "vision-batch: interrupted\n")
+    assert (done.returncode, done.stderr) == (130, HERE)
 
 
 def test_a_program_that_imports_the_package_keeps_its_handler() -> None:

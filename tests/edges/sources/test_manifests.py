@@ -565,3 +565,24 @@ def test_times_beyond_python(tmp_path: Path, column: Any, value: object) -> None
     path = tmp_path / "m.parquet"
     pq.write_table(pa.table({"image": ["a.jpg"], "t": column}), path)
     assert extras(path) == [{"t": value}]
+
+
+def test_text_in_other_columns_is_checked_too(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 in a column that is neither image nor id are found by the check, with their line."""
+    lines = b"image,id,x\na.jpg,1,y\nb.jpg,2,\xff\n"
+    path = write(tmp_path / "m.csv", lines)
+    with pytest.raises(InputError, match=r"m\.csv:3: not UTF-8"):
+        open_source(path).check()
+    bad = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff"))
+    pq.write_table(pa.table({"image": ["a.jpg"], "x": bad}), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match=r"m\.parquet: row 1: text that is not UTF-8"):
+        open_source(tmp_path / "m.parquet").check()
+
+
+def test_damage_in_other_columns_is_found_by_the_check(tmp_path: Path) -> None:
+    """A page that is broken in a column which only `record` shows ends the check, not a run that has paid."""
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"image": ["a.jpg"] * 9, "x": ["needle-in-a-page"] * 9, "id": [*map(str, range(9))]}), path)
+    write(path, path.read_bytes().replace(b"needle", b"\xff\xff\xff\xff\xff\xff", 1))
+    with pytest.raises(InputError, match=r"m\.parquet: "):
+        open_source(path).check()
