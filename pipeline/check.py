@@ -33,7 +33,7 @@ PROMPT = "Which colour is the large shape in this image? Answer with the colour 
 COLOUR = "red"
 _WIDTH: Final = 100
 """Of a table that goes to a file or a pipe, in characters."""
-_LEAST_ADDRESS: Final = 24
+_LEAST_ADDRESS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ def lines(reports: Sequence[CheckReport], columns: int | None = None) -> list[st
 
 def _table(reports: Sequence[CheckReport], columns: int) -> list[str]:
     """One line an endpoint, in `columns` characters where that leaves room for addresses."""
-    cells = [("endpoint", "result", "sees images", "tokens in", "ratio", "cost", "latency")]
+    cells = [["endpoint", "result", "sees images", "tokens in", "ratio", "cost", "latency"]]
     cells += [_cells(report) for report in reports]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     others = sum(widths[1:]) + 2 * len(widths[1:])
@@ -127,10 +127,10 @@ def _table(reports: Sequence[CheckReport], columns: int) -> list[str]:
     return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _cells(report: CheckReport) -> tuple[str, ...]:
+def _cells(report: CheckReport) -> list[str]:
     if report.error is not None:
-        return (report.endpoint, "failed", "", "", "", "", "")
-    return (
+        return [report.endpoint, "failed", "", "", "", "", ""]
+    return [
         report.endpoint,
         "ok",
         "yes" if report.sees_images else "not certain",
@@ -138,7 +138,7 @@ def _cells(report: CheckReport) -> tuple[str, ...]:
         "" if report.ratio is None else f"{report.ratio:.3f}",
         "unknown" if report.cost_usd is None else exact(report.cost_usd),
         f"{report.latency_s or 0:.2f} s",
-    )
+    ]
 
 
 def _cut(text: str, width: int) -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
@@ -764,7 +765,7 @@ def main() -> NoReturn:
     _open_streams()
     use_steady_memory()
     watch_interrupts()
-    sys.exit(_exit_code(sys.argv[1:]))
+    sys.exit(exit_code(sys.argv[1:]))
 
 
 def _open_streams() -> None:
@@ -779,9 +780,10 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding ends no run
 
 
-def _exit_code(arguments: list[str]) -> int:
+def exit_code(arguments: Sequence[str]) -> int:
+    """What a command line comes to: one line for a mistake, and never a traceback."""
     try:
-        ended = app(arguments, standalone_mode=False)
+        ended = app([*arguments], standalone_mode=False)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
     except VisionBatchError as error:

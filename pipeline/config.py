@@ -65,6 +65,7 @@ class _Section(BaseModel):
 
 
 MOST_CONCURRENCY = 65_536
+"""More connections than one machine has ports to one address; a larger number means this one."""
 # Bounds far beyond any use, below which no arithmetic, timer or ledger column overflows.
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Megabytes = Annotated[float, Field(gt=0, le=1e9)]
@@ -77,9 +78,9 @@ Ceiling = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
 def _concurrency(value: object) -> object:
     if value == "auto":
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_CONCURRENCY:
-        return value
-    raise ValueError(f"auto, or a number from 1 on (at most {MOST_CONCURRENCY:,})")
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return min(value, MOST_CONCURRENCY)
+    raise ValueError("auto, or a number from 1 on")
 
 
 def _sendable(extra: dict[str, Any]) -> dict[str, Any]:

@@ -64,12 +64,11 @@ async def run_job(
         each = zip(job.config.all_endpoints, keys, strict=True)
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     async with AsyncExitStack() as sessions:
-        redactor = redactor_of(job.config, [key and key.value for key in keys])
+        values = [None if key is None else key.value for key in keys]
+        redactor = redactor_of(job.config, values)
         chats = [
-            ChatEndpoint(
-                await sessions.enter_async_context(open_session(one)), one, key and key.value, redactor=redactor
-            )
-            for one, key in zip(job.config.all_endpoints, keys, strict=True)
+            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, value, redactor=redactor)
+            for one, value in zip(job.config.all_endpoints, values, strict=True)
         ]
         job = replace(job, config=await with_model(job.config, chats[0]), redactor=redactor)
         endpoints = endpoints_of(job, chats)

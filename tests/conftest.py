@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from pipeline.cli import exit_code
 from pipeline.emulator.child import child_emulator
-from tests.support import MakeImage
+from tests.support import Command, MakeImage
 
 # Machines are shared and slow at times: how long an example takes says nothing about the code.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,6 +44,18 @@ def make_image(tmp_path: Path) -> MakeImage:
         return path
 
     return make
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """`vision-batch` in this process: a hundred times as quick as in one of its own."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = exit_code(arguments)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ class Stub:
     """Requests by the width of their image."""
     paths: list[str] = field(default_factory=list)
     """Of all requests, as they stand in the request line: absolute where it is used as a proxy."""
+    keys: list[str | None] = field(default_factory=list)
+    """The header Authorization of all requests."""
     picture: bytes = b""
     """What every GET gets, where `get` does not decide otherwise."""
     get: Callable[[str], Reply | None] = lambda _: None
@@ -57,6 +59,7 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
 
         def do_GET(self) -> None:
             told.paths.append(self.path)
+            told.keys.append(self.headers.get("Authorization"))
             reply = told.get(self.path)
             if reply is None:
                 self.reply(200, told.picture, "image/jpeg")
@@ -65,6 +68,7 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
 
         def do_POST(self) -> None:
             told.paths.append(self.path)
+            told.keys.append(self.headers.get("Authorization"))
             width = width_of(self.rfile.read(int(self.headers["Content-Length"])))
             told.asked[width] += 1
             decided = told.decide(width)

@@ -11,7 +11,7 @@ import pytest
 import pipeline
 import pipeline.steps
 from pipeline import Asking, BudgetReachedError, InputError
-from pipeline.cli import _exit_code
+from pipeline.cli import exit_code
 from pipeline.policy.costs import Price
 from tests.stub import Stub, stub
 from tests.support import MakeImage
@@ -41,11 +41,11 @@ def test_a_script_is_refused(server: Stub) -> None:
     with pytest.raises(InputError, match=r"expected to cost \$\d\d\.\d\d .*\(\$10\.00\)\. .*--max-cost USD.*--yes"):
         ask(server)
     words = ["run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", server.base_url, "--detail", "low"]
-    assert _exit_code(words) == 2
-    assert _exit_code([*words, "-q"]) == 2
+    assert exit_code(words) == 2
+    assert exit_code([*words, "-q"]) == 2
     assert not Path("out").exists()
     assert server.asked.total() == 0
-    assert _exit_code([*words, "-q", "--yes"]) == 0
+    assert exit_code([*words, "-q", "--yes"]) == 0
     assert server.asked.total() == IMAGES
 
 

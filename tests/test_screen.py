@@ -56,7 +56,7 @@ def test_manifests_and_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
             ["run", str(folder), "-o", "o", *to, "--prompt-file", f"none{text}"],
         ]  # fmt: skip
         for arguments in commands:
-            assert cli._exit_code(arguments) in {0, 1, 2, 5}, arguments
+            assert cli.exit_code(arguments) in {0, 1, 2, 5}, arguments
             assert_calm(capfd, arguments)
     assert len(commands) * len(HOSTILE) == 320
 
@@ -95,7 +95,7 @@ def test_words_of_a_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
                 ["run", "a.png", "-o", f"out{number}", *named], ["check", *named], ["check", *named, "--json"],
                 ["check", *to], ["status", f"out{number}"],
             ):  # fmt: skip
-                assert cli._exit_code(arguments) in {0, 1, 2, 4}, (place, ascii(text), arguments)
+                assert cli.exit_code(arguments) in {0, 1, 2, 4}, (place, ascii(text), arguments)
                 assert_calm(capfd, arguments)
                 cases += len(HOSTILE) + 1
     assert cases == 5 * len(PLACES) * (len(HOSTILE) + 1) == 330
@@ -107,7 +107,7 @@ def test_files_of_an_estimate(suffix: str, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     for start in ("=1+1", "@SUM(A1)", "[x](javascript:y)", "<script>", "\x1b[2J", "|a|"):
         name = f"{start}-gpt"
-        assert cli._exit_code(["estimate", "a.png", "--model", name, "--output", f"e{suffix}", "-q"]) == 0
+        assert cli.exit_code(["estimate", "a.png", "--model", name, "--output", f"e{suffix}", "-q"]) == 0
         text = (tmp_path / f"e{suffix}").read_text("utf-8")
         assert "\x1b" not in text
         assert not (suffix in {".md", ".html"} and "<script>" in text)

@@ -9,7 +9,7 @@ import pytest
 
 import pipeline
 from pipeline import Asking, EndpointStoppedError, InputError
-from pipeline.cli import _exit_code
+from pipeline.cli import exit_code
 from pipeline.progress import describe
 from pipeline.status import read_status
 from tests.stub import Reply, Stub, answer, stub
@@ -61,11 +61,11 @@ def test_truncated_without_text_is_no_answer(server: Stub) -> None:
     assert done.exit_code == 1
     assert done.by_status == {"ok": 1, "truncated": 2, "refused": 2, "failed": 1}
     assert read_status(Path("out")).bad == 2
-    assert _exit_code(["status", "out", "--check"]) == 1
+    assert exit_code(["status", "out", "--check"]) == 1
     assert ask(server, max_failed=2).exit_code == 0
     server.decide = good
     ask(server, Asking(retry_failed=True))
-    assert _exit_code(["status", "out", "--check"]) == 0
+    assert exit_code(["status", "out", "--check"]) == 0
 
 
 @pytest.mark.parametrize(

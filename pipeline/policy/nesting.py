@@ -10,11 +10,11 @@ DEEPEST: Final = 100
 def is_too_deep(value: object, deepest: int = DEEPEST) -> bool:
     """Whether `value` has more than `deepest` levels; a plain value has none."""
     level = [value]
-    for _ in range(deepest + 1):
+    for _ in range(deepest):
         level = [item for one in level for item in _items(one)]
         if not level:
             return False
-    return True
+    return any(isinstance(one, (Mapping, list, tuple)) for one in level)
 
 
 def _items(value: object) -> list[object]:

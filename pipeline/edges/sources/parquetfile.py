@@ -13,7 +13,6 @@ from pipeline.edges.sources.extras import BYTES_LIMIT, to_json
 from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
 from pipeline.edges.sources.naming import shown
 from pipeline.errors import InputError
-from pipeline.policy.nesting import DEEPEST
 
 _BATCH_ROWS = 2048
 _BATCH_ROWS_WITH_BYTES = 64
@@ -28,27 +27,40 @@ _NOT_OF_PYTHON = (ValueError, OverflowError, KeyError)
 
 
 def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]:
-    """Rows count from 1. The image's column holds text; images inside the file are not read yet."""
+    """Rows count from 1. The image's column holds text; images inside the file are not read yet.
+
+    Every column is read in every pass, so that what is damaged is found before anything is sent.
+    """
     try:
         table = pq.ParquetFile(file, buffer_size=1 << 16, pre_buffer=False)
         schema = table.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: not a Parquet file, or cut short: {_first_line(error)}") from None
-    _check_schema(schema, name)
+    twice = next((column for column, count in Counter(schema.names).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{name}: the column {shown(twice)!r} stands twice; rename one")
     columns = choose_columns(schema.names, config, name)
     _require_text(schema, columns, name)
-    wanted = schema.names if extras else [column for column in (columns.image, columns.id) if column]
-    has_bytes = any(_is_bytes(schema.field(column).type) for column in wanted)
-    batches = table.iter_batches(
-        _BATCH_ROWS_WITH_BYTES if has_bytes else _BATCH_ROWS, columns=wanted, use_threads=False
-    )
+    wanted = [column for column in (columns.image, columns.id) if column]
+    has_bytes = any(_is_bytes(field.type) for field in schema)
+    batches = table.iter_batches(_BATCH_ROWS_WITH_BYTES if has_bytes else _BATCH_ROWS, use_threads=False)
     before = 0
     try:
         for batch in batches:
-            yield from _rows(batch, columns, before + 1)
+            is_whole = extras or not _is_valid(batch)
+            yield from _rows(batch if is_whole else batch.select(wanted), columns, before + 1)
             before += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: damaged after row {before}: {_first_line(error)}") from None
+
+
+def _is_valid(batch: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
+    """Whether all text is UTF-8."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _rows(batch: Any, columns: Columns, first: int) -> Iterator[Row | BadRow]:  # noqa: ANN401 - pyarrow has no types
@@ -68,19 +80,6 @@ def _whole(value: object) -> object:
     """An id without its fraction of nought: one missing value turns a column of numbers into fractions in pandas."""
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_WHOLE
     return int(value) if is_whole else value  # type: ignore[call-overload]  # a float, as just seen
-
-
-def _check_schema(schema: Any, name: str) -> None:  # noqa: ANN401 - as above
-    """Raises InputError for columns that cannot be told apart, and for those that are nested too deep."""
-    twice = next((column for column, count in Counter(schema.names).items() if count > 1), None)
-    if twice is not None:
-        raise InputError(f"{name}: the column {shown(twice)!r} stands twice; rename one")
-    for field in schema:
-        kinds = [field.type]
-        for _ in range(DEEPEST):
-            kinds = [kind.field(at).type for kind in kinds if pa.types.is_nested(kind) for at in range(kind.num_fields)]
-        if kinds:
-            raise InputError(f"{name}: the column {shown(field.name)!r} is nested deeper than {DEEPEST} levels")
 
 
 def _cells(column: Any) -> list[Any]:  # noqa: ANN401 - as above
