@@ -32,6 +32,7 @@ from pipeline.policy.asking import Asking
 from pipeline.progress import counted, describe, dollars
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
+from pipeline.rebuilt import rebuild_lines
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 from pipeline.wire import version
@@ -565,21 +566,19 @@ def status(
 def rebuild(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory whose ledger is lost or damaged.")],
     drop_unreadable: Annotated[
-        bool, typer.Option("--drop-unreadable", help="Move parts aside that cannot be read; their records are asked.")
+        bool,
+        typer.Option(
+            "--drop-unreadable", help="Keep what can be read of damaged parts; their other records are asked again."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A new ledger from the parts alone; the old one is moved aside."""
+    """A new ledger from the parts, and from what can still be read of the old one, which is kept aside."""
     report = api.rebuild(out, drop_unreadable=drop_unreadable)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2))
         return
-    aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
-    typer.echo(f"{out}: {counted(report.records, 'record')} of {counted(report.parts, 'part')} are known again{aside}")
-    if report.older_rows:
-        typer.echo(f"{report.older_rows:,} rows of records that were answered again later are taken out")
-    for name in report.unreadable:
-        typer.echo(f"cannot be read, and its records are asked again: {name}")
+    typer.echo("\n".join(rebuild_lines(out, report)))
 
 
 @app.command()

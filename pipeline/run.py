@@ -15,7 +15,7 @@ from pipeline.dataset import Dataset, check_out
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.sources import Fingerprint, Source
 from pipeline.engine import Engine
-from pipeline.errors import BudgetReachedError, ResourceError, VisionBatchError
+from pipeline.errors import BudgetReachedError, DamagedLedgerError, ResourceError, VisionBatchError
 from pipeline.job import (
     TOTAL,
     Job,
@@ -156,7 +156,7 @@ class _Run:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
         await self.clock.sleep(0)  # in which they are let go
-        if isinstance(stopped, ResourceError):
+        if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
             with suppress(ResourceError):
                 dataset.seal()
         summary = self.summary(stopped, dataset)
