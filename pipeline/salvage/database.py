@@ -21,7 +21,6 @@ from pipeline.salvage.rows import AnswerRow, LedgerRow, ledger_row
 _DEFAULT_PAGE_BYTES = 4096
 _PAGE_BYTES = frozenset(1 << power for power in range(9, 17))
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
-_MOST_RESERVED = 64
 _BEFORE, _MAIN = -1, 0
 
 
@@ -66,12 +65,10 @@ class DatabaseFiles:
         self._main = self._open(path)
         log = self._open(path.with_name(f"{path.name}-wal"))
         self._journal = self._open(path.with_name(f"{path.name}-journal"))
-        told = self._told_page_bytes()
-        self.log = wal.read_frames(log, told)
         self._log = log
-        self.page_bytes = told or (self.log.page_bytes if len(log) else _DEFAULT_PAGE_BYTES)
-        reserved = self._main[20] if told and self._main[20] <= _MOST_RESERVED else 0
-        self._usable = self.page_bytes - reserved
+        self.page_bytes = self._told_page_bytes() or wal.page_bytes_of(bytes(log[:32])) or _DEFAULT_PAGE_BYTES
+        self.log = wal.read_frames(log, self.page_bytes)
+        self._usable = self.page_bytes  # nothing of ours reserves bytes at the end of each page
         self._orders, self._ends = self._log_orders()
         self._versions: defaultdict[int, list[_Image]] = defaultdict(list)
         for image in self._images():
@@ -100,7 +97,7 @@ class DatabaseFiles:
             return 0
         size = int.from_bytes(self._main[16:18])
         size = 1 << 16 if size == 1 else size
-        return size if size in _PAGE_BYTES else 0
+        return size if size in _PAGE_BYTES and len(self._main) % size == 0 else 0
 
     def _log_orders(self) -> tuple[list[int], list[int]]:
         """Of each frame how new it is, and how new the last one of its transaction is."""

@@ -21,6 +21,7 @@ NAMED = 20
 """Ids of lost rows that are told."""
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8
+_MOST_ROWS = 10_000_000
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 Unreadable = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError)
@@ -93,7 +94,7 @@ def groups(path: Path, columns: pa.Schema, footer: bytes | None = None) -> Itera
     metadata, _ = _metadata(path, footer)
     with pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True) as file:
         for number in range(metadata.num_row_groups):
-            yield _group(file, number, columns)
+            yield _group(file, number, columns, path.stat().st_size)
 
 
 def report(path: Path, columns: pa.Schema, footer: bytes | None = None) -> PartReport:
@@ -123,49 +124,50 @@ def report(path: Path, columns: pa.Schema, footer: bytes | None = None) -> PartR
 
 
 def _metadata(path: Path, footer: bytes | None) -> tuple[pq.FileMetaData, bool]:
-    """The metadata to read by, and whether it is the file's own."""
-    copy = _copied(path, footer)
+    """The metadata to read by, and whether it is the file's own.
+
+    The ledger's copy holds where it is one of a file of this size that says otherwise, or of a longer one that was cut.
+    """
+    size, copy_size, copy = path.stat().st_size, *_copied(footer)
     try:
         own = pq.read_metadata(path)
-        if _fits(own, path) and (copy is None or own.equals(copy)):
-            return own, True
     except Unreadable:
-        pass
-    if copy is None or not _fits(copy, path):
+        own = None
+    if own is not None and (copy is None or copy_size != size or own.equals(copy)):
+        return own, True
+    if copy is None or size > copy_size:
         raise ValueError(f"{path}: its footer cannot be read")
     return copy, False
 
 
-def _copied(path: Path, footer: bytes | None) -> pq.FileMetaData | None:
-    """The ledger's copy, where it is one of this file."""
-    if footer is None or int.from_bytes(footer[:8]) != path.stat().st_size:
-        return None
+def _copied(footer: bytes | None) -> tuple[int, pq.FileMetaData | None]:
+    """How large the part was, and the ledger's copy of what its footer says."""
+    if footer is None:
+        return 0, None
     try:
         body = zlib.decompress(footer[8:])
         whole = _MAGIC + body + len(body).to_bytes(4, "little") + _MAGIC
-        return pq.read_metadata(pa.BufferReader(whole))
+        return int.from_bytes(footer[:8]), pq.read_metadata(pa.BufferReader(whole))
     except (*Unreadable, zlib.error):
-        return None
+        return 0, None
 
 
-def _fits(metadata: pq.FileMetaData, path: Path) -> bool:
-    """Whether every column chunk lies within the file: damaged numbers may ask for any amount of memory."""
-    size = path.stat().st_size
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if group.num_rows < 0:
+def _is_within(group: pq.RowGroupMetaData, size: int) -> bool:
+    """Whether a row group lies within the file: damaged numbers may ask for any amount of memory."""
+    if not 0 <= group.num_rows <= _MOST_ROWS:
+        return False
+    for at in range(group.num_columns):
+        chunk = group.column(at)
+        start = chunk.dictionary_page_offset or chunk.data_page_offset
+        if start < 0 or chunk.total_compressed_size < 0 or start + chunk.total_compressed_size > size:
             return False
-        for at in range(group.num_columns):
-            chunk = group.column(at)
-            if not 0 <= chunk.data_page_offset <= size or not 0 <= chunk.total_compressed_size <= size:
-                return False
-    return bool(metadata.num_rows >= 0)
+    return True
 
 
-def _group(file: pq.ParquetFile, number: int, columns: pa.Schema) -> Group:
-    rows = file.metadata.row_group(number).num_rows
+def _group(file: pq.ParquetFile, number: int, columns: pa.Schema, size: int) -> Group:
+    rows = max(0, file.metadata.row_group(number).num_rows)
     there = set(file.schema_arrow.names)
-    if not there.issuperset(NEEDED):
+    if not there.issuperset(NEEDED) or not _is_within(file.metadata.row_group(number), size):
         return Group(_none(columns), lost=rows)
     try:
         table = file.read_row_group(number, columns=[name for name in columns.names if name in there])
