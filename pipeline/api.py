@@ -42,12 +42,12 @@ from pipeline.policy.retry import duration_s
 from pipeline.preview import FirstRequest, first_request
 from pipeline.progress import make_progress, say
 from pipeline.publish.bar import counting
+from pipeline.rebuilt import RebuildReport
 from pipeline.run import run_job
 from pipeline.sample import Sample, check_sample, run_sample, sample_job
 from pipeline.stats import RunSummary
 from pipeline.status import OutStatus, read_status
 from pipeline.steps import emulated, emulating
-from pipeline.upkeep import RebuildReport
 
 if TYPE_CHECKING:
     import pandas as pd

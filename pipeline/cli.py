@@ -36,6 +36,7 @@ from pipeline.policy.redaction import Redactor, is_secret_name
 from pipeline.progress import counted, describe
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
+from pipeline.rebuilt import rebuild_lines
 from pipeline.settings_text import written_value
 from pipeline.stats import RunSummary
 from pipeline.status import lines
@@ -598,21 +599,19 @@ def status(
 def rebuild(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory whose ledger is lost or damaged.")],
     drop_unreadable: Annotated[
-        bool, typer.Option("--drop-unreadable", help="Move parts aside that cannot be read; their records are asked.")
+        bool,
+        typer.Option(
+            "--drop-unreadable", help="Keep what can be read of damaged parts; their other records are asked again."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A new ledger from the parts alone; the old one is moved aside."""
+    """A new ledger from the parts, and from what can still be read of the old one, which is kept aside."""
     report = api.rebuild(out, drop_unreadable=drop_unreadable)
     if as_json:
         _say(json_text(report.as_dict()))
         return
-    aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
-    told = [f"{out}: {counted(report.records, 'record')} of {counted(report.parts, 'part')} are known again{aside}"]
-    if report.older_rows:
-        told.append(f"{report.older_rows:,} rows of records that were answered again later are taken out")
-    told += [f"cannot be read, and its records are asked again: {name}" for name in report.unreadable]
-    _say(printable_lines(told))
+    _say(printable_lines(rebuild_lines(out, report)))
 
 
 @app.command()

@@ -7,6 +7,7 @@ a part is merged by key, so that doing it again after a crash changes nothing.
 
 import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,10 +21,23 @@ from typing import Any, Self
 import orjson
 import pyarrow as pa
 
+from pipeline import files, unsaved
 from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
-from pipeline.edges.ledger import CONFIG_META, HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin
-from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.edges.ledger import (
+    CONFIG_META,
+    HOLDER_NAME,
+    BillRow,
+    KeptRow,
+    Known,
+    Ledger,
+    SqliteLedger,
+    Twin,
+    damaged_words,
+)
+from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, ResourceError, VisionBatchError
+from pipeline.files import disk_errors as _disk
+from pipeline.intake import TakenIn, columns_of, take_in, what_is_wrong
 from pipeline.layout import DATA_NAME, settle
 from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
@@ -60,6 +74,8 @@ from pipeline.records import (
 )
 
 LEDGER_NAME = "ledger.sqlite"
+REBUILD_NAME = ".rebuild"
+"""Lies in OUT as long as a rebuild is at work, or one was cut off."""
 
 # What may lie in a directory that still counts as empty.
 _IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
@@ -116,6 +132,10 @@ class Dataset:
         self._lent: set[bytes] = set()
         self._lent_before: set[bytes] = set()
         """Records whose answers were shared, in the two spans between seals up to now (where they may change)."""
+        self.taken = TakenIn()
+        """What waited in files beside the ledger when OUT was opened."""
+        self._failed: ResourceError | None = None
+        self._unsaved: Path | None = None
         self._replaced: dict[tuple[bytes, str], Mapping[str, object]] = {}
         """Their rows as they were when they were shared, by key and request."""
 
@@ -152,7 +172,9 @@ class Dataset:
             out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint, redactor=redactor
         )
         try:
-            with _disk(out):
+            with _disk(out), _decoding(ledger):
+                check_rebuilt(out)
+                check_names(out)
                 dataset._declare(now)
                 dataset._begin(run_id)
                 dataset._repair()
@@ -169,21 +191,31 @@ class Dataset:
 
         Raises InputError where there is none, and what `open` raises.
         """
+        with Dataset.put_right(out, last_config(out), failpoint) as (ledger, _):
+            yield ledger
+
+    @staticmethod
+    @contextmanager
+    def put_right(
+        out: Path, config: RunConfig, failpoint: Callable[[str], None] = lambda _: None
+    ) -> Iterator[tuple[SqliteLedger, TakenIn]]:
+        """The same, and what was taken in from files beside the ledger."""
         if not (out / LEDGER_NAME).is_file():
             with suppress(InputError):
                 check_out(out)
             raise InputError(f"{out}: no vision-batch output here (there is no {out / LEDGER_NAME})")
         check_ledger(out)
         with _disk(out), SqliteLedger(out / LEDGER_NAME, failpoint) as ledger:
+            check_rebuilt(out)
             if ledger.meta("schema") is None:
                 raise InputError(f"{out}: the run that made it ended before it began; run the same command again")
-            config = last_config(out)
             dataset = Dataset(
                 out, ledger, config=config, asking=Asking(), endpoint=config.endpoint.base_url, failpoint=failpoint
             )
-            dataset._columns = columns_of(ledger)
-            dataset._repair()
-            yield ledger
+            with _decoding(ledger):
+                dataset._columns = columns_of(ledger)
+                dataset._repair()
+            yield ledger, dataset.taken
 
     def __enter__(self) -> Self:
         return self
@@ -203,11 +235,14 @@ class Dataset:
             return [False] * len(keys)
         known = self._ledger.known([key for key, kept in zip(keys, is_kept, strict=True) if not kept])
         settled = self._settled
-        return [
-            not kept
-            and ((row := known.get(key)) is None or (row.state not in settled and self._is_asked_again(record, row)))
-            for record, key, kept in zip(records, keys, is_kept, strict=True)
-        ]
+        with _decoding(self._ledger):
+            return [
+                not kept
+                and (
+                    (row := known.get(key)) is None or (row.state not in settled and self._is_asked_again(record, row))
+                )
+                for record, key, kept in zip(records, keys, is_kept, strict=True)
+            ]
 
     def _kept_by_prefix(self, keys: Sequence[bytes]) -> list[bool]:
         """Which of these records need no look at the ledger: known only once so many were looked up that one
@@ -235,7 +270,8 @@ class Dataset:
         """The answer that this request would be a second payment for; None where it has to be asked."""
         own = record_key(request.record.id, self._prompt_name)
         twins = self._ledger.twins(request.request_sha256)
-        twin = next((twin for twin in twins if twin.key != own and self._is_lent(twin)), None)
+        with _decoding(self._ledger):
+            twin = next((twin for twin in twins if twin.key != own and self._is_lent(twin)), None)
         if twin is None:
             return None
         status, kind = state_of(twin.state)
@@ -266,7 +302,57 @@ class Dataset:
 
         When this returns they are kept. An outcome's `usage`, `cost_usd` and `attempts` include the attempts
         of it that were committed here before; those of a run that was killed are added to its row.
+        Where the ledger fails, this and whatever comes later goes to a file beside it, which the next command takes
+        in; ResourceError says so.
         """
+        bills_now = dict(self._bills_now)
+        try:
+            if self._failed is not None:
+                raise self._failed
+            with _decoding(self._ledger):
+                self._commit(outcomes, attempts, shared)
+        except ResourceError as error:
+            if self._failed is None:
+                self._bills_now = bills_now
+            self._failed = self._put_by(error, outcomes, attempts, shared)
+            raise self._failed from error
+
+    def _put_by(
+        self,
+        error: ResourceError,
+        outcomes: Sequence[Outcome],
+        attempts: Sequence[BilledAttempt],
+        shared: Sequence[Shared],
+    ) -> ResourceError:
+        """Write what the ledger cannot take into a file beside it; the error to raise, which says where."""
+        counts: Counter[str] = Counter()
+        counts["cost_unknown_nano_usd"] += sum(attempt.unknown_nano_usd for attempt in attempts)
+        bills = [
+            self._bill_row(attempt, counts) for attempt in attempts if attempt.usage != Usage() or attempt.cost_usd
+        ]
+        rows = [self._kept_row(outcome, counts) for outcome in outcomes]
+        rows += [self._shared_row(each, counts) for each in shared]
+        batch = unsaved.UnsavedBatch(
+            self.run_id,
+            tuple(unsaved.UnsavedAnswer(row.row, row.shares, row.stamp) for row in rows),
+            {name: count for name, count in counts.items() if count},
+            tuple((bill.key, bill.at, bill.bill) for bill in bills),
+        )
+        path = self._unsaved or unsaved.new_path(self.out, self.run_id)
+        try:
+            unsaved.append(path, [batch])
+        except OSError:
+            return error
+        if self._unsaved is not None:
+            return error
+        self._unsaved = path
+        told = type(error)(
+            f"{error}. Answers that came since are in {path}: the next command that opens OUT takes them"
+        )
+        told.is_put_by = True
+        return told
+
+    def _commit(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]) -> None:
         counts: Counter[str] = Counter()
         outcomes = self._without_losses(outcomes, counts)
         self._hold_on_to_replaced(outcomes)
@@ -277,13 +363,16 @@ class Dataset:
         rows += [self._shared_row(each, counts) for each in shared]
         if not self._settled and any(row.state not in _SETTLED for row in rows):
             self._forget_marks()  # a row that the next run asks again may lie below one
-        parts = self._parts_for_new(len(rows))
         self._failpoint("rows-built")
-        new = self._ledger.commit(rows, new_parts=parts, counts=counts, bills=bills)
+        self._commit_rows(rows, counts=counts, bills=bills)
         self._failpoint("committed")
         for row in rows:
             self._bills_before.pop(row.key, None)
             self._bills_now.pop(row.key, None)
+
+    def _commit_rows(self, rows: Sequence[KeptRow], **more: Any) -> None:  # noqa: ANN401 - as `Ledger.commit` takes it
+        parts = self._parts_for_new(len(rows))
+        new = self._ledger.commit(rows, new_parts=parts, **more)
         for part in parts[:new]:
             self._tail, self._tail_rows = part, self._tail_rows + 1 if part == self._tail else 1
 
@@ -300,7 +389,7 @@ class Dataset:
         part = self._ledger.next_part()
         if part is None:
             return 0
-        with _disk(self.out):
+        with _disk(self.out), _decoding(self._ledger):
             return self._merge(part)
 
     def mark(self, name: str) -> dict[str, Any]:
@@ -370,7 +459,8 @@ class Dataset:
     @staticmethod
     def look(out: Path) -> dict[str, object]:
         """The same of an OUT that no run holds; nothing in it is changed."""
-        with SqliteLedger(out / LEDGER_NAME) as ledger:
+        with _disk(out), SqliteLedger(out / LEDGER_NAME) as ledger, _decoding(ledger):
+            check_rebuilt(out)
             return _overview(ledger)
 
     @staticmethod
@@ -471,9 +561,19 @@ class Dataset:
         if not parts:
             self._ledger.set_meta({"parts": b"1"})
             self._failpoint("first-part-marked")
+        parquet.check_columns(self._data, self._columns)
+        self.seal()
+        self._find_tail()
+        if unsaved.paths(self.out):
+            self.taken = take_in(self.out, self._ledger, self._columns, self._commit_rows, self._seal_taken)
         for bill in self._ledger.bills():
             _add(self._bills_before, bill.key, _bill_of(bill.bill))
+
+    def _seal_taken(self) -> None:
         self.seal()
+        self._find_tail()
+
+    def _find_tail(self) -> None:
         self._tail = max(parquet.part_numbers(self._data))
         self._tail_rows = parquet.count_rows(self._data, self._tail)
 
@@ -597,7 +697,7 @@ class Dataset:
         new = pa.concat_tables(tables)
         table = parquet.merge(parquet.read_part(self._data, part, self._columns), new)
         parquet.write_part(self._data, part, table, self._failpoint)
-        self._ledger.mark_sealed(part, upto_seq)
+        self._ledger.mark_sealed(part, upto_seq, parquet.footer(self._data, part))
         self._failpoint("marked")
         return len(new)
 
@@ -636,14 +736,11 @@ class Dataset:
         return rows | {key: orjson.loads(row) for key, row in waiting.items()}
 
 
-def columns_of(ledger: Ledger) -> pa.Schema:
-    """The columns that OUT was made with."""
-    return pa.ipc.read_schema(pa.py_buffer(ledger.meta("schema")))
-
-
 def last_config(out: Path) -> RunConfig:
     """What OUT was last asked, from its own `config.toml`; the defaults where that is gone."""
     path = out / outdir.CONFIG_NAME
+    if files.is_odd(path):
+        raise InputError(f"{path} is a link or no plain file; move it away, and the next run writes it anew")
     return load_config(path, environ={}) if path.is_file() else RunConfig()
 
 
@@ -701,6 +798,23 @@ def check_ledger(out: Path) -> None:
     raise InputError(f"{path} is empty: the run that made it ended before it began; run the same command again")
 
 
+def check_names(out: Path) -> None:
+    """Raises OSError where something else has a name that is ours, before anything is sent."""
+    for name in (DATA_NAME, outdir.RUNS_NAME):
+        outdir.check_folder(out / name, may_be_link=name == DATA_NAME)
+    for name in (outdir.STATUS_NAME, outdir.CONFIG_NAME):
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            raise IsADirectoryError(errno.EISDIR, "is a directory; move it away", str(out / name))
+
+
+def check_rebuilt(out: Path) -> None:
+    """Raises ResourceError where a rebuild was cut off: ledger and parts may not belong together."""
+    if os.path.lexists(out / REBUILD_NAME):
+        raise ResourceError(
+            f"{out}: a rebuild was cut off. `vision-batch rebuild {out}` goes on with it; nothing is lost"
+        )
+
+
 def _has_parts(out: Path) -> bool:
     return any((out / DATA_NAME).glob("part-*.parquet")) and (out / outdir.CONFIG_NAME).exists()
 
@@ -745,16 +859,13 @@ def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object],
 
 
 @contextmanager
-def _disk(out: Path) -> Iterator[None]:
-    """What the operating system refuses becomes one line and exit code 5."""
+def _decoding(ledger: Ledger) -> Iterator[None]:
+    """An error while values of the ledger are read is our bug, unless these are no values that a run writes."""
     try:
         yield
-    except OSError as error:
-        where = error.filename or out
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            hint = "What is kept stays kept: free some space and run the same command"
-        elif error.errno in {errno.EMFILE, errno.ENFILE}:
-            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; what is kept stays kept"
-        else:
-            hint = "Check that this path can be written; what is kept stays kept"
-        raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error
+    except VisionBatchError:
+        raise
+    except Exception as error:
+        if (why := what_is_wrong(ledger)) is not None:
+            raise DamagedLedgerError(damaged_words(ledger.path, why)) from error
+        raise

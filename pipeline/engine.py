@@ -410,14 +410,15 @@ class Engine:
                 self._places.leave(1)
 
     async def _write(self, what: Callable[..., object], *args: object) -> bool:
-        """A write that fails stops the run at once, since what would still be answered could not be kept."""
-        if self._cannot_write:
+        """A write that fails stops the run: at once, unless answers that still come go to a file beside the ledger."""
+        if self._cannot_write and what is not self._stages.keep:
             return False
         try:
             await self._in(self._writer, what, *args)
         except ResourceError as error:
-            self._cannot_write, self._reason = True, error
-            self.stop(error, at_once=True)
+            if not self._cannot_write:
+                self._cannot_write, self._reason = True, error
+                self.stop(error, at_once=not error.is_put_by)
             return False
         return True
 

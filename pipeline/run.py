@@ -16,7 +16,7 @@ from pipeline.dataset import LEDGER_NAME, Dataset, check_out
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.sources import Source
 from pipeline.engine import Engine
-from pipeline.errors import BudgetReachedError, ErrorKind, ResourceError, VisionBatchError
+from pipeline.errors import BudgetReachedError, DamagedLedgerError, ErrorKind, ResourceError, VisionBatchError
 from pipeline.job import (
     TOTAL,
     Job,
@@ -177,7 +177,7 @@ class _Run:
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
         await self.clock.sleep(0)  # in which they are let go
         with suppress(ResourceError):
-            if isinstance(stopped, ResourceError):
+            if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()
             dataset.settle_lease()
         summary = self.summary(stopped, dataset)

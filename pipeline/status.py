@@ -12,11 +12,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.catalogue import all_families
 from pipeline.config import RunConfig
 from pipeline.dataset import Dataset, last_config
 from pipeline.edges import parquet
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.files import disk_errors
 from pipeline.formatting import printable
 from pipeline.layout import DATA_NAME
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
@@ -81,6 +83,11 @@ class OutStatus:
 
 def read_status(out: Path) -> OutStatus:
     """Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it."""
+    with disk_errors(out):
+        return _read_status(out)
+
+
+def _read_status(out: Path) -> OutStatus:
     if not (out / "ledger.sqlite").exists():
         raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
     told = _told(out)
@@ -129,7 +136,7 @@ def newest_bills(out: Path, model: str) -> list[Billed]:
 
 def _told(out: Path) -> dict[str, Any]:
     try:
-        told = json.loads((out / "status.json").read_bytes())
+        told = json.loads(files.read(out / "status.json"))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -4,6 +4,7 @@ Each is replaced atomically. None holds a secret, and whatever text a user or a 
 it cannot become markup.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from pipeline import files
 from pipeline.formatting import printable
 from pipeline.policy.addresses import public_url
 from pipeline.policy.redaction import NOTHING_SECRET, is_public_header, is_secret_name, is_variable_name
@@ -43,13 +45,7 @@ tags:
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace `path` as a whole. `durable` makes it survive a power cut, for the price of waiting for the disk."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    unfinished.replace(path)
+    files.write_atomic(path, data, durable=durable)
 
 
 def write_status(out: Path, status: Mapping[str, object]) -> None:
@@ -60,8 +56,15 @@ def write_status(out: Path, status: Mapping[str, object]) -> None:
 def write_run(out: Path, run_id: str, summary: Mapping[str, object]) -> None:
     """`runs/<run_id>.json`: what one run did; written at every stop of it."""
     folder = out / RUNS_NAME
+    check_folder(folder)
     folder.mkdir(exist_ok=True)
     write_atomic(folder / f"{run_id}.json", _json(summary))
+
+
+def check_folder(folder: Path, *, may_be_link: bool = False) -> None:
+    """Raise OSError where a folder of ours is a link or no folder."""
+    if (folder.is_symlink() and not may_be_link) or (os.path.lexists(folder) and not folder.is_dir()):
+        raise NotADirectoryError(errno.ENOTDIR, "is a link or no directory; move it away", str(folder))
 
 
 def _json(values: Mapping[str, object]) -> bytes:
@@ -190,8 +193,13 @@ def write_card(out: Path, configurations: Sequence[Configuration], *, columns: M
     """
     path = out / CARD_NAME
     body = _card(configurations, columns=columns)
-    if not path.exists() or is_ours(path.read_text(encoding="utf-8", errors="replace")):
+    if not os.path.lexists(path) or _is_ours(path):
         write_atomic(path, _signed(body).encode("utf-8", "replace"))
+
+
+def _is_ours(path: Path) -> bool:
+    """A link, or anything else that is no plain file, is somebody else's."""
+    return not files.is_odd(path) and is_ours(files.read(path).decode("utf-8", "replace"))
 
 
 def is_ours(card: str) -> bool:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from pipeline.errors import ErrorKind
 from pipeline.policy.ratios import count_billed
@@ -149,6 +150,26 @@ def count_outcome(counts: Counter[str], outcome: Outcome) -> None:
         if outcome.attempts == 1:
             billed, predicted = _int(outcome.usage.prompt_tokens), _int(outcome.predicted_prompt_tokens)
             count_billed(counts, outcome.result.model, billed=billed, predicted=predicted)
+
+
+def count_row(counts: Counter[str], row: Mapping[str, Any]) -> None:
+    """Add what a row says of itself, where nothing else counts it: as `data/` or the ledger holds it."""
+    status = Status(row["status"])
+    for name in _TOKENS:
+        counts[name] += row[name] or 0
+    cost_usd = None if row["cost_usd"] is None else Decimal(str(row["cost_usd"]))
+    counts["cost_nano_usd"] += nano_usd(cost_usd) or 0
+    counts["requests"] += row["attempts"] or 0
+    counts["predicted_prompt_tokens"] += row["predicted_prompt_tokens"] or 0
+    counts["unpriced"] += cost_usd is None and status is not Status.FAILED
+    if status is not Status.FAILED and row["attempts"] == 1:
+        count_billed(counts, row["model"], billed=row["prompt_tokens"], predicted=row["predicted_prompt_tokens"])
+    counts["shared"] += row["duplicate_of"] is not None
+    counts["without_text"] += has_no_text(status, None if row["error_kind"] is None else ErrorKind(row["error_kind"]))
+    counts[status.value] += 1
+
+
+_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
