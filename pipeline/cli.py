@@ -733,7 +733,17 @@ def main() -> NoReturn:
     use_steady_memory()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGINT, _interrupted)
-    sys.exit(_exit_code(sys.argv[1:]))
+    _leave(_exit_code(sys.argv[1:]))
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process. After a signal no thread is waited for: one may stand in a decoder for minutes."""
+    if code > INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, full, or none
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _open_streams() -> None:
@@ -795,6 +805,8 @@ def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
 
 
 ASKED_ABOVE_USD = 10
+INTERRUPTED = 128
+"""Exit codes beyond it are this and the number of a signal."""
 
 
 def _confirm(projected: Decimal | None) -> None:

@@ -17,6 +17,7 @@ from pipeline.edges.sources import Fingerprint, Source
 from pipeline.engine import Engine
 from pipeline.errors import BudgetReachedError, ResourceError, VisionBatchError
 from pipeline.job import (
+    FETCHES,
     TOTAL,
     Job,
     budgets_of,
@@ -129,7 +130,7 @@ class _Run:
         return Stages(
             records=islice(self.job.asked(source.records()), water.skip, self.job.limit),
             missing=dataset.missing,
-            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
             twin=dataset.twin,
