@@ -764,7 +764,21 @@ def main() -> NoReturn:
     _open_streams()
     use_steady_memory()
     watch_interrupts()
-    sys.exit(exit_code(sys.argv[1:]))
+    _leave(exit_code(sys.argv[1:]))
+
+
+INTERRUPTED = 128
+"""Exit codes beyond it are this and the number of a signal."""
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process. After a signal no thread is waited for: one may stand in a decoder for minutes."""
+    if code > INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, full, or none
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _open_streams() -> None:

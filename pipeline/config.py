@@ -177,8 +177,12 @@ class ImagesConfig(_Section):
     max_file_mb: Megabytes = 256.0
     max_sent_mb: Megabytes = 4.0
     """An image that would be sent unchanged and is larger than this is sent as JPEG instead."""
+    max_decoded_mb: Megabytes = 512.0
+    """An image is not decoded where its file, its decoder and its pixels would take more memory than this."""
     decode_mb: Annotated[int, Field(ge=1, le=10**9)] = 256
-    """Memory for images being decoded, all threads together."""
+    """Memory for images being decoded, all threads together; one that takes more is decoded alone. As much again holds
+    images that are fetched, or files that are read, and not decoded yet.
+    """
     prepared_mb: Annotated[int, Field(ge=1, le=10**9)] = 128
     """Memory for requests that are ready, in flight or waiting for another try."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0

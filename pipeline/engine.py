@@ -41,7 +41,7 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
-from pipeline.gates import Room
+from pipeline.gates import GrowingRoom, Room, Share
 from pipeline.policy.asking import is_unanswered
 from pipeline.policy.budget import Amounts
 from pipeline.policy.health import Health
@@ -49,7 +49,7 @@ from pipeline.policy.retry import TRANSIENT, Reaction, backoff_s, is_worth_fetch
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
-from pipeline.threads import DaemonThread
+from pipeline.threads import DaemonThreads
 from pipeline.turns import Turn, Turns
 
 T = TypeVar("T")
@@ -86,6 +86,7 @@ class Engine:
     def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, stats: RunStats) -> None:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
         self._room = Room(config.prepared_bytes)
+        self._fetching = GrowingRoom(config.fetched_bytes)
         channels = [Channel(endpoint, config, clock) for endpoint in stages.endpoints]
         self._turns = Turns(channels, stages.budgets, self._lease, clock)
         self._places = Room(2 * self._turns.slots)
@@ -95,7 +96,7 @@ class Engine:
         self._lanes = 0
         self._late: list[Arrival] = []
         """What could not be handed over before the run was cut off: it is kept at its end."""
-        self._has_unsealed = self._cannot_write = self._is_interrupted = False
+        self._has_unsealed = self._cannot_write = self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
@@ -133,6 +134,7 @@ class Engine:
     def stop(self, reason: VisionBatchError, *, at_once: bool = False) -> None:
         """No new requests; what is in flight has `grace_s` to come home, or none with `at_once`."""
         self._reason = self._reason or reason
+        self._ends_at_once = self._ends_at_once or at_once
         self._working.cancel()
         self._home_by = min(self._home_by, anyio.current_time() + (0 if at_once else self._config.grace_s))
         for flight in self._flights:
@@ -238,18 +240,20 @@ class Engine:
             self._claims.pop(request_sha256).set()
 
     async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
-        data = await self._fetched(record)
-        if isinstance(data, Failure):
-            return data
-        return await self._in(self._decoders, self._stages.prepare, record, data)
+        async with self._fetching.share() as share:
+            data = await self._fetched(record, share)
+            if isinstance(data, Failure):
+                return data
+            return await self._in(self._decoders, self._stages.prepare, record, data)
 
-    async def _fetched(self, record: ImageRecord) -> bytes | Failure | None:
+    async def _fetched(self, record: ImageRecord, share: Share) -> bytes | Failure | None:
         failures = 0
         while True:
-            data = await self._stages.fetch(record)
+            data = await self._stages.fetch(record, share.grow)
             failures += 1
             if not isinstance(data, Failure) or not is_worth_fetching_again(data, failures, self._config.max_failures):
                 return data
+            share.clear()
             await self._clock.sleep(backoff_s(failures, self._clock.random.random()))
 
     # ---------------------------------------------------------------- asking
@@ -382,7 +386,8 @@ class Engine:
             if self._late:
                 await self._keep(self._late)
             await self._write(self._stages.lease, self._turns.spent)
-            await self._write(self._stages.seal)
+            if not self._ends_at_once:  # what is committed and not sealed, the next run seals
+                await self._write(self._stages.seal)
 
     def _also_arrived(self) -> Iterator[Arrival]:
         with suppress(anyio.WouldBlock, anyio.EndOfStream):
@@ -427,9 +432,9 @@ class Engine:
     @contextmanager
     def _threads(self) -> Iterator[None]:
         with (
-            DaemonThread("reader") as self._reader,
+            DaemonThreads("reader") as self._reader,
             ThreadPoolExecutor(1, "writer") as self._writer,
-            ThreadPoolExecutor(self._config.threads, "decode") as self._decoders,
+            DaemonThreads("decode", self._config.threads) as self._decoders,
         ):
             yield
 

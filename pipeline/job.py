@@ -191,6 +191,7 @@ def engine_config(job: Job) -> EngineConfig:
     return EngineConfig(
         threads=images.threads or os.cpu_count() or 1,
         prepared_bytes=images.prepared_mb * MEGABYTE,
+        fetched_bytes=images.decode_mb * MEGABYTE,
         dedup=config.request.dedup,
         max_failures=config.request.max_failures,
         max_wait_s=limits.max_wait_s,

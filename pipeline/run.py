@@ -18,6 +18,7 @@ from pipeline.edges.sources import Source
 from pipeline.engine import Engine
 from pipeline.errors import BudgetReachedError, DamagedLedgerError, ErrorKind, ResourceError, VisionBatchError
 from pipeline.job import (
+    FETCHES,
     TOTAL,
     Job,
     budgets_of,
@@ -149,7 +150,7 @@ class _Run:
         return Stages(
             records=water.records(),
             missing=dataset.missing,
-            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
             twin=dataset.twin,

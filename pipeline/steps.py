@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 
 from pipeline.catalogue import Family, bare_name, family_named, first_family, price_of, rule_of
 from pipeline.catalogue.facts import on_host
@@ -30,7 +31,7 @@ from pipeline.policy.tallies import Question
 from pipeline.policy.text import calibrated, message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest, Usage
-from pipeline.stages import Endpoint
+from pipeline.stages import Endpoint, Grow
 from pipeline.wire import Proxies
 
 MEGABYTE = 1 << 20
@@ -116,6 +117,9 @@ class Preparer:
     template: RequestTemplate
     size: LookedAt
     room: ThreadRoom
+    """For decoding."""
+    files: ThreadRoom
+    """For what is read from the disk."""
     rule: TokenRule
     text: TextTokens
     most_prompt_tokens: int
@@ -136,6 +140,7 @@ class Preparer:
             template=RequestTemplate.build(request, model, field_name),
             size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
             room=ThreadRoom(config.images.decode_mb * MEGABYTE),
+            files=ThreadRoom(config.images.decode_mb * MEGABYTE),
             rule=rule,
             text=TextTokens(message_tokens(request.system, request.prompt)),
             most_prompt_tokens=most_message_tokens(request.system, request.prompt),
@@ -201,14 +206,16 @@ class Preparer:
         )
 
     def image(self, record: ImageRecord, data: bytes | None) -> PreparedImage | Failure:
-        images = self.config.images
+        if data is not None:
+            return prepare_image(data, self.size, self.config.images, self.room.held)
         stamp = storage.stamp(record.location)  # before it is read: what changes meanwhile is noticed later
-        if data is None:
-            read = storage.read_file(record.location, int(images.max_file_mb * MEGABYTE))
+        most = int(self.config.images.max_file_mb * MEGABYTE)
+        # Held before `room` is asked for, never after it: no two threads can wait for each other.
+        with self.files.held(min(storage.length(record.location), most)):
+            read = storage.read_file(record.location, most)
             if isinstance(read, Failure):
                 return read
-            data = read
-        image = prepare_image(data, self.size, images, self.room.held)
+            image = prepare_image(read, self.size, self.config.images, self.room.held)
         if isinstance(image, Failure) or stamp is None:
             return image
         return replace(image, facts=replace(image.facts, stamp=stamp))
@@ -217,16 +224,18 @@ class Preparer:
 class Fetcher:
     """Bytes of records that are not files here; None for those that are."""
 
-    def __init__(self, session: aiohttp.ClientSession, max_bytes: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, max_bytes: int, at_once: int) -> None:
         self._session, self._max_bytes = session, max_bytes
         self._proxy_of = Proxies()
+        self._connections = anyio.Semaphore(at_once)
+        """Waited for here: in the session it would count as time that the host takes."""
 
-    async def __call__(self, record: ImageRecord) -> bytes | Failure | None:
-        if not storage.is_url(record.location):
+    async def __call__(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+        where = record.location
+        if not storage.is_url(where):
             return None
-        if record.location.startswith("data:"):
-            return storage.decode_data_url(record.location)
-        return await storage.fetch(self._session, record.location, self._max_bytes, self._proxy_of(record.location))
+        async with self._connections:
+            return await storage.fetch(self._session, where, self._max_bytes, self._proxy_of(where), grow=grow)
 
 
 class PricedChat:

@@ -26,6 +26,7 @@ from pipeline.edges.headers import ImageSize, SizeUnknown, fetch_size, read_size
 from pipeline.edges.sources import Source, open_sources
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.policy.tallies import Moments, Size, Tally
+from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageRecord
 from pipeline.wire import Proxies, open_image_session
 
@@ -139,6 +140,7 @@ async def survey(job: SurveyJob, tally: Tally, show: Show, now: Callable[[], flo
 
     Raises InputError for what is wrong with a source, before any image is looked at; InterruptedRunError for Ctrl-C.
     """
+    quiet_decoders()
     found = Survey(sizes=array("q") if job.keep_sizes else None)
     with _stoppable():
         await _look_at_all(job, found, tally, show, now)

@@ -21,6 +21,7 @@ from pipeline.emulator.door import Door, keep_outages
 from pipeline.emulator.schedule import OutageKind
 from pipeline.emulator.stats import KEPT_REQUESTS, EmulatorStats
 from pipeline.emulator.timing import Clock, Sleep
+from pipeline.quiet import quiet_decoders
 
 _SHUTDOWN_S = 0.5
 _OF_CONNECTIONS = frozenset({OutageKind.RESET, OutageKind.REFUSE})
@@ -104,6 +105,7 @@ def run_forever(
     `announce` is given one line, "listening on URL", as soon as the port is open. Blocks; belongs in a
     process of its own. Raises InputError where host and port cannot be listened on.
     """
+    quiet_decoders()
     # What Pillow only warns of, a decompression bomb, is refused like the larger ones.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
