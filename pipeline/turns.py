@@ -29,6 +29,11 @@ BILL_UNKNOWN = frozenset(
 NOT_HERE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.REQUEST_TOO_LARGE, ErrorKind.REQUEST_EXCEEDS_LIMIT})
 """Refusals of one record that another endpoint, with limits and habits of its own, may not share."""
 
+CLAIMS = 1_000
+"""Requests that an endpoint makes up for which others had while its permits were all in use: without them every moment
+in which it is full lowers its share. Without a bound it would have all requests for hours after a day of being full.
+One that pauses makes up for a single request: it must not be flooded when it is back."""
+
 Lease = Callable[[Amounts], Awaitable[None]]
 
 
@@ -94,9 +99,10 @@ class Turns:
     def remarks(self) -> list[str]:
         """What the user should be told now."""
         told = [remark for channel in self.channels for remark in channel.remarks]
+        notices = [notice for channel in self.channels for notice in channel.notices.take()]
         for channel in self.channels:
             channel.remarks.clear()
-        return told
+        return told if self.stopped else told + notices  # the reason why a run ends holds the same words
 
     async def next(self, trial: Trial) -> Turn:
         """Wait until this record's request may be sent. Raises BudgetReachedError where it may not any more."""
@@ -160,15 +166,21 @@ class Turns:
 
     def _begin(self, channel: Channel, trial: Trial, predicted: Amounts, need: Amounts) -> Turn:
         now = self._clock.now()
-        self._now_serving = max(self._now_serving, channel.turn_of)
-        # Who was away for a while has no claim on what it missed.
-        channel.turn_of = max(channel.turn_of, self._now_serving - 1 / channel.endpoint.weight)
-        channel.turn_of += 1 / channel.endpoint.weight
+        if len(self.channels) > 1:
+            self._count(channel)
         for budget in self.budgets:
             budget.reserve(need)
         self._reserved += need
         taken = channel.begin(now, trial.request)
         return Turn(channel, trial, now, taken, predicted, need)
+
+    def _count(self, chosen: Channel) -> None:
+        """Weighted fair queueing: `turn_of` counts an endpoint's requests, each divided by its weight."""
+        self._now_serving = max(self._now_serving, chosen.turn_of)
+        for channel in self.channels:
+            claims = 1 if channel.waiting is not None else CLAIMS
+            channel.turn_of = max(channel.turn_of, self._now_serving - claims / channel.endpoint.weight)
+        chosen.turn_of += 1 / chosen.endpoint.weight
 
     def settle(self, turn: Turn, result: Answer | Failure | None) -> int:
         """The request is over (None: nobody waits for it any more): what it may have cost unbilled, in nano-dollars."""

@@ -18,6 +18,7 @@ from pipeline.emulator.child import child_emulator
 from pipeline.job import Job
 from pipeline.run import run_job
 from pipeline.stats import RunStats
+from tests.stub import stub
 from tests.support import MakeImage, emulator_get
 
 IMAGES = 40
@@ -50,6 +51,20 @@ def test_two_endpoints_share_by_weight(photos: Path) -> None:
         assert (summary.exit_code, summary.by_endpoint) == (0, {one: 30, other: 10})
         assert Counter(pd.read_parquet("out/data").endpoint) == {one: 30, other: 10}
         assert (answered(one), answered(other)) == (30, 10)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [((3, 1), [30, 10]), ((1, 1), [20, 20]), ((10, 1), [36, 4]), ((0.5, 1), [14, 26]), ((2, 1, 1), [20, 10, 10])],
+)
+def test_weights_are_shares_while_permits_are_free(photos: Path, weights: list[float], expected: list[int]) -> None:
+    """Proves the exact number of requests at each of two or three servers, where none is ever full."""
+    with ExitStack() as servers:
+        started = [servers.enter_context(stub()) for _ in weights]
+        endpoints = [{"base_url": one.base_url, "weight": weight} for one, weight in zip(started, weights, strict=True)]
+        summary = ask(photos, endpoints, overrides={"request.dedup": False})
+        assert [summary.by_endpoint[one.base_url] for one in started] == expected
+        assert [sum(one.asked.values()) for one in started] == expected
 
 
 def test_several_addresses_are_several_endpoints(photos: Path) -> None:

@@ -74,6 +74,7 @@ _STATUS_OF_TYPE: Final[Mapping[str, int]] = {
     "resource_exhausted": 429,
     "timeout_error": 504,
     "overloaded_error": 529,
+    "-10008": 503,  # 302.AI's err_code: no model is available
     "badrequesterror": 400,  # vLLM; so the next two
     "authenticationerror": 401,
     "notfounderror": 404,
@@ -212,6 +213,12 @@ def one_line(text: str, redactor: Redactor = NOTHING_SECRET) -> str:
     return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…"
 
 
+def in_words(failure: Failure) -> str:
+    """What the endpoint said, with its status, on one line."""
+    is_named = failure.status is None or failure.message.startswith(f"HTTP {failure.status}")
+    return one_line(failure.message if is_named else f"HTTP {failure.status}: {failure.message}")
+
+
 def excerpt(body: bytes) -> str:
     """The readable text of a body that is no JSON answer: markup taken out."""
     text = body[:_EXCERPT_BYTES].decode("utf-8", "replace")
@@ -253,9 +260,10 @@ def _message(error: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | Non
 
 def _codes(*sources: Mapping[str, Any]) -> Iterator[str]:
     for source in sources:
-        for key in ("code", "type", "status", "reason"):
-            if _text(source.get(key)):
-                yield source[key].lower()
+        for key in ("code", "type", "status", "reason", "err_code"):  # the last: 302.AI, a number
+            code = source.get(key)
+            if _text(code) or type(code) is int:
+                yield str(code).lower()
 
 
 def _number(error: Mapping[str, Any]) -> int | None:
