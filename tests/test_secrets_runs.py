@@ -86,11 +86,11 @@ def test_what_a_server_repeats(keys: None, tmp_path: Path, capfd: pytest.Capture
     for width in replies:
         Image.new("RGB", (width, 16), (width % 256, width // 256, 90)).save(tmp_path / f"photos/{width}.png")
     with stub(replies.__getitem__) as server:
-        code = cli._exit_code(["run", "photos", "-o", "out", *at(server.url), "--set", "limits.max_error_rate=1"])
+        code = cli.exit_code(["run", "photos", "-o", "out", *at(server.url), "--set", "limits.max_error_rate=1"])
         assert code in {1, 4}
         asked = sum(server.asked.values())
-        cli._exit_code(["status", "out"])
-        cli._exit_code(["status", "out", "--json"])
+        cli.exit_code(["status", "out"])
+        cli.exit_code(["status", "out", "--json"])
     assert asked == len(cases) == len(SECRETS) * len(FORMS) * len(PLACES) == 480
     assert_clean(tmp_path / "out", capfd)
     rows = pd.read_parquet(tmp_path / "out/data")
@@ -127,12 +127,12 @@ def test_what_a_refusal_repeats(
     with stub(lambda _: reply) as server:
         server.get = lambda _: reply
         settings = at(server.url)
-        assert cli._exit_code(["run", "a.png", "-o", "out", *settings]) == 4
+        assert cli.exit_code(["run", "a.png", "-o", "out", *settings]) == 4
         unnamed = [word for word in settings if word not in {"--model", "gpt-4o"}]
         without_concurrency = settings[: settings.index("--concurrency")]
-        assert cli._exit_code(["check", *without_concurrency]) == 4
-        assert cli._exit_code(["run", "a.png", "-o", "out", *unnamed]) == 4
-        assert cli._exit_code(["status", "out"]) == 0
+        assert cli.exit_code(["check", *without_concurrency]) == 4
+        assert cli.exit_code(["run", "a.png", "-o", "out", *unnamed]) == 4
+        assert cli.exit_code(["status", "out"]) == 0
     assert_clean(tmp_path / "out", capfd)
 
 
@@ -178,10 +178,10 @@ def test_addresses_of_images(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
         rows = [{"url": url, "page": f"see {url}", "thumb": url} for url in addresses(server.url)]
         (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
         arguments = ["--base-url", server.base_url, "--model", "gpt-4o"]
-        assert cli._exit_code(["run", "m.jsonl", "--dry-run", *arguments]) == 0
-        assert cli._exit_code(["run", "m.jsonl", "-o", "out", *arguments]) == 1
-        assert cli._exit_code(["estimate", "m.jsonl", "--model", "gpt-4o"]) == 0
-        assert cli._exit_code(["estimate", rows[0]["url"], "--model", "gpt-4o"]) == 0
+        assert cli.exit_code(["run", "m.jsonl", "--dry-run", *arguments]) == 0
+        assert cli.exit_code(["run", "m.jsonl", "-o", "out", *arguments]) == 1
+        assert cli.exit_code(["estimate", "m.jsonl", "--model", "gpt-4o"]) == 0
+        assert cli.exit_code(["estimate", rows[0]["url"], "--model", "gpt-4o"]) == 0
     assert len(rows) == 6 * len(IMAGE_PARAMETERS) + 6 == 114
     assert_clean(tmp_path / "out", capfd, (IMAGE_SECRET,))
     kept = pd.read_parquet(tmp_path / "out/data")
@@ -198,11 +198,11 @@ def test_a_key_in_place_of_its_variable(mistake: str, tmp_path: Path, capfd: pyt
     with stub() as server:
         for url in (server.base_url, "https://vision.example/v1"):
             for command in (["run", "a.png", "-o", "out"], ["check"]):
-                code = cli._exit_code([*command, "--base-url", url, "--model", "gpt-4o", "--api-key-env", mistake])
+                code = cli.exit_code([*command, "--base-url", url, "--model", "gpt-4o", "--api-key-env", mistake])
                 assert code in {0, 2}
         (tmp_path / "own.toml").write_text(f'[endpoint]\napi_key_env = "{mistake}"\napi_key = "{mistake}"\n')
-        assert cli._exit_code(["check", "-c", "own.toml"]) == 2
-        assert cli._exit_code(["check", "--set", f"api_key={mistake}"]) == 2
+        assert cli.exit_code(["check", "-c", "own.toml"]) == 2
+        assert cli.exit_code(["check", "--set", f"api_key={mistake}"]) == 2
     assert_clean(tmp_path / "out", capfd, (mistake,))
 
 
