@@ -1,7 +1,6 @@
 """Even parts: every row once at every moment, whatever ends the process, and the ledger knows where each one is."""
 
 import json
-import os
 import secrets
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from pipeline.errors import InputError, OutInUseError, ResourceError
 from pipeline.policy.asking import Asking
 from pipeline.records import record_key
 from pipeline.upkeep import rebuild
+from tests.support import unprivileged
 from tests.test_dataset import answered, names, open_out, parts_of, record, rows_in
 
 ROOT = Path(__file__).parents[1]
@@ -389,27 +389,16 @@ def test_what_cannot_be_compacted(out: Path, tmp_path: Path) -> None:
     assert files_in(out) == before
 
 
-READ_ONLY = """
-import os, sys
-from pipeline.cli import main
-if os.geteuid() == 0:
-    os.seteuid(65534)
-sys.argv = ["vision-batch", "compact", "out", "--rows-per-part", "4"]
-main()
-"""
-
-
 def test_a_place_that_cannot_be_written(out: Path) -> None:
     """Proves that an OUT which may only be read is exit code 5 and one line."""
     open_out(out, sized(2)).close()
     before = files_in(out)
+    shutil.copytree(out, out.parent / "rehearsal")
+    out.parent.chmod(0o755)
     out.chmod(0o555)
     (out / "ledger.sqlite").chmod(0o444)
-    out.parent.chmod(0o755)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(
-        [sys.executable, "-c", READ_ONLY], cwd=out.parent, env=environ, capture_output=True, text=True, check=False
-    )
+    compacted = [("compact", place, "--rows-per-part", "4") for place in ("rehearsal", "/proc/self", "out")]
+    ended = unprivileged(*compacted[-1], cwd=out.parent, rehearsals=compacted[:-1])
     out.chmod(0o755)
     assert ended.returncode == 5, ended.stderr
     assert len(ended.stderr.splitlines()) == 1
