@@ -24,6 +24,7 @@ from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
 from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.formatting import whole
 from pipeline.layout import DATA_NAME, settle
 from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
@@ -675,6 +676,8 @@ def _has_parts(out: Path) -> bool:
 
 def check_out(out: Path) -> None:
     """Refuse a path that is no directory of ours and not empty, before anything in it is touched."""
+    if whole(str(out)) != str(out):
+        raise InputError(f"{out}: the name of an output directory must be UTF-8, which Parquet's libraries require")
     if out.is_symlink() and not out.exists():
         raise InputError(f"{out} is a link to {out.readlink()}, which is not there; make it, or name another OUT")
     if not out.exists():
