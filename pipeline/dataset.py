@@ -37,6 +37,7 @@ from pipeline.edges.ledger import (
 )
 from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors as _disk
+from pipeline.formatting import whole
 from pipeline.intake import TakenIn, columns_of, take_in, what_is_wrong
 from pipeline.layout import DATA_NAME, settle
 from pipeline.policy.addresses import public_url
@@ -821,6 +822,8 @@ def _has_parts(out: Path) -> bool:
 
 def check_out(out: Path) -> None:
     """Refuse a path that is no directory of ours and not empty, before anything in it is touched."""
+    if whole(str(out)) != str(out):
+        raise InputError(f"{out}: the name of an output directory must be UTF-8, which Parquet's libraries require")
     if out.is_symlink() and not out.exists():
         raise InputError(f"{out} is a link to {out.readlink()}, which is not there; make it, or name another OUT")
     if not out.exists():

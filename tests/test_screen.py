@@ -101,6 +101,16 @@ def test_words_of_a_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert cases == 5 * len(PLACES) * (len(HOSTILE) + 1) == 330
 
 
+def test_an_output_directory_that_is_no_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An OUT that Parquet's libraries cannot name is refused in one line, before anything is sent."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    with stub() as server:
+        run = ["run", "a.png", "-o", "out\udcff", "--base-url", server.base_url, "--model", "gpt-4o"]
+        assert cli._exit_code(run) == 2
+    assert not server.paths
+    assert "must be UTF-8" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".md", ".csv", ".html", ".json"])
 def test_files_of_an_estimate(suffix: str, tmp_path: Path) -> None:
     """Names in an estimate's files are text there: no link, no formula, no escape."""

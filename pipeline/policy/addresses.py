@@ -46,7 +46,7 @@ _NESTED: Final = 4
 def public_url(url: str, depth: int = 0) -> str:
     """An address without user, password and those parameters, of query and fragment, that could be a secret."""
     if "@" in url:
-        url = _LOGIN.sub(r"\1", _BROKEN_LOGIN.sub(r"\1", url))
+        url = _BROKEN_LOGIN.sub(r"\1", _LOGIN.sub(r"\1", url))
         url = url if "://" in url else _BARE_LOGIN.sub("", url)
     head, mark, fragment = url.partition("#")
     address, question, query = head.partition("?")
