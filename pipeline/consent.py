@@ -1,6 +1,6 @@
 """Whether a run may begin unasked: what it is expected to cost, against `budget.confirm_usd`. Nothing is sent here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
@@ -20,11 +20,15 @@ from pipeline.steps import price_for
 from pipeline.survey import sizes_of
 
 LOOKED_AT = 64
-"""Images, evenly out of all of the source, whose headers are read: some milliseconds, however large the source."""
+"""Images whose headers are read: some milliseconds, however large the source."""
+AMONG = 200_000
+"""They are taken evenly from the first records of the source, so that a million are not walked over twice."""
+Skip = Callable[[Dataset], int]
+"""How many records, from the beginning of the source, an OUT is known to have done with."""
 _ONE = Span(1, 1, 1)
 
 
-def confirmed(job: Job, source: Source, total: int | None, question: Question) -> Job:
+def confirmed(job: Job, source: Source, total: int | None, question: Question, skip: Skip) -> Job:
     """The job, with a ceiling where its cost cannot be predicted. `total` is the number of its images, where known.
 
     Raises InputError where the job is expected to cost more than `budget.confirm_usd`, has no ceiling, and neither
@@ -34,7 +38,7 @@ def confirmed(job: Job, source: Source, total: int | None, question: Question) -
     has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
     if job.yes or job.emulated or has_ceiling or not prices:
         return job
-    expected = expected_usd(job, source, total, question, prices, above=budget.confirm_usd)
+    expected = expected_usd(job, source, total, question, prices, above=budget.confirm_usd, skip=skip)
     if expected is None:
         return _bounded(job)
     if expected <= budget.confirm_usd:
@@ -58,12 +62,19 @@ def _bounded(job: Job) -> Job:
 
 
 def expected_usd(
-    job: Job, source: Source, total: int | None, question: Question, prices: Sequence[Price], *, above: Decimal
+    job: Job,
+    source: Source,
+    total: int | None,
+    question: Question,
+    prices: Sequence[Price],
+    *,
+    above: Decimal,
+    skip: Skip = lambda _: 0,
 ) -> Decimal | None:
     """About what the job costs, for all that it has still to ask; None where that cannot be predicted.
 
-    That is so for standard input, and for addresses whose size is not known here. Where all images of the source cost
-    no more than `above` together, those that OUT already holds are counted as well.
+    That is so for standard input, and for addresses whose size is not known here. What OUT already holds is counted
+    only where all images of the source cost more than `above` together.
     """
     if total is None or "-" in job.sources:
         return None
@@ -72,7 +83,7 @@ def expected_usd(
     if each is None or each * total <= above:
         return None if each is None else each * total
     records = islice(job.asked(source.records()), job.limit)
-    left = Dataset.left(job.out, records, total, config=job.config, asking=job.asking)
+    left = Dataset.left(job.out, records, total, config=job.config, asking=job.asking, skip=skip)
     return each * (left if most is None else min(left, most))
 
 
@@ -80,7 +91,8 @@ def _each_usd(job: Job, source: Source, total: int, question: Question, prices: 
     """What one image is expected to cost at the dearest endpoint; None where nothing is known of them."""
     if not total:
         return Decimal(0)
-    records = islice(job.asked(source.records()), 0, job.limit, -(-total // LOOKED_AT))
+    within = min(total, AMONG)
+    records = islice(job.asked(source.records()), 0, within, -(-within // LOOKED_AT))
     found = sizes_of(records)
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:

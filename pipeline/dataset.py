@@ -465,8 +465,19 @@ class Dataset:
             return _overview(ledger)
 
     @staticmethod
-    def left(out: Path, records: Iterable[ImageRecord], total: int, *, config: RunConfig, asking: Asking) -> int:
-        """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed."""
+    def left(
+        out: Path,
+        records: Iterable[ImageRecord],
+        total: int,
+        *,
+        config: RunConfig,
+        asking: Asking,
+        skip: Callable[["Dataset"], int] = lambda _: 0,
+    ) -> int:
+        """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed.
+
+        `skip` says how many of them, from the first, need no look.
+        """
         ledger_file = out / LEDGER_NAME
         if not ledger_file.is_file() or not ledger_file.stat().st_size:
             return total
@@ -475,8 +486,9 @@ class Dataset:
             ledger.resume_run(dataset._config_hash, asking.describe())
             dataset._comparable = ledger.runs_with(dataset._config_hash)
             dataset._records_before = sum(ledger.states().values())
-            dataset.expect(total)
-            left, all_of_them = 0, iter(records)
+            done = skip(dataset)
+            dataset.expect(total - done)
+            left, all_of_them = 0, islice(records, done, None)
             while batch := list(islice(all_of_them, _BATCH)):
                 left += sum(dataset.missing(batch))
         return left

@@ -75,7 +75,7 @@ async def run_job(
         endpoints = endpoints_of(job, chats)
         prepare = Preparer.build(job.config, clock.utc().date())
         check_question(prepare.question())
-        job = confirmed(job, source, total, prepare.question())
+        job = confirmed(job, source, total, prepare.question(), lambda dataset: LowWater.of(source, job, dataset).skip)
         if say is not None and job.implied_ceiling_usd is not None:
             say(
                 f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
