@@ -374,6 +374,7 @@ def load_config(
         _merge(merged, _located(_nested(dotted, value), Path()))
     if is_too_deep(merged):
         raise InputError(f"{where}: nested deeper than {DEEPEST} levels")
+    _check_text(merged, ())
     named = {**dict.fromkeys(overrides or {}, "the command line"), **(given_as or {})}
     environment = read_environment() if environ is None else Environment(environ)
     address = _default_address(merged, environment)
@@ -540,6 +541,23 @@ def _with_path(table: object, key: str, folder: Path) -> object:
     if not isinstance(table, Mapping) or not isinstance(table.get(key), str | Path):
         return table
     return {**table, key: folder.absolute() / table[key]}
+
+
+def _check_text(value: object, path: tuple[str, ...]) -> None:
+    """Raises InputError for text that cannot be written down: bytes of a command line that are no UTF-8."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_text(str(key), path)
+            _check_text(item, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_text(item, path)
+    elif isinstance(value, str | Path):
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            dotted = ".".join(path).encode("utf-8", "backslashreplace").decode()
+            raise InputError(f"{dotted}: characters that are no valid Unicode text") from None
 
 
 def _merge(into: dict[str, Any], what: Mapping[str, Any]) -> None:

@@ -155,3 +155,11 @@ def test_what_is_no_path(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InputError, match=r"mine\.toml: ") as caught:
         load_config(write(tmp_path, text), environ={})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "caf\udce9"])
+@pytest.mark.parametrize("key", ["catalogue.file", "request.prompt_name", "request.extra.user", "endpoint.headers.x"])
+def test_text_that_cannot_be_written_down(key: str, text: str) -> None:
+    """Bytes of a command line that are no UTF-8 are refused with their key, wherever they stand."""
+    with pytest.raises(InputError, match=f"^{key}: characters that are no valid Unicode text$"):
+        load_config(None, {key: text}, environ={})

@@ -181,7 +181,8 @@ def _shown(url: str) -> str:
     address = printable(public_url(before))
     if len(address) > _SHOWN_CHARACTERS:
         address = address[: _SHOWN_CHARACTERS - 1] + "…"
-    return address + ("?…" if query else "")
+    address += "?…" if query else ""
+    return address.encode("utf-8", "backslashreplace").decode()  # JSON can name what no file and no address can hold
 
 
 def _read(descriptor: int, max_bytes: int) -> bytes | Failure:

@@ -5,6 +5,8 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from yarl import URL
+
 _HOST: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
@@ -24,6 +26,10 @@ def checked_address(url: str) -> SplitResult:
         raise ValueError("not an http(s) address")
     _check_port(parts)
     _check_host(parts.hostname)
+    try:
+        URL(url)  # the session's own parser, which is stricter in places
+    except ValueError:
+        raise ValueError("not an http(s) address") from None
     return parts
 
 
