@@ -1,6 +1,7 @@
 """An emulator that listens: inside a test, or as a process of its own."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from PIL import Image
 
 from pipeline.emulator.app import EMULATOR, Emulator, create_app
@@ -24,6 +26,16 @@ from pipeline.emulator.timing import Clock, Sleep
 from pipeline.quiet import quiet_decoders
 
 _SHUTDOWN_S = 0.5
+_CLIENTS_MISTAKES = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+_LOG = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line is about more than a client that speaks no HTTP, or hangs up: that is answered with 400."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], _CLIENTS_MISTAKES)
+
+
+_LOG.addFilter(_is_ours)
 _OF_CONNECTIONS = frozenset({OutageKind.RESET, OutageKind.REFUSE})
 
 
@@ -64,7 +76,7 @@ async def serve(
     """
     app = create_app(config or EmulatorConfig(), clock_ns=clock_ns, sleep=sleep, wall_ns=wall_ns)
     emulator = app[EMULATOR]
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    runner = web.AppRunner(app, access_log=None, logger=_LOG, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     door = Door(runner)
     try:

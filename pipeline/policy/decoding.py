@@ -14,6 +14,8 @@ _POINTER_BYTES: Final = 8
 _ALIGNED: Final = 4
 _ENCODED_BYTES: Final = 2
 """A pixel of the JPEG that is sent, in its file and as bytes: incompressible noise at quality 95."""
+_WEIGHT_BYTES: Final = 64
+"""Of a filter, for each column and each row: six weights, and what they are made from."""
 BAND_ROWS: Final = 256
 """Rows of deep samples that are converted at a time."""
 
@@ -58,7 +60,8 @@ def rendered_bytes(coding: Coding, target: tuple[int, int]) -> int:
     if target != coding.size:
         # The width first, then the height; the colours of transparent pixels are weighted in a copy.
         halfway = picture_bytes((target[0], coding.size[1]), plain)
-        steps.append(source * (1 + (plain == "RGBA")) + halfway + result)
+        weights = _WEIGHT_BYTES * (sum(coding.size) + sum(target))
+        steps.append(source * (1 + (plain == "RGBA")) + halfway + result + weights)
     # On white, turned, in sRGB, encoded: one copy at a time, and a mask while it is laid on white.
     opaque = picture_bytes(target, "L" if plain == "L" else "RGB")
     mask = picture_bytes(target, "L") if plain == "RGBA" else 0

@@ -32,14 +32,27 @@ _MOST_TAG_VALUES = 200_000
 
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _DRAFT_SCALES = (8, 4, 2)
+_JPEG_EDGE_BYTES = 200
+"""For each column and each row: the blocks at the edges are whole, and 16 rows of each component are at work."""
 _WEBP_BYTES = 12
 """A pixel: two canvases and the frame as bytes, of four each."""
 _AVIF_DEEP, _AVIF_MONOCHROME, _AVIF_SUBSAMPLED_X, _AVIF_SUBSAMPLED_Y = 0x40, 0x10, 0x08, 0x04
 _AVIF_ALPHA_BYTES = 4
-_JPEG2000_SAMPLE_BYTES = 6
-"""A sample of a tile: 32 bits, its bytes, and what describes the blocks that it is coded in."""
+_AVIF_BYTES = 12_000_000
+"""Of the codec itself, whatever the size is."""
+_JPEG2000_SAMPLE_BYTES = 7
+"""A sample of a tile: 32 bits, its bytes, a picture's share."""
+_JPEG2000_BLOCK_BYTES, _JPEG2000_TILE_BYTES = 900, 10_000
+"""What describes a block of samples that is coded in one, and a tile; as measured."""
+_JPEG2000_DEFAULT_BLOCK = 12
+"""Of 64 x 64 samples, as a power of two."""
 _JPEG2000_SIZE = re.compile(rb"\xff\x4f\xff\x51(.{38})", re.DOTALL)
 _TIFF_TRANSPOSED = 2
+_TIFF_STRIP_BYTES = 32
+"""Where a strip stands and how long it is, in libtiff and here."""
+_JPEG2000_STYLE_BYTES = 11
+_JPEG2000_THIN = 64
+_MOST_SEGMENTS = 100
 
 
 class Source(io.BytesIO):
@@ -92,7 +105,8 @@ def coding_of(data: bytes, header: Header, stored: tuple[int, int]) -> Coding:
     size = header.width, header.height
     if header.format is Format.JPEG:
         mode = _JPEG_MODES.get(header.components, "CMYK")
-        return Coding(size=draft_size(size, stored), mode=mode, alpha=False, working_bytes=header.buffered_bytes)
+        working = header.buffered_bytes + _JPEG_EDGE_BYTES * sum(size)
+        return Coding(size=draft_size(size, stored), mode=mode, alpha=False, working_bytes=working)
     if header.format is Format.WEBP:
         mode = "RGBA" if header.alpha or header.animated else "RGB"
         beyond = max(0, _WEBP_BYTES * size[0] * size[1] - picture_bytes(size, mode))
@@ -119,9 +133,9 @@ def _working_bytes(data: bytes, image: ImageFile.ImageFile) -> int:
     pixels = image.width * image.height
     match image:
         case TiffImagePlugin.TiffImageFile():
-            return 2 * _strip_bytes(image)
+            return 2 * _strip_bytes(image) + pixels // _strip_pixels(image) * _TIFF_STRIP_BYTES
         case AvifImagePlugin.AvifImageFile():
-            return int(pixels * _avif_pixel_bytes(data, image.mode))
+            return _AVIF_BYTES + int(pixels * _avif_pixel_bytes(data, image.mode))
         case Jpeg2KImagePlugin.Jpeg2KImageFile():
             return _jpeg2000_bytes(data, pixels)
         case BmpImagePlugin.BmpImageFile():
@@ -133,14 +147,24 @@ def _working_bytes(data: bytes, image: ImageFile.ImageFile) -> int:
             return 0
 
 
-def _strip_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
-    """Of the largest strip or tile, which a decoder takes in one piece."""
+def _strip_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
+    """Of the largest strip or tile, which a decoder takes in one piece: width and rows."""
     tags = image.tag_v2
     width, rows = tags.get(322), tags.get(323)
-    if not isinstance(width, int) or not isinstance(rows, int):
-        width, rows = tags[256], min(tags[257], _first(tags.get(278), tags[257]))
-    bits = max(_all(tags.get(258, 1)))
-    return width * rows * _first(tags.get(277), 1) * -(-bits // 8)
+    if isinstance(width, int) and isinstance(rows, int):
+        return max(1, width), max(1, rows)
+    return tags[256], min(tags[257], _first(tags.get(278), tags[257]))
+
+
+def _strip_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
+    width, rows = _strip_size(image)
+    bits = max(_all(image.tag_v2.get(258, 1)))
+    return width * rows * _first(image.tag_v2.get(277), 1) * -(-bits // 8)
+
+
+def _strip_pixels(image: TiffImagePlugin.TiffImageFile) -> int:
+    width, rows = _strip_size(image)
+    return width * rows
 
 
 def _first(value: object, otherwise: int) -> int:
@@ -165,15 +189,38 @@ def _avif_pixel_bytes(data: bytes, mode: str) -> float:
 
 
 def _jpeg2000_bytes(data: bytes, pixels: int) -> int:
-    """Of the largest tile (ITU-T T.800, A.5.1): a decoder takes one after the other."""
-    most = 0
-    for found in _JPEG2000_SIZE.finditer(data):
-        _, _, right, bottom, left, top, tile_width, tile_height, _, _, components = struct.unpack(
-            ">HHIIIIIIIIH", found[1]
-        )
-        area = min(tile_width, max(0, right - left)) * min(tile_height, max(0, bottom - top))
-        most = max(most, area * components)
-    return (most or 4 * pixels) * _JPEG2000_SAMPLE_BYTES
+    """Of the largest tile (ITU-T T.800, A.5.1), since a decoder takes one after the other, and what describes all."""
+    most = 4 * pixels * _JPEG2000_SAMPLE_BYTES
+    found = _JPEG2000_SIZE.search(data)
+    if found is None:
+        return most
+    _, _, right, bottom, left, top, tile_width, tile_height, _, _, components = struct.unpack(">HHIIIIIIIIH", found[1])
+    width, height = max(1, right - left), max(1, bottom - top)
+    if width * height > pixels or not tile_width or not tile_height:  # it is not the one that the file begins with
+        return max(most, 4 * width * height * _JPEG2000_SAMPLE_BYTES)
+    tile_width, tile_height = min(tile_width, width), min(tile_height, height)
+    samples = tile_width * tile_height * components
+    tiles = -(-width // tile_width) * -(-height // tile_height)
+    blocks = _block_count(data, found.start() + 2, samples)
+    if min(tile_width, tile_height) < _JPEG2000_THIN:  # blocks are cut at its edge
+        blocks += samples // min(tile_width, tile_height) // _JPEG2000_THIN * 2
+    return samples * _JPEG2000_SAMPLE_BYTES + blocks * _JPEG2000_BLOCK_BYTES + tiles * _JPEG2000_TILE_BYTES + len(data)
+
+
+def _block_count(data: bytes, at: int, samples: int) -> int:
+    """Blocks and precincts of so many samples: the main header's COD segment (A.6.1) says how large they are."""
+    for _ in range(_MOST_SEGMENTS):
+        marker, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == b"\xff\x52" and length > _JPEG2000_STYLE_BYTES:
+            block, levels = data[at + 10] + data[at + 11] + 4, data[at + 9]
+            precincts = data[at + 14 : at + 2 + length] if data[at + 4] & 1 else b""
+            # The last level has most samples, each one before it a quarter as many.
+            sizes = [min(block, size // 16 + size % 16) for size in reversed(precincts)] or [block] * (levels + 1)
+            return sum(1 + (samples >> (size + 2 * level)) for level, size in enumerate(sizes))
+        if marker == b"\xff\x90" or length < 2:  # noqa: PLR2004 - a tile; the length counts its own two bytes
+            break
+        at += 2 + length
+    return samples >> _JPEG2000_DEFAULT_BLOCK
 
 
 def has_too_many_values(data: bytes) -> bool:
