@@ -106,7 +106,7 @@ def test_an_output_directory_that_is_no_utf8(tmp_path: Path, capfd: pytest.Captu
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     with stub() as server:
         run = ["run", "a.png", "-o", "out\udcff", "--base-url", server.base_url, "--model", "gpt-4o"]
-        assert cli._exit_code(run) == 2
+        assert cli.exit_code(run) == 2
     assert not server.paths
     assert "must be UTF-8" in capfd.readouterr().err
 

@@ -194,7 +194,8 @@ def _jpeg2000_bytes(data: bytes, pixels: int) -> int:
     found = _JPEG2000_SIZE.search(data)
     if found is None:
         return most
-    _, _, right, bottom, left, top, tile_width, tile_height, _, _, components = struct.unpack(">HHIIIIIIIIH", found[1])
+    numbers: tuple[int, ...] = struct.unpack(">HHIIIIIIIIH", found[1])
+    _, _, right, bottom, left, top, tile_width, tile_height, _, _, components = numbers
     width, height = max(1, right - left), max(1, bottom - top)
     if width * height > pixels or not tile_width or not tile_height:  # it is not the one that the file begins with
         return max(most, 4 * width * height * _JPEG2000_SAMPLE_BYTES)
