@@ -525,11 +525,17 @@ def _check_text(value: object, path: tuple[str, ...]) -> None:
         for item in value:
             _check_text(item, path)
     elif isinstance(value, str | Path):
-        try:
-            str(value).encode()
-        except UnicodeEncodeError:
+        if not _is_text(str(value)):
             dotted = ".".join(path).encode("utf-8", "backslashreplace").decode()
-            raise InputError(f"{dotted}: characters that are no valid Unicode text") from None
+            raise InputError(f"{dotted}: a NUL byte, or characters that are no valid Unicode text")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _merge(into: dict[str, Any], what: Mapping[str, Any]) -> None:
