@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -74,7 +75,8 @@ def _concurrency(value: object) -> object:
 
 def _sendable(extra: dict[str, Any]) -> dict[str, Any]:
     try:
-        json.dumps(extra, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(extra, allow_nan=False)
+        orjson.dumps(extra)  # writes it into OUT, and has integers of 64 bits
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not possible in JSON: {error}") from None
     return extra
@@ -524,10 +526,9 @@ def _check_text(value: object, path: tuple[str, ...]) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_text(item, path)
-    elif isinstance(value, str | Path):
-        if not _is_text(str(value)):
-            dotted = ".".join(path).encode("utf-8", "backslashreplace").decode()
-            raise InputError(f"{dotted}: a NUL byte, or characters that are no valid Unicode text")
+    elif isinstance(value, str | Path) and not _is_text(str(value)):
+        dotted = ".".join(path).encode("utf-8", "backslashreplace").decode()
+        raise InputError(f"{dotted}: a NUL byte, or characters that are no valid Unicode text")
 
 
 def _is_text(text: str) -> bool:
