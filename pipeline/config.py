@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -85,7 +86,8 @@ def _concurrency(value: object) -> object:
 
 def _sendable(extra: dict[str, Any]) -> dict[str, Any]:
     try:
-        json.dumps(extra, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(extra, allow_nan=False)
+        orjson.dumps(extra)  # writes it into OUT, and has integers of 64 bits
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not possible in JSON: {error}") from None
     return extra
@@ -552,12 +554,17 @@ def _check_text(value: object, path: tuple[str, ...]) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_text(item, path)
-    elif isinstance(value, str | Path):
-        try:
-            str(value).encode()
-        except UnicodeEncodeError:
-            dotted = ".".join(path).encode("utf-8", "backslashreplace").decode()
-            raise InputError(f"{dotted}: characters that are no valid Unicode text") from None
+    elif isinstance(value, str | Path) and not _is_text(str(value)):
+        dotted = ".".join(path).encode("utf-8", "backslashreplace").decode()
+        raise InputError(f"{dotted}: a NUL byte, or characters that are no valid Unicode text")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _merge(into: dict[str, Any], what: Mapping[str, Any]) -> None:

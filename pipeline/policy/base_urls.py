@@ -39,7 +39,7 @@ def normalise_base_url(url: str) -> str:
     if "://" not in url:
         url = f"http://{url}" if is_loopback(f"//{url}") else f"https://{url}"
     parts = checked_address(url)
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ValueError("an address does not hold a key: put it into the environment variable of api_key_env")
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", parts.query, ""))

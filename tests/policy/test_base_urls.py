@@ -66,6 +66,13 @@ def test_a_name_like_loopback_is_asked_over_tls() -> None:
     assert normalise_base_url(" 127.0.0.1:8000 ") == "http://127.0.0.1:8000/v1"
 
 
+@pytest.mark.parametrize("user", ["me@", "me:secret@", "@", ":@"])
+def test_an_address_holds_no_login(user: str) -> None:
+    """Not even an empty one: libraries refuse it beside the header that holds the key."""
+    with pytest.raises(ValueError, match="an address does not hold a key"):
+        normalise_base_url(f"http://{user}127.0.0.1:8000")
+
+
 def test_the_origin_holds_no_login() -> None:
     """Scheme, host and port; no user, path or query."""
     assert origin("https://me:secret@api.example:8443/v1?key=x") == "https://api.example:8443"

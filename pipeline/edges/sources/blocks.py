@@ -92,6 +92,8 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
             if not _is_plain(before[-1:] + chunk) or not _is_text(chunk, text_of):
                 raise OddError
             before = chunk
+        if not _is_text(b"", text_of, final=True):
+            raise OddError
     try:
         text = first.decode().rstrip("\r\n")
     except UnicodeDecodeError:
@@ -104,10 +106,10 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
     return cells, delimiter
 
 
-def _is_text(chunk: bytes, text_of: codecs.IncrementalDecoder) -> bool:
+def _is_text(chunk: bytes, text_of: codecs.IncrementalDecoder, *, final: bool = False) -> bool:
     """Whether the next bytes are UTF-8, in columns that this pass does not read as well."""
     try:
-        text_of.decode(chunk)
+        text_of.decode(chunk, final)
     except UnicodeDecodeError:
         return False
     return True
