@@ -213,8 +213,12 @@ def test_a_bill_larger_than_predicted_is_believed(server: Stub, monkeypatch: pyt
 
 def test_one_bill_delays_the_next_request_by_a_minute_at_most() -> None:
     """A million tokens at a thousand a minute: the endpoint granted them, so a minute later nothing of them counts."""
-    limits = Limits(tpm=1_000)
-    for _ in range(50):
-        limits.settle(limits.take(0.0, 100), 1_000_000)
-    assert limits.ready_at(0.0, 100) <= 61
-    assert limits.ready_at(61.0, 100) <= 61
+    limits, now, in_flight = Limits(tpm=1_000), 0.0, []
+    for _ in range(8):
+        now = limits.ready_at(now, 100)
+        in_flight.append(limits.take(now, 100))
+    for taken in in_flight:
+        limits.settle(taken, 1_000_000)
+    assert now < limits.ready_at(now, 100) <= now + 61
+    limits.take(now + 61, 5_000_000)
+    assert limits.ready_at(now + 61, 100) <= now + 2 * 61
