@@ -216,7 +216,8 @@ class Dataset:
     def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
         """For each record, whether it is to be asked: never answered, or to be asked again as this run wants it."""
         keys = [record_key(record.id, self._prompt_name) for record in records]
-        is_kept = self._kept_by_prefix(keys)
+        with _decoding(self._ledger):
+            is_kept = self._kept_by_prefix(keys)
         if all(is_kept):
             return [False] * len(keys)
         known = self._ledger.known([key for key, kept in zip(keys, is_kept, strict=True) if not kept])
@@ -451,7 +452,7 @@ class Dataset:
         if not ledger_file.is_file() or not ledger_file.stat().st_size or not asking.passes_over_good_rows:
             return 0
         states = _GOOD if asking.retry_failed else _SETTLED
-        with SqliteLedger(ledger_file) as ledger:
+        with _disk(out), SqliteLedger(ledger_file) as ledger, _decoding(ledger):
             keys, count = KeySet(ledger.settled_prefixes(states)), 0
             all_of_them = iter(records)
             while batch := list(islice(all_of_them, _BATCH)):
