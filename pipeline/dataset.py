@@ -234,7 +234,8 @@ class Dataset:
     def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
         """For each record, whether it is to be asked: never answered, or to be asked again as this run wants it."""
         keys = [record_key(record.id, self._prompt_name) for record in records]
-        is_kept = self._kept_by_prefix(keys)
+        with _decoding(self._ledger):
+            is_kept = self._kept_by_prefix(keys)
         if all(is_kept):
             return [False] * len(keys)
         known = self._ledger.known([key for key, kept in zip(keys, is_kept, strict=True) if not kept])
@@ -501,7 +502,7 @@ class Dataset:
         ledger_file = out / LEDGER_NAME
         if not ledger_file.is_file() or not ledger_file.stat().st_size:
             return total
-        with SqliteLedger(ledger_file) as ledger:
+        with _disk(out), SqliteLedger(ledger_file) as ledger, _decoding(ledger):
             dataset = Dataset(out, ledger, config=config, asking=asking, endpoint="", failpoint=lambda _: None)
             ledger.resume_run(dataset._config_hash, asking.describe())
             dataset._comparable = ledger.runs_with(dataset._config_hash)

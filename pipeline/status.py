@@ -98,8 +98,17 @@ def _read_status(out: Path, *, verify: bool) -> OutStatus:
     if not (out / "ledger.sqlite").exists():
         raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
     told = _told(out)
-    if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
-        told |= Dataset.look(out)
+    try:
+        if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
+            told |= Dataset.look(out)
+        found = _of(out, told)
+        lines(found)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # the file is damaged
+        return _of(out, Dataset.look(out))
+    return found
+
+
+def _of(out: Path, told: dict[str, Any]) -> OutStatus:
     ratios = ratios_of(told.get("models", {}))
     found = _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
     return replace(found, damage=tuple(_damage(out, verify=verify)))

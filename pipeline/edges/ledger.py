@@ -114,7 +114,7 @@ class Ledger(Protocol):
         """Where it lies, for messages."""
 
     def states_of_records(self) -> set[int]:
-        """The states that records are in, from the records themselves."""
+        """The states that records are in, from the records themselves; -1 where one has no key of 16 bytes."""
 
     def waiting(self) -> Iterator[tuple[bytes, bytes, bytes | None, int | None]]:
         """(key, row, shares, stamp) of all that waits to be sealed, oldest first."""
@@ -362,7 +362,10 @@ class SqliteLedger:
 
     def states_of_records(self) -> set[int]:
         """See `Ledger`."""
-        return {state for (state,) in self._all("SELECT DISTINCT state FROM record")}
+        sql = (
+            "SELECT DISTINCT CASE WHEN typeof(key16) = 'blob' AND length(key16) = 16 THEN state ELSE -1 END FROM record"
+        )
+        return {state for (state,) in self._all(sql)}
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """See `Ledger`."""

@@ -81,6 +81,18 @@ def schema(*, n: int = 1) -> pa.Schema:
     return pa.schema(fields, metadata={"vision_batch": "1"})
 
 
+def known_columns(stored: bytes | None) -> pa.Schema | None:
+    """A schema as a ledger keeps it; None where it cannot be read, or has columns that no version of ours has."""
+    try:
+        columns: pa.Schema = pa.ipc.read_schema(pa.py_buffer(stored or b""))
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+    ours = dict(_COLUMNS)
+    is_ours = all(ours.get(field.name) == field.type for field in columns)
+    has_all = set(salvage.NEEDED) | {"error_kind", "asked_at", "answered_at"} <= set(columns.names)
+    return columns if is_ours and has_all and len(set(columns.names)) == len(columns) else None
+
+
 def encode_row(row: Mapping[str, object]) -> bytes:
     """A row as JSON: times in UTC with microseconds, money as decimal text.
 
@@ -265,7 +277,10 @@ def count_rows(folder: Path, number: int) -> int:
 
 
 def footer(folder: Path, number: int) -> bytes:
-    """What the ledger keeps of a part, to read it by where its end is damaged. Measured: 4 KB for a row group."""
+    """What the ledger keeps of a part, to read it by where its end is damaged.
+
+    Measured for 100,000 rows: 3 KB with one row group, 19 KB with 25 of them.
+    """
     path = folder / part_name(number)
     with _readable(path):
         return footer_of(path)
