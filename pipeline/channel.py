@@ -87,7 +87,7 @@ class Channel:
         """What the user should be told, once; whoever tells it takes it out."""
         self.notices = Notices(endpoint.name)
         """The same about its pauses, in the server's words."""
-        self._is_barred = self._blames_records = False
+        self._is_barred = self._blames_records = self._has_doubted = False
         self._refuted = self._refusals = self._forgiven = 0
         self._cooldown: Cooldown | None = None
         self._trouble: Trouble | None = None
@@ -166,6 +166,12 @@ class Channel:
             return
         if result.limits is not None:
             self._learn(request, result, result.limits)
+        if result.doubts and not self._has_doubted:
+            self._has_doubted = True
+            self.remarks.append(
+                f"{self.name} reports usage that cannot be ({'; '.join(result.doubts)}): it is not believed, and a "
+                "request whose cost stays unknown counts as the most that it can cost"
+            )
         if isinstance(result, Answer):
             now = self._clock.now()
             self._usual.add(request, result)
@@ -174,15 +180,13 @@ class Channel:
             self._surge.answered()
             if self._climb is not None:
                 self._climb.answered(now, sent_at)
-            if self.endpoint.counts_billed and result.usage.prompt_tokens is not None:
-                self.limits.settle(taken, result.usage.prompt_tokens + (result.usage.completion_tokens or 0))
+            if self.endpoint.counts_billed and (billed := result.usage.billed_tokens) is not None:
+                self.limits.settle(taken, billed)
 
     def _learn(self, request: PreparedRequest, result: Answer | Failure, told: LimitsTold) -> None:
         granted = 0
         if isinstance(result, Answer):
-            usage = result.usage
-            billed = None if usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0)
-            granted = billed or request.predicted_prompt_tokens or 0
+            granted = result.usage.billed_tokens or request.predicted_prompt_tokens or 0
         doubted = self.limits.learn(told, granted)
         if doubted is not None:
             self.remarks.append(f"{self.name} tells {doubted}: it is not believed; --tpm sets one")

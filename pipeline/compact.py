@@ -12,10 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import layout
-from pipeline.dataset import LEDGER_NAME, Dataset, columns_of, last_config
+from pipeline.dataset import LEDGER_NAME, Dataset, last_config
 from pipeline.edges import parquet, swap
 from pipeline.edges.ledger import Ledger
 from pipeline.errors import InputError, ResourceError
+from pipeline.intake import columns_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

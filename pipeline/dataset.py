@@ -7,6 +7,7 @@ a part is merged by key, so that doing it again after a crash changes nothing.
 
 import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,15 +21,31 @@ from typing import Any, Self
 import orjson
 import pyarrow as pa
 
+from pipeline import files, unsaved
 from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
-from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin
-from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.edges.ledger import (
+    CONFIG_META,
+    HOLDER_NAME,
+    BillRow,
+    KeptRow,
+    Known,
+    Ledger,
+    SqliteLedger,
+    Twin,
+    damaged_words,
+)
+from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, ResourceError, VisionBatchError
+from pipeline.files import disk_errors as _disk
+from pipeline.formatting import whole
+from pipeline.intake import TakenIn, columns_of, take_in, what_is_wrong
 from pipeline.layout import DATA_NAME, settle
+from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
 from pipeline.policy.budget import Amounts
 from pipeline.policy.keyset import KeySet
 from pipeline.policy.ratios import models_of
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.policy.retry import TRANSIENT
 from pipeline.policy.rows import (
     SHAREABLE,
@@ -39,6 +56,7 @@ from pipeline.policy.rows import (
     count_outcome,
     error_of,
     filled,
+    has_no_text,
     nano_usd,
     row_of,
     shared_row,
@@ -57,6 +75,8 @@ from pipeline.records import (
 )
 
 LEDGER_NAME = "ledger.sqlite"
+REBUILD_NAME = ".rebuild"
+"""Lies in OUT as long as a rebuild is at work, or one was cut off."""
 
 # What may lie in a directory that still counts as empty.
 _IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
@@ -71,10 +91,6 @@ _SETTLED = frozenset(
     if not (status is Status.FAILED and kind in TRANSIENT)
 )
 """States that a run which asks nothing again passes over."""
-_GOOD = _SETTLED - frozenset(
-    state_code(status, kind) for status in (Status.FAILED, Status.INVALID) for kind in (None, *ErrorKind)
-)
-"""Those that one which asks again for what has failed passes over, too."""
 _BATCH = 4096
 
 
@@ -90,6 +106,7 @@ class Dataset:
         asking: Asking,
         endpoint: str,
         failpoint: Callable[[str], None],
+        redactor: Redactor = NOTHING_SECRET,
     ) -> None:
         self.out = out
         self.run_id = ""
@@ -99,9 +116,10 @@ class Dataset:
         self._ledger = ledger
         self._config = config
         self._failpoint = failpoint
+        self._redactor = redactor
         self._data = out / DATA_NAME
         self._prompt_name = config.request.prompt_name
-        self._endpoint = outdir.public_url(endpoint)
+        self._endpoint = public_url(endpoint)
         self._config_hash = config.config_hash()
         self._columns: pa.Schema = pa.schema([])
         self._tail, self._tail_rows = 0, 0
@@ -115,6 +133,10 @@ class Dataset:
         self._lent: set[bytes] = set()
         self._lent_before: set[bytes] = set()
         """Records whose answers were shared, in the two spans between seals up to now (where they may change)."""
+        self.taken = TakenIn()
+        """What waited in files beside the ledger when OUT was opened."""
+        self._failed: ResourceError | None = None
+        self._unsaved: Path | None = None
         self._replaced: dict[tuple[bytes, str], Mapping[str, object]] = {}
         """Their rows as they were when they were shared, by key and request."""
 
@@ -129,11 +151,12 @@ class Dataset:
         asking: Asking | None = None,
         endpoint: str | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
+        redactor: Redactor = NOTHING_SECRET,
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and put right what a crash left.
 
         `run_id` is the run's where it does not go on from one that was interrupted. `endpoint` is what rows
-        call the endpoint, where that is not its address.
+        call the endpoint, where that is not its address. `redactor` knows what no file may hold.
         `failpoint` is told each step once it is done; tests end the process there.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
@@ -146,9 +169,13 @@ class Dataset:
         failpoint("ledger-made")
         endpoint = config.endpoint.base_url if endpoint is None else endpoint
         asking = Asking() if asking is None else asking
-        dataset = cls(out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint)
+        dataset = cls(
+            out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint, redactor=redactor
+        )
         try:
-            with _disk(out):
+            with _disk(out), _decoding(ledger):
+                check_rebuilt(out)
+                check_names(out)
                 dataset._declare(now)
                 dataset._begin(run_id)
                 dataset._repair()
@@ -165,21 +192,31 @@ class Dataset:
 
         Raises InputError where there is none, and what `open` raises.
         """
+        with Dataset.put_right(out, last_config(out), failpoint) as (ledger, _):
+            yield ledger
+
+    @staticmethod
+    @contextmanager
+    def put_right(
+        out: Path, config: RunConfig, failpoint: Callable[[str], None] = lambda _: None
+    ) -> Iterator[tuple[SqliteLedger, TakenIn]]:
+        """The same, and what was taken in from files beside the ledger."""
         if not (out / LEDGER_NAME).is_file():
             with suppress(InputError):
                 check_out(out)
             raise InputError(f"{out}: no vision-batch output here (there is no {out / LEDGER_NAME})")
         check_ledger(out)
         with _disk(out), SqliteLedger(out / LEDGER_NAME, failpoint) as ledger:
+            check_rebuilt(out)
             if ledger.meta("schema") is None:
                 raise InputError(f"{out}: the run that made it ended before it began; run the same command again")
-            config = last_config(out)
             dataset = Dataset(
                 out, ledger, config=config, asking=Asking(), endpoint=config.endpoint.base_url, failpoint=failpoint
             )
-            dataset._columns = columns_of(ledger)
-            dataset._repair()
-            yield ledger
+            with _decoding(ledger):
+                dataset._columns = columns_of(ledger)
+                dataset._repair()
+            yield ledger, dataset.taken
 
     def __enter__(self) -> Self:
         return self
@@ -199,11 +236,14 @@ class Dataset:
             return [False] * len(keys)
         known = self._ledger.known([key for key, kept in zip(keys, is_kept, strict=True) if not kept])
         settled = self._settled
-        return [
-            not kept
-            and ((row := known.get(key)) is None or (row.state not in settled and self._is_asked_again(record, row)))
-            for record, key, kept in zip(records, keys, is_kept, strict=True)
-        ]
+        with _decoding(self._ledger):
+            return [
+                not kept
+                and (
+                    (row := known.get(key)) is None or (row.state not in settled and self._is_asked_again(record, row))
+                )
+                for record, key, kept in zip(records, keys, is_kept, strict=True)
+            ]
 
     def _kept_by_prefix(self, keys: Sequence[bytes]) -> list[bool]:
         """Which of these records need no look at the ledger: known only once so many were looked up that one
@@ -231,7 +271,8 @@ class Dataset:
         """The answer that this request would be a second payment for; None where it has to be asked."""
         own = record_key(request.record.id, self._prompt_name)
         twins = self._ledger.twins(request.request_sha256)
-        twin = next((twin for twin in twins if twin.key != own and self._is_lent(twin)), None)
+        with _decoding(self._ledger):
+            twin = next((twin for twin in twins if twin.key != own and self._is_lent(twin)), None)
         if twin is None:
             return None
         status, kind = state_of(twin.state)
@@ -247,8 +288,13 @@ class Dataset:
         )
 
     def _is_lent(self, twin: Twin) -> bool:
-        """Whether its answer may be another row's too; a refresh takes only what it has asked itself."""
-        return state_of(twin.state)[0] in SHAREABLE and not (self._asking.refresh and twin.run != self._ledger.run)
+        """Whether its answer may be another row's too: not one that this run asks again."""
+        status, kind = state_of(twin.state)
+        by_this_run = twin.run == self._ledger.run
+        is_asked_again = self._asking.wants(
+            status, kind, by_this_run=by_this_run, by_this_config=True, has_changed=False
+        )
+        return status in SHAREABLE and not is_asked_again
 
     def keep(
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = (), shared: Sequence[Shared] = ()
@@ -257,7 +303,57 @@ class Dataset:
 
         When this returns they are kept. An outcome's `usage`, `cost_usd` and `attempts` include the attempts
         of it that were committed here before; those of a run that was killed are added to its row.
+        Where the ledger fails, this and whatever comes later goes to a file beside it, which the next command takes
+        in; ResourceError says so.
         """
+        bills_now = dict(self._bills_now)
+        try:
+            if self._failed is not None:
+                raise self._failed
+            with _decoding(self._ledger):
+                self._commit(outcomes, attempts, shared)
+        except ResourceError as error:
+            if self._failed is None:
+                self._bills_now = bills_now
+            self._failed = self._put_by(error, outcomes, attempts, shared)
+            raise self._failed from error
+
+    def _put_by(
+        self,
+        error: ResourceError,
+        outcomes: Sequence[Outcome],
+        attempts: Sequence[BilledAttempt],
+        shared: Sequence[Shared],
+    ) -> ResourceError:
+        """Write what the ledger cannot take into a file beside it; the error to raise, which says where."""
+        counts: Counter[str] = Counter()
+        counts["cost_unknown_nano_usd"] += sum(attempt.unknown_nano_usd for attempt in attempts)
+        bills = [
+            self._bill_row(attempt, counts) for attempt in attempts if attempt.usage != Usage() or attempt.cost_usd
+        ]
+        rows = [self._kept_row(outcome, counts) for outcome in outcomes]
+        rows += [self._shared_row(each, counts) for each in shared]
+        batch = unsaved.UnsavedBatch(
+            self.run_id,
+            tuple(unsaved.UnsavedAnswer(row.row, row.shares, row.stamp) for row in rows),
+            {name: count for name, count in counts.items() if count},
+            tuple((bill.key, bill.at, bill.bill) for bill in bills),
+        )
+        path = self._unsaved or unsaved.new_path(self.out, self.run_id)
+        try:
+            unsaved.append(path, [batch])
+        except OSError:
+            return error
+        if self._unsaved is not None:
+            return error
+        self._unsaved = path
+        told = type(error)(
+            f"{error}. Answers that came since are in {path}: the next command that opens OUT takes them"
+        )
+        told.is_put_by = True
+        return told
+
+    def _commit(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]) -> None:
         counts: Counter[str] = Counter()
         outcomes = self._without_losses(outcomes, counts)
         self._hold_on_to_replaced(outcomes)
@@ -268,13 +364,16 @@ class Dataset:
         rows += [self._shared_row(each, counts) for each in shared]
         if not self._settled and any(row.state not in _SETTLED for row in rows):
             self._forget_marks()  # a row that the next run asks again may lie below one
-        parts = self._parts_for_new(len(rows))
         self._failpoint("rows-built")
-        new = self._ledger.commit(rows, new_parts=parts, counts=counts, bills=bills)
+        self._commit_rows(rows, counts=counts, bills=bills)
         self._failpoint("committed")
         for row in rows:
             self._bills_before.pop(row.key, None)
             self._bills_now.pop(row.key, None)
+
+    def _commit_rows(self, rows: Sequence[KeptRow], **more: Any) -> None:  # noqa: ANN401 - as `Ledger.commit` takes it
+        parts = self._parts_for_new(len(rows))
+        new = self._ledger.commit(rows, new_parts=parts, **more)
         for part in parts[:new]:
             self._tail, self._tail_rows = part, self._tail_rows + 1 if part == self._tail else 1
 
@@ -291,7 +390,7 @@ class Dataset:
         part = self._ledger.next_part()
         if part is None:
             return 0
-        with _disk(self.out):
+        with _disk(self.out), _decoding(self._ledger):
             return self._merge(part)
 
     def mark(self, name: str) -> dict[str, Any]:
@@ -311,8 +410,8 @@ class Dataset:
         if bounded:
             self._ledger.set_meta({"lease": orjson.dumps(bounded)})
 
-    def _settle_lease(self) -> None:
-        """What a run may have spent, and nobody knows any more (it was killed, or cut off): it counts as spent."""
+    def settle_lease(self) -> None:
+        """What a run may have spent, and no answer says (it was killed, or cut off), counts as spent."""
         leased = orjson.loads(self._ledger.meta("lease") or b"{}")
         spent = _spent(self._ledger)
         unknown = {LEASED[name]: most - (getattr(spent, name) or 0) for name, most in leased.items()}
@@ -333,7 +432,7 @@ class Dataset:
         try:
             if seal:
                 self.seal()
-                self._settle_lease()
+                self.settle_lease()
         finally:
             self._ledger.close()
 
@@ -348,7 +447,7 @@ class Dataset:
     def has_answers(self) -> bool:
         """Whether runs with this configuration, this one included, have got good answers."""
         counts = self._ledger.counts_with(self._config_hash)
-        return any(counts.get(status, 0) > 0 for status in (Status.OK, Status.TRUNCATED))
+        return counts.get(Status.OK, 0) + counts.get(Status.TRUNCATED, 0) > counts.get("without_text", 0)
 
     def states(self) -> dict[tuple[Status, ErrorKind | None], int]:
         """How many records have which status and kind of error now."""
@@ -361,22 +460,38 @@ class Dataset:
     @staticmethod
     def look(out: Path) -> dict[str, object]:
         """The same of an OUT that no run holds; nothing in it is changed."""
-        with SqliteLedger(out / LEDGER_NAME) as ledger:
+        with _disk(out), SqliteLedger(out / LEDGER_NAME) as ledger, _decoding(ledger):
+            check_rebuilt(out)
             return _overview(ledger)
 
     @staticmethod
-    def kept(out: Path, records: Iterable[ImageRecord], prompt_name: str, asking: Asking) -> int:
-        """How many of these records a run on an OUT that no run holds passes over; nothing in it is changed."""
+    def left(
+        out: Path,
+        records: Iterable[ImageRecord],
+        total: int,
+        *,
+        config: RunConfig,
+        asking: Asking,
+        skip: Callable[["Dataset"], int] = lambda _: 0,
+    ) -> int:
+        """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed.
+
+        `skip` says how many of them, from the first, need no look.
+        """
         ledger_file = out / LEDGER_NAME
-        if not ledger_file.is_file() or not ledger_file.stat().st_size or not asking.passes_over_good_rows:
-            return 0
-        states = _GOOD if asking.retry_failed else _SETTLED
+        if not ledger_file.is_file() or not ledger_file.stat().st_size:
+            return total
         with SqliteLedger(ledger_file) as ledger:
-            keys, count = KeySet(ledger.settled_prefixes(states)), 0
-            all_of_them = iter(records)
+            dataset = Dataset(out, ledger, config=config, asking=asking, endpoint="", failpoint=lambda _: None)
+            ledger.resume_run(dataset._config_hash, asking.describe())
+            dataset._comparable = ledger.runs_with(dataset._config_hash)
+            dataset._records_before = sum(ledger.states().values())
+            done = skip(dataset)
+            dataset.expect(total - done)
+            left, all_of_them = 0, islice(records, done, None)
             while batch := list(islice(all_of_them, _BATCH)):
-                count += sum(keys.holds([record_key(record.id, prompt_name) for record in batch]))
-        return count
+                left += sum(dataset.missing(batch))
+        return left
 
     def write_status(self, status: Mapping[str, object]) -> None:
         """Replace `status.json`."""
@@ -387,6 +502,11 @@ class Dataset:
         """Replace `runs/<run_id>.json`."""
         with _disk(self.out):
             outdir.write_run(self.out, self.run_id, summary)
+
+    def describe(self) -> None:
+        """Replace `config.toml` and the card, which say how many rows each configuration has."""
+        with _disk(self.out):
+            self._describe()
 
     def _declare(self, now: Callable[[], datetime]) -> None:
         """Write into a new ledger whose answers it holds; of an old one, check it."""
@@ -401,25 +521,38 @@ class Dataset:
             self._ledger.set_meta(
                 {
                     "config_hash": self._config_hash.encode(),
-                    "identity": orjson.dumps(outdir.public(self._config.identity())),
+                    "identity": orjson.dumps(self._identity()),
                     "schema": columns.serialize().to_pybytes(),
                     "made_at": now().isoformat().encode(),
                 }
             )
             self._failpoint("declared")
         elif self._ledger.meta("config_hash") != self._config_hash.encode():
-            identity = outdir.public(self._config.identity())
+            identity = self._identity()
             if self._asking.on_config_change == "refuse":
                 before = orjson.loads(self._ledger.meta("identity") or b"{}")
-                raise InputError(_refusal(self.out, before, identity, sum(self._ledger.states().values())))
-            self._ledger.set_meta({"config_hash": self._config_hash.encode(), "identity": orjson.dumps(identity)})
+                raise InputError(*_refusal(self.out, before, identity, sum(self._ledger.states().values())))
+            before = (self._ledger.meta("config_hash") or b"").decode()
+            self._ledger.set_meta(
+                {
+                    "config_hash": self._config_hash.encode(),
+                    "identity": orjson.dumps(identity),
+                    CONFIG_META + before: self._ledger.meta("identity") or b"{}",
+                }
+            )
+        asked = orjson.dumps(self._identity())
+        if self._ledger.meta(CONFIG_META + self._config_hash) != asked:
+            self._ledger.set_meta({CONFIG_META + self._config_hash: asked})
         self._columns = columns_of(self._ledger)
+
+    def _identity(self) -> dict[str, Any]:
+        return self._redactor.settings(outdir.public(self._config.identity()))
 
     def _begin(self, run_id: str) -> None:
         self.run_id = self._ledger.begin_run(run_id, self._config_hash, self._asking.describe())
         self._comparable = self._ledger.runs_with(self._config_hash)
         self._records_before = sum(self._ledger.states().values())
-        self._settle_lease()
+        self.settle_lease()
         self._spent_before = _spent(self._ledger)
 
     def _repair(self) -> None:
@@ -441,18 +574,37 @@ class Dataset:
         if not parts:
             self._ledger.set_meta({"parts": b"1"})
             self._failpoint("first-part-marked")
+        parquet.check_columns(self._data, self._columns)
+        self.seal()
+        self._find_tail()
+        if unsaved.paths(self.out):
+            self.taken = take_in(self.out, self._ledger, self._columns, self._commit_rows, self._seal_taken)
         for bill in self._ledger.bills():
             _add(self._bills_before, bill.key, _bill_of(bill.bill))
+
+    def _seal_taken(self) -> None:
         self.seal()
+        self._find_tail()
+
+    def _find_tail(self) -> None:
         self._tail = max(parquet.part_numbers(self._data))
         self._tail_rows = parquet.count_rows(self._data, self._tail)
 
     def _describe(self) -> None:
-        outdir.write_config(self.out, self._config.model_dump(mode="json"))
-        request = self._config.request
+        configurations = self._configurations()
+        outdir.write_config(self.out, self._redactor.settings(self._config.model_dump(mode="json")), configurations)
         columns = {field.name: str(field.type) for field in self._columns}
-        outdir.write_card(self.out, prompts={request.prompt_name: request.prompt}, model=request.model, columns=columns)
+        outdir.write_card(self.out, configurations, columns=columns)
         self._failpoint("described")
+
+    def _configurations(self) -> list[outdir.Configuration]:
+        """Those that rows were asked with, the present one first."""
+        rows = {self._config_hash: 0, **self._ledger.rows_by_config()}
+        return [
+            outdir.Configuration(name, count, orjson.loads(self._ledger.meta(CONFIG_META + name) or b"{}"))
+            for name, count in rows.items()
+            if count or name == self._config_hash
+        ]
 
     def _bill_row(self, attempt: BilledAttempt, counts: Counter[str]) -> BillRow:
         bill = Bill(usage=attempt.usage, cost_usd=attempt.cost_usd)
@@ -462,10 +614,12 @@ class Dataset:
         return BillRow(key, attempt.at.isoformat(), json.dumps(asdict(bill), default=str).encode())
 
     def _without_losses(self, outcomes: Sequence[Outcome], counts: Counter[str]) -> Sequence[Outcome]:
-        """Without those that failed where there is an answer from before: that one stays."""
-        failed = {} if self._settled else {self._key(one): one for one in outcomes if one.status is Status.FAILED}
+        """Without those that have no text where there is an answer from before: that one stays."""
+        failed = (
+            {} if self._settled else {self._key(one): one for one in outcomes if _is_lost(one.status, one.error_kind)}
+        )
         known = self._ledger.known(list(failed)).values() if failed else ()
-        answered = {row.key for row in known if state_of(row.state)[0] is not Status.FAILED}
+        answered = {row.key for row in known if not _is_lost(*state_of(row.state))}
         for key in answered:
             outcome = self._with_bills(failed[key], counts)
             count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
@@ -516,6 +670,7 @@ class Dataset:
 
     def _shared_row(self, shared: Shared, counts: Counter[str]) -> KeptRow:
         counts[shared.status.value] += 1
+        counts["without_text"] += has_no_text(shared.status, shared.error_kind)
         counts["shared"] += 1
         row = shared_row(shared, **self._of_this_run())
         asked = self._replaced.get((shared.key, shared.request_sha256))
@@ -555,7 +710,7 @@ class Dataset:
         new = pa.concat_tables(tables)
         table = parquet.merge(parquet.read_part(self._data, part, self._columns), new)
         parquet.write_part(self._data, part, table, self._failpoint)
-        self._ledger.mark_sealed(part, upto_seq)
+        self._ledger.mark_sealed(part, upto_seq, parquet.footer(self._data, part))
         self._failpoint("marked")
         return len(new)
 
@@ -594,14 +749,11 @@ class Dataset:
         return rows | {key: orjson.loads(row) for key, row in waiting.items()}
 
 
-def columns_of(ledger: Ledger) -> pa.Schema:
-    """The columns that OUT was made with."""
-    return pa.ipc.read_schema(pa.py_buffer(ledger.meta("schema")))
-
-
 def last_config(out: Path) -> RunConfig:
     """What OUT was last asked, from its own `config.toml`; the defaults where that is gone."""
     path = out / outdir.CONFIG_NAME
+    if files.is_odd(path):
+        raise InputError(f"{path} is a link or no plain file; move it away, and the next run writes it anew")
     return load_config(path, environ={}) if path.is_file() else RunConfig()
 
 
@@ -631,6 +783,11 @@ def _overview(ledger: Ledger) -> dict[str, object]:
     }
 
 
+def _is_lost(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether there is nothing in a row of this state that another one could replace; an invalid one has its text."""
+    return status is Status.FAILED or has_no_text(status, kind)
+
+
 def _add(bills: dict[bytes, Bill], key: bytes, bill: Bill) -> None:
     bills[key] = bills[key] + bill if key in bills else bill
 
@@ -654,12 +811,31 @@ def check_ledger(out: Path) -> None:
     raise InputError(f"{path} is empty: the run that made it ended before it began; run the same command again")
 
 
+def check_names(out: Path) -> None:
+    """Raises OSError where something else has a name that is ours, before anything is sent."""
+    for name in (DATA_NAME, outdir.RUNS_NAME):
+        outdir.check_folder(out / name, may_be_link=name == DATA_NAME)
+    for name in (outdir.STATUS_NAME, outdir.CONFIG_NAME):
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            raise IsADirectoryError(errno.EISDIR, "is a directory; move it away", str(out / name))
+
+
+def check_rebuilt(out: Path) -> None:
+    """Raises ResourceError where a rebuild was cut off: ledger and parts may not belong together."""
+    if os.path.lexists(out / REBUILD_NAME):
+        raise ResourceError(
+            f"{out}: a rebuild was cut off. `vision-batch rebuild {out}` goes on with it; nothing is lost"
+        )
+
+
 def _has_parts(out: Path) -> bool:
     return any((out / DATA_NAME).glob("part-*.parquet")) and (out / outdir.CONFIG_NAME).exists()
 
 
 def check_out(out: Path) -> None:
     """Refuse a path that is no directory of ours and not empty, before anything in it is touched."""
+    if whole(str(out)) != str(out):
+        raise InputError(f"{out}: the name of an output directory must be UTF-8, which Parquet's libraries require")
     if out.is_symlink() and not out.exists():
         raise InputError(f"{out} is a link to {out.readlink()}, which is not there; make it, or name another OUT")
     if not out.exists():
@@ -683,32 +859,28 @@ def check_out(out: Path) -> None:
     )
 
 
-def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> str:
+def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> list[str]:
+    """A line each."""
     lines = outdir.differences(before, now) or ["(a value that is not shown, because it may be a secret)"]
     way_out = (
         "Use another OUT, or the same settings as before. Or: --on-config-change keep (asks what OUT does not hold) "
         f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed"
     )
-    return "\n".join(
-        [
-            f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
-            *(f"  {line}" for line in lines),
-            way_out,
-        ]
-    )
+    return [
+        f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
+        *(f"  {line}" for line in lines),
+        way_out,
+    ]
 
 
 @contextmanager
-def _disk(out: Path) -> Iterator[None]:
-    """What the operating system refuses becomes one line and exit code 5."""
+def _decoding(ledger: Ledger) -> Iterator[None]:
+    """An error while values of the ledger are read is our bug, unless these are no values that a run writes."""
     try:
         yield
-    except OSError as error:
-        where = error.filename or out
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            hint = "What is kept stays kept: free some space and run the same command"
-        elif error.errno in {errno.EMFILE, errno.ENFILE}:
-            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; what is kept stays kept"
-        else:
-            hint = "Check that this path can be written; what is kept stays kept"
-        raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error
+    except VisionBatchError:
+        raise
+    except Exception as error:
+        if (why := what_is_wrong(ledger)) is not None:
+            raise DamagedLedgerError(damaged_words(ledger.path, why)) from error
+        raise

@@ -8,6 +8,7 @@ A record that fails is a *value*: its `ErrorKind` ends up in the row. An *except
      ├── BudgetReachedError        3   the budget or the time is used up
      ├── EndpointStoppedError      4   the endpoint refuses everything: key, quota, model, address
      ├── ResourceError             5   something local failed: disk, permission, ledger
+     │    └── DamagedLedgerError   5   the ledger cannot be read as it was written
      └── InterruptedRunError     130   a signal asked for the end (143: SIGTERM)
 
 Every message names what is wrong, where, and the way out; none holds a key.
@@ -56,6 +57,10 @@ class VisionBatchError(Exception):
     summary: object | None = None
     """What the run did until then (a `RunSummary`), where one had begun."""
 
+    def __str__(self) -> str:
+        """Each argument is a line of its own; a line break within one came from outside."""
+        return "\n".join(map(str, self.args))
+
 
 class InputError(VisionBatchError):
     """The command, the configuration or the manifest is wrong; nothing was sent."""
@@ -88,6 +93,12 @@ class ResourceError(VisionBatchError):
     """A local resource failed: disk, permission, ledger; what is kept stays kept."""
 
     exit_code = 5
+    is_put_by = False
+    """Whether answers that the ledger cannot take go to a file beside it: then what is in flight may come home."""
+
+
+class DamagedLedgerError(ResourceError):
+    """The ledger cannot be read as it was written; `vision-batch rebuild` makes a new one."""
 
 
 class InterruptedRunError(VisionBatchError):

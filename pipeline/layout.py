@@ -13,8 +13,9 @@ from pathlib import Path
 
 import orjson
 
+from pipeline import files
 from pipeline.edges import outdir, parquet
-from pipeline.edges.ledger import Ledger
+from pipeline.edges.ledger import Ledger, footer_name
 from pipeline.errors import ResourceError
 
 DATA_NAME = "data"
@@ -32,7 +33,7 @@ def name_set(folder: Path) -> None:
 def set_name(folder: Path) -> bytes:
     """The name of the set in `folder`; empty where it has none."""
     try:
-        return (folder / LAYOUT_NAME).read_bytes()
+        return files.read(folder / LAYOUT_NAME)
     except FileNotFoundError:
         return b""
 
@@ -61,9 +62,15 @@ def settle(out: Path, ledger: Ledger, step: Callable[[str], None]) -> None:
             check_rows(out, ledger)
         gaps = sorted(set(range(numbers[-1])) - set(numbers))
         meta = {"layout": name, "parts": str(numbers[-1] + 1).encode(), "lost_parts": orjson.dumps(gaps)}
-        ledger.relocate(parquet.places(data), meta)
+        ledger.forget_meta(ledger.meta_names("footer "))
+        ledger.relocate(parquet.places(data), meta | footers(data))
         step("relocated")
     clear(out, step)
+
+
+def footers(data: Path) -> dict[str, bytes]:
+    """The copies of all footers, by the names under which the ledger keeps them."""
+    return {footer_name(number): parquet.footer(data, number) for number in parquet.part_numbers(data)}
 
 
 def check_rows(out: Path, ledger: Ledger) -> None:
@@ -79,7 +86,7 @@ def check_rows(out: Path, ledger: Ledger) -> None:
 def put_back(out: Path) -> None:
     """Between the two renames, where sets cannot be exchanged, there is no `data/`: the old one is it again."""
     data, old = out / DATA_NAME, out / OLD_NAME
-    if old.is_dir() and not os.path.lexists(data):
+    if old.is_dir() and not old.is_symlink() and not os.path.lexists(data):
         old.rename(data)
 
 
@@ -87,6 +94,8 @@ def clear(out: Path, step: Callable[[str], None] = lambda _: None) -> None:
     """Delete the set that is not the one in `data/`; what somebody else has put among its parts moves over."""
     data = out / DATA_NAME
     for folder in (out / NEW_NAME, out / OLD_NAME):
+        if folder.is_symlink() or folder.is_file():  # none of ours: what it leads to is left alone
+            folder.unlink()
         if not folder.is_dir():
             continue
         for entry in sorted(folder.iterdir()):

@@ -12,16 +12,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.catalogue import all_families
 from pipeline.config import RunConfig
 from pipeline.dataset import Dataset, last_config
 from pipeline.edges import parquet
-from pipeline.errors import InputError, ResourceError
+from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.files import disk_errors
+from pipeline.formatting import printable
 from pipeline.layout import DATA_NAME
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
-from pipeline.policy.rows import usd_text
+from pipeline.policy.rows import known_cost, usd_text
 from pipeline.policy.text import message_tokens
-from pipeline.progress import by_outcome, counted, dollars, printable, with_unknown
+from pipeline.progress import by_outcome, counted, tokens_text, with_unknown
 from pipeline.records import Status
 
 JUDGED = 200
@@ -50,7 +53,7 @@ class OutStatus:
     """Those without a good answer, by kind."""
     requests: int
     prompt_tokens: int | None
-    """None where no answer tells; so `completion_tokens`."""
+    """None where no answer states it; so `completion_tokens`."""
     predicted_prompt_tokens: int
     """Of all answers, those that tell no tokens included."""
     completion_tokens: int | None
@@ -67,8 +70,9 @@ class OutStatus:
 
     @property
     def bad(self) -> int:
-        """Records that `--check` counts: failed or invalid."""
-        return self.records.get(Status.FAILED, 0) + self.records.get(Status.INVALID, 0)
+        """Records that `--check` counts: without an answer."""
+        failed = self.records.get(Status.FAILED, 0) + self.records.get(Status.INVALID, 0)
+        return failed + self.errors.get(ErrorKind.REASONING_EXHAUSTED, 0)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
@@ -79,6 +83,11 @@ class OutStatus:
 
 def read_status(out: Path) -> OutStatus:
     """Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it."""
+    with disk_errors(out):
+        return _read_status(out)
+
+
+def _read_status(out: Path) -> OutStatus:
     if not (out / "ledger.sqlite").exists():
         raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
     told = _told(out)
@@ -127,7 +136,7 @@ def newest_bills(out: Path, model: str) -> list[Billed]:
 
 def _told(out: Path) -> dict[str, Any]:
     try:
-        told = json.loads((out / "status.json").read_bytes())
+        told = json.loads(files.read(out / "status.json"))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -135,7 +144,8 @@ def _told(out: Path) -> dict[str, Any]:
 
 def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings: tuple[str, ...]) -> OutStatus:
     totals = told["totals"]
-    cost_usd = Decimal(totals.get("cost_usd", "0"))
+    cost_usd, unknown_usd = Decimal(totals.get("cost_usd", "0")), Decimal(totals.get("cost_unknown_usd", "0"))
+    is_unknown = totals.get("unpriced", 0) > 0 or (totals.get("requests", 0) > 0 and told.get("cost_usd", "") is None)
     return OutStatus(
         out=str(out),
         state=_state(told),
@@ -151,8 +161,8 @@ def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings
         prompt_tokens=_told_count(told, "prompt_tokens"),
         predicted_prompt_tokens=totals.get("predicted_prompt_tokens", 0),
         completion_tokens=_told_count(told, "completion_tokens"),
-        cost_usd=None if totals.get("unpriced") and not cost_usd else cost_usd,
-        cost_unknown_usd=Decimal(totals.get("cost_unknown_usd", "0")),
+        cost_usd=known_cost(cost_usd, unknown_usd, is_unknown=is_unknown),
+        cost_unknown_usd=unknown_usd,
         unpriced=totals.get("unpriced", 0),
         runs=len(list((out / "runs").glob("*.json"))),
         ratios=ratios,
@@ -194,11 +204,11 @@ def lines(status: OutStatus) -> list[str]:
         kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
         said.append(f"without a good answer: {kinds}")
     said.append(
-        f"tokens: {_tokens(status.prompt_tokens)} in{_ratio(status)}, {_tokens(status.completion_tokens)} out, "
+        f"tokens: {tokens_text(status.prompt_tokens)} in{_ratio(status)}, {tokens_text(status.completion_tokens)} out, "
         f"in {counted(status.requests, 'request')}"
     )
-    more = f", and {status.unpriced:,} answers without a known price" if status.cost_usd and status.unpriced else ""
-    cost = with_unknown(dollars(status.cost_usd), status.cost_unknown_usd)
+    more = f", and {status.unpriced:,} answers whose cost is unknown" if status.cost_usd and status.unpriced else ""
+    cost = with_unknown(status.cost_usd, status.cost_unknown_usd)
     said.append(f"cost: {cost}{more}; runs that have ended: {status.runs:,}")
     if len(status.ratios) > 1 or status.warnings:
         said += [
@@ -213,10 +223,6 @@ def lines(status: OutStatus) -> list[str]:
 def _time(stamp: str | None) -> str:
     """ISO 8601 to the second: `2026-11-21 11:08:10 UTC`."""
     return "an unknown time" if stamp is None else f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _tokens(count: int | None) -> str:
-    return "not told" if count is None else f"{count:,}"
 
 
 def _ratio(status: OutStatus) -> str:

@@ -9,12 +9,21 @@ from pipeline.channel import NEVER, Channel
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.gates import Line
 from pipeline.policy.budget import Amounts, Budget, leased
+from pipeline.policy.failures import SUCCESSES
 from pipeline.policy.limits import Taken
 from pipeline.policy.rows import nano_usd
-from pipeline.records import Answer, Failure
+from pipeline.records import Answer, Failure, Usage
 from pipeline.stages import Clock, Trial
 
-BILL_UNKNOWN = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.INVALID_RESPONSE})
+BILL_UNKNOWN = frozenset(
+    {
+        ErrorKind.TIMEOUT,
+        ErrorKind.CONNECTION,
+        ErrorKind.INVALID_RESPONSE,
+        ErrorKind.EMPTY_ANSWER,
+        ErrorKind.IMAGE_IGNORED,
+    }
+)
 """Failures after which the endpoint may have done, and billed, its work."""
 
 NOT_HERE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.REQUEST_TOO_LARGE, ErrorKind.REQUEST_EXCEEDS_LIMIT})
@@ -233,16 +242,23 @@ def _nano(amounts: Amounts) -> int:
 
 
 def _cost(reserved: Amounts, result: Answer | Failure | None) -> tuple[Amounts, int]:
-    """What a request has cost, and how much of that nobody has billed: then it counts as all that it reserved."""
-    usage = result.usage if result is not None else None
-    tokens = (
-        None if usage is None or usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0)
-    )
-    if result is not None:
-        stated = nano_usd(result.cost_usd)
-        if stated is not None:
-            return Amounts(stated, reserved.tokens if tokens is None else tokens, 1), 0
-        if isinstance(result, Failure) and result.kind not in BILL_UNKNOWN:
-            return Amounts(0, tokens or 0, 1), 0
+    """What a request has cost, and how much of that is not billed: then it counts as all that it reserved."""
+    usage = (None if result is None else result.usage) or Usage()
+    known = usage.billed_tokens
+    stated = None if result is None else nano_usd(result.cost_usd)
+    if stated is None and isinstance(result, Failure) and not _may_be_billed(result):
+        return Amounts(0, known or 0, 1), 0
+    least = max(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    tokens = max(reserved.tokens or 0, least) if known is None else known
+    if stated is not None:
+        return Amounts(stated, tokens, 1), 0
     unknown = reserved.nano_usd or 0
-    return Amounts(unknown, reserved.tokens if tokens is None else tokens, 1), unknown
+    if reserved.tokens and tokens > reserved.tokens:
+        unknown = -(-unknown * tokens // reserved.tokens)
+    return Amounts(unknown, tokens, 1), unknown
+
+
+def _may_be_billed(failure: Failure) -> bool:
+    """Whether the endpoint may have done its work: nothing came back, or an answer that broke off or was useless."""
+    broke_off = failure.kind is ErrorKind.SERVER_ERROR and failure.status in SUCCESSES
+    return failure.kind in BILL_UNKNOWN or broke_off

@@ -1,29 +1,39 @@
-"""What is done to an output directory between runs: a new ledger from the parts, when the old one is lost."""
+"""What is done to an output directory between runs: a new ledger, when the old one or a part is lost or damaged.
 
+Nothing is thrown away. The old ledger is copied aside first, and so is every part that is written anew; a new ledger
+is made from the parts and from what the old one still tells; then it takes the old one's place. `.rebuild` lies in
+OUT until all of that is done: runs refuse as long as it is there, and the same command goes on with it.
+"""
+
+import errno
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import layout
-from pipeline.dataset import LEDGER_NAME, Dataset, last_config
+from pipeline import files, layout, remains, unsaved
+from pipeline.config import RunConfig
+from pipeline.dataset import LEDGER_NAME, Dataset, check_names, last_config
 from pipeline.edges import outdir, parquet
-from pipeline.edges.ledger import History, KeptRow, SqliteLedger
+from pipeline.edges.ledger import CONFIG_META, History, KeptRow, SqliteLedger, check_plain
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME
 from pipeline.policy.asking import Asking
-from pipeline.policy.ratios import count_billed
-from pipeline.policy.rows import SHAREABLE, nano_usd, state_code
+from pipeline.policy.rows import SHAREABLE, count_row, state_code
+from pipeline.rebuilt import RebuildReport, losses_of_ledger, losses_of_parts, words
 from pipeline.records import Status, record_key
+from pipeline.remains import Remains
+from pipeline.salvage.parts import PartReport
+from pipeline.unsaved import UnsavedAnswer
+from pipeline.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
 
-SUFFIXES = ("", "-wal", "-shm", "-journal")
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
 COLUMNS = (
     "id", "prompt_name", "status", "error_kind", "request_sha256", "duplicate_of", "run_id", "config_hash", "attempts",
@@ -33,23 +43,6 @@ BATCH = 10_000
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RebuildReport:
-    """What a rebuilt ledger holds."""
-
-    parts: int
-    records: int
-    set_aside: str | None
-    """Where the old ledger lies now."""
-    older_rows: int = 0
-    """Rows that were taken out because their record was answered again in another row."""
-    unreadable: tuple[str, ...] = ()
-    """Where the parts lie that could not be read."""
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
-
-
 def rebuild(
     out: Path,
     *,
@@ -57,87 +50,210 @@ def rebuild(
     drop_unreadable: bool = False,
     failpoint: Callable[[str], None] = lambda _: None,
 ) -> RebuildReport:
-    """Make a new ledger from the parts alone: what is in them is not asked again.
+    """Make a new ledger from the parts and from what the old one still tells: what is known is not asked again.
 
-    A ledger that can still be opened tells what no part does (runs, money spent without a row); one that is whole seals
-    what waits in it first. Otherwise answers that were not sealed yet are lost with the old ledger, which is moved
-    aside, not deleted, once the new one is whole. Where a record stands in two rows, the one answered last stays. With
-    `drop_unreadable` a part that cannot be read is moved aside into OUT. `failpoint` is told each step once it is done.
-    Raises InputError where there are no parts, OutInUseError where a run holds OUT, ResourceError where a part
-    cannot be read.
+    The old ledger is copied aside. Answers that waited in it go into `data/`. A damaged part is read as far as it is
+    whole, and written anew; the damaged file is kept aside. Where that loses rows it takes `drop_unreadable`. Where a
+    record stands in two rows, the one answered last stays. `failpoint` is told each step once it is done.
+    Raises InputError where there is nothing to rebuild from, OutInUseError where a run holds OUT, ResourceError where
+    the disk does not allow it, or where rows would be lost without `drop_unreadable`; nothing is changed then.
     """
-    data, path = out / DATA_NAME, out / LEDGER_NAME
-    history = _history(out) if _is_ledger(path) else None
-    with _held(path):
-        layout.put_back(out)
-        bad = _unreadable(out, drop=drop_unreadable)
-        layout.clear(out)
-        parquet.remove_unfinished(data)
-        unreadable = tuple(str(parquet.set_aside(data, number, out)) for number in bad)
-        numbers = parquet.part_numbers(data)
-        new = path.with_name(f"{path.name}.new")
-        _remove(new)
-        with SqliteLedger(new, failpoint) as ledger:
-            older_rows = _keep_last(ledger, data, numbers, failpoint)
-            _declare(ledger, out, data / parquet.part_name(numbers[0]), now(), history)
-            for number in numbers:
-                _take_over(ledger, data, number, history)
-            _forget_gaps(ledger, numbers)
-            records = sum(ledger.states().values())
-    set_aside = _set_aside(path, now())
-    failpoint("set-aside")
-    new.rename(path)
-    (out / outdir.STATUS_NAME).unlink(missing_ok=True)  # it tells of the old one
-    parquet.sync_folder(out)
-    return RebuildReport(
-        parts=len(numbers), records=records, set_aside=set_aside, older_rows=older_rows, unreadable=unreadable
-    )
+    path = out / LEDGER_NAME
+    with files.disk_errors(out):
+        _check_place(out)
+        with held(path), workplace(out, now()) as work:
+            report = _Rebuild(out, work, now(), failpoint).run(drop_unreadable=drop_unreadable)
+        failpoint("rebuilt")
+    with Dataset.put_right(out, _config(out)) as (ledger, taken):
+        records = sum(ledger.states().values())
+    return replace(report, records=records, answers=taken.answers, lost_answers=report.lost_answers + taken.unreadable)
 
 
-def _is_ledger(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0  # to open one of no bytes would make it one
-
-
-def _history(out: Path) -> History | None:
-    """What the old ledger still tells; what waits in one that is whole is sealed first."""
-    try:
-        with SqliteLedger(out / LEDGER_NAME) as ledger:
-            history = ledger.history()
-    except ResourceError:
-        return None
-    if history is not None:
-        with suppress(ResourceError), Dataset.between_runs(out):
-            pass
-    return history
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Refuse while a run holds OUT, and hold it ourselves. A damaged ledger cannot be held: that is why we are here."""
-    with ExitStack() as held:
-        if _is_ledger(path):
-            with suppress(ResourceError):
-                held.enter_context(SqliteLedger(path))
-        yield
-
-
-def _unreadable(out: Path, *, drop: bool) -> list[int]:
-    """The parts that cannot be read; without `drop` the first one is the error. Nothing is changed here."""
+def _check_place(out: Path) -> None:
+    check_names(out)
+    check_plain(out / LEDGER_NAME)
     data = out / DATA_NAME
-    numbers = parquet.part_numbers(data) if data.is_dir() else []
-    if not numbers:
+    has_parts = any(folder.is_dir() and parquet.part_numbers(folder) for folder in (data, out / layout.OLD_NAME))
+    if not has_parts and not any(map(_has_bytes, ledger_files(out / LEDGER_NAME))) and not unsaved.paths(out):
         raise InputError(f"{out}: no parts to rebuild a ledger from (there is no {data / parquet.part_name(0)})")
-    bad = []
-    for number in numbers:
-        try:
-            parquet.check_part(data, number)
-        except ResourceError:
-            if not drop:
-                raise
-            bad.append(number)
-    if bad == numbers:
-        raise ResourceError(f"{data}: none of the parts can be read; nothing was changed. Put them back from a copy")
-    return bad
+    if not os.access(out, os.W_OK):
+        raise PermissionError(errno.EACCES, "Permission denied", str(out))
+
+
+def _has_bytes(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+class _Rebuild:
+    """One rebuild under way."""
+
+    def __init__(self, out: Path, work: Work, now: datetime, failpoint: Callable[[str], None]) -> None:
+        self.out, self.work, self.now, self.step = out, work, now, failpoint
+        self.data, self.path = out / DATA_NAME, out / LEDGER_NAME
+        self.answers = work.folder / ANSWERS_NAME
+        self.saved: set[bytes] = set()
+        self._buffer: list[UnsavedAnswer] = []
+
+    def run(self, *, drop_unreadable: bool) -> RebuildReport:
+        self.step("aside")
+        new = self.work.folder / NEW_NAME / LEDGER_NAME
+        with SqliteLedger(new, self.step) as ledger:
+            old = self._read_old(ledger)
+            layout.put_back(self.out)
+            columns = self._columns(old)
+            reports = self._survey(columns, old)
+            if not drop_unreadable:
+                _refuse_losses(self.out, reports)
+            self.work.is_changed = True
+            layout.clear(self.out)
+            if self.data.is_dir():
+                parquet.remove_unfinished(self.data)
+            aside = [self._mend(number, report, columns, old) for number, report in reports.items()]
+            numbers = parquet.part_numbers(self.data) if self.data.is_dir() else []
+            older_rows = _keep_last(ledger, self.data, numbers, self.step)
+            self._fill(ledger, numbers, columns, old.history)
+            lost = set(ledger.compare()) - self.saved
+            records = sum(ledger.states().values())
+        self._put_in_place(new)
+        return RebuildReport(
+            parts=len(numbers),
+            records=records,
+            set_aside=str(self.work.aside) if self.work.aside.exists() else None,
+            older_rows=older_rows,
+            unreadable=tuple(str(path) for path in aside if path is not None),
+            lost_records=len(lost),
+            **losses_of_parts(list(reports.values())),
+            **losses_of_ledger(old),
+        )
+
+    def _read_old(self, ledger: SqliteLedger) -> Remains:
+        known: list[remains.Known] = []
+
+        def know(record: remains.Known) -> None:
+            known.append(record)
+            if len(known) == BATCH:
+                ledger.note_earlier(known)
+                known.clear()
+
+        scratch = self.work.folder / OLD_NAME
+        old = remains.read(self.work.aside, scratch, self._keep, know)
+        ledger.note_earlier(known)
+        self._write_answers()
+        for file in unsaved.paths(scratch):  # of a commit that a crash cut short
+            file.rename(self.out / file.name)
+        return old
+
+    def _keep(self, answer: UnsavedAnswer) -> None:
+        row = orjson.loads(answer.row)
+        self.saved.add(record_key(row["id"], row["prompt_name"]))
+        self._buffer.append(answer)
+        if len(self._buffer) >= BATCH:
+            self._write_answers()
+
+    def _write_answers(self) -> None:
+        if self._buffer:
+            unsaved.append(self.work.folder / ANSWERS_NAME, unsaved.by_run(self._buffer, {}))
+            self._buffer.clear()
+
+    def _columns(self, old: Remains) -> pa.Schema:
+        """What OUT was made with; where that is lost, the present columns."""
+        if old.columns is not None:
+            with suppress(pa.ArrowException, OSError):
+                columns: pa.Schema = pa.ipc.read_schema(pa.py_buffer(old.columns))
+                if {"id", "prompt_name", "status", "error_kind", "asked_at", "answered_at"} <= set(columns.names):
+                    return columns
+        has_captions = any("captions" in names for names in parquet.column_names(self.data))
+        return parquet.schema(n=2 if has_captions else 1)
+
+    def _survey(self, columns: pa.Schema, old: Remains) -> dict[int, PartReport]:
+        """How much of each part can be read. Nothing is changed here."""
+        return parquet.reports(self.data, columns, old.footers) if self.data.is_dir() else {}
+
+    def _mend(self, number: int, report: PartReport, columns: pa.Schema, old: Remains) -> Path | None:
+        """Write a damaged part anew as far as it can be read; where the damaged one lies then."""
+        if report.is_whole:
+            return None
+        aside = parquet.copy_aside(self.data, number, self.out)
+        if report.rows or not report.loses:
+            parquet.rewrite(self.data, number, columns, old.footers.get(number))
+        else:
+            (self.data / parquet.part_name(number)).unlink()
+        parquet.sync_folder(self.data)
+        self.step("part-mended")
+        return aside
+
+    def _fill(self, ledger: SqliteLedger, numbers: list[int], columns: pa.Schema, history: History | None) -> None:
+        """Everything that the new ledger is to hold."""
+        ledger.set_meta(
+            {
+                "schema": columns.serialize().to_pybytes(),
+                "layout": layout.set_name(self.data),
+                **(layout.footers(self.data) if numbers else {}),
+            }
+        )
+        declared = _declared(self.out, numbers, history, self.now)
+        if history is None:
+            runs = self._begin_runs(ledger, numbers, declared["config_hash"].decode())
+        else:
+            runs = history.numbers()
+        counts: Counter[str] = Counter()
+        for number in numbers:
+            _take_over(ledger, self.data, number, runs, counts, has_history=history is not None)
+        if history is None:
+            ledger.set_meta(declared)
+        else:
+            totals = history.totals if history.is_whole else remains.agreed(history.totals, counts)
+            bills = [bill for bill in history.attempts if history.is_whole or not self._has_row(ledger, bill[0])]
+            ledger.carry(replace(history, meta=declared | history.meta, totals=totals, attempts=bills))
+        if numbers:
+            _forget_gaps(ledger, numbers)
+        if history is None or not history.totals:
+            self._count_answers()
+
+    def _begin_runs(self, ledger: SqliteLedger, numbers: list[int], config_hash: str) -> dict[str, int]:
+        """A run for each configuration that has rows, that of `config_hash` last: its number, by the hash."""
+        others = dict.fromkeys(each for each in data_hashes(self.data, numbers) if each != config_hash)
+        runs: dict[str, int] = {}
+        for at, each in enumerate([*others, config_hash]):
+            ledger.begin_run(f"rebuilt-{self.now:%Y%m%dT%H%M%SZ}-{at}", each, Asking().describe())
+            runs[each] = ledger.run
+            ledger.end_run()
+        return runs
+
+    def _has_row(self, ledger: SqliteLedger, key: bytes) -> bool:
+        return key in self.saved or bool(ledger.parts_of([key]))
+
+    def _count_answers(self) -> None:
+        """No totals were carried over: what the answers that waited add to them, only they tell."""
+        answers, counted = self.answers, self.answers.with_name(f"counted-{ANSWERS_NAME}")
+        if answers.exists():
+            counted.unlink(missing_ok=True)
+            unsaved.append(counted, (replace(batch, counts=None) for batch in unsaved.read(answers)))
+            counted.rename(answers)
+
+    def _put_in_place(self, new: Path) -> None:
+        if self.answers.exists():
+            self.answers.rename(self.out / f"{unsaved.PREFIX}rebuild-{self.work.aside.name}.jsonl")
+        for file in ledger_files(self.path)[1:]:  # the log of the old one is none of the new one
+            file.unlink(missing_ok=True)
+        self.step("set-aside")
+        new.rename(self.path)
+        (self.out / outdir.STATUS_NAME).unlink(missing_ok=True)  # it tells of the old one
+        parquet.sync_folder(self.out)
+
+
+def _refuse_losses(out: Path, reports: Mapping[int, PartReport]) -> None:
+    """Raises ResourceError where a part holds what cannot be read: the user may have a copy of it."""
+    bad = {number: report for number, report in reports.items() if report.loses}
+    if not bad:
+        return
+    number, report = next(iter(bad.items()))
+    path = out / DATA_NAME / parquet.part_name(number)
+    others = f" (and {len(bad) - 1} more parts)" if len(bad) > 1 else ""
+    raise ResourceError(
+        f"{path}: {words(report)}{others}. Nothing was changed. Put it back from a copy, or let `vision-batch rebuild "
+        f"{out} --drop-unreadable` move it aside and keep the rows that can be read: the others are asked again"
+    )
 
 
 def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: Callable[[str], None]) -> int:
@@ -146,7 +262,7 @@ def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: 
     Each part is replaced whole, while the row that stays is in another one or in the same: to end in the middle
     loses nothing, and to do it again finds what is left to do.
     """
-    twice = set(ledger.repeated(parquet.places(data)))
+    twice = set(ledger.repeated(parquet.places(data))) if numbers else set()
     last: dict[bytes, tuple[datetime, int, int]] = {}
     older: defaultdict[int, set[int]] = defaultdict(set)
     for number in numbers if twice else []:
@@ -161,43 +277,30 @@ def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: 
     return sum(map(len, older.values()))
 
 
-def _set_aside(path: Path, now: datetime) -> str | None:
-    if not path.exists():
-        return None
-    aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%S}")
-    for suffix in SUFFIXES:
-        old = path.with_name(path.name + suffix)
-        if old.exists():
-            old.rename(aside.with_name(aside.name + suffix))
-    return str(aside)
+def _config(out: Path) -> RunConfig:
+    """What OUT was last asked; the defaults where its file cannot be read."""
+    try:
+        return last_config(out)
+    except InputError:
+        return RunConfig()
 
 
-def _remove(ledger: Path) -> None:
-    for suffix in SUFFIXES:
-        ledger.with_name(ledger.name + suffix).unlink(missing_ok=True)
-
-
-def _declare(ledger: SqliteLedger, out: Path, first: Path, now: datetime, history: History | None) -> None:
-    schema: pa.Schema = pq.read_schema(first)
-    ledger.set_meta({"schema": schema.serialize().to_pybytes(), "layout": layout.set_name(out / DATA_NAME)})
-    if history is not None:
-        ledger.carry(history)
-        return
-    config = last_config(out)
-    config_hash = _config_hash(data_hashes(first.parent), config.config_hash())
-    ledger.begin_run(f"rebuilt-{now:%Y%m%dT%H%M%SZ}", config_hash, Asking().describe())
+def _declared(out: Path, numbers: list[int], history: History | None, now: datetime) -> dict[str, bytes]:
+    """Whose answers OUT holds, as its files tell; an old ledger knows better."""
+    config = _config(out)
+    config_hash = _config_hash(data_hashes(out / DATA_NAME, numbers[-1:]), config.config_hash())
     identity = orjson.dumps(outdir.public(config.identity()))
-    ledger.set_meta({"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode()})
-    ledger.end_run()
+    named = {CONFIG_META + name: orjson.dumps(one) for name, one in outdir.read_configurations(out).items()}
+    if history is not None and {"config_hash", "identity", "made_at"} <= history.meta.keys():
+        return named
+    named[CONFIG_META + config_hash] = identity
+    return {"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode(), **named}
 
 
-def data_hashes(data: Path) -> list[str]:
-    """The configurations that the rows of the last part were asked with, the newest last."""
-    last = parquet.part_numbers(data)[-1]
-    hashes: list[str] = pq.read_table(data / parquet.part_name(last), columns=["config_hash"])[
-        "config_hash"
-    ].to_pylist()
-    return hashes
+def data_hashes(data: Path, numbers: list[int]) -> list[str]:
+    """The configurations that the rows of these parts were asked with, in the order of the rows."""
+    rows = (row for number in numbers for row in parquet.read_columns(data, number, ["config_hash"]))
+    return [row["config_hash"] for row in rows if row["config_hash"]]
 
 
 def _config_hash(of_rows: list[str], of_config: str) -> str:
@@ -205,18 +308,24 @@ def _config_hash(of_rows: list[str], of_config: str) -> str:
     return of_config if not of_rows or of_config in of_rows else of_rows[-1]
 
 
-def _take_over(ledger: SqliteLedger, data: Path, number: int, history: History | None) -> None:
-    numbers = {} if history is None else history.numbers()
+def _take_over(
+    ledger: SqliteLedger,
+    data: Path,
+    number: int,
+    runs: Mapping[str, int],
+    counts: Counter[str],
+    *,
+    has_history: bool,
+) -> None:
+    """The records of one part; `counts` is added what their rows come to."""
+    ledger.restore(number, [], {})
     with pq.ParquetFile(data / parquet.part_name(number)) as file:
-        if not file.metadata.num_rows:
-            ledger.restore(number, [], {})
         for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
-            counts: Counter[str] = Counter()
-            rows = list(_restored(batch, counts))
-            if history is None:
-                ledger.restore(number, rows, counts)
-            else:  # which knows the sums better: of rows that were answered again, and of what has no row
-                ledger.restore(number, rows, {}, _runs_of(batch, numbers))
+            of_batch: Counter[str] = Counter()
+            rows = list(_restored(batch, of_batch))
+            counts += of_batch
+            # History knows the sums better: of rows that were answered again, and of what has no row.
+            ledger.restore(number, rows, {} if has_history else of_batch, _runs_of(batch, runs))
 
 
 def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:
@@ -227,18 +336,7 @@ def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:
 def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[KeptRow]:
     for row in batch.to_pylist():
         status, kind = Status(row["status"]), row["error_kind"]
-        for name in COUNTED:
-            counts[name] += row[name] or 0
-        cost_usd: Decimal | None = row["cost_usd"]
-        counts["cost_nano_usd"] += nano_usd(cost_usd) or 0
-        counts["requests"] += row["attempts"] or 0
-        counts["predicted_prompt_tokens"] += row["predicted_prompt_tokens"] or 0
-        counts["unpriced"] += cost_usd is None and status is not Status.FAILED
-        if status is not Status.FAILED and row["attempts"] == 1:
-            billed, predicted = row["prompt_tokens"], row["predicted_prompt_tokens"]
-            count_billed(counts, row["model"], billed=billed, predicted=predicted)
-        counts["shared"] += row["duplicate_of"] is not None
-        counts[status.value] += 1
+        count_row(counts, row)
         yield KeptRow(
             record_key(row["id"], row["prompt_name"]),
             state_code(status, None if kind is None else ErrorKind(kind)),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+Command = Callable[..., tuple[int, str, str]]
+"""The fixture `command`: `vision-batch` in this process -> exit code, standard output, standard error."""
 MakeImage = Callable[..., Path]
 """The fixture `make_image`: `make_image("a/b.jpg", 640, 480, seed=1)`."""
 

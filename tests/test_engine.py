@@ -36,7 +36,7 @@ from pipeline.records import (
     Status,
     Usage,
 )
-from pipeline.stages import Clock, Endpoint, EngineConfig, Stages, Trial
+from pipeline.stages import Clock, Endpoint, EngineConfig, Grow, Stages, Trial
 from pipeline.stats import RunStats
 
 SPEED = 200.0
@@ -133,7 +133,7 @@ class Bench:
     def twin(self, request: PreparedRequest) -> Shared | None:
         return None
 
-    async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
+    async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
         return None
 
     def engine(self, slots: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
@@ -474,7 +474,7 @@ async def test_fetches_are_retried_like_requests() -> None:
     fetched: Counter[str] = Counter()
 
     class Remote(Bench):
-        async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
+        async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
             fetched[record.id] += 1
             return fail(ErrorKind.FETCH_FAILED) if fetched[record.id] < 3 else b"image"
 

@@ -177,7 +177,7 @@ def test_check_says_what_was_not_billed_as_predicted(endpoint: str) -> None:
 
 
 def test_a_host_that_tells_no_usage(photos: Path) -> None:
-    """Its tokens are not told, rather than zero, and there is no ratio to the prediction; what it costs is unknown."""
+    """Its tokens are unknown, rather than zero, and there is no ratio to the prediction; what it costs is unknown."""
 
     class Silent(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -202,7 +202,7 @@ def test_a_host_that_tells_no_usage(photos: Path) -> None:
     status = read_status(Path("out"))
     assert (status.prompt_tokens, status.completion_tokens, status.ratios) == (None, None, ())
     said = "\n".join(lines(status))
-    assert "tokens: not told in, not told out, in 3 requests" in said
+    assert "tokens: unknown in, unknown out, in 3 requests" in said
     assert "cost: unknown" in said
 
 

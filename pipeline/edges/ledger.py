@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-from pipeline.errors import InputError, OutInUseError, ResourceError, VisionBatchError
+from pipeline import files, unsaved
+from pipeline.errors import DamagedLedgerError, InputError, OutInUseError, ResourceError, VisionBatchError
+from pipeline.salvage.database import unread_answers
+from pipeline.salvage.wal import read_frames
 
 HOLDER_NAME = ".lock-holder.json"
 _APPLICATION_ID = 0x56426174
@@ -28,6 +31,9 @@ _LOCK_WAIT_S = 0.2
 _CACHE_KIB = 16_384
 _CHECKPOINT_PAGES = 4_000
 _INCREMENTAL = 2
+_CHECKED_BYTES = 16 << 20
+"""Up to this size a ledger is checked whole whenever it is opened (0.2 s); a larger one after a crash only."""
+SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 _NETWORK_TYPES = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|glusterfs|lustre|beegfs|gpfs|fuse\.\S+")
 
@@ -76,6 +82,8 @@ class BillRow:
 
 
 CARRIED = ("config_hash", "identity", "made_at", "lease")
+CONFIG_META = "config "
+"""Before its hash, the name under which a configuration's identity stands in `meta`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,8 @@ class History:
     totals: list[tuple[Any, ...]]
     attempts: list[tuple[Any, ...]]
     """Billed attempts of records that have no row yet."""
+    is_whole: bool = True
+    """Whether it is from a ledger that is: else its totals are to be compared with the rows."""
 
     def numbers(self) -> dict[str, int]:
         """The number of each run by its id, and of the last run with each configuration by its hash."""
@@ -98,6 +108,16 @@ class History:
 
 class Ledger(Protocol):
     """What a run asks of its ledger; on a cluster somebody else answers it."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, for messages."""
+
+    def states_of_records(self) -> set[int]:
+        """The states that records are in, from the records themselves."""
+
+    def waiting(self) -> Iterator[tuple[bytes, bytes, bytes | None, int | None]]:
+        """(key, row, shares, stamp) of all that waits to be sealed, oldest first."""
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """Those of `keys` that have a row, whatever its status."""
@@ -118,6 +138,9 @@ class Ledger(Protocol):
     def run(self) -> int:
         """The number of the run that was begun; 0 before that."""
 
+    def run_numbers(self) -> dict[str, int]:
+        """The number of each run by its id."""
+
     def runs_with(self, config_hash: str) -> set[int]:
         """The numbers of the runs that asked with this configuration."""
 
@@ -128,8 +151,13 @@ class Ledger(Protocol):
         new_parts: Sequence[int],
         counts: Mapping[str, int],
         bills: Sequence[BillRow] = (),
+        meta: Mapping[str, bytes] | None = None,
+        of_run: str | None = None,
     ) -> int:
         """Keep all of it or, where this raises, nothing; how many of the records are new.
+
+        `meta` is stored with it. `of_run` names the run that it is counted for where that is not the one that was
+        begun.
 
         `new_parts` says, in order, into which part each new record will be sealed, as many as there are rows;
         one that was answered before stays in its part. `counts` are added to the run's and to all totals.
@@ -147,7 +175,7 @@ class Ledger(Protocol):
         Where a record is there twice, the later row holds.
         """
 
-    def mark_sealed(self, part: int, upto_seq: int) -> None:
+    def mark_sealed(self, part: int, upto_seq: int, footer: bytes = b"") -> None:
         """The rows that waited for `part`, up to this one, are in it: the ledger lets go of them."""
 
     def parts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
@@ -171,12 +199,17 @@ class Ledger(Protocol):
     def counts_with(self, config_hash: str) -> dict[str, int]:
         """The totals of all runs that asked with this configuration."""
 
+    def rows_by_config(self) -> dict[str, int]:
+        """How many records were answered last with each configuration, by its hash; those of unknown runs under ""."""
+
     def states(self) -> dict[int, int]:
         """How many records are in each state now."""
 
     def meta(self, name: str) -> bytes | None: ...
 
     def meta_names(self, prefix: str) -> list[str]: ...
+
+    def forget_meta(self, names: Sequence[str]) -> None: ...
 
     def set_meta(self, values: Mapping[str, bytes]) -> None: ...
 
@@ -234,6 +267,17 @@ def _narrow_keys(connection: sqlite3.Connection) -> None:
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _narrow_keys)
 """Each brings a ledger one version further, in a transaction of its own; none is ever changed."""
 
+_MOST = 2**63 - 1
+"""What SQLite's integers hold: a sum that passes it stays there, and ends no run."""
+
+_TABLE_NAMES = frozenset(re.findall(r"CREATE TABLE (\w+)", _TABLES))
+
+
+def footer_name(part: int) -> str:
+    """Under which name `meta` holds the copy of a part's footer."""
+    return f"footer {part}"
+
+
 _LAST = b"\xff" * 16
 """Behind every key that begins alike."""
 
@@ -245,25 +289,30 @@ _UPSERT_RECORD = (
     " run = excluded.run, stamp = excluded.stamp, request = excluded.request"
 )
 _ADD_TOTAL = (
-    "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"
-    " DO UPDATE SET value = value + excluded.value"
+    "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"  # noqa: S608 - our number
+    f" DO UPDATE SET value = max(-{_MOST}, min({_MOST}, value + excluded.value))"
 )
 
 
 class SqliteLedger:
     """A `Ledger` in one SQLite file. `network_type` names the network file system that it lies on, if any."""
 
-    def __init__(self, path: Path, failpoint: Callable[[str], None] = lambda _: None) -> None:
-        """Open or create, lock and migrate.
+    def __init__(
+        self, path: Path, failpoint: Callable[[str], None] = lambda _: None, *, check_all: bool = False
+    ) -> None:
+        """Open or create, lock, check and migrate. `check_all` looks at every page, however many there are.
 
-        Raises OutInUseError where another run holds it, InputError where it is none of ours or of a newer
-        version, ResourceError where the disk does not let us or the file is damaged.
+        Raises OutInUseError where another run holds it, InputError where it is none of ours, of a newer version, or
+        a link, DamagedLedgerError where it is damaged, ResourceError where the disk does not let us.
         """
-        self.path = path
+        self._path = path
+        self._is_damaged = False
+        self._named: tuple[int, int] | None = None
         self.network_type = network_type(path.parent)
         self._failpoint = failpoint
         self._holder = path.with_name(HOLDER_NAME)
         self._run, self._run_id = 0, ""
+        is_whole_check = _check_files(path) or check_all
         with _our_errors(path):
             self._connection = sqlite3.connect(
                 path, timeout=_LOCK_WAIT_S, isolation_level=None, check_same_thread=False
@@ -271,12 +320,15 @@ class SqliteLedger:
         try:
             with _our_errors(path):
                 self._take_lock()
+                self._named = files.note_open(path)
                 self._check_ours()
+                if is_whole_check:
+                    self._check_pages()
                 self._configure()
                 self._migrate()
             self._name_holder()
         except BaseException:
-            self._connection.close()
+            self._let_go()
             raise
 
     def __enter__(self) -> Self:
@@ -284,6 +336,15 @@ class SqliteLedger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def path(self) -> Path:
+        """See `Ledger`."""
+        return self._path
+
+    def states_of_records(self) -> set[int]:
+        """See `Ledger`."""
+        return {state for (state,) in self._all("SELECT DISTINCT state FROM record")}
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """See `Ledger`."""
@@ -305,7 +366,7 @@ class SqliteLedger:
     def settled_prefixes(self, states: Collection[int]) -> Iterator[bytes]:
         """See `Ledger`."""
         marks = ", ".join("?" * len(states))
-        with _our_errors(self.path):
+        with self._errors():
             cursor = self._connection.execute(
                 f"SELECT substr(key16, 1, 8) FROM record WHERE state IN ({marks}) ORDER BY key16",  # noqa: S608 - marks
                 tuple(states),
@@ -315,19 +376,30 @@ class SqliteLedger:
 
     def begin_run(self, run_id: str, config_hash: str, asking: str) -> str:
         """See `Ledger`."""
-        last = self._one("SELECT number, run_id, config_hash, asking, state FROM run ORDER BY number DESC LIMIT 1")
-        if last is not None and last[2:] == (config_hash, asking, "begun"):
-            self._run, self._run_id = last[0], last[1]
-            return str(self._run_id)
-        self._run, self._run_id = (last[0] if last else 0) + 1, run_id
+        if self.resume_run(config_hash, asking):
+            return self._run_id
+        last = self._one("SELECT max(number) FROM run")
+        self._run, self._run_id = ((last and last[0]) or 0) + 1, run_id
         with self._transaction() as do:
             do("INSERT INTO run VALUES (?, ?, ?, ?, 'begun')", [(self._run, run_id, config_hash, asking)])
         return run_id
+
+    def resume_run(self, config_hash: str, asking: str) -> bool:
+        """Go on with the last run, where it did not end and asked the same."""
+        last = self._one("SELECT number, run_id, config_hash, asking, state FROM run ORDER BY number DESC LIMIT 1")
+        if last is None or last[2:] != (config_hash, asking, "begun"):
+            return False
+        self._run, self._run_id = int(last[0]), str(last[1])
+        return True
 
     def end_run(self) -> None:
         """See `Ledger`."""
         with self._transaction() as do:
             do("UPDATE run SET state = 'ended' WHERE number = ?", [(self._run,)])
+
+    def run_numbers(self) -> dict[str, int]:
+        """See `Ledger`."""
+        return dict(self._all("SELECT run_id, number FROM run"))
 
     def runs_with(self, config_hash: str) -> set[int]:
         """See `Ledger`."""
@@ -345,26 +417,31 @@ class SqliteLedger:
         new_parts: Sequence[int],
         counts: Mapping[str, int],
         bills: Sequence[BillRow] = (),
+        meta: Mapping[str, bytes] | None = None,
+        of_run: str | None = None,
     ) -> int:
         """See `Ledger`."""
+        run_id = self._run_id if of_run is None else of_run
+        run = self._run if of_run is None else self.run_numbers().get(of_run, 0)
         with self._transaction() as do:
             parts, states, new = self._placed(rows, new_parts)
             do(
                 "INSERT INTO answer (key16, part, row, shares) VALUES (?, ?, ?, ?)",
                 [(row.key, part, row.row, row.shares) for row, part in zip(rows, parts, strict=True)],
             )
-            do(_UPSERT_RECORD, [self._record(row, part) for row, part in zip(rows, parts, strict=True)])
+            do(_UPSERT_RECORD, [self._record(row, part, run) for row, part in zip(rows, parts, strict=True)])
             do(
                 "INSERT OR IGNORE INTO dedup VALUES (?)",
                 [(_entry(row.request_sha256, row.key),) for row in rows if row.shareable and row.request_sha256],
             )
             do(
                 "INSERT INTO attempt (key16, run_id, at, bill) VALUES (?, ?, ?, ?)",
-                [(bill.key, self._run_id, bill.at, bill.bill) for bill in bills],
+                [(bill.key, run_id, bill.at, bill.bill) for bill in bills],
             )
             do("DELETE FROM attempt WHERE key16 = ?", [(row.key,) for row in rows])
-            for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
-                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+            for scope, added in (("all", counts), (f"run {run_id}", counts), ("state", states)):
+                do(_ADD_TOTAL, _amounts(scope, added))
+            do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list((meta or {}).items()))
         return new
 
     def restore(
@@ -380,7 +457,7 @@ class SqliteLedger:
             )
             states = Counter(row.state for row in rows)
             for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
-                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+                do(_ADD_TOTAL, _amounts(scope, added))
             parts = str(part + 1).encode()
             do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(parts,)])
 
@@ -456,7 +533,7 @@ class SqliteLedger:
 
     def vacuum(self) -> None:
         """Write the file anew without the room that deleted rows have left; for a moment it takes twice its size."""
-        with _our_errors(self.path):
+        with self._errors():
             self._connection.execute("VACUUM")
 
     def next_part(self) -> int | None:
@@ -472,12 +549,14 @@ class SqliteLedger:
             seq = found[-1][0]
             yield found
 
-    def mark_sealed(self, part: int, upto_seq: int) -> None:
+    def mark_sealed(self, part: int, upto_seq: int, footer: bytes = b"") -> None:
         """See `Ledger`."""
         with self._transaction() as do:
             do("DELETE FROM answer WHERE part = ? AND seq <= ?", [(part, upto_seq)])
             parts = max(part + 1, int(self.meta("parts") or b"0"))
             do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(str(parts).encode(),)])
+            if footer:
+                do("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(footer_name(part), footer)])
 
     def bills(self) -> Iterator[BillRow]:
         """See `Ledger`."""
@@ -497,9 +576,20 @@ class SqliteLedger:
         )
         return dict(self._all(sql, config_hash))
 
+    def rows_by_config(self) -> dict[str, int]:
+        """See `Ledger`."""
+        hashes = dict(self._all("SELECT number, config_hash FROM run"))
+        if len(set(hashes.values())) == 1:  # no need to look at every record
+            return dict.fromkeys(hashes.values(), sum(self.states().values()))
+        rows: Counter[str] = Counter()
+        for number, records in self._all("SELECT run, count(*) FROM record GROUP BY run"):
+            rows[hashes.get(number, "")] += records
+        return dict(rows)
+
     def history(self) -> History | None:
         """What a ledger made anew from the parts would lack; None where no run has begun on this one."""
-        kept = {name: value for name in CARRIED if (value := self.meta(name)) is not None}
+        names = [*CARRIED, *self.meta_names(CONFIG_META)]
+        kept = {name: value for name in names if (value := self.meta(name)) is not None}
         if "config_hash" not in kept:
             return None
         return History(
@@ -508,6 +598,45 @@ class SqliteLedger:
             totals=self._all("SELECT scope, name, value FROM total WHERE scope <> 'state'"),
             attempts=self._all("SELECT key16, run_id, at, bill FROM attempt ORDER BY seq"),
         )
+
+    def waiting(self) -> Iterator[tuple[bytes, bytes, bytes | None, int | None]]:
+        """See `Ledger`."""
+        sql = (
+            "SELECT seq, answer.key16, row, shares, stamp FROM answer LEFT JOIN record ON record.key16 = answer.key16"
+            " WHERE seq > ? ORDER BY seq LIMIT ?"
+        )
+        seq = -1
+        while found := self._all(sql, seq, _ROWS_A_BATCH):
+            seq = found[-1][0]
+            yield from (row[1:] for row in found)
+
+    def records(self) -> Iterator[tuple[bytes, int | None, int | None]]:
+        """(key, stamp, request) of every record."""
+        key = b""
+        while found := self._all(
+            "SELECT key16, stamp, request FROM record WHERE key16 > ? LIMIT ?", key, _ROWS_A_BATCH
+        ):
+            key = found[-1][0]
+            yield from found
+
+    def note_earlier(self, records: Iterable[tuple[bytes, int | None, int | None]]) -> None:
+        """For `compare`: (key, stamp, request) of records that another ledger holds."""
+        with self._transaction() as do:
+            self._connection.execute(
+                "CREATE TEMP TABLE IF NOT EXISTS earlier (key16 BLOB PRIMARY KEY, stamp, request) WITHOUT ROWID"
+            )
+            do("INSERT OR REPLACE INTO earlier VALUES (?, ?, ?)", records)
+
+    def compare(self) -> list[bytes]:
+        """Take over the stamps of records that were noted; the keys of those that are not in this ledger."""
+        self.note_earlier([])
+        with self._transaction() as do:
+            do(
+                "UPDATE record SET stamp = earlier.stamp FROM earlier"
+                " WHERE earlier.key16 = record.key16 AND earlier.request IS record.request",
+                [()],
+            )
+        return [key for (key,) in self._all("SELECT key16 FROM earlier WHERE key16 NOT IN (SELECT key16 FROM record)")]
 
     def carry(self, history: History) -> None:
         """Take over the history of another ledger, into one that is new."""
@@ -531,6 +660,11 @@ class SqliteLedger:
         """See `Ledger`."""
         return [name for (name,) in self._all("SELECT name FROM meta WHERE instr(name, ?) = 1", prefix)]
 
+    def forget_meta(self, names: Sequence[str]) -> None:
+        """See `Ledger`."""
+        with self._transaction() as do:
+            do("DELETE FROM meta WHERE name = ?", [(name,) for name in names])
+
     def set_meta(self, values: Mapping[str, bytes]) -> None:
         """See `Ledger`."""
         with self._transaction() as do:
@@ -544,13 +678,28 @@ class SqliteLedger:
         with contextlib.suppress(OSError):
             self._holder.unlink(missing_ok=True)
         try:
-            with contextlib.suppress(sqlite3.Error):
-                if self._pragma("freelist_count"):
+            with contextlib.suppress(sqlite3.Error, ResourceError):
+                if not self._is_damaged and self._pragma(
+                    "freelist_count"
+                ):  # pages of a damaged one stay where they are
                     # `execute` would end after one page: the statement has no columns to fetch.
                     self._connection.executescript("PRAGMA incremental_vacuum")
         finally:
             with _our_errors(self.path):
-                self._connection.close()
+                self._let_go()
+
+    def _let_go(self) -> None:
+        try:
+            self._connection.close()
+        finally:
+            if self._named is not None:
+                files.note_closed(self._named)
+
+    def _check_pages(self) -> None:
+        """Raises DamagedLedgerError where the pages do not make a database."""
+        found = self._one("PRAGMA quick_check(1)")
+        if found is None or found[0] != "ok":
+            raise _damaged(self.path, "nothing" if found is None else str(found[0]).replace("\n", " "))
 
     def _take_lock(self) -> None:
         run = self._connection.execute
@@ -563,6 +712,8 @@ class SqliteLedger:
     def _check_ours(self) -> None:
         version = self._pragma("user_version")
         foreign = self._pragma("application_id") != _APPLICATION_ID
+        if (foreign or version > len(MIGRATIONS)) and self._tables() == _TABLE_NAMES:
+            raise _damaged(self.path, "its header is not ours, and its tables are")
         if foreign and (version or self._one("SELECT 1 FROM sqlite_master")):
             raise InputError(f"{self.path}: this SQLite file was not made by vision-batch; use another OUT")
         if version > len(MIGRATIONS):
@@ -570,6 +721,9 @@ class SqliteLedger:
                 f"{self.path}: made by a newer vision-batch (ledger version {version}, this one knows "
                 f"{len(MIGRATIONS)}). Upgrade vision-batch, or use another OUT"
             )
+
+    def _tables(self) -> frozenset[str]:
+        return frozenset(name for (name,) in self._all("SELECT name FROM sqlite_master WHERE type = 'table'"))
 
     def _configure(self) -> None:
         run = self._connection.execute
@@ -590,13 +744,22 @@ class SqliteLedger:
         # Beside the ledger, because nobody else can read a database that is held exclusively.
         held_by = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
         try:
-            self._holder.write_text(held_by, encoding="utf-8")
+            files.write_atomic(self._holder, held_by.encode(), durable=False)
         except OSError as error:
             raise ResourceError(f"{self._holder}: {error.strerror or error}") from error
 
     @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with _our_errors(self.path):
+                yield
+        except DamagedLedgerError:
+            self._is_damaged = True
+            raise
+
+    @contextmanager
     def _transaction(self) -> Iterator[Callable[[str, Iterable[tuple[object, ...]]], object]]:
-        with _our_errors(self.path):
+        with self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection.executemany
@@ -622,8 +785,13 @@ class SqliteLedger:
         return next(iter(self._all(sql, *values)), None)
 
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with _our_errors(self.path):
+        with self._errors():
             return self._connection.execute(sql, values).fetchall()
+
+
+def _amounts(scope: str, added: Mapping[Any, int]) -> list[tuple[str, str, int]]:
+    """What is added to the totals of a scope, by name."""
+    return [(scope, str(name), max(-_MOST, min(_MOST, value))) for name, value in added.items() if value]
 
 
 def _entry(request_sha256: str, key: bytes) -> bytes:
@@ -652,14 +820,13 @@ def _our_errors(path: Path) -> Iterator[None]:
         raise ours from error
 
 
-def _explained(error: sqlite3.Error, path: Path) -> VisionBatchError | None:
+def _explained(error: sqlite3.Error, path: Path) -> VisionBatchError | None:  # noqa: PLR0911 - a table of codes
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return None
     # Extended codes hold the primary one in their lowest byte (sqlite.org, "Result and Error Codes").
     match getattr(error, "sqlite_errorcode", -1) & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return OutInUseError(
-                f"{path.parent} is in use by another run ({_holder_of(path)}). "
-                "Wait for it or stop it; this one changed nothing"
-            )
+            return in_use(path)
         case sqlite3.SQLITE_FULL:
             return ResourceError(
                 f"{path}: the disk is full. What is kept stays kept: free some space and run the same command"
@@ -671,18 +838,76 @@ def _explained(error: sqlite3.Error, path: Path) -> VisionBatchError | None:
                 f"{path}: the disk does not take or give data ({error}; full, over quota, or failing?). "
                 "What is kept stays kept: put that right and run the same command"
             )
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return ResourceError(
-                f"{path}: the ledger is damaged ({error}). The answers in data/ are whole: "
-                f"`vision-batch rebuild {path.parent}` makes a new ledger from them"
-            )
-        case _:
+        case sqlite3.SQLITE_MISUSE:
             return None
+        case _:  # all statements are our own: what cannot be done with them is for what stands in the file
+            return _damaged(path, error)
+
+
+def _damaged(path: Path, why: object) -> DamagedLedgerError:
+    return DamagedLedgerError(damaged_words(path, why))
+
+
+def damaged_words(path: Path, why: object) -> str:
+    """What a user is told of a ledger that cannot be read, and the way out."""
+    return (
+        f"{path}: the ledger is damaged ({why}). `vision-batch rebuild {path.parent}` makes a new one from the answers "
+        "in data/ and from all that can still be read of it"
+    )
+
+
+def check_plain(path: Path) -> None:
+    """Raises InputError where a file of this ledger is a link: SQLite would write to what that leads to."""
+    for suffix in SUFFIXES:
+        if files.is_odd(one := path.with_name(path.name + suffix)):
+            raise InputError(
+                f"{one} is a link or no plain file; a ledger is neither: move it away, or name another OUT"
+            )
+
+
+def in_use(path: Path) -> OutInUseError:
+    return OutInUseError(
+        f"{path.parent} is in use by another run ({_holder_of(path)}). Wait for it or stop it; this one changed nothing"
+    )
+
+
+def _check_files(path: Path) -> bool:
+    """Look at the files of a ledger before SQLite does, which would drop what it cannot read of the log.
+
+    Answers behind the last commit of the log that can be read are put by. Whether all pages should be checked.
+    Raises InputError where one is a link, DamagedLedgerError where commits of the log cannot be read.
+    """
+    check_plain(path)
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        with files.held(path) as held:
+            if held is None:
+                return False
+            size = held.seek(0, os.SEEK_END)
+            if not log.exists() or not log.stat().st_size:
+                return size <= _CHECKED_BYTES
+            frames = read_frames(log.read_bytes())
+            if frames.is_damaged:
+                raise _damaged(path, f"its write-ahead log from frame {frames.readable + 1} on")
+            if frames.has_tail:
+                _put_by(path)
+            return True
+    except (BlockingIOError, PermissionError):
+        return False  # SQLite says it in its own words
+    except OSError as error:
+        raise ResourceError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _put_by(path: Path) -> None:
+    """Frames of a commit that a crash cut short hold answers, which SQLite would drop."""
+    answers = [unsaved.UnsavedAnswer(answer.row, answer.shares) for answer in unread_answers(path)]
+    if answers:
+        unsaved.append(unsaved.new_path(path.parent, "log"), unsaved.by_run(answers, None))
 
 
 def _holder_of(path: Path) -> str:
     try:
-        held_by = json.loads(path.with_name(HOLDER_NAME).read_text(encoding="utf-8"))
+        held_by = json.loads(files.read(path.with_name(HOLDER_NAME)))
         return f"host {held_by['host']}, pid {held_by['pid']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "it does not say which"

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.errors import ErrorKind
 from pipeline.policy.failures import classify, one_line, read_error, read_failure, status_inside
+from pipeline.policy.redaction import Redactor
 
 
 def openai_error(code: str | None = None, kind: str | None = None, message: str = "words") -> dict[str, object]:
@@ -180,7 +181,7 @@ SECRET = "0f9e8d7c6b5a4938"  # noqa: S105 -- made up
 def test_keys_are_masked(words: str) -> None:
     """A key that the provider repeats, whole or starred out, is not repeated by us."""
     for body in (json.dumps(openai_error("invalid_api_key", message=words)).encode(), words.encode()):
-        message = read_failure(401, {}, body, secret=SECRET).message
+        message = read_failure(401, {}, body, redactor=Redactor([SECRET])).message
         assert "***" in message
         assert "0f9e" not in message
         assert "4938" not in message
@@ -188,7 +189,7 @@ def test_keys_are_masked(words: str) -> None:
 
 def test_a_short_key_masks_nothing() -> None:
     """Servers without keys are told "EMPTY": the word stays legible in their messages."""
-    assert one_line("EMPTY prompt", "EMPTY") == "EMPTY prompt"
+    assert one_line("EMPTY prompt", Redactor(["EMPTY"])) == "EMPTY prompt"
 
 
 def test_ordinary_words_are_no_keys() -> None:

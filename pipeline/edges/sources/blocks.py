@@ -4,6 +4,7 @@ Plain means: UTF-8 without quotes, NUL, lone carriage returns and empty lines, s
 has to be unpacked. Nearly all manifests are; every other one is read row by row, and so is what turns out odd.
 """
 
+import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +87,13 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
         first = file.readline(_HEADER_BYTES)
         if not first.endswith(b"\n") or not first.strip() or first.startswith(b"\xef\xbb\xbf"):
             raise OddError
-        before = first
+        before, text_of = first, codecs.getincrementaldecoder("utf-8")()
         while chunk := file.read(1 << 20):
-            if not _is_plain(before[-1:] + chunk):
+            if not _is_plain(before[-1:] + chunk) or not _is_text(chunk, text_of):
                 raise OddError
             before = chunk
+        if not _is_text(b"", text_of, final=True):
+            raise OddError
     try:
         text = first.decode().rstrip("\r\n")
     except UnicodeDecodeError:
@@ -101,6 +104,15 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
     if spaced or not all(cells) or len(set(cells)) < len(cells) or not _is_plain(first):
         raise OddError
     return cells, delimiter
+
+
+def _is_text(chunk: bytes, text_of: codecs.IncrementalDecoder, *, final: bool = False) -> bool:
+    """Whether the next bytes are UTF-8, in columns that this pass does not read as well."""
+    try:
+        text_of.decode(chunk, final)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_plain(data: bytes) -> bool:

@@ -9,6 +9,8 @@ from decimal import Decimal
 
 import orjson
 
+from pipeline.policy.addresses import public_text
+
 BYTES_LIMIT = 1024
 """Longer binary values are left out: they are embedded files and no description of one."""
 
@@ -16,15 +18,16 @@ BYTES_LIMIT = 1024
 def to_json(values: Mapping[str, object]) -> str | None:
     """Dates as ISO 8601, Decimal as text, durations in seconds, bytes as base64, NaN and infinity as null.
 
-    Returns None for no values.
+    Addresses are without login and without the parameters that open or sign them. Returns None for no values.
     """
     if not values:
         return None
     try:
-        return orjson.dumps(values, default=_default, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(values, default=_default, option=orjson.OPT_NON_STR_KEYS).decode()
     except orjson.JSONEncodeError:
         # Integers beyond 64 bits and lone surrogates, which the standard library can write.
-        return json.dumps(_plain(values), separators=(",", ":"), allow_nan=False)
+        text = json.dumps(_plain(values), separators=(",", ":"), allow_nan=False)
+    return public_text(text)
 
 
 def _default(value: object) -> object:

@@ -1,0 +1,142 @@
+"""Files inside an output directory: made anew and renamed into place, never written through a link.
+
+OUT and `data/` themselves may be links. Anything else that is one was put there by somebody else, and may lead
+anywhere: a name is made free first, and then taken, or the command ends.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import ResourceError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
+
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
+_OLD = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MODE = 0o666
+
+# Where SQLite locks a database (https://www.sqlite.org/src, os_unix.c): the pending byte, the reserved one, and 510.
+_LOCK_START, _LOCK_BYTES = 0x40000000, 512
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """What the operating system refuses becomes one line and exit code 5."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or out
+        if error.errno in _FULL:
+            hint = "What is kept stays kept: free some space and run the same command"
+        elif error.errno in _NO_HANDLES:
+            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; what is kept stays kept"
+        else:
+            hint = "Check that this path can be written; what is kept stays kept"
+        raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error
+
+
+def create(path: Path) -> BinaryIO:
+    """A new file of this name, open for writing; what has the name, a link too, is removed.
+
+    Raises OSError where that is a directory, or the disk or the permissions do not allow it.
+    """
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, _NEW, _MODE), "w+b")
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace `path` as a whole. `durable` makes it survive a power cut, for the price of waiting for the disk."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    with create(unfinished) as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def read(path: Path) -> bytes:
+    """All of a plain file. Raises OSError where it is a link, a device or anything else."""
+    with os.fdopen(os.open(path, os.O_RDONLY | _OLD), "rb") as file:
+        _check_plain(path, os.fstat(file.fileno()))
+        return file.read()
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a plain file, without their ends and the empty ones. Raises OSError as `read` does."""
+    with os.fdopen(os.open(path, os.O_RDONLY | _OLD), "rb") as file:
+        _check_plain(path, os.fstat(file.fileno()))
+        yield from filter(None, (line.strip() for line in file))
+
+
+def _check_plain(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+
+
+def is_odd(path: Path) -> bool:
+    """Whether there is something of this name that is no plain file: a link, a directory, a pipe."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def copy(source: BinaryIO, target: Path) -> None:
+    """Copy an open file to `target`, which is there whole or not at all, and survives a power cut."""
+    unfinished = target.with_name(f".{target.name}.tmp")
+    source.seek(0)
+    with create(unfinished) as file:
+        while block := source.read(1 << 20):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(target)
+
+
+_OPEN: set[tuple[int, int]] = set()
+"""Databases that this process has open. To close another descriptor of one would end SQLite's lock on it (fcntl(2))."""
+
+
+def note_open(path: Path) -> tuple[int, int]:
+    """Say that SQLite has this file open from now on, until `note_closed`."""
+    found = path.stat()
+    _OPEN.add(named := (found.st_dev, found.st_ino))
+    return named
+
+
+def note_closed(named: tuple[int, int]) -> None:
+    _OPEN.discard(named)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[BinaryIO | None]:
+    """Lock a database as SQLite does, without SQLite, which would change a damaged one: the file, open for reading.
+
+    None where there is no such file. Raises BlockingIOError where it is in use, by another process or by this one,
+    PermissionError where it cannot be locked because it may not be written.
+    """
+    try:
+        found = path.stat()
+        if (found.st_dev, found.st_ino) in _OPEN:
+            raise BlockingIOError(errno.EAGAIN, "in use", str(path))
+        descriptor = os.open(path, os.O_RDWR | _OLD)
+    except FileNotFoundError:
+        yield None
+        return
+    with os.fdopen(descriptor, "r+b") as file:
+        _check_plain(path, os.fstat(descriptor))
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_BYTES, _LOCK_START)
+        except OSError as error:
+            if error.errno in {errno.EACCES, errno.EAGAIN}:
+                raise BlockingIOError(error.errno, error.strerror, str(path)) from error
+            raise
+        yield file
