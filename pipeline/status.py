@@ -18,7 +18,7 @@ from pipeline.config import RunConfig
 from pipeline.dataset import Dataset, last_config
 from pipeline.edges import parquet
 from pipeline.errors import InputError, ResourceError
-from pipeline.layout import DATA_NAME
+from pipeline.layout import DATA_NAME, way_out
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.policy.rows import usd_text
 from pipeline.policy.text import message_tokens
@@ -223,10 +223,7 @@ def lines(status: OutStatus) -> list[str]:
     said += [f"warning: {warning}" for warning in status.warnings]
     said += [f"damage in {DATA_NAME}/: {printable(line)}" for line in status.damage]
     if status.damage:
-        said.append(
-            "put back what is missing and move away what was added, "
-            f"or let `vision-batch rebuild {printable(status.out)}` make the ledger agree with the parts"
-        )
+        said.append(printable(way_out(Path(status.out), status.damage)))
     said.append(_about_run(status))
     return said
 
