@@ -58,7 +58,6 @@ def compact(
         limit = rows_per_part or last_config(out).output.rows_per_part
         before = parquet.rows_by_part(data)
         bytes_before = _bytes(_part_files(data))
-        layout.check_rows(out, ledger)
         if not is_even(list(before.values()), limit):
             _replace(out, ledger, before, limit, failpoint=failpoint, exchange=exchange)
         after = parquet.rows_by_part(data)

@@ -8,7 +8,7 @@ ledger was not told yet: it is told from the parts themselves. So a crash leaves
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -24,6 +24,7 @@ OLD_NAME = ".data-old"
 LAYOUT_NAME = ".layout"
 SHOWN = 3
 """Damages that an error names; `status` names all."""
+UNREADABLE = "cannot be read"
 
 
 def name_set(folder: Path) -> None:
@@ -90,10 +91,18 @@ def check_rows(out: Path, ledger: Ledger) -> None:
     if found := damages(out, ledger):
         more = f" (and {len(found) - SHOWN:,} more)" if len(found) > SHOWN else ""
         raise ResourceError(
-            f"{out / DATA_NAME} is not as it was written: {'; '.join(found[:SHOWN])}{more}. Put back what is missing "
-            f"and move away what was added, or let `vision-batch rebuild {out}` make the ledger agree with the parts: "
+            f"{out / DATA_NAME} is not as it was written: {'; '.join(found[:SHOWN])}{more}. {way_out(out, found)}: "
             "records that have no row are then asked again. Nothing was sent or changed"
         )
+
+
+def way_out(out: Path, found: Sequence[str]) -> str:
+    """What to do about `damages`."""
+    drop = " --drop-unreadable" if any(UNREADABLE in line for line in found) else ""
+    return (
+        "Put back what is missing and move away what was added, "
+        f"or let `vision-batch rebuild {out}{drop}` make the ledger agree with the parts"
+    )
 
 
 def damages(out: Path, ledger: Ledger) -> list[str]:
@@ -114,7 +123,7 @@ def damages(out: Path, ledger: Ledger) -> list[str]:
         try:
             rows = parquet.count_rows(data, number)
         except ResourceError:
-            found.append(f"{parquet.part_name(number)} cannot be read")
+            found.append(f"{parquet.part_name(number)} {UNREADABLE}")
             continue
         total += rows
         if number not in known and rows:  # without rows: the first one, of a run that was killed before its mark

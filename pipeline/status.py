@@ -21,7 +21,7 @@ from pipeline.edges import parquet
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.files import disk_errors
 from pipeline.formatting import printable
-from pipeline.layout import DATA_NAME
+from pipeline.layout import DATA_NAME, way_out
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.policy.rows import known_cost, usd_text
 from pipeline.policy.text import message_tokens
@@ -104,14 +104,13 @@ def _read_status(out: Path, *, verify: bool) -> OutStatus:
         found = _of(out, told)
         lines(found)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # the file is damaged
-        return _of(out, Dataset.look(out))
-    return found
+        found = _of(out, Dataset.look(out))
+    return replace(found, damage=tuple(_damage(out, verify=verify)))
 
 
 def _of(out: Path, told: dict[str, Any]) -> OutStatus:
     ratios = ratios_of(told.get("models", {}))
-    found = _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
-    return replace(found, damage=tuple(_damage(out, verify=verify)))
+    return _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
 
 
 def _damage(out: Path, *, verify: bool) -> Iterator[str]:
@@ -242,10 +241,7 @@ def lines(status: OutStatus) -> list[str]:
     said += [f"warning: {warning}" for warning in status.warnings]
     said += [f"damage in {DATA_NAME}/: {printable(line)}" for line in status.damage]
     if status.damage:
-        said.append(
-            "put back what is missing and move away what was added, "
-            f"or let `vision-batch rebuild {printable(status.out)}` make the ledger agree with the parts"
-        )
+        said.append(printable(way_out(Path(status.out), status.damage)))
     said.append(_about_run(status))
     return said
 
