@@ -18,7 +18,7 @@ from pipeline.catalogue import all_families
 from pipeline.config import RunConfig
 from pipeline.dataset import Dataset, last_config
 from pipeline.edges import parquet
-from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.errors import ErrorKind, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors
 from pipeline.formatting import printable
 from pipeline.layout import DATA_NAME, way_out
@@ -116,7 +116,7 @@ def _of(out: Path, told: dict[str, Any]) -> OutStatus:
 def _damage(out: Path, *, verify: bool) -> Iterator[str]:
     try:
         yield from Dataset.damages(out, verify=verify)
-    except ResourceError as error:
+    except (VisionBatchError, OSError) as error:
         yield str(error)
 
 

@@ -181,7 +181,8 @@ compact(out, rows_per_part=4, failpoint=failpoint, exchange=(lambda *_: False) i
 WRITE = ["tmp-written", "tmp-synced", "renamed", "folder-synced"]
 SEALED = [*WRITE, "before-commit", "marked"] * 3
 STEPS = [
-    *SEALED, *WRITE * 3, "new-written", "set-aside", "swapped", "swap-synced", "before-commit", "relocated",
+    *SEALED, *WRITE * 3, "new-written", "set-aside", "swapped", "swap-synced", "before-commit",
+    "before-commit", "relocated",
     *["part-removed"] * 5, "old-removed", "vacuumed",
 ]  # fmt: skip
 CRASHES = [(step, STEPS[:at].count(step)) for at, step in enumerate(STEPS) if at >= len(SEALED)]

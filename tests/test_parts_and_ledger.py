@@ -95,7 +95,10 @@ def test_damage_is_said_before_anything_is_paid(damage: str) -> None:
         assert said in line
         with pytest.raises(ResourceError, match="rebuild out") as caught:
             ask(server)
-        assert (said in str(caught.value), server.asked.total()) == (True, before)
+        part_name, *_, how = said.split()
+        assert part_name in str(caught.value)
+        assert how in str(caught.value)
+        assert server.asked.total() == before
         pipeline.rebuild("out", drop_unreadable=True)
         assert pipeline.status("out").damage == ()
         mended = ask(server)

@@ -46,7 +46,7 @@ def test_a_value_as_it_is_written(key: str, text: str, value: object) -> None:
 
 def test_text_reaches_the_configuration() -> None:
     """Names and prompts that look like numbers are accepted by the configuration as text."""
-    keys = ("request.model", "request.prompt", "endpoint.api_key_env", "source.image_column")
+    keys = ("request.model", "request.prompt", "source.id_column", "source.image_column")
     config = load_config(None, {key: written_value(key, "123") for key in keys}, {})
     assert (config.request.model, config.request.prompt) == ("123", "123")
-    assert (config.endpoint.api_key_env, config.source.image_column) == ("123", "123")
+    assert (config.source.id_column, config.source.image_column) == ("123", "123")

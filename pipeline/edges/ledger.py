@@ -288,6 +288,8 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, 
 _MOST = 2**63 - 1
 """What SQLite's integers hold: a sum that passes it stays there, and ends no run."""
 
+_NEWER_VERSIONS = 16
+"""Versions further than this are no newer program's but damage."""
 _TABLE_NAMES = frozenset(re.findall(r"CREATE TABLE (\w+)", _TABLES))
 
 
@@ -756,7 +758,7 @@ class SqliteLedger:
     def _check_ours(self) -> None:
         version = self._pragma("user_version")
         foreign = self._pragma("application_id") != _APPLICATION_ID
-        if (foreign or version > len(MIGRATIONS)) and self._tables() == _TABLE_NAMES:
+        if (foreign or version > len(MIGRATIONS) + _NEWER_VERSIONS) and self._tables() == _TABLE_NAMES:
             raise _damaged(self.path, "its header is not ours, and its tables are")
         if foreign and (version or self._one("SELECT 1 FROM sqlite_master")):
             raise InputError(f"{self.path}: this SQLite file was not made by vision-batch; use another OUT")
@@ -865,7 +867,8 @@ def _our_errors(path: Path) -> Iterator[None]:
 
 
 def _explained(error: sqlite3.Error, path: Path) -> VisionBatchError | None:  # noqa: PLR0911 - a table of codes
-    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+    is_ours = error.sqlite_errorname == "SQLITE_CONSTRAINT_NOTNULL" if hasattr(error, "sqlite_errorname") else False
+    if is_ours or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return None
     # Extended codes hold the primary one in their lowest byte (sqlite.org, "Result and Error Codes").
     match getattr(error, "sqlite_errorcode", -1) & 0xFF:
