@@ -389,10 +389,13 @@ def _unsold(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     return tuple(f"{name}: {seller} is no provider whose prices are known" for seller, name in found.items() if seller)
 
 
-def status(out: PathLike) -> OutStatus:
-    """What `out` holds and whether a run is at work on it; also while one is."""
+def status(out: PathLike, *, verify: bool = False) -> OutStatus:
+    """What `out` holds and whether a run is at work on it; also while one is.
+
+    While none is, the parts are compared with the ledger by their footers; `verify` reads every part to its end.
+    """
     check_ledger(Path(out))
-    return read_status(Path(out))
+    return read_status(Path(out), verify=verify)
 
 
 def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:

@@ -586,13 +586,21 @@ def estimate(
 @app.command()
 def status(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory, also while a run goes on.")],
-    check_: Annotated[bool, typer.Option("--check", help="Exit code 1 while any record has no answer.")] = False,
+    check_: Annotated[
+        bool,
+        typer.Option("--check", help="Exit code 1 while any record has no answer, 5 where data/ is damaged."),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every part and verify its checksums; exit code 5 where one is damaged."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What is done, failed and spent; predicted against billed tokens."""
-    found = api.status(out)
+    """What is done, failed and spent; predicted against billed tokens; whether data/ is as it was written."""
+    found = api.status(out, verify=verify)
     _say(json_text(found.as_dict()) if as_json else printable_lines(lines(found)))
-    raise typer.Exit(int(check_ and found.bad > 0))
+    is_damaged = (check_ or verify) and found.damage
+    raise typer.Exit(ResourceError.exit_code if is_damaged else int(check_ and found.bad > 0))
 
 
 @app.command()

@@ -199,6 +199,8 @@ class SourceConfig(_Section):
     skip_bad_rows: bool = False
     on_duplicate_id: Literal["error", "first"] = "error"
     """Whether an id that stands twice ends the command, or its first row counts."""
+    max_record_kb: Annotated[int, Field(ge=1, le=32_768)] = 1_024
+    """The most that the other columns of a row may take as JSON, in KiB; a row with more is a bad row."""
 
 
 class LimitsConfig(_Section):

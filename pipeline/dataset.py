@@ -8,20 +8,20 @@ a part is merged by key, so that doing it again after a crash changes nothing.
 import errno
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
 import pyarrow as pa
 
-from pipeline import files, unsaved
+from pipeline import files, layout, unsaved
 from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
 from pipeline.edges.ledger import (
@@ -35,11 +35,11 @@ from pipeline.edges.ledger import (
     Twin,
     damaged_words,
 )
-from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, ResourceError, VisionBatchError
+from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, OutInUseError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors as _disk
 from pipeline.formatting import whole
 from pipeline.intake import TakenIn, columns_of, take_in, what_is_wrong
-from pipeline.layout import DATA_NAME, settle
+from pipeline.layout import DATA_NAME, check_rows, settle
 from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
 from pipeline.policy.budget import Amounts
@@ -93,6 +93,9 @@ _SETTLED = frozenset(
 """States that a run which asks nothing again passes over."""
 _BATCH = 4096
 
+PART_BYTES = 256 << 20
+"""A part of this much takes no new rows, however few they are: a seal writes a part anew, and commits wait for it."""
+
 
 class Dataset:
     """OUT, open for one run: made by `Dataset.open`, closed by `close()` or as a context manager."""
@@ -122,7 +125,7 @@ class Dataset:
         self._endpoint = public_url(endpoint)
         self._config_hash = config.config_hash()
         self._columns: pa.Schema = pa.schema([])
-        self._tail, self._tail_rows = 0, 0
+        self._tail = self._tail_rows = self._tail_bytes = 0
         self._bills_before: dict[bytes, Bill] = {}
         self._bills_now: dict[bytes, Bill] = {}
         self._is_open = True
@@ -231,7 +234,8 @@ class Dataset:
     def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
         """For each record, whether it is to be asked: never answered, or to be asked again as this run wants it."""
         keys = [record_key(record.id, self._prompt_name) for record in records]
-        is_kept = self._kept_by_prefix(keys)
+        with _decoding(self._ledger):
+            is_kept = self._kept_by_prefix(keys)
         if all(is_kept):
             return [False] * len(keys)
         known = self._ledger.known([key for key, kept in zip(keys, is_kept, strict=True) if not kept])
@@ -372,10 +376,13 @@ class Dataset:
             self._bills_now.pop(row.key, None)
 
     def _commit_rows(self, rows: Sequence[KeptRow], **more: Any) -> None:  # noqa: ANN401 - as `Ledger.commit` takes it
-        parts = self._parts_for_new(len(rows))
+        sizes = [len(row.row) for row in rows]
+        parts = self._parts_for_new(sizes)
         new = self._ledger.commit(rows, new_parts=parts, **more)
-        for part in parts[:new]:
-            self._tail, self._tail_rows = part, self._tail_rows + 1 if part == self._tail else 1
+        for part, size in zip(parts[:new], sizes, strict=False):
+            if part != self._tail:
+                self._tail, self._tail_rows, self._tail_bytes = part, 0, 0
+            self._tail_rows, self._tail_bytes = self._tail_rows + 1, self._tail_bytes + size
 
     def seal(self) -> int:
         """Bring all that is kept into `data/`, part by part; the number of rows."""
@@ -465,6 +472,20 @@ class Dataset:
             return _overview(ledger)
 
     @staticmethod
+    def damages(out: Path, *, verify: bool = False) -> Iterator[str]:
+        """What in `data/` is not as the ledger sealed it, by the footers, or with `verify` by all bytes and keys.
+
+        While a run holds OUT only what `verify` can tell without the ledger. Nothing in OUT is changed.
+        Raises ResourceError where the ledger cannot be read.
+        """
+        try:
+            with SqliteLedger(out / LEDGER_NAME) as ledger:
+                yield from layout.damages(out, ledger)
+                yield from layout.verify(out, ledger) if verify else ()
+        except OutInUseError:
+            yield from layout.verify(out, None) if verify else ()
+
+    @staticmethod
     def left(
         out: Path,
         records: Iterable[ImageRecord],
@@ -481,7 +502,7 @@ class Dataset:
         ledger_file = out / LEDGER_NAME
         if not ledger_file.is_file() or not ledger_file.stat().st_size:
             return total
-        with SqliteLedger(ledger_file) as ledger:
+        with _disk(out), SqliteLedger(ledger_file) as ledger, _decoding(ledger):
             dataset = Dataset(out, ledger, config=config, asking=asking, endpoint="", failpoint=lambda _: None)
             ledger.resume_run(dataset._config_hash, asking.describe())
             dataset._comparable = ledger.runs_with(dataset._config_hash)
@@ -576,6 +597,7 @@ class Dataset:
             self._failpoint("first-part-marked")
         parquet.check_columns(self._data, self._columns)
         self.seal()
+        check_rows(self.out, self._ledger)
         self._find_tail()
         if unsaved.paths(self.out):
             self.taken = take_in(self.out, self._ledger, self._columns, self._commit_rows, self._seal_taken)
@@ -588,7 +610,7 @@ class Dataset:
 
     def _find_tail(self) -> None:
         self._tail = max(parquet.part_numbers(self._data))
-        self._tail_rows = parquet.count_rows(self._data, self._tail)
+        self._tail_rows, self._tail_bytes = parquet.size_of(self._data, self._tail)
 
     def _describe(self) -> None:
         configurations = self._configurations()
@@ -665,7 +687,7 @@ class Dataset:
         if lent := keys & (self._lent | self._lent_before):
             while self.seal_part():  # not `seal`, which forgets what was lent a while ago
                 pass
-            for key, row in self._asked_rows(lent).items():
+            for key, row in self._asked_rows(lent):
                 self._replaced[key, str(row["request_sha256"])] = row
 
     def _shared_row(self, shared: Shared, counts: Counter[str]) -> KeptRow:
@@ -692,42 +714,55 @@ class Dataset:
             "config_hash": self._config_hash,
         }
 
-    def _parts_for_new(self, rows: int) -> list[int]:
-        """Where new rows go: into the tail part while it has room, then into the next ones.
+    def _parts_for_new(self, sizes: Sequence[int]) -> list[int]:
+        """Where new rows of these sizes go: into the tail part while it has room, then into the next ones.
 
         This is committed with the rows: after a crash the same ones go to the same part.
         """
         limit = self._config.output.rows_per_part
-        room = max(0, limit - self._tail_rows)
-        return [self._tail if row < room else self._tail + 1 + (row - room) // limit for row in range(rows)]
+        part, rows, filled_bytes = self._tail, self._tail_rows, self._tail_bytes
+        parts = []
+        for size in sizes:
+            if rows >= limit or filled_bytes >= PART_BYTES:
+                part, rows, filled_bytes = part + 1, 0, 0
+            rows, filled_bytes = rows + 1, filled_bytes + size
+            parts.append(part)
+        return parts
 
     def _merge(self, part: int) -> int:
-        """Write one part anew with what waits for it; only this one part is in memory."""
-        upto_seq, tables = 0, []
-        for batch in self._ledger.pending(part):
-            upto_seq = batch[-1][0]
-            tables.append(parquet.table_of(self._whole_rows(batch), self._columns))
-        new = pa.concat_tables(tables)
-        table = parquet.merge(parquet.read_part(self._data, part, self._columns), new)
-        parquet.write_part(self._data, part, table, self._failpoint)
-        self._ledger.mark_sealed(part, upto_seq, parquet.footer(self._data, part))
+        """Write one part anew with what waits for it, row group by row group; how many records that are."""
+        waiting = self._ledger.waiting_seqs(part)
+        forgotten: list[bytes] = []
+        before = parquet.rows_without(self._data, part, self._columns, waiting)
+        new = parquet.tables_of(self._waiting_rows(part, set(waiting.values()), forgotten), self._columns)
+        rows = parquet.write_tables(self._data, part, chain(before, new), self._columns, self._failpoint)
+        footer = parquet.footer(self._data, part)
+        if forgotten:
+            self._forget_marks()
+        self._ledger.mark_sealed(part, max(waiting.values()), rows=rows, forgotten=forgotten, footer=footer)
         self._failpoint("marked")
-        return len(new)
+        return len(waiting)
 
-    def _whole_rows(self, batch: Sequence[tuple[int, bytes, bytes | None]]) -> Iterator[bytes]:
-        """The rows as they are to be read: those that share an answer have it."""
-        asked = self._asked_rows({shares for _, _, shares in batch if shares is not None})
-        for _, row, shares in batch:
-            if shares is None:
-                yield row
-                continue
-            stub = orjson.loads(row)
-            leader = asked.get(shares)
-            if leader is not None and leader["request_sha256"] == stub["request_sha256"]:
-                yield parquet.encode_row(filled(stub, leader))
-            else:  # asked anew in the meantime, and answered otherwise: so is this one, by the next run
-                self._forget_marks()
-                self._ledger.forget([record_key(stub["id"], stub["prompt_name"])])
+    def _waiting_rows(self, part: int, last: Collection[int], forgotten: list[bytes]) -> Iterator[bytes]:
+        """The last row of each record that waits for this part, as it is to be read, shared answers filled in.
+
+        A record whose answer was asked anew in the meantime, and is another now, is `forgotten`: the next run asks it.
+        """
+        for batch in self._ledger.pending(part):
+            sharing: defaultdict[bytes, list[dict[str, Any]]] = defaultdict(list)
+            for seq, row, shares in batch:
+                if seq in last and shares is None:
+                    yield row
+                elif seq in last and shares is not None:
+                    sharing[shares].append(orjson.loads(row))
+            for key, asked in self._asked_rows(set(sharing)) if sharing else ():
+                for stub in sharing.pop(key):
+                    if stub["request_sha256"] == asked["request_sha256"]:
+                        yield parquet.encode_row(filled(stub, asked))
+                    else:
+                        forgotten.append(record_key(stub["id"], stub["prompt_name"]))
+            gone = (stub for stubs in sharing.values() for stub in stubs)
+            forgotten += [record_key(stub["id"], stub["prompt_name"]) for stub in gone]
 
     def _forget_marks(self) -> None:
         """The next run looks at every record of its source, and this one says no more how far it came."""
@@ -735,18 +770,17 @@ class Dataset:
             self._has_forgotten = True
             self._ledger.set_meta(dict.fromkeys(self._ledger.meta_names("mark "), b"{}"))
 
-    def _asked_rows(self, keys: set[bytes]) -> dict[bytes, Mapping[str, object]]:
-        """The rows of records whose answers are shared, from the ledger or from their parts."""
-        rows: dict[bytes, Mapping[str, object]] = {}
-        if not keys:
-            return rows
-        parts = self._ledger.parts_of(list(keys))
+    def _asked_rows(self, keys: set[bytes]) -> Iterator[tuple[bytes, Mapping[str, object]]]:
+        """The rows of records whose answers are shared, one at a time, from the ledger or else from their parts."""
+        found = set()
+        for key, waiting in self._ledger.waiting_rows(keys):
+            found.add(key)
+            yield key, orjson.loads(waiting)
+        parts = self._ledger.parts_of(list(keys - found))
         for part in sorted(set(parts.values())):
             wanted = {key for key, where in parts.items() if where == part}
-            for row in parquet.rows_of(parquet.read_part(self._data, part, self._columns), wanted):
-                rows[record_key(str(row["id"]), str(row["prompt_name"]))] = row
-        waiting = self._ledger.waiting_rows(keys)
-        return rows | {key: orjson.loads(row) for key, row in waiting.items()}
+            for row in parquet.rows_of(self._data, part, self._columns, wanted):
+                yield record_key(str(row["id"]), str(row["prompt_name"])), row
 
 
 def last_config(out: Path) -> RunConfig:

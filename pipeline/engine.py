@@ -58,6 +58,8 @@ FIRST_BATCH, BATCH, LARGEST_BATCH = 16, 256, 4096
 SLEPT_S = 20.0
 """The wall clock ran so far ahead of the monotonic one: this machine was asleep."""
 ARRIVALS = 256
+READ_BYTES = 8 << 20
+"""Text of records (`data:` addresses, a manifest's other columns) that is read at a time: a row may be megabytes."""
 AHEAD = 64
 """Requests at most that are ready beyond those in flight."""
 
@@ -196,7 +198,15 @@ class Engine:
         return future
 
     def _take(self, size: int) -> list[ImageRecord]:
-        return list(islice(self._stages.records, size))
+        """The next records, as many at most, or fewer that hold much text."""
+        taken: list[ImageRecord] = []
+        held = 0
+        for record in islice(self._stages.records, size):
+            taken.append(record)
+            held += len(record.location) + len(record.extra or "")
+            if held >= READ_BYTES:
+                break
+        return taken
 
     async def _lane(self, records: MemoryObjectReceiveStream[ImageRecord]) -> None:
         async with records:

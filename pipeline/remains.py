@@ -156,7 +156,9 @@ class _Newest:
         return History(
             meta=meta,
             runs=[tuple(run) for run in by_id.values()],
-            totals=[(scope, name, value) for (scope, name), value in self._totals.items() if scope != "state"],
+            totals=[
+                (scope, name, value) for (scope, name), value in self._totals.items() if scope not in {"state", "part"}
+            ],
             attempts=[tuple(attempt) for attempt in self._attempts],
             is_whole=False,
         )

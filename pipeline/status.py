@@ -6,7 +6,8 @@ The ledger belongs to a run as long as it goes on; outsiders read what it publis
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.edges import parquet
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.files import disk_errors
 from pipeline.formatting import printable
-from pipeline.layout import DATA_NAME
+from pipeline.layout import DATA_NAME, way_out
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.policy.rows import known_cost, usd_text
 from pipeline.policy.text import message_tokens
@@ -67,6 +68,8 @@ class OutStatus:
     """Billed against predicted prompt tokens, by model."""
     warnings: tuple[str, ...] = ()
     """Where a token rule no longer fits, and which one would."""
+    damage: tuple[str, ...] = ()
+    """What in `data/` is not as it was written; a run refuses such an OUT."""
 
     @property
     def bad(self) -> int:
@@ -81,20 +84,40 @@ class OutStatus:
         return asdict(self) | money | {"ratios": ratios}
 
 
-def read_status(out: Path) -> OutStatus:
-    """Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it."""
+def read_status(out: Path, *, verify: bool = False) -> OutStatus:
+    """What OUT holds, and whether its parts are as they were written, by their footers; `verify` reads them whole.
+
+    The parts are compared with the ledger only while no run holds OUT.
+    Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it.
+    """
     with disk_errors(out):
-        return _read_status(out)
+        return _read_status(out, verify=verify)
 
 
-def _read_status(out: Path) -> OutStatus:
+def _read_status(out: Path, *, verify: bool) -> OutStatus:
     if not (out / "ledger.sqlite").exists():
         raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
     told = _told(out)
-    if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
-        told |= Dataset.look(out)
+    try:
+        if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
+            told |= Dataset.look(out)
+        found = _of(out, told)
+        lines(found)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # the file is damaged
+        found = _of(out, Dataset.look(out))
+    return replace(found, damage=tuple(_damage(out, verify=verify)))
+
+
+def _of(out: Path, told: dict[str, Any]) -> OutStatus:
     ratios = ratios_of(told.get("models", {}))
     return _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
+
+
+def _damage(out: Path, *, verify: bool) -> Iterator[str]:
+    try:
+        yield from Dataset.damages(out, verify=verify)
+    except ResourceError as error:
+        yield str(error)
 
 
 def _warning(out: Path, ratio: Ratio) -> str:
@@ -216,6 +239,9 @@ def lines(status: OutStatus) -> list[str]:
             for ratio in status.ratios
         ]
     said += [f"warning: {warning}" for warning in status.warnings]
+    said += [f"damage in {DATA_NAME}/: {printable(line)}" for line in status.damage]
+    if status.damage:
+        said.append(printable(way_out(Path(status.out), status.damage)))
     said.append(_about_run(status))
     return said
 

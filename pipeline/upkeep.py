@@ -9,7 +9,6 @@ import errno
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,11 +156,9 @@ class _Rebuild:
 
     def _columns(self, old: Remains) -> pa.Schema:
         """What OUT was made with; where that is lost, the present columns."""
-        if old.columns is not None:
-            with suppress(pa.ArrowException, OSError):
-                columns: pa.Schema = pa.ipc.read_schema(pa.py_buffer(old.columns))
-                if {"id", "prompt_name", "status", "error_kind", "asked_at", "answered_at"} <= set(columns.names):
-                    return columns
+        columns = parquet.known_columns(old.columns)
+        if columns is not None:
+            return columns
         has_captions = any("captions" in names for names in parquet.column_names(self.data))
         return parquet.schema(n=2 if has_captions else 1)
 

@@ -26,7 +26,7 @@ from pipeline.salvage.wal import read_frames
 HOLDER_NAME = ".lock-holder.json"
 _APPLICATION_ID = 0x56426174
 _KEYS_A_QUERY = 500
-_ROWS_A_BATCH = 1_000
+_ROWS_A_BATCH, _BYTES_A_BATCH = 1_000, 4 << 20
 _LOCK_WAIT_S = 0.2
 _CACHE_KIB = 16_384
 _CHECKPOINT_PAGES = 4_000
@@ -114,7 +114,7 @@ class Ledger(Protocol):
         """Where it lies, for messages."""
 
     def states_of_records(self) -> set[int]:
-        """The states that records are in, from the records themselves."""
+        """The states that records are in, from the records themselves; -1 where one has no key of 16 bytes."""
 
     def waiting(self) -> Iterator[tuple[bytes, bytes, bytes | None, int | None]]:
         """(key, row, shares, stamp) of all that waits to be sealed, oldest first."""
@@ -170,22 +170,32 @@ class Ledger(Protocol):
     def pending(self, part: int) -> Iterator[list[tuple[int, bytes, bytes | None]]]:
         """(seq, row, key of the record that it shares the answer of) waiting for `part`, oldest first.
 
-        In batches that bound what is in memory.
-
-        Where a record is there twice, the later row holds.
+        In batches that bound what is in memory, in rows and in bytes.
         """
 
-    def mark_sealed(self, part: int, upto_seq: int, footer: bytes = b"") -> None:
-        """The rows that waited for `part`, up to this one, are in it: the ledger lets go of them."""
+    def waiting_seqs(self, part: int) -> dict[bytes, int]:
+        """The records that wait for `part`, each with the seq of its last row, which holds."""
+
+    def mark_sealed(
+        self, part: int, upto_seq: int, *, rows: int, forgotten: Sequence[bytes] = (), footer: bytes = b""
+    ) -> None:
+        """The rows that waited for `part`, up to this one, are in it: the ledger lets go of them.
+
+        `rows` is how many the part has now, `footer` a copy of its last bytes. The records `forgotten` are as if they
+        had never been asked.
+        """
+
+    def part_rows(self) -> dict[int, int]:
+        """How many rows each part had when it was sealed; parts of no rows may be left out."""
+
+    def waiting_parts(self) -> set[int]:
+        """The parts that have rows waiting to be sealed into them."""
 
     def parts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Into which part each of these records goes."""
 
-    def waiting_rows(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
-        """The rows of these records that are not sealed yet."""
-
-    def forget(self, keys: Sequence[bytes]) -> None:
-        """As if these records had never been asked."""
+    def waiting_rows(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """(key, row) of those of these records that are not sealed yet, and do not share an answer themselves."""
 
     def relocate(self, places: Iterable[tuple[bytes, int]], meta: Mapping[str, bytes]) -> None:
         """Say anew which part each of these (key, part) is in, and `meta` with it; where this raises, nothing."""
@@ -264,7 +274,15 @@ def _narrow_keys(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _narrow_keys)
+_COUNT_PARTS = "INSERT INTO total SELECT 'part', part, count(*) FROM record GROUP BY part"
+
+
+def _count_parts(connection: sqlite3.Connection) -> None:
+    """The rows of each part stand among the totals. A part that answers wait for is counted when it is sealed."""
+    connection.execute(_COUNT_PARTS)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _narrow_keys, _count_parts)
 """Each brings a ledger one version further, in a transaction of its own; none is ever changed."""
 
 _MOST = 2**63 - 1
@@ -344,7 +362,10 @@ class SqliteLedger:
 
     def states_of_records(self) -> set[int]:
         """See `Ledger`."""
-        return {state for (state,) in self._all("SELECT DISTINCT state FROM record")}
+        sql = (
+            "SELECT DISTINCT CASE WHEN typeof(key16) = 'blob' AND length(key16) = 16 THEN state ELSE -1 END FROM record"
+        )
+        return {state for (state,) in self._all(sql)}
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
         """See `Ledger`."""
@@ -458,6 +479,7 @@ class SqliteLedger:
             states = Counter(row.state for row in rows)
             for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
                 do(_ADD_TOTAL, _amounts(scope, added))
+            do(_ADD_TOTAL, [("part", str(part), len(rows))])
             parts = str(part + 1).encode()
             do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(parts,)])
 
@@ -489,23 +511,13 @@ class SqliteLedger:
         """See `Ledger`."""
         return dict(self._select_by_key("key16, part", keys))
 
-    def waiting_rows(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+    def waiting_rows(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """See `Ledger`."""
-        rows: dict[bytes, bytes] = {}
-        seq = -1
-        sql = "SELECT seq, key16, row FROM answer WHERE seq > ? AND shares IS NULL ORDER BY seq LIMIT ?"
-        while found := self._all(sql, seq, _ROWS_A_BATCH):
-            seq = found[-1][0]
-            rows.update((key, row) for _, key, row in found if key in keys)
-        return rows
-
-    def forget(self, keys: Sequence[bytes]) -> None:
-        """See `Ledger`."""
-        states: Counter[int] = Counter(state for _, state in self._select_by_key("key16, state", keys))
-        with self._transaction() as do:
-            do("DELETE FROM answer WHERE key16 = ?", [(key,) for key in keys])
-            do("DELETE FROM record WHERE key16 = ?", [(key,) for key in keys])
-            do(_ADD_TOTAL, [("state", str(state), -count) for state, count in states.items()])
+        found = self._all("SELECT key16, seq FROM answer WHERE shares IS NULL ORDER BY seq")
+        last = {key: seq for key, seq in found if key in keys}
+        for key, seq in last.items():
+            for (row,) in self._all("SELECT row FROM answer WHERE seq = ?", seq):
+                yield key, row
 
     def relocate(self, places: Iterable[tuple[bytes, int]], meta: Mapping[str, bytes]) -> None:
         """See `Ledger`."""
@@ -514,6 +526,8 @@ class SqliteLedger:
             in_order = self._connection.execute("SELECT part, key16, part FROM place ORDER BY key16")
             do("UPDATE record SET part = ? WHERE key16 = ? AND part <> ?", in_order)
             do("UPDATE answer SET part = (SELECT part FROM record WHERE record.key16 = answer.key16)", [()])
+            do("DELETE FROM total WHERE scope = 'part'", [()])
+            do(_COUNT_PARTS, [()])
             do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
 
     def repeated(self, places: Iterable[tuple[bytes, int]]) -> list[bytes]:
@@ -545,14 +559,44 @@ class SqliteLedger:
         """See `Ledger`."""
         sql = "SELECT seq, row, shares FROM answer WHERE part = ? AND seq > ? ORDER BY seq LIMIT ?"
         seq = -1
-        while found := self._all(sql, part, seq, _ROWS_A_BATCH):
+        while found := self._some(sql, part, seq, _ROWS_A_BATCH):
             seq = found[-1][0]
             yield found
 
-    def mark_sealed(self, part: int, upto_seq: int, footer: bytes = b"") -> None:
+    def _some(self, sql: str, *values: object) -> list[tuple[int, bytes, bytes | None]]:
+        """The first of these rows, up to `_BYTES_A_BATCH` and one row more."""
+        found: list[tuple[int, bytes, bytes | None]] = []
+        size = 0
+        with _our_errors(self.path), contextlib.closing(self._connection.execute(sql, values)) as cursor:
+            for seq, row, shares in cursor:
+                found.append((seq, row, shares))
+                size += len(row)
+                if size >= _BYTES_A_BATCH:
+                    break
+        return found
+
+    def waiting_seqs(self, part: int) -> dict[bytes, int]:
         """See `Ledger`."""
+        return dict(self._all("SELECT key16, seq FROM answer WHERE part = ? ORDER BY seq", part))
+
+    def waiting_parts(self) -> set[int]:
+        """See `Ledger`."""
+        return {part for (part,) in self._all("SELECT DISTINCT part FROM answer")}
+
+    def part_rows(self) -> dict[int, int]:
+        """See `Ledger`."""
+        return {int(name): rows for name, rows in self._all("SELECT name, value FROM total WHERE scope = 'part'")}
+
+    def mark_sealed(
+        self, part: int, upto_seq: int, *, rows: int, forgotten: Sequence[bytes] = (), footer: bytes = b""
+    ) -> None:
+        """See `Ledger`."""
+        states = Counter(state for _, state in self._select_by_key("key16, state", forgotten))
         with self._transaction() as do:
             do("DELETE FROM answer WHERE part = ? AND seq <= ?", [(part, upto_seq)])
+            do("DELETE FROM record WHERE key16 = ?", [(key,) for key in forgotten])
+            do(_ADD_TOTAL, [("state", str(state), -count) for state, count in states.items()])
+            do("INSERT OR REPLACE INTO total VALUES ('part', ?, ?)", [(str(part), rows)])
             parts = max(part + 1, int(self.meta("parts") or b"0"))
             do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(str(parts).encode(),)])
             if footer:
@@ -595,7 +639,7 @@ class SqliteLedger:
         return History(
             meta=kept,
             runs=self._all("SELECT number, run_id, config_hash, asking, state FROM run"),
-            totals=self._all("SELECT scope, name, value FROM total WHERE scope <> 'state'"),
+            totals=self._all("SELECT scope, name, value FROM total WHERE scope NOT IN ('state', 'part')"),
             attempts=self._all("SELECT key16, run_id, at, bill FROM attempt ORDER BY seq"),
         )
 

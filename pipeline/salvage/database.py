@@ -8,14 +8,14 @@ reader of these rows decides by their times which one holds.
 import mmap
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from pipeline.salvage import wal
-from pipeline.salvage.records import FILE_HEADER_BYTES, BadPageError, Cell, cells, is_btree, values
+from pipeline.salvage.records import FILE_HEADER_BYTES, BadPageError, Cell, Value, cells, is_btree, values
 from pipeline.salvage.rows import AnswerRow, LedgerRow, ledger_row
 
 _DEFAULT_PAGE_BYTES = 4096
@@ -178,7 +178,7 @@ class DatabaseFiles:
                 row = ledger_row(cell.rowid, found := values(payload))
             except BadPageError:
                 continue
-            if row is not None or not _may_be_ours(cell.rowid, len(found)):
+            if row is not None or not _may_be_ours(cell.rowid, found):
                 return row
         self.damage.entries += 1
         return None
@@ -218,12 +218,12 @@ class DatabaseFiles:
         return known[max(0, place)].data
 
 
-_COLUMNS = {True: frozenset({5}), False: frozenset({6, 3})}
-"""How many columns our tables with answers and sums have, with a rowid and without."""
+_WITH_ROWID, _WITHOUT = 5, frozenset({3, 6})
+"""How many columns our tables with answers, runs and sums have. Where there is a rowid, the first is null."""
 
 
-def _may_be_ours(rowid: int | None, columns: int) -> bool:
-    return columns in _COLUMNS[rowid is not None]
+def _may_be_ours(rowid: int | None, found: Sequence[Value]) -> bool:
+    return len(found) in _WITHOUT if rowid is None else len(found) == _WITH_ROWID and found[0] is None
 
 
 def unread_answers(path: Path) -> list[AnswerRow]:

@@ -8,6 +8,7 @@ from typing import BinaryIO, Final, NamedTuple, Protocol
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.base import check_ids
 from pipeline.edges.sources.blocks import Block, BlockReader, OddError
+from pipeline.edges.sources.extras import record_flaw
 from pipeline.edges.sources.lines import folder_prefix
 from pipeline.edges.sources.naming import identify, location, public_image, shown
 from pipeline.errors import InputError
@@ -32,7 +33,10 @@ Opener = Callable[[str, str], AbstractContextManager[BinaryIO]]
 
 
 class Reader(Protocol):
-    """A format: an open file -> its rows, one at a time. `name` is for messages; a cheaper pass has no `extras`."""
+    """A format: an open file -> its rows, one at a time. `name` is for messages.
+
+    A cheaper pass has no `extras`, except for rows whose other columns may take more than they are allowed to.
+    """
 
     def __call__(self, file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]: ...
 
@@ -133,6 +137,7 @@ class ManifestSource:
                     continue
                 line, image, given, extra = row
                 flaw = _image_flaw(image) or (None if given is ABSENT else _id_flaw(given))
+                flaw = flaw or record_flaw(extra, self._config)
                 if flaw or not isinstance(image, str):
                     self._reject(BadRow(line, str(flaw)))
                     continue

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.columns import IMAGE_COLUMNS, Columns, choose_columns
-from pipeline.edges.sources.extras import BYTES_LIMIT, to_json
+from pipeline.edges.sources.extras import BYTES_LIMIT, safe_size, to_json
 from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
 from pipeline.edges.sources.naming import shown
 from pipeline.errors import InputError
 
-_BATCH_ROWS = 2048
+_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
 _BATCH_ROWS_WITH_BYTES = 64
 """Where a column may hold whole files."""
 
@@ -41,15 +41,20 @@ def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: boo
         raise InputError(f"{name}: the column {shown(twice)!r} stands twice; rename one")
     columns = choose_columns(schema.names, config, name)
     _require_text(schema, columns, name)
-    wanted = [column for column in (columns.image, columns.id) if column]
-    has_bytes = any(_is_bytes(field.type) for field in schema)
-    batches = table.iter_batches(_BATCH_ROWS_WITH_BYTES if has_bytes else _BATCH_ROWS, use_threads=False)
+    # Without `extras` the others are read for their size alone, and where their text is damaged; binary ones never
+    # count (`BYTES_LIMIT`).
+    used = (columns.image, columns.id)
+    wanted = [field.name for field in schema if extras or field.name in used or not _is_bytes(field.type)]
+    has_bytes = any(_is_bytes(schema.field(column).type) for column in wanted)
+    rows = _BATCH_ROWS_WITH_BYTES if has_bytes else _BATCH_ROWS
+    safe = -1 if extras else safe_size(config, schema.names)
     before = 0
     try:
-        for batch in batches:
-            is_whole = extras or not _is_valid(batch)
-            yield from _rows(batch if is_whole else batch.select(wanted), columns, before + 1)
-            before += batch.num_rows
+        for batch in _batches(table, wanted, rows):
+            for some in _divided(batch, safe):
+                is_whole = some.nbytes > safe or not _is_valid(some)
+                yield from _rows(some, columns, before + 1, extras=is_whole)
+                before += some.num_rows
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: damaged after row {before}: {_first_line(error)}") from None
 
@@ -63,7 +68,27 @@ def _is_valid(batch: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
     return True
 
 
-def _rows(batch: Any, columns: Columns, first: int) -> Iterator[Row | BadRow]:  # noqa: ANN401 - pyarrow has no types
+def _batches(table: Any, wanted: list[str], most: int) -> Iterator[Any]:  # noqa: ANN401 - as above
+    """Some rows at a time, by what those of their row group take."""
+    for group in range(table.num_row_groups):
+        found = table.metadata.row_group(group)
+        rows = max(1, min(most, found.num_rows * _BATCH_BYTES // max(1, found.total_byte_size)))
+        yield from table.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False)
+
+
+def _divided(batch: Any, safe: int) -> Iterator[Any]:  # noqa: ANN401 - as above
+    """The same rows, those apart that may hold too much in their other columns; all together where `safe` is -1."""
+    if safe < 0 or batch.nbytes <= safe or batch.num_rows == 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _divided(batch.slice(0, half), safe)
+    yield from _divided(batch.slice(half), safe)
+
+
+def _rows(batch: Any, columns: Columns, first: int, *, extras: bool) -> Iterator[Row | BadRow]:  # noqa: ANN401 - as above
+    if not extras:
+        batch = batch.select([column for column in (columns.image, columns.id) if column])
     cells = {column: _cells(batch.column(column)) for column in batch.schema.names}
     images = cells.pop(columns.image)
     given = [_whole(value) for value in cells.pop(columns.id)] if columns.id in cells else [ABSENT] * batch.num_rows
