@@ -12,7 +12,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from PIL import Image
 
 from pipeline.cli import exit_code
-from pipeline.emulator.child import child_emulator
+from tests.emulators import emulator
 from tests.support import ROOT, Command, MakeImage
 
 EXAMPLES = ROOT / ".hypothesis" / "examples"
@@ -71,7 +71,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture(scope="session")
 def emulator_url() -> Iterator[str]:
     """One emulated endpoint for the whole session."""
-    with child_emulator() as url:
+    with emulator() as url:
         yield url
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
+from tests.test_second_reading_runs import until
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -179,18 +181,14 @@ def test_a_dead_port_is_exit_code_4(vision_batch: Command, photos: Path) -> None
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code: int, endpoint: str) -> None:
     """What is in flight when the signal comes is kept, the exit code tells the signal, and the run goes on later."""
-    from pipeline.emulator.child import child_emulator  # noqa: PLC0415 - a slow endpoint, only here
-
-    with child_emulator(["--latency-ms", "1500"]) as slow:
+    with emulator(["--latency-ms", "1500"]) as slow:
         running = subprocess.Popen(
             [sys.executable, "-m", "pipeline", "run", "photos", "-o", "out", "--base-url", slow, "--model", "gpt-4o",
              "--concurrency", "2"],
             cwd=photos.parent, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        for _ in range(50_000):
-            if emulator_get(slow, "stats")["in_flight"] == 2:
-                break
+        until(lambda: bool(emulator_get(slow, "stats")["in_flight"] == 2), running)
         running.send_signal(number)
         _, stderr = running.communicate(timeout=30)
         assert running.returncode == code, stderr

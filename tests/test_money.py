@@ -12,13 +12,13 @@ import pipeline
 import pipeline.steps
 from pipeline import Asking, BudgetReachedError, InputError
 from pipeline.consent import expected_usd
-from pipeline.emulator.child import child_emulator
 from pipeline.job import Job, open_job_source
 from pipeline.policy.costs import Price
 from pipeline.policy.rows import Totals, usd, usd_text
 from pipeline.progress import dollars, exact
 from pipeline.status import lines, read_status
 from pipeline.steps import Preparer
+from tests.emulators import emulator
 from tests.support import MakeImage
 from tests.test_progress import stats, summary
 
@@ -97,7 +97,7 @@ def test_what_is_unknown_stands_beside_what_is_known() -> None:
 
 def test_status_shows_what_is_unknown(photos: Path) -> None:
     """Connections that break in the middle of an answer: `status` tells the most that they may have cost."""
-    with child_emulator(["--fault", "disconnect_mid=0.3", "--seed", "3"]) as url:
+    with emulator(["--fault", "disconnect_mid=0.3", "--seed", "3"]) as url:
         done = ask(photos, url)
     found = read_status(Path("out"))
     assert found.cost_unknown_usd == done.cost_unknown_usd > 0
