@@ -271,9 +271,10 @@ class _Run:
         with suppress(ResourceError):
             took = dataset.run_totals() - self.spent_before
         is_unknown = took.unpriced > 0 or (stats.requests > 0 and not self.is_priced)
+        none = None if stats.answered or took.cost_unknown_usd else 0
         return {
-            "prompt_tokens": took.prompt_tokens if took.prompt_tokens or not stats.answered else None,
-            "completion_tokens": took.completion_tokens if took.completion_tokens or not stats.answered else None,
+            "prompt_tokens": took.prompt_tokens or none,
+            "completion_tokens": took.completion_tokens or none,
             "cost_usd": known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
             "cost_unknown_usd": took.cost_unknown_usd,
             "unpriced": took.unpriced,

@@ -393,7 +393,11 @@ def missing(out: Path, safe: dict[str, Version]) -> Iterator[str]:
 
 def unfinished(out: Path) -> Iterator[str]:
     """After the last run every image has one row."""
-    count = Counter(one.id for one in rows_in(out))
+    try:
+        count = Counter(one.id for one in rows_in(out))
+    except OSError as error:
+        yield f"the last run left a part that cannot be read: {error}"
+        return
     wanted = {f"{width}.jpg" for width in WIDTHS} | {"broken.jpg"}
     if set(count) != wanted or count.total() != len(wanted):
         yield f"the last run left {sorted(wanted ^ set(count))}, twice {[name for name in count if count[name] > 1]}"

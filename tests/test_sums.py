@@ -51,6 +51,14 @@ def empty(width: int) -> Reply:
     return Reply(200, body)
 
 
+def unbilled(width: int) -> Reply:
+    """The same without usage: what it cost is not known."""
+    body = answer(width)
+    body["choices"][0]["message"]["content"] = ""
+    del body["usage"]
+    return Reply(200, body)
+
+
 def refused(_: int) -> Reply:
     return Reply(401, {"error": {"message": "no such key", "code": "invalid_api_key"}})
 
@@ -138,3 +146,12 @@ def test_sums_beyond_64_bits(tmp_path: Path) -> None:
                 [], new_parts=[], counts={"total_tokens": 2**63 - 1, "prompt_tokens": 2**70, "less": -(2**70)}
             )
         assert ledger.counts() == {"total_tokens": 2**63 - 1, "prompt_tokens": 2**63 - 1, "less": -(2**63 - 1)}
+
+
+def test_tokens_of_a_run_without_usage_are_unknown(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that stops before any answer, and whose requests state no usage, does not claim to have taken none."""
+    monkeypatch.setattr(pipeline.steps, "price_of", lambda *_: PRICE)
+    server.decide = unbilled
+    summary = ask(server, max_cost="0.02")
+    assert (summary.exit_code, summary.prompt_tokens, summary.completion_tokens) == (3, None, None)
+    assert "unknown in, unknown out" in describe(summary)
