@@ -1,6 +1,11 @@
 """vision-batch: caption, label and price whole image datasets through any OpenAI-compatible vision endpoint."""
 
-from pipeline.api import check, compact, dry_run, estimate, models, read, rebuild, run, status
+from pipeline import interrupts
+
+if interrupts.is_our_command():
+    interrupts.watch_interrupts()
+
+from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, status
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
@@ -24,6 +29,7 @@ __all__ = [
     "RunSummary",
     "VisionBatchError",
     "check",
+    "check_endpoints",
     "compact",
     "dry_run",
     "estimate",

@@ -16,14 +16,15 @@ import anyio
 
 from pipeline import upkeep
 from pipeline.catalogue import family_named, family_of, seller_in
-from pipeline.check import CheckReport, check_endpoint
+from pipeline.check import CheckReport
+from pipeline.check import check_endpoints as ask_each
 from pipeline.compact import CompactReport
 from pipeline.compact import compact as compact_out
-from pipeline.config import RunConfig, load_config, presets
+from pipeline.config import RunConfig, load_config, marked_as, presets
 from pipeline.dataset import check_ledger
 from pipeline.edges import parquet
 from pipeline.emulator.child import child_emulator
-from pipeline.errors import InputError
+from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimate import (
     DEFAULT_PRESETS,
     Candidate,
@@ -38,7 +39,7 @@ from pipeline.models import Asked, ModelCard, model_cards
 from pipeline.policy.asking import Asking
 from pipeline.policy.estimates import Estimate
 from pipeline.policy.retry import duration_s
-from pipeline.preview import FirstRequest, first_request, projection
+from pipeline.preview import FirstRequest, first_request
 from pipeline.progress import make_progress, say
 from pipeline.publish.bar import counting
 from pipeline.rebuilt import RebuildReport
@@ -122,6 +123,8 @@ def run(
     seed: int = 0,
     max_failed: str | int = 0,
     asking: Asking | None = None,
+    yes: bool = False,
+    confirm: Callable[[str], bool] | None = None,
     quiet: bool = False,
     **settings: Unpack[Settings],
 ) -> RunSummary:
@@ -131,6 +134,8 @@ def run(
     the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
     (`overrides={"images.quality": 90}`). With `emulator` nothing leaves this machine and no key is needed.
     `asking` says which records are asked again (`Asking(retry_failed=True)`, `Asking(refresh=True)`, ...).
+    A run that is expected to cost more than `budget.confirm_usd` (10 dollars) and has no ceiling (`max_cost=`,
+    `max_cost_total=`) needs `yes=True`, or a `confirm` that answers the question it is given with True.
     `sample` asks so many of the images, drawn at random (`seed`) from all sizes alike; a run without it asks the rest.
 
     Returns a summary; its `exit_code` is 1 where more than `max_failed` rows have no good answer. Raises
@@ -143,7 +148,7 @@ def run(
         stack.callback(progress.close)
         job = Job(
             sources=_names(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
-            max_failed=str(max_failed), asking=asking or Asking(),
+            max_failed=str(max_failed), asking=asking or Asking(), yes=yes, confirm=confirm,
         )  # fmt: skip
         told = None if quiet else say
         if sample is None:
@@ -151,25 +156,6 @@ def run(
         show = stack.enter_context(counting(quiet=quiet))
         drawn = Sample(wanted=sample, seed=seed)
         return _in_a_loop(lambda: run_sample(job, drawn, show, progress.show, told))
-
-
-def projected_usd(
-    sources: PathLike | Sequence[PathLike],
-    *,
-    out: PathLike,
-    config: PathLike | RunConfig | None = None,
-    limit: int | None = None,
-    sample: int | None = None,
-    asking: Asking | None = None,
-    **settings: Unpack[Settings],
-) -> Decimal | None:
-    """About what a run would cost at most, from its first images; None where nobody can say, or it has a ceiling.
-
-    What `out` holds already is not counted, unless it is asked again.
-    """
-    resolved = resolve(config, settings)
-    job = Job(sources=_names(sources), out=Path(out), config=resolved, limit=limit, asking=asking or Asking())
-    return projection(job, sample)
 
 
 def dry_run(
@@ -200,9 +186,27 @@ def rehearsal(
 def check(
     *, config: PathLike | RunConfig | None = None, emulator: bool = False, **settings: Unpack[Settings]
 ) -> CheckReport:
-    """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are told?"""
+    """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are advertised?
+
+    Raises EndpointStoppedError in the provider's words, and InputError where the configuration has several endpoints:
+    `check_endpoints` is for those.
+    """
     with _endpoint(config, settings, emulator=emulator) as resolved:
-        return _in_a_loop(lambda: check_endpoint(resolved, emulated=emulator))
+        several = len(resolved.all_endpoints)
+        if several > 1:
+            raise InputError(f"the configuration has {several} endpoints: check_endpoints() reports on each")
+        (report,) = _in_a_loop(lambda: ask_each(resolved, emulated=emulator))
+    if report.error is not None:
+        raise EndpointStoppedError(report.error)
+    return report
+
+
+def check_endpoints(
+    *, config: PathLike | RunConfig | None = None, emulator: bool = False, **settings: Unpack[Settings]
+) -> tuple[CheckReport, ...]:
+    """The same for every endpoint of the configuration; one that fails has the reason in its report (`error`)."""
+    with _endpoint(config, settings, emulator=emulator) as resolved:
+        return _in_a_loop(lambda: ask_each(resolved, emulated=emulator))
 
 
 def models(
@@ -233,6 +237,7 @@ def estimate(
     sample: int | None = None,
     out: PathLike | None = None,
     emulator: bool = False,
+    yes: bool = False,
     quiet: bool = True,
     **settings: Unpack[Settings],
 ) -> Estimate:
@@ -243,7 +248,7 @@ def estimate(
     `count` images of `sizes` (`"1600x1200"`) need no image at all. `probe` looks at so many images at random.
     `sample` asks so many of them, which is paid for: tokens, dollars and pace are measured then, with their 95 %
     intervals. The answers are kept in `out`, where a run goes on from them (default: a folder of `estimate-sample`);
-    with `emulator` the sample is a rehearsal on this machine.
+    with `emulator` the sample is a rehearsal on this machine. `yes` as in `run`.
 
     Raises InputError for a command or a source that is wrong, and where no image can be read.
     """
@@ -261,7 +266,7 @@ def estimate(
             raise InputError(f"{what} a paid sample: say how many images it asks with --sample N")
         with counting(quiet=quiet) as show:
             return _in_a_loop(lambda: estimate_job(job, show))
-    wanted = Sample(wanted=sample, seed=seed, out=None if out is None else Path(out))
+    wanted = Sample(wanted=sample, seed=seed, out=None if out is None else Path(out), yes=yes)
     return _sampled(job, wanted, emulator=emulator, quiet=quiet)
 
 
@@ -274,7 +279,7 @@ def _sampled(job: EstimateJob, sample: Sample, *, emulator: bool, quiet: bool) -
             check_sample(job, sample)
             sample = replace(sample, emulators=tuple(_emulators(job.candidates, stack)))
         show = stack.enter_context(counting(quiet=quiet))
-        return _in_a_loop(lambda: sample_job(job, sample, show, progress.show))
+        return _in_a_loop(lambda: sample_job(job, sample, show, progress.show, None if quiet else say))
 
 
 def _emulators(candidates: Sequence[Candidate], stack: ExitStack) -> list[str]:
@@ -300,7 +305,7 @@ def _candidates(
     if len(configs) > 1:
         if names:
             raise InputError("with --models, one -c is the basis of all; name further configurations in --models")
-        return _compared([str(one) for one in configs], None, settings)
+        return _compared([_name_of(one) for one in configs], None, settings)
     base = configs[0] if configs else None
     if names:
         candidates, unused = _compared(names, base, settings)
@@ -312,6 +317,11 @@ def _candidates(
         return [Candidate(name=model or "(the server's model)", config=resolved, anywhere=not named)], ()
     note = f"no model was named: these are the presets {', '.join(DEFAULT_PRESETS)}; --models compares others"
     return [_candidate(name, None, settings) for name in DEFAULT_PRESETS], (note,)
+
+
+def _name_of(config: PathLike | RunConfig | None) -> str:
+    """As `--models` writes it: a `Path` is a file, whatever its name."""
+    return str(config.absolute() if isinstance(config, Path) else config)
 
 
 def _compared(
@@ -379,10 +389,13 @@ def _unsold(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     return tuple(f"{name}: {seller} is no provider whose prices are known" for seller, name in found.items() if seller)
 
 
-def status(out: PathLike) -> OutStatus:
-    """What `out` holds and whether a run is at work on it; also while one is."""
+def status(out: PathLike, *, verify: bool = False) -> OutStatus:
+    """What `out` holds and whether a run is at work on it; also while one is.
+
+    While none is, the parts are compared with the ledger by their footers; `verify` reads every part to its end.
+    """
     check_ledger(Path(out))
-    return read_status(Path(out))
+    return read_status(Path(out), verify=verify)
 
 
 def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
@@ -438,8 +451,11 @@ def resolve(config: PathLike | RunConfig | None, settings: Settings) -> RunConfi
         if len(addresses) > 1:
             overrides["endpoints"] = [{"base_url": address} for address in addresses]
             given_as["endpoints"] = "--base-url"
+    if overrides.get("endpoint.base_url") is not None:
+        overrides.setdefault("endpoints", [])  # an address that is named here takes the place of those of the file
     if isinstance(config, RunConfig):
-        return load_config(None, {**_dotted(config), **overrides}, environ={}, given_as=given_as)
+        found = load_config(None, {**_dotted(config), **overrides}, environ={}, given_as=given_as)
+        return marked_as(found, config)
     return load_config(config, overrides, given_as=given_as)
 
 

@@ -11,6 +11,7 @@ from pipeline.errors import ErrorKind
 from pipeline.policy.ceiling import Ceiling
 from pipeline.policy.concurrency import Climb
 from pipeline.policy.limits import WINDOW_S, Cooldown, Limits, Taken, back_in_s
+from pipeline.policy.notices import Notices
 from pipeline.policy.patience import Patience
 from pipeline.policy.refusals import Refusals
 from pipeline.policy.retry import FINAL_STOPS, Reaction, backoff_s, max_attempts_of, reaction, stop_message
@@ -84,7 +85,9 @@ class Channel:
         """Whether what made it stop may be the fault of the last records."""
         self.remarks: list[str] = []
         """What the user should be told, once; whoever tells it takes it out."""
-        self._is_barred = self._blames_records = False
+        self.notices = Notices(endpoint.name)
+        """The same about its pauses, in the server's words."""
+        self._is_barred = self._blames_records = self._has_doubted = False
         self._refuted = self._refusals = self._forgiven = 0
         self._cooldown: Cooldown | None = None
         self._trouble: Trouble | None = None
@@ -163,6 +166,12 @@ class Channel:
             return
         if result.limits is not None:
             self._learn(request, result, result.limits)
+        if result.doubts and not self._has_doubted:
+            self._has_doubted = True
+            self.remarks.append(
+                f"{self.name} reports usage that cannot be ({'; '.join(result.doubts)}): it is not believed, and a "
+                "request whose cost stays unknown counts as the most that it can cost"
+            )
         if isinstance(result, Answer):
             now = self._clock.now()
             self._usual.add(request, result)
@@ -171,15 +180,13 @@ class Channel:
             self._surge.answered()
             if self._climb is not None:
                 self._climb.answered(now, sent_at)
-            if self.endpoint.counts_billed and result.usage.prompt_tokens is not None:
-                self.limits.settle(taken, result.usage.prompt_tokens + (result.usage.completion_tokens or 0))
+            if self.endpoint.counts_billed and (billed := result.usage.billed_tokens) is not None:
+                self.limits.settle(taken, billed)
 
     def _learn(self, request: PreparedRequest, result: Answer | Failure, told: LimitsTold) -> None:
         granted = 0
         if isinstance(result, Answer):
-            usage = result.usage
-            billed = None if usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0)
-            granted = billed or request.predicted_prompt_tokens or 0
+            granted = result.usage.billed_tokens or request.predicted_prompt_tokens or 0
         doubted = self.limits.learn(told, granted)
         if doubted is not None:
             self.remarks.append(f"{self.name} tells {doubted}: it is not believed; --tpm sets one")
@@ -269,20 +276,23 @@ class Channel:
         if is_limit and self._is_unwanted(trial, failure, sent_at):
             return None
         told_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
+        told_until = self._told_until
         now, is_tight = self._clock.now(), self.limits.is_tight(self._clock.now())
         if told_s is None and not is_tight and self._ceiling.refused(now, sent_at, self.in_flight):
             return 0.0
         if self._climb is not None and not is_tight:
             self._climb.refused(now, sent_at)
         told_s = None if told_s is None else min(told_s, LONGEST_S)
-        if told_s is not None and told_s > self._config.max_wait_s:
+        max_wait_s = self._config.max_wait_s
+        if told_s is not None and told_s > max_wait_s:
             resume_at = self._clock.utc() + timedelta(seconds=told_s)
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
-        self._pause(Trouble.BUSY, told_s, sent_at)
-        pause = self._cooldown
-        patience_s = self._config.outage_s if told_s is None else max(self._config.outage_s, self._config.max_wait_s)
-        if pause is not None and pause.refused_at - pause.since >= patience_s:
-            self.stopped = self.stopped or stop_message(failure)
+        pause = self._pause(Trouble.BUSY, told_s, sent_at)
+        if pause.refused_at - pause.since >= max_wait_s:
+            self.stopped = self.stopped or f"{stop_message(failure)} (refused for {max_wait_s:g} s: limits.max_wait_s)"
+        elif told_s is None:
+            self._cooldown = pause.no_longer_than(max(pause.since + max_wait_s, told_until))
+        self._try_again(failure, pause, max_wait_s, "limits.max_wait_s")
         return 0.0
 
     def _is_unwanted(self, trial: Trial, failure: Failure, sent_at: float) -> bool:
@@ -306,15 +316,26 @@ class Channel:
 
     def _open_circuit(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
         """The circuit opens: one record probes, and none loses an attempt by it."""
-        told_until = self._cooldown.until if self._cooldown is not None else 0.0
-        self._pause(trouble, failure.retry_after_s, sent_at)
-        pause = self._cooldown
-        patience_s = self._config.outage_s if self.answers else self._config.first_contact_s
-        if pause is not None and pause.refused_at - pause.since >= patience_s:
+        told_until = self._told_until
+        pause = self._pause(trouble, failure.retry_after_s, sent_at)
+        patience_s, setting = self._config.outage_s, "limits.outage_s"
+        if not self.answers:
+            patience_s, setting = self._config.first_contact_s, "limits.first_contact_s"
+        if pause.refused_at - pause.since >= patience_s:
             self.stopped = stop_message(failure)
             self.may_blame_records = trouble is Trouble.AILING and self._has_better_days(failure)
-        elif pause is not None:
+        else:
             self._cooldown = pause.no_longer_than(max(pause.since + patience_s, told_until))
+        self._try_again(failure, pause, patience_s, setting)
+
+    @property
+    def _told_until(self) -> float:
+        """When the pause that there is already will be over."""
+        return self._cooldown.until if self._cooldown is not None else 0.0
+
+    def _try_again(self, failure: Failure, pause: Cooldown, patience_s: float, setting: str) -> None:
+        follows = f"sending pauses and tries again, for at most {patience_s:g} s ({setting})"
+        self.notices.refused(self._clock.now(), pause.since, failure, follows)
 
     def blame_records(self) -> None:
         """Errors count against each record from now on, since nothing is left that could tell whose they are."""
@@ -332,10 +353,12 @@ class Channel:
         """The endpoint refuses all requests: for good, or until somebody has paid."""
         self.stopped = stop_message(failure)
         self._is_barred, self.may_blame_records = failure.kind in FINAL_STOPS, False
+        now, follows = self._clock.now(), "is asked no more" if self._is_barred else "the others go on without it"
+        self.notices.refused(now, now, failure, follows)
         if not self._is_barred:
-            self._pause(Trouble.SPENT, QUOTA_PAUSE_S, self._clock.now())
+            self._pause(Trouble.SPENT, QUOTA_PAUSE_S, now)
 
-    def _pause(self, trouble: Trouble, told_s: float | None, sent_at: float) -> None:
+    def _pause(self, trouble: Trouble, told_s: float | None, sent_at: float) -> Cooldown:
         other = None
         if self._trouble is not trouble:
             other, self._cooldown, self._trouble = self._cooldown, None, trouble
@@ -343,11 +366,13 @@ class Channel:
         self._cooldown = Cooldown.after(self._cooldown, self._clock.now(), told_s, since=sent_at).joined(other)
         if trouble is Trouble.BUSY and self._cooldown.rounds > rounds:
             self._surge.refused()
+        return self._cooldown
 
     def _recovered(self, sent_at: float) -> None:
         self._streak.clear()
         if self._cooldown is not None and self._cooldown.ended_by(sent_at):
             self._cooldown = self._trouble = None
+            self.notices.answered(self._clock.now())
             self.stopped = self.stopped if self._is_barred else None
 
     def _end_pause(self, sent_at: float) -> None:

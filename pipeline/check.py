@@ -1,17 +1,22 @@
-"""One small request that tells whether a run would work: address, key, model, and that the image is seen."""
+"""One small request an endpoint that tells whether a run would work: address, key, model, and that images are seen."""
 
 import hashlib
 import io
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
+from typing import Final
 
 from PIL import Image, ImageDraw
 
 from pipeline.catalogue import all_families
 from pipeline.config import ImagesConfig, RunConfig, api_key
 from pipeline.edges.chat import ChatEndpoint
-from pipeline.errors import EndpointStoppedError
+from pipeline.errors import EndpointStoppedError, InputError
+from pipeline.job import Job, endpoint_names
 from pipeline.policy.costs import Price
 from pipeline.policy.ratios import TOLERATED, Billed, fits
 from pipeline.policy.retry import stop_message
@@ -19,37 +24,43 @@ from pipeline.policy.rows import usd_text
 from pipeline.policy.text import message_tokens
 from pipeline.progress import exact
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedImage, PreparedRequest
+from pipeline.secrets import redactor_of
 from pipeline.stages import Clock
 from pipeline.steps import Preparer, PricedChat, family_for, price_for, renamed, with_model
 from pipeline.wire import open_session
 
 PROMPT = "Which colour is the large shape in this image? Answer with the colour only."
 COLOUR = "red"
+_WIDTH: Final = 100
+"""Of a table that goes to a file or a pipe, in characters."""
+_LEAST_ADDRESS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What one request told."""
+    """What one request to one endpoint showed."""
 
     endpoint: str
     model: str
-    answer: str | None
-    sees_images: bool
+    error: str | None = None
+    """Why the request failed, in the provider's words; everything below is empty then."""
+    answer: str | None = None
+    sees_images: bool = False
     """The answer names the colour of the picture."""
-    prompt_tokens: int | None
-    predicted_prompt_tokens: int | None
-    completion_tokens: int | None
-    token_rule: str
+    prompt_tokens: int | None = None
+    predicted_prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    token_rule: str = ""
     """By which the prompt was predicted."""
-    rule_source: str
+    rule_source: str = ""
     """Who says so, and when it was read."""
-    cost_usd: Decimal | None
-    price: str | None
+    cost_usd: Decimal | None = None
+    price: str | None = None
     """With its source; None where none is known."""
-    requests_limit: float | None
+    requests_limit: float | None = None
     """As the endpoint's headers tell it, nearly always a minute's; so the next."""
-    tokens_limit: float | None
-    latency_s: float
+    tokens_limit: float | None = None
+    latency_s: float | None = None
     warning: str | None = None
     """Where the token rule does not fit the bill of this request."""
 
@@ -66,6 +77,8 @@ class CheckReport:
 
     def lines(self) -> list[str]:
         """The same for people."""
+        if self.error is not None:
+            return [f"endpoint    {self.endpoint}: failed", f"error       {self.error}"]
         ratio = "" if self.ratio is None else f"; {self.ratio:.3f} of that is billed"
         predicted = (
             "" if self.predicted_prompt_tokens is None else f" ({self.predicted_prompt_tokens:,} predicted{ratio})"
@@ -81,7 +94,7 @@ class CheckReport:
             f"token rule  {self.token_rule} ({self.rule_source})",
             f"cost        {cost} ({price})",
             f"limits      {_limits(self.requests_limit, self.tokens_limit)}",
-            f"latency     {self.latency_s:.2f} s",
+            f"latency     {self.latency_s or 0:.2f} s",
             *([] if self.warning is None else [f"warning     {self.warning}"]),
         ]
 
@@ -95,21 +108,89 @@ def _limits(requests: float | None, tokens: float | None) -> str:
     return ", ".join(told) + ", as its headers tell" if told else "its headers tell none"
 
 
-async def check_endpoint(config: RunConfig, *, emulated: bool = False) -> CheckReport:
-    """Ask about one picture drawn here. Raises EndpointStoppedError in the provider's words."""
-    async with open_session(config.endpoint, connections=1) as session:
-        chat = ChatEndpoint(session, config.endpoint, api_key(config.endpoint))
-        config = await with_model(config, chat)
-        question = config.request.model_copy(update={"prompt": PROMPT, "system": None})
-        config = config.model_copy(update={"request": question})
-        today, price = Clock().utc().date(), price_for(config, config.endpoint, emulated=emulated)
-        prepared = Preparer.build(config, today).request(ImageRecord("check", "check", "check"), drawn(config.images))
-        names = renamed(config.request.model or "", config.endpoint)
-        result = await PricedChat(chat, price, names)(prepared)
+def lines(reports: Sequence[CheckReport], columns: int | None = None) -> list[str]:
+    """What people read: one report as it is; of several a table of one line each, then each as it is."""
+    if len(reports) == 1:
+        return reports[0].lines()
+    details = [line for report in reports for line in ("", *report.lines())]
+    return [*_table(reports, columns or _WIDTH), *details]
+
+
+def _table(reports: Sequence[CheckReport], columns: int) -> list[str]:
+    """One line an endpoint, in `columns` characters where that leaves room for addresses."""
+    cells = [["endpoint", "result", "sees images", "tokens in", "ratio", "cost", "latency"]]
+    cells += [_cells(report) for report in reports]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    others = sum(widths[1:]) + 2 * len(widths[1:])
+    widths[0] = min(widths[0], max(_LEAST_ADDRESS, columns - others))
+    rows = ((_cut(first, widths[0]), *rest) for first, *rest in cells)
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cells(report: CheckReport) -> list[str]:
+    if report.error is not None:
+        return [report.endpoint, "failed", "", "", "", "", ""]
+    return [
+        report.endpoint,
+        "ok",
+        "yes" if report.sees_images else "not certain",
+        _number(report.prompt_tokens),
+        "" if report.ratio is None else f"{report.ratio:.3f}",
+        "unknown" if report.cost_usd is None else exact(report.cost_usd),
+        f"{report.latency_s or 0:.2f} s",
+    ]
+
+
+def _cut(text: str, width: int) -> str:
+    """`text` without its middle where it is too long: endpoints differ in host and path, or in the key's name."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple[CheckReport, ...]:
+    """Ask every endpoint of a configuration, one after the other, about one picture drawn here.
+
+    Raises InputError before anything is sent, where a key is missing or a setting cannot be used. What an endpoint
+    does is its report.
+    """
+    names = endpoint_names(Job(sources=(), out=Path(), config=config, emulated=emulated))
+    async with AsyncExitStack() as sessions:
+        keys = [api_key(one) for one in config.all_endpoints]
+        redactor = redactor_of(config, keys)
+        opened = [await sessions.enter_async_context(open_session(one, connections=1)) for one in config.all_endpoints]
+        chats = [
+            ChatEndpoint(session, one, key, redactor=redactor)
+            for session, one, key in zip(opened, config.all_endpoints, keys, strict=True)
+        ]
+        reports: list[CheckReport] = []
+        for one, chat, name in zip(config.all_endpoints, chats, names, strict=True):
+            alone = config.model_copy(update={"endpoint": one, "endpoints": ()})
+            try:
+                alone = await with_model(alone, chat)
+            except (EndpointStoppedError, InputError) as error:
+                if isinstance(error, InputError) and not reports:
+                    raise  # as in a run: the list of the first tells which models there are to choose from
+                reports.append(CheckReport(endpoint=name, model="(not named)", error=str(error)))
+                continue
+            if not reports:  # as in a run: all are asked for the model of the first
+                config = config.model_copy(update={"request": alone.request})
+            reports.append(await _check_endpoint(alone, chat, name=name, emulated=emulated))
+    return tuple(reports)
+
+
+async def _check_endpoint(config: RunConfig, chat: ChatEndpoint, *, name: str, emulated: bool) -> CheckReport:
+    """Ask the only endpoint of `config`."""
+    question = config.request.model_copy(update={"prompt": PROMPT, "system": None})
+    config = config.model_copy(update={"request": question})
+    today, price = Clock().utc().date(), price_for(config, config.endpoint, emulated=emulated)
+    prepared = Preparer.build(config, today).request(ImageRecord("check", "check", "check"), drawn(config.images))
+    model = config.request.model or ""
+    result = await PricedChat(chat, price, renamed(model, config.endpoint))(prepared)
     if isinstance(result, Failure):
-        raise EndpointStoppedError(stop_message(result))
-    shown = "emulator" if emulated else config.endpoint.base_url
-    report = _report(prepared, result, endpoint=shown, source=rule_source(config, today), price=price)
+        return CheckReport(endpoint=name, model=config.endpoint.model or model, error=stop_message(result))
+    report = _report(prepared, result, endpoint=name, source=rule_source(config, today), price=price)
     return replace(report, warning=misfit(report, config, prepared.facts))
 
 

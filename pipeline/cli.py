@@ -1,21 +1,20 @@
 """The command line: arguments and exit codes, nothing else."""
 
-import asyncio
-import json
+import io
 import os
-import signal
 import sys
 import tempfile
-import tomllib
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.rich_utils import rich_format_error
 
 from pipeline import api
+from pipeline.check import lines as check_lines
 from pipeline.config import DEFAULT_PROMPT, presets
 from pipeline.edges.parquet import use_steady_memory
 from pipeline.emulator.billing import Billing
@@ -26,13 +25,19 @@ from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
-from pipeline.errors import InputError, InterruptedRunError, ResourceError, VisionBatchError
+from pipeline.environment import read_environment
+from pipeline.errors import EndpointStoppedError, InputError, ResourceError, VisionBatchError
+from pipeline.formatting import json_text, printable, printable_lines
+from pipeline.interrupts import watch_interrupts
 from pipeline.models import table
+from pipeline.policy.addresses import public_text
 from pipeline.policy.asking import Asking
-from pipeline.progress import counted, describe, dollars
+from pipeline.policy.redaction import Redactor, is_secret_name
+from pipeline.progress import counted, describe
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_page import WRITERS
 from pipeline.rebuilt import rebuild_lines
+from pipeline.settings_text import written_value
 from pipeline.stats import RunSummary
 from pipeline.status import lines
 from pipeline.wire import version
@@ -188,7 +193,9 @@ MaxCostTotal = Annotated[
 Yes = Annotated[
     bool,
     typer.Option(
-        "--yes", help="Do not ask before a run that may cost more than 10 dollars.", rich_help_panel=_CEILINGS
+        "--yes",
+        help="Agree to a run without a ceiling that costs more than budget.confirm_usd (10 dollars).",
+        rich_help_panel=_CEILINGS,
     ),
 ]
 MaxTime = Annotated[
@@ -203,7 +210,7 @@ MaxFailed = Annotated[
     typer.Option(
         "--max-failed",
         metavar="N|P%",
-        help="Failed rows that are tolerated before exit code 1.",
+        help="Rows without an answer that are tolerated before exit code 1.",
         rich_help_panel=_CEILINGS,
     ),
 ]
@@ -301,12 +308,29 @@ def run(
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what failed for good.", rich_help_panel=_AGAIN)
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Ask again about rows without an answer: failed, invalid, or truncated before any text.",
+            rich_help_panel=_AGAIN,
+        ),
     ] = False,
     retry_kind: Annotated[
         str | None,
         typer.Option(
-            "--retry-kind", metavar="KIND,...", help="Of what failed, only these kinds.", rich_help_panel=_AGAIN
+            "--retry-kind",
+            metavar="KIND,...",
+            help="Ask again about rows with one of these values of error_kind.",
+            rich_help_panel=_AGAIN,
+        ),
+    ] = None,
+    retry_status: Annotated[
+        str | None,
+        typer.Option(
+            "--retry-status",
+            metavar="STATUS,...",
+            help="Ask again about rows with one of these values of status, e.g. refused,truncated.",
+            rich_help_panel=_AGAIN,
         ),
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask everything again.", rich_help_panel=_AGAIN)] = False,
@@ -371,23 +395,22 @@ def run(
     most = min((n for n in (limit, sample) if n is not None), default=None)
     if dry_run:
         first = api.rehearsal(sources, limit=most, **chosen)
-        typer.echo(json.dumps(first.as_dict(), ensure_ascii=False, indent=2) if as_json else str(first))
+        _say(json_text(first.as_dict()) if as_json else str(first))
         return
     if out is None:
         raise InputError("name an output directory with -o OUT")
     asking = Asking.parse(
         retry_failed=retry_failed,
         retry_kind=retry_kind,
+        retry_status=retry_status,
         refresh=refresh,
         refresh_changed=refresh_changed,
         on_config_change=on_config_change,
     )
-    if not (yes or emulator or quiet) and _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
-        settings_only = {name: value for name, value in chosen.items() if name != "emulator"}
-        _confirm(api.projected_usd(sources, out=out, limit=limit, sample=sample, asking=asking, **settings_only))
+    is_seen = not quiet and _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
     summary = api.run(
         sources, out=out, limit=limit, sample=sample, seed=seed, max_failed=max_failed, asking=asking, quiet=quiet,
-        **chosen,
+        yes=yes, confirm=_confirm if is_seen else None, **chosen,
     )  # fmt: skip
     _tell(summary, as_json=as_json, quiet=quiet)
     raise typer.Exit(summary.exit_code)
@@ -398,18 +421,27 @@ def check(
     config: Config = None,
     model: Model = None,
     model_family: ModelFamily = None,
-    base_url: BaseUrl = None,
+    base_url: BaseUrls = None,
     api_key_env: ApiKeyEnv = None,
     emulator: Emulator = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """One small request: endpoint reachable, key accepted, model sees images; predicted against billed tokens."""
-    report = api.check(
+    """One small request an endpoint: reachable, key accepted, model sees images; predicted against billed tokens."""
+    reports = api.check_endpoints(
         config=config, emulator=emulator, model=model, model_family=model_family, base_url=base_url,
         api_key_env=api_key_env, overrides=_overrides(settings),
     )  # fmt: skip
-    _say(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+    failed = [report for report in reports if report.error is not None]
+    if len(reports) == 1 and failed:
+        raise EndpointStoppedError(failed[0].error or "")
+    if as_json:
+        plain = [report.as_dict() for report in reports]
+        _say(json_text(plain if len(plain) > 1 else plain[0]))
+    else:
+        _say(printable_lines(check_lines(reports, estimates.terminal_columns())))
+    if failed:
+        raise EndpointStoppedError(f"{len(failed)} of {len(reports)} endpoints failed: see above")
 
 
 @app.command()
@@ -430,9 +462,9 @@ def models(
     )
     if as_json:
         plain = [card.as_dict() for card in cards]
-        typer.echo(json.dumps(plain if name is None else plain[0], ensure_ascii=False, indent=2))
+        _say(json_text(plain if name is None else plain[0]))
         return
-    _say("\n".join(table(cards) if name is None else cards[0].lines()))
+    _say(printable_lines(table(cards) if name is None else cards[0].lines()))
 
 
 @app.command()
@@ -508,6 +540,7 @@ def estimate(
         ),
     ] = None,
     emulator: Emulator = False,
+    yes: Yes = False,
     limit: Limit = None,
     output_tokens: Annotated[
         int | None,
@@ -541,7 +574,7 @@ def estimate(
         sources or (), config=config or None, count=count, sizes=size or (), probe=probe,
         sample=sample, out=out, emulator=emulator, seed=seed, limit=limit, output_tokens=output_tokens,
         quiet=quiet or as_json, model=model, model_family=model_family, base_url=base_url, api_key_env=api_key_env,
-        max_cost=max_cost, **asked,
+        max_cost=max_cost, yes=yes, **asked,
         prompt=_prompt(prompt, prompt_file), system=system, detail=detail, max_image_tokens=max_image_tokens,
         max_tokens=max_tokens, rpm=rpm, tpm=tpm, skip_bad_rows=skip_bad_rows, overrides=_overrides(settings),
     )  # fmt: skip
@@ -553,13 +586,21 @@ def estimate(
 @app.command()
 def status(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="An output directory, also while a run goes on.")],
-    check_: Annotated[bool, typer.Option("--check", help="Exit code 1 while any record is failed or invalid.")] = False,
+    check_: Annotated[
+        bool,
+        typer.Option("--check", help="Exit code 1 while any record has no answer, 5 where data/ is damaged."),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every part and verify its checksums; exit code 5 where one is damaged."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What is done, failed and spent; predicted against billed tokens."""
-    found = api.status(out)
-    _say(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(lines(found)))
-    raise typer.Exit(int(check_ and found.bad > 0))
+    """What is done, failed and spent; predicted against billed tokens; whether data/ is as it was written."""
+    found = api.status(out, verify=verify)
+    _say(json_text(found.as_dict()) if as_json else printable_lines(lines(found)))
+    is_damaged = (check_ or verify) and found.damage
+    raise typer.Exit(ResourceError.exit_code if is_damaged else int(check_ and found.bad > 0))
 
 
 @app.command()
@@ -576,9 +617,9 @@ def rebuild(
     """A new ledger from the parts, and from what can still be read of the old one, which is kept aside."""
     report = api.rebuild(out, drop_unreadable=drop_unreadable)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=2))
+        _say(json_text(report.as_dict()))
         return
-    typer.echo("\n".join(rebuild_lines(out, report)))
+    _say(printable_lines(rebuild_lines(out, report)))
 
 
 @app.command()
@@ -593,10 +634,10 @@ def compact(
     """Even parts, and the ledger without the gaps in it."""
     report = api.compact(out, rows_per_part=rows_per_part)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=2))
+        _say(json_text(report.as_dict()))
         return
-    typer.echo(
-        f"{out}: {counted(report.records, 'record')} in {counted(report.parts_after, 'part')} "
+    _say(
+        f"{printable(str(out))}: {counted(report.records, 'record')} in {counted(report.parts_after, 'part')} "
         f"(before: {report.parts_before:,}); "
         f"data {report.bytes_before:,} -> {report.bytes_after:,} bytes, "
         f"ledger {report.ledger_bytes_before:,} -> {report.ledger_bytes_after:,} bytes"
@@ -730,9 +771,22 @@ def main() -> NoReturn:
     """Every way out of the program: the exit codes of docs/usage.md, and no traceback for a mistake."""
     _open_streams()
     use_steady_memory()
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGINT, _interrupted)
-    sys.exit(_exit_code(sys.argv[1:]))
+    watch_interrupts()
+    _leave(exit_code(sys.argv[1:]))
+
+
+INTERRUPTED = 128
+"""Exit codes beyond it are this and the number of a signal."""
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process. After a signal no thread is waited for: one may stand in a decoder for minutes."""
+    if code > INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, full, or none
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _open_streams() -> None:
@@ -742,42 +796,63 @@ def _open_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding ends no run
 
 
-def _interrupted(number: int, _: object) -> NoReturn:
-    # Before a run has begun; the engine has handlers of its own.
-    with suppress(RuntimeError):
-        asyncio.get_running_loop()  # it would only log what is raised here; and nothing is open yet
-        sys.stderr.write("vision-batch: interrupted\n")
-        sys.stderr.flush()
-        os._exit(128 + number)
-    raise InterruptedRunError("interrupted", number)
-
-
-def _exit_code(arguments: list[str]) -> int:
+def exit_code(arguments: Sequence[str]) -> int:
+    """What a command line comes to: one line for a mistake, and never a traceback."""
     try:
-        app(arguments)
+        ended = app([*arguments], standalone_mode=False)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
     except VisionBatchError as error:
         if isinstance(error.summary, RunSummary):
             _tell(error.summary, as_json="--json" in arguments, quiet=not {"-q", "--quiet"}.isdisjoint(arguments))
-        typer.echo(f"vision-batch: {error}", err=True)
+        _complain(*error.args)
         return error.exit_code
-    except Exception:  # noqa: BLE001 - the last resort: a user sees one line, we get the details
-        return _bug()
-    return 0
+    except typer.Abort:
+        _complain("aborted")
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last resort: a user sees one line, we get the details
+        return _usage(error) if isinstance(error, _USAGE_ERROR) else _bug()
+    return ended if isinstance(ended, int) else 0
+
+
+_USAGE_ERROR = typer.BadParameter.__bases__[0]
+"""What typer raises for arguments that it does not know; it has no public name for it."""
+
+
+def _usage(error: Any) -> int:  # noqa: ANN401 - as above
+    error.message = printable(error.message)
+    rich_format_error(error)
+    return int(error.exit_code)
 
 
 def _bug() -> int:
     with tempfile.NamedTemporaryFile("w", prefix="vision-batch-bug-", suffix=".txt", delete=False) as file:
-        traceback.print_exc(file=file)
-    typer.echo(f"vision-batch: this is a bug of ours; what is kept stays kept. Details: {file.name}", err=True)
+        file.write(_secrets_of_environment().text(public_text(traceback.format_exc())))
+    _complain(f"this is a bug of ours; what is kept stays kept. Details: {file.name}")
     return 70
 
 
+def _secrets_of_environment() -> Redactor:
+    """What the details of a bug must not hold, as far as it is known where nothing else is."""
+    with suppress(InputError):
+        both = read_environment()
+        values = [*both.process.items(), *both.dotenv.items()]
+        return Redactor(value for name, value in values if is_secret_name(name))
+    return Redactor()
+
+
+def _complain(*lines: object) -> None:
+    """On standard error, a line each."""
+    typer.echo(f"vision-batch: {printable_lines(map(str, lines))}", err=True)
+
+
 def _say(text: str, otherwise: str = "") -> None:
-    """On standard output. Raises ResourceError where it is full."""
+    """On standard output; each line has been through `printable`. Raises ResourceError where it is full."""
     try:
         typer.echo(text)
     except BrokenPipeError:  # nobody reads on; what was asked for is done all the same
@@ -787,26 +862,17 @@ def _say(text: str, otherwise: str = "") -> None:
 
 
 def _tell(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
-    text = json.dumps(summary.as_dict(), ensure_ascii=False, indent=2) if as_json else describe(summary)
+    text = json_text(summary.as_dict()) if as_json else describe(summary)
     if quiet and not as_json:
         return
     _say(text, "; the run itself is complete and kept")
 
 
-ASKED_ABOVE_USD = 10
-
-
-def _confirm(projected: Decimal | None) -> None:
-    if projected is not None and projected > ASKED_ABOVE_USD:
-        question = f"this may cost up to {dollars(projected)}, and there is no ceiling (--max-cost). Go on?"
-        try:
-            confirmed = typer.confirm(question, err=True)
-        except typer.Abort:  # there is nobody to answer
-            confirmed = False
-        if not confirmed:
-            raise InputError(
-                "not confirmed; nothing was sent. Set a ceiling with --max-cost, or answer beforehand: --yes"
-            )
+def _confirm(question: str) -> bool:
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:  # standard input has ended
+        return False
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -833,14 +899,12 @@ def _prompt(text: str | None, file: Path | None) -> str | None:
 
 
 def _overrides(settings: list[str] | None) -> dict[str, Any]:
-    """`section.key=value` with the value as TOML writes it; what is no TOML is text."""
+    """`section.key=value`, read as `written_value` says."""
     overrides: dict[str, Any] = {}
     for setting in settings or []:
         key, equals, value = setting.partition("=")
         if not equals or "." not in key:
-            raise InputError(f"--set {setting!r}: write section.key=value, for example images.quality=90")
-        try:
-            overrides[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            overrides[key.strip()] = value
+            # Not what follows the sign: it may be a key.
+            raise InputError(f"--set {key!r}: write section.key=value, for example images.quality=90")
+        overrides[key.strip()] = written_value(key.strip(), value)
     return overrides

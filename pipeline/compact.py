@@ -7,6 +7,7 @@ Then the ledger is told, by the very code that repairs what a crash leaves (`pip
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,7 +45,7 @@ def compact(
 ) -> CompactReport:
     """Even parts of `rows_per_part` rows (default: what `OUT/config.toml` says), in the order of the old ones.
 
-    Needs as much room again as the parts take, and the memory of two parts. Parts that are even already stay
+    Needs as much room again as the parts take, and the memory of two row groups. Parts that are even already stay
     as they are. `failpoint` is told each step once it is done; `exchange` is how directories change places.
     Raises InputError where there is no output directory, OutInUseError where a run holds it, ResourceError where
     the disk does not allow it or a part cannot be read; nothing is changed then.
@@ -57,7 +58,6 @@ def compact(
         limit = rows_per_part or last_config(out).output.rows_per_part
         before = parquet.rows_by_part(data)
         bytes_before = _bytes(_part_files(data))
-        layout.check_rows(out, ledger)
         if not is_even(list(before.values()), limit):
             _replace(out, ledger, before, limit, failpoint=failpoint, exchange=exchange)
         after = parquet.rows_by_part(data)
@@ -77,24 +77,28 @@ def compact(
 
 def is_even(rows: Sequence[int], limit: int) -> bool:
     """Whether parts of so many rows are full, up to the last one."""
-    return all(count == limit for count in rows[:-1]) and (0 < rows[-1] <= limit or rows == [0])
+    return all(each == limit for each in rows[:-1]) and (0 < rows[-1] <= limit or rows == [0])
 
 
-def even(tables: Iterable[pa.Table], limit: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `limit` rows; the last one may have fewer."""
-    held: list[pa.Table] = []
-    rows = 0
-    for table in tables:
-        rest = table
-        while rows + rest.num_rows >= limit:
-            cut = limit - rows
-            yield pa.concat_tables([*held, rest.slice(0, cut)])
-            rest, held, rows = rest.slice(cut), [], 0
-        if rest.num_rows:
-            held.append(rest)
-            rows += rest.num_rows
-    if rows:
-        yield pa.concat_tables(held)
+class Supply:
+    """Tables, of which any number of rows can be taken at a time."""
+
+    def __init__(self, tables: Iterable[pa.Table]) -> None:
+        self._tables = (table for table in tables if table.num_rows)
+        self._rest: pa.Table | None = next(self._tables, None)
+
+    @property
+    def is_empty(self) -> bool:
+        return self._rest is None
+
+    def take(self, rows: int) -> Iterator[pa.Table]:
+        """The next rows; fewer where there are no more."""
+        while rows and self._rest is not None:
+            taken = self._rest.slice(0, rows)
+            rows -= taken.num_rows
+            rest = self._rest.slice(taken.num_rows)
+            self._rest = rest if rest.num_rows else next(self._tables, None)
+            yield taken
 
 
 def _replace(
@@ -113,9 +117,9 @@ def _replace(
     # are gone, and never reads a mixture.
     first = 0 if max(1, -(-rows // limit)) <= min(before) else max(before) + 1
     columns = columns_of(ledger)
-    tables = even(parquet.batches(data, columns), limit) if rows else iter([parquet.empty(columns)])
     try:
-        _write(out / layout.NEW_NAME, tables, first, failpoint)
+        supply = Supply(parquet.batches(data, columns))
+        _write(out / layout.NEW_NAME, supply, columns, first=first, limit=limit, failpoint=failpoint)
         layout.put_in_place(out, exchange, failpoint)
     except BaseException:
         with suppress(OSError):  # else the next start does it
@@ -125,10 +129,14 @@ def _replace(
     layout.settle(out, ledger, failpoint)
 
 
-def _write(new: Path, tables: Iterable[pa.Table], first: int, failpoint: Callable[[str], None]) -> None:
+def _write(
+    new: Path, supply: Supply, columns: pa.Schema, *, first: int, limit: int, failpoint: Callable[[str], None]
+) -> None:
     new.mkdir()
-    for number, table in enumerate(tables, first):
-        parquet.write_part(new, number, table, failpoint)
+    for number in count(first):
+        parquet.write_tables(new, number, supply.take(limit), columns, failpoint)
+        if supply.is_empty:  # a dataset without rows is one empty part
+            break
     layout.name_set(new)
     failpoint("new-written")
 

@@ -8,31 +8,44 @@ a part is merged by key, so that doing it again after a crash changes nothing.
 import errno
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
 import pyarrow as pa
 
-from pipeline import files, unsaved
+from pipeline import files, layout, unsaved
 from pipeline.config import RunConfig, load_config
 from pipeline.edges import outdir, parquet, storage
-from pipeline.edges.ledger import HOLDER_NAME, BillRow, KeptRow, Known, Ledger, SqliteLedger, Twin, damaged_words
-from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, ResourceError, VisionBatchError
+from pipeline.edges.ledger import (
+    CONFIG_META,
+    HOLDER_NAME,
+    BillRow,
+    KeptRow,
+    Known,
+    Ledger,
+    SqliteLedger,
+    Twin,
+    damaged_words,
+)
+from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, OutInUseError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors as _disk
+from pipeline.formatting import whole
 from pipeline.intake import TakenIn, columns_of, take_in, what_is_wrong
-from pipeline.layout import DATA_NAME, settle
+from pipeline.layout import DATA_NAME, check_rows, settle
+from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
 from pipeline.policy.budget import Amounts
 from pipeline.policy.keyset import KeySet
 from pipeline.policy.ratios import models_of
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.policy.retry import TRANSIENT
 from pipeline.policy.rows import (
     SHAREABLE,
@@ -43,6 +56,7 @@ from pipeline.policy.rows import (
     count_outcome,
     error_of,
     filled,
+    has_no_text,
     nano_usd,
     row_of,
     shared_row,
@@ -77,11 +91,10 @@ _SETTLED = frozenset(
     if not (status is Status.FAILED and kind in TRANSIENT)
 )
 """States that a run which asks nothing again passes over."""
-_GOOD = _SETTLED - frozenset(
-    state_code(status, kind) for status in (Status.FAILED, Status.INVALID) for kind in (None, *ErrorKind)
-)
-"""Those that one which asks again for what has failed passes over, too."""
 _BATCH = 4096
+
+PART_BYTES = 256 << 20
+"""A part of this much takes no new rows, however few they are: a seal writes a part anew, and commits wait for it."""
 
 
 class Dataset:
@@ -96,6 +109,7 @@ class Dataset:
         asking: Asking,
         endpoint: str,
         failpoint: Callable[[str], None],
+        redactor: Redactor = NOTHING_SECRET,
     ) -> None:
         self.out = out
         self.run_id = ""
@@ -105,12 +119,13 @@ class Dataset:
         self._ledger = ledger
         self._config = config
         self._failpoint = failpoint
+        self._redactor = redactor
         self._data = out / DATA_NAME
         self._prompt_name = config.request.prompt_name
-        self._endpoint = outdir.public_url(endpoint)
+        self._endpoint = public_url(endpoint)
         self._config_hash = config.config_hash()
         self._columns: pa.Schema = pa.schema([])
-        self._tail, self._tail_rows = 0, 0
+        self._tail = self._tail_rows = self._tail_bytes = 0
         self._bills_before: dict[bytes, Bill] = {}
         self._bills_now: dict[bytes, Bill] = {}
         self._is_open = True
@@ -139,11 +154,12 @@ class Dataset:
         asking: Asking | None = None,
         endpoint: str | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
+        redactor: Redactor = NOTHING_SECRET,
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and put right what a crash left.
 
         `run_id` is the run's where it does not go on from one that was interrupted. `endpoint` is what rows
-        call the endpoint, where that is not its address.
+        call the endpoint, where that is not its address. `redactor` knows what no file may hold.
         `failpoint` is told each step once it is done; tests end the process there.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
@@ -156,7 +172,9 @@ class Dataset:
         failpoint("ledger-made")
         endpoint = config.endpoint.base_url if endpoint is None else endpoint
         asking = Asking() if asking is None else asking
-        dataset = cls(out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint)
+        dataset = cls(
+            out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint, redactor=redactor
+        )
         try:
             with _disk(out), _decoding(ledger):
                 check_rebuilt(out)
@@ -274,8 +292,13 @@ class Dataset:
         )
 
     def _is_lent(self, twin: Twin) -> bool:
-        """Whether its answer may be another row's too; a refresh takes only what it has asked itself."""
-        return state_of(twin.state)[0] in SHAREABLE and not (self._asking.refresh and twin.run != self._ledger.run)
+        """Whether its answer may be another row's too: not one that this run asks again."""
+        status, kind = state_of(twin.state)
+        by_this_run = twin.run == self._ledger.run
+        is_asked_again = self._asking.wants(
+            status, kind, by_this_run=by_this_run, by_this_config=True, has_changed=False
+        )
+        return status in SHAREABLE and not is_asked_again
 
     def keep(
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = (), shared: Sequence[Shared] = ()
@@ -353,10 +376,13 @@ class Dataset:
             self._bills_now.pop(row.key, None)
 
     def _commit_rows(self, rows: Sequence[KeptRow], **more: Any) -> None:  # noqa: ANN401 - as `Ledger.commit` takes it
-        parts = self._parts_for_new(len(rows))
+        sizes = [len(row.row) for row in rows]
+        parts = self._parts_for_new(sizes)
         new = self._ledger.commit(rows, new_parts=parts, **more)
-        for part in parts[:new]:
-            self._tail, self._tail_rows = part, self._tail_rows + 1 if part == self._tail else 1
+        for part, size in zip(parts[:new], sizes, strict=False):
+            if part != self._tail:
+                self._tail, self._tail_rows, self._tail_bytes = part, 0, 0
+            self._tail_rows, self._tail_bytes = self._tail_rows + 1, self._tail_bytes + size
 
     def seal(self) -> int:
         """Bring all that is kept into `data/`, part by part; the number of rows."""
@@ -391,8 +417,8 @@ class Dataset:
         if bounded:
             self._ledger.set_meta({"lease": orjson.dumps(bounded)})
 
-    def _settle_lease(self) -> None:
-        """What a run may have spent, and nobody knows any more (it was killed, or cut off): it counts as spent."""
+    def settle_lease(self) -> None:
+        """What a run may have spent, and no answer says (it was killed, or cut off), counts as spent."""
         leased = orjson.loads(self._ledger.meta("lease") or b"{}")
         spent = _spent(self._ledger)
         unknown = {LEASED[name]: most - (getattr(spent, name) or 0) for name, most in leased.items()}
@@ -413,7 +439,7 @@ class Dataset:
         try:
             if seal:
                 self.seal()
-                self._settle_lease()
+                self.settle_lease()
         finally:
             self._ledger.close()
 
@@ -428,7 +454,7 @@ class Dataset:
     def has_answers(self) -> bool:
         """Whether runs with this configuration, this one included, have got good answers."""
         counts = self._ledger.counts_with(self._config_hash)
-        return any(counts.get(status, 0) > 0 for status in (Status.OK, Status.TRUNCATED))
+        return counts.get(Status.OK, 0) + counts.get(Status.TRUNCATED, 0) > counts.get("without_text", 0)
 
     def states(self) -> dict[tuple[Status, ErrorKind | None], int]:
         """How many records have which status and kind of error now."""
@@ -446,18 +472,47 @@ class Dataset:
             return _overview(ledger)
 
     @staticmethod
-    def kept(out: Path, records: Iterable[ImageRecord], prompt_name: str, asking: Asking) -> int:
-        """How many of these records a run on an OUT that no run holds passes over; nothing in it is changed."""
+    def damages(out: Path, *, verify: bool = False) -> Iterator[str]:
+        """What in `data/` is not as the ledger sealed it, by the footers, or with `verify` by all bytes and keys.
+
+        While a run holds OUT only what `verify` can tell without the ledger. Nothing in OUT is changed.
+        Raises ResourceError where the ledger cannot be read.
+        """
+        try:
+            with SqliteLedger(out / LEDGER_NAME) as ledger:
+                yield from layout.damages(out, ledger)
+                yield from layout.verify(out, ledger) if verify else ()
+        except OutInUseError:
+            yield from layout.verify(out, None) if verify else ()
+
+    @staticmethod
+    def left(
+        out: Path,
+        records: Iterable[ImageRecord],
+        total: int,
+        *,
+        config: RunConfig,
+        asking: Asking,
+        skip: Callable[["Dataset"], int] = lambda _: 0,
+    ) -> int:
+        """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed.
+
+        `skip` says how many of them, from the first, need no look.
+        """
         ledger_file = out / LEDGER_NAME
-        if not ledger_file.is_file() or not ledger_file.stat().st_size or not asking.passes_over_good_rows:
-            return 0
-        states = _GOOD if asking.retry_failed else _SETTLED
+        if not ledger_file.is_file() or not ledger_file.stat().st_size:
+            return total
         with _disk(out), SqliteLedger(ledger_file) as ledger, _decoding(ledger):
-            keys, count = KeySet(ledger.settled_prefixes(states)), 0
-            all_of_them = iter(records)
+            dataset = Dataset(out, ledger, config=config, asking=asking, endpoint="", failpoint=lambda _: None)
+            ledger.resume_run(dataset._config_hash, asking.describe())
+            dataset._comparable = ledger.runs_with(dataset._config_hash)
+            dataset._records_before = sum(ledger.states().values())
+            done = skip(dataset)
+            dataset.expect(total - done)
+            left, all_of_them = 0, islice(records, done, None)
             while batch := list(islice(all_of_them, _BATCH)):
-                count += sum(keys.holds([record_key(record.id, prompt_name) for record in batch]))
-        return count
+                left += sum(dataset.missing(batch))
+        return left
 
     def write_status(self, status: Mapping[str, object]) -> None:
         """Replace `status.json`."""
@@ -468,6 +523,11 @@ class Dataset:
         """Replace `runs/<run_id>.json`."""
         with _disk(self.out):
             outdir.write_run(self.out, self.run_id, summary)
+
+    def describe(self) -> None:
+        """Replace `config.toml` and the card, which say how many rows each configuration has."""
+        with _disk(self.out):
+            self._describe()
 
     def _declare(self, now: Callable[[], datetime]) -> None:
         """Write into a new ledger whose answers it holds; of an old one, check it."""
@@ -482,25 +542,38 @@ class Dataset:
             self._ledger.set_meta(
                 {
                     "config_hash": self._config_hash.encode(),
-                    "identity": orjson.dumps(outdir.public(self._config.identity())),
+                    "identity": orjson.dumps(self._identity()),
                     "schema": columns.serialize().to_pybytes(),
                     "made_at": now().isoformat().encode(),
                 }
             )
             self._failpoint("declared")
         elif self._ledger.meta("config_hash") != self._config_hash.encode():
-            identity = outdir.public(self._config.identity())
+            identity = self._identity()
             if self._asking.on_config_change == "refuse":
                 before = orjson.loads(self._ledger.meta("identity") or b"{}")
-                raise InputError(_refusal(self.out, before, identity, sum(self._ledger.states().values())))
-            self._ledger.set_meta({"config_hash": self._config_hash.encode(), "identity": orjson.dumps(identity)})
+                raise InputError(*_refusal(self.out, before, identity, sum(self._ledger.states().values())))
+            before = (self._ledger.meta("config_hash") or b"").decode()
+            self._ledger.set_meta(
+                {
+                    "config_hash": self._config_hash.encode(),
+                    "identity": orjson.dumps(identity),
+                    CONFIG_META + before: self._ledger.meta("identity") or b"{}",
+                }
+            )
+        asked = orjson.dumps(self._identity())
+        if self._ledger.meta(CONFIG_META + self._config_hash) != asked:
+            self._ledger.set_meta({CONFIG_META + self._config_hash: asked})
         self._columns = columns_of(self._ledger)
+
+    def _identity(self) -> dict[str, Any]:
+        return self._redactor.settings(outdir.public(self._config.identity()))
 
     def _begin(self, run_id: str) -> None:
         self.run_id = self._ledger.begin_run(run_id, self._config_hash, self._asking.describe())
         self._comparable = self._ledger.runs_with(self._config_hash)
         self._records_before = sum(self._ledger.states().values())
-        self._settle_lease()
+        self.settle_lease()
         self._spent_before = _spent(self._ledger)
 
     def _repair(self) -> None:
@@ -524,6 +597,7 @@ class Dataset:
             self._failpoint("first-part-marked")
         parquet.check_columns(self._data, self._columns)
         self.seal()
+        check_rows(self.out, self._ledger)
         self._find_tail()
         if unsaved.paths(self.out):
             self.taken = take_in(self.out, self._ledger, self._columns, self._commit_rows, self._seal_taken)
@@ -536,14 +610,23 @@ class Dataset:
 
     def _find_tail(self) -> None:
         self._tail = max(parquet.part_numbers(self._data))
-        self._tail_rows = parquet.count_rows(self._data, self._tail)
+        self._tail_rows, self._tail_bytes = parquet.size_of(self._data, self._tail)
 
     def _describe(self) -> None:
-        outdir.write_config(self.out, self._config.model_dump(mode="json"))
-        request = self._config.request
+        configurations = self._configurations()
+        outdir.write_config(self.out, self._redactor.settings(self._config.model_dump(mode="json")), configurations)
         columns = {field.name: str(field.type) for field in self._columns}
-        outdir.write_card(self.out, prompts={request.prompt_name: request.prompt}, model=request.model, columns=columns)
+        outdir.write_card(self.out, configurations, columns=columns)
         self._failpoint("described")
+
+    def _configurations(self) -> list[outdir.Configuration]:
+        """Those that rows were asked with, the present one first."""
+        rows = {self._config_hash: 0, **self._ledger.rows_by_config()}
+        return [
+            outdir.Configuration(name, count, orjson.loads(self._ledger.meta(CONFIG_META + name) or b"{}"))
+            for name, count in rows.items()
+            if count or name == self._config_hash
+        ]
 
     def _bill_row(self, attempt: BilledAttempt, counts: Counter[str]) -> BillRow:
         bill = Bill(usage=attempt.usage, cost_usd=attempt.cost_usd)
@@ -553,10 +636,12 @@ class Dataset:
         return BillRow(key, attempt.at.isoformat(), json.dumps(asdict(bill), default=str).encode())
 
     def _without_losses(self, outcomes: Sequence[Outcome], counts: Counter[str]) -> Sequence[Outcome]:
-        """Without those that failed where there is an answer from before: that one stays."""
-        failed = {} if self._settled else {self._key(one): one for one in outcomes if one.status is Status.FAILED}
+        """Without those that have no text where there is an answer from before: that one stays."""
+        failed = (
+            {} if self._settled else {self._key(one): one for one in outcomes if _is_lost(one.status, one.error_kind)}
+        )
         known = self._ledger.known(list(failed)).values() if failed else ()
-        answered = {row.key for row in known if state_of(row.state)[0] is not Status.FAILED}
+        answered = {row.key for row in known if not _is_lost(*state_of(row.state))}
         for key in answered:
             outcome = self._with_bills(failed[key], counts)
             count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
@@ -602,11 +687,12 @@ class Dataset:
         if lent := keys & (self._lent | self._lent_before):
             while self.seal_part():  # not `seal`, which forgets what was lent a while ago
                 pass
-            for key, row in self._asked_rows(lent).items():
+            for key, row in self._asked_rows(lent):
                 self._replaced[key, str(row["request_sha256"])] = row
 
     def _shared_row(self, shared: Shared, counts: Counter[str]) -> KeptRow:
         counts[shared.status.value] += 1
+        counts["without_text"] += has_no_text(shared.status, shared.error_kind)
         counts["shared"] += 1
         row = shared_row(shared, **self._of_this_run())
         asked = self._replaced.get((shared.key, shared.request_sha256))
@@ -628,42 +714,55 @@ class Dataset:
             "config_hash": self._config_hash,
         }
 
-    def _parts_for_new(self, rows: int) -> list[int]:
-        """Where new rows go: into the tail part while it has room, then into the next ones.
+    def _parts_for_new(self, sizes: Sequence[int]) -> list[int]:
+        """Where new rows of these sizes go: into the tail part while it has room, then into the next ones.
 
         This is committed with the rows: after a crash the same ones go to the same part.
         """
         limit = self._config.output.rows_per_part
-        room = max(0, limit - self._tail_rows)
-        return [self._tail if row < room else self._tail + 1 + (row - room) // limit for row in range(rows)]
+        part, rows, filled_bytes = self._tail, self._tail_rows, self._tail_bytes
+        parts = []
+        for size in sizes:
+            if rows >= limit or filled_bytes >= PART_BYTES:
+                part, rows, filled_bytes = part + 1, 0, 0
+            rows, filled_bytes = rows + 1, filled_bytes + size
+            parts.append(part)
+        return parts
 
     def _merge(self, part: int) -> int:
-        """Write one part anew with what waits for it; only this one part is in memory."""
-        upto_seq, tables = 0, []
-        for batch in self._ledger.pending(part):
-            upto_seq = batch[-1][0]
-            tables.append(parquet.table_of(self._whole_rows(batch), self._columns))
-        new = pa.concat_tables(tables)
-        table = parquet.merge(parquet.read_part(self._data, part, self._columns), new)
-        parquet.write_part(self._data, part, table, self._failpoint)
-        self._ledger.mark_sealed(part, upto_seq, parquet.footer(self._data, part))
+        """Write one part anew with what waits for it, row group by row group; how many records that are."""
+        waiting = self._ledger.waiting_seqs(part)
+        forgotten: list[bytes] = []
+        before = parquet.rows_without(self._data, part, self._columns, waiting)
+        new = parquet.tables_of(self._waiting_rows(part, set(waiting.values()), forgotten), self._columns)
+        rows = parquet.write_tables(self._data, part, chain(before, new), self._columns, self._failpoint)
+        footer = parquet.footer(self._data, part)
+        if forgotten:
+            self._forget_marks()
+        self._ledger.mark_sealed(part, max(waiting.values()), rows=rows, forgotten=forgotten, footer=footer)
         self._failpoint("marked")
-        return len(new)
+        return len(waiting)
 
-    def _whole_rows(self, batch: Sequence[tuple[int, bytes, bytes | None]]) -> Iterator[bytes]:
-        """The rows as they are to be read: those that share an answer have it."""
-        asked = self._asked_rows({shares for _, _, shares in batch if shares is not None})
-        for _, row, shares in batch:
-            if shares is None:
-                yield row
-                continue
-            stub = orjson.loads(row)
-            leader = asked.get(shares)
-            if leader is not None and leader["request_sha256"] == stub["request_sha256"]:
-                yield parquet.encode_row(filled(stub, leader))
-            else:  # asked anew in the meantime, and answered otherwise: so is this one, by the next run
-                self._forget_marks()
-                self._ledger.forget([record_key(stub["id"], stub["prompt_name"])])
+    def _waiting_rows(self, part: int, last: Collection[int], forgotten: list[bytes]) -> Iterator[bytes]:
+        """The last row of each record that waits for this part, as it is to be read, shared answers filled in.
+
+        A record whose answer was asked anew in the meantime, and is another now, is `forgotten`: the next run asks it.
+        """
+        for batch in self._ledger.pending(part):
+            sharing: defaultdict[bytes, list[dict[str, Any]]] = defaultdict(list)
+            for seq, row, shares in batch:
+                if seq in last and shares is None:
+                    yield row
+                elif seq in last and shares is not None:
+                    sharing[shares].append(orjson.loads(row))
+            for key, asked in self._asked_rows(set(sharing)) if sharing else ():
+                for stub in sharing.pop(key):
+                    if stub["request_sha256"] == asked["request_sha256"]:
+                        yield parquet.encode_row(filled(stub, asked))
+                    else:
+                        forgotten.append(record_key(stub["id"], stub["prompt_name"]))
+            gone = (stub for stubs in sharing.values() for stub in stubs)
+            forgotten += [record_key(stub["id"], stub["prompt_name"]) for stub in gone]
 
     def _forget_marks(self) -> None:
         """The next run looks at every record of its source, and this one says no more how far it came."""
@@ -671,18 +770,17 @@ class Dataset:
             self._has_forgotten = True
             self._ledger.set_meta(dict.fromkeys(self._ledger.meta_names("mark "), b"{}"))
 
-    def _asked_rows(self, keys: set[bytes]) -> dict[bytes, Mapping[str, object]]:
-        """The rows of records whose answers are shared, from the ledger or from their parts."""
-        rows: dict[bytes, Mapping[str, object]] = {}
-        if not keys:
-            return rows
-        parts = self._ledger.parts_of(list(keys))
+    def _asked_rows(self, keys: set[bytes]) -> Iterator[tuple[bytes, Mapping[str, object]]]:
+        """The rows of records whose answers are shared, one at a time, from the ledger or else from their parts."""
+        found = set()
+        for key, waiting in self._ledger.waiting_rows(keys):
+            found.add(key)
+            yield key, orjson.loads(waiting)
+        parts = self._ledger.parts_of(list(keys - found))
         for part in sorted(set(parts.values())):
             wanted = {key for key, where in parts.items() if where == part}
-            for row in parquet.rows_of(parquet.read_part(self._data, part, self._columns), wanted):
-                rows[record_key(str(row["id"]), str(row["prompt_name"]))] = row
-        waiting = self._ledger.waiting_rows(keys)
-        return rows | {key: orjson.loads(row) for key, row in waiting.items()}
+            for row in parquet.rows_of(self._data, part, self._columns, wanted):
+                yield record_key(str(row["id"]), str(row["prompt_name"])), row
 
 
 def last_config(out: Path) -> RunConfig:
@@ -717,6 +815,11 @@ def _overview(ledger: Ledger) -> dict[str, object]:
         "totals": Totals.of(counts).as_dict(),
         "models": models_of(counts),
     }
+
+
+def _is_lost(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether there is nothing in a row of this state that another one could replace; an invalid one has its text."""
+    return status is Status.FAILED or has_no_text(status, kind)
 
 
 def _add(bills: dict[bytes, Bill], key: bytes, bill: Bill) -> None:
@@ -765,6 +868,8 @@ def _has_parts(out: Path) -> bool:
 
 def check_out(out: Path) -> None:
     """Refuse a path that is no directory of ours and not empty, before anything in it is touched."""
+    if whole(str(out)) != str(out):
+        raise InputError(f"{out}: the name of an output directory must be UTF-8, which Parquet's libraries require")
     if out.is_symlink() and not out.exists():
         raise InputError(f"{out} is a link to {out.readlink()}, which is not there; make it, or name another OUT")
     if not out.exists():
@@ -788,19 +893,18 @@ def check_out(out: Path) -> None:
     )
 
 
-def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> str:
+def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> list[str]:
+    """A line each."""
     lines = outdir.differences(before, now) or ["(a value that is not shown, because it may be a secret)"]
     way_out = (
         "Use another OUT, or the same settings as before. Or: --on-config-change keep (asks what OUT does not hold) "
         f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed"
     )
-    return "\n".join(
-        [
-            f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
-            *(f"  {line}" for line in lines),
-            way_out,
-        ]
-    )
+    return [
+        f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
+        *(f"  {line}" for line in lines),
+        way_out,
+    ]
 
 
 @contextmanager

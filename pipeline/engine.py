@@ -41,15 +41,15 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
-from pipeline.gates import Room
+from pipeline.gates import GrowingRoom, Room, Share
+from pipeline.policy.asking import is_unanswered
 from pipeline.policy.budget import Amounts
 from pipeline.policy.health import Health
 from pipeline.policy.retry import TRANSIENT, Reaction, backoff_s, is_worth_fetching_again, reaction
-from pipeline.policy.rows import usd
 from pipeline.records import Answer, BilledAttempt, Failure, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.stages import Arrival, Clock, EngineConfig, Stages, Trial
 from pipeline.stats import RunStats
-from pipeline.threads import DaemonThread
+from pipeline.threads import DaemonThreads
 from pipeline.turns import Turn, Turns
 
 T = TypeVar("T")
@@ -58,6 +58,8 @@ FIRST_BATCH, BATCH, LARGEST_BATCH = 16, 256, 4096
 SLEPT_S = 20.0
 """The wall clock ran so far ahead of the monotonic one: this machine was asleep."""
 ARRIVALS = 256
+READ_BYTES = 8 << 20
+"""Text of records (`data:` addresses, a manifest's other columns) that is read at a time: a row may be megabytes."""
 AHEAD = 64
 """Requests at most that are ready beyond those in flight."""
 
@@ -86,6 +88,7 @@ class Engine:
     def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, stats: RunStats) -> None:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
         self._room = Room(config.prepared_bytes)
+        self._fetching = GrowingRoom(config.fetched_bytes)
         channels = [Channel(endpoint, config, clock) for endpoint in stages.endpoints]
         self._turns = Turns(channels, stages.budgets, self._lease, clock)
         self._places = Room(2 * self._turns.slots)
@@ -95,7 +98,7 @@ class Engine:
         self._lanes = 0
         self._late: list[Arrival] = []
         """What could not be handed over before the run was cut off: it is kept at its end."""
-        self._has_unsealed = self._cannot_write = self._is_interrupted = False
+        self._has_unsealed = self._cannot_write = self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
@@ -133,6 +136,7 @@ class Engine:
     def stop(self, reason: VisionBatchError, *, at_once: bool = False) -> None:
         """No new requests; what is in flight has `grace_s` to come home, or none with `at_once`."""
         self._reason = self._reason or reason
+        self._ends_at_once = self._ends_at_once or at_once
         self._working.cancel()
         self._home_by = min(self._home_by, anyio.current_time() + (0 if at_once else self._config.grace_s))
         for flight in self._flights:
@@ -194,7 +198,15 @@ class Engine:
         return future
 
     def _take(self, size: int) -> list[ImageRecord]:
-        return list(islice(self._stages.records, size))
+        """The next records, as many at most, or fewer that hold much text."""
+        taken: list[ImageRecord] = []
+        held = 0
+        for record in islice(self._stages.records, size):
+            taken.append(record)
+            held += len(record.location) + len(record.extra or "")
+            if held >= READ_BYTES:
+                break
+        return taken
 
     async def _lane(self, records: MemoryObjectReceiveStream[ImageRecord]) -> None:
         async with records:
@@ -238,18 +250,20 @@ class Engine:
             self._claims.pop(request_sha256).set()
 
     async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
-        data = await self._fetched(record)
-        if isinstance(data, Failure):
-            return data
-        return await self._in(self._decoders, self._stages.prepare, record, data)
+        async with self._fetching.share() as share:
+            data = await self._fetched(record, share)
+            if isinstance(data, Failure):
+                return data
+            return await self._in(self._decoders, self._stages.prepare, record, data)
 
-    async def _fetched(self, record: ImageRecord) -> bytes | Failure | None:
+    async def _fetched(self, record: ImageRecord, share: Share) -> bytes | Failure | None:
         failures = 0
         while True:
-            data = await self._stages.fetch(record)
+            data = await self._stages.fetch(record, share.grow)
             failures += 1
             if not isinstance(data, Failure) or not is_worth_fetching_again(data, failures, self._config.max_failures):
                 return data
+            share.clear()
             await self._clock.sleep(backoff_s(failures, self._clock.random.random()))
 
     # ---------------------------------------------------------------- asking
@@ -302,7 +316,6 @@ class Engine:
         self._widen()
         if isinstance(result, Failure) and reaction(result.kind) is Reaction.COOLDOWN:
             self.stats.rate_limited += 1
-        self.stats.cost_unknown_usd += usd(unknown)
         if unknown or (pause_s is not None and result.usage is not None):  # billed, or perhaps, and no last word
             await self._hand_over(trial.billed(None if pause_s is None else result, now, unknown))
         if pause_s is None:
@@ -331,7 +344,6 @@ class Engine:
         """Nobody waits for this answer any more, and it may have been billed."""
         unknown = self._turns.settle(turn, None)
         if unknown:
-            self.stats.cost_unknown_usd += usd(unknown)
             self._late.append(turn.trial.billed(None, self._clock.utc(), unknown))
 
     async def _hand_over(self, arrival: Arrival) -> None:
@@ -344,7 +356,7 @@ class Engine:
 
     async def _finish(self, outcome: Outcome) -> None:
         await self._hand_over(outcome)
-        good = outcome.status in {Status.OK, Status.TRUNCATED}
+        good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
             way_out = f"check the prompt and the model; then --retry-kind {alike} asks them again"
@@ -384,7 +396,8 @@ class Engine:
             if self._late:
                 await self._keep(self._late)
             await self._write(self._stages.lease, self._turns.spent)
-            await self._write(self._stages.seal)
+            if not self._ends_at_once:  # what is committed and not sealed, the next run seals
+                await self._write(self._stages.seal)
 
     def _also_arrived(self) -> Iterator[Arrival]:
         with suppress(anyio.WouldBlock, anyio.EndOfStream):
@@ -398,6 +411,8 @@ class Engine:
         ended: list[Outcome | Shared] = [*outcomes, *shared]
         self._has_unsealed = True
         if await self._write(self._stages.keep, outcomes, attempts, shared):
+            for attempt in attempts:
+                self.stats.bill(attempt)
             for item in ended:
                 self.stats.keep(item)
         for item in ended:
@@ -427,9 +442,9 @@ class Engine:
     @contextmanager
     def _threads(self) -> Iterator[None]:
         with (
-            DaemonThread("reader") as self._reader,
+            DaemonThreads("reader") as self._reader,
             ThreadPoolExecutor(1, "writer") as self._writer,
-            ThreadPoolExecutor(self._config.threads, "decode") as self._decoders,
+            DaemonThreads("decode", self._config.threads) as self._decoders,
         ):
             yield
 
@@ -475,9 +490,14 @@ class Engine:
             return
         known = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
         wanted = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
-        with anyio.open_signal_receiver(*wanted) as numbers:
-            async for number in numbers:
-                self._interrupt(number)
+        before = {number: signal.getsignal(number) for number in wanted}
+        try:
+            with anyio.open_signal_receiver(*wanted) as numbers:
+                async for number in numbers:
+                    self._interrupt(number)
+        finally:  # the loop would leave SIGINT to Python's own handler, which ends in a traceback
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _interrupt(self, number: signal.Signals) -> None:
         again, self._is_interrupted = self._is_interrupted, True

@@ -57,6 +57,10 @@ class VisionBatchError(Exception):
     summary: object | None = None
     """What the run did until then (a `RunSummary`), where one had begun."""
 
+    def __str__(self) -> str:
+        """Each argument is a line of its own; a line break within one came from outside."""
+        return "\n".join(map(str, self.args))
+
 
 class InputError(VisionBatchError):
     """The command, the configuration or the manifest is wrong; nothing was sent."""

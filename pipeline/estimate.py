@@ -11,6 +11,7 @@ from pipeline.catalogue import DatedRule, Family, rule_of
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers, sellers
 from pipeline.config import RunConfig, presets
 from pipeline.edges.headers import ImageSize
+from pipeline.edges.sources.naming import public_image, shown
 from pipeline.errors import InputError
 from pipeline.policy.costs import Price
 from pipeline.policy.estimates import (
@@ -123,8 +124,8 @@ class EstimateJob:
 
 
 def is_configuration(name: str) -> bool:
-    """Whether an entry of `--models` is a preset or a file, and no model."""
-    return name.endswith(".toml") or name in presets()
+    """Whether an entry of `--models` is a preset or a file (`mine.toml`, `./mine`), and no model (`openai/gpt-4o`)."""
+    return name.endswith(".toml") or name.startswith(("./", "../", "/")) or name in presets()
 
 
 def provider_and_model(name: str) -> tuple[str | None, str]:
@@ -183,7 +184,7 @@ def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
         for candidate, question, counted in zip(job.candidates, tally.questions, tally.counted, strict=True)
     ]
     return Estimate(
-        source=", ".join(job.sources) or _imagined_name(job),
+        source=", ".join(shown(public_image(one)) for one in job.sources) or _imagined_name(job),
         images=seen.images,
         seen=seen.seen,
         readable=readable,

@@ -64,17 +64,91 @@ class Room:
             admitted.set()
 
 
-class ThreadRoom:
-    """The same for threads. A thread holds one reservation at a time, so none can wait for itself."""
+class GrowingRoom:
+    """Bytes shared by coroutines that do not know how many they will need, first come first served.
+
+    One at a time may go beyond the limit: else all could wait, each with a part of what it needs.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
+        self._beyond: Share | None = None
+        self._waiting: deque[tuple[Share, int, anyio.Event]] = deque()
+
+    @asynccontextmanager
+    async def share(self) -> "AsyncIterator[Share]":
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            share.clear()
+
+    async def add(self, share: "Share", size: int) -> None:
+        if share is self._beyond or (not self._waiting and self._fits(size)):
+            self._take(share, size)
+            return
+        place = (share, size, anyio.Event())
+        self._waiting.append(place)
+        try:
+            await place[2].wait()
+        finally:
+            if not place[2].is_set():
+                self._waiting.remove(place)
+                self._admit()
+
+    def remove(self, share: "Share") -> None:
+        self._used -= share.size
+        if share is self._beyond:
+            self._beyond = None
+        self._admit()
+
+    def _fits(self, size: int) -> bool:
+        return self._beyond is None or self._used + size <= self._limit
+
+    def _take(self, share: "Share", size: int) -> None:
+        self._used += size
+        share.size += size
+        if self._used > self._limit:
+            self._beyond = self._beyond or share
+
+    def _admit(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][1]):
+            share, size, admitted = self._waiting.popleft()
+            self._take(share, size)
+            admitted.set()
+
+
+class Share:
+    """What one coroutine holds of a `GrowingRoom`."""
+
+    def __init__(self, room: GrowingRoom) -> None:
+        self._room = room
+        self.size = 0
+
+    async def grow(self, size: int) -> None:
+        """By `size` bytes, as soon as there is room for them."""
+        await self._room.add(self, size)
+
+    def clear(self) -> None:
+        """Nothing is held any more."""
+        self._room.remove(self)
+        self.size = 0
+
+
+class ThreadRoom:
+    """`Room` for threads. A thread holds one reservation at a time, so none can wait for itself."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._first = threading.Lock()
         self._changed = threading.Condition()
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
-        with self._changed:
+        # One waits for room, the others for that one: small ones do not keep a large one out for ever.
+        with self._first, self._changed:
             self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)
             self._used += size
         try:

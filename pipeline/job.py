@@ -1,9 +1,10 @@
 """One run as asked for, and what follows from it before anything is opened: names, numbers, ceilings."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from itertools import islice
 from math import inf, nan
 from pathlib import Path
@@ -13,13 +14,14 @@ import aiohttp
 
 from pipeline.config import BudgetConfig, RunConfig
 from pipeline.dataset import Dataset
-from pipeline.edges.outdir import public_url
 from pipeline.edges.sources import Source, open_sources
 from pipeline.errors import InputError
+from pipeline.policy.addresses import public_url
 from pipeline.policy.asking import Asking
 from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.costs import Price
 from pipeline.policy.estimates import dearer_detail, out_of_reach
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.policy.rows import Totals, nano_usd
 from pipeline.policy.tallies import Question, tokens_by_detail
 from pipeline.progress import dollars
@@ -32,8 +34,6 @@ from pipeline.wire import open_image_session
 
 RUN, TOTAL = "run", "total"
 """The budget of one run, and that of all runs on an OUT."""
-PROJECTED = 12
-"""Images that a projection looks at."""
 FETCHES = 64
 """Images that are fetched at a time."""
 
@@ -52,8 +52,24 @@ class Job:
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
+    redactor: Redactor = NOTHING_SECRET
+    """Knows the keys, once they are read."""
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
+    yes: bool = False
+    """Whether it may cost more than `budget.confirm_usd` unasked."""
+    confirm: Callable[[str], bool] | None = None
+    """Puts that question to a person; None where there is none to ask."""
+    implied_ceiling_usd: Decimal | None = None
+    """The ceiling of a run whose cost cannot be predicted, where the user sets none."""
+
+    @property
+    def budget(self) -> BudgetConfig:
+        """What the run may spend, an implied ceiling included."""
+        budget = self.config.budget
+        if self.implied_ceiling_usd is None:
+            return budget
+        return budget.model_copy(update={"max_cost_usd": self.implied_ceiling_usd})
 
     @property
     def asks_as_usual(self) -> bool:
@@ -157,9 +173,9 @@ def endpoint_names(job: Job) -> list[str]:
     """What rows and messages call each endpoint: its address, and whose key, where two have one address."""
     if job.emulated:
         return ["emulator"]
-    addresses = [public_url(one.base_url) for one in job.config.all_endpoints]
+    addresses = [job.redactor.text(public_url(one.base_url)) for one in job.config.all_endpoints]
     return [
-        f"{address} ({one.api_key_env})" if addresses.count(address) > 1 else address
+        f"{address} ({shown_variable(one.api_key_env)})" if addresses.count(address) > 1 else address
         for address, one in zip(addresses, job.config.all_endpoints, strict=True)
     ]
 
@@ -175,6 +191,7 @@ def engine_config(job: Job) -> EngineConfig:
     return EngineConfig(
         threads=images.threads or os.cpu_count() or 1,
         prepared_bytes=images.prepared_mb * MEGABYTE,
+        fetched_bytes=images.decode_mb * MEGABYTE,
         dedup=config.request.dedup,
         max_failures=config.request.max_failures,
         max_wait_s=limits.max_wait_s,

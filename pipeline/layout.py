@@ -8,7 +8,7 @@ ledger was not told yet: it is told from the parts themselves. So a crash leaves
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -22,6 +22,9 @@ DATA_NAME = "data"
 NEW_NAME = ".data-new"
 OLD_NAME = ".data-old"
 LAYOUT_NAME = ".layout"
+SHOWN = 3
+"""Damages that an error names; `status` names all."""
+UNREADABLE = "cannot be read"
 
 
 def name_set(folder: Path) -> None:
@@ -59,7 +62,7 @@ def settle(out: Path, ledger: Ledger, step: Callable[[str], None]) -> None:
     name = set_name(data)
     if name != (ledger.meta("layout") or b""):
         if ledger.next_part() is None:  # else what waits may have no row yet; `put_in_place` finds nothing waiting
-            check_rows(out, ledger)
+            check_sum(out, ledger)
         gaps = sorted(set(range(numbers[-1])) - set(numbers))
         meta = {"layout": name, "parts": str(numbers[-1] + 1).encode(), "lost_parts": orjson.dumps(gaps)}
         ledger.forget_meta(ledger.meta_names("footer "))
@@ -73,7 +76,7 @@ def footers(data: Path) -> dict[str, bytes]:
     return {footer_name(number): parquet.footer(data, number) for number in parquet.part_numbers(data)}
 
 
-def check_rows(out: Path, ledger: Ledger) -> None:
+def check_sum(out: Path, ledger: Ledger) -> None:
     """Raise ResourceError where the parts hold more or fewer rows than the ledger knows of records."""
     rows, records = sum(parquet.rows_by_part(out / DATA_NAME).values()), sum(ledger.states().values())
     if rows != records:
@@ -81,6 +84,71 @@ def check_rows(out: Path, ledger: Ledger) -> None:
             f"{out / DATA_NAME}: the parts hold {rows:,} rows, and the ledger knows of {records:,} records. Put back "
             f"what is missing, or let `vision-batch rebuild {out}` make the ledger agree; nothing was changed"
         )
+
+
+def check_rows(out: Path, ledger: Ledger) -> None:
+    """Raise ResourceError where `data/` is not as the ledger sealed it; see `damages`."""
+    if found := damages(out, ledger):
+        more = f" (and {len(found) - SHOWN:,} more)" if len(found) > SHOWN else ""
+        raise ResourceError(
+            f"{out / DATA_NAME} is not as it was written: {'; '.join(found[:SHOWN])}{more}. {way_out(out, found)}: "
+            "records that have no row are then asked again. Nothing was sent or changed"
+        )
+
+
+def way_out(out: Path, found: Sequence[str]) -> str:
+    """What to do about `damages`."""
+    drop = " --drop-unreadable" if any(UNREADABLE in line for line in found) else ""
+    return (
+        "Put back what is missing and move away what was added, "
+        f"or let `vision-batch rebuild {out}{drop}` make the ledger agree with the parts"
+    )
+
+
+def damages(out: Path, ledger: Ledger) -> list[str]:
+    """What in `data/` is not as the ledger sealed it, by the footers of the parts: one line each.
+
+    A part that answers wait for is passed over: a crash may have come between its renaming and its mark.
+    """
+    data = out / DATA_NAME
+    if not data.is_dir() or set_name(data) != (ledger.meta("layout") or b""):
+        return []  # the next start puts that right
+    waiting, recorded = ledger.waiting_parts(), ledger.part_rows()
+    lost = orjson.loads(ledger.meta("lost_parts") or b"[]")
+    known = set(range(int(ledger.meta("parts") or b"0"))).difference(lost)
+    present = set(parquet.part_numbers(data))
+    found = [f"{parquet.part_name(number)} is gone" for number in sorted(known - present)]
+    total = 0
+    for number in sorted(present - waiting):
+        try:
+            rows = parquet.count_rows(data, number)
+        except ResourceError:
+            found.append(f"{parquet.part_name(number)} {UNREADABLE}")
+            continue
+        total += rows
+        if number not in known and rows:  # without rows: the first one, of a run that was killed before its mark
+            found.append(f"{parquet.part_name(number)} ({rows:,} rows) is no part that a run wrote here")
+        elif number in known and rows != recorded.get(number, 0):
+            found.append(f"{parquet.part_name(number)} has {rows:,} rows, and {recorded.get(number, 0):,} were written")
+    records = sum(ledger.states().values())
+    if not found and not waiting and total != records:
+        found.append(f"the parts hold {total:,} rows, and the ledger has {records:,} records")
+    return found
+
+
+def verify(out: Path, ledger: Ledger | None) -> Iterator[str]:
+    """Read every part to its end: what is wrong with each, by its checksums and, with the ledger, by its keys."""
+    data = out / DATA_NAME
+    for number in parquet.part_numbers(data) if data.is_dir() else ():
+        strange = 0
+        try:
+            for keys in parquet.keys_of(data, number):
+                parts = {} if ledger is None else ledger.parts_of(keys)
+                strange += 0 if ledger is None else sum(parts.get(key) != number for key in keys)
+        except ResourceError as error:
+            yield str(error)
+        if strange:
+            yield f"{parquet.part_name(number)} has {strange:,} rows that the ledger does not have in this part"
 
 
 def put_back(out: Path) -> None:

@@ -5,38 +5,15 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from itertools import islice
 
-from pipeline.dataset import Dataset
 from pipeline.edges import storage
 from pipeline.errors import InputError
-from pipeline.job import PROJECTED, Job, endpoint_name, open_job_source
+from pipeline.formatting import printable_lines
+from pipeline.job import Job, endpoint_name, open_job_source
 from pipeline.policy.rows import usd_text
 from pipeline.progress import counted, dollars
-from pipeline.records import ImageFacts, PreparedImage, PreparedRequest
+from pipeline.records import ImageFacts, PreparedImage
 from pipeline.stages import Clock
 from pipeline.steps import Preparer, most_cost_usd, price_for
-
-
-def projection(job: Job, sample: int | None = None) -> Decimal | None:
-    """About what a job costs where every answer is as long as it may be: its first local images, times all that it
-    has still to ask, of which there are no more than `sample`.
-    """
-    budget, config = job.config.budget, job.config
-    has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
-    price = price_for(config, config.all_endpoints[0], emulated=False)
-    if has_ceiling or config.request.model is None or price is None or "-" in job.sources:
-        return None
-    source, total = open_job_source(job)
-    prepare = Preparer.build(config, Clock().utc().date())
-    local = (record for record in source.records() if not storage.is_url(record.location))
-    requests = [prepare(record, None) for record in islice(local, PROJECTED)]
-    costs = [most_cost_usd(request, price) for request in requests if isinstance(request, PreparedRequest)]
-    known = [cost for cost in costs if cost is not None]
-    if not known or not total:
-        return None
-    asked = islice(source.records(), job.limit)
-    left = total - Dataset.kept(job.out, asked, config.request.prompt_name, job.asking)
-    bounds = [left, *(most for most in (sample, budget.max_requests) if most is not None)]
-    return sum(known, Decimal(0)) / len(known) * min(bounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +46,16 @@ class FirstRequest:
         }
 
     def __str__(self) -> str:
+        """For people; the body's own line breaks are the only ones in it."""
         count = "an unknown number of requests" if self.requests is None else counted(self.requests, "request")
         heading = f"{count} like this one to {self.address} (nothing is sent now):"
         facts = self.facts
         if facts is None:
-            return f"{heading}\nthe first image is remote and is fetched only by a run: {self.image}"
+            return printable_lines([heading, f"the first image is remote and is fetched only by a run: {self.image}"])
         sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
         sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
-        return f"{heading}\n{self.image}: {sizes}\n{self._price_line()}\n{self.body}"
+        body = (self.body or "").split("\n")
+        return printable_lines([heading, f"{self.image}: {sizes}", self._price_line(), *body])
 
     def _price_line(self) -> str:
         prompt = "unknown" if self.predicted_prompt_tokens is None else f"about {self.predicted_prompt_tokens:,}"

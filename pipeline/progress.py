@@ -10,6 +10,7 @@ from typing import Never, Protocol, TextIO
 
 from tqdm import tqdm
 
+from pipeline.formatting import printable, printable_lines
 from pipeline.records import Status
 from pipeline.stats import RunStats, RunSummary
 
@@ -47,7 +48,7 @@ class Bar:
         bar.total = stats.total
         bar.initial = stats.skipped  # what an earlier run kept says nothing about this one's speed
         bar.n = stats.done
-        bar.set_postfix_str(", ".join(_figures(stats)), refresh=False)
+        bar.set_postfix_str(printable(", ".join(_figures(stats))), refresh=False)
         bar.refresh()
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class Lines:
         parts = [_count(stats), f"{rate:.1f} images/s", *_figures(stats)]
         if stats.total is not None and rate > 0:
             parts.append(f"{timedelta(seconds=round((stats.total - stats.done) / rate))} left")
-        print("  ".join(parts), file=self._stream, flush=True)
+        print(printable("  ".join(parts)), file=self._stream, flush=True)
 
     def close(self) -> None: ...
 
@@ -98,7 +99,7 @@ def say(line: str) -> None:
     """One line on standard error, above a bar where there is one."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(printable(line), file=sys.stderr)
 
 
 def make_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
@@ -115,9 +116,11 @@ def _count(stats: RunStats) -> str:
 
 
 def _figures(stats: RunStats) -> list[str]:
-    known = "cost unknown" if stats.known_cost_usd is None else dollars(stats.known_cost_usd)
-    cost = with_unknown(known, stats.cost_unknown_usd)
-    figures = [f"{short(stats.prompt_tokens + stats.completion_tokens)} tok", cost]
+    cost = (
+        "cost unknown" if stats.known_cost_usd is None else with_unknown(stats.known_cost_usd, stats.cost_unknown_usd)
+    )
+    tokens = stats.prompt_tokens + stats.completion_tokens
+    figures = [f"{short(tokens)} tok" if tokens or not stats.answered else "tokens unknown", cost]
     if stats.bad:
         figures.append(f"{stats.bad:,} failed")
     # What is waited for stands first: a narrow terminal cuts off the end.
@@ -156,9 +159,16 @@ def exact(amount: Decimal) -> str:
     return f"${amount.normalize():,f}"
 
 
-def with_unknown(cost: str, unknown_usd: Decimal) -> str:
-    """A cost, and the most that comes on top for requests whose bill nobody knows."""
-    return f"{cost} and up to {dollars(unknown_usd)} unknown" if unknown_usd else cost
+def with_unknown(cost_usd: Decimal | None, unknown_usd: Decimal) -> str:
+    """A cost, and the most that comes on top for requests whose bill is unknown."""
+    if not unknown_usd:
+        return dollars(cost_usd)
+    unknown = f"up to {dollars(unknown_usd)} unknown"
+    return f"{dollars(cost_usd)} and {unknown}" if cost_usd else unknown
+
+
+def tokens_text(tokens: int | None) -> str:
+    return "unknown" if tokens is None else f"{tokens:,}"
 
 
 def describe(summary: RunSummary) -> str:
@@ -166,19 +176,32 @@ def describe(summary: RunSummary) -> str:
     lines = [_what_happened(summary)]
     if (summary.asked and summary.requests) or summary.cost_unknown_usd:
         lines.append(
-            f"tokens: {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out; cost: {_cost(summary)}; "
+            f"tokens: {tokens_text(summary.prompt_tokens)} in, {tokens_text(summary.completion_tokens)} out; "
+            f"cost: {_cost(summary)}; "
             f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B{_saved(summary)}"
         )
-    lines.extend(f"  {printable(name)}: {kind}: {printable(message)}" for name, kind, message in summary.examples)
+    lines.extend(f"  {name}: {kind}: {message}" for name, kind, message in summary.examples)
     more = sum(summary.by_error.values()) - len(summary.examples)
     if more > 0:
         lines.append(f"  ... and {more:,} more")
-    if summary.bad_before:
-        rows = counted(summary.bad_before, "row")
-        lines.append(f"  {rows} of {summary.out} failed before; --retry-failed asks again")
     if summary.asked or summary.skipped:
         lines.append(f'results: {summary.out}/data  (pandas.read_parquet("{summary.out}/data"))')
-    return "\n".join(lines)
+    if summary.still:
+        lines.append(_still(summary))
+    return printable_lines(lines)
+
+
+def _still(summary: RunSummary) -> str:
+    """Rows of earlier runs that were not asked again, and how to ask them."""
+    named = []
+    for status in Status:
+        kinds = summary.still.get(status, {})
+        if kinds:
+            rows, why = sum(kinds.values()), ", ".join(f"{printable(kind)} {count:,}" for kind, count in kinds.items())
+            named.append(f"{rows:,} {status} ({why})")
+    ways = ["--retry-failed asks rows without an answer again"] if summary.bad_before else []
+    ways += ["--retry-status refused asks refused rows again"] if summary.still.get(Status.REFUSED) else []
+    return f"still in {summary.out} from earlier runs: {', '.join(named)}; {', '.join(ways)}"
 
 
 def _what_happened(summary: RunSummary) -> str:
@@ -208,14 +231,10 @@ def _cost(summary: RunSummary) -> str:
     if summary.cost_usd is None and summary.endpoint != "emulator":
         text += " (no price is known for this model at this endpoint)"
     if summary.cost_unknown_usd:
-        text += f", and up to {dollars(summary.cost_unknown_usd)} for requests whose bill is unknown"
+        unknown = f"up to {dollars(summary.cost_unknown_usd)} for requests whose bill is unknown"
+        text = f"{text}, and {unknown}" if summary.cost_usd else unknown
     if summary.endpoint == "emulator":
         return f"{text} (rehearsed: nothing was billed)"
-    if summary.cost_usd is not None and summary.unpriced:
-        text += f" and {summary.unpriced:,} answers without a known price"
+    if summary.cost_usd and summary.unpriced:
+        text += f" and {summary.unpriced:,} answers whose cost is unknown"
     return text
-
-
-def printable(text: str) -> str:
-    """Names and messages come from outside: one line, and nothing that a terminal would act on."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

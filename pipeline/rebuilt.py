@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.progress import counted, printable
+from pipeline.formatting import printable
+from pipeline.progress import counted
 from pipeline.remains import Remains
 from pipeline.salvage.parts import NAMED, PartReport
 

@@ -91,6 +91,13 @@ class Usage:
     reasoning_tokens: int | None = None
     total_tokens: int | None = None
 
+    @property
+    def billed_tokens(self) -> int | None:
+        """Prompt and completion together; None unless they are known."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return self.total_tokens
+        return self.prompt_tokens + self.completion_tokens
+
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             prompt_tokens=_add(self.prompt_tokens, other.prompt_tokens),
@@ -146,6 +153,8 @@ class Answer:
     error_kind: ErrorKind | None = None
     error_message: str | None = None
     limits: LimitsTold | None = None
+    doubts: tuple[str, ...] = ()
+    """What it states of usage or cost and is not believed, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +174,8 @@ class Failure:
     """Tokens billed although there is no answer."""
     cost_usd: Decimal | None = None
     limits: LimitsTold | None = None
+    doubts: tuple[str, ...] = ()
+    """As those of an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from pipeline import files
-from pipeline.edges.ledger import CARRIED, SUFFIXES, History, SqliteLedger, footer_name
+from pipeline.edges.ledger import CARRIED, CONFIG_META, SUFFIXES, History, SqliteLedger, footer_name
 from pipeline.errors import OutInUseError, ResourceError
 from pipeline.intake import what_is_wrong
 from pipeline.salvage.database import Damage, DatabaseFiles, Found
@@ -149,22 +149,28 @@ class _Newest:
         return {int(number): value for number, value in named.items() if number.isdecimal()}
 
     def history(self) -> History | None:
-        meta = {name: value for name in CARRIED if (value := self.meta.get(name)) is not None and _is_good(name, value)}
+        meta = {name: value for name, value in self.meta.items() if _is_carried(name) and _is_good(name, value)}
         by_id = {run.run_id: run for run in self._runs.values()}
         if not meta and not by_id:
             return None
         return History(
             meta=meta,
             runs=[tuple(run) for run in by_id.values()],
-            totals=[(scope, name, value) for (scope, name), value in self._totals.items() if scope != "state"],
+            totals=[
+                (scope, name, value) for (scope, name), value in self._totals.items() if scope not in {"state", "part"}
+            ],
             attempts=[tuple(attempt) for attempt in self._attempts],
             is_whole=False,
         )
 
 
+def _is_carried(name: str) -> bool:
+    return name in CARRIED or name.startswith(CONFIG_META)
+
+
 def _is_good(name: str, value: bytes) -> bool:
     try:
-        if name in {"identity", "lease"}:
+        if name in {"identity", "lease"} or name.startswith(CONFIG_META):
             return isinstance(orjson.loads(value), dict)
         return bool(value.decode())
     except ValueError:

@@ -1,22 +1,24 @@
 """The composition root: builds the edges from a `RunConfig` and hands their functions to the engine."""
 
-import hashlib
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import replace
+from typing import Any
 
 import aiohttp
 
-from pipeline.config import api_key
-from pipeline.dataset import Dataset, check_out
+from pipeline.config import destination, find_key
+from pipeline.consent import confirmed
+from pipeline.dataset import LEDGER_NAME, Dataset, check_out
 from pipeline.edges.chat import ChatEndpoint
-from pipeline.edges.sources import Fingerprint, Source
+from pipeline.edges.sources import Source
 from pipeline.engine import Engine
-from pipeline.errors import BudgetReachedError, DamagedLedgerError, ResourceError, VisionBatchError
+from pipeline.errors import BudgetReachedError, DamagedLedgerError, ErrorKind, ResourceError, VisionBatchError
 from pipeline.job import (
+    FETCHES,
     TOTAL,
     Job,
     budgets_of,
@@ -32,13 +34,18 @@ from pipeline.job import (
     new_run_id,
     open_job_source,
 )
-from pipeline.policy.rows import usd
+from pipeline.low_water import LowWater
+from pipeline.policy.asking import is_unanswered
+from pipeline.policy.rows import Totals, known_cost, usd
 from pipeline.progress import dollars, exact
 from pipeline.records import Status
+from pipeline.secrets import redactor_of
 from pipeline.stages import Clock, Endpoint, Stages
 from pipeline.stats import RunStats, RunSummary
 from pipeline.steps import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
 from pipeline.wire import open_session
+
+State = tuple[Status, ErrorKind | None]
 
 
 async def run_job(
@@ -52,17 +59,28 @@ async def run_job(
     clock = Clock() if clock is None else clock
     exceeds(job.max_failed, 0, 0)
     check_out(job.out)
-    keys = [api_key(one) for one in job.config.all_endpoints]
+    keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
+    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     async with AsyncExitStack() as sessions:
+        values = [None if key is None else key.value for key in keys]
+        redactor = redactor_of(job.config, values)
         chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, key)
-            for one, key in zip(job.config.all_endpoints, keys, strict=True)
+            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, value, redactor=redactor)
+            for one, value in zip(job.config.all_endpoints, values, strict=True)
         ]
-        job = replace(job, config=await with_model(job.config, chats[0]))
+        job = replace(job, config=await with_model(job.config, chats[0]), redactor=redactor)
         endpoints = endpoints_of(job, chats)
         prepare = Preparer.build(job.config, clock.utc().date())
         check_question(prepare.question())
+        job = confirmed(job, source, total, prepare.question(), lambda dataset: LowWater.of(source, job, dataset).skip)
+        if say is not None and job.implied_ceiling_usd is not None:
+            say(
+                f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
+                "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
+            )
         if say is not None and (line := dear_choice(job, source, prepare.question())) is not None:
             say(line)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
@@ -95,6 +113,8 @@ class _Run:
         self.began_at, self.began = clock.utc(), clock.now()
         one, *others = job.config.all_endpoints
         self.price = None if others else price_for(job.config, one, emulated=job.emulated)
+        self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
+        self.spent_before = Totals()
 
     def dataset(self) -> Dataset:
         job = self.job
@@ -105,8 +125,9 @@ class _Run:
             now=self.clock.utc,
             asking=job.asking,
             endpoint=endpoint_name(job),
+            redactor=job.redactor,
         )
-        self.run_id = opened.run_id
+        self.run_id, self.spent_before = opened.run_id, opened.run_totals()
         return opened
 
     def stages(
@@ -127,22 +148,22 @@ class _Run:
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
-            records=islice(self.job.asked(source.records()), water.skip, self.job.limit),
+            records=water.records(),
             missing=dataset.missing,
-            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE)),
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
             twin=dataset.twin,
             keep=dataset.keep,
             seal=dataset.seal,
             lease=dataset.lease,
-            budgets=budgets_of(config.budget, dataset),
+            budgets=budgets_of(self.job.budget, dataset),
             show=show,
             publish=lambda stats: self.publish(dataset, water, stats),
         )
 
-    def publish(self, dataset: Dataset, water: "LowWater", stats: RunStats) -> None:
-        water.rise(dataset, stats)
+    def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
+        water.rise(dataset, stats.low_water)
         dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:
@@ -156,13 +177,15 @@ class _Run:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
         await self.clock.sleep(0)  # in which they are let go
-        if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
-            with suppress(ResourceError):
+        with suppress(ResourceError):
+            if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()
+            dataset.settle_lease()
         summary = self.summary(stopped, dataset)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
+            dataset.describe()
             if stopped is None:
                 dataset.end_run()
         if stopped is not None:
@@ -172,7 +195,7 @@ class _Run:
 
     def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
         """Which ceiling was reached, how much is left undone, and what that would cost."""
-        budget, stats, totals = self.job.config.budget, self.stats, dataset.run_totals()
+        budget, stats, totals = self.job.budget, self.stats, dataset.run_totals()
         spent, ceiling = totals.spent_usd, budget.max_cost_usd
         if error.budget == TOTAL:
             spent, ceiling = dataset.totals().spent_usd, budget.max_cost_total_usd
@@ -188,6 +211,8 @@ class _Run:
             reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         words = [reached, *left_words(stats, totals)]
         again = "goes on where it stopped" if error.what == "time" else "goes on with a higher ceiling"
+        if self.job.implied_ceiling_usd is not None and error.what == "nano_usd":
+            again = "goes on with a ceiling (--max-cost USD), or without one (--yes)"
         return f"{'; '.join(words)}. The same command {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:
@@ -206,6 +231,7 @@ class _Run:
     def summary(self, stopped: VisionBatchError | None, dataset: Dataset) -> RunSummary:
         stats, job = self.stats, self.job
         too_many = exceeds(job.max_failed, stats.bad, stats.asked)
+        before = self.before(dataset)
         return RunSummary(
             run_id=self.run_id,
             out=str(job.out),
@@ -223,51 +249,52 @@ class _Run:
             requests=stats.requests,
             by_status={status.value: count for status, count in stats.by_status.items()},
             by_error=dict(stats.by_error),
-            prompt_tokens=stats.prompt_tokens,
-            completion_tokens=stats.completion_tokens,
-            cost_usd=stats.known_cost_usd,
-            cost_unknown_usd=stats.cost_unknown_usd,
-            unpriced=stats.unpriced,
+            **self.spent(dataset),
             rate_limited=stats.rate_limited,
             by_endpoint=dict(stats.by_endpoint),
             source_bytes=stats.source_bytes,
             sent_bytes=stats.sent_bytes,
             tokens_saved=stats.tokens_saved,
             saved_usd=None if self.price is None else self.price.input_usd_per_mtok * stats.tokens_saved / 1_000_000,
-            bad_before=self.bad_before(dataset),
+            bad_before=sum(rows for state, rows in before.items() if is_unanswered(*state)),
+            still=_by_kind(before),
             examples=list(stats.examples),
         )
 
-    def bad_before(self, dataset: Dataset) -> int:
-        """Rows that failed in earlier runs. Where the ledger cannot tell, that is another error's to say."""
+    def spent(self, dataset: Dataset) -> dict[str, Any]:
+        """What this command took, by the ledger; by what was counted here where the ledger cannot be read."""
+        stats = self.stats
+        took = Totals(
+            prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens, cost_usd=stats.cost_usd,
+            cost_unknown_usd=stats.cost_unknown_usd, unpriced=stats.unpriced,
+        )  # fmt: skip
         with suppress(ResourceError):
-            states = dataset.states().items()
-            bad = sum(records for (status, _), records in states if status in {Status.FAILED, Status.INVALID})
-            return max(0, bad - self.stats.bad)
-        return 0
+            took = dataset.run_totals() - self.spent_before
+        is_unknown = took.unpriced > 0 or (stats.requests > 0 and not self.is_priced)
+        return {
+            "prompt_tokens": took.prompt_tokens if took.prompt_tokens or not stats.answered else None,
+            "completion_tokens": took.completion_tokens if took.completion_tokens or not stats.answered else None,
+            "cost_usd": known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
+            "cost_unknown_usd": took.cost_unknown_usd,
+            "unpriced": took.unpriced,
+        }
+
+    def before(self, dataset: Dataset) -> Counter[State]:
+        """Rows of earlier runs that hold no answer, or a refusal, by state; none where the ledger cannot be read."""
+        with suppress(ResourceError):
+            others = Counter(dataset.states()) - self.stats.by_state
+            return Counter(
+                {
+                    (status, kind): rows
+                    for (status, kind), rows in others.items()
+                    if status is Status.REFUSED or is_unanswered(status, kind)
+                }
+            )
+        return Counter()
 
 
-@dataclass(frozen=True, slots=True)
-class LowWater:
-    """How far a manifest needs no second look: a resume over a million rows does not look up a million keys."""
-
-    name: str
-    fingerprint: Fingerprint | None
-    skip: int
-    """Records from its beginning that an earlier run has done with."""
-
-    @classmethod
-    def of(cls, source: Source, job: Job, dataset: Dataset) -> "LowWater":
-        passes_over = job.asking.passes_over_rows and job.chosen is None
-        fingerprint = source.fingerprint() if passes_over else None
-        named = f"{os.path.realpath(source.name)}\0{job.config.source!r}\0{job.config.request.prompt_name}"
-        name = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        mark = dataset.mark(name) if fingerprint is not None else {}
-        known = bool(mark) and source.begins_with(Fingerprint(mark["size"], mark["digest"]))
-        skip = int(mark["records"]) if known else 0
-        return cls(name, fingerprint, skip if job.limit is None else min(skip, job.limit))
-
-    def rise(self, dataset: Dataset, stats: RunStats) -> None:
-        """Remember how far all records have rows by now."""
-        if self.fingerprint is not None and stats.low_water > self.skip:
-            dataset.set_mark(self.name, {**asdict(self.fingerprint), "records": int(stats.low_water)})
+def _by_kind(states: Counter[State]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (status, kind), rows in sorted(states.items(), key=lambda item: (-item[1], item[0][1] or "")):
+        found.setdefault(status, {})[kind or "no kind"] = rows
+    return found

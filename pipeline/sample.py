@@ -50,6 +50,8 @@ class Sample:
     seed: int = 0
     out: Path | None = None
     """None: a folder of `estimate-sample` for each model and question."""
+    yes: bool = False
+    """Whether it may cost more than `budget.confirm_usd` unasked."""
     emulators: tuple[str, ...] = ()
     """For a rehearsal: the address of each model's own."""
 
@@ -69,7 +71,13 @@ class Sample:
         return config.model_copy(update=changed)
 
 
-async def sample_job(job: EstimateJob, sample: Sample, show: Show, show_run: Callable[[RunStats], None]) -> Estimate:
+async def sample_job(
+    job: EstimateJob,
+    sample: Sample,
+    show: Show,
+    show_run: Callable[[RunStats], None],
+    say: Callable[[str], None] | None = None,
+) -> Estimate:
     """The estimate, with tokens and cost measured on a stratified sample of each model.
 
     The answers are kept; the same command asks nothing twice, and a run on the same OUT goes on from them.
@@ -87,7 +95,7 @@ async def sample_job(job: EstimateJob, sample: Sample, show: Show, show_run: Cal
         population = Population.of(seen.sizes or array("q"), question)
         strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
         chosen = [population.positions[list(one.chosen)] for one in strata]
-        kept, out = await _ask(job, sample, candidate, chosen, show_run, emulator_url=url)
+        kept, out = await _ask(job, sample, candidate, chosen, show_run, say=say, emulator_url=url)
         exact = not isinstance(question.rule, UnknownRule)
         bills = Bills(population, strata, kept.rows, exact=exact, images=estimate.readable.expected, mixed=kept.mixed)
         models.append(_measured(model, bills, candidate.config, readable=estimate.readable, seed=sample.seed, out=out))
@@ -150,6 +158,7 @@ async def _ask(
     chosen: Sequence[NDArray[np.int64]],
     show: Callable[[RunStats], None],
     *,
+    say: Callable[[str], None] | None,
     emulator_url: str | None,
 ) -> tuple["Kept", Path]:
     """The rows of the images at these positions, stratum by stratum."""
@@ -159,9 +168,9 @@ async def _ask(
     wanted = frozenset(position for group in positions for position in group)
     run = Job(
         sources=job.sources, out=out, config=config, emulated=emulator_url is not None, chosen=wanted,
-        max_failed="100%",
+        max_failed="100%", yes=sample.yes,
     )  # fmt: skip
-    await run_job(run, show)
+    await run_job(run, show, say=say)
     ids = await asyncio.to_thread(_ids, run)
     named = [[ids[position] for position in group] for group in positions]
     return await asyncio.to_thread(kept_of, out, named, config.request.prompt_name), out

@@ -16,6 +16,8 @@ from pipeline.stats import RunStats
 
 Arrival = Outcome | BilledAttempt | Shared
 """What comes to the keeper."""
+Grow = Callable[[int], Awaitable[None]]
+"""Called with the bytes that have arrived of something; it returns as soon as there is room for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Stages:
     """Blocking; read in a thread of its own."""
     missing: Callable[[Sequence[ImageRecord]], Sequence[bool]]
     """For each, whether it is to be asked. Blocking, in the writer's thread."""
-    fetch: Callable[[ImageRecord], Awaitable[bytes | Failure | None]]
+    fetch: Callable[[ImageRecord, Grow], Awaitable[bytes | Failure | None]]
     """Bytes of a remote image; None where `prepare` reads the file itself."""
     prepare: Callable[[ImageRecord, bytes | None], PreparedRequest | Failure]
     """Blocking, in the decoding threads: one hop a record."""
@@ -76,6 +78,8 @@ class EngineConfig:
 
     threads: int
     prepared_bytes: int
+    fetched_bytes: int = 1 << 28
+    """Of images that are fetched and not prepared yet; one at a time may exceed it."""
     dedup: bool = True
     """Whether equal requests share one answer."""
     max_failures: int = 6

@@ -7,8 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 from math import inf
 
-from pipeline.policy.rows import usd_text
-from pipeline.records import Answer, ImageFacts, Outcome, Shared, Status
+from pipeline.errors import ErrorKind
+from pipeline.policy.rows import Bill, has_no_text, known_cost, nano_usd, usd, usd_text
+from pipeline.records import Answer, BilledAttempt, ImageFacts, Outcome, Shared, Status
 
 EXAMPLES = 5
 
@@ -35,6 +36,7 @@ class RunStats:
     in_flight: int = 0
     by_status: Counter[Status] = field(default_factory=Counter)
     by_error: Counter[str] = field(default_factory=Counter)
+    by_state: Counter[tuple[Status, ErrorKind | None]] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
@@ -54,6 +56,8 @@ class RunStats:
     """What the whole run waits for, in words."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
     """(id, kind, message) of the first rows without a good answer."""
+    _open_bills: dict[str, Bill] = field(default_factory=dict)
+    """By id, of records under way: what attempts without an answer were billed."""
 
     @property
     def done(self) -> int:
@@ -62,17 +66,37 @@ class RunStats:
     @property
     def bad(self) -> int:
         """Rows that `--max-failed` counts."""
-        return self.by_status[Status.FAILED] + self.by_status[Status.INVALID]
+        without_text = sum(rows for (status, kind), rows in self.by_state.items() if has_no_text(status, kind))
+        return self.by_status[Status.FAILED] + self.by_status[Status.INVALID] + without_text
 
     @property
     def known_cost_usd(self) -> Decimal | None:
-        """None where not one answer has a known price."""
-        return None if self.unpriced and not self.cost_usd else self.cost_usd
+        """None where nothing is known of what the answers cost."""
+        return known_cost(self.cost_usd, self.cost_unknown_usd, is_unknown=self.unpriced > 0)
+
+    @property
+    def answered(self) -> int:
+        """Rows with an answer of their own."""
+        return self.asked - self.shared - self.by_status[Status.FAILED]
+
+    def bill(self, attempt: BilledAttempt) -> None:
+        """Count an attempt without an answer that the ledger now holds, until the row of its record includes it."""
+        bill = Bill(usage=attempt.usage, cost_usd=attempt.cost_usd)
+        before = self._open_bills.get(attempt.record.id)
+        self._open_bills[attempt.record.id] = bill if before is None else before + bill
+        self._count(bill)
+        self.cost_unknown_usd += usd(attempt.unknown_nano_usd)
+
+    def _count(self, bill: Bill, times: int = 1) -> None:
+        self.prompt_tokens += times * (bill.usage.prompt_tokens or 0)
+        self.completion_tokens += times * (bill.usage.completion_tokens or 0)
+        self.cost_usd += times * usd(nano_usd(bill.cost_usd) or 0)
 
     def keep(self, outcome: Outcome | Shared) -> None:
         """Count a row that the ledger now holds."""
         self.asked += 1
         self.by_status[outcome.status] += 1
+        self.by_state[outcome.status, outcome.error_kind] += 1
         if isinstance(outcome, Shared):
             self.shared += 1
             return
@@ -80,12 +104,10 @@ class RunStats:
             self.by_error[outcome.error_kind] += 1
             if len(self.examples) < EXAMPLES:
                 self.examples.append((outcome.record.id, outcome.error_kind, outcome.error_message or ""))
-        self.prompt_tokens += outcome.usage.prompt_tokens or 0
-        self.completion_tokens += outcome.usage.completion_tokens or 0
-        if outcome.cost_usd is not None:
-            self.cost_usd += outcome.cost_usd
-        elif isinstance(outcome.result, Answer):
-            self.unpriced += 1
+        if (counted := self._open_bills.pop(outcome.record.id, None)) is not None:
+            self._count(counted, times=-1)
+        self._count(Bill(usage=outcome.usage, cost_usd=outcome.cost_usd))
+        self.unpriced += outcome.cost_usd is None and isinstance(outcome.result, Answer)
         if outcome.facts is not None:
             self.source_bytes += outcome.facts.source_bytes
             self.sent_bytes += outcome.facts.sent_bytes
@@ -117,10 +139,13 @@ class RunSummary:
     requests: int
     by_status: dict[str, int]
     by_error: dict[str, int]
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    """By the ledger, as all sums of this run; None where no answer states it; so `completion_tokens`."""
+    completion_tokens: int | None
     cost_usd: Decimal | None
+    """The sum of what is known; None where nothing is."""
     cost_unknown_usd: Decimal
+    """The most that requests can have cost whose bill is unknown; no part of `cost_usd`."""
     unpriced: int
     rate_limited: int
     by_endpoint: dict[str, int]
@@ -131,7 +156,9 @@ class RunSummary:
     saved_usd: Decimal | None = None
     """What these would have cost."""
     bad_before: int = 0
-    """Rows of OUT without a good answer that this run has not asked again."""
+    """Rows of OUT without an answer that this run has not asked again."""
+    still: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The same by status and `error_kind`, and the refused ones."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property

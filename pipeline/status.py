@@ -6,7 +6,8 @@ The ledger belongs to a run as long as it goes on; outsiders read what it publis
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,13 +18,14 @@ from pipeline.catalogue import all_families
 from pipeline.config import RunConfig
 from pipeline.dataset import Dataset, last_config
 from pipeline.edges import parquet
-from pipeline.errors import InputError, ResourceError
+from pipeline.errors import ErrorKind, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors
-from pipeline.layout import DATA_NAME
+from pipeline.formatting import printable
+from pipeline.layout import DATA_NAME, way_out
 from pipeline.policy.ratios import Billed, Ratio, fits, ratios_of
-from pipeline.policy.rows import usd_text
+from pipeline.policy.rows import known_cost, usd_text
 from pipeline.policy.text import message_tokens
-from pipeline.progress import by_outcome, counted, dollars, printable, with_unknown
+from pipeline.progress import by_outcome, counted, tokens_text, with_unknown
 from pipeline.records import Status
 
 JUDGED = 200
@@ -52,7 +54,7 @@ class OutStatus:
     """Those without a good answer, by kind."""
     requests: int
     prompt_tokens: int | None
-    """None where no answer tells; so `completion_tokens`."""
+    """None where no answer states it; so `completion_tokens`."""
     predicted_prompt_tokens: int
     """Of all answers, those that tell no tokens included."""
     completion_tokens: int | None
@@ -66,11 +68,14 @@ class OutStatus:
     """Billed against predicted prompt tokens, by model."""
     warnings: tuple[str, ...] = ()
     """Where a token rule no longer fits, and which one would."""
+    damage: tuple[str, ...] = ()
+    """What in `data/` is not as it was written; a run refuses such an OUT."""
 
     @property
     def bad(self) -> int:
-        """Records that `--check` counts: failed or invalid."""
-        return self.records.get(Status.FAILED, 0) + self.records.get(Status.INVALID, 0)
+        """Records that `--check` counts: without an answer."""
+        failed = self.records.get(Status.FAILED, 0) + self.records.get(Status.INVALID, 0)
+        return failed + self.errors.get(ErrorKind.REASONING_EXHAUSTED, 0)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; money as text."""
@@ -79,13 +84,17 @@ class OutStatus:
         return asdict(self) | money | {"ratios": ratios}
 
 
-def read_status(out: Path) -> OutStatus:
-    """Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it."""
+def read_status(out: Path, *, verify: bool = False) -> OutStatus:
+    """What OUT holds, and whether its parts are as they were written, by their footers; `verify` reads them whole.
+
+    The parts are compared with the ledger only while no run holds OUT.
+    Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it.
+    """
     with disk_errors(out):
-        return _read_status(out)
+        return _read_status(out, verify=verify)
 
 
-def _read_status(out: Path) -> OutStatus:
+def _read_status(out: Path, *, verify: bool) -> OutStatus:
     if not (out / "ledger.sqlite").exists():
         raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
     told = _told(out)
@@ -95,13 +104,20 @@ def _read_status(out: Path) -> OutStatus:
         found = _of(out, told)
         lines(found)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # the file is damaged
-        return _of(out, Dataset.look(out))
-    return found
+        found = _of(out, Dataset.look(out))
+    return replace(found, damage=tuple(_damage(out, verify=verify)))
 
 
 def _of(out: Path, told: dict[str, Any]) -> OutStatus:
     ratios = ratios_of(told.get("models", {}))
     return _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
+
+
+def _damage(out: Path, *, verify: bool) -> Iterator[str]:
+    try:
+        yield from Dataset.damages(out, verify=verify)
+    except (VisionBatchError, OSError) as error:
+        yield str(error)
 
 
 def _warning(out: Path, ratio: Ratio) -> str:
@@ -151,7 +167,8 @@ def _told(out: Path) -> dict[str, Any]:
 
 def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings: tuple[str, ...]) -> OutStatus:
     totals = told["totals"]
-    cost_usd = Decimal(totals.get("cost_usd", "0"))
+    cost_usd, unknown_usd = Decimal(totals.get("cost_usd", "0")), Decimal(totals.get("cost_unknown_usd", "0"))
+    is_unknown = totals.get("unpriced", 0) > 0 or (totals.get("requests", 0) > 0 and told.get("cost_usd", "") is None)
     return OutStatus(
         out=str(out),
         state=_state(told),
@@ -167,8 +184,8 @@ def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings
         prompt_tokens=_told_count(told, "prompt_tokens"),
         predicted_prompt_tokens=totals.get("predicted_prompt_tokens", 0),
         completion_tokens=_told_count(told, "completion_tokens"),
-        cost_usd=None if totals.get("unpriced") and not cost_usd else cost_usd,
-        cost_unknown_usd=Decimal(totals.get("cost_unknown_usd", "0")),
+        cost_usd=known_cost(cost_usd, unknown_usd, is_unknown=is_unknown),
+        cost_unknown_usd=unknown_usd,
         unpriced=totals.get("unpriced", 0),
         runs=len(list((out / "runs").glob("*.json"))),
         ratios=ratios,
@@ -210,11 +227,11 @@ def lines(status: OutStatus) -> list[str]:
         kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
         said.append(f"without a good answer: {kinds}")
     said.append(
-        f"tokens: {_tokens(status.prompt_tokens)} in{_ratio(status)}, {_tokens(status.completion_tokens)} out, "
+        f"tokens: {tokens_text(status.prompt_tokens)} in{_ratio(status)}, {tokens_text(status.completion_tokens)} out, "
         f"in {counted(status.requests, 'request')}"
     )
-    more = f", and {status.unpriced:,} answers without a known price" if status.cost_usd and status.unpriced else ""
-    cost = with_unknown(dollars(status.cost_usd), status.cost_unknown_usd)
+    more = f", and {status.unpriced:,} answers whose cost is unknown" if status.cost_usd and status.unpriced else ""
+    cost = with_unknown(status.cost_usd, status.cost_unknown_usd)
     said.append(f"cost: {cost}{more}; runs that have ended: {status.runs:,}")
     if len(status.ratios) > 1 or status.warnings:
         said += [
@@ -222,6 +239,9 @@ def lines(status: OutStatus) -> list[str]:
             for ratio in status.ratios
         ]
     said += [f"warning: {warning}" for warning in status.warnings]
+    said += [f"damage in {DATA_NAME}/: {printable(line)}" for line in status.damage]
+    if status.damage:
+        said.append(printable(way_out(Path(status.out), status.damage)))
     said.append(_about_run(status))
     return said
 
@@ -229,10 +249,6 @@ def lines(status: OutStatus) -> list[str]:
 def _time(stamp: str | None) -> str:
     """ISO 8601 to the second: `2026-11-21 11:08:10 UTC`."""
     return "an unknown time" if stamp is None else f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _tokens(count: int | None) -> str:
-    return "not told" if count is None else f"{count:,}"
 
 
 def _ratio(status: OutStatus) -> str:

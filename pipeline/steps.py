@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 
 from pipeline.catalogue import Family, bare_name, family_named, first_family, price_of, rule_of
 from pipeline.catalogue.facts import on_host
@@ -17,19 +18,20 @@ from pipeline.config import EndpointConfig, OwnPrice, RunConfig
 from pipeline.edges import storage
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.images import prepare_image, warm_up
-from pipeline.errors import EndpointStoppedError, InputError
+from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
 from pipeline.gates import ThreadRoom
+from pipeline.policy.addresses import public_url
 from pipeline.policy.budget import Amounts
 from pipeline.policy.concurrency import MOST
 from pipeline.policy.costs import Price, cost_usd
 from pipeline.policy.presizing import LookedAt
 from pipeline.policy.prompts import RequestTemplate, model_field
-from pipeline.policy.retry import stop_message
+from pipeline.policy.retry import FINAL_STOPS, stop_message
 from pipeline.policy.tallies import Question
 from pipeline.policy.text import calibrated, message_tokens, most_message_tokens
 from pipeline.policy.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest, Usage
-from pipeline.stages import Endpoint
+from pipeline.stages import Endpoint, Grow
 from pipeline.wire import Proxies
 
 MEGABYTE = 1 << 20
@@ -44,12 +46,20 @@ async def with_model(config: RunConfig, chat: ChatEndpoint) -> RunConfig:
         return await _with_family(config, config.request.model, chat)
     found = await chat.models()
     if isinstance(found, Failure):
-        raise EndpointStoppedError(stop_message(found))
+        raise EndpointStoppedError(no_list_message(found))
     if len(found) != 1:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
-        raise InputError(f"name a model with --model; {config.endpoint.base_url} serves {names or 'none'}")
+        where = public_url(config.all_endpoints[0].base_url)
+        raise InputError(f"name a model with --model; {where} serves {names or 'none'}")
     config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
     return await _with_family(config, found[0], chat)
+
+
+def no_list_message(failure: Failure) -> str:
+    """Why no model is known: the list of models does not come, in the server's words."""
+    is_of_the_list = failure.kind not in {*FINAL_STOPS, ErrorKind.UNREACHABLE}
+    words = failure.message.removesuffix(".") if is_of_the_list else stop_message(failure)
+    return f"no model is named, and the endpoint's list of models cannot be read: {words}; name the model with --model"
 
 
 async def _with_family(config: RunConfig, model: str, chat: ChatEndpoint) -> RunConfig:
@@ -107,6 +117,9 @@ class Preparer:
     template: RequestTemplate
     size: LookedAt
     room: ThreadRoom
+    """For decoding."""
+    files: ThreadRoom
+    """For what is read from the disk."""
     rule: TokenRule
     text: TextTokens
     most_prompt_tokens: int
@@ -127,6 +140,7 @@ class Preparer:
             template=RequestTemplate.build(request, model, field_name),
             size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
             room=ThreadRoom(config.images.decode_mb * MEGABYTE),
+            files=ThreadRoom(config.images.decode_mb * MEGABYTE),
             rule=rule,
             text=TextTokens(message_tokens(request.system, request.prompt)),
             most_prompt_tokens=most_message_tokens(request.system, request.prompt),
@@ -192,14 +206,16 @@ class Preparer:
         )
 
     def image(self, record: ImageRecord, data: bytes | None) -> PreparedImage | Failure:
-        images = self.config.images
+        if data is not None:
+            return prepare_image(data, self.size, self.config.images, self.room.held)
         stamp = storage.stamp(record.location)  # before it is read: what changes meanwhile is noticed later
-        if data is None:
-            read = storage.read_file(record.location, int(images.max_file_mb * MEGABYTE))
+        most = int(self.config.images.max_file_mb * MEGABYTE)
+        # Held before `room` is asked for, never after it: no two threads can wait for each other.
+        with self.files.held(min(storage.length(record.location), most)):
+            read = storage.read_file(record.location, most)
             if isinstance(read, Failure):
                 return read
-            data = read
-        image = prepare_image(data, self.size, images, self.room.held)
+            image = prepare_image(read, self.size, self.config.images, self.room.held)
         if isinstance(image, Failure) or stamp is None:
             return image
         return replace(image, facts=replace(image.facts, stamp=stamp))
@@ -208,16 +224,18 @@ class Preparer:
 class Fetcher:
     """Bytes of records that are not files here; None for those that are."""
 
-    def __init__(self, session: aiohttp.ClientSession, max_bytes: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, max_bytes: int, at_once: int) -> None:
         self._session, self._max_bytes = session, max_bytes
         self._proxy_of = Proxies()
+        self._connections = anyio.Semaphore(at_once)
+        """Waited for here: in the session it would count as time that the host takes."""
 
-    async def __call__(self, record: ImageRecord) -> bytes | Failure | None:
-        if not storage.is_url(record.location):
+    async def __call__(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+        where = record.location
+        if not storage.is_url(where):
             return None
-        if record.location.startswith("data:"):
-            return storage.decode_data_url(record.location)
-        return await storage.fetch(self._session, record.location, self._max_bytes, self._proxy_of(record.location))
+        async with self._connections:
+            return await storage.fetch(self._session, where, self._max_bytes, self._proxy_of(where), grow=grow)
 
 
 class PricedChat:
@@ -229,7 +247,7 @@ class PricedChat:
 
     async def __call__(self, request: PreparedRequest) -> Answer | Failure:
         body = request.body if self._names is None else request.body.replace(*self._names, 1)
-        result = await self._chat.ask(body)
+        result = await self._chat.ask(body, self.most(request))
         if result.cost_usd is None and self._price is not None and result.usage is not None:
             return replace(result, cost_usd=cost_usd(result.usage, self._price))
         return result

@@ -6,7 +6,7 @@ import signal
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from pipeline.edges.headers import ImageSize, SizeUnknown, fetch_size, read_size
 from pipeline.edges.sources import Source, open_sources
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.policy.tallies import Moments, Size, Tally
+from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageRecord
 from pipeline.wire import Proxies, open_image_session
 
@@ -139,6 +140,7 @@ async def survey(job: SurveyJob, tally: Tally, show: Show, now: Callable[[], flo
 
     Raises InputError for what is wrong with a source, before any image is looked at; InterruptedRunError for Ctrl-C.
     """
+    quiet_decoders()
     found = Survey(sizes=array("q") if job.keep_sizes else None)
     with _stoppable():
         await _look_at_all(job, found, tally, show, now)
@@ -218,9 +220,14 @@ def drawn_at_random(records: Iterator[ImageRecord], wanted: int, rng: random.Ran
 
 def first_sizes(records: Iterator[ImageRecord], wanted: int = FIRST_CHUNK) -> list[tuple[int, int]]:
     """Upright sizes of the first images, as far as they are here and can be read; nothing is fetched."""
-    with LocalSizes(monotonic) as local:
-        found = local.look(list(islice(records, wanted)), Survey())
+    found = sizes_of(islice(records, wanted))
     return [(one.width, one.height) for one in found if isinstance(one, ImageSize)]
+
+
+def sizes_of(records: Iterable[ImageRecord]) -> list[Found]:
+    """The upright size of each, as far as it is known here; None for each that would have to be fetched."""
+    with LocalSizes(monotonic) as local:
+        return local.look(list(records), Survey())
 
 
 def _next(records: Iterator[ImageRecord], seen: int) -> list[ImageRecord]:

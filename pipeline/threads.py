@@ -1,4 +1,4 @@
-"""A thread that nobody has to wait for."""
+"""Threads that the end of a run does not wait for."""
 
 import threading
 from collections.abc import Callable
@@ -11,12 +11,14 @@ T = TypeVar("T")
 _Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], "Future[Any]"]
 
 
-class DaemonThread(Executor):
-    """One thread that may stand in a read which never ends (a pipe): leaving does not wait for it."""
+class DaemonThreads(Executor):
+    """Threads that may stand in a read which never ends (a pipe) or in a decoder: leaving does not wait for them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, count: int = 1) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._count = count
+        for number in range(count):
+            threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True).start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         future: Future[T] = Future()
@@ -24,7 +26,8 @@ class DaemonThread(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - Executor's
-        self._queue.put(None)
+        for _ in range(self._count):
+            self._queue.put(None)
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
@@ -35,3 +38,4 @@ class DaemonThread(Executor):
                 future.set_result(fn(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - whoever waits is told
                 future.set_exception(error)
+            del work, fn, args, kwargs, future  # it holds an image while the thread waits for the next

@@ -9,16 +9,30 @@ from pipeline.channel import NEVER, Channel
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.gates import Line
 from pipeline.policy.budget import Amounts, Budget, leased
+from pipeline.policy.failures import SUCCESSES
 from pipeline.policy.limits import Taken
 from pipeline.policy.rows import nano_usd
-from pipeline.records import Answer, Failure
+from pipeline.records import Answer, Failure, Usage
 from pipeline.stages import Clock, Trial
 
-BILL_UNKNOWN = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.INVALID_RESPONSE})
+BILL_UNKNOWN = frozenset(
+    {
+        ErrorKind.TIMEOUT,
+        ErrorKind.CONNECTION,
+        ErrorKind.INVALID_RESPONSE,
+        ErrorKind.EMPTY_ANSWER,
+        ErrorKind.IMAGE_IGNORED,
+    }
+)
 """Failures after which the endpoint may have done, and billed, its work."""
 
 NOT_HERE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.REQUEST_TOO_LARGE, ErrorKind.REQUEST_EXCEEDS_LIMIT})
 """Refusals of one record that another endpoint, with limits and habits of its own, may not share."""
+
+CLAIMS = 1_000
+"""Requests that an endpoint makes up for which others had while its permits were all in use: without them every moment
+in which it is full lowers its share. Without a bound it would have all requests for hours after a day of being full.
+One that pauses makes up for a single request: it must not be flooded when it is back."""
 
 Lease = Callable[[Amounts], Awaitable[None]]
 
@@ -85,9 +99,10 @@ class Turns:
     def remarks(self) -> list[str]:
         """What the user should be told now."""
         told = [remark for channel in self.channels for remark in channel.remarks]
+        notices = [notice for channel in self.channels for notice in channel.notices.take()]
         for channel in self.channels:
             channel.remarks.clear()
-        return told
+        return told if self.stopped else told + notices  # the reason why a run ends holds the same words
 
     async def next(self, trial: Trial) -> Turn:
         """Wait until this record's request may be sent. Raises BudgetReachedError where it may not any more."""
@@ -151,15 +166,21 @@ class Turns:
 
     def _begin(self, channel: Channel, trial: Trial, predicted: Amounts, need: Amounts) -> Turn:
         now = self._clock.now()
-        self._now_serving = max(self._now_serving, channel.turn_of)
-        # Who was away for a while has no claim on what it missed.
-        channel.turn_of = max(channel.turn_of, self._now_serving - 1 / channel.endpoint.weight)
-        channel.turn_of += 1 / channel.endpoint.weight
+        if len(self.channels) > 1:
+            self._count(channel)
         for budget in self.budgets:
             budget.reserve(need)
         self._reserved += need
         taken = channel.begin(now, trial.request)
         return Turn(channel, trial, now, taken, predicted, need)
+
+    def _count(self, chosen: Channel) -> None:
+        """Weighted fair queueing: `turn_of` counts an endpoint's requests, each divided by its weight."""
+        self._now_serving = max(self._now_serving, chosen.turn_of)
+        for channel in self.channels:
+            claims = 1 if channel.waiting is not None else CLAIMS
+            channel.turn_of = max(channel.turn_of, self._now_serving - claims / channel.endpoint.weight)
+        chosen.turn_of += 1 / chosen.endpoint.weight
 
     def settle(self, turn: Turn, result: Answer | Failure | None) -> int:
         """The request is over (None: nobody waits for it any more): what it may have cost unbilled, in nano-dollars."""
@@ -221,16 +242,23 @@ def _nano(amounts: Amounts) -> int:
 
 
 def _cost(reserved: Amounts, result: Answer | Failure | None) -> tuple[Amounts, int]:
-    """What a request has cost, and how much of that nobody has billed: then it counts as all that it reserved."""
-    usage = result.usage if result is not None else None
-    tokens = (
-        None if usage is None or usage.prompt_tokens is None else usage.prompt_tokens + (usage.completion_tokens or 0)
-    )
-    if result is not None:
-        stated = nano_usd(result.cost_usd)
-        if stated is not None:
-            return Amounts(stated, reserved.tokens if tokens is None else tokens, 1), 0
-        if isinstance(result, Failure) and result.kind not in BILL_UNKNOWN:
-            return Amounts(0, tokens or 0, 1), 0
+    """What a request has cost, and how much of that is not billed: then it counts as all that it reserved."""
+    usage = (None if result is None else result.usage) or Usage()
+    known = usage.billed_tokens
+    stated = None if result is None else nano_usd(result.cost_usd)
+    if stated is None and isinstance(result, Failure) and not _may_be_billed(result):
+        return Amounts(0, known or 0, 1), 0
+    least = max(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    tokens = max(reserved.tokens or 0, least) if known is None else known
+    if stated is not None:
+        return Amounts(stated, tokens, 1), 0
     unknown = reserved.nano_usd or 0
-    return Amounts(unknown, reserved.tokens if tokens is None else tokens, 1), unknown
+    if reserved.tokens and tokens > reserved.tokens:
+        unknown = -(-unknown * tokens // reserved.tokens)
+    return Amounts(unknown, tokens, 1), unknown
+
+
+def _may_be_billed(failure: Failure) -> bool:
+    """Whether the endpoint may have done its work: nothing came back, or an answer that broke off or was useless."""
+    broke_off = failure.kind is ErrorKind.SERVER_ERROR and failure.status in SUCCESSES
+    return failure.kind in BILL_UNKNOWN or broke_off

@@ -21,7 +21,7 @@ from pipeline import files, layout, remains, unsaved
 from pipeline.config import RunConfig
 from pipeline.dataset import LEDGER_NAME, Dataset, check_names, last_config
 from pipeline.edges import outdir, parquet
-from pipeline.edges.ledger import History, KeptRow, SqliteLedger, check_plain
+from pipeline.edges.ledger import CONFIG_META, History, KeptRow, SqliteLedger, check_plain
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.layout import DATA_NAME
 from pipeline.policy.asking import Asking
@@ -188,15 +188,14 @@ class _Rebuild:
         )
         declared = _declared(self.out, numbers, history, self.now)
         if history is None:
-            ledger.begin_run(
-                f"rebuilt-{self.now:%Y%m%dT%H%M%SZ}", declared["config_hash"].decode(), Asking().describe()
-            )
+            runs = self._begin_runs(ledger, numbers, declared["config_hash"].decode())
+        else:
+            runs = history.numbers()
         counts: Counter[str] = Counter()
         for number in numbers:
-            _take_over(ledger, self.data, number, history, counts)
+            _take_over(ledger, self.data, number, runs, counts, has_history=history is not None)
         if history is None:
             ledger.set_meta(declared)
-            ledger.end_run()
         else:
             totals = history.totals if history.is_whole else remains.agreed(history.totals, counts)
             bills = [bill for bill in history.attempts if history.is_whole or not self._has_row(ledger, bill[0])]
@@ -205,6 +204,16 @@ class _Rebuild:
             _forget_gaps(ledger, numbers)
         if history is None or not history.totals:
             self._count_answers()
+
+    def _begin_runs(self, ledger: SqliteLedger, numbers: list[int], config_hash: str) -> dict[str, int]:
+        """A run for each configuration that has rows, that of `config_hash` last: its number, by the hash."""
+        others = dict.fromkeys(each for each in data_hashes(self.data, numbers) if each != config_hash)
+        runs: dict[str, int] = {}
+        for at, each in enumerate([*others, config_hash]):
+            ledger.begin_run(f"rebuilt-{self.now:%Y%m%dT%H%M%SZ}-{at}", each, Asking().describe())
+            runs[each] = ledger.run
+            ledger.end_run()
+        return runs
 
     def _has_row(self, ledger: SqliteLedger, key: bytes) -> bool:
         return key in self.saved or bool(ledger.parts_of([key]))
@@ -274,19 +283,21 @@ def _config(out: Path) -> RunConfig:
 
 
 def _declared(out: Path, numbers: list[int], history: History | None, now: datetime) -> dict[str, bytes]:
-    """Whose answers OUT holds, where the old ledger does not say."""
-    if history is not None and {"config_hash", "identity", "made_at"} <= history.meta.keys():
-        return {}
+    """Whose answers OUT holds, as its files tell; an old ledger knows better."""
     config = _config(out)
-    config_hash = _config_hash(data_hashes(out / DATA_NAME) if numbers else [], config.config_hash())
+    config_hash = _config_hash(data_hashes(out / DATA_NAME, numbers[-1:]), config.config_hash())
     identity = orjson.dumps(outdir.public(config.identity()))
-    return {"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode()}
+    named = {CONFIG_META + name: orjson.dumps(one) for name, one in outdir.read_configurations(out).items()}
+    if history is not None and {"config_hash", "identity", "made_at"} <= history.meta.keys():
+        return named
+    named[CONFIG_META + config_hash] = identity
+    return {"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode(), **named}
 
 
-def data_hashes(data: Path) -> list[str]:
-    """The configurations that the rows of the last part were asked with, the newest last."""
-    last = parquet.part_numbers(data)[-1]
-    return [row["config_hash"] for row in parquet.read_columns(data, last, ["config_hash"]) if row["config_hash"]]
+def data_hashes(data: Path, numbers: list[int]) -> list[str]:
+    """The configurations that the rows of these parts were asked with, in the order of the rows."""
+    rows = (row for number in numbers for row in parquet.read_columns(data, number, ["config_hash"]))
+    return [row["config_hash"] for row in rows if row["config_hash"]]
 
 
 def _config_hash(of_rows: list[str], of_config: str) -> str:
@@ -294,19 +305,24 @@ def _config_hash(of_rows: list[str], of_config: str) -> str:
     return of_config if not of_rows or of_config in of_rows else of_rows[-1]
 
 
-def _take_over(ledger: SqliteLedger, data: Path, number: int, history: History | None, counts: Counter[str]) -> None:
+def _take_over(
+    ledger: SqliteLedger,
+    data: Path,
+    number: int,
+    runs: Mapping[str, int],
+    counts: Counter[str],
+    *,
+    has_history: bool,
+) -> None:
     """The records of one part; `counts` is added what their rows come to."""
-    numbers = {} if history is None else history.numbers()
     ledger.restore(number, [], {})
     with pq.ParquetFile(data / parquet.part_name(number)) as file:
         for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
             of_batch: Counter[str] = Counter()
             rows = list(_restored(batch, of_batch))
             counts += of_batch
-            if history is None:
-                ledger.restore(number, rows, of_batch)
-            else:  # which knows the sums better: of rows that were answered again, and of what has no row
-                ledger.restore(number, rows, {}, _runs_of(batch, numbers))
+            # History knows the sums better: of rows that were answered again, and of what has no row.
+            ledger.restore(number, rows, {} if has_history else of_batch, _runs_of(batch, runs))
 
 
 def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:

@@ -17,9 +17,11 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from pipeline.config import EndpointConfig, is_loopback
+from pipeline.config import EndpointConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.policy.base_urls import checked_address, is_loopback
 from pipeline.policy.failures import one_line
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.records import Failure
 
 CA_VARIABLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -27,6 +29,8 @@ PROXIES: Final = 1024
 """Hosts whose proxy is remembered."""
 _KEEP_ALIVE_S: Final = 4.0
 """Below the 5 s after which uvicorn and Node close an idle connection: one that is reused must still stand."""
+_IMAGE_SILENCE_S: Final = 120.0
+"""A host of images that sends nothing for so long is given up, where no other time is set."""
 
 _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -48,7 +52,8 @@ def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.Clie
     `connections` is the most requests ever in flight; 0 where the caller sees to that. Raises InputError where
     the CA file or the proxy cannot be used.
     """
-    return _session(endpoint, connections, ssl_context(endpoint), proxy_of(endpoint))
+    silence_s = endpoint.first_byte_timeout_s
+    return _session(endpoint, connections, ssl_context(endpoint), proxy_of(endpoint), silence_s)
 
 
 def open_image_session(endpoint: EndpointConfig, connections: int) -> aiohttp.ClientSession:
@@ -56,11 +61,16 @@ def open_image_session(endpoint: EndpointConfig, connections: int) -> aiohttp.Cl
 
     Trusted are the system's authorities, or the environment's, and the one of the endpoint besides them.
     """
-    return _session(endpoint, connections, _image_context(endpoint), None)
+    silence_s = endpoint.first_byte_timeout_s or _IMAGE_SILENCE_S
+    return _session(endpoint, connections, _image_context(endpoint), None, silence_s)
 
 
 def _session(
-    endpoint: EndpointConfig, connections: int, context: ssl.SSLContext | None, proxy: str | None
+    endpoint: EndpointConfig,
+    connections: int,
+    context: ssl.SSLContext | None,
+    proxy: str | None,
+    silence_s: float | None,
 ) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         limit=connections,
@@ -72,7 +82,7 @@ def _session(
         total=endpoint.timeout_s,
         connect=endpoint.connect_timeout_s,  # DNS too; nobody waits for a free connection, the pool has all
         sock_connect=endpoint.connect_timeout_s,
-        sock_read=endpoint.first_byte_timeout_s,
+        sock_read=silence_s,
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -120,9 +130,10 @@ class Proxies:
 
 def _http_proxy(address: str, where: str) -> str:
     address = address if "://" in address else f"http://{address}"
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InputError(f"{where}: a proxy must be http://HOST:PORT or https://HOST:PORT, not {parts.scheme}://")
+    try:
+        checked_address(address)
+    except ValueError as error:
+        raise InputError(f"{where}: a proxy must be http://HOST:PORT or https://HOST:PORT: {error}") from None
     return address
 
 
@@ -226,9 +237,10 @@ _MEANINGS: Final[tuple[_Meaning, ...]] = (
 _OUR_BUGS: Final = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
-def failure_of(error: BaseException) -> Failure | None:
+def failure_of(error: BaseException, redactor: Redactor = NOTHING_SECRET) -> Failure | None:
     """What an exception of the network means, by its type; None where it is not the network's.
 
+    `redactor` cleans the message: exceptions quote addresses, and proxies and servers what they were sent.
     Raises ResourceError where this machine has no file handle left for another connection.
     """
     number = _number(error)
@@ -237,27 +249,28 @@ def failure_of(error: BaseException) -> Failure | None:
             "no file handle left for another connection: raise the limit (ulimit -n 4096) or lower --concurrency"
         ) from error
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _proxy_refusal(error)
+        return _proxy_refusal(error, redactor)
     if isinstance(error, _OUR_BUGS):
         return None
     if number == errno.ECONNREFUSED and not isinstance(error, aiohttp.ClientProxyConnectionError):
-        return _failure(ErrorKind.UNREACHABLE, "nobody listens on {where} ({reason})", error)
+        return _failure(ErrorKind.UNREACHABLE, "nobody listens on {where} ({reason})", error, redactor)
     for types, kind, words in _MEANINGS:
         if isinstance(error, types):
-            return _failure(kind, words, error)
+            return _failure(kind, words, error, redactor)
     return None
 
 
-def _failure(kind: ErrorKind, words: str, error: BaseException) -> Failure:
-    return Failure(kind=kind, message=one_line(words.format(where=_where(error), reason=_reason(error))))
+def _failure(kind: ErrorKind, words: str, error: BaseException, redactor: Redactor) -> Failure:
+    message = words.format(where=_where(error), reason=_reason(error))
+    return Failure(kind=kind, message=one_line(message, redactor))
 
 
-def _proxy_refusal(error: aiohttp.ClientHttpProxyError) -> Failure:
+def _proxy_refusal(error: aiohttp.ClientHttpProxyError, redactor: Redactor) -> Failure:
     login = error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
     advice = ": it wants a login, http://USER:PASSWORD@HOST:PORT" if login else ""
     message = f"the proxy refuses the connection (HTTP {error.status} {error.message}){advice}"
     kind = ErrorKind.AUTHENTICATION if login else ErrorKind.UNREACHABLE
-    return Failure(kind=kind, message=one_line(message), status=error.status)
+    return Failure(kind=kind, message=one_line(message, redactor), status=error.status)
 
 
 def _where(error: BaseException) -> str:

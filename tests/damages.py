@@ -112,7 +112,7 @@ class Trial:
             ]
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = cli._exit_code(words)
+            code = cli.exit_code(words)
         return code, said.getvalue()
 
     def must(self, name: str, out: Path, *more: str) -> None:

@@ -36,8 +36,12 @@ class Stub:
     """Requests by the width of their image."""
     paths: list[str] = field(default_factory=list)
     """Of all requests, as they stand in the request line: absolute where it is used as a proxy."""
+    keys: list[str | None] = field(default_factory=list)
+    """The header Authorization of all requests."""
     picture: bytes = b""
-    """What every GET gets."""
+    """What every GET gets, where `get` does not decide otherwise."""
+    get: Callable[[str], Reply | None] = lambda _: None
+    """The response to a GET of this path; None: the picture."""
     url: str = ""
 
     @property
@@ -55,15 +59,21 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
 
         def do_GET(self) -> None:
             told.paths.append(self.path)
-            self.reply(200, told.picture, "image/jpeg")
+            told.keys.append(self.headers.get("Authorization"))
+            reply = told.get(self.path)
+            if reply is None:
+                self.reply(200, told.picture, "image/jpeg")
+            else:
+                self.reply(reply.status, written(reply.body), "application/json", reply.headers)
 
         def do_POST(self) -> None:
             told.paths.append(self.path)
+            told.keys.append(self.headers.get("Authorization"))
             width = width_of(self.rfile.read(int(self.headers["Content-Length"])))
             told.asked[width] += 1
             decided = told.decide(width)
             reply = decided if isinstance(decided, Reply) else plain(decided, width)
-            self.reply(reply.status, json.dumps(reply.body).encode(), "application/json", reply.headers)
+            self.reply(reply.status, written(reply.body), "application/json", reply.headers)
 
         def reply(self, status: int, body: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)
@@ -92,6 +102,11 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
         finally:
             server.shutdown()
             thread.join()
+
+
+def written(body: Any) -> bytes:
+    """JSON, except for what is bytes already."""
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
 def plain(status: int, width: int) -> Reply:

@@ -18,11 +18,11 @@ import pipeline
 import pipeline.steps
 from pipeline import BudgetReachedError, InputError
 from pipeline.config import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig, RunConfig
-from pipeline.emulator.child import child_emulator
 from pipeline.job import Job
 from pipeline.policy.costs import Price, cost_usd
 from pipeline.records import Usage
 from pipeline.run import run_job
+from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def priced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with child_emulator(["--latency-ms", "20"]) as running:
+    with emulator(["--latency-ms", "20"]) as running:
         yield running
 
 
@@ -121,7 +121,7 @@ def test_a_ceiling_holds_and_a_higher_one_goes_on(photos: Path, url: str, priced
 def test_faults_are_paid_for_within_the_ceiling(photos: Path, priced: None) -> None:
     """Answers that are billed and useless, and connections that break: all of it stays below the ceiling."""
     faults = [word for fault in ("broken_json=0.2", "disconnect_mid=0.2", "500=0.1") for word in ("--fault", fault)]
-    with child_emulator(["--latency-ms", "20", "--seed", "3", *faults]) as url:
+    with emulator(["--latency-ms", "20", "--seed", "3", *faults]) as url:
         _, summary = stopped(photos, url, max_cost="0.030")
         totals = run_totals(summary)
         assert Decimal(totals["cost_unknown_usd"]) > 0
@@ -165,7 +165,7 @@ def test_a_ceiling_of_tokens(photos: Path, url: str) -> None:
 
 def test_a_ceiling_of_time(photos: Path) -> None:
     """After half a second nothing more is sent; what is in flight is kept, and the next command asks for the rest."""
-    with child_emulator(["--latency-ms", "200"]) as url:
+    with emulator(["--latency-ms", "200"]) as url:
         words, first = stopped(photos, url, max_time="500ms", concurrency=2)
         assert 0 < first.asked < IMAGES
         assert first.asked == emulator_get(url, "stats")["answered"]
@@ -180,7 +180,7 @@ def test_a_ceiling_of_time(photos: Path) -> None:
 def test_a_kill_counts_what_may_have_been_spent(photos: Path, priced: None, commits: int) -> None:
     """SIGKILL with requests in flight: the resume counts the lease as spent, and bill and books stay below."""
     ceiling = Decimal("0.100")
-    with child_emulator(["--latency-ms", "50"]) as url:
+    with emulator(["--latency-ms", "50"]) as url:
         killed = subprocess.run(
             [sys.executable, "-c", KILLED, str(photos), url, str(ceiling), str(commits)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
+from tests.test_second_reading_runs import until
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -179,18 +181,14 @@ def test_a_dead_port_is_exit_code_4(vision_batch: Command, photos: Path) -> None
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code: int, endpoint: str) -> None:
     """What is in flight when the signal comes is kept, the exit code tells the signal, and the run goes on later."""
-    from pipeline.emulator.child import child_emulator  # noqa: PLC0415 - a slow endpoint, only here
-
-    with child_emulator(["--latency-ms", "1500"]) as slow:
+    with emulator(["--latency-ms", "1500"]) as slow:
         running = subprocess.Popen(
             [sys.executable, "-m", "pipeline", "run", "photos", "-o", "out", "--base-url", slow, "--model", "gpt-4o",
              "--concurrency", "2"],
             cwd=photos.parent, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        for _ in range(50_000):
-            if emulator_get(slow, "stats")["in_flight"] == 2:
-                break
+        until(lambda: bool(emulator_get(slow, "stats")["in_flight"] == 2), running)
         running.send_signal(number)
         _, stderr = running.communicate(timeout=30)
         assert running.returncode == code, stderr
@@ -199,3 +197,33 @@ def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code
         assert stderr.rstrip().endswith(f"interrupted by {number.name}. The same command goes on where it stopped")
         assert emulator_get(slow, "stats")["requests"] == 2
     assert len(pd.read_parquet(photos.parent / "out/data")) == 2
+
+
+STUCK = """
+import ctypes, sys
+from pipeline import cli, steps
+
+def stuck(*_):
+    print("decoding", flush=True)
+    ctypes.CDLL(None).sleep(600)
+
+steps.prepare_image = stuck
+cli.main()
+"""
+
+
+def test_two_signals_end_a_run_whose_decoder_is_stuck(photos: Path, endpoint: str) -> None:
+    """A thread stands in C for ten minutes: the second Ctrl-C ends the process, with its code and one clear line."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", STUCK, "run", "photos", "-o", "out", "--base-url", endpoint, "--model", "gpt-4o"],
+        cwd=photos.parent, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    assert running.stdout.readline() == "decoding\n"
+    running.send_signal(signal.SIGINT)
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert stderr.rstrip().endswith("interrupted by SIGINT. The same command goes on where it stopped")

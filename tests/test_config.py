@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import RunConfig, api_key, load_config, normalise_base_url, presets
+from pipeline.config import RunConfig, api_key, load_config, presets
 from pipeline.errors import InputError
+from pipeline.policy.base_urls import normalise_base_url
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -154,3 +155,18 @@ def test_what_is_no_path(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InputError, match=r"mine\.toml: ") as caught:
         load_config(write(tmp_path, text), environ={})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "caf\udce9", "a\0b"])
+@pytest.mark.parametrize("key", ["catalogue.file", "request.prompt_name", "request.extra.user", "endpoint.headers.x"])
+def test_text_that_cannot_be_written_down(key: str, text: str) -> None:
+    """NUL, and bytes of a command line that are no UTF-8, are refused with their key, wherever they stand."""
+    with pytest.raises(InputError, match=f"^{key}: a NUL byte, or characters that are no valid Unicode text$"):
+        load_config(None, {key: text}, environ={})
+
+
+@pytest.mark.parametrize("value", [2**64, float("nan"), float("inf"), {"a": [10**30]}, {1, 2}])
+def test_what_no_request_can_hold(value: object) -> None:
+    """A value of `request.extra` that JSON has no place for is refused with its key, before OUT is made."""
+    with pytest.raises(InputError, match=r"request\.extra: not possible in JSON"):
+        load_config(None, {"request.extra.x": value}, environ={})

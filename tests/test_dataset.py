@@ -23,7 +23,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pipeline.config import RunConfig
 from pipeline.dataset import Dataset
 from pipeline.errors import ErrorKind, InputError, OutInUseError, ResourceError
-from pipeline.records import Answer, BilledAttempt, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.records import (
+    Answer,
+    BilledAttempt,
+    Failure,
+    ImageFacts,
+    ImageRecord,
+    Outcome,
+    Shared,
+    Status,
+    Usage,
+    record_key,
+)
 
 ROOT = Path(__file__).parents[1]
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -104,6 +115,26 @@ def test_a_run_leaves_a_whole_dataset(tmp_path: Path) -> None:
         assert rows_in(out) == []
     assert parts_of(out) == [names(5), names(5, 5), names(2, 10)]
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "config.toml", "data", "ledger.sqlite"]
+
+
+def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
+    """Proves that a row which was to share an answer that is another now is asked again, and leaves no older row: the
+    parts hold as many rows as the ledger knows of records.
+    """
+    with open_out(tmp_path / "out") as dataset:
+        dataset.keep([replace(answered(name), request_sha256="a" * 64) for name in ("leader", "follower")])
+        dataset.seal()
+        key, facts = record_key("leader", "caption"), answered("follower").facts
+        assert facts is not None
+        dataset.keep(
+            [],
+            shared=[Shared(record=record("follower"), facts=facts, request_sha256="b" * 64, key=key, status=Status.OK)],
+        )
+    with open_out(tmp_path / "out") as dataset:
+        assert dataset.missing([record("leader"), record("follower")]) == [False, True]
+        assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader"]
+        dataset.keep([answered("follower")])
+    assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader", "follower"]
 
 
 def test_pandas_sees_the_columns_of_the_contract(tmp_path: Path) -> None:

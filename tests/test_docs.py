@@ -1,10 +1,7 @@
 """Every command and every piece of code in the README and in docs/ runs as it stands there."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import typer
 from pipeline.cli import app
 from pipeline.config import RunConfig
 from pipeline.edges.parquet import schema
-from tests.support import MakeImage
+from tests.support import Command, MakeImage
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,36 +29,33 @@ def commands(page: Path) -> list[str]:
     return [line for line in [*lines, *inline] if line.startswith("vision-batch ")]
 
 
-def run(arguments: list[str], endpoint: str, folder: Path) -> None:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": endpoint}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_code_run(page: Path, make_image: MakeImage, endpoint: str, tmp_path: Path) -> None:
+def test_commands_and_code_run(
+    page: Path, make_image: MakeImage, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Commands in the order of the page, on three photographs; then its Python, each piece where it can start anew."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint)
+
+    def run(*arguments: str) -> None:
+        code, _, stderr = command(*arguments)
+        assert code == 0, stderr
+
     for number in range(3):
         make_image(f"photos/{number}.jpg", seed=number)
     if page.name != "README.md":  # the other pages speak of an OUT that there is
-        run(
-            ["-m", "pipeline", "run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint],
-            endpoint,
-            tmp_path,
-        )
-    for command in commands(page):
-        arguments = shlex.split(command)[1:]
+        run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
+    for line in commands(page):
+        arguments = shlex.split(line)[1:]
         if "--base-url" in arguments:  # the emulator, which here has a port of its own
             arguments[arguments.index("--base-url") + 1] = endpoint
         elif arguments[0] in {"run", "check"} and not {"--emulator", "--dry-run"} & set(arguments):
             arguments += ["--base-url", endpoint]
-        run(["-m", "pipeline", *arguments], endpoint, tmp_path)
+        run(*arguments)
     for code in blocks(page, "python"):
         if "pipeline.run(" in code:
-            (tmp_path / "out").rename(tmp_path / "before")
-        run(["-c", code], endpoint, tmp_path)
+            Path("out").rename("before")
+        exec(compile(code, page.name, "exec"), {})  # noqa: S102 - our own documentation
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:

@@ -18,6 +18,8 @@ from pipeline.emulator.child import child_emulator
 from pipeline.job import Job
 from pipeline.run import run_job
 from pipeline.stats import RunStats
+from tests.emulators import emulator
+from tests.stub import stub
 from tests.support import MakeImage, emulator_get
 
 IMAGES = 40
@@ -45,16 +47,30 @@ def answered(url: str) -> int:
 
 def test_two_endpoints_share_by_weight(photos: Path) -> None:
     """Weights 3 and 1, slots for all: thirty images and ten; every row says who answered it, each emulator agrees."""
-    with child_emulator(["--latency-ms", "300"]) as one, child_emulator(["--latency-ms", "300"]) as other:
+    with emulator(["--latency-ms", "300"]) as one, emulator(["--latency-ms", "300"]) as other:
         summary = ask(photos, [{"base_url": one, "weight": 3}, {"base_url": other}])
         assert (summary.exit_code, summary.by_endpoint) == (0, {one: 30, other: 10})
         assert Counter(pd.read_parquet("out/data").endpoint) == {one: 30, other: 10}
         assert (answered(one), answered(other)) == (30, 10)
 
 
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [((3, 1), [30, 10]), ((1, 1), [20, 20]), ((10, 1), [36, 4]), ((0.5, 1), [14, 26]), ((2, 1, 1), [20, 10, 10])],
+)
+def test_weights_are_shares_while_permits_are_free(photos: Path, weights: list[float], expected: list[int]) -> None:
+    """Proves the exact number of requests at each of two or three servers, where none is ever full."""
+    with ExitStack() as servers:
+        started = [servers.enter_context(stub()) for _ in weights]
+        endpoints = [{"base_url": one.base_url, "weight": weight} for one, weight in zip(started, weights, strict=True)]
+        summary = ask(photos, endpoints, overrides={"request.dedup": False})
+        assert [summary.by_endpoint[one.base_url] for one in started] == expected
+        assert [sum(one.asked.values()) for one in started] == expected
+
+
 def test_several_addresses_are_several_endpoints(photos: Path) -> None:
     """`--base-url` twice: half of the requests each."""
-    with child_emulator(["--latency-ms", "300"]) as one, child_emulator(["--latency-ms", "300"]) as other:
+    with emulator(["--latency-ms", "300"]) as one, emulator(["--latency-ms", "300"]) as other:
         settings: Any = {"base_url": [one, other], "model": "gpt-4o", "concurrency": IMAGES, "quiet": True}
         assert pipeline.run(photos, out="out", **settings).by_endpoint == {one: 20, other: 20}
 
@@ -64,8 +80,8 @@ def test_each_endpoint_has_its_own_key_and_name_of_the_model(photos: Path, monke
     monkeypatch.setenv("ONE_KEY", "sk-the-first-one")
     monkeypatch.setenv("OTHER_KEY", "sk-the-other-one")
     with (
-        child_emulator(["--api-key", "sk-the-first-one", "--models", "gpt-4o", "--latency-ms", "100"]) as one,
-        child_emulator(["--api-key", "sk-the-other-one", "--models", "gpt-4o-here", "--latency-ms", "100"]) as other,
+        emulator(["--api-key", "sk-the-first-one", "--models", "gpt-4o", "--latency-ms", "100"]) as one,
+        emulator(["--api-key", "sk-the-other-one", "--models", "gpt-4o-here", "--latency-ms", "100"]) as other,
     ):
         summary = ask(
             photos,
@@ -86,7 +102,7 @@ def test_each_endpoint_has_its_own_key_and_name_of_the_model(photos: Path, monke
 def test_an_endpoint_that_is_away_is_done_without(photos: Path) -> None:
     """One of two refuses all connections: the other answers every image, and no record fails by it."""
     away = ["--outage", "0+600", "--outage-kind", "503"]
-    with child_emulator(["--latency-ms", "50"]) as one, child_emulator(away) as other:
+    with emulator(["--latency-ms", "50"]) as one, emulator(away) as other:
         summary = ask(photos, [{"base_url": one}, {"base_url": other}], overrides={"request.max_failures": 1})
         assert (summary.exit_code, summary.by_status) == (0, {"ok": IMAGES})
         assert set(pd.read_parquet("out/data").endpoint) == {one}
@@ -95,7 +111,7 @@ def test_an_endpoint_that_is_away_is_done_without(photos: Path) -> None:
 
 def test_an_endpoint_dies_in_the_middle(photos: Path) -> None:
     """Once the second has answered, its process ends: all images are answered, each row by whom it says."""
-    with child_emulator(["--latency-ms", "50"]) as one, ExitStack() as dying:
+    with emulator(["--latency-ms", "50"]) as one, ExitStack() as dying:
         other = dying.enter_context(child_emulator(["--latency-ms", "50"]))
         config = RunConfig(
             endpoints=(EndpointConfig(base_url=one), EndpointConfig(base_url=other)),
@@ -120,7 +136,7 @@ def test_an_endpoint_dies_in_the_middle(photos: Path) -> None:
 def test_one_endpoint_without_credit(photos: Path) -> None:
     """Its account is empty from the start: the run goes on with the other, and ends well."""
     spent = ["--fault", "insufficient_quota=1"]
-    with child_emulator() as one, child_emulator(spent) as other:
+    with emulator() as one, emulator(spent) as other:
         summary = ask(photos, [{"base_url": other}, {"base_url": one}], concurrency=4)
         assert (summary.exit_code, summary.by_status) == (0, {"ok": IMAGES})
         assert answered(one) == IMAGES
@@ -129,7 +145,7 @@ def test_one_endpoint_without_credit(photos: Path) -> None:
 
 def test_all_endpoints_refuse(photos: Path) -> None:
     """The message names both, each with its own reason, on one line."""
-    with child_emulator(["--fault", "insufficient_quota=1"]) as one, child_emulator(["--fault", "bad_key=1"]) as other:
+    with emulator(["--fault", "insufficient_quota=1"]) as one, emulator(["--fault", "bad_key=1"]) as other:
         with pytest.raises(EndpointStoppedError) as caught:
             ask(photos, [{"base_url": one}, {"base_url": other}], concurrency=4)
         words = str(caught.value)
@@ -157,7 +173,7 @@ def refused(source: Path, url: str, **more: Any) -> str:
 def test_a_wrong_key(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider's words, the variable that holds the key, and never the key."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-and-secret")
-    with child_emulator(["--api-key", "sk-right"]) as url:
+    with emulator(["--api-key", "sk-right"]) as url:
         words = refused(photos, url)
         assert "--api-key-env" in words
         assert "sk-wrong-and-secret" not in words
@@ -166,13 +182,13 @@ def test_a_wrong_key(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_spent_quota(photos: Path) -> None:
     """Not waited for like a rate limit: the account has no credit left."""
-    with child_emulator(["--fault", "insufficient_quota=1"]) as url:
+    with emulator(["--fault", "insufficient_quota=1"]) as url:
         assert "no credit" in refused(photos, url)
 
 
 def test_an_unknown_model(photos: Path) -> None:
     """Named, with the options that choose model and address."""
-    with child_emulator() as url:
+    with emulator() as url:
         words = refused(photos, url, model="unknown-x")
         assert "unknown-x" in words
         assert "--model" in words
@@ -190,11 +206,11 @@ def test_a_dead_host(photos: Path) -> None:
 
 def test_what_was_answered_before_is_kept(photos: Path) -> None:
     """The key is refused in the middle: exit 4, every answer that was billed is a row, and the next run goes on."""
-    with child_emulator(["--fault", "bad_key=0.1", "--seed", "2", "--latency-ms", "20"]) as url:
+    with emulator(["--fault", "bad_key=0.1", "--seed", "2", "--latency-ms", "20"]) as url:
         with pytest.raises(EndpointStoppedError) as caught:
             pipeline.run(photos, out="out", base_url=url, model="gpt-4o", quiet=True, concurrency=2)
         assert isinstance(caught.value.summary, pipeline.RunSummary)
         assert 0 < caught.value.summary.asked == answered(url) == len(pd.read_parquet("out/data")) < IMAGES
-    with child_emulator() as url:
+    with emulator() as url:
         rest = pipeline.run(photos, out="out", base_url=url, model="gpt-4o", quiet=True)
         assert (rest.exit_code, rest.asked) == (0, IMAGES - caught.value.summary.asked)

@@ -36,7 +36,7 @@ from pipeline.records import (
     Status,
     Usage,
 )
-from pipeline.stages import Clock, Endpoint, EngineConfig, Stages, Trial
+from pipeline.stages import Clock, Endpoint, EngineConfig, Grow, Stages, Trial
 from pipeline.stats import RunStats
 
 SPEED = 200.0
@@ -133,7 +133,7 @@ class Bench:
     def twin(self, request: PreparedRequest) -> Shared | None:
         return None
 
-    async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
+    async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
         return None
 
     def engine(self, slots: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
@@ -474,7 +474,7 @@ async def test_fetches_are_retried_like_requests() -> None:
     fetched: Counter[str] = Counter()
 
     class Remote(Bench):
-        async def fetch(self, record: ImageRecord) -> bytes | Failure | None:
+        async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
             fetched[record.id] += 1
             return fail(ErrorKind.FETCH_FAILED) if fetched[record.id] < 3 else b"image"
 
@@ -824,3 +824,60 @@ async def test_poison_is_found_by_both_endpoints() -> None:
     rows = bench.by_id()
     assert Counter(row.status for row in rows.values()) == {Status.OK: 40, Status.FAILED: 12}
     assert {row.attempts >= 3 for name, row in rows.items() if int(name) >= 40} == {True}
+
+
+async def test_a_decoder_that_never_returns_holds_nothing() -> None:
+    """A thread that stands in C code keeps neither the first nor the second signal from ending the run."""
+    stuck, release = threading.Event(), threading.Event()
+
+    class Stuck(Bench):
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            stuck.set()
+            release.wait(60)
+            return fail(ErrorKind.IMAGE_MISSING)
+
+    bench = Stuck(10)
+    engine = bench.engine()
+
+    async def interrupt() -> None:
+        await anyio.to_thread.run_sync(stuck.wait)
+        engine.stop(InterruptedRunError("interrupted", SIGINT))
+        engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(interrupt)
+        await _expect(engine, InterruptedRunError)
+    release.set()
+    assert bench.kept == []
+
+
+async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
+    """Thirty fetches of 10 bytes and room for 25: at most 35 are held, a failed one holds none, all are kept."""
+    fetched, prepared, peak = 0, 0, 0
+    tries: Counter[str] = Counter()
+
+    class Fetching(Bench):
+        async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+            nonlocal fetched, peak
+            tries[record.id] += 1
+            for _ in range(10):
+                await grow(1)
+                fetched += 1
+                peak = max(peak, fetched - prepared)
+                await anyio.lowlevel.checkpoint()
+            if tries[record.id] == 1 and int(record.id) % 3 == 0:
+                fetched -= 10
+                return fail(ErrorKind.FETCH_FAILED)
+            return b"x" * 10
+
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            nonlocal prepared
+            assert data is not None
+            prepared += len(data)
+            return super().prepare(record, data)
+
+    bench = Fetching(30)
+    await bench.run(fetched_bytes=25, threads=1)
+    assert len(bench.by_id()) == 30
+    assert tries.total() == 40
+    assert 25 <= peak <= 35

@@ -287,7 +287,8 @@ def test_a_rehearsal_costs_what_the_endpoint_charges(photos: Path, tmp_path: Pat
     own = tmp_path / "own.toml"
     own.write_text(PRICED)
     summary = pipeline.run(photos, out=tmp_path / "out", config=own, emulator=True, quiet=True)
-    assert summary.cost_usd == (7 * summary.prompt_tokens + 8 * summary.completion_tokens) * Decimal("0.000001")
+    tokens_in, tokens_out = summary.prompt_tokens or 0, summary.completion_tokens or 0
+    assert summary.cost_usd == (7 * tokens_in + 8 * tokens_out) * Decimal("0.000001")
 
 
 def test_a_rehearsal_has_the_published_price_of_its_host() -> None:

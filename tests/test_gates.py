@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.gates import Line, Room, ThreadRoom
+from pipeline.gates import GrowingRoom, Line, Room, ThreadRoom
 
 
 async def _visits(sizes: list[int]) -> tuple[int, bool]:
@@ -152,3 +152,73 @@ async def test_who_leaves_a_line_holds_up_nobody() -> None:
     """One goes while it waits: the rest are served. One that goes when it has just been called is served as well."""
     assert await _served([False, False, False, False], cancelled=2) == [0, 1, 3]
     assert await _served([False, False, False, False], cancelled=0) == [1, 2, 3]
+
+
+async def _growth(needs: list[int]) -> tuple[int, int]:
+    """The most that was held at once, and what is held when all have what they need."""
+    room, used, peak = GrowingRoom(100), 0, 0
+
+    async def fetch(need: int) -> None:
+        nonlocal used, peak
+        async with room.share() as share:
+            for _ in range(need):
+                await share.grow(10)
+                used += 10
+                peak = max(peak, used)
+                await anyio.lowlevel.checkpoint()
+            used -= share.size
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for need in needs:
+                tasks.start_soon(fetch, need)
+    async with room.share() as share:
+        await share.grow(100)
+    return peak, used
+
+
+@settings(max_examples=30, deadline=None)
+@given(needs=st.lists(st.integers(0, 30), max_size=20))
+def test_what_grows_never_waits_for_itself(needs: list[int]) -> None:
+    """Whatever each turns out to need, all get it: at most one is beyond the limit, by what it needs itself."""
+    peak, left = anyio.run(_growth, needs)
+    assert peak <= 100 + 10 * max(needs, default=0)
+    assert left == 0
+
+
+async def test_one_that_gives_up_waiting_takes_nothing() -> None:
+    """A fetch that is cancelled while it waits for room leaves it to the others."""
+    room = GrowingRoom(10)
+    async with room.share() as held, anyio.create_task_group() as tasks:
+        await held.grow(10)
+        async with room.share() as beyond:
+            await beyond.grow(1)
+
+            async def wait() -> None:
+                async with room.share() as share:
+                    await share.grow(5)
+
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+        assert held.size == 10
+
+
+def test_a_large_one_is_not_passed_over_for_ever() -> None:
+    """In threads too: what comes after one that waits for room waits behind it."""
+    room, order = ThreadRoom(10), list[str]()
+
+    def visit(name: str, size: int) -> None:
+        with room.held(size):
+            order.append(name)
+
+    with ThreadPoolExecutor(2) as pool:
+        with room.held(8):
+            large = pool.submit(visit, "large", 9)
+            while room._first.acquire(blocking=False):  # until it waits
+                room._first.release()
+            small = pool.submit(visit, "small", 1)
+            assert order == []
+        large.result(20)
+        small.result(20)
+    assert order == ["large", "small"]

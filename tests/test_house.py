@@ -19,7 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from pipeline.config import is_loopback, load_config
+from pipeline.config import load_config
+from pipeline.policy.base_urls import is_loopback
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "data" / "samples"

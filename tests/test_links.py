@@ -132,7 +132,7 @@ def test_out_and_data_may_be_links(photos: Path, server: Stub) -> None:
 
 def exit_code(capsys: pytest.CaptureFixture[str], *words: str) -> int:
     """What the command ends with; it has to say why in one line."""
-    code = cli._exit_code(list(words))
+    code = cli.exit_code(list(words))
     said = capsys.readouterr().err.strip().splitlines()
     assert code == 0 or len(said) == 1, said
     return code
@@ -203,14 +203,14 @@ def test_an_out_that_may_only_be_read(
 ) -> None:
     """Who may not write OUT gets exit code 5 and one line; `status.json` is enough for `status`."""
     ask(photos, server)
-    assert cli._exit_code([command, "out"]) == 0  # whatever it imports is imported before
+    assert cli.exit_code([command, "out"]) == 0  # whatever it imports is imported before
     if not has_status:
         Path("out/status.json").unlink(missing_ok=True)
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "test_")):
             folder.chmod(0o755)
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*")}
-    code, said = unprivileged(lambda: cli._exit_code([command, "out"]))
+    code, said = unprivileged(lambda: cli.exit_code([command, "out"]))
     if command == "status" and has_status:
         assert (code, said) == (0, "")
     else:

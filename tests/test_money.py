@@ -1,6 +1,7 @@
 """What people are told of money: sums whose bill is unknown, what is asked before, and ceilings that are too low."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import pytest
 import pipeline
 import pipeline.steps
 from pipeline import Asking, BudgetReachedError, InputError
-from pipeline.emulator.child import child_emulator
+from pipeline.consent import expected_usd
+from pipeline.job import Job, open_job_source
 from pipeline.policy.costs import Price
 from pipeline.policy.rows import Totals, usd, usd_text
 from pipeline.progress import dollars, exact
 from pipeline.status import lines, read_status
+from pipeline.steps import Preparer
+from tests.emulators import emulator
 from tests.support import MakeImage
 from tests.test_progress import stats, summary
 
@@ -26,7 +30,6 @@ IMAGES = 12
 def photos(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve images; an endpoint on this machine costs what gpt-4o does."""
     monkeypatch.setattr(pipeline.steps, "price_of", lambda *_: PRICE)
-    monkeypatch.setattr("pipeline.preview.price_for", lambda *_, **__: PRICE)
     for number in range(IMAGES):
         make_image(f"photos/{number:02}.jpg", 64, 48, seed=number)
     return Path("photos").resolve()
@@ -40,8 +43,15 @@ def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
     return pipeline.run(source, quiet=True, **settings(url, **more))
 
 
-def projected(source: Path, **more: Any) -> Decimal:
-    found = pipeline.api.projected_usd(source, **settings(**more))
+def expected(source: Path, *, asking: Asking | None = None, limit: int | None = None, **more: Any) -> Decimal:
+    """What a run on `out` is expected to cost, for what is still to be asked."""
+    wanted = settings(**more)
+    config = pipeline.api.resolve(None, {name: wanted[name] for name in wanted if name != "out"})  # type: ignore[arg-type] # settings
+    out = Path(wanted["out"])
+    job = Job(sources=[str(source)], out=out, config=config, limit=limit, asking=asking or Asking())
+    where, total = open_job_source(job)
+    question = Preparer.build(config, datetime.now(UTC).date()).question()
+    found = expected_usd(job, where, total, question, [PRICE], above=Decimal(0))
     assert found is not None
     return found
 
@@ -87,7 +97,7 @@ def test_what_is_unknown_stands_beside_what_is_known() -> None:
 
 def test_status_shows_what_is_unknown(photos: Path) -> None:
     """Connections that break in the middle of an answer: `status` tells the most that they may have cost."""
-    with child_emulator(["--fault", "disconnect_mid=0.3", "--seed", "3"]) as url:
+    with emulator(["--fault", "disconnect_mid=0.3", "--seed", "3"]) as url:
         done = ask(photos, url)
     found = read_status(Path("out"))
     assert found.cost_unknown_usd == done.cost_unknown_usd > 0
@@ -98,31 +108,29 @@ def test_status_shows_what_is_unknown(photos: Path) -> None:
 # ---------------------------------------------------------------- the question before a dear run
 
 
-def test_only_what_is_still_to_be_asked_is_projected(photos: Path, endpoint: str) -> None:
-    """Five of twelve are kept: seven are projected; all are, where all are asked again."""
-    each = projected(photos) / IMAGES
+def test_only_what_is_still_to_be_asked_is_expected(photos: Path, endpoint: str) -> None:
+    """Five of twelve are kept: seven are counted; all are, where all are asked again."""
+    each = expected(photos) / IMAGES
     assert each > 0
     ask(photos, endpoint, limit=5)
-    assert projected(photos) == each * (IMAGES - 5)
-    assert projected(photos, limit=6) == each
-    assert projected(photos, asking=Asking(retry_failed=True)) == each * (IMAGES - 5)
-    assert projected(photos, asking=Asking(refresh=True)) == each * IMAGES
-    assert projected(photos, overrides={"request.prompt_name": "other"}) == each * IMAGES
-    assert projected(photos, sample=3) == each * 3
-    assert projected(photos, sample=11) == each * (IMAGES - 5)
+    assert expected(photos) == each * (IMAGES - 5)
+    assert expected(photos, limit=6) == each
+    assert expected(photos, asking=Asking(retry_failed=True)) == each * (IMAGES - 5)
+    assert expected(photos, asking=Asking(refresh=True)) == each * IMAGES
+    assert expected(photos, overrides={"request.prompt_name": "other"}) == each * IMAGES
 
 
 def test_a_ceiling_of_requests_bounds_the_projection(photos: Path) -> None:
     """No more than `budget.max_requests` are ever sent."""
-    assert projected(photos, overrides={"budget.max_requests": 4}) == projected(photos) / 3
+    assert expected(photos, overrides={"budget.max_requests": 4}) == expected(photos) / 3
 
 
-def test_what_failed_is_projected_where_it_is_asked_again(photos: Path, endpoint: str) -> None:
+def test_what_failed_is_expected_where_it_is_asked_again(photos: Path, endpoint: str) -> None:
     """A row that failed for good is passed over, unless `--retry-failed`; a transient failure never is."""
     (photos / "03.jpg").write_bytes(b"no image")
     ask(photos, endpoint)
-    assert projected(photos) == 0
-    assert projected(photos, asking=Asking(retry_failed=True)) * IMAGES == projected(photos, out="elsewhere")
+    assert expected(photos) == 0
+    assert expected(photos, asking=Asking(retry_failed=True)) * IMAGES == expected(photos, out="elsewhere")
 
 
 # ---------------------------------------------------------------- ceilings and flags

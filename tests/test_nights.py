@@ -22,9 +22,9 @@ from PIL import Image
 import pipeline
 import pipeline.steps
 from pipeline import Asking
-from pipeline.emulator.child import child_emulator
 from pipeline.policy.costs import Price
 from pipeline.policy.tokens import OpenAITiles
+from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
 PROMPTS = ("What is this?", "What is that?")
@@ -218,7 +218,7 @@ def test_fourteen_nights(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch,
     the tenth another prompt under `keep`: one row a record, each as it was last asked, everything paid once.
     """
     expected: dict[str, tuple[int, str, str]] = {}
-    with child_emulator(["--fault", "500=0.1", "--seed", "5"]) as url:
+    with emulator(["--fault", "500=0.1", "--seed", "5"]) as url:
         for night in range(14):
             prompt, token_rule = PROMPTS[night >= 10], NEXT_YEARS if night >= 6 else "openai-tile-"
             seen = (100 + night, prompt, token_rule)

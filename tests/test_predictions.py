@@ -18,10 +18,10 @@ import pytest
 import pipeline
 from pipeline.check import PROMPT, misfit
 from pipeline.config import load_config
-from pipeline.emulator.child import child_emulator
 from pipeline.records import ImageFacts
 from pipeline.status import lines, newest_bills, read_status
 from pipeline.steps import own_price
+from tests.emulators import emulator
 from tests.support import MakeImage
 
 SIZES = [(320, 240), (640, 480), (800, 1200), (1400, 500), (1024, 1024)]
@@ -139,7 +139,7 @@ def test_own_prices_reach_the_rows(photos: Path, endpoint: str) -> None:
 
 def test_check_tells_rule_price_and_limits() -> None:
     """One request shows the rule with its source, the price with its source, and the limits of the headers."""
-    with child_emulator(["--rpm", "600", "--tpm", "150000"]) as url:
+    with emulator(["--rpm", "600", "--tpm", "150000"]) as url:
         report = pipeline.check(model="gpt-4o", base_url=url)
     said = "\n".join(report.lines())
     assert (
@@ -148,7 +148,7 @@ def test_check_tells_rule_price_and_limits() -> None:
     assert "600 requests a minute, 150,000 tokens a minute, as its headers tell" in said
     assert "no price is known for this model there" in said
     assert report.sees_images
-    with child_emulator() as url:
+    with emulator() as url:
         said = "\n".join(pipeline.check(model="new-model", base_url=url).lines())
     assert "its headers tell none" in said
     assert "unknown-2026-11 (nobody has described this model: bounds" in said
@@ -177,7 +177,7 @@ def test_check_says_what_was_not_billed_as_predicted(endpoint: str) -> None:
 
 
 def test_a_host_that_tells_no_usage(photos: Path) -> None:
-    """Its tokens are not told, rather than zero, and there is no ratio to the prediction; what it costs is unknown."""
+    """Its tokens are unknown, rather than zero, and there is no ratio to the prediction; what it costs is unknown."""
 
     class Silent(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -202,7 +202,7 @@ def test_a_host_that_tells_no_usage(photos: Path) -> None:
     status = read_status(Path("out"))
     assert (status.prompt_tokens, status.completion_tokens, status.ratios) == (None, None, ())
     said = "\n".join(lines(status))
-    assert "tokens: not told in, not told out, in 3 requests" in said
+    assert "tokens: unknown in, unknown out, in 3 requests" in said
     assert "cost: unknown" in said
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.progress import Bar, Lines, Progress, Quiet, Surviving, describe, dollars, make_progress, printable, short
+from pipeline.formatting import printable
+from pipeline.progress import Bar, Lines, Progress, Quiet, Surviving, describe, dollars, make_progress, short
 from pipeline.records import Status
 from pipeline.stats import RunStats, RunSummary
 

@@ -13,7 +13,7 @@ import pytest
 
 import pipeline
 from pipeline import EndpointStoppedError, InputError
-from pipeline.emulator.child import child_emulator
+from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
 COLUMNS = {
@@ -142,7 +142,7 @@ def test_the_emulator_as_endpoint(photos: Path) -> None:
 
 def test_rate_limits_are_waited_out(photos: Path) -> None:
     """An endpoint that grants 600 a minute, one at a time: all are answered, none has failed."""
-    with child_emulator(["--rpm", "600", "--burst", "1"]) as url:
+    with emulator(["--rpm", "600", "--burst", "1"]) as url:
         summary = ask(photos, url)
         assert summary.by_status == {"ok": 3}
         assert emulator_get(url, "stats")["answered"] == 3
@@ -150,7 +150,7 @@ def test_rate_limits_are_waited_out(photos: Path) -> None:
 
 def test_faults_are_retried(photos: Path) -> None:
     """Half of the answers are 500s or no JSON; every record is answered in the end."""
-    with child_emulator(["--fault", "500=0.25", "--fault", "broken_json=0.25", "--seed", "4"]) as url:
+    with emulator(["--fault", "500=0.25", "--fault", "broken_json=0.25", "--seed", "4"]) as url:
         summary = ask(photos, url, overrides={"request.max_failures": 20})
         stats = emulator_get(url, "stats")
         assert summary.by_status == {"ok": 3}
@@ -178,9 +178,9 @@ def test_another_question_needs_another_out(photos: Path, endpoint: str) -> None
 
 def test_a_server_with_one_model_is_not_asked_which(photos: Path) -> None:
     """Where `/v1/models` names just one, that is the model."""
-    with child_emulator(["--models", "llava-7b"]) as url:
+    with emulator(["--models", "llava-7b"]) as url:
         assert ask(photos, url, model=None).model == "llava-7b"
-    with child_emulator(["--models", "a,b"]) as url, pytest.raises(InputError, match="a, b"):
+    with emulator(["--models", "a,b"]) as url, pytest.raises(InputError, match="a, b"):
         ask(photos, url, model=None, out="out2")
 
 

@@ -10,7 +10,6 @@ import pipeline.steps
 from pipeline import BudgetReachedError
 from pipeline.api import resolve
 from pipeline.config import RequestConfig, RunConfig
-from pipeline.emulator.child import child_emulator
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.concurrency import Climb
@@ -18,6 +17,7 @@ from pipeline.policy.retry import retry_after
 from pipeline.policy.told import reset_s
 from pipeline.records import Answer, Failure
 from pipeline.stages import Clock, Endpoint
+from tests.emulators import emulator
 from tests.policy.test_concurrency import SETTLED_S, Server, drive, per_s, steady
 from tests.support import MakeImage
 from tests.test_budget_runs import PRICE
@@ -122,7 +122,7 @@ def test_the_words_name_the_ceiling_that_was_reached(make_image: MakeImage, monk
     for number in range(30):
         make_image(f"photos/{number:02}.jpg", 64, 48, seed=number)
     settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "quiet": True, "concurrency": 2, "detail": "low"}
-    with child_emulator() as url:
+    with emulator() as url:
         pipeline.run("photos", base_url=url, limit=5, **settings)
         with pytest.raises(BudgetReachedError) as caught:
             pipeline.run("photos", base_url=url, max_cost="0.01", max_cost_total="100", **settings)

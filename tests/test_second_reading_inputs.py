@@ -19,7 +19,7 @@ from pipeline.edges.chat import ChatEndpoint
 from pipeline.edges.ledger import SqliteLedger
 from pipeline.edges.sources import open_sources
 from pipeline.job import exceeds
-from pipeline.policy.answers import read_cost
+from pipeline.policy.usage import believed
 from pipeline.steps import endpoint_of, most_slots
 from pipeline.wire import open_session, version
 from tests.support import MakeImage
@@ -103,10 +103,9 @@ def test_dry_run_as_json(photos: Path) -> None:
 
 
 def test_nobody_answers_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard input ends where a dear run asks whether to go on: not confirmed, exit code 2."""
+    """Standard input ends where a dear run asks whether to go on: that is no."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    with pytest.raises(InputError, match="not confirmed"):
-        cli._confirm(Decimal(11))
+    assert not cli._confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
 
 
 # ---------------------------------------------------------------- manifests and answers
@@ -129,11 +128,11 @@ def test_blanks_at_the_end_of_a_line(photos: Path) -> None:
     assert [record.id for record in records] == [f"photos/{number}.png" for number in range(3)]
 
 
-@pytest.mark.parametrize(("told", "usd"), [(10**6, Decimal(10**6)), (1e6 + 1, None), (1e300, None), ("1e7", None)])
+@pytest.mark.parametrize(("told", "usd"), [(1000, Decimal(1000)), (1001, None), (1e300, None), ("1e7", None)])
 def test_a_cost_that_cannot_be(told: float | str, usd: Decimal | None) -> None:
-    """No request costs more than a million dollars: such a figure is none, wherever it stands."""
-    assert read_cost({"usage": {"cost": told}}, {}) == usd
-    assert read_cost({}, {"x-aimlapi-usd-spent": str(told)}) == usd
+    """No request costs more than a thousand dollars: such a figure is none, wherever it stands."""
+    assert believed({"usage": {"cost": told}}, {}).cost_usd == usd
+    assert believed({}, {"x-aimlapi-usd-spent": str(told)}).cost_usd == usd
 
 
 # ---------------------------------------------------------------- output directories

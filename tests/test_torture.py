@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.emulator.child import child_emulator
+from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
+from tests.test_second_reading_runs import until
 from tests.torture import Campaign, judge
 
 ROOT = Path(__file__).parent.parent
@@ -51,9 +52,7 @@ def start(out: str, url: str, folder: Path, file_limit: int | None = None) -> "s
 def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals) -> int:
     before = emulator_get(url, "stats")["billed"]
     running = start(out, url, folder)
-    for _ in range(50_000):
-        if emulator_get(url, "stats")["billed"] >= before + 8:
-            break
+    until(lambda: bool(emulator_get(url, "stats")["billed"] >= before + 8), running)
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
     assert "Traceback" not in stderr
@@ -62,7 +61,7 @@ def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals)
 
 @pytest.fixture
 def slow() -> Iterator[str]:
-    with child_emulator(["--latency-ms", "60"]) as url:
+    with emulator(["--latency-ms", "60"]) as url:
         yield url
 
 
@@ -108,11 +107,9 @@ def test_a_second_process_is_refused(make_image: MakeImage, tmp_path: Path) -> N
     """Yesterday's run still goes on: tonight's ends with exit code 2 that names host and pid, the first is unharmed."""
     for image in range(40):
         make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
-    with child_emulator(["--latency-ms", "700"]) as slow:
+    with emulator(["--latency-ms", "700"]) as slow:
         first = start("out", slow, tmp_path)
-        for _ in range(50_000):
-            if emulator_get(slow, "stats")["billed"] >= 1:
-                break
+        until(lambda: bool(emulator_get(slow, "stats")["billed"] >= 1), first)
         second = start("out", slow, tmp_path)
         _, stderr = second.communicate(timeout=60)
         assert second.returncode == 2

@@ -1,5 +1,6 @@
 """Whose turn it is: shares by weight, one line, and what the budget allows; by a clock that nobody waits for."""
 
+import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from pipeline.policy.budget import Amounts, Budget
 from pipeline.policy.rows import usd
 from pipeline.records import Answer, Failure, PreparedRequest, Status, Usage
 from pipeline.stages import Endpoint, EngineConfig, Trial
-from pipeline.turns import Turn, Turns
+from pipeline.turns import CLAIMS, Turn, Turns
 from tests.test_channel import AWAY, BROKEN, GOOD, START, Hand, fail, never_asked, request_of
 
 
@@ -69,7 +70,7 @@ class Line:
 
 def line(
     *weights: float,
-    slots: int = 16,
+    slots: int | None = 16,
     budgets: list[Budget] | None = None,
     most: Callable[[PreparedRequest], Amounts] = lambda _: Amounts(requests=1),
     config: dict[str, object] | None = None,
@@ -131,6 +132,105 @@ async def test_who_was_away_has_no_claim_on_what_it_missed() -> None:
     assert Counter([await bench.ask() for _ in range(100)]) == {"a": 100}
     bench.hand.now_s += 61
     assert Counter([await bench.ask() for _ in range(21)]) == {"a": 10, "b": 11}
+
+
+@dataclass
+class Source:
+    """Records that come at a steady rate and are answered after a while, by the hand's clock."""
+
+    bench: Line
+    every_s: float
+    takes_s: float
+    waiting: int = field(default=0)
+    counts: Counter[str] = field(default_factory=Counter)
+    out: list[tuple[float, int, Turn]] = field(default_factory=list)
+
+    async def run(self, records: int) -> Counter[str]:
+        arrivals = [self.bench.hand.now_s + number * self.every_s for number in range(1, records + 1)]
+        while arrivals or self.out:
+            if self.out and (not arrivals or self.out[0][0] <= arrivals[0]):
+                self.bench.hand.now_s, _, turn = heapq.heappop(self.out)
+                self.bench.home(turn, GOOD)
+            else:
+                self.bench.hand.now_s = arrivals.pop(0)
+                self.waiting += 1
+            await self.send()
+        return self.counts
+
+    async def send(self) -> None:
+        while self.waiting and any(channel.in_flight < channel.slots for channel in self.bench.turns.channels):
+            self.waiting -= 1
+            turn = await self.bench.next()
+            self.counts[turn.channel.name] += 1
+            heapq.heappush(self.out, (self.bench.hand.now_s + self.takes_s, sum(self.counts.values()), turn))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ((3, 1), {"a": 900, "b": 300}),
+        ((1, 1), {"a": 600, "b": 600}),
+        ((10, 1), {"a": 1091, "b": 109}),
+        ((0.5, 1), {"a": 400, "b": 800}),
+        ((3, 2, 1), {"a": 600, "b": 400, "c": 200}),
+    ],
+)
+async def test_shares_by_weight_with_concurrency_that_grows(
+    weights: tuple[float, ...], expected: dict[str, int]
+) -> None:
+    """Proves that the shares are exact where permits grow from four and are all in use at first: 1,200 records, 80 a
+    second, answered after 0.2 s. What an endpoint missed while it was full it makes up for.
+    """
+    source = Source(line(*weights, slots=None), every_s=1 / 80, takes_s=0.2)
+    assert await source.run(1200) == expected
+
+
+async def test_with_more_records_than_permits_all_are_in_use() -> None:
+    """Proves that a weight holds nothing back: with 320 records a second and 16 permits each, weights 3 and 1, both
+    answer all that they can, which is half of it.
+    """
+    source = Source(line(3, 1, slots=16), every_s=1 / 320, takes_s=0.2)
+    counts = await source.run(640)
+    assert abs(counts["a"] - counts["b"]) <= 16
+
+
+@pytest.mark.parametrize("others", [1, 300])
+async def test_who_was_full_makes_up_for_what_it_missed(others: int) -> None:
+    """Proves that an endpoint whose permits were all in use while the other had `others` requests is served first
+    until it has its share, and that from then on three of four go there.
+    """
+    bench = line(3, 1, slots=3)
+    held = [await bench.next() for _ in range(4)]
+    assert Counter(turn.channel.name for turn in held) == {"a": 3, "b": 1}
+    assert Counter([await bench.ask() for _ in range(others)]) == {"b": others}
+    for turn in held:
+        bench.home(turn, GOOD)
+    assert Counter([await bench.ask() for _ in range(3 * others)]) == {"a": 3 * others}
+    assert Counter([await bench.ask() for _ in range(400)]) == {"a": 300, "b": 100}
+
+
+async def test_who_was_full_for_a_day_makes_up_for_a_bounded_number() -> None:
+    """Proves that after 5,000 requests of the other one it is served first for `CLAIMS` of them, and no longer."""
+    bench = line(1, 1, slots=1)
+    held = await bench.next()
+    assert Counter([await bench.ask() for _ in range(5000)]) == {"b": 5000}
+    bench.home(held, GOOD)
+    asked = [await bench.ask() for _ in range(CLAIMS + 10)]
+    assert CLAIMS <= asked.index("b") <= CLAIMS + 2
+
+
+@pytest.mark.parametrize(("weights", "expected"), [((3, 1), 30), ((1, 1), 20), ((10, 1), 36), ((0.5, 1), 13)])
+async def test_who_was_away_is_not_flooded(weights: tuple[float, ...], expected: int) -> None:
+    """Proves that an endpoint that paused while the other had 300 requests has its share of the next 40, and at most
+    two more.
+    """
+    bench = line(*weights)
+    turn = await bench.next()
+    bench.home(turn, fail(ErrorKind.RATE_LIMITED, retry_after_s=60.0))
+    assert Counter([await bench.ask() for _ in range(300)]) == {"b": 300}
+    bench.hand.now_s += 61
+    counts = Counter([await bench.ask() for _ in range(40)])
+    assert expected <= counts["a"] <= expected + 2
 
 
 async def test_who_is_full_lets_the_other_go_first() -> None:

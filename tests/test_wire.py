@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from pipeline.config import EndpointConfig
+from pipeline.config import EndpointConfig, load_config
 from pipeline.edges.chat import ChatEndpoint
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.records import Answer, Failure
@@ -155,6 +155,23 @@ async def test_an_endpoint_that_is_slow_to_begin() -> None:
         gate.set()
     assert got.kind is ErrorKind.TIMEOUT
     assert "first_byte_timeout_s" in got.message
+
+
+async def test_timeout_s_is_the_one_timeout() -> None:
+    """By default nothing ends a request before `timeout_s`: an answer that is not streamed is silent until its end.
+    Presets of servers on this machine, which load a model first, keep times of their own.
+    """
+    for endpoint, times in (
+        (EndpointConfig(), (300.0, None)),
+        (EndpointConfig(timeout_s=900), (900.0, None)),
+        (load_config("openai", environ={}).endpoint, (300.0, None)),
+        (load_config("ollama", environ={}).endpoint, (900.0, 600.0)),
+        (load_config("lmstudio", environ={}).endpoint, (900.0, 600.0)),
+    ):
+        async with open_session(endpoint) as session:
+            assert (session.timeout.total, session.timeout.sock_read) == times
+        async with open_image_session(endpoint, 1) as images:
+            assert images.timeout.sock_read == (times[1] or 120.0)
 
 
 async def test_an_endpoint_that_never_ends() -> None:

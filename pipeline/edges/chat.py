@@ -13,10 +13,13 @@ from aiohttp import payload
 from pipeline.config import EndpointConfig
 from pipeline.errors import ErrorKind, InputError
 from pipeline.policy.answers import read_answer
+from pipeline.policy.budget import Amounts
 from pipeline.policy.failures import SUCCESSES, excerpt, one_line, parse_json, read_failure
+from pipeline.policy.redaction import Redactor, shown_variable
 from pipeline.policy.told import limits_told
 from pipeline.records import Answer, Failure
-from pipeline.wire import failure_of
+from pipeline.secrets import secrets_of
+from pipeline.wire import failure_of, open_session
 
 MAX_ANSWER_BYTES: Final = 16 << 20
 LISTED_S: Final = 5.0
@@ -35,17 +38,24 @@ class ChatEndpoint:
         key: str | None,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
+        *,
+        redactor: Redactor | None = None,
     ) -> None:
-        """Raises InputError where key, headers or address cannot be sent. `clock` tells seconds, `epoch` since 1970."""
+        """`clock` tells seconds, `epoch` since 1970. `redactor` knows the secrets of all endpoints; None: of this one.
+
+        Raises InputError where key, headers or address cannot be sent.
+        """
         self.url = _address(endpoint.base_url, "chat/completions")
         self._session, self._clock, self._epoch = session, clock, epoch
-        self._secret = key
+        self._redactor = Redactor(secrets_of(endpoint, key)) if redactor is None else redactor
+        self._endpoint = endpoint
         self._headers = _headers(endpoint, key)
         self._models = _address(endpoint.base_url, "models")
 
-    async def ask(self, body: bytes) -> Answer | Failure:
+    async def ask(self, body: bytes, most: Amounts | None = None) -> Answer | Failure:
         """One POST of a JSON body, never repeated. Whatever network and server do is a value.
 
+        `most` is the predicted upper bound of the request: usage far beyond it is not believed.
         Cancelling it closes the connection. Redirects are not followed: the key is for this address alone.
         """
         started = self._clock()
@@ -55,11 +65,12 @@ class ChatEndpoint:
             ) as response:
                 content = await _read(response)
         except (aiohttp.ClientError, OSError) as error:
-            return _told(error)
+            return self._told(error)
         if content is None:
             return _too_long(response.status)
         headers = self._dated(response.headers)
-        answer = read_answer(response.status, headers, content, self._clock() - started, secret=self._secret)
+        latency_s = self._clock() - started
+        answer = read_answer(response.status, headers, content, latency_s, self._redactor, most=most)
         told = limits_told(headers)
         return answer if told is None else replace(answer, limits=told)
 
@@ -89,28 +100,40 @@ class ChatEndpoint:
         return tuple(name.rstrip("/") for name in names if isinstance(name, str) and name and name != model)
 
     async def _listed(self, within_s: float) -> Sequence[object] | Failure:
-        """The entries of `GET /models`."""
+        """The entries of `GET /models`.
+
+        A connection of its own: a server that closes it after the list without saying so would break the request that
+        comes next on it.
+        """
         timeout = aiohttp.ClientTimeout(total=within_s)
         try:
-            async with self._session.get(
-                self._models, headers=self._headers, allow_redirects=False, timeout=timeout
-            ) as response:
+            async with (
+                open_session(self._endpoint, connections=1) as session,
+                session.get(self._models, headers=self._headers, allow_redirects=False, timeout=timeout) as response,
+            ):
                 content = await _read(response)
         except TimeoutError:
-            message = f"{self._models} gives no list within {within_s:g} s; name the model with --model"
-            return Failure(kind=ErrorKind.TIMEOUT, message=one_line(message))
+            message = f"{self._models} gives no list within {within_s:g} s"
+            return Failure(kind=ErrorKind.TIMEOUT, message=one_line(message, self._redactor))
         except (aiohttp.ClientError, OSError) as error:
-            return _told(error)
+            return self._told(error)
         if content is None:
             return _too_long(response.status)
         if response.status not in SUCCESSES:
-            return read_failure(response.status, response.headers, content, secret=self._secret)
-        parsed = parse_json(content)
+            failure = read_failure(response.status, response.headers, content, self._redactor)
+            return self._redactor.result(failure)
+        parsed = self._redactor.tree(parse_json(content))
         listed = parsed.get("data", parsed.get("models")) if isinstance(parsed, dict) else parsed
         if not isinstance(listed, list):
-            message = one_line(f"{self._models} lists no models: {excerpt(content)}", self._secret)
+            message = one_line(f"{self._models} lists no models: {excerpt(content)}", self._redactor)
             return Failure(kind=ErrorKind.INVALID_RESPONSE, message=message, status=response.status)
         return listed
+
+    def _told(self, error: Exception) -> Failure:
+        failure = failure_of(error, self._redactor)
+        if failure is None:
+            raise error
+        return failure
 
 
 class _JsonBody(payload.BytesPayload):
@@ -138,13 +161,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     return None
 
 
-def _told(error: Exception) -> Failure:
-    failure = failure_of(error)
-    if failure is None:
-        raise error
-    return failure
-
-
 def _too_long(status: int) -> Failure:
     message = f"HTTP {status} with more than {MAX_ANSWER_BYTES:,} bytes, which is no answer"
     return Failure(kind=ErrorKind.INVALID_RESPONSE, message=message, status=status)
@@ -166,9 +182,8 @@ def _headers(endpoint: EndpointConfig, key: str | None) -> dict[str, str]:
     if key is None or key_header.lower() in {name.lower() for name in headers}:
         return headers
     if not _sendable(key):
-        raise InputError(
-            f"the key in {endpoint.api_key_env} holds a line break or a character that is no ASCII: copy it again"
-        )
+        name = shown_variable(endpoint.api_key_env)
+        raise InputError(f"the key in {name} holds a line break or a character that is no ASCII: copy it again")
     bearer = key_header.lower() == "authorization"
     return {**headers, key_header: f"Bearer {key}" if bearer else key}
 

@@ -26,7 +26,7 @@ from pipeline.salvage.wal import read_frames
 HOLDER_NAME = ".lock-holder.json"
 _APPLICATION_ID = 0x56426174
 _KEYS_A_QUERY = 500
-_ROWS_A_BATCH = 1_000
+_ROWS_A_BATCH, _BYTES_A_BATCH = 1_000, 4 << 20
 _LOCK_WAIT_S = 0.2
 _CACHE_KIB = 16_384
 _CHECKPOINT_PAGES = 4_000
@@ -82,6 +82,8 @@ class BillRow:
 
 
 CARRIED = ("config_hash", "identity", "made_at", "lease")
+CONFIG_META = "config "
+"""Before its hash, the name under which a configuration's identity stands in `meta`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,22 +170,32 @@ class Ledger(Protocol):
     def pending(self, part: int) -> Iterator[list[tuple[int, bytes, bytes | None]]]:
         """(seq, row, key of the record that it shares the answer of) waiting for `part`, oldest first.
 
-        In batches that bound what is in memory.
-
-        Where a record is there twice, the later row holds.
+        In batches that bound what is in memory, in rows and in bytes.
         """
 
-    def mark_sealed(self, part: int, upto_seq: int, footer: bytes = b"") -> None:
-        """The rows that waited for `part`, up to this one, are in it: the ledger lets go of them."""
+    def waiting_seqs(self, part: int) -> dict[bytes, int]:
+        """The records that wait for `part`, each with the seq of its last row, which holds."""
+
+    def mark_sealed(
+        self, part: int, upto_seq: int, *, rows: int, forgotten: Sequence[bytes] = (), footer: bytes = b""
+    ) -> None:
+        """The rows that waited for `part`, up to this one, are in it: the ledger lets go of them.
+
+        `rows` is how many the part has now, `footer` a copy of its last bytes. The records `forgotten` are as if they
+        had never been asked.
+        """
+
+    def part_rows(self) -> dict[int, int]:
+        """How many rows each part had when it was sealed; parts of no rows may be left out."""
+
+    def waiting_parts(self) -> set[int]:
+        """The parts that have rows waiting to be sealed into them."""
 
     def parts_of(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Into which part each of these records goes."""
 
-    def waiting_rows(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
-        """The rows of these records that are not sealed yet."""
-
-    def forget(self, keys: Sequence[bytes]) -> None:
-        """As if these records had never been asked."""
+    def waiting_rows(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """(key, row) of those of these records that are not sealed yet, and do not share an answer themselves."""
 
     def relocate(self, places: Iterable[tuple[bytes, int]], meta: Mapping[str, bytes]) -> None:
         """Say anew which part each of these (key, part) is in, and `meta` with it; where this raises, nothing."""
@@ -196,6 +208,9 @@ class Ledger(Protocol):
 
     def counts_with(self, config_hash: str) -> dict[str, int]:
         """The totals of all runs that asked with this configuration."""
+
+    def rows_by_config(self) -> dict[str, int]:
+        """How many records were answered last with each configuration, by its hash; those of unknown runs under ""."""
 
     def states(self) -> dict[int, int]:
         """How many records are in each state now."""
@@ -259,9 +274,22 @@ def _narrow_keys(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _narrow_keys)
+_COUNT_PARTS = "INSERT INTO total SELECT 'part', part, count(*) FROM record GROUP BY part"
+
+
+def _count_parts(connection: sqlite3.Connection) -> None:
+    """The rows of each part stand among the totals. A part that answers wait for is counted when it is sealed."""
+    connection.execute(_COUNT_PARTS)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_tables, _narrow_keys, _count_parts)
 """Each brings a ledger one version further, in a transaction of its own; none is ever changed."""
 
+_MOST = 2**63 - 1
+"""What SQLite's integers hold: a sum that passes it stays there, and ends no run."""
+
+_NEWER_VERSIONS = 16
+"""Versions further than this are no newer program's but damage."""
 _TABLE_NAMES = frozenset(re.findall(r"CREATE TABLE (\w+)", _TABLES))
 
 
@@ -281,8 +309,8 @@ _UPSERT_RECORD = (
     " run = excluded.run, stamp = excluded.stamp, request = excluded.request"
 )
 _ADD_TOTAL = (
-    "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"
-    " DO UPDATE SET value = value + excluded.value"
+    "INSERT INTO total (scope, name, value) VALUES (?, ?, ?) ON CONFLICT (scope, name)"  # noqa: S608 - our number
+    f" DO UPDATE SET value = max(-{_MOST}, min({_MOST}, value + excluded.value))"
 )
 
 
@@ -371,14 +399,21 @@ class SqliteLedger:
 
     def begin_run(self, run_id: str, config_hash: str, asking: str) -> str:
         """See `Ledger`."""
-        last = self._one("SELECT number, run_id, config_hash, asking, state FROM run ORDER BY number DESC LIMIT 1")
-        if last is not None and last[2:] == (config_hash, asking, "begun"):
-            self._run, self._run_id = last[0], last[1]
-            return str(self._run_id)
-        self._run, self._run_id = (last[0] if last else 0) + 1, run_id
+        if self.resume_run(config_hash, asking):
+            return self._run_id
+        last = self._one("SELECT max(number) FROM run")
+        self._run, self._run_id = ((last and last[0]) or 0) + 1, run_id
         with self._transaction() as do:
             do("INSERT INTO run VALUES (?, ?, ?, ?, 'begun')", [(self._run, run_id, config_hash, asking)])
         return run_id
+
+    def resume_run(self, config_hash: str, asking: str) -> bool:
+        """Go on with the last run, where it did not end and asked the same."""
+        last = self._one("SELECT number, run_id, config_hash, asking, state FROM run ORDER BY number DESC LIMIT 1")
+        if last is None or last[2:] != (config_hash, asking, "begun"):
+            return False
+        self._run, self._run_id = int(last[0]), str(last[1])
+        return True
 
     def end_run(self) -> None:
         """See `Ledger`."""
@@ -428,7 +463,7 @@ class SqliteLedger:
             )
             do("DELETE FROM attempt WHERE key16 = ?", [(row.key,) for row in rows])
             for scope, added in (("all", counts), (f"run {run_id}", counts), ("state", states)):
-                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+                do(_ADD_TOTAL, _amounts(scope, added))
             do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list((meta or {}).items()))
         return new
 
@@ -445,7 +480,8 @@ class SqliteLedger:
             )
             states = Counter(row.state for row in rows)
             for scope, added in (("all", counts), (f"run {self._run_id}", counts), ("state", states)):
-                do(_ADD_TOTAL, [(scope, str(name), value) for name, value in added.items() if value])
+                do(_ADD_TOTAL, _amounts(scope, added))
+            do(_ADD_TOTAL, [("part", str(part), len(rows))])
             parts = str(part + 1).encode()
             do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(parts,)])
 
@@ -477,23 +513,13 @@ class SqliteLedger:
         """See `Ledger`."""
         return dict(self._select_by_key("key16, part", keys))
 
-    def waiting_rows(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+    def waiting_rows(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """See `Ledger`."""
-        rows: dict[bytes, bytes] = {}
-        seq = -1
-        sql = "SELECT seq, key16, row FROM answer WHERE seq > ? AND shares IS NULL ORDER BY seq LIMIT ?"
-        while found := self._all(sql, seq, _ROWS_A_BATCH):
-            seq = found[-1][0]
-            rows.update((key, row) for _, key, row in found if key in keys)
-        return rows
-
-    def forget(self, keys: Sequence[bytes]) -> None:
-        """See `Ledger`."""
-        states: Counter[int] = Counter(state for _, state in self._select_by_key("key16, state", keys))
-        with self._transaction() as do:
-            do("DELETE FROM answer WHERE key16 = ?", [(key,) for key in keys])
-            do("DELETE FROM record WHERE key16 = ?", [(key,) for key in keys])
-            do(_ADD_TOTAL, [("state", str(state), -count) for state, count in states.items()])
+        found = self._all("SELECT key16, seq FROM answer WHERE shares IS NULL ORDER BY seq")
+        last = {key: seq for key, seq in found if key in keys}
+        for key, seq in last.items():
+            for (row,) in self._all("SELECT row FROM answer WHERE seq = ?", seq):
+                yield key, row
 
     def relocate(self, places: Iterable[tuple[bytes, int]], meta: Mapping[str, bytes]) -> None:
         """See `Ledger`."""
@@ -502,6 +528,8 @@ class SqliteLedger:
             in_order = self._connection.execute("SELECT part, key16, part FROM place ORDER BY key16")
             do("UPDATE record SET part = ? WHERE key16 = ? AND part <> ?", in_order)
             do("UPDATE answer SET part = (SELECT part FROM record WHERE record.key16 = answer.key16)", [()])
+            do("DELETE FROM total WHERE scope = 'part'", [()])
+            do(_COUNT_PARTS, [()])
             do("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
 
     def repeated(self, places: Iterable[tuple[bytes, int]]) -> list[bytes]:
@@ -533,14 +561,44 @@ class SqliteLedger:
         """See `Ledger`."""
         sql = "SELECT seq, row, shares FROM answer WHERE part = ? AND seq > ? ORDER BY seq LIMIT ?"
         seq = -1
-        while found := self._all(sql, part, seq, _ROWS_A_BATCH):
+        while found := self._some(sql, part, seq, _ROWS_A_BATCH):
             seq = found[-1][0]
             yield found
 
-    def mark_sealed(self, part: int, upto_seq: int, footer: bytes = b"") -> None:
+    def _some(self, sql: str, *values: object) -> list[tuple[int, bytes, bytes | None]]:
+        """The first of these rows, up to `_BYTES_A_BATCH` and one row more."""
+        found: list[tuple[int, bytes, bytes | None]] = []
+        size = 0
+        with _our_errors(self.path), contextlib.closing(self._connection.execute(sql, values)) as cursor:
+            for seq, row, shares in cursor:
+                found.append((seq, row, shares))
+                size += len(row)
+                if size >= _BYTES_A_BATCH:
+                    break
+        return found
+
+    def waiting_seqs(self, part: int) -> dict[bytes, int]:
         """See `Ledger`."""
+        return dict(self._all("SELECT key16, seq FROM answer WHERE part = ? ORDER BY seq", part))
+
+    def waiting_parts(self) -> set[int]:
+        """See `Ledger`."""
+        return {part for (part,) in self._all("SELECT DISTINCT part FROM answer")}
+
+    def part_rows(self) -> dict[int, int]:
+        """See `Ledger`."""
+        return {int(name): rows for name, rows in self._all("SELECT name, value FROM total WHERE scope = 'part'")}
+
+    def mark_sealed(
+        self, part: int, upto_seq: int, *, rows: int, forgotten: Sequence[bytes] = (), footer: bytes = b""
+    ) -> None:
+        """See `Ledger`."""
+        states = Counter(state for _, state in self._select_by_key("key16, state", forgotten))
         with self._transaction() as do:
             do("DELETE FROM answer WHERE part = ? AND seq <= ?", [(part, upto_seq)])
+            do("DELETE FROM record WHERE key16 = ?", [(key,) for key in forgotten])
+            do(_ADD_TOTAL, [("state", str(state), -count) for state, count in states.items()])
+            do("INSERT OR REPLACE INTO total VALUES ('part', ?, ?)", [(str(part), rows)])
             parts = max(part + 1, int(self.meta("parts") or b"0"))
             do("INSERT OR REPLACE INTO meta VALUES ('parts', ?)", [(str(parts).encode(),)])
             if footer:
@@ -564,15 +622,26 @@ class SqliteLedger:
         )
         return dict(self._all(sql, config_hash))
 
+    def rows_by_config(self) -> dict[str, int]:
+        """See `Ledger`."""
+        hashes = dict(self._all("SELECT number, config_hash FROM run"))
+        if len(set(hashes.values())) == 1:  # no need to look at every record
+            return dict.fromkeys(hashes.values(), sum(self.states().values()))
+        rows: Counter[str] = Counter()
+        for number, records in self._all("SELECT run, count(*) FROM record GROUP BY run"):
+            rows[hashes.get(number, "")] += records
+        return dict(rows)
+
     def history(self) -> History | None:
         """What a ledger made anew from the parts would lack; None where no run has begun on this one."""
-        kept = {name: value for name in CARRIED if (value := self.meta(name)) is not None}
+        names = [*CARRIED, *self.meta_names(CONFIG_META)]
+        kept = {name: value for name in names if (value := self.meta(name)) is not None}
         if "config_hash" not in kept:
             return None
         return History(
             meta=kept,
             runs=self._all("SELECT number, run_id, config_hash, asking, state FROM run"),
-            totals=self._all("SELECT scope, name, value FROM total WHERE scope <> 'state'"),
+            totals=self._all("SELECT scope, name, value FROM total WHERE scope NOT IN ('state', 'part')"),
             attempts=self._all("SELECT key16, run_id, at, bill FROM attempt ORDER BY seq"),
         )
 
@@ -689,7 +758,7 @@ class SqliteLedger:
     def _check_ours(self) -> None:
         version = self._pragma("user_version")
         foreign = self._pragma("application_id") != _APPLICATION_ID
-        if (foreign or version > len(MIGRATIONS)) and self._tables() == _TABLE_NAMES:
+        if (foreign or version > len(MIGRATIONS) + _NEWER_VERSIONS) and self._tables() == _TABLE_NAMES:
             raise _damaged(self.path, "its header is not ours, and its tables are")
         if foreign and (version or self._one("SELECT 1 FROM sqlite_master")):
             raise InputError(f"{self.path}: this SQLite file was not made by vision-batch; use another OUT")
@@ -766,6 +835,11 @@ class SqliteLedger:
             return self._connection.execute(sql, values).fetchall()
 
 
+def _amounts(scope: str, added: Mapping[Any, int]) -> list[tuple[str, str, int]]:
+    """What is added to the totals of a scope, by name."""
+    return [(scope, str(name), max(-_MOST, min(_MOST, value))) for name, value in added.items() if value]
+
+
 def _entry(request_sha256: str, key: bytes) -> bytes:
     return bytes.fromhex(request_sha256[:8]) + key[:4]
 
@@ -793,7 +867,8 @@ def _our_errors(path: Path) -> Iterator[None]:
 
 
 def _explained(error: sqlite3.Error, path: Path) -> VisionBatchError | None:  # noqa: PLR0911 - a table of codes
-    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+    is_ours = error.sqlite_errorname == "SQLITE_CONSTRAINT_NOTNULL" if hasattr(error, "sqlite_errorname") else False
+    if is_ours or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return None
     # Extended codes hold the primary one in their lowest byte (sqlite.org, "Result and Error Codes").
     match getattr(error, "sqlite_errorcode", -1) & 0xFF:

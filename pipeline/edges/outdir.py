@@ -9,15 +9,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
 from pipeline import files
+from pipeline.formatting import printable
+from pipeline.policy.addresses import public_url
+from pipeline.policy.redaction import NOTHING_SECRET, is_public_header, is_secret_name, is_variable_name
 
 CARD_NAME = "README.md"
 CONFIG_NAME = "config.toml"
@@ -25,16 +29,6 @@ STATUS_NAME = "status.json"
 RUNS_NAME = "runs"
 _CUT_CHARS = 60
 
-_SECRET = re.compile(
-    r"(api[-_]?key|(^|[^a-z])(key|auth|sig|pwd)|token|secret|password|passwd|credentials?|authorization|cookie"
-    r"|signature|bearer)$",
-    re.IGNORECASE,
-)
-_OPEN_HEADERS = frozenset(
-    {"http-referer", "x-title", "user-agent", "anthropic-version", "anthropic-beta", "openai-organization",
-     "openai-project", "accept", "accept-language", "x-api-version"}
-)  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 _FRONT_MATTER = """\
 ---
@@ -74,17 +68,50 @@ def check_folder(folder: Path, *, may_be_link: bool = False) -> None:
 
 
 def _json(values: Mapping[str, object]) -> bytes:
-    """Decimals as plain text, times in ISO 8601."""
+    """Decimals as plain text, times in ISO 8601, lone surrogates (of a path that is no UTF-8) as U+FFFD."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(
-        values, default=lambda value: f"{value:f}" if isinstance(value, Decimal) else str(value), option=options
+        NOTHING_SECRET.tree(values),
+        default=lambda value: f"{value:f}" if isinstance(value, Decimal) else str(value),
+        option=options,
     )
 
 
-def write_config(out: Path, config: Mapping[str, Any]) -> None:
-    """`config.toml`: `config` (as `RunConfig.model_dump(mode="json")` gives it), without secrets."""
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the rows of one `config_hash` were asked."""
+
+    config_hash: str
+    """Empty where the rows do not tell."""
+    rows: int
+    identity: Mapping[str, Any]
+    """`RunConfig.identity()` without secrets; empty where it was not recorded."""
+
+
+_BY_CONFIGURATION = "# Rows by configuration (column config_hash), the last run's first:"
+
+
+def write_config(out: Path, config: Mapping[str, Any], configurations: Sequence[Configuration] = ()) -> None:
+    """`config.toml`: `config` (as `RunConfig.model_dump(mode="json")` gives it), without secrets.
+
+    What the rows of OUT were asked stands below it, as comments.
+    """
     head = "# As resolved for the last run. Whatever could hold a secret is left out.\n\n"
-    write_atomic(out / CONFIG_NAME, (head + to_toml(public(config))).encode("utf-8", "replace"))
+    tables = {one.config_hash: {"rows": one.rows, **public(one.identity)} for one in configurations}
+    told = to_toml({"configurations": tables}).strip().splitlines() if tables else []
+    tail = "\n".join([_BY_CONFIGURATION, *(f"# {line}".rstrip() for line in told)]) + "\n" if told else ""
+    write_atomic(out / CONFIG_NAME, (head + to_toml(public(config)) + tail).encode("utf-8", "replace"))
+
+
+def read_configurations(out: Path) -> dict[str, dict[str, Any]]:
+    """What `write_config` wrote of each configuration, by hash; empty where it cannot be read."""
+    try:
+        _, _, told = (out / CONFIG_NAME).read_text(encoding="utf-8").partition(_BY_CONFIGURATION)
+        tables = tomllib.loads("\n".join(line.removeprefix("#").strip() for line in told.splitlines()))
+    except (OSError, ValueError):
+        return {}
+    found = tables.get("configurations", {})
+    return {name: {key: value for key, value in one.items() if key != "rows"} for name, one in found.items()}
 
 
 def public(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,8 +119,10 @@ def public(values: Mapping[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in values.items():
         if name == "headers" and isinstance(value, Mapping):
-            shown[name] = {key: text for key, text in value.items() if key.lower() in _OPEN_HEADERS}
-        elif not _SECRET.search(name):
+            shown[name] = {key: text for key, text in value.items() if is_public_header(key)}
+        elif name == "proxy" and isinstance(value, str):
+            shown[name] = public_url(value)  # also without a scheme
+        elif not (is_secret_name(name) or (name == "api_key_env" and not is_variable_name(str(value)))):
             shown[name] = _public_value(value)
     return shown
 
@@ -106,16 +135,6 @@ def _public_value(value: object) -> object:
     if isinstance(value, str) and re.match(r"[a-z0-9+.-]+://\S+$", value, re.IGNORECASE):
         return public_url(value)
     return value
-
-
-def public_url(url: str) -> str:
-    """An address without user, password, fragment and those query parameters that could be a secret."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(an address that cannot be read)"
-    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _SECRET.search(pair[0])]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(query), ""))
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
@@ -167,10 +186,13 @@ def _cut(*values: object) -> list[str]:
     return [f"{'…' if start else ''}{text[start:stop]}{'…' if text[stop:] else ''}" for text in texts]
 
 
-def write_card(out: Path, *, prompts: Mapping[str, str], model: str | None, columns: Mapping[str, str]) -> None:
-    """`README.md`, which points `datasets` at `data/`. One that somebody has edited is left alone."""
+def write_card(out: Path, configurations: Sequence[Configuration], *, columns: Mapping[str, str]) -> None:
+    """`README.md`, which says what each row was asked, and points `datasets` at `data/`.
+
+    One that was edited is left alone.
+    """
     path = out / CARD_NAME
-    body = _card(prompts=prompts, model=model, columns=columns)
+    body = _card(configurations, columns=columns)
     if not os.path.lexists(path) or _is_ours(path):
         write_atomic(path, _signed(body).encode("utf-8", "replace"))
 
@@ -191,16 +213,12 @@ def _signed(body: str) -> str:
     return f"{body}<!-- vision-batch {digest}: replaced by the next run as long as nobody edits this file -->\n"
 
 
-def _card(*, prompts: Mapping[str, str], model: str | None, columns: Mapping[str, str]) -> str:
-    lines = [
-        _FRONT_MATTER,
-        "# Answers of a vision model, one row per image and prompt",
-        "",
-        f"Made with vision-batch. Model: {_inline(model or 'the only one of the server')}",
-        "",
-    ]
-    for name, prompt in prompts.items():
-        lines += [f"Prompt {_inline(name)}:", "", _fenced(prompt), ""]
+def _card(configurations: Sequence[Configuration], *, columns: Mapping[str, str]) -> str:
+    lines = [_FRONT_MATTER, "# Answers of a vision model, one row per image and prompt", "", "Made with vision-batch."]
+    lines += ["", "The rows differ in what was asked: the column `config_hash` says which."] * (len(configurations) > 1)
+    lines.append("")
+    for one in configurations:
+        lines += _asked(one)
     lines += [
         'Read it with `pandas.read_parquet("data")` in this folder, or `datasets.load_dataset("path/to/it")`.',
         "",
@@ -212,16 +230,30 @@ def _card(*, prompts: Mapping[str, str], model: str | None, columns: Mapping[str
     return "\n".join(lines) + "\n"
 
 
+def _asked(one: Configuration) -> list[str]:
+    """What the rows of one configuration were asked."""
+    rows = f"{one.rows:,} row{'' if one.rows == 1 else 's'}"
+    lines = [f"## Configuration {_inline(one.config_hash or 'unknown')}: {rows}", ""]
+    told = one.identity
+    if not told:
+        return [*lines, "What was asked is not recorded.", ""]
+    model = told.get("model") or "the only one of the server"
+    lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(told.get('detail')))}", ""]
+    if told.get("system"):
+        lines += ["System prompt:", "", _fenced(str(told["system"])), ""]
+    return [*lines, f"Prompt {_inline(str(told.get('prompt_name')))}:", "", _fenced(str(told.get("prompt", ""))), ""]
+
+
 def _inline(text: str) -> str:
     """Text as code within a line: no line break, no markup, nothing that ends the code or a table cell."""
-    return f"`{_CONTROL.sub(' ', text).replace('`', chr(39)).replace('|', '¦').strip()[:200] or ' '}`"
+    return f"`{printable(text).replace('`', chr(39)).replace('|', '¦').strip()[:200] or ' '}`"
 
 
 def _fenced(text: str) -> str:
     """Text as a block, between fences that are longer than any run of backticks in it."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    clean = "\n".join(_CONTROL.sub(" ", line) for line in text.splitlines())
+    clean = "\n".join(map(printable, text.splitlines()))
     return f"{fence}text\n{clean}\n{fence}"
 
 

@@ -1,7 +1,8 @@
 """Rows as the ledger stores them (JSON) -> Parquet parts, renamed into place when they are complete.
 
-A part is read or written whole, one at a time. What is unfinished bears a leading dot, which readers of
-Parquet directories (pandas, pyarrow, `datasets`) pass over.
+Parts are read and written in row groups, which are bounded in rows and in bytes, so that no part has to be in memory
+whole. What is unfinished bears a leading dot, which readers of Parquet directories (pandas, pyarrow, `datasets`)
+pass over. Pages carry checksums, and every reading here verifies them.
 """
 
 import errno
@@ -17,7 +18,6 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
@@ -27,7 +27,11 @@ from pipeline.records import record_key
 from pipeline.salvage import parts as salvage
 from pipeline.salvage.parts import PartReport, footer_of
 
-_ROWS_A_BATCH = 10_000
+ROWS_A_GROUP, GROUP_BYTES = 4_096, 8 << 20
+"""A row group has no more rows, and is complete once it takes this much memory: what reading a part takes."""
+ROWS_A_TABLE, BATCH_BYTES = 1_000, 4 << 20
+"""Rows, and bytes of JSON, that become a table at a time: Arrow reads no block of 2 GiB."""
+KEY_COLUMNS = ("id", "prompt_name")
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 _COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
@@ -121,6 +125,20 @@ def table_of(rows: Iterable[bytes], columns: pa.Schema) -> pa.Table:
     return pj.read_json(pa.BufferReader(lines), read_options=read, parse_options=parse).cast(columns)
 
 
+def tables_of(rows: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]:
+    """The same in tables of `BATCH_BYTES` of JSON, and one row more, at most."""
+    held: list[bytes] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += len(row)
+        if size >= BATCH_BYTES or len(held) == ROWS_A_TABLE:
+            yield table_of(held, columns)
+            held, size = [], 0
+    if held:
+        yield table_of(held, columns)
+
+
 def empty(columns: pa.Schema) -> pa.Table:
     """No rows. (Arrow's own `empty_table` imports pandas, a tenth of a second and 40 MB.)"""
     return pa.Table.from_batches([], schema=columns)
@@ -152,13 +170,9 @@ def is_ours(name: str) -> bool:
 
 
 def read_columns(folder: Path, number: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of one part, of these columns only. Raises OSError where it cannot be read."""
-    try:
-        with pq.ParquetFile(folder / part_name(number)) as file:
-            for batch in file.iter_batches(_ROWS_A_BATCH, columns=list(names)):
-                yield from batch.to_pylist()
-    except pa.ArrowException as error:
-        raise OSError(f"{folder / part_name(number)}: {error}") from None
+    """The rows of one part, of these columns only. Raises ResourceError where it cannot be read."""
+    for table in _batches(folder / part_name(number), names):
+        yield from table.to_pylist()
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -168,16 +182,30 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_part(folder: Path, number: int, table: pa.Table, step: Callable[[str], None] = lambda _: None) -> None:
-    """Write or replace one part: a reader sees the old file or the new one, whole.
+    """Write or replace one part with the rows of `table`; see `write_tables`."""
+    write_tables(folder, number, [table], table.schema, step)
 
-    When this returns, the part survives a power cut. `step` is told each step once it is done.
+
+def write_tables(
+    folder: Path,
+    number: int,
+    tables: Iterable[pa.Table],
+    columns: pa.Schema,
+    step: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Write or replace one part: a reader sees the old file or the new one, whole. The number of its rows.
+
+    When this returns, the part survives a power cut. `tables` may be read from the part that is replaced, and
+    are in memory one row group at a time. `step` is called with the name of each step that is done.
     """
     final = folder / part_name(number)
     unfinished = folder / f".{final.name}.tmp"
+    rows = 0
     with files.create(unfinished) as file:
-        with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
-            if table.num_rows:  # a row group of no rows is what `datasets` cannot read
-                writer.write_table(table)
+        with pq.ParquetWriter(file, columns, compression="zstd", write_page_checksum=True) as writer:
+            for group in grouped(tables):
+                writer.write_table(group)
+                rows += group.num_rows
         file.flush()
         step("tmp-written")
         os.fsync(file.fileno())
@@ -186,6 +214,25 @@ def write_part(folder: Path, number: int, table: pa.Table, step: Callable[[str],
     step("renamed")
     sync_folder(folder)
     step("folder-synced")
+    return rows
+
+
+def grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in row groups: none is empty, which `datasets` cannot read."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        rest = table
+        while rest.num_rows:
+            piece = rest.slice(0, ROWS_A_GROUP - rows)
+            rest = rest.slice(piece.num_rows)
+            held.append(piece)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+            if rows == ROWS_A_GROUP or size >= GROUP_BYTES:
+                yield pa.concat_tables(held)
+                held, rows, size = [], 0, 0
+    if held:
+        yield pa.concat_tables(held)
 
 
 def sync_folder(folder: Path) -> None:
@@ -197,13 +244,29 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_part(folder: Path, number: int, columns: pa.Schema) -> pa.Table:
-    """One part with exactly `columns`; an empty table where it does not exist yet."""
+def rows_without(folder: Path, number: int, columns: pa.Schema, keys: Collection[bytes]) -> Iterator[pa.Table]:
+    """The rows of one part but those of these records, with exactly `columns`; none where there is no such part."""
+    if not (folder / part_name(number)).exists():
+        return
+    for table in _batches(folder / part_name(number), columns.names, columns):
+        is_kept = [record_key(name, prompt) not in keys for name, prompt in _keys(table)]
+        yield table if all(is_kept) else table.filter(pa.array(is_kept))
+
+
+def rows_of(folder: Path, number: int, columns: pa.Schema, keys: Collection[bytes]) -> Iterator[dict[str, object]]:
+    """The rows of these records in one part."""
     path = folder / part_name(number)
     if not path.exists():
-        return empty(columns)
-    with _readable(path), pq.ParquetFile(path) as file:  # `read_table` imports pandas
-        return file.read(columns.names).select(columns.names).cast(columns)
+        return
+    with _opened(path) as file:
+        for group in range(file.num_row_groups):
+            found = (names for table in _group(file, group, KEY_COLUMNS) for names in _keys(table))
+            if not any(record_key(*names) in keys for names in found):
+                continue
+            for table in _group(file, group, columns.names, columns):
+                for at, names in enumerate(_keys(table)):
+                    if record_key(*names) in keys:
+                        yield from table.slice(at, 1).to_pylist()
 
 
 def count_rows(folder: Path, number: int) -> int:
@@ -234,6 +297,14 @@ def check_columns(folder: Path, columns: pa.Schema) -> None:
             pa.Table.from_batches([], schema=there).select(columns.names).cast(columns)
 
 
+def size_of(folder: Path, number: int) -> tuple[int, int]:
+    """The rows of one part, and their bytes before compression, from its footer."""
+    path = folder / part_name(number)
+    with _readable(path):
+        footer = pq.read_metadata(path)
+    return footer.num_rows, sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+
+
 def rows_by_part(folder: Path) -> dict[int, int]:
     """The rows of every part, from their footers; part numbers ascending."""
     return {number: count_rows(folder, number) for number in part_numbers(folder)}
@@ -248,7 +319,7 @@ def batches(folder: Path, columns: pa.Schema) -> Iterator[pa.Table]:
 def places(folder: Path) -> Iterator[tuple[bytes, int]]:
     """(key, number of its part) of every row of every part."""
     for number in part_numbers(folder):
-        for table in _batches(folder / part_name(number), ["id", "prompt_name"]):
+        for table in _batches(folder / part_name(number), KEY_COLUMNS):
             for name, prompt in _keys(table):
                 yield record_key(name, prompt), number
 
@@ -256,7 +327,7 @@ def places(folder: Path) -> Iterator[tuple[bytes, int]]:
 def answered(folder: Path, number: int, keys: Collection[bytes]) -> Iterator[tuple[bytes, int, datetime | None]]:
     """(key, row counted from 0, when it was answered) of these records in one part."""
     at = 0
-    for table in _batches(folder / part_name(number), ["id", "prompt_name", "answered_at"]):
+    for table in _batches(folder / part_name(number), [*KEY_COLUMNS, "answered_at"]):
         times = table["answered_at"]
         for row, (name, prompt) in enumerate(_keys(table)):
             if (key := record_key(name, prompt)) in keys:
@@ -267,9 +338,22 @@ def answered(folder: Path, number: int, keys: Collection[bytes]) -> Iterator[tup
 def drop_rows(folder: Path, number: int, rows: Collection[int]) -> None:
     """Write one part anew without these rows, counted from 0."""
     path = folder / part_name(number)
-    with _readable(path), pq.ParquetFile(path) as file:
-        table = file.read()
-    write_part(folder, number, table.filter(pa.array([row not in rows for row in range(table.num_rows)])))
+    with _readable(path):
+        columns = pq.read_schema(path)
+    write_tables(folder, number, _without_places(path, rows), columns)
+
+
+def _without_places(path: Path, rows: Collection[int]) -> Iterator[pa.Table]:
+    at = 0
+    for table in _batches(path, None):
+        yield table.filter(pa.array([at + row not in rows for row in range(table.num_rows)]))
+        at += table.num_rows
+
+
+def keys_of(folder: Path, number: int) -> Iterator[list[bytes]]:
+    """The keys of all rows of one part, some at a time; all of it is read and its checksums are verified."""
+    for table in _batches(folder / part_name(number), None):
+        yield [record_key(name, prompt) for name, prompt in _keys(table)]
 
 
 def column_names(folder: Path) -> list[list[str]]:
@@ -291,8 +375,8 @@ def reports(folder: Path, columns: pa.Schema, footers: Mapping[int, bytes]) -> d
 
 def rewrite(folder: Path, number: int, columns: pa.Schema, footer: bytes | None) -> None:
     """Write one part anew with the rows of it that can be read."""
-    tables = [group.table for group in salvage.groups(folder / part_name(number), columns, footer)]
-    write_part(folder, number, pa.concat_tables([empty(columns), *tables]))
+    groups = salvage.groups(folder / part_name(number), columns, footer)
+    write_tables(folder, number, (group.table for group in groups), columns)
 
 
 def copy_aside(folder: Path, number: int, to: Path) -> Path:
@@ -311,10 +395,27 @@ def copy_aside(folder: Path, number: int, to: Path) -> Path:
 
 
 def _batches(path: Path, names: Sequence[str] | None, columns: pa.Schema | None = None) -> Iterator[pa.Table]:
-    with _readable(path), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS_A_BATCH, columns=names):
-            table = pa.Table.from_batches([batch])
-            yield table if columns is None else table.select(columns.names).cast(columns)
+    with _opened(path) as file:
+        for group in range(file.num_row_groups):
+            yield from _group(file, group, names, columns)
+
+
+def _group(
+    file: pq.ParquetFile, group: int, names: Sequence[str] | None, columns: pa.Schema | None = None
+) -> Iterator[pa.Table]:
+    """The rows of one row group. It is one table, but for parts of earlier versions, which are one group each."""
+    found = file.metadata.row_group(group)
+    rows = max(1, min(ROWS_A_GROUP, found.num_rows * GROUP_BYTES // max(1, found.total_byte_size)))
+    wanted = None if names is None else list(names)
+    for batch in file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False):
+        table = pa.Table.from_batches([batch])
+        yield table if columns is None else table.select(columns.names).cast(columns)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    with _readable(path), pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
+        yield file
 
 
 @contextmanager
@@ -330,28 +431,6 @@ def _readable(path: Path) -> Iterator[None]:
             f"{path}: this part cannot be read ({error}). Put it back from a copy, or let "
             f"`vision-batch rebuild {path.parent.parent} --drop-unreadable` move it aside: its records are asked again"
         ) from error
-
-
-def merge(old: pa.Table, new: pa.Table) -> pa.Table:
-    """`old` without the rows whose (id, prompt_name) is in `new`, then `new`. Merging twice changes nothing.
-
-    Where `new` has a key twice, the later row holds.
-    """
-    keys = list(_keys(new))
-    last = {key: at for at, key in enumerate(keys)}
-    if len(last) < len(keys):
-        new = new.take(pa.array(sorted(last.values())))
-    again = pc.is_in(old["id"], value_set=new["id"].combine_chunks())
-    if pc.any(again).as_py():
-        old = old.filter(pa.array([key not in last for key in _keys(old)]))
-    return pa.concat_tables([old, new])
-
-
-def rows_of(table: pa.Table, keys: Collection[bytes]) -> list[dict[str, object]]:
-    """The rows of these records."""
-    at = [place for place, (name, prompt) in enumerate(_keys(table)) if record_key(name, prompt) in keys]
-    rows: list[dict[str, object]] = table.take(pa.array(at, pa.int64())).to_pylist()
-    return rows
 
 
 def _keys(table: pa.Table) -> Iterator[tuple[str, str]]:

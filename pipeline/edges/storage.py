@@ -6,14 +6,18 @@ import re
 import stat
 import zlib
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import aiohttp
+import anyio
 import pybase64
 from yarl import URL
 
 from pipeline.errors import ErrorKind, ResourceError
+from pipeline.formatting import printable
+from pipeline.policy.addresses import public_url
 from pipeline.records import Failure
+from pipeline.stages import Grow
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SENDABLE = re.compile(r"[!-~]+")
@@ -52,6 +56,16 @@ def read_file(location: str, max_bytes: int) -> bytes | Failure:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the path holds characters that no file name has")
 
 
+def length(location: str) -> int:
+    """Bytes that reading it will take in memory; 0 where there is no file."""
+    if location.startswith("data:"):
+        return len(location)
+    try:
+        return os.stat(location).st_size  # noqa: PTH116 - the location may be no UTF-8
+    except (OSError, ValueError):
+        return 0
+
+
 def stamp(location: str) -> int | None:
     """24 bits that change with the size or the time of a file; None where there is none."""
     try:
@@ -76,10 +90,17 @@ def decode_data_url(url: str) -> bytes | Failure:
     return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the data: URL is empty")
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, max_bytes: int, proxy: str | None = None) -> bytes | Failure:
+async def _unbounded(_: int) -> None:
+    """There is room for everything."""
+
+
+async def fetch(
+    session: aiohttp.ClientSession, url: str, max_bytes: int, proxy: str | None = None, *, grow: Grow = _unbounded
+) -> bytes | Failure:
     """One attempt to fetch an address; at most `max_bytes`, plus what one read brings, are ever in memory.
 
-    `session` brings the timeouts and must carry no credentials of the endpoint: the host is anybody's.
+    `session` brings the timeouts and must carry no credentials of the endpoint: the host is anybody's. `grow` is told
+    of every byte that comes, and the next ones are read when it returns; the host is not charged with that time.
     """
     shown = _shown(url)
     if url.partition("://")[0].lower() not in {"http", "https"}:
@@ -87,8 +108,17 @@ async def fetch(session: aiohttp.ClientSession, url: str, max_bytes: int, proxy:
     try:
         # An address that is already quoted is sent as it is: a signature covers every character.
         target = URL(url, encoded=_SENDABLE.fullmatch(url) is not None)
-        async with session.get(target, proxy=proxy) as response:
-            return await _body(response, shown, max_bytes)
+        with anyio.fail_after(session.timeout.total) as limit:
+
+            async def wait_for_room(size: int) -> None:
+                began = anyio.current_time()
+                await grow(size)
+                limit.deadline += anyio.current_time() - began
+
+            of = session.timeout
+            timeout = aiohttp.ClientTimeout(connect=of.connect, sock_connect=of.sock_connect, sock_read=of.sock_read)
+            async with session.get(target, proxy=proxy, timeout=timeout) as response:
+                return await _body(response, shown, max_bytes, wait_for_room)
     except (aiohttp.InvalidURL, ValueError):
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"{shown}: not a valid address")
     except TimeoutError:
@@ -97,7 +127,7 @@ async def fetch(session: aiohttp.ClientSession, url: str, max_bytes: int, proxy:
         return Failure(kind=ErrorKind.FETCH_FAILED, message=f"{shown}: {_reason(error)}")
 
 
-async def _body(response: aiohttp.ClientResponse, shown: str, max_bytes: int) -> bytes | Failure:
+async def _body(response: aiohttp.ClientResponse, shown: str, max_bytes: int, grow: Grow) -> bytes | Failure:
     if response.status >= HTTPStatus.MULTIPLE_CHOICES:
         return _status_failure(response, shown)
     if response.content_type in {"text/html", "application/xhtml+xml"}:
@@ -108,6 +138,7 @@ async def _body(response: aiohttp.ClientResponse, shown: str, max_bytes: int) ->
         return _too_large(declared, max_bytes)
     data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        await grow(len(chunk))
         data += chunk
         if len(data) > max_bytes:
             return _too_large(None, max_bytes)
@@ -146,15 +177,12 @@ def _reason(error: Exception) -> str:
 
 def _shown(url: str) -> str:
     """An address without user name, password and query, at most 200 characters."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "the address"
-    host = parts.netloc.rpartition("@")[2]
-    address = f"{parts.scheme}://{host}{parts.path}"
+    before, _, query = url.partition("#")[0].partition("?")
+    address = printable(public_url(before))
     if len(address) > _SHOWN_CHARACTERS:
         address = address[: _SHOWN_CHARACTERS - 1] + "…"
-    return address + ("?…" if parts.query else "")
+    address += "?…" if query else ""
+    return address.encode("utf-8", "backslashreplace").decode()  # JSON can name what no file and no address can hold
 
 
 def _read(descriptor: int, max_bytes: int) -> bytes | Failure:

@@ -20,6 +20,7 @@ from pipeline.emulator.timing import Clock, Sleep, Timing
 OWNER = "vision-batch emulator"
 _MODELS_CREATED = 1_767_225_600  # 1 January 2026: a model list is dated, and nothing asks by what
 _DEFAULT_LAST = 10
+_MOST_DIGITS = 18
 
 
 class Emulator:
@@ -88,7 +89,7 @@ class Emulator:
     async def show_requests(self, request: web.Request) -> web.Response:
         """GET /emulator/requests?last=N."""
         wanted = request.query.get("last", str(_DEFAULT_LAST))
-        if not wanted.isdecimal():
+        if not wanted.isdecimal() or len(wanted) > _MOST_DIGITS:
             raise ApiError(400, f"Invalid 'last': expected a number, got '{wanted[:50]}'.", param="last")
         return web.json_response(self.requests.last(min(int(wanted), KEPT_REQUESTS)))
 

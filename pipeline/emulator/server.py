@@ -1,6 +1,7 @@
 """An emulator that listens: inside a test, or as a process of its own."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from PIL import Image
 
 from pipeline.emulator.app import EMULATOR, Emulator, create_app
@@ -21,8 +23,19 @@ from pipeline.emulator.door import Door, keep_outages
 from pipeline.emulator.schedule import OutageKind
 from pipeline.emulator.stats import KEPT_REQUESTS, EmulatorStats
 from pipeline.emulator.timing import Clock, Sleep
+from pipeline.quiet import quiet_decoders
 
 _SHUTDOWN_S = 0.5
+_CLIENTS_MISTAKES = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+_LOG = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line is about more than a client that speaks no HTTP, or hangs up: that is answered with 400."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], _CLIENTS_MISTAKES)
+
+
+_LOG.addFilter(_is_ours)
 _OF_CONNECTIONS = frozenset({OutageKind.RESET, OutageKind.REFUSE})
 
 
@@ -63,7 +76,7 @@ async def serve(
     """
     app = create_app(config or EmulatorConfig(), clock_ns=clock_ns, sleep=sleep, wall_ns=wall_ns)
     emulator = app[EMULATOR]
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    runner = web.AppRunner(app, access_log=None, logger=_LOG, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     door = Door(runner)
     try:
@@ -104,6 +117,7 @@ def run_forever(
     `announce` is given one line, "listening on URL", as soon as the port is open. Blocks; belongs in a
     process of its own. Raises InputError where host and port cannot be listened on.
     """
+    quiet_decoders()
     # What Pillow only warns of, a decompression bomb, is refused like the larger ones.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

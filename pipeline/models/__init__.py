@@ -19,6 +19,7 @@ from pipeline.catalogue import (
 )
 from pipeline.catalogue.offers import host_among, price_at, sellers
 from pipeline.config import RunConfig
+from pipeline.formatting import printable
 from pipeline.models.cards import ModelCard, RuleCard, SizeCard, table
 from pipeline.policy.costs import Price
 from pipeline.policy.tokens import (
@@ -31,7 +32,6 @@ from pipeline.policy.tokens import (
     UnknownRule,
     spanning,
 )
-from pipeline.progress import printable
 from pipeline.steps import price_for
 
 __all__ = ["EXAMPLES", "Asked", "ModelCard", "RuleCard", "SizeCard", "model_cards", "table"]

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from pipeline.catalogue import Batch, Limits, Source
 from pipeline.catalogue.facts import CountTokens, Evidence, JsonSchema
+from pipeline.formatting import printable
 from pipeline.policy.costs import Price
 from pipeline.policy.tokens import AUTO, TokenRange
-from pipeline.progress import printable
 
 TABLE_SIZE = (1024, 768)
 COUNTED: Mapping[CountTokens, str] = {"requested": "prompt and max_tokens", "billed": "the tokens that are billed"}

@@ -1,16 +1,16 @@
 """A response of chat/completions -> `Answer` or `Failure`.
 
-Sources: OpenAI's API reference (chat/completions), and the pages of OpenRouter ("Usage accounting"),
-AI/ML API ("Vision models"), Google ("OpenAI compatibility"), Anthropic ("OpenAI SDK compatibility")
-and Alibaba Cloud Model Studio for where they differ.
+Sources: OpenAI's API reference (chat/completions), and the pages of OpenRouter, AI/ML API ("Vision models"),
+Google ("OpenAI compatibility"), Anthropic ("OpenAI SDK compatibility") and Alibaba Cloud Model Studio for where they
+differ.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from pipeline.errors import ErrorKind
+from pipeline.policy.budget import Amounts
 from pipeline.policy.failures import (
     SUCCESSES,
     ErrorBody,
@@ -23,25 +23,13 @@ from pipeline.policy.failures import (
     request_id,
     status_inside,
 )
+from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.policy.retry import retry_after
+from pipeline.policy.usage import Bill, believed
 from pipeline.records import Answer, Failure, Status, Usage
 
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
 _FILTERED: Final = frozenset({"content_filter", "safety", "prohibited_content", "refusal"})
-
-_PROMPT = ("prompt_tokens", "prompt_token_count", "promptTokenCount")
-_COMPLETION = ("completion_tokens", "output_tokens", "candidates_token_count", "candidatesTokenCount")
-_TOTAL = ("total_tokens", "total_token_count", "totalTokenCount")
-_THOUGHTS = ("thoughts_token_count", "thoughtsTokenCount")
-_CACHED = (
-    "cache_read_input_tokens",
-    "cached_content_token_count",
-    "cachedContentTokenCount",
-    "prompt_cache_hit_tokens",  # DeepSeek
-)
-_MOST_TOKENS: Final = 2**53
-_MOST_USD: Final = 10**6
-"""No request costs more: what says so is in another unit, or a mistake, and would end every budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +38,12 @@ class _Response:
     headers: Mapping[str, str]
     parsed: Mapping[str, Any]
     latency_s: float
-    secret: str | None
+    redactor: Redactor
+    most: Amounts | None
+
+    def bill(self, *, has_text: bool) -> Bill:
+        bill = believed(self.parsed, self.headers, self.most, has_text=has_text)
+        return replace(bill, doubts=tuple(one_line(doubt, self.redactor) for doubt in bill.doubts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +54,39 @@ class _Choice:
 
 
 def read_answer(
-    status: int, headers: Mapping[str, str], body: bytes, latency_s: float, secret: str | None = None
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    latency_s: float,
+    redactor: Redactor = NOTHING_SECRET,
+    *,
+    most: Amounts | None = None,
 ) -> Answer | Failure:
     """What one response means.
 
     A refusal, of the model or of a content filter, is an Answer with status REFUSED: it is final, and may
     have been billed. Usage and the provider's own cost are kept of failures, too. `headers` are
-    case-insensitive, or in lower case. `latency_s` are seconds from sending to the last byte. `secret` is
-    masked in every message.
+    case-insensitive, or in lower case. `latency_s` are seconds from sending to the last byte. `redactor`
+    cleans every text in it: nothing above has to. `most` is the predicted upper bound of the request: usage far
+    beyond it is not believed.
     """
     if status not in SUCCESSES:
-        return _refused_or_failed(read_failure(status, headers, body, secret), latency_s)
+        return redactor.result(_refused_or_failed(read_failure(status, headers, body, redactor), latency_s))
     parsed = parse_json(body)
-    response = _Response(status=status, headers=headers, parsed=_dict(parsed), latency_s=latency_s, secret=secret)
+    response = _Response(
+        status=status, headers=headers, parsed=_dict(parsed), latency_s=latency_s, redactor=redactor, most=most
+    )
+    return redactor.result(_read(response, body, is_object=isinstance(parsed, dict)))
+
+
+def _read(response: _Response, body: bytes, *, is_object: bool) -> Answer | Failure:
     choices = _choices(response.parsed)
     error = _error_in(response.parsed, choices)
     if error is not None:
         return _error_inside(error, response)
     if not choices:
-        what = "without choices" if isinstance(parsed, dict) else "that is no JSON object"
-        message = f"HTTP {status} with a body {what}: {excerpt(body).strip() or 'nothing'}"
+        what = "without choices" if is_object else "that is no JSON object"
+        message = f"HTTP {response.status} with a body {what}: {excerpt(body).strip() or 'nothing'}"
         return _failure(ErrorKind.INVALID_RESPONSE, message, response)
     return _chosen([_choice(item) for item in choices], response)
 
@@ -94,6 +100,7 @@ def _chosen(choices: list[_Choice], response: _Response) -> Answer | Failure:
         message = f"an answer without text (finish_reason {chosen.finish_reason or 'not given'})"
         return _failure(ErrorKind.EMPTY_ANSWER, message, response)
     status, kind, message_or_none = _verdict(chosen, reason)
+    bill = response.bill(has_text=any(choice.text for choice in choices))
     return Answer(
         status=status,
         caption=chosen.text or None,
@@ -102,11 +109,12 @@ def _chosen(choices: list[_Choice], response: _Response) -> Answer | Failure:
         provider=_string(response.parsed.get("provider")),
         finish_reason=chosen.finish_reason,
         request_id=request_id(response.headers, response.parsed),
-        usage=read_usage(response.parsed),
-        cost_usd=read_cost(response.parsed, response.headers),
+        usage=bill.usage,
+        cost_usd=bill.cost_usd,
+        doubts=bill.doubts,
         latency_s=response.latency_s,
         error_kind=kind,
-        error_message=None if message_or_none is None else one_line(message_or_none, response.secret),
+        error_message=None if message_or_none is None else one_line(message_or_none, response.redactor),
     )
 
 
@@ -147,6 +155,7 @@ def _refused_or_failed(failure: Failure, latency_s: float) -> Answer | Failure:
         request_id=failure.request_id,
         usage=failure.usage or Usage(),
         cost_usd=failure.cost_usd,
+        doubts=failure.doubts,
         latency_s=latency_s,
         error_kind=failure.kind,
         error_message=failure.message,
@@ -154,23 +163,29 @@ def _refused_or_failed(failure: Failure, latency_s: float) -> Answer | Failure:
 
 
 def _failure(kind: ErrorKind, message: str, response: _Response) -> Failure:
-    usage = read_usage(response.parsed)
+    bill = response.bill(has_text=False)
     return Failure(
         kind=kind,
-        message=one_line(message, response.secret),
+        message=one_line(message, response.redactor),
         status=response.status,
         retry_after_s=retry_after(response.headers),
         request_id=request_id(response.headers, response.parsed),
         model=_string(response.parsed.get("model")),
-        usage=None if usage == Usage() else usage,
-        cost_usd=read_cost(response.parsed, response.headers),
+        usage=None if bill.usage == Usage() else bill.usage,
+        cost_usd=bill.cost_usd,
+        doubts=bill.doubts,
     )
 
 
 def _choices(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
     choices = parsed.get("choices")
     found = [item for item in choices if isinstance(item, dict)] if isinstance(choices, list) else []
-    return sorted(found, key=lambda item: _count(item.get("index")) or 0)
+    return sorted(found, key=_place)
+
+
+def _place(choice: Mapping[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) and index >= 0 else 0
 
 
 def _choice(item: Mapping[str, Any]) -> _Choice:
@@ -185,99 +200,11 @@ def _choice(item: Mapping[str, Any]) -> _Choice:
 def _text_of(content: object) -> str:
     """A string, or the text parts of a list (Mistral and others put their thoughts into parts of their own)."""
     if isinstance(content, str):
-        return _whole(content)
+        return content
     if not isinstance(content, list):
         return ""
     parts = (part for part in content if isinstance(part, dict) and part.get("type") in {"text", "output_text"})
-    return "".join(_whole(part["text"]) for part in parts if isinstance(part.get("text"), str))
-
-
-def _whole(text: str) -> str:
-    """Half an emoji cannot be written to UTF-8; it becomes a replacement character."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def read_usage(parsed: Mapping[str, Any]) -> Usage:
-    """Tokens as billed, from any of the known shapes; thoughts are part of the completion."""
-    told = _dict(parsed.get("usage")) or _dict(parsed.get("usageMetadata"))
-    prompt_details = _dict(told.get("prompt_tokens_details")) or _dict(told.get("input_tokens_details"))
-    output_details = _dict(told.get("completion_tokens_details")) or _dict(told.get("output_tokens_details"))
-    thoughts = _first(told, _THOUGHTS)
-    completion = _first(told, _COMPLETION)
-    cached = _count(prompt_details.get("cached_tokens"))
-    reasoning = _count(output_details.get("reasoning_tokens"))
-    usage = Usage(
-        prompt_tokens=_prompt_tokens(told),
-        cached_tokens=_first(told, _CACHED) if cached is None else cached,
-        completion_tokens=completion if thoughts is None else (completion or 0) + thoughts,
-        reasoning_tokens=thoughts if reasoning is None else reasoning,
-        total_tokens=_first(told, _TOTAL),
-    )
-    return _balanced(usage)
-
-
-def _prompt_tokens(told: Mapping[str, Any]) -> int | None:
-    prompt, native = _first(told, _PROMPT), _count(told.get("input_tokens"))
-    if prompt is not None or native is None or "input_tokens_details" in told:
-        return native if prompt is None else prompt
-    # Anthropic, Messages API: what is read from and written to the cache is not part of input_tokens.
-    cache = ("cache_read_input_tokens", "cache_creation_input_tokens")
-    return native + sum(_count(told.get(name)) or 0 for name in cache)
-
-
-def _balanced(usage: Usage) -> Usage:
-    """Where the total holds more than prompt and completion, the rest is thoughts, billed as output.
-
-    Gemini's compatible layer leaves them out of `completion_tokens`, and often does not name them; xAI names them.
-    """
-    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    if prompt is None or completion is None:
-        return usage
-    if total is None:
-        return replace(usage, total_tokens=prompt + completion)
-    missing = total - prompt - completion
-    if missing > 0 and usage.reasoning_tokens in {missing, None} and usage.cached_tokens != missing:
-        return replace(usage, completion_tokens=completion + missing, reasoning_tokens=missing)
-    return usage
-
-
-def read_cost(parsed: Mapping[str, Any], headers: Mapping[str, str]) -> Decimal | None:
-    """The provider's own figure in US dollars: OpenRouter's `usage.cost`, AI/ML API's `usd_spent`."""
-    usage = _dict(parsed.get("usage"))
-    cost = _money(usage.get("cost"))
-    if cost is not None:
-        # With the user's own key OpenRouter's `cost` is its fee alone.
-        upstream = _money(_dict(usage.get("cost_details")).get("upstream_inference_cost"))
-        return cost + upstream if usage.get("is_byok") is True and upstream is not None else cost
-    meta = _dict(_dict(parsed.get("meta")).get("usage"))
-    spent = _money(meta.get("usd_spent"))
-    return _money(headers.get("x-aimlapi-usd-spent")) if spent is None else spent
-
-
-def _money(value: object) -> Decimal | None:
-    # A float's shortest repr is the decimal that the provider wrote, up to 15 digits: nothing is lost by
-    # parsing a thousand bodies fast instead of each with Decimals.
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and 0 <= amount <= _MOST_USD else None
-
-
-def _first(told: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    return next((count for name in names if (count := _count(told.get(name))) is not None), None)
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    return value if 0 <= value <= _MOST_TOKENS else None
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def _string(value: object) -> str | None:

@@ -1,14 +1,25 @@
 """Which records are asked (again): what the options of a run say about a row that there is."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
+from typing import Literal, TypeVar
 
 from pipeline.errors import ErrorKind, InputError
 from pipeline.policy.retry import TRANSIENT
+from pipeline.policy.rows import has_no_text
 from pipeline.records import Status
 
 OnConfigChange = Literal["refuse", "keep", "refresh"]
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether a row holds no answer: failed, invalid, or truncated before any text.
+
+    A refusal is an answer: it is reported, and counts neither for exit code 1 nor for `--retry-failed`.
+    """
+    return status in {Status.FAILED, Status.INVALID} or has_no_text(status, kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +27,11 @@ class Asking:
     """The options of one run that decide which records are asked."""
 
     retry_failed: bool = False
+    """Rows without an answer."""
+    retry_statuses: frozenset[Status] = frozenset()
+    """Rows with one of these statuses."""
     retry_kinds: frozenset[ErrorKind] = frozenset()
-    """Only these kinds of failure; empty: all of them."""
+    """Rows with one of these kinds, whatever their status; beside `retry_statuses`, only those of them."""
     refresh: bool = False
     """Everything that this run has not answered itself."""
     refresh_changed: bool = False
@@ -30,19 +44,18 @@ class Asking:
         *,
         retry_failed: bool = False,
         retry_kind: str | None = None,
+        retry_status: str | None = None,
         refresh: bool = False,
         refresh_changed: bool = False,
         on_config_change: str = "refuse",
     ) -> "Asking":
         """From the words of the command line. Raises InputError that lists what is known."""
-        kinds = [name.strip() for name in (retry_kind or "").split(",") if name.strip()]
-        if unknown := [name for name in kinds if name not in set(ErrorKind)]:
-            raise InputError(f"--retry-kind {unknown[0]!r}: no such kind; known: {', '.join(ErrorKind)}")
         if on_config_change not in {"refuse", "keep", "refresh"}:
             raise InputError(f"--on-config-change {on_config_change!r}: refuse, keep or refresh")
         return cls(
-            retry_failed=retry_failed or bool(kinds),
-            retry_kinds=frozenset(ErrorKind(name) for name in kinds),
+            retry_failed=retry_failed,
+            retry_statuses=_words("--retry-status", "status", retry_status, Status),
+            retry_kinds=_words("--retry-kind", "kind", retry_kind, ErrorKind),
             refresh=refresh,
             refresh_changed=refresh_changed,
             on_config_change=on_config_change,  # type: ignore[arg-type] # one of the three, as just seen
@@ -51,17 +64,14 @@ class Asking:
     @property
     def passes_over_rows(self) -> bool:
         """Whether a record that has a row, and did not fail for a transient reason, is never asked again."""
-        return not self.retry_failed and self.passes_over_good_rows
-
-    @property
-    def passes_over_good_rows(self) -> bool:
-        """The same of a record whose row holds an answer."""
-        return not (self.refresh or self.refresh_changed or self.on_config_change == "refresh")
+        retries = self.retry_failed or self.retry_statuses or self.retry_kinds
+        return not (retries or self.refresh or self.refresh_changed or self.on_config_change == "refresh")
 
     def describe(self) -> str:
         """One line that is equal for runs that ask the same: an interrupted one goes on only as the same."""
         kinds = ",".join(sorted(self.retry_kinds))
-        return f"retry_failed={self.retry_failed} kinds={kinds} refresh={self.refresh} changed={self.refresh_changed}"
+        told = f"retry_failed={self.retry_failed} kinds={kinds} refresh={self.refresh} changed={self.refresh_changed}"
+        return told + (f" statuses={','.join(sorted(self.retry_statuses))}" if self.retry_statuses else "")
 
     def wants(
         self,
@@ -75,12 +85,24 @@ class Asking:
         """Whether a record that has a row is asked again."""
         if status is Status.FAILED and kind in TRANSIENT:
             return True
-        if self.retry_failed and not by_this_run and self._retries(status, kind):
+        if not by_this_run and self._retries(status, kind):
             return True
         if self.on_config_change == "refresh" and not by_this_config:
             return True
         return (self.refresh and not by_this_run) or (self.refresh_changed and has_changed)
 
     def _retries(self, status: Status, kind: ErrorKind | None) -> bool:
-        kinds: Collection[ErrorKind | None] = self.retry_kinds
-        return status in {Status.FAILED, Status.INVALID} and (not kinds or kind in kinds)
+        if self.retry_kinds and kind not in self.retry_kinds:
+            return False
+        if status in self.retry_statuses or (self.retry_failed and is_unanswered(status, kind)):
+            return True
+        return bool(self.retry_kinds) and not self.retry_statuses
+
+
+def _words(flag: str, what: str, given: str | None, known: type[Word]) -> frozenset[Word]:
+    """Names joined by commas. Raises InputError that lists what is known."""
+    names = [name.strip() for name in (given or "").split(",") if name.strip()]
+    words: Iterable[Word] = list(known)
+    if unknown := [name for name in names if name not in set(words)]:
+        raise InputError(f"{flag} {unknown[0]!r}: no such {what}; known: {', '.join(words)}")
+    return frozenset(known(name) for name in names)

@@ -54,13 +54,13 @@ def _plain(amount: Decimal) -> str:
 
 
 def cost_usd(usage: Usage, price: Price | None, images: int = 1) -> Decimal | None:
-    """What one request costs, exactly; None without a price, or where tokens are charged and not told."""
+    """What one request costs, exactly; None without a price, or where tokens are charged and not known."""
     if price is None:
         return None
     flat = price.usd_per_request + images * price.usd_per_image
     if not price.counts_tokens:
         return flat
-    if usage.prompt_tokens is None:
+    if usage.prompt_tokens is None or (usage.completion_tokens is None and price.output_usd_per_mtok):
         return None
     cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
     cached_price = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok

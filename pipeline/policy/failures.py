@@ -16,6 +16,8 @@ from typing import Any, Final
 import orjson
 
 from pipeline.errors import ErrorKind
+from pipeline.policy.addresses import public_text
+from pipeline.policy.redaction import MASK, NOTHING_SECRET, Redactor
 from pipeline.policy.retry import duration_s, retry_after
 from pipeline.records import Failure
 
@@ -23,7 +25,6 @@ MESSAGE_CHARACTERS: Final = 300
 """How much of a provider's words a row keeps."""
 
 _EXCERPT_BYTES: Final = 65_536
-_SECRET_MIN_CHARACTERS: Final = 8  # shorter ones ("EMPTY", "none") are what servers without keys are told
 
 SUCCESSES: Final = range(200, 300)
 _REDIRECTS: Final = range(300, 400)
@@ -73,6 +74,7 @@ _STATUS_OF_TYPE: Final[Mapping[str, int]] = {
     "resource_exhausted": 429,
     "timeout_error": 504,
     "overloaded_error": 529,
+    "-10008": 503,  # 302.AI's err_code: no model is available
     "badrequesterror": 400,  # vLLM; so the next two
     "authenticationerror": 401,
     "notfounderror": 404,
@@ -118,17 +120,17 @@ class ErrorBody:
     """Google's `RetryInfo`."""
 
 
-def read_failure(status: int, headers: Mapping[str, str], body: bytes, secret: str | None = None) -> Failure:
+def read_failure(status: int, headers: Mapping[str, str], body: bytes, redactor: Redactor = NOTHING_SECRET) -> Failure:
     """Any response with a status that is no 2xx. A content filter's refusal has the kind CONTENT_FILTER.
 
-    `headers` are case-insensitive, or in lower case. `secret` is masked wherever the provider repeats it.
+    `headers` are case-insensitive, or in lower case. `redactor` cleans the message before it is cut short.
     """
     parsed = parse_json(body)
     error = read_error(parsed)
     wait_s = retry_after(headers)
     return Failure(
         kind=ErrorKind.MODEL_NOT_FOUND if status in _REDIRECTS else classify(status, error),
-        message=one_line(_words(status, headers, error, body), secret),
+        message=one_line(_words(status, headers, error, body, redactor), redactor),
         status=status,
         retry_after_s=error.retry_delay_s if wait_s is None else wait_s,
         request_id=request_id(headers, parsed),
@@ -204,13 +206,17 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 -- JSON is whatever the endp
         return None
 
 
-def one_line(text: str, secret: str | None = None) -> str:
-    """At most `MESSAGE_CHARACTERS` printable characters on one line, without keys."""
-    if secret and len(secret) >= _SECRET_MIN_CHARACTERS:
-        text = text.replace(secret, "***")
-    text = _KEY_LIKE.sub("***", text[:_EXCERPT_BYTES])
+def one_line(text: str, redactor: Redactor = NOTHING_SECRET) -> str:
+    """At most `MESSAGE_CHARACTERS` printable characters on one line, without keys and secrets of addresses."""
+    text = _KEY_LIKE.sub(MASK, public_text(redactor.text(text))[:_EXCERPT_BYTES])
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…"
+
+
+def in_words(failure: Failure) -> str:
+    """What the endpoint said, with its status, on one line."""
+    is_named = failure.status is None or failure.message.startswith(f"HTTP {failure.status}")
+    return one_line(failure.message if is_named else f"HTTP {failure.status}: {failure.message}")
 
 
 def excerpt(body: bytes) -> str:
@@ -228,7 +234,7 @@ _STATUS = re.compile(r"[45]\d\d")
 _TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 
 
-def _words(status: int, headers: Mapping[str, str], error: ErrorBody, body: bytes) -> str:
+def _words(status: int, headers: Mapping[str, str], error: ErrorBody, body: bytes, redactor: Redactor) -> str:
     if status in _REDIRECTS:
         return (
             f"HTTP {status}: the address redirects to {headers.get('location', 'nowhere')}. The key is not "
@@ -237,7 +243,7 @@ def _words(status: int, headers: Mapping[str, str], error: ErrorBody, body: byte
     words = error.message or excerpt(body).strip()
     words = f"HTTP {status}: {words}" if words and not error.message else words or f"HTTP {status}"
     if status in {404, 405} and not error.codes & _MODEL_CODES:
-        return f"{one_line(words)} (is the address, --base-url, right, and the model's name?)"
+        return f"{one_line(words, redactor)} (is the address, --base-url, right, and the model's name?)"
     return words
 
 
@@ -254,9 +260,10 @@ def _message(error: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | Non
 
 def _codes(*sources: Mapping[str, Any]) -> Iterator[str]:
     for source in sources:
-        for key in ("code", "type", "status", "reason"):
-            if _text(source.get(key)):
-                yield source[key].lower()
+        for key in ("code", "type", "status", "reason", "err_code"):  # the last: 302.AI, a number
+            code = source.get(key)
+            if _text(code) or type(code) is int:
+                yield str(code).lower()
 
 
 def _number(error: Mapping[str, Any]) -> int | None:

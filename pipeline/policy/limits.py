@@ -81,7 +81,9 @@ class Allowance:
         slice_.amount += difference
         self._used += difference
         if self.per_minute is not None:
-            self._next_at += difference * WINDOW_S / self.per_minute
+            # A minute after the last request nothing of the window is used, whatever was billed.
+            latest = self._slices[-1].at + WINDOW_S
+            self._next_at = min(self._next_at + difference * WINDOW_S / self.per_minute, max(latest, self._next_at))
 
     def is_tight(self, now: float) -> bool:
         """Whether nearly all of the last minute's is used."""
@@ -122,6 +124,7 @@ class Limits:
 
     def take(self, now: float, tokens: float) -> Taken:
         self.requests.take(now, 1)
+        tokens = min(tokens, self.tokens.per_minute or tokens)
         return Taken(tokens, self.tokens.take(now, tokens))
 
     def settle(self, taken: Taken, tokens: float) -> None:

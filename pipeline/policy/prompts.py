@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol
 import pybase64
 
 from pipeline.errors import InputError
+from pipeline.formatting import json_text
 from pipeline.records import PreparedImage
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
@@ -72,7 +73,7 @@ class RequestTemplate:
         characters = 4 * ((len(image.data) + 2) // 3)
         elided = f"{image.media_type};base64,<{characters:,} characters>"
         body = json.loads(self.prefix + elided.encode() + self.suffix)
-        return json.dumps(body, ensure_ascii=False, indent=2)
+        return json_text(body)
 
 
 def model_field(model: str) -> bytes:

@@ -77,6 +77,11 @@ def error_of(outcome: Outcome) -> tuple[ErrorKind | None, str | None]:
     return result.error_kind, result.error_message
 
 
+def has_no_text(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether an answer was cut off before any text: only then a truncated row has a kind."""
+    return status is Status.TRUNCATED and kind is not None
+
+
 def nano_usd(cost_usd: Decimal | None) -> int | None:
     """A sum of money in nano-dollars, rounded half to even; None where it is unknown or no amount at all."""
     if cost_usd is None or not cost_usd.is_finite() or abs(cost_usd) >= _LARGEST_COST:
@@ -86,6 +91,11 @@ def nano_usd(cost_usd: Decimal | None) -> int | None:
 
 def usd(nano: int) -> Decimal:
     return Decimal(nano).scaleb(-9)
+
+
+def known_cost(cost_usd: Decimal, unknown_usd: Decimal, *, is_unknown: bool) -> Decimal | None:
+    """A sum of money as it is to be told; None where some of it is unknown, and neither a part nor a bound is known."""
+    return None if is_unknown and not cost_usd and not unknown_usd else cost_usd
 
 
 def usd_text(amount: Decimal | None) -> str | None:
@@ -133,6 +143,7 @@ def count_outcome(counts: Counter[str], outcome: Outcome) -> None:
     """Add an outcome, its billed attempts included."""
     count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
     counts[outcome.status.value] += 1
+    counts["without_text"] += has_no_text(outcome.status, outcome.error_kind)
     if isinstance(outcome.result, Answer):
         counts["predicted_prompt_tokens"] += _int(outcome.predicted_prompt_tokens) or 0
         counts["unpriced"] += nano_usd(outcome.cost_usd) is None
@@ -154,6 +165,7 @@ def count_row(counts: Counter[str], row: Mapping[str, Any]) -> None:
     if status is not Status.FAILED and row["attempts"] == 1:
         count_billed(counts, row["model"], billed=row["prompt_tokens"], predicted=row["predicted_prompt_tokens"])
     counts["shared"] += row["duplicate_of"] is not None
+    counts["without_text"] += has_no_text(status, None if row["error_kind"] is None else ErrorKind(row["error_kind"]))
     counts[status.value] += 1
 
 
@@ -210,6 +222,10 @@ class Totals:
     @property
     def records(self) -> int:
         return self.ok + self.truncated + self.refused + self.invalid + self.failed
+
+    def __sub__(self, other: "Totals") -> "Totals":
+        """What has come on top since `other`."""
+        return Totals(**{name: getattr(self, name) - getattr(other, name) for name in Totals.__dataclass_fields__})
 
     @staticmethod
     def of(counts: Mapping[str, int]) -> "Totals":

@@ -2,25 +2,23 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from html import escape
 from pathlib import Path
 
 from pipeline.errors import InputError, ResourceError
+from pipeline.formatting import csv_cell, json_text, markdown
 from pipeline.policy.estimates import Estimate, ModelEstimate
 from pipeline.policy.sampling import SampleFacts
 from pipeline.policy.spans import Span
-from pipeline.progress import printable
 from pipeline.publish.estimates import assumptions, details, facts, sizes, table
 
 _SAMPLE_COLUMNS = ("sample_asked", "sample_answered", "sample_seed", "sample_spent_usd", "sample_out")
 
 
 def as_json(estimate: Estimate) -> str:
-    return json.dumps(estimate.as_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+    return json_text(estimate.as_dict())
 
 
 def as_csv(estimate: Estimate) -> str:
@@ -29,7 +27,7 @@ def as_csv(estimate: Estimate) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return file.getvalue()
 
 
@@ -77,20 +75,20 @@ def as_markdown(estimate: Estimate) -> str:
     """The same as `text`, with a table that GitHub shows."""
     head, *rows = table(estimate)
     shown = [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        "| " + " | ".join(cell if cell == "---" else markdown(cell) for cell in row) + " |"
         for row in (head, ("---",) * len(head), *rows)
     ]
     parts = [["# Estimate"], shown, _listed(facts(estimate) + assumptions(estimate))]
     parts += [["## Sizes"], ["```", *sizes(estimate), "```"]]
     for model in estimate.models:
-        parts += [[f"## {printable(model.name)}"], _listed(details(model))]
+        parts += [[f"## {markdown(model.name)}"], _listed(details(model))]
     parts.append(_listed(estimate.notes))
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
 
 def _listed(lines: Sequence[str]) -> list[str]:
-    """Names and messages come from outside: Markdown would take their tags for HTML."""
-    return [f"- {escape(line.strip(), quote=False)}" for line in lines]
+    """Names and messages come from outside."""
+    return [f"- {markdown(line.strip())}" for line in lines]
 
 
 Writers = Mapping[str, Callable[[Estimate], str]]

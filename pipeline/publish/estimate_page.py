@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
+from pipeline.formatting import printable
 from pipeline.policy.estimates import Estimate, ModelEstimate
 from pipeline.policy.tallies import SizeClass
-from pipeline.progress import printable
 from pipeline.publish import estimate_files, estimates
 from pipeline.publish.estimate_files import Writers
 from pipeline.publish.estimates import class_name, details, facts
@@ -90,7 +90,7 @@ def _model(model: ModelEstimate) -> str:
 
 
 def _items(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line.strip())}</li>" for line in lines) + "</ul>" if lines else ""
+    return "<ul>" + "".join(f"<li>{escape(printable(line.strip()))}</li>" for line in lines) + "</ul>" if lines else ""
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -7,11 +7,12 @@ from decimal import Decimal
 from math import prod
 from textwrap import wrap
 
+from pipeline.formatting import printable, printable_lines
 from pipeline.policy.estimates import Estimate, ModelEstimate, Unreadable
 from pipeline.policy.spans import N, Span
 from pipeline.policy.tallies import SizeClass
 from pipeline.policy.tokens import AUTO
-from pipeline.progress import dollars, printable, short
+from pipeline.progress import dollars, short
 
 BAR = 24
 """Characters of the longest bar."""
@@ -43,7 +44,7 @@ def text(estimate: Estimate, columns: int | None = None) -> str:
         [printable(model.name), *wrapped((f"  {line}" for line in details(model)), width)] for model in estimate.models
     ]
     parts.append(wrapped((f"note: {note}" for note in estimate.notes), width))
-    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+    return "\n\n".join(printable_lines(lines) for lines in parts if lines)
 
 
 def facts(estimate: Estimate) -> list[str]:

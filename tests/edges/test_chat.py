@@ -342,4 +342,4 @@ async def test_a_list_of_models_that_never_comes(monkeypatch: pytest.MonkeyPatch
     assert isinstance(result, Failure)
     assert result.kind is ErrorKind.TIMEOUT
     assert "within 0.05 s" in result.message
-    assert "--model" in result.message
+    assert "gives no list within 0.05 s" in result.message

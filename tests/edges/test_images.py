@@ -17,8 +17,9 @@ from PIL import Image, ImageOps
 
 from pipeline.config import ImagesConfig
 from pipeline.edges.images import decoding, prepare_image, scaling, warm_up
-from pipeline.edges.images.decoding import decoding_bytes, draft_size, rendered
+from pipeline.edges.images.decoding import decoding_bytes, rendered
 from pipeline.edges.images.encoding import _file, encode_jpeg
+from pipeline.edges.images.opening import draft_size
 from pipeline.errors import ErrorKind
 from pipeline.policy.containers import inspect, probe
 from pipeline.policy.sizing import OPENAI_HIGH, SizeRule
@@ -131,9 +132,11 @@ def test_a_12_megapixel_jpeg_is_never_decoded_whole() -> None:
     """The decoder itself halves it: 2016 x 1512 pixels are reserved and decoded, not 4032 x 3024."""
     image = Image.new("RGB", (4032, 3024), "teal")
     room = Room()
-    result = prepare_image(encoded(image, "JPEG"), OPENAI_HIGH, DEFAULTS, room.reserve)
+    data = encoded(image, "JPEG")
+    result = prepare_image(data, OPENAI_HIGH, DEFAULTS, room.reserve)
     assert isinstance(result, PreparedImage)
-    assert room.bytes_reserved == [(2016 * 1512 + 1024 * 1512 + 1024 * 768) * 4]
+    pixels = (2016 * 1512 + 1024 * 1512 + 1024 * 768) * 4
+    assert pixels < room.bytes_reserved[0] < pixels + 600_000
 
 
 @pytest.mark.parametrize("size", [(4032, 3024), (4031, 3023), (801, 601), (1025, 769), (9000, 50)])
@@ -151,11 +154,11 @@ def test_the_draft_covers_the_target(size: tuple[int, int]) -> None:
 def test_a_progressive_jpeg_reserves_its_coefficients() -> None:
     """Progressive files are held whole by the decoder, whatever the scale: 1.5 samples of 2 bytes a pixel at 4:2:0."""
     image = Image.new("RGB", (2048, 1536))
-    headers = [probe(encoded(image, "JPEG", progressive=p, subsampling="4:2:0")) for p in (True, False)]
-    assert headers[0] is not None
-    assert headers[1] is not None
-    more = decoding_bytes(headers[0], (1024, 768)) - decoding_bytes(headers[1], (1024, 768))
-    assert more == 2048 * 1536 * 3
+    data = encoded(image, "JPEG", progressive=True, subsampling="4:2:0")
+    header = probe(data)
+    assert header is not None
+    assert header.buffered_bytes == 2048 * 1536 * 3
+    assert decoding_bytes(data, header, (1024, 768)) > 2048 * 1536 * 3 + 1024 * 768 * 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

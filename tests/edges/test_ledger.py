@@ -17,6 +17,8 @@ from pipeline.edges.ledger import HOLDER_NAME, MIGRATIONS, BillRow, KeptRow, Sql
 from pipeline.errors import InputError, OutInUseError, ResourceError
 
 OK, TIMED_OUT = 1, 101
+COUNTED_SINCE = 3
+"""The version of the ledger that counts the rows of parts."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -96,12 +98,12 @@ def test_sealed_rows_leave_and_records_stay(ledger: SqliteLedger) -> None:
     commit(ledger, kept(3), part=1)
     (batch,) = ledger.pending(0)
     commit(ledger, kept(1, "later"))
-    ledger.mark_sealed(0, batch[-1][0])
+    ledger.mark_sealed(0, batch[-1][0], rows=2)
     assert waiting(ledger, 0) == [b"later 1"]
     assert waiting(ledger, 1) == [b"row 3"]
     assert ledger.meta("parts") == b"1"
-    ledger.mark_sealed(0, 99)
-    ledger.mark_sealed(1, 99)
+    ledger.mark_sealed(0, 99, rows=2)
+    ledger.mark_sealed(1, 99, rows=1)
     assert ledger.next_part() is None
     assert ledger.meta("parts") == b"2"
     assert set(ledger.known([key(1), key(2), key(3)])) == {key(1), key(2), key(3)}
@@ -112,6 +114,32 @@ def test_pending_rows_come_in_bounded_batches(ledger: SqliteLedger) -> None:
     commit(ledger, *(kept(number) for number in range(2500)))
     assert [len(batch) for batch in ledger.pending(0)] == [1000, 1000, 500]
     assert waiting(ledger, 0) == [f"row {number}".encode() for number in range(2500)]
+
+
+def test_pending_batches_are_bounded_in_bytes(ledger: SqliteLedger) -> None:
+    """Proves that rows of a megabyte are read four at a time, and one that is larger than a batch alone."""
+    sizes = [1 << 20] * 6 + [9 << 20] + [1]
+    commit(ledger, *(KeptRow(key(number), OK, b"x" * size) for number, size in enumerate(sizes)))
+    assert [len(batch) for batch in ledger.pending(0)] == [4, 3, 1]
+    assert list(map(len, waiting(ledger, 0))) == sizes
+
+
+def test_rows_of_parts_are_counted(path: Path) -> None:
+    """Proves that a part's rows are known from when it was sealed, and that an older ledger is counted once."""
+    with SqliteLedger(path) as ledger:
+        ledger.begin_run("night", "hash", "all")
+        commit(ledger, kept(1), kept(2))
+        commit(ledger, kept(3), part=1)
+        assert (ledger.part_rows(), ledger.waiting_parts()) == ({}, {0, 1})
+        ledger.mark_sealed(0, 99, rows=2)
+        ledger.mark_sealed(1, 99, rows=1)
+        assert (ledger.part_rows(), ledger.waiting_parts()) == ({0: 2, 1: 1}, set())
+    with sqlite3.connect(path) as older:
+        older.execute("DELETE FROM total WHERE scope = 'part'")
+        older.execute(f"PRAGMA user_version = {COUNTED_SINCE - 1}")
+    older.close()
+    with SqliteLedger(path) as ledger:
+        assert ledger.part_rows() == {0: 2, 1: 1}
 
 
 def request(number: int) -> str:
@@ -147,11 +175,11 @@ def test_a_run_goes_on_until_it_ends(path: Path) -> None:
 
 
 def test_what_is_forgotten_was_never_asked(ledger: SqliteLedger) -> None:
-    """Proves that a forgotten record has neither row nor state."""
+    """Proves that a record forgotten when its part is sealed has neither row nor state."""
     commit(ledger, kept(1), kept(2))
-    ledger.forget([key(1)])
+    ledger.mark_sealed(0, 99, rows=1, forgotten=[key(1)])
     assert set(ledger.known([key(1), key(2)])) == {key(2)}
-    assert (ledger.states(), waiting(ledger, 0)) == ({OK: 1}, [b"row 2"])
+    assert (ledger.states(), waiting(ledger, 0)) == ({OK: 1}, [])
 
 
 def test_bills_end_with_the_row(ledger: SqliteLedger) -> None:
@@ -299,7 +327,7 @@ def test_ten_million_records_would_stay_under_half_a_gigabyte(path: Path) -> Non
             ]
             ledger.commit(rows, new_parts=[start // 10_000] * 1000, counts={})
         while (part := ledger.next_part()) is not None:
-            ledger.mark_sealed(part, 10**9)
+            ledger.mark_sealed(part, 10**9, rows=10_000)
     assert path.stat().st_size / count < 54
     assert len(b"".join(_prefixes(path))) == 8 * count
 

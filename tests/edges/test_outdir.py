@@ -68,18 +68,14 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     assert written["request"]["extra"] == {"x": {"max_completion_tokens": 7}}
 
 
-def test_an_unreadable_address_is_not_repeated() -> None:
-    """Proves that an address which cannot be taken apart is not shown with whatever is in it."""
-    assert outdir.public_url("http://[hunter2") == "(an address that cannot be read)"
-
-
 HOSTILE = "---\nconfigs: []\n---\n# x\n```\n<script>`|\u2028[a](javascript:b) ````` end"
 
 
 def test_the_card_points_at_the_data_whatever_the_prompt_says(tmp_path: Path) -> None:
     """Proves that hostile prompts and names reach neither the front matter nor the markup of the card."""
     columns = {"id": "string", "cost_usd": "decimal128(18, 9)"}
-    outdir.write_card(tmp_path, prompts={HOSTILE: HOSTILE}, model=HOSTILE, columns=columns)
+    asked = {"model": HOSTILE, "prompt_name": HOSTILE, "prompt": HOSTILE, "detail": HOSTILE}
+    outdir.write_card(tmp_path, [outdir.Configuration(HOSTILE, 3, asked)], columns=columns)
     card = (tmp_path / "README.md").read_text("utf-8")
     _, front, body = card.split("---\n", 2)
     assert front == (
@@ -96,17 +92,22 @@ def test_the_card_points_at_the_data_whatever_the_prompt_says(tmp_path: Path) ->
     assert "| `cost_usd` | `decimal128(18, 9)` |" in after
 
 
+def asked(prompt: str) -> list[outdir.Configuration]:
+    """One configuration that asks this."""
+    return [outdir.Configuration("h", 1, {"model": "m", "prompt_name": "caption", "prompt": prompt, "detail": "auto"})]
+
+
 def test_an_edited_card_is_left_alone(tmp_path: Path) -> None:
     """Proves that our own card is replaced by the next run, and one that somebody changed never."""
     path = tmp_path / "README.md"
-    outdir.write_card(tmp_path, prompts={"caption": "first"}, model="m", columns={})
-    outdir.write_card(tmp_path, prompts={"caption": "second"}, model="m", columns={})
+    outdir.write_card(tmp_path, asked("first"), columns={})
+    outdir.write_card(tmp_path, asked("second"), columns={})
     ours = path.read_text("utf-8")
     assert "second" in ours
     assert "first" not in ours
     edited = ours.replace("# Answers", "# My answers")
     path.write_text(edited, "utf-8")
-    outdir.write_card(tmp_path, prompts={"caption": "third"}, model="m", columns={})
+    outdir.write_card(tmp_path, asked("third"), columns={})
     assert path.read_text("utf-8") == edited
     path.write_text("", "utf-8")
     assert not outdir.is_ours(path.read_text("utf-8"))

@@ -276,7 +276,7 @@ async def test_hosts_that_do_not_answer(session: aiohttp.ClientSession) -> None:
     [
         ("s3://bucket/a.jpg?sig=secret", "s3://bucket/a.jpg?…: only http and https are fetched"),
         ("http://", "http://: not a valid address"),
-        ("http://[::1/a.jpg", "the address: not a valid address"),
+        ("http://[::1/a.jpg", "http://[::1/a.jpg: not a valid address"),
         ("http://h:port/a.jpg", "http://h:port/a.jpg: not a valid address"),
         ("http://ä" + "x" * 300 + "/", None),
     ],

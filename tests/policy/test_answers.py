@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ErrorKind
-from pipeline.policy.answers import read_answer, read_usage
+from pipeline.policy.answers import read_answer
+from pipeline.policy.usage import believed
 from pipeline.records import Answer, Failure, Status, Usage
 
 
@@ -287,8 +288,8 @@ def test_a_filtered_image_is_refused(status: int, body: object) -> None:
                 "total_tokens": 130,
                 "prompt_tokens_details": {"cached_tokens": 100},
             },
-            (21, 100, 9, None, 130),
-            id="cache counted only in the total: left as told",
+            (121, 100, 9, None, 130),
+            id="cache beside the prompt, in the total",
         ),
         pytest.param(
             {
@@ -308,7 +309,7 @@ def test_a_filtered_image_is_refused(status: int, body: object) -> None:
 )
 def test_usage(told: object, usage: tuple[int | None, ...]) -> None:
     """Prompt, cached, completion, reasoning and total, however the provider counts them."""
-    got = read_usage({"usage": told})
+    got = believed({"usage": told}, {}).usage
     assert (
         got.prompt_tokens,
         got.cached_tokens,

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from pipeline.errors import ErrorKind
-from pipeline.policy.failures import one_line, read_failure
+from pipeline.policy.failures import classify, one_line, read_error, read_failure, status_inside
+from pipeline.policy.redaction import Redactor
 
 
 def openai_error(code: str | None = None, kind: str | None = None, message: str = "words") -> dict[str, object]:
@@ -16,6 +17,7 @@ def google_error(code: int, status: str, *details: dict[str, object]) -> list[di
     return [{"error": {"code": code, "message": "words", "status": status, "details": list(details)}}]
 
 
+NO_MODELS = {"err_code": -10008, "message": "words", "message_cn": "words", "type": "api_error"}  # 302.AI
 ANTHROPIC = {"type": "error", "error": {"type": "authentication_error", "message": "words"}}
 TOO_LARGE = {"type": "error", "error": {"type": "request_too_large", "message": "words"}}
 AIMLAPI_403 = {"message": "words", "path": "/v1/chat/completions", "requestId": "r-1", "statusCode": "403"}
@@ -30,6 +32,7 @@ RETRY_INFO: dict[str, object] = {"@type": "type.googleapis.com/google.rpc.RetryI
         (401, ANTHROPIC, ErrorKind.AUTHENTICATION),
         (400, google_error(400, "INVALID_ARGUMENT", {"reason": "API_KEY_INVALID"}), ErrorKind.AUTHENTICATION),
         (402, {"error": {"code": 402, "message": "words"}}, ErrorKind.QUOTA_EXHAUSTED),
+        (503, {"error": NO_MODELS}, ErrorKind.OVERLOADED),
         (403, openai_error("unsupported_country_region_territory"), ErrorKind.PERMISSION),
         (403, {"detail": "words"}, ErrorKind.PERMISSION),
         (403, AIMLAPI_403, ErrorKind.QUOTA_EXHAUSTED),
@@ -81,6 +84,20 @@ def test_classes(status: int, body: object, kind: ErrorKind) -> None:
     assert failure.kind is kind
     assert "words" in failure.message
     assert failure.status == status
+
+
+@pytest.mark.parametrize("code", [-10008, "-10008"])
+def test_a_code_of_302_ai_is_read(code: object) -> None:
+    """Proves that `err_code` is a code, as a number and as text; inside a 200 it stands for the 503 it comes with."""
+    error = read_error({"error": NO_MODELS | {"err_code": code}})
+    assert "-10008" in error.codes
+    assert classify(status_inside(error), error) is ErrorKind.OVERLOADED
+
+
+@pytest.mark.parametrize("code", [True, None, 1.5, [], {}, ""])
+def test_what_is_no_code_is_passed_over(code: object) -> None:
+    """Proves that values of other types in the fields of codes are no codes."""
+    assert read_error({"error": {"err_code": code, "code": code, "message": "words"}}).codes == frozenset()
 
 
 def test_the_words_decide_nothing() -> None:
@@ -164,7 +181,7 @@ SECRET = "0f9e8d7c6b5a4938"  # noqa: S105 -- made up
 def test_keys_are_masked(words: str) -> None:
     """A key that the provider repeats, whole or starred out, is not repeated by us."""
     for body in (json.dumps(openai_error("invalid_api_key", message=words)).encode(), words.encode()):
-        message = read_failure(401, {}, body, secret=SECRET).message
+        message = read_failure(401, {}, body, redactor=Redactor([SECRET])).message
         assert "***" in message
         assert "0f9e" not in message
         assert "4938" not in message
@@ -172,7 +189,7 @@ def test_keys_are_masked(words: str) -> None:
 
 def test_a_short_key_masks_nothing() -> None:
     """Servers without keys are told "EMPTY": the word stays legible in their messages."""
-    assert one_line("EMPTY prompt", "EMPTY") == "EMPTY prompt"
+    assert one_line("EMPTY prompt", Redactor(["EMPTY"])) == "EMPTY prompt"
 
 
 def test_ordinary_words_are_no_keys() -> None:

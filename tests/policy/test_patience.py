@@ -30,6 +30,14 @@ def test_slow_answers_make_nobody_wait_for_ever() -> None:
     assert after([120.0] * 200).timeout_s(0) == 300.0
 
 
+def test_an_endpoint_that_always_takes_two_minutes_is_waited_for() -> None:
+    """Answers of 130 s each, from the first to the two hundredth: no request is given up before 300 s."""
+    patience = after([])
+    for _ in range(200):
+        assert patience.timeout_s(0) == 300.0
+        patience.add(130.0)
+
+
 def test_one_in_twenty_may_be_slow() -> None:
     """The 95th percentile counts: a single answer that took 100 s moves nothing, a tenth of them does."""
     assert after([5.0] * 19 + [100.0]).timeout_s(0) == 20.0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import RequestConfig
+from pipeline.config import RequestConfig, load_config
 from pipeline.errors import InputError
 from pipeline.policy.prompts import RequestTemplate
 from pipeline.records import ImageFacts, PreparedImage
@@ -114,8 +114,8 @@ def test_extra_fields_override_nothing(key: str) -> None:
 @pytest.mark.parametrize("value", [float("nan"), date(2026, 1, 1)])
 def test_extra_fields_that_json_cannot_hold(value: object) -> None:
     """TOML knows dates and nan, JSON does not: said before anything is sent."""
-    with pytest.raises(InputError, match=r"request\.extra"):
-        RequestTemplate.build(RequestConfig(extra={"field": value}), "gpt-4o", "max_tokens")
+    with pytest.raises(InputError, match=r"request\.extra: not possible in JSON"):
+        load_config(None, {"request.extra": {"field": value}}, {})
 
 
 def test_a_prompt_that_is_no_unicode() -> None:

@@ -6,7 +6,6 @@ lock in every step that takes long.
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -17,8 +16,9 @@ from pipeline.edges.images.decoding import attempt, decoding_bytes, loaded, meas
 from pipeline.edges.images.encoding import MAX_JPEG_SIDE, encode_jpeg
 from pipeline.edges.images.scaling import scaled
 from pipeline.errors import ErrorKind
-from pipeline.policy.containers import Format, Header, describe, inspect, probe, sniff, stripped
+from pipeline.policy.containers import Format, Header, describe, inspect, probe, scan_count, sniff, stripped
 from pipeline.policy.presizing import Target
+from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageFacts, PreparedImage
 
 __all__ = ["Reserve", "prepare_image", "warm_up"]
@@ -28,14 +28,16 @@ Reserve = Callable[[int], AbstractContextManager[object]]
 
 BYTES_PER_MB = 1_000_000
 PIXELS_PER_MEGAPIXEL = 1_000_000
+MAX_SCANS = 100
+"""Of a JPEG. Encoders write 10, those that search for the best script 20; each costs a pass over all coefficients."""
 
 
 def warm_up() -> None:
     """Do once what the first image would pay for: Pillow's plugins, the check of the fast resizer, the encoder.
 
-    Pillow's warnings are silenced: what is wrong with an image is a value here, and the limit for bombs is ours.
+    Pillow and libtiff are silenced: what is wrong with an image is a value here, and the limit for bombs is ours.
     """
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    quiet_decoders()
     Image.init()
     white = Image.new("RGB", (64, 64), "white")
     encode_jpeg(scaled(white, (16, 16)), quality=85)
@@ -63,12 +65,27 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
             kind=ErrorKind.IMAGE_TOO_LARGE,
             message=f"a side of {max(target)} pixels is more than the {MAX_JPEG_SIDE} that a JPEG can have",
         )
-    with reserve(decoding_bytes(header, target)):
+    needed = _needed(data, header, target, config)
+    if isinstance(needed, Failure):
+        return needed
+    with reserve(needed):
         picture = attempt(lambda: rendered(data, header, target), data, header.format)
         if isinstance(picture, Failure):
             return picture
         sent = encode_jpeg(picture, config.quality)
     return _prepared(data, sent, header, target, "image/jpeg")
+
+
+def _needed(data: bytes, header: Header, target: tuple[int, int] | None, config: ImagesConfig) -> int | Failure:
+    """The bytes of memory to reserve for decoding; no target: for decoding alone."""
+    needed = attempt(lambda: decoding_bytes(data, header, target), data, header.format)
+    if isinstance(needed, Failure) or needed <= config.max_decoded_mb * BYTES_PER_MB:
+        return needed
+    return Failure(
+        kind=ErrorKind.IMAGE_TOO_LARGE,
+        message=f"decoding {header.width} x {header.height} pixels of this {header.format} takes "
+        f"{-(-needed // BYTES_PER_MB):,} MB, more than images.max_decoded_mb = {config.max_decoded_mb:g} allows",
+    )
 
 
 def _header(data: bytes, config: ImagesConfig) -> Header | Failure:
@@ -90,6 +107,11 @@ def _header(data: bytes, config: ImagesConfig) -> Header | Failure:
             kind=ErrorKind.IMAGE_BOMB,
             message=f"{header.width} x {header.height} pixels are more than images.max_megapixels = "
             f"{config.max_megapixels:g} allows",
+        )
+    if isinstance(header, Header) and header.buffered_bytes and (scans := scan_count(data)) > MAX_SCANS:
+        return Failure(
+            kind=ErrorKind.IMAGE_TOO_LARGE,
+            message=f"a JPEG of {scans:,} scans takes too long to decode: at most {MAX_SCANS} are decoded",
         )
     return header
 
@@ -120,7 +142,10 @@ def _verified(data: bytes, header: Header, config: ImagesConfig, reserve: Reserv
     """
     if config.verify != "full" and header.format is not Format.GIF:
         return None
-    with reserve(decoding_bytes(header, header.upright)):
+    needed = _needed(data, header, None, config)
+    if isinstance(needed, Failure):
+        return needed
+    with reserve(needed):
         checked = attempt(lambda: loaded(data, header), data, header.format)
     return checked if isinstance(checked, Failure) else None
 

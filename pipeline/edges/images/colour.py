@@ -8,6 +8,8 @@ import threading
 
 from PIL import Image, ImageChops, ImageCms
 
+from pipeline.policy.decoding import BAND_ROWS
+
 _PLAIN = frozenset({"L", "RGB", "RGBA", "CMYK"})
 _WHITE_8_BIT, _WHITE_16_BIT = 255.0, 65535.0
 _SAME_LEVELS = 3
@@ -51,11 +53,15 @@ def in_srgb(image: Image.Image, profile: object) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Samples of more than 8 bits, scaled to 8 and not clipped."""
+    """Samples of more than 8 bits, scaled to 8 and not clipped; some rows at a time, since each step copies them."""
     scale, offset = _levels(image)
-    wide = image if image.mode in ("I", "F") else image.convert("I")
-    # Half a level more, because the conversion to L rounds down.
-    return wide.convert("F").point(lambda value: value * scale + (offset + 0.5)).convert("L")
+    narrow = Image.new("L", image.size)
+    for top in range(0, image.height, BAND_ROWS):
+        band = image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))
+        wide = band if band.mode in ("I", "F") else band.convert("I")
+        # Half a level more, because the conversion to L rounds down.
+        narrow.paste(wide.convert("F").point(lambda value: value * scale + (offset + 0.5)).convert("L"), (0, top))
+    return narrow
 
 
 def _levels(image: Image.Image) -> tuple[float, float]:

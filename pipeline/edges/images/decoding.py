@@ -1,57 +1,20 @@
 """Bytes -> pixels, by Pillow: no larger than needed, upright, sRGB, opaque. Foreign errors become values here."""
 
-import io
 from collections.abc import Callable
 from typing import TypeVar
 
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, JpegImagePlugin
 
 from pipeline.edges.images.colour import flattened, in_srgb, plain_mode
+from pipeline.edges.images.opening import coding_of, has_too_many_values, opened
 from pipeline.edges.images.scaling import Box, scaled
 from pipeline.errors import ErrorKind
 from pipeline.policy.containers import Format, Header, inspect
+from pipeline.policy.decoding import loaded_bytes, rendered_bytes
 from pipeline.records import Failure
 
 T = TypeVar("T")
 
-# The classes are called directly, not through Image.open: it has a limit for bombs of its own, which is the
-# process's and not ours to change, and it parses a JPEG's further images (MPO), which are not sent.
-_READERS: dict[Format, type[ImageFile.ImageFile]] = {
-    Format.JPEG: JpegImagePlugin.JpegImageFile,
-    Format.PNG: PngImagePlugin.PngImageFile,
-    Format.GIF: GifImagePlugin.GifImageFile,
-    Format.WEBP: WebPImagePlugin.WebPImageFile,
-    Format.BMP: BmpImagePlugin.BmpImageFile,
-    Format.TIFF: TiffImagePlugin.TiffImageFile,
-    Format.AVIF: AvifImagePlugin.AvifImageFile,
-    Format.JPEG2000: Jpeg2KImagePlugin.Jpeg2KImageFile,
-}
-
-_BYTES_PER_PIXEL = {
-    Format.PNG: 10,
-    Format.GIF: 10,
-    Format.WEBP: 20,
-    Format.BMP: 8,
-    Format.TIFF: 14,
-    Format.AVIF: 14,
-    Format.JPEG2000: 20,
-}
-"""Of a full decode, as measured: the codec's own planes, Pillow's four bytes a pixel, a conversion of the mode."""
-_BYTES_PER_DEEP_PIXEL = 20
-"""Of 16-bit grey, which passes through 32-bit samples."""
-_PILLOW_PIXEL_BYTES = 4
-_DRAFT_SCALES = (8, 4, 2)
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,7 +41,9 @@ def measured(data: bytes, kind: Format) -> Header:
     if kind is Format.WEBP:
         # Opening it allocates the picture before its size is known to be allowed, and probe knows every WebP.
         raise ValueError("it has no picture")
-    with _READERS[kind](io.BytesIO(data)) as image:
+    if kind is Format.TIFF and has_too_many_values(data):
+        raise ValueError("a tag has more values than any image needs")
+    with opened(data, kind) as image:
         orientation = 1 if kind is Format.TIFF else image.getexif().get(_ORIENTATION, 1)
         return Header(
             format=kind,
@@ -89,34 +54,26 @@ def measured(data: bytes, kind: Format) -> Header:
         )
 
 
-def decoding_bytes(header: Header, target: tuple[int, int]) -> int:
-    """About how many bytes of memory `rendered` uses for this image at its peak."""
-    width, height = _stored(target, header)
-    decoded = header.width, header.height
-    if header.format is Format.JPEG:
-        decoded = draft_size(decoded, (width, height))
-    # A resizer works in two passes: the width first, then the height.
-    resized = width * (decoded[1] + height) * _PILLOW_PIXEL_BYTES
-    if header.format is Format.JPEG:
-        return decoded[0] * decoded[1] * _PILLOW_PIXEL_BYTES + header.buffered_bytes + resized
-    deep = header.bits > 8 and header.components == 1  # noqa: PLR2004 - colour is read as 8 bits
-    pixel_bytes = _BYTES_PER_DEEP_PIXEL if deep else _BYTES_PER_PIXEL[header.format]
-    return header.width * header.height * pixel_bytes + resized
+def decoding_bytes(data: bytes, header: Header, target: tuple[int, int] | None) -> int:
+    """How many bytes of memory `rendered` takes at most, the file's own included; with no target `loaded`.
 
-
-def draft_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
-    """The smallest size, not below `target`, that a JPEG decoder produces by itself: 1/8, 1/4, 1/2 or all."""
-    covering = min(size[0] // target[0], size[1] // target[1])
-    scale = next((scale for scale in _DRAFT_SCALES if scale <= covering), 1)
-    return -(-size[0] // scale), -(-size[1] // scale)
+    Opens the file, which is no picture in memory yet. Raises what Pillow raises.
+    """
+    if target is None:
+        return len(data) + loaded_bytes(coding_of(data, header, (header.width, header.height)))
+    stored = _stored(target, header)
+    return len(data) + rendered_bytes(coding_of(data, header, stored), stored)
 
 
 def rendered(data: bytes, header: Header, target: tuple[int, int]) -> Image.Image:
     """The picture at `target` (width, height; upright): 8 bits, grey or sRGB, on white, without metadata."""
     stored = _stored(target, header)
-    image, box = _decoded(data, header, stored)
-    profile = image.info.get("icc_profile")
-    picture = flattened(scaled(plain_mode(image), stored, box))
+    picture, box = _decoded(data, header, stored)
+    profile = picture.info.get("icc_profile")
+    # One name for all: each step lets go of what the one before it made.
+    picture = plain_mode(picture)
+    picture = scaled(picture, stored, box)
+    picture = flattened(picture)
     if header.orientation in _TURNS:
         picture = picture.transpose(_TURNS[header.orientation])
     picture = in_srgb(picture, profile)
@@ -131,7 +88,7 @@ def loaded(data: bytes, header: Header) -> None:
 
 def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> tuple[Image.Image, Box | None]:
     """The pixels, and the part of them that is picture where it is not all (a draft may end in half a pixel)."""
-    image = _READERS[header.format](io.BytesIO(data))
+    image = opened(data, header.format)
     if image.size != (header.width, header.height):
         raise ValueError(f"its header says {header.width} x {header.height}, its pixels {image.size}")
     draft = image.draft(None, stored) if isinstance(image, JpegImagePlugin.JpegImageFile) else None

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.config import SourceConfig
-from pipeline.edges.sources.base import Checkable, Fingerprint, Source, WithoutFingerprint, check_ids, first_of_each
+from pipeline.edges.sources.base import Checkable, Source, check_ids, first_of_each
 from pipeline.edges.sources.blocks import csv_blocks, tsv_blocks
 from pipeline.edges.sources.delimited import read_csv, read_tsv
 from pipeline.edges.sources.folder import FolderSource, ImageSource
@@ -21,7 +21,7 @@ from pipeline.edges.sources.textlist import read_text
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 
-__all__ = ["Fingerprint", "Source", "open_source", "open_sources"]
+__all__ = ["Source", "open_source", "open_sources"]
 
 READERS: dict[str, Reader] = {
     ".csv": read_csv,
@@ -36,8 +36,10 @@ _LATER = (".tar", ".tar.gz", ".tgz", ".zip")
 _NEAR_AMONG = 10_000
 
 
-class JoinedSource(WithoutFingerprint):
+class JoinedSource:
     """Several sources, one after the other. With `first_counts` an id that stands twice is its first record."""
+
+    is_manifest = False
 
     def __init__(self, sources: Sequence[Checkable], *, first_counts: bool = False) -> None:
         self._sources = sources

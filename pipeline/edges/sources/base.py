@@ -2,25 +2,16 @@
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.edges.sources.naming import shown
+from pipeline.edges.sources.naming import is_address, public_address, shown
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 
 _NAMED_AT_MOST = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """The bytes that a manifest begins with: how many, and their BLAKE2b in hexadecimal."""
-
-    size: int
-    digest: str
 
 
 class Source(Protocol):
@@ -41,11 +32,9 @@ class Source(Protocol):
         Raises InputError, which names file and line.
         """
 
-    def fingerprint(self) -> Fingerprint | None:
-        """Of the whole source as it is now; None where it is no single file."""
-
-    def begins_with(self, fingerprint: Fingerprint) -> bool:
-        """Whether the rows of then are the first rows of now."""
+    @property
+    def is_manifest(self) -> bool:
+        """Whether this is one file of rows that can be read again: a row keeps its place, new ones come at the end."""
 
     def records(self) -> Iterator[ImageRecord]:
         """Every record, in an order that does not change from run to run.
@@ -62,16 +51,6 @@ class Checkable(Source, Protocol):
 
     def place(self, record: ImageRecord) -> str:
         """Where a record of this source stands, for a message: `line 3`, or the file's path."""
-
-
-class WithoutFingerprint:
-    """What a source answers that is no single file."""
-
-    def fingerprint(self) -> Fingerprint | None:
-        return None
-
-    def begins_with(self, fingerprint: Fingerprint) -> bool:  # noqa: ARG002 - whatever it is
-        return False
 
 
 def check_ids(sources: Sequence[Checkable]) -> int | None:
@@ -130,6 +109,8 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     other, place = before
     name = shown(source.name)
     also = f" (and {more:,} more ids repeat)" if more else ""
+    if is_address(record.location) and public_address(record.location) != record.location:
+        also += "; parameters of an address that may be secret are no part of its id"
     if other is not source:
         return (
             f"id {record.id!r} stands in {shown(other.name)} ({place}) and in {name} ({source.place(record)})"

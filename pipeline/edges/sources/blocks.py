@@ -4,6 +4,7 @@ Plain means: UTF-8 without quotes, NUL, lone carriage returns and empty lines, s
 has to be unpacked. Nearly all manifests are; every other one is read row by row, and so is what turns out odd.
 """
 
+import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from pyarrow import csv
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.columns import choose_columns
-from pipeline.edges.sources.extras import to_json
+from pipeline.edges.sources.extras import safe_size, to_json
 
 BLOCK_BYTES: Final = 1 << 17
+_LEAST_BLOCK_BYTES: Final = 1 << 14
 _HEADER_BYTES: Final = 1 << 16
 
 
@@ -53,9 +55,13 @@ def _blocks(path: str, name: str, config: SourceConfig, delimiters: str, *, extr
     columns = choose_columns(header, config, name)
     wanted = [column for column in (columns.image, columns.id) if column is not None]
     others = [column for column in header if column not in wanted] if extras else []
+    # A row is never longer than two blocks: what may hold too much in its other columns is read row by row.
+    block_bytes = min(BLOCK_BYTES, safe_size(config, header) // 2)
+    if block_bytes < _LEAST_BLOCK_BYTES:
+        raise OddError
     line = 2
     try:
-        for batch in _batches(path, header, delimiter, [*wanted, *others]):
+        for batch in _batches(path, header, delimiter, [*wanted, *others], block_bytes):
             lists = {column: batch.column(column).to_pylist() for column in (*wanted, *others)}
             rest = None
             if others:
@@ -67,8 +73,10 @@ def _blocks(path: str, name: str, config: SourceConfig, delimiters: str, *, extr
         raise OddError from None
 
 
-def _batches(path: str, header: list[str], delimiter: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
-    reading = csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=header, skip_rows=1)
+def _batches(
+    path: str, header: list[str], delimiter: str, wanted: list[str], block_bytes: int
+) -> Iterator[pa.RecordBatch]:
+    reading = csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=header, skip_rows=1)
     parsing = csv.ParseOptions(delimiter=delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False)
     as_text = dict.fromkeys(header, pa.string())
     converting = csv.ConvertOptions(column_types=as_text, include_columns=wanted, strings_can_be_null=False)
@@ -86,11 +94,13 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
         first = file.readline(_HEADER_BYTES)
         if not first.endswith(b"\n") or not first.strip() or first.startswith(b"\xef\xbb\xbf"):
             raise OddError
-        before = first
+        before, text_of = first, codecs.getincrementaldecoder("utf-8")()
         while chunk := file.read(1 << 20):
-            if not _is_plain(before[-1:] + chunk):
+            if not _is_plain(before[-1:] + chunk) or not _is_text(chunk, text_of):
                 raise OddError
             before = chunk
+        if not _is_text(b"", text_of, final=True):
+            raise OddError
     try:
         text = first.decode().rstrip("\r\n")
     except UnicodeDecodeError:
@@ -101,6 +111,15 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
     if spaced or not all(cells) or len(set(cells)) < len(cells) or not _is_plain(first):
         raise OddError
     return cells, delimiter
+
+
+def _is_text(chunk: bytes, text_of: codecs.IncrementalDecoder, *, final: bool = False) -> bool:
+    """Whether the next bytes are UTF-8, in columns that this pass does not read as well."""
+    try:
+        text_of.decode(chunk, final)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_plain(data: bytes) -> bool:

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.columns import Columns, choose_columns
-from pipeline.edges.sources.extras import to_json
+from pipeline.edges.sources.extras import safe_size, to_json
 from pipeline.edges.sources.lines import LINE_LIMIT, raw_lines
 from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
 from pipeline.errors import InputError
@@ -47,7 +47,8 @@ def _read(file: BinaryIO, name: str, config: SourceConfig, delimiters: str, *, e
     csv.field_size_limit(LINE_LIMIT)
     reader = csv.reader(chain(leading, lines), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     header = _header(reader, flaws, name)
-    return _rows(reader, header, choose_columns(header, config, name), flaws, extras=extras)
+    columns, safe = choose_columns(header, config, name), safe_size(config, header)
+    return _rows(reader, header, columns, flaws, most=-1 if extras else safe)
 
 
 def _header(reader: _CsvReader, flaws: list[str], name: str) -> list[str]:
@@ -65,12 +66,13 @@ def _header(reader: _CsvReader, flaws: list[str], name: str) -> list[str]:
 
 
 def _rows(
-    reader: _CsvReader, header: list[str], columns: Columns, flaws: list[str], *, extras: bool
+    reader: _CsvReader, header: list[str], columns: Columns, flaws: list[str], *, most: int
 ) -> Iterator[Row | BadRow]:
+    """Rows of more than `most` characters come with their other columns."""
     width = len(header)
     image_at = header.index(columns.image)
     id_at = None if columns.id is None else header.index(columns.id)
-    others = [(column, at) for at, column in enumerate(header) if at not in {image_at, id_at}] if extras else []
+    others = [(column, at) for at, column in enumerate(header) if at not in {image_at, id_at}]
     while True:
         line = reader.line_num + 1
         try:
@@ -86,7 +88,8 @@ def _rows(
             flaws.clear()
         elif len(row) == width:
             given = ABSENT if id_at is None else row[id_at]
-            yield line, row[image_at], given, to_json({column: row[at] for column, at in others})
+            is_told = others and sum(map(len, row)) > most
+            yield line, row[image_at], given, to_json({column: row[at] for column, at in others}) if is_told else None
         elif row:
             yield BadRow(line, f"{len(row)} fields, where the header has {width}")
 

@@ -3,28 +3,52 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 
 import orjson
 
+from pipeline.config import SourceConfig
+from pipeline.policy.addresses import public_text
+
 BYTES_LIMIT = 1024
 """Longer binary values are left out: they are embedded files and no description of one."""
+
+
+_GROWTH = 6
+"""Bytes that a character, or a byte of JSON, takes in `to_json` at most: `\\u0001`, and 1e15 in full."""
+
+
+def safe_size(config: SourceConfig, names: Iterable[str] = ()) -> int:
+    """Characters of a row, or bytes of its JSON, up to which `to_json` stays within `source.max_record_kb`."""
+    return config.max_record_kb * 1024 // _GROWTH - sum(len(name) + 8 for name in names)
+
+
+def record_flaw(record: str | None, config: SourceConfig) -> str | None:
+    """What is wrong with other columns that take too much as JSON."""
+    limit = config.max_record_kb * 1024
+    if record is None or 4 * len(record) <= limit or (size := len(record.encode())) <= limit:
+        return None
+    return (
+        f"its other columns take {size / 1024:,.0f} KiB, and source.max_record_kb is {config.max_record_kb:,} "
+        "(--set source.max_record_kb=N allows more)"
+    )
 
 
 def to_json(values: Mapping[str, object]) -> str | None:
     """Dates as ISO 8601, Decimal as text, durations in seconds, bytes as base64, NaN and infinity as null.
 
-    Returns None for no values.
+    Addresses are without login and without the parameters that open or sign them. Returns None for no values.
     """
     if not values:
         return None
     try:
-        return orjson.dumps(values, default=_default, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(values, default=_default, option=orjson.OPT_NON_STR_KEYS).decode()
     except orjson.JSONEncodeError:
         # Integers beyond 64 bits and lone surrogates, which the standard library can write.
-        return json.dumps(_plain(values), separators=(",", ":"), allow_nan=False)
+        text = json.dumps(_plain(values), separators=(",", ":"), allow_nan=False)
+    return public_text(text)
 
 
 def _default(value: object) -> object:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.edges.sources.base import WithoutFingerprint, check_ids
+from pipeline.edges.sources.base import check_ids
 from pipeline.edges.sources.naming import IMAGE_SUFFIXES, identify, location, public_image, shown
 from pipeline.edges.sources.patterns import START, Everything, Pattern, State
 from pipeline.errors import InputError
@@ -18,7 +18,7 @@ _ENCODING = sys.getfilesystemencoding()
 _FileId = tuple[int, int]
 
 
-class FolderSource(WithoutFingerprint):
+class FolderSource:
     """The image files below `root`, in the byte order of their paths.
 
     One folder's names are in memory at a time, and those of its parents that are still to come. Links are
@@ -26,6 +26,7 @@ class FolderSource(WithoutFingerprint):
     """
 
     skipped = 0
+    is_manifest = False
 
     def __init__(self, root: str, *, name: str, pattern: Pattern | None = None, out: Path | None = None) -> None:
         self.name = name
@@ -70,13 +71,14 @@ class FolderSource(WithoutFingerprint):
         )
 
 
-class ImageSource(WithoutFingerprint):
+class ImageSource:
     """One image file or one address."""
 
     skipped = 0
+    is_manifest = False
 
     def __init__(self, image: str) -> None:
-        self.name = image
+        self.name = public_image(image)
         self._image = image
 
     def check(self) -> int | None:

@@ -8,14 +8,16 @@ import orjson
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.columns import ID_COLUMN, choose_columns
-from pipeline.edges.sources.extras import to_json
+from pipeline.edges.sources.extras import safe_size, to_json
 from pipeline.edges.sources.lines import raw_lines
 from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
+from pipeline.policy.nesting import DEEPEST, is_too_deep
 
 
 def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]:
     """The first object decides which column holds the image; an id may be missing where none was named."""
     image_column = id_column = ""
+    safe = safe_size(config)
     for number, line in enumerate(raw_lines(file, name), 1):
         if line.isspace() or not line:
             continue
@@ -31,10 +33,11 @@ def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
         if image is ABSENT or (given is ABSENT and config.id_column is not None):
             yield BadRow(number, f"no {image_column if image is ABSENT else id_column!r} in this object")
         else:
-            yield number, image, given, to_json(row) if extras else None
+            yield number, image, given, to_json(row) if extras or len(line) > safe else None
 
 
 def _object(line: bytes) -> dict[str, Any] | str:
+    """A row, or why it is none. Of a key that stands twice the last value counts, as for every parser of JSON."""
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -44,4 +47,7 @@ def _object(line: bytes) -> dict[str, Any] | str:
         except (ValueError, RecursionError):
             cut = "" if line.endswith(b"\n") else " (the last line: the file may be cut short)"
             return f"not valid JSON: {error.msg} at column {error.colno}{cut}"
-    return value if isinstance(value, dict) else f"not a JSON object but {type(value).__name__}"
+    if not isinstance(value, dict):
+        return f"not a JSON object but {type(value).__name__}"
+    may_be_deep = line.count(b"[") + line.count(b"{") > DEEPEST
+    return f"nested deeper than {DEEPEST} levels" if may_be_deep and is_too_deep(value) else value

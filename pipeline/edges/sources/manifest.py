@@ -1,21 +1,18 @@
 """A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
-from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config import SourceConfig
-from pipeline.edges.sources.base import Fingerprint, check_ids
+from pipeline.edges.sources.base import check_ids
 from pipeline.edges.sources.blocks import Block, BlockReader, OddError
+from pipeline.edges.sources.extras import record_flaw
 from pipeline.edges.sources.lines import folder_prefix
 from pipeline.edges.sources.naming import identify, location, public_image, shown
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
-
-_CHUNK_BYTES: Final = 1 << 20
 
 ABSENT: Final = object()
 """Stands for an id in rows that have none, so that the image's name is the id."""
@@ -36,13 +33,18 @@ Opener = Callable[[str, str], AbstractContextManager[BinaryIO]]
 
 
 class Reader(Protocol):
-    """A format: an open file -> its rows, one at a time. `name` is for messages; a cheaper pass has no `extras`."""
+    """A format: an open file -> its rows, one at a time. `name` is for messages.
+
+    A cheaper pass has no `extras`, except for rows whose other columns may take more than they are allowed to.
+    """
 
     def __call__(self, file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]: ...
 
 
 class ManifestSource:
     """Any manifest. `unit` is what its reader counts: lines, or the rows of a Parquet file."""
+
+    is_manifest = True
 
     def __init__(
         self,
@@ -85,29 +87,6 @@ class ManifestSource:
                 yield image
             else:
                 yield identify(public_image(image) if given is None else given)
-
-    def fingerprint(self) -> Fingerprint | None:
-        size = Path(self._path).stat().st_size
-        return Fingerprint(size, self._digest(size))
-
-    def begins_with(self, fingerprint: Fingerprint) -> bool:
-        size = Path(self._path).stat().st_size
-        if size < fingerprint.size or (size > fingerprint.size and not self._ends_a_line(fingerprint.size)):
-            return False
-        return self._digest(fingerprint.size) == fingerprint.digest
-
-    def _ends_a_line(self, size: int) -> bool:
-        with Path(self._path).open("rb") as file:
-            file.seek(size - 1)
-            return file.read(1) == b"\n"
-
-    def _digest(self, size: int) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        with Path(self._path).open("rb") as file:
-            while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
-                digest.update(chunk)
-                size -= len(chunk)
-        return digest.hexdigest()
 
     def records(self) -> Iterator[ImageRecord]:
         prefix = folder_prefix(self._path)
@@ -158,6 +137,7 @@ class ManifestSource:
                     continue
                 line, image, given, extra = row
                 flaw = _image_flaw(image) or (None if given is ABSENT else _id_flaw(given))
+                flaw = flaw or record_flaw(extra, self._config)
                 if flaw or not isinstance(image, str):
                     self._reject(BadRow(line, str(flaw)))
                     continue
@@ -181,10 +161,9 @@ class ManifestSource:
 class StreamSource(ManifestSource):
     """A manifest that can be read only once, such as standard input: duplicates show only as rows come."""
 
-    def ids(self) -> None:
-        return None
+    is_manifest = False
 
-    def fingerprint(self) -> None:
+    def ids(self) -> None:
         return None
 
 

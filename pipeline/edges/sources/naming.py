@@ -10,6 +10,8 @@ import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
+from pipeline.policy.addresses import public_url
+
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2"),
     *(".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
@@ -19,19 +21,6 @@ IMAGE_SUFFIXES = (
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
-
-# Query parameters that sign an address or open it. Sources: "Authenticating Requests: Using Query Parameters"
-# (Amazon S3, signature versions 2 and 4), "Signed URLs" (Google Cloud Storage), "Create a service SAS" and
-# "Create a user delegation SAS" (Azure Storage), "Use signed URLs" (Amazon CloudFront), "Request signature"
-# (Tencent COS), "Add signatures to URLs" (Alibaba OSS).
-_SIGNING = re.compile(
-    r"x-(amz|goog|oss|cos)-.*|signature|expires|policy|key-pair-id|(aws|oss)accesskeyid|googleaccessid"
-    r"|(security-|access_)?token|api_?key|sig|sk(oid|tid|t|e|s|v)|saoid|suoid|scid"
-    r"|q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
-)
-# Of a shared access signature too, but too short to be dropped from an address that has no `sig`.
-_SAS = re.compile(r"se|sp|sv|sr|st|spr|ss|srt|sip|si|sdd|rsc[cdelt]")
 
 
 def shown(text: str) -> str:
@@ -68,23 +57,7 @@ def public_address(url: str) -> str:
     if url.startswith("data:"):
         digest = hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return f"{url[: url.find(',')][:64].partition(';')[0]};blake2b,{digest}"
-    if "@" in url:
-        url = _USERINFO.sub(r"\1", url)
-    return _unsigned(url) if "?" in url else url
-
-
-def _unsigned(url: str) -> str:
-    address, _, rest = url.partition("?")
-    query, mark, fragment = rest.partition("#")
-    pairs = query.split("&")
-    names = [pair.partition("=")[0].lower() for pair in pairs]
-    shared = "sig" in names
-    kept = [
-        pair
-        for name, pair in zip(names, pairs, strict=True)
-        if not _SIGNING.fullmatch(name) and not (shared and _SAS.fullmatch(name))
-    ]
-    return address + ("?" + "&".join(kept) if kept else "") + mark + fragment
+    return public_url(url)
 
 
 def _file_path(url: str) -> str:

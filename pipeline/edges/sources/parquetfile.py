@@ -1,5 +1,6 @@
 """Parquet manifests, read in small batches."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -8,11 +9,12 @@ import pyarrow.parquet as pq
 
 from pipeline.config import SourceConfig
 from pipeline.edges.sources.columns import IMAGE_COLUMNS, Columns, choose_columns
-from pipeline.edges.sources.extras import BYTES_LIMIT, to_json
+from pipeline.edges.sources.extras import BYTES_LIMIT, safe_size, to_json
 from pipeline.edges.sources.manifest import ABSENT, BadRow, Row
+from pipeline.edges.sources.naming import shown
 from pipeline.errors import InputError
 
-_BATCH_ROWS = 2048
+_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
 _BATCH_ROWS_WITH_BYTES = 64
 """Where a column may hold whole files."""
 
@@ -20,32 +22,73 @@ _LARGEST_WHOLE = 2**53
 """Up to here every whole number is a float of its own."""
 
 _UNDECODABLE = object()
+_NOT_OF_PYTHON = (ValueError, OverflowError, KeyError)
+"""What pyarrow raises for text that is not UTF-8, times beyond the years 1 to 9999, and zones that are not known."""
 
 
 def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]:
-    """Rows count from 1. The image's column holds text; images inside the file are not read yet."""
+    """Rows count from 1. The image's column holds text; images inside the file are not read yet.
+
+    Every column is read in every pass, so that what is damaged is found before anything is sent.
+    """
     try:
         table = pq.ParquetFile(file, buffer_size=1 << 16, pre_buffer=False)
         schema = table.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: not a Parquet file, or cut short: {_first_line(error)}") from None
+    twice = next((column for column, count in Counter(schema.names).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{name}: the column {shown(twice)!r} stands twice; rename one")
     columns = choose_columns(schema.names, config, name)
     _require_text(schema, columns, name)
-    wanted = schema.names if extras else [column for column in (columns.image, columns.id) if column]
+    # Without `extras` the others are read for their size alone, and where their text is damaged; binary ones never
+    # count (`BYTES_LIMIT`).
+    used = (columns.image, columns.id)
+    wanted = [field.name for field in schema if extras or field.name in used or not _is_bytes(field.type)]
     has_bytes = any(_is_bytes(schema.field(column).type) for column in wanted)
-    batches = table.iter_batches(
-        _BATCH_ROWS_WITH_BYTES if has_bytes else _BATCH_ROWS, columns=wanted, use_threads=False
-    )
+    rows = _BATCH_ROWS_WITH_BYTES if has_bytes else _BATCH_ROWS
+    safe = -1 if extras else safe_size(config, schema.names)
     before = 0
     try:
-        for batch in batches:
-            yield from _rows(batch, columns, before + 1)
-            before += batch.num_rows
+        for batch in _batches(table, wanted, rows):
+            for some in _divided(batch, safe):
+                is_whole = some.nbytes > safe or not _is_valid(some)
+                yield from _rows(some, columns, before + 1, extras=is_whole)
+                before += some.num_rows
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: damaged after row {before}: {_first_line(error)}") from None
 
 
-def _rows(batch: Any, columns: Columns, first: int) -> Iterator[Row | BadRow]:  # noqa: ANN401 - pyarrow has no types
+def _is_valid(batch: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
+    """Whether all text is UTF-8."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _batches(table: Any, wanted: list[str], most: int) -> Iterator[Any]:  # noqa: ANN401 - as above
+    """Some rows at a time, by what those of their row group take."""
+    for group in range(table.num_row_groups):
+        found = table.metadata.row_group(group)
+        rows = max(1, min(most, found.num_rows * _BATCH_BYTES // max(1, found.total_byte_size)))
+        yield from table.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False)
+
+
+def _divided(batch: Any, safe: int) -> Iterator[Any]:  # noqa: ANN401 - as above
+    """The same rows, those apart that may hold too much in their other columns; all together where `safe` is -1."""
+    if safe < 0 or batch.nbytes <= safe or batch.num_rows == 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _divided(batch.slice(0, half), safe)
+    yield from _divided(batch.slice(half), safe)
+
+
+def _rows(batch: Any, columns: Columns, first: int, *, extras: bool) -> Iterator[Row | BadRow]:  # noqa: ANN401 - as above
+    if not extras:
+        batch = batch.select([column for column in (columns.image, columns.id) if column])
     cells = {column: _cells(batch.column(column)) for column in batch.schema.names}
     images = cells.pop(columns.image)
     given = [_whole(value) for value in cells.pop(columns.id)] if columns.id in cells else [ABSENT] * batch.num_rows
@@ -72,15 +115,37 @@ def _cells(column: Any) -> list[Any]:  # noqa: ANN401 - as above
         column = column.cast(unit, safe=False)
     try:
         return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no types
-    except UnicodeDecodeError:
-        return [_cell(value) for value in column]
+    except _NOT_OF_PYTHON:
+        return [_cell(value) for value in (column.dictionary_decode() if pa.types.is_dictionary(kind) else column)]
 
 
 def _cell(value: Any) -> object:  # noqa: ANN401 - as above
+    """A value; as text where it is a time beyond Python's range, or of a zone that is not known here."""
     try:
         return value.as_py()
     except UnicodeDecodeError:
         return _UNDECODABLE
+    except _NOT_OF_PYTHON:
+        return _beyond_python(value)
+
+
+def _beyond_python(value: Any) -> object:  # noqa: ANN401 - as above
+    kind = value.type
+    if pa.types.is_struct(kind):
+        cells = [_cell(value[at]) for at in range(kind.num_fields)]
+        return _whole_or(dict(zip((kind.field(at).name for at in range(kind.num_fields)), cells, strict=True)), cells)
+    if pa.types.is_nested(kind):
+        cells = [_cell(one) for one in value.values]
+        return _whole_or(cells, cells)
+    try:
+        text = value.cast(pa.string()).as_py()
+    except pa.ArrowException:
+        text = "<"
+    return str(value.value) if text.startswith("<") else text
+
+
+def _whole_or(value: object, cells: list[object]) -> object:
+    return _UNDECODABLE if any(cell is _UNDECODABLE for cell in cells) else value
 
 
 def _require_text(schema: Any, columns: Columns, name: str) -> None:  # noqa: ANN401 - as above

@@ -6,9 +6,9 @@ JPEG, PNG, GIF and WebP, which are the formats that endpoints accept, are read h
 
 from pipeline.policy.containers import gif, jpeg, png, webp
 from pipeline.policy.containers.sniff import describe, sniff
-from pipeline.policy.containers.values import BrokenFileError, Container, Facts, Format, Header, Walk
+from pipeline.policy.containers.values import BrokenFileError, Container, Facts, Format, Header, Walk, bounded
 
-__all__ = ["Container", "Format", "Header", "describe", "inspect", "probe", "sniff", "stripped"]
+__all__ = ["Container", "Format", "Header", "describe", "inspect", "probe", "scan_count", "sniff", "stripped"]
 
 _WALKS: dict[Format, Walk] = {
     Format.JPEG: jpeg.walk,
@@ -16,6 +16,9 @@ _WALKS: dict[Format, Walk] = {
     Format.GIF: gif.walk,
     Format.WEBP: webp.walk,
 }
+
+_FEW_SCANS = 20
+"""With so few marks in the file there is no need to find those that stand in metadata."""
 
 
 def probe(head: bytes) -> Header | None:
@@ -29,7 +32,7 @@ def probe(head: bytes) -> Header | None:
         return None
     facts = Facts(format=found)
     try:
-        for _ in _WALKS[found](head, facts, checked=False):
+        for _ in bounded(_WALKS[found](head, facts, checked=False)):
             if facts.settled:
                 break
     except BrokenFileError:
@@ -49,7 +52,7 @@ def inspect(data: bytes) -> Container | None:
     spans: list[tuple[int, int]] = []
     broken: BrokenFileError | None = None
     try:
-        for start, end, kept in _WALKS[found](data, facts, checked=True):
+        for start, end, kept in bounded(_WALKS[found](data, facts, checked=True)):
             if kept:
                 _append(spans, start, end)
     except BrokenFileError as error:
@@ -75,6 +78,12 @@ def stripped(data: bytes, container: Container) -> bytes:
         return data
     kept = b"".join(data[start:end] for start, end in container.spans)
     return webp.mended(kept) if container.header.format is Format.WEBP else kept
+
+
+def scan_count(data: bytes) -> int:
+    """How many scans a JPEG file has; of one whose structure breaks, at most as many."""
+    marked = data.count(jpeg.SCAN_MARKER)
+    return marked if marked <= _FEW_SCANS else jpeg.scan_count(data)
 
 
 def _append(spans: list[tuple[int, int]], start: int, end: int) -> None:

@@ -8,6 +8,8 @@ from pipeline.policy.containers.values import BrokenFileError, Facts, ends_insid
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL = 0xF9
 _SCREEN_BYTES, _DESCRIPTOR_BYTES = 13, 10
+_MAX_SUB_BLOCKS = 1_100_000
+"""Of 255 bytes, as encoders write them, these are more than the longest file that is read by default."""
 _HAS_TABLE, _TABLE_SIZE, _HAS_TRANSPARENCY = 0x80, 0x07, 0x01
 
 
@@ -45,7 +47,7 @@ def _image(data: bytes, at: int, facts: Facts) -> int:
         facts.common = False
     if not facts.animated:
         facts.width, facts.height = max(facts.width, left + width), max(facts.height, top + height)
-    return _sub_blocks(data, data_at + _table_bytes(flags) + 1)
+    return _sub_blocks(data, data_at + _table_bytes(flags) + 1, facts)
 
 
 def _extension(data: bytes, at: int, facts: Facts) -> tuple[int, bool]:
@@ -54,18 +56,21 @@ def _extension(data: bytes, at: int, facts: Facts) -> tuple[int, bool]:
     needed = data[at + 1] == _GRAPHIC_CONTROL
     if needed and data[at + 3] & _HAS_TRANSPARENCY:
         facts.alpha = True
-    return _sub_blocks(data, at + 2), needed
+    return _sub_blocks(data, at + 2, facts), needed
 
 
-def _sub_blocks(data: bytes, at: int) -> int:
+def _sub_blocks(data: bytes, at: int, facts: Facts) -> int:
     """The end of a chain of sub-blocks: each a length and as many bytes, the last one empty."""
     size = len(data)
-    while at < size:
+    for count in range(_MAX_SUB_BLOCKS - facts.sub_blocks):
+        if at >= size:
+            raise ends_inside("a block")
         length = data[at]
         at += 1 + length
         if not length:
+            facts.sub_blocks += count + 1
             return at
-    raise ends_inside("a block")
+    raise BrokenFileError(f"it has more than {_MAX_SUB_BLOCKS:,} sub-blocks")
 
 
 def _table_bytes(flags: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pipeline.policy.containers import exif
 from pipeline.policy.containers.jpeg_tables import Tables
-from pipeline.policy.containers.values import BrokenFileError, Facts, ends_inside
+from pipeline.policy.containers.values import BrokenFileError, Facts, Format, bounded, ends_inside
 
 _SOI, _EOI, _SOS, _DQT, _DHT, _DAC, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
@@ -21,6 +21,10 @@ _KNOWN = _FRAMES | {_DHT, _DAC, _SOS, _DQT, 0xDC, 0xDD, _COM} | frozenset(range(
 _PICTURE_APPS = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """In a scan 0xFF is followed by a stuffed zero or a restart marker; anything else ends it (T.81, B.1.1.5)."""
+
+SCAN_MARKER = b"\xff\xda"
+_SCAN_BEGIN = re.compile(rb"\xff+\xda")
+"""Any marker may have fill bytes before it (T.81, B.1.1.2)."""
 
 _MAX_FACTOR = 4
 _COEFFICIENT_BYTES = 2
@@ -56,6 +60,18 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
         if marker == _SOS:
             at = _scan_end(data, end)
             yield end, at, True
+
+
+def scan_count(data: bytes) -> int:
+    """Scans up to the end mark; where the structure breaks, everything behind that may be one counts."""
+    count = at = 0
+    try:
+        for start, end, _ in bounded(walk(data, Facts(format=Format.JPEG), checked=False)):
+            count += end > start and _SCAN_BEGIN.match(data, start) is not None
+            at = end
+    except BrokenFileError:
+        return count + data.count(SCAN_MARKER, at)
+    return count
 
 
 def _check(tables: Tables, marker: int, body: bytes) -> None:

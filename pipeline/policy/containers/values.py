@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+MAX_PARTS = 100_000
+"""Chunks of 4 KB, up to the longest file that is read by default. Each takes microseconds, and memory."""
 TURNED = 5
 """From this EXIF orientation on, width and height change places."""
 
@@ -93,6 +95,8 @@ class Facts:
     alpha: bool = False
     common: bool = True
     buffered_bytes: int = 0
+    sub_blocks: int = 0
+    """Of a GIF file, as far as it was walked."""
     settled: bool = False
     """Nothing that is still to come can change the header."""
 
@@ -120,6 +124,14 @@ class Walk(Protocol):
     """
 
     def __call__(self, data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int, bool]]: ...
+
+
+def bounded(parts: Iterator[tuple[int, int, bool]]) -> Iterator[tuple[int, int, bool]]:
+    """The parts of a walk, which breaks off where there are more than any camera or program writes."""
+    for number, part in enumerate(parts):
+        if number == MAX_PARTS:
+            raise BrokenFileError(f"it has more than {MAX_PARTS:,} parts")
+        yield part
 
 
 def ends_inside(what: str) -> BrokenFileError:

@@ -489,3 +489,100 @@ def _told(source: ManifestSource) -> object:
         return source.check(), list(source.records())
     except InputError as error:
         return str(error)
+
+
+# --- what a run could not read ---
+
+
+@pytest.mark.parametrize("levels", [101, 300, 900, 1020, 100_000])
+@pytest.mark.parametrize("suffix", ["jsonl", "ndjson"])
+def test_deep_rows_are_refused_by_the_check(tmp_path: Path, suffix: str, levels: int) -> None:
+    """A row nested deeper than 100 levels ends the check with its line, so that nothing is paid for before it."""
+    deep = "[" * (levels - 1) + "]" * (levels - 1)
+    path = write(tmp_path / f"m.{suffix}", f'{{"image": "a.jpg"}}\n{{"image": "b.jpg", "x": {deep}}}\n')
+    with pytest.raises(InputError, match=rf"m\.{suffix}:2: (nested deeper than 100 levels|not valid JSON)"):
+        open_source(path).check()
+    assert [record.id for record in read(path, SKIP)] == ["a.jpg"]
+
+
+def test_the_deepest_row_that_is_read(tmp_path: Path) -> None:
+    """Of 100 levels; brackets inside of texts are none."""
+    path = write(tmp_path / "m.jsonl", json.dumps({"image": "a.jpg", "x": json.loads("[" * 99 + "]" * 99)}) + "\n")
+    assert len(read(path)) == 1
+    path = write(tmp_path / "m.jsonl", json.dumps({"image": "a.jpg", "x": "[" * 5000}) + "\n")
+    assert extras(path) == [{"x": "[" * 5000}]
+
+
+def test_a_deep_parquet_column_is_refused(tmp_path: Path) -> None:
+    """Arrow's reader has a limit of its own, which holds before any row is read."""
+    kind = pa.int64()
+    for _ in range(101):
+        kind = pa.list_(kind)
+    pq.write_table(pa.table({"image": ["a.jpg"], "deep": pa.array([None], kind)}), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match=r"m\.parquet: not a Parquet file.*too deeply nested"):
+        open_source(tmp_path / "m.parquet").check()
+
+
+@pytest.mark.parametrize("twice", ["image", "x"])
+def test_parquet_columns_that_stand_twice(tmp_path: Path, twice: str) -> None:
+    """As in a CSV: one line that names the column."""
+    table = pa.table([pa.array(["a.jpg"]), pa.array(["b"]), pa.array(["c"])], names=["image", twice, "x"])
+    pq.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(InputError, match=rf"m\.parquet: the column '{twice}' stands twice; rename one"):
+        open_source(tmp_path / "m.parquet").check()
+
+
+def test_the_last_of_a_key_that_stands_twice_counts(tmp_path: Path) -> None:
+    """As every parser of JSON has it, in the check and in the run alike."""
+    path = write(tmp_path / "m.jsonl", '{"image": "a.jpg", "image": "b.jpg", "x": 1, "x": 2}\n')
+    assert [(record.id, record.extra) for record in read(path)] == [("b.jpg", '{"x":2}')]
+
+
+FAR = 2**62
+NUMBERS = pa.int64()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (pa.array([FAR], NUMBERS).cast(pa.timestamp("ms")), str(FAR)),
+        (pa.array([2**58], NUMBERS).cast(pa.timestamp("us", "UTC")), "11103-08-29 17:22:31.711744Z"),
+        (pa.array([0], NUMBERS).cast(pa.timestamp("us", "No/Where")), "0"),
+        (pa.array([FAR], NUMBERS).cast(pa.duration("s")), str(FAR)),
+        (pa.array([2**31 - 1], pa.int32()).cast(pa.date32()), str(2**31 - 1)),
+        (pa.array([[FAR, 0]], pa.list_(NUMBERS)).cast(pa.list_(pa.timestamp("ms"))), [str(FAR), "1970-01-01T00:00:00"]),
+        (
+            pa.array([{"t": FAR, "u": "v"}], pa.struct({"t": NUMBERS, "u": pa.string()})).cast(
+                pa.struct({"t": pa.timestamp("ms"), "u": pa.string()})
+            ),
+            {"t": str(FAR), "u": "v"},
+        ),
+        (pa.array([FAR], NUMBERS).cast(pa.timestamp("ms")).dictionary_encode(), str(FAR)),
+    ],
+)
+def test_times_beyond_python(tmp_path: Path, column: Any, value: object) -> None:
+    """A time beyond the years 1 to 9999, or of a zone that is not known, is text; its row is read like any other."""
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"image": ["a.jpg"], "t": column}), path)
+    assert extras(path) == [{"t": value}]
+
+
+def test_text_in_other_columns_is_checked_too(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 in a column that is neither image nor id are found by the check, with their line."""
+    for end in (b"\xff\n", b"\xe1"):  # the last one is the beginning of a character
+        path = write(tmp_path / "m.csv", b"image,id,x\na.jpg,1,y\nb.jpg,2," + end)
+        with pytest.raises(InputError, match=r"m\.csv:3: not UTF-8"):
+            open_source(path).check()
+    bad = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff"))
+    pq.write_table(pa.table({"image": ["a.jpg"], "x": bad}), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match=r"m\.parquet: row 1: text that is not UTF-8"):
+        open_source(tmp_path / "m.parquet").check()
+
+
+def test_damage_in_other_columns_is_found_by_the_check(tmp_path: Path) -> None:
+    """A page that is broken in a column which only `record` shows ends the check, not a run that has paid."""
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"image": ["a.jpg"] * 9, "x": ["needle-in-a-page"] * 9, "id": [*map(str, range(9))]}), path)
+    write(path, path.read_bytes().replace(b"needle", b"\xff\xff\xff\xff\xff\xff", 1))
+    with pytest.raises(InputError, match=r"m\.parquet: "):
+        open_source(path).check()
