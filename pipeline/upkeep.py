@@ -60,7 +60,7 @@ def rebuild(
     path = out / LEDGER_NAME
     with files.disk_errors(out):
         _check_place(out)
-        with held(path), workplace(out, now()) as work:
+        with held(path) as ledger_file, workplace(out, now(), ledger_file) as work:
             report = _Rebuild(out, work, now(), failpoint).run(drop_unreadable=drop_unreadable)
         failpoint("rebuilt")
     with Dataset.put_right(out, _config(out)) as (ledger, taken):
@@ -138,8 +138,6 @@ class _Rebuild:
         old = remains.read(self.work.aside, scratch, self._keep, know)
         ledger.note_earlier(known)
         self._write_answers()
-        for file in unsaved.paths(scratch):  # of a commit that a crash cut short
-            file.rename(self.out / file.name)
         return old
 
     def _keep(self, answer: UnsavedAnswer) -> None:
@@ -231,6 +229,8 @@ class _Rebuild:
     def _put_in_place(self, new: Path) -> None:
         if self.answers.exists():
             self.answers.rename(self.out / f"{unsaved.PREFIX}rebuild-{self.work.aside.name}.jsonl")
+        for file in unsaved.paths(self.work.folder / OLD_NAME):  # of a commit that a crash cut short
+            file.rename(self.out / f"{unsaved.PREFIX}log-{self.work.aside.name}.jsonl")
         for file in ledger_files(self.path)[1:]:  # the log of the old one is none of the new one
             file.unlink(missing_ok=True)
         self.step("set-aside")

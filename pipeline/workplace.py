@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline import files
 from pipeline.dataset import LEDGER_NAME, REBUILD_NAME
@@ -25,11 +26,14 @@ def ledger_files(path: Path) -> list[Path]:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Refuse while a run holds OUT, and hold it ourselves, without SQLite, which would change a damaged ledger."""
+def held(path: Path) -> Iterator[BinaryIO | None]:
+    """Refuse while a run holds OUT, and hold it ourselves, without SQLite, which would change a damaged ledger.
+
+    The open file is the only one to read the ledger by: to close another one would end the lock (fcntl(2)).
+    """
     try:
-        with files.held(path):
-            yield
+        with files.held(path) as file:
+            yield file
     except BlockingIOError as error:
         raise in_use(path) from error
 
@@ -37,7 +41,8 @@ def held(path: Path) -> Iterator[None]:
 class Work:
     """The folder `.rebuild`, and the copy of the old ledger."""
 
-    def __init__(self, out: Path, now: datetime) -> None:
+    def __init__(self, out: Path, now: datetime, ledger: BinaryIO | None) -> None:
+        self._ledger = ledger
         self.folder = out / REBUILD_NAME
         self.is_changed = False
         """Whether anything else in OUT was: then the next rebuild has to go on with it."""
@@ -69,7 +74,10 @@ class Work:
             self.aside = self.aside.with_name(f"{self.aside.name}.1")
         self._made_now = True
         for old, new in zip(ledger_files(self._out / LEDGER_NAME), ledger_files(self.aside), strict=True):
-            if old.exists():
+            if old == self._out / LEDGER_NAME:
+                if self._ledger is not None:
+                    files.copy(self._ledger, new)
+            elif old.exists():
                 with old.open("rb") as file:
                     files.copy(file, new)
         files.write_atomic(self.folder / _ASIDE_NAME, self.aside.name.encode())
@@ -84,8 +92,9 @@ class Work:
 
 
 @contextmanager
-def workplace(out: Path, now: datetime) -> Iterator[Work]:
-    work = Work(out, now)
+def workplace(out: Path, now: datetime, ledger: BinaryIO | None) -> Iterator[Work]:
+    """The folder, as long as a rebuild is at work; `ledger` is the old one, held and open."""
+    work = Work(out, now, ledger)
     try:
         work.begin()
         yield work

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -415,3 +417,27 @@ def test_a_running_process_is_not_disturbed(killed: Path) -> None:
                 command()
         assert sorted(killed.iterdir()) == before
         dataset.keep([answered("020.jpg")])
+
+
+TRY = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0.1)
+try:
+    connection.execute("BEGIN IMMEDIATE")
+    print("open")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+def test_a_rebuild_holds_out(killed: Path) -> None:
+    """Until its last step another process cannot open the old ledger."""
+    said: set[str] = set()
+
+    def look(step: str) -> None:
+        if step in {"aside", "set-aside"}:
+            command = [sys.executable, "-c", TRY, str(killed / LEDGER)]
+            said.add(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+
+    rebuild(killed, now=lambda: NOON, failpoint=look)
+    assert said == {"database is locked"}
