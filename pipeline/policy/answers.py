@@ -24,7 +24,7 @@ from pipeline.policy.failures import (
     status_inside,
 )
 from pipeline.policy.retry import retry_after
-from pipeline.policy.usage import Bill, believed
+from pipeline.policy.usage import StatedBill, believed
 from pipeline.records import Answer, Failure, Status, Usage
 
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
@@ -40,7 +40,7 @@ class _Response:
     secret: str | None
     most: Amounts | None
 
-    def bill(self, *, has_text: bool) -> Bill:
+    def bill(self, *, has_text: bool) -> StatedBill:
         bill = believed(self.parsed, self.headers, self.most, has_text=has_text)
         return replace(bill, doubts=tuple(one_line(doubt, self.secret) for doubt in bill.doubts))
 
