@@ -25,7 +25,7 @@ from pipeline.policy.failures import (
 )
 from pipeline.policy.redaction import NOTHING_SECRET, Redactor
 from pipeline.policy.retry import retry_after
-from pipeline.policy.usage import Bill, believed
+from pipeline.policy.usage import StatedBill, believed
 from pipeline.records import Answer, Failure, Status, Usage
 
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
@@ -41,7 +41,7 @@ class _Response:
     redactor: Redactor
     most: Amounts | None
 
-    def bill(self, *, has_text: bool) -> Bill:
+    def bill(self, *, has_text: bool) -> StatedBill:
         bill = believed(self.parsed, self.headers, self.most, has_text=has_text)
         return replace(bill, doubts=tuple(one_line(doubt, self.redactor) for doubt in bill.doubts))
 

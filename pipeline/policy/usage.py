@@ -44,7 +44,7 @@ _CACHE = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class StatedBill:
     """What a response says that its request took, as far as it is believed."""
 
     usage: Usage = field(default_factory=Usage)
@@ -56,7 +56,7 @@ class Bill:
 
 def believed(
     parsed: Mapping[str, Any], headers: Mapping[str, str], most: Amounts | None = None, *, has_text: bool = True
-) -> Bill:
+) -> StatedBill:
     """Read a response's usage and cost. `most` is the predicted upper bound of its request.
 
     Counts that no request can have are left out. Where one of prompt, completion and total is missing, the other two
@@ -68,7 +68,7 @@ def believed(
     told = _Told(most_tokens=min(MOST_TOKENS, max(ALWAYS_TOKENS, BEYOND * (limit.tokens or 0))))
     usage = told.usage(_dict(parsed.get("usage")) or _dict(parsed.get("usageMetadata")), has_text=has_text)
     cost_usd = told.cost(parsed, headers, limit.nano_usd)
-    return Bill(usage, cost_usd, tuple(told.doubts))
+    return StatedBill(usage, cost_usd, tuple(told.doubts))
 
 
 class _Told:
