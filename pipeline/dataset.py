@@ -756,7 +756,7 @@ class Dataset:
                 elif seq in last and shares is not None:
                     sharing[shares].append(orjson.loads(row))
             for key, asked in self._asked_rows(set(sharing)) if sharing else ():
-                for stub in sharing.pop(key):
+                for stub in sharing.pop(key, ()):  # a part that holds a key twice is damaged, and said to be
                     if stub["request_sha256"] == asked["request_sha256"]:
                         yield parquet.encode_row(filled(stub, asked))
                     else:
