@@ -26,7 +26,7 @@ class RebuildReport:
     answers: int = 0
     """Answers of the old ledger, and of files beside it, that no part held: they are in `data/` now."""
     lost_rows: int | None = 0
-    """Rows of damaged parts that could not be read; None where nobody knows how many a part held."""
+    """Rows of damaged parts that could not be read; None where the number that a part held is unknown."""
     lost_row_groups: int = 0
     lost_ids: tuple[str, ...] = ()
     """Of these rows, as far as their ids could be read; 20 at most."""

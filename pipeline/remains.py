@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from pipeline import files
+from pipeline import files, unsaved
 from pipeline.edges.ledger import CARRIED, CONFIG_META, SUFFIXES, History, SqliteLedger, footer_name
 from pipeline.errors import OutInUseError, ResourceError
 from pipeline.intake import what_is_wrong
@@ -74,8 +74,10 @@ def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callabl
         if (why := what_is_wrong(ledger)) is not None:
             raise ResourceError(why)
         answers = 0
+        # Newer answers may lie behind a frame of the log that SQLite cannot read: then the time of each tells.
+        is_last = not unsaved.paths(path.parent)
         for _, row, shares, stamp in ledger.waiting():
-            keep(UnsavedAnswer(row, shares, None if stamp is None else stamp & 0xFFFFFF, is_last=True))
+            keep(UnsavedAnswer(row, shares, None if stamp is None else stamp & 0xFFFFFF, is_last=is_last))
             answers += 1
         for known in ledger.records():
             know(known)

@@ -56,7 +56,7 @@ def keys() -> list[str]:
 
 
 def odd(random: Random) -> Any:
-    """A value that nobody would write."""
+    """A value that makes no sense."""
     value = random.choice(ODD)
     if random.random() < 0.1:
         value = "".join(chr(random.choice((random.randrange(32), random.randrange(127, 0x3000)))) for _ in range(9))
@@ -214,7 +214,7 @@ def test_odd_addresses(command: Command, server: Stub, monkeypatch: pytest.Monke
 
 
 def only_here(host: str | None, port: int | str | None, *_: object, **__: object) -> list[Any]:
-    """A resolver that knows this machine only, at a port where nobody listens."""
+    """A resolver that knows this machine only, at a port where no server listens."""
     import socket  # noqa: PLC0415 - beside what is replaced
 
     if host in {"localhost", "127.0.0.1", "127.0.0.1."}:

@@ -136,7 +136,7 @@ class DatabaseFiles:
         return page[0] == 0 or is_btree(page, number) or number == 1 or self._is_pointer_map(number)
 
     def _is_pointer_map(self, number: int) -> bool:
-        """Source: section 1.8; of a file with auto_vacuum, as ours are, page 2 and every so many behind it."""
+        """Source: section 1.8; of a file with auto_vacuum, as ours are, page 2 and further ones at a fixed distance."""
         return number >= 2 and (number - 2) % (self._usable // 5 + 1) == 0  # noqa: PLR2004 - the second page
 
     def _images(self) -> Iterator[_Image]:

@@ -49,7 +49,7 @@ class PartReport:
 
     rows: int
     lost: int | None
-    """Rows that cannot; None where nobody knows how many there were."""
+    """Rows that cannot; None where their number is unknown."""
     groups: int = 0
     lost_groups: int = 0
     lost_ids: tuple[str, ...] = ()

@@ -209,7 +209,7 @@ def _jpeg2000_bytes(data: bytes, pixels: int) -> int:
 
 
 def _block_count(data: bytes, at: int, samples: int) -> int:
-    """Blocks and precincts of so many samples: the main header's COD segment (A.6.1) says how large they are."""
+    """Blocks and precincts of this number of samples: the main header's COD segment (A.6.1) says how large they are."""
     for _ in range(_MOST_SEGMENTS):
         marker, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == b"\xff\x52" and length > _JPEG2000_STYLE_BYTES:
