@@ -85,12 +85,13 @@ def known_columns(stored: bytes | None) -> pa.Schema | None:
     """A schema as a ledger keeps it; None where it cannot be read, or has columns that no version of ours has."""
     try:
         columns: pa.Schema = pa.ipc.read_schema(pa.py_buffer(stored or b""))
+        kinds = {field.name: field.type for field in columns if field.nullable}  # names are decoded here
     except (pa.ArrowException, OSError, ValueError):
         return None
     ours = dict(_COLUMNS)
-    is_ours = all(ours.get(field.name) == field.type for field in columns)
-    has_all = set(salvage.NEEDED) | {"error_kind", "asked_at", "answered_at"} <= set(columns.names)
-    return columns if is_ours and has_all and len(set(columns.names)) == len(columns) else None
+    is_ours = all(ours.get(name) == kind for name, kind in kinds.items())
+    has_all = set(salvage.NEEDED) | {"error_kind", "asked_at", "answered_at"} <= kinds.keys()
+    return columns if is_ours and has_all and len(kinds) == len(columns) else None
 
 
 def encode_row(row: Mapping[str, object]) -> bytes:
@@ -114,7 +115,10 @@ def _mended(value: object) -> object:
 
 
 def table_of(rows: Iterable[bytes], columns: pa.Schema) -> pa.Table:
-    """Rows from `encode_row` as a table; names that are no column are left out, absent ones are null."""
+    """Rows from `encode_row` as a table; names that are no column are left out, absent ones are null.
+
+    Raises ArrowInvalid where they are not what `encode_row` writes.
+    """
     lines = b"\n".join(rows)
     if not lines:
         return empty(columns)
@@ -122,7 +126,9 @@ def table_of(rows: Iterable[bytes], columns: pa.Schema) -> pa.Table:
     as_text = [field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in columns]
     read = pj.ReadOptions(use_threads=False, block_size=len(lines) + 1)
     parse = pj.ParseOptions(explicit_schema=pa.schema(as_text), unexpected_field_behavior="ignore")
-    return pj.read_json(pa.BufferReader(lines), read_options=read, parse_options=parse).cast(columns)
+    found = pj.read_json(pa.BufferReader(lines), read_options=read, parse_options=parse).cast(columns)
+    found.validate(full=True)  # text that is no UTF-8 is written without a word, and cannot be read again
+    return found
 
 
 def tables_of(rows: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]:
