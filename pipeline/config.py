@@ -426,12 +426,13 @@ def find_config(name_or_file: str | Path) -> Path:
 
     A file in the working directory never takes the place of a preset.
     """
-    name, path, known = str(name_or_file), Path(name_or_file), presets()
+    name, path = str(name_or_file), Path(name_or_file)
     is_name = isinstance(name_or_file, str) and "/" not in name and not path.suffix
-    if is_name and name in known:
-        return known[name]
     if not is_name and path.is_file():
         return path
+    known = presets()
+    if is_name and name in known:
+        return known[name]
     raise InputError(f"configuration {name!r}: {_no_config(name, path, known, is_name=is_name)}")
 
 

@@ -166,8 +166,11 @@ def _that_fit(rows: Sequence[KeptRow], columns: pa.Schema) -> list[KeptRow]:
 
 
 def columns_of(ledger: Ledger) -> pa.Schema:
-    """The columns that OUT was made with."""
-    return pa.ipc.read_schema(pa.py_buffer(ledger.meta("schema")))
+    """The columns that OUT was made with. Raises ValueError where they are none of ours."""
+    columns = parquet.known_columns(ledger.meta("schema"))
+    if columns is None:
+        raise ValueError("the columns are none of ours")
+    return columns
 
 
 def what_is_wrong(ledger: Ledger) -> str | None:

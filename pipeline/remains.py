@@ -9,7 +9,7 @@ import orjson
 
 from pipeline import files, unsaved
 from pipeline.edges.ledger import CARRIED, CONFIG_META, SUFFIXES, History, SqliteLedger, footer_name
-from pipeline.errors import OutInUseError, ResourceError
+from pipeline.errors import InputError, ResourceError
 from pipeline.intake import what_is_wrong
 from pipeline.salvage.database import Damage, DatabaseFiles, Found
 from pipeline.salvage.rows import AnswerRow, AttemptRow, MetaRow, RecordRow, RunRow, TotalRow
@@ -48,9 +48,9 @@ def read(ledger: Path, scratch: Path, keep: Callable[[UnsavedAnswer], None], kno
         _copy(ledger.with_name(ledger.name + suffix), scratch / f"ledger.sqlite{suffix}")
     try:
         return _read_whole(scratch / "ledger.sqlite", keep, know)
-    except OutInUseError:
+    except InputError:
         raise
-    except ResourceError as error:
+    except Exception as error:  # noqa: BLE001 - values that no check looks at; the pages tell what is right
         return _read_damaged(ledger, str(error), keep, know)
     finally:
         for suffix in SUFFIXES:
@@ -69,8 +69,10 @@ def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callabl
         raise ResourceError(f"{path}: there is a log, and no ledger")
     with SqliteLedger(path, check_all=True) as ledger:
         history = ledger.history()
-        if history is None and not ledger.meta_names(""):
-            return Remains(None)
+        if history is None:
+            if not ledger.meta_names(""):
+                return Remains(None)
+            raise ResourceError("it does not say what was asked")
         if (why := what_is_wrong(ledger)) is not None:
             raise ResourceError(why)
         answers = 0

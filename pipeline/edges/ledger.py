@@ -743,7 +743,7 @@ class SqliteLedger:
 
     def _check_pages(self) -> None:
         """Raises DamagedLedgerError where the pages do not make a database."""
-        found = self._one("PRAGMA quick_check(1)")
+        found = self._one("PRAGMA integrity_check(1)")
         if found is None or found[0] != "ok":
             raise _damaged(self.path, "nothing" if found is None else str(found[0]).replace("\n", " "))
 
@@ -935,7 +935,7 @@ def _check_files(path: Path) -> bool:
                 return size <= _CHECKED_BYTES
             frames = read_frames(log.read_bytes())
             if frames.is_damaged:
-                raise _damaged(path, f"its write-ahead log from frame {frames.readable + 1} on")
+                raise _damaged(path, f"its write-ahead log from frame {frames.first_bad + 1} on")
             if frames.has_tail:
                 _put_by(path)
             return True

@@ -85,7 +85,7 @@ def known_columns(stored: bytes | None) -> pa.Schema | None:
     """A schema as a ledger keeps it; None where it cannot be read, or has columns that no version of ours has."""
     try:
         columns: pa.Schema = pa.ipc.read_schema(pa.py_buffer(stored or b""))
-        kinds = {field.name: field.type for field in columns}  # names are decoded here
+        kinds = {field.name: field.type for field in columns if field.nullable}  # names are decoded here
     except (pa.ArrowException, OSError, ValueError):
         return None
     ours = dict(_COLUMNS)

@@ -39,12 +39,17 @@ class WalFrames:
     is_header_sound: bool
 
     @property
-    def readable(self) -> int:
-        """How many frames SQLite reads: those before the first that is damaged, or older."""
+    def first_bad(self) -> int:
+        """The first frame, from 0, that is damaged or older; how many there are where none is."""
         if not self.is_header_sound:
             return 0
         ends = (at for at, frame in enumerate(self.frames) if not (frame.is_current and frame.is_sound))
         return next(ends, len(self.frames))
+
+    @property
+    def readable(self) -> int:
+        """How many frames SQLite reads: up to the last commit before a bad one."""
+        return max((at + 1 for at, frame in enumerate(self.frames[: self.first_bad]) if frame.is_commit), default=0)
 
     @property
     def has_tail(self) -> bool:
