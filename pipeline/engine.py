@@ -286,7 +286,7 @@ class Engine:
         """One request, and what follows from it: how long to wait for the next, None when the record is done."""
         turn = await self._turns.next(trial)
         if self._reason is not None:  # stopped in this very moment: nothing is sent
-            self._turns.settle(turn, Failure(kind=ErrorKind.UNREACHABLE, message="not sent"))
+            self._turns.withdraw(turn)
             await anyio.lowlevel.checkpoint()  # where it ends
             return 0.0
         with self._flight(turn) as flight:

@@ -184,17 +184,25 @@ class Turns:
 
     def settle(self, turn: Turn, result: Answer | Failure | None) -> int:
         """The request is over (None: nobody waits for it any more): what it may have cost unbilled, in nano-dollars."""
-        turn.is_settled = True
-        turn.channel.end(turn.taken, turn.trial.request, result, turn.sent_at)
         cost, unknown = _cost(turn.reserved, result)
-        for budget in self.budgets:
-            budget.settle(turn.reserved, cost, turn.predicted)
-        self._reserved -= turn.reserved
-        self.spent += cost
+        self._end(turn, result, cost)
         if isinstance(result, Answer):
             self._refute(turn.trial)
         self.notify()
         return unknown
+
+    def withdraw(self, turn: Turn) -> None:
+        """Nothing was sent after all, so nothing is spent."""
+        self._end(turn, None, Amounts())
+        self.notify()
+
+    def _end(self, turn: Turn, result: Answer | Failure | None, cost: Amounts) -> None:
+        turn.is_settled = True
+        turn.channel.end(turn.taken, turn.trial.request, result, turn.sent_at)
+        for budget in self.budgets:
+            budget.settle(turn.reserved, cost, turn.predicted)
+        self._reserved -= turn.reserved
+        self.spent += cost
 
     def _refute(self, trial: Trial) -> None:
         for channel in self.channels:

@@ -490,6 +490,17 @@ async def test_a_wrong_prediction_is_wrong_once() -> None:
     assert budget.spent.nano_usd == 360
 
 
+async def test_what_was_not_sent_costs_nothing() -> None:
+    """A run that stops between a turn and its request: neither budget, slot nor lease knows of it afterwards."""
+    budget = Budget(Amounts(requests=5))
+    requests = line(1, budgets=[budget])
+    turn = await requests.next()
+    requests.turns.withdraw(turn)
+    assert (turn.is_settled, turn.channel.in_flight) == (True, 0)
+    assert budget.left.requests == 5
+    assert requests.turns.spent.requests == 0
+
+
 async def test_slots_are_those_of_all_endpoints() -> None:
     """What lanes and places are made for."""
     assert line(1, 1, 1, slots=5).turns.slots == 15
