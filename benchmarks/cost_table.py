@@ -10,9 +10,9 @@ from datetime import date
 from random import Random
 
 from pipeline.catalogue.offers import price_at
-from pipeline.config import load_config
-from pipeline.estimate import Candidate, provider_and_model
-from pipeline.policy.tallies import Question, Size
+from pipeline.config.settings import load_config
+from pipeline.estimates.estimate import Candidate, provider_and_model
+from pipeline.tokens.prompt import Question, Size
 
 IMAGES, SEED = 1000, 5
 TODAY = date(2026, 11, 21)

@@ -20,10 +20,10 @@ from PIL import Image
 
 import pipeline
 from pipeline.catalogue import Family, families, family_of
-from pipeline.config import load_config
+from pipeline.config.settings import load_config
 from pipeline.emulator.child import child_emulator
-from pipeline.estimate import Candidate
-from pipeline.policy.tallies import Question, Size
+from pipeline.estimates.estimate import Candidate
+from pipeline.tokens.prompt import Question, Size
 
 TOLERATED = 0.01
 ORIENTATION, TURNED = 0x0112, 6

@@ -14,7 +14,7 @@ from common import cache_dir, draw_jpegs, endpoint
 from no_resize import QUALITY, SIZE
 
 import pipeline
-from pipeline.dataset import Dataset
+from pipeline.store.dataset import Dataset
 
 
 def speed(folder: Path, out: Path, base_url: str, slots: int, *, keeps: bool) -> float:

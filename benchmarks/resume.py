@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from common import draw_jpeg, peak_mb
 
-from pipeline.config import load_config
-from pipeline.dataset import Dataset
+from pipeline.config.settings import load_config
 from pipeline.emulator import child_emulator
 from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.store.dataset import Dataset
 
 BATCH = 1_000
 USAGE = Usage(prompt_tokens=765, completion_tokens=20, total_tokens=785)

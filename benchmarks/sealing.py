@@ -18,10 +18,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from common import peak_mb
 
-from pipeline.config import load_config
-from pipeline.dataset import Dataset
-from pipeline.edges.parquet import use_steady_memory
+from pipeline.config.settings import load_config
 from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.store.dataset import Dataset
+from pipeline.store.parquet import use_steady_memory
 
 BATCH_KB = 4_000
 USAGE = Usage(prompt_tokens=765, completion_tokens=20, total_tokens=785)

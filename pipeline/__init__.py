@@ -6,6 +6,7 @@ if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
 from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, status
+from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
@@ -14,9 +15,8 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
-from pipeline.policy.asking import Asking
-from pipeline.policy.estimates import Estimate
-from pipeline.stats import RunSummary
+from pipeline.estimates.figures import Estimate
+from pipeline.store.rerun import Asking
 
 __all__ = [
     "Asking",

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 import anyio
 
-from pipeline import upkeep
 from pipeline.catalogue import family_named, family_of, seller_in
-from pipeline.check import CheckReport
-from pipeline.check import check_endpoints as ask_each
-from pipeline.compact import CompactReport
-from pipeline.compact import compact as compact_out
-from pipeline.config import RunConfig, load_config, marked_as, presets
-from pipeline.dataset import check_ledger
-from pipeline.edges import parquet
+from pipeline.commands.check import CheckReport
+from pipeline.commands.check import check_endpoints as ask_each
+from pipeline.commands.compact import CompactReport
+from pipeline.commands.compact import compact as compact_out
+from pipeline.commands.models import Asked, ModelCard, model_cards
+from pipeline.commands.preview import FirstRequest, first_request
+from pipeline.commands.rebuild import rebuild as rebuild_ledger
+from pipeline.commands.rebuilt import RebuildReport
+from pipeline.commands.status import OutStatus, read_status
+from pipeline.config.settings import RunConfig, load_config, marked_as, presets
 from pipeline.emulator.child import child_emulator
+from pipeline.engine.progress import make_progress, say
+from pipeline.engine.stats import RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
-from pipeline.estimate import (
+from pipeline.estimates.estimate import (
     DEFAULT_PRESETS,
     Candidate,
     EstimateJob,
@@ -34,20 +38,16 @@ from pipeline.estimate import (
     parse_size,
     provider_and_model,
 )
-from pipeline.job import Job
-from pipeline.models import Asked, ModelCard, model_cards
-from pipeline.policy.asking import Asking
-from pipeline.policy.estimates import Estimate
-from pipeline.policy.retry import duration_s
-from pipeline.preview import FirstRequest, first_request
-from pipeline.progress import make_progress, say
-from pipeline.publish.bar import counting
-from pipeline.rebuilt import RebuildReport
-from pipeline.run import run_job
-from pipeline.sample import Sample, check_sample, run_sample, sample_job
-from pipeline.stats import RunSummary
-from pipeline.status import OutStatus, read_status
-from pipeline.steps import emulated, emulating
+from pipeline.estimates.figures import Estimate
+from pipeline.estimates.render.bar import counting
+from pipeline.estimates.sample import Sample, check_sample, run_sample, sample_job
+from pipeline.limits.decision import duration_s
+from pipeline.run.job import Job
+from pipeline.run.prepare import emulated, emulating
+from pipeline.run.run import run_job
+from pipeline.store import parquet
+from pipeline.store.dataset import check_ledger
+from pipeline.store.rerun import Asking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -403,7 +403,7 @@ def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
 
     With `drop_unreadable` a part that cannot be read is moved aside, and its records are asked again.
     """
-    return upkeep.rebuild(Path(out), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
+    return rebuild_ledger(Path(out), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
 
 
 def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport:

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,3 +141,12 @@ def held(path: Path) -> Iterator[BinaryIO | None]:
                 raise BlockingIOError(error.errno, error.strerror, str(path)) from error
             raise
         yield file
+
+
+def stamp(location: str) -> int | None:
+    """24 bits that change with the size or the time of a file; None where there is none."""
+    try:
+        found = os.stat(location)  # noqa: PTH116 - the location may be no UTF-8, and there may be millions
+    except (OSError, ValueError):
+        return None
+    return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode()) & 0xFFFFFF

@@ -1,6 +1,7 @@
 """The values that flow through a run. All are frozen; none does anything."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -240,3 +241,20 @@ def record_key(record_id: str, prompt_name: str) -> bytes:
     """The 16 bytes that stand for (id, prompt_name) in the ledger."""
     named = f"{record_id}\0{prompt_name}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(named, digest_size=16).digest()
+
+
+def has_no_text(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether an answer was cut off before any text: only then a truncated row has a kind."""
+    return status is Status.TRUNCATED and kind is not None
+
+
+def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether a row holds no answer: failed, invalid, or truncated before any text.
+
+    A refusal is an answer: it is reported, and counts neither for exit code 1 nor for `--retry-failed`.
+    """
+    return status in {Status.FAILED, Status.INVALID} or has_no_text(status, kind)
+
+
+Grow = Callable[[int], Awaitable[None]]
+"""Called with the bytes that have arrived of something; it returns as soon as there is room for them."""

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from PIL import Image
 
-from pipeline.cli import exit_code
+from pipeline.cli.app import exit_code
 from tests.emulators import emulator
 from tests.support import ROOT, Command, MakeImage
 

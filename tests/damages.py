@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline import cli
+from pipeline.cli import app
 from tests.stub import Reply, Stub, answer, stub
 
 IMAGES, SEALED, ROWS_A_PART, ROWS_A_GROUP = 30, 24, 8, 3
@@ -112,7 +112,7 @@ class Trial:
             ]
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = cli.exit_code(words)
+            code = app.exit_code(words)
         return code, said.getvalue()
 
     def must(self, name: str, out: Path, *more: str) -> None:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.config import ImagesConfig
-from pipeline.edges.images import prepare_image, warm_up
-from pipeline.policy.sizing import SizeRule
+from pipeline.config.settings import ImagesConfig
+from pipeline.images.prepare import prepare_image, warm_up
 from pipeline.records import Failure
+from pipeline.tokens.sizing import SizeRule
 
 LIMIT_MB = 48
 SLACK = 6_000_000

@@ -24,7 +24,7 @@ def emulator_get(url: str, path: str) -> Any:
 ROOT = Path(__file__).parents[1]
 UNPRIVILEGED = """
 import contextlib, json, os, sys
-from pipeline.cli import main
+from pipeline.cli.app import main
 
 def command(arguments):
     sys.argv = ["vision-batch", *arguments]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from pipeline.cli import app
-from pipeline.config import RunConfig
-from pipeline.edges.parquet import schema
+from pipeline.cli.app import app
+from pipeline.config.settings import RunConfig
+from pipeline.store.parquet import schema
 from tests.support import Command, MakeImage
 
 ROOT = Path(__file__).parent.parent

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from pipeline.config import EndpointConfig, OwnPrice, RunConfig, SourceConfig
-from pipeline.edges.outdir import to_toml
-from pipeline.edges.sources import open_source
+from pipeline.config.settings import EndpointConfig, OwnPrice, RunConfig, SourceConfig
 from pipeline.errors import InputError
+from pipeline.sources import open_source
+from pipeline.store.outdir import to_toml
 from tests.stub import Stub, stub
 from tests.support import Command, MakeImage
 

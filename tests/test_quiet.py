@@ -12,10 +12,10 @@ import io, random, sys, warnings
 from contextlib import nullcontext
 import numpy as np
 from PIL import Image
-from pipeline.config import ImagesConfig
-from pipeline.edges.images import prepare_image, warm_up
-from pipeline.edges.headers import size_in
-from pipeline.policy.sizing import SizeRule
+from pipeline.config.settings import ImagesConfig
+from pipeline.images.prepare import prepare_image, warm_up
+from pipeline.images.probe import size_in
+from pipeline.tokens.sizing import SizeRule
 
 rng = random.Random(7)
 picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))

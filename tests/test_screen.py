@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline import cli
+from pipeline.cli import app
 from pipeline.formatting import csv_cell
 from tests.stub import Reply, answer, stub
 
@@ -56,7 +56,7 @@ def test_manifests_and_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
             ["run", str(folder), "-o", "o", *to, "--prompt-file", f"none{text}"],
         ]  # fmt: skip
         for arguments in commands:
-            assert cli.exit_code(arguments) in {0, 1, 2, 5}, arguments
+            assert app.exit_code(arguments) in {0, 1, 2, 5}, arguments
             assert_calm(capfd, arguments)
     assert len(commands) * len(HOSTILE) == 320
 
@@ -95,7 +95,7 @@ def test_words_of_a_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
                 ["run", "a.png", "-o", f"out{number}", *named], ["check", *named], ["check", *named, "--json"],
                 ["check", *to], ["status", f"out{number}"],
             ):  # fmt: skip
-                assert cli.exit_code(arguments) in {0, 1, 2, 4}, (place, ascii(text), arguments)
+                assert app.exit_code(arguments) in {0, 1, 2, 4}, (place, ascii(text), arguments)
                 assert_calm(capfd, arguments)
                 cases += len(HOSTILE) + 1
     assert cases == 5 * len(PLACES) * (len(HOSTILE) + 1) == 330
@@ -106,7 +106,7 @@ def test_an_output_directory_that_is_no_utf8(tmp_path: Path, capfd: pytest.Captu
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     with stub() as server:
         run = ["run", "a.png", "-o", "out\udcff", "--base-url", server.base_url, "--model", "gpt-4o"]
-        assert cli.exit_code(run) == 2
+        assert app.exit_code(run) == 2
     assert not server.paths
     assert "must be UTF-8" in capfd.readouterr().err
 
@@ -117,7 +117,7 @@ def test_files_of_an_estimate(suffix: str, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     for start in ("=1+1", "@SUM(A1)", "[x](javascript:y)", "<script>", "\x1b[2J", "|a|"):
         name = f"{start}-gpt"
-        assert cli.exit_code(["estimate", "a.png", "--model", name, "--output", f"e{suffix}", "-q"]) == 0
+        assert app.exit_code(["estimate", "a.png", "--model", name, "--output", f"e{suffix}", "-q"]) == 0
         text = (tmp_path / f"e{suffix}").read_text("utf-8")
         assert "\x1b" not in text
         assert not (suffix in {".md", ".html"} and "<script>" in text)

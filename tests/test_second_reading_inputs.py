@@ -13,15 +13,16 @@ import pandas as pd
 import pytest
 
 import pipeline
-from pipeline import InputError, ResourceError, cli
-from pipeline.config import EndpointConfig, RunConfig, SourceConfig
-from pipeline.edges.chat import ChatEndpoint
-from pipeline.edges.ledger import SqliteLedger
-from pipeline.edges.sources import open_sources
-from pipeline.job import exceeds
-from pipeline.policy.usage import believed
-from pipeline.steps import endpoint_of, most_slots
-from pipeline.wire import open_session, version
+from pipeline import InputError, ResourceError
+from pipeline.cli import app
+from pipeline.config.settings import EndpointConfig, RunConfig, SourceConfig
+from pipeline.endpoints.chat import ChatEndpoint
+from pipeline.endpoints.session import open_session, version
+from pipeline.endpoints.usage import believed
+from pipeline.run.job import exceeds
+from pipeline.run.prepare import endpoint_of, most_slots
+from pipeline.sources import open_sources
+from pipeline.store.ledger import SqliteLedger
 from tests.support import MakeImage
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +106,7 @@ def test_dry_run_as_json(photos: Path) -> None:
 def test_nobody_answers_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input ends where a dear run asks whether to go on: that is no."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    assert not cli._confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
+    assert not app._confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
 
 
 # ---------------------------------------------------------------- manifests and answers

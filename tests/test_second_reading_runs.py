@@ -18,13 +18,13 @@ import pytest
 
 import pipeline
 from pipeline import Asking, EndpointStoppedError
+from pipeline.commands.status import read_status
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.records import Answer, Failure
-from pipeline.status import read_status
 from tests.emulators import emulator
+from tests.engine.test_engine import GOOD, Bench
 from tests.stub import stub
 from tests.support import MakeImage, emulator_get
-from tests.test_engine import GOOD, Bench
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "pipeline")

@@ -11,10 +11,10 @@ from typing import Any
 from pipeline.catalogue import naming
 from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, MaxTokensField, Source, on_host
 from pipeline.catalogue.naming import bare_name, matching, matching_part, named_or_matching
+from pipeline.catalogue.prices import Price
 from pipeline.catalogue.reading import families, hosts, read_families, unknown_rule
 from pipeline.errors import InputError
-from pipeline.policy.costs import Price
-from pipeline.policy.tokens import TokenRule
+from pipeline.tokens import TokenRule
 
 __all__ = [
     "Batch",

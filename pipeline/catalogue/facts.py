@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from pipeline.policy.tokens import TokenRule, spanning
+from pipeline.tokens import TokenRule, spanning
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 Evidence = Literal["published", "measured", "derived", "unverified"]

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from pipeline.catalogue import Family, price_of
-from pipeline.policy.costs import Price
+from pipeline.catalogue.prices import Price
 
 MOST_SELLERS = 2
 FROM_TABLES = "genai-prices"

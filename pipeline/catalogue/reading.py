@@ -26,7 +26,7 @@ from pipeline.catalogue.tables import (
     checked,
 )
 from pipeline.errors import InputError
-from pipeline.policy.tokens import TokenRule, UnknownRule, token_rule
+from pipeline.tokens import TokenRule, UnknownRule, token_rule
 
 HERE = Path(__file__).parent
 HOSTS, UNKNOWN = "hosts.toml", "unknown.toml"

@@ -8,7 +8,7 @@ from pipeline.emulator.billing import Bill, Billing, cut_to_tokens, prompt_text_
 from pipeline.emulator.chat_request import ChatRequest
 from pipeline.emulator.faults import Fault
 from pipeline.emulator.pixels import Look
-from pipeline.policy.text import text_tokens
+from pipeline.tokens.text import text_tokens
 
 FINGERPRINT = "vision-batch-emulator"
 NO_IMAGE = (

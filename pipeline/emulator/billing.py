@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.catalogue import Family, family_named, family_of, rule_of
-from pipeline.policy.text import BYTES_PER_TOKEN, message_tokens
-from pipeline.policy.tokens import TokenRule
+from pipeline.tokens import TokenRule
+from pipeline.tokens.text import BYTES_PER_TOKEN, message_tokens
 
 SERVED = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4-turbo", "gpt-5", "gpt-5.1", "o1", "o3")
 """The models that `/v1/models` lists where none are named."""

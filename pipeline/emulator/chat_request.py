@@ -7,14 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 import pybase64
 
-from pipeline.emulator.api_errors import (
-    ApiError,
-    invalid_type,
-    invalid_value,
-    missing,
-    no_data_url,
-    unsupported_image,
-)
+from pipeline.emulator.api_errors import ApiError, invalid_type, invalid_value, missing, no_data_url, unsupported_image
 from pipeline.emulator.billing import BY_NAME, Billing
 
 # Tuples, not sets: JSON may hold a list where a word belongs, and that cannot be looked up in a set.

@@ -9,13 +9,7 @@ from pipeline.emulator.error_styles import ErrorStyle
 from pipeline.emulator.faults import BadAnswer, Fault, known_fault
 from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
-from pipeline.emulator.schedule import (
-    LatencyStep,
-    Outage,
-    OutageKind,
-    check_latency_schedule,
-    check_outages,
-)
+from pipeline.emulator.schedule import LatencyStep, Outage, OutageKind, check_latency_schedule, check_outages
 from pipeline.errors import InputError
 
 _BURST_SHARE = 10

@@ -3,13 +3,7 @@
 import hmac
 from collections.abc import Callable, Mapping
 
-from pipeline.emulator.api_errors import (
-    more_than_a_minute,
-    no_key,
-    requests_limited,
-    tokens_limited,
-    wrong_key,
-)
+from pipeline.emulator.api_errors import more_than_a_minute, no_key, requests_limited, tokens_limited, wrong_key
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.headers import Told, limit_headers, retry_after_headers
 from pipeline.emulator.limits import CountTokens, Limit, make_limit

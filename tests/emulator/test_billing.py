@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.catalogue import unknown_rule
 from pipeline.emulator.billing import BY_NAME, Billing, cut_to_tokens, prompt_text_tokens
 from pipeline.errors import InputError
-from pipeline.policy.text import text_tokens
+from pipeline.tokens.text import text_tokens
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import cli
+from pipeline.cli import app
 from pipeline.emulator import EmulatorConfig, Fault
 from pipeline.emulator.error_styles import ErrorStyle
 from pipeline.emulator.faults import BadAnswer
@@ -27,12 +27,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[EmulatorConfig]:
     def run_forever(config: EmulatorConfig, *_: Any, **__: Any) -> None:
         configs.append(config)
 
-    monkeypatch.setattr(cli, "run_forever", run_forever)
+    monkeypatch.setattr(app, "run_forever", run_forever)
     return configs
 
 
 def _emulate(arguments: str) -> None:
-    result = CliRunner().invoke(cli.app, ["emulate", *shlex.split(arguments)], catch_exceptions=False)
+    result = CliRunner().invoke(app.app, ["emulate", *shlex.split(arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
 
 

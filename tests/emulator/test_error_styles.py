@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.emulator import EmulatorConfig, Fault, serve
 from pipeline.emulator.error_styles import ErrorStyle
+from pipeline.endpoints.errors import read_failure
 from pipeline.errors import ErrorKind
-from pipeline.policy.failures import read_failure
 from pipeline.records import Failure
 
 Body = Callable[..., dict[str, Any]]

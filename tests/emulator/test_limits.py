@@ -9,15 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.emulator.config import EmulatorConfig
-from pipeline.emulator.limits import (
-    MINUTE_NS,
-    FixedWindow,
-    Limit,
-    LimitKind,
-    SlidingWindow,
-    TokenBucket,
-    make_limit,
-)
+from pipeline.emulator.limits import MINUTE_NS, FixedWindow, Limit, LimitKind, SlidingWindow, TokenBucket, make_limit
 
 PER_MINUTE, BURST = 10, 4
 STEPS_NS = st.integers(0, MINUTE_NS // 2) | st.sampled_from([0, 1, MINUTE_NS // PER_MINUTE, MINUTE_NS])

@@ -9,8 +9,8 @@ import pytest
 from pipeline.emulator import EmulatorConfig, RunningEmulator, serve
 from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
+from pipeline.endpoints.errors import read_failure
 from pipeline.errors import ErrorKind
-from pipeline.policy.failures import read_failure
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]

@@ -1,0 +1,349 @@
+"""What is done to an output directory between runs: a new ledger, when the old one or a part is lost or damaged.
+
+Nothing is thrown away. The old ledger is copied aside first, and so is every part that is written anew; a new ledger
+is made from the parts and from what the old one still tells; then it takes the old one's place. `.rebuild` lies in
+OUT until all of that is done: runs refuse as long as it is there, and the same command goes on with it.
+"""
+
+import errno
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import files
+from pipeline.commands.rebuilt import RebuildReport, losses_of_ledger, losses_of_parts, words
+from pipeline.config.settings import RunConfig
+from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.records import Status, record_key
+from pipeline.store import layout, outdir, parquet, remains, unsaved
+from pipeline.store.columns import SHAREABLE, count_row, state_code
+from pipeline.store.dataset import LEDGER_NAME, Dataset, check_names, last_config
+from pipeline.store.layout import DATA_NAME
+from pipeline.store.ledger import CONFIG_META, History, KeptRow, SqliteLedger, check_plain
+from pipeline.store.remains import Remains
+from pipeline.store.rerun import Asking
+from pipeline.store.salvage.parts import PartReport
+from pipeline.store.salvage.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
+from pipeline.store.unsaved import UnsavedAnswer
+
+COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
+COLUMNS = (
+    "id", "prompt_name", "status", "error_kind", "request_sha256", "duplicate_of", "run_id", "config_hash", "attempts",
+    "cost_usd", "predicted_prompt_tokens", "model", *COUNTED,
+)  # fmt: skip
+BATCH = 10_000
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def rebuild(
+    out: Path,
+    *,
+    now: Callable[[], datetime],
+    drop_unreadable: bool = False,
+    failpoint: Callable[[str], None] = lambda _: None,
+) -> RebuildReport:
+    """Make a new ledger from the parts and from what the old one still tells: what is known is not asked again.
+
+    The old ledger is copied aside. Answers that waited in it go into `data/`. A damaged part is read as far as it is
+    whole, and written anew; the damaged file is kept aside. Where that loses rows it takes `drop_unreadable`. Where a
+    record stands in two rows, the one answered last stays. `failpoint` is told each step once it is done.
+    Raises InputError where there is nothing to rebuild from, OutInUseError where a run holds OUT, ResourceError where
+    the disk does not allow it, or where rows would be lost without `drop_unreadable`; nothing is changed then.
+    """
+    path = out / LEDGER_NAME
+    with files.disk_errors(out):
+        _check_place(out)
+        with held(path) as ledger_file, workplace(out, now(), ledger_file) as work:
+            report = _Rebuild(out, work, now(), failpoint).run(drop_unreadable=drop_unreadable)
+        failpoint("rebuilt")
+    with Dataset.put_right(out, _config(out)) as (ledger, taken):
+        records = sum(ledger.states().values())
+    return replace(report, records=records, answers=taken.answers, lost_answers=report.lost_answers + taken.unreadable)
+
+
+def _check_place(out: Path) -> None:
+    check_names(out)
+    check_plain(out / LEDGER_NAME)
+    data = out / DATA_NAME
+    has_parts = any(folder.is_dir() and parquet.part_numbers(folder) for folder in (data, out / layout.OLD_NAME))
+    if not has_parts and not any(map(_has_bytes, ledger_files(out / LEDGER_NAME))) and not unsaved.paths(out):
+        raise InputError(f"{out}: no parts to rebuild a ledger from (there is no {data / parquet.part_name(0)})")
+    if not os.access(out, os.W_OK):
+        raise PermissionError(errno.EACCES, "Permission denied", str(out))
+
+
+def _has_bytes(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+class _Rebuild:
+    """One rebuild under way."""
+
+    def __init__(self, out: Path, work: Work, now: datetime, failpoint: Callable[[str], None]) -> None:
+        self.out, self.work, self.now, self.step = out, work, now, failpoint
+        self.data, self.path = out / DATA_NAME, out / LEDGER_NAME
+        self.answers = work.folder / ANSWERS_NAME
+        self.saved: set[bytes] = set()
+        self._buffer: list[UnsavedAnswer] = []
+
+    def run(self, *, drop_unreadable: bool) -> RebuildReport:
+        self.step("aside")
+        new = self.work.folder / NEW_NAME / LEDGER_NAME
+        with SqliteLedger(new, self.step) as ledger:
+            old = self._read_old(ledger)
+            layout.put_back(self.out)
+            columns = self._columns(old)
+            reports = self._survey(columns, old)
+            if not drop_unreadable:
+                _refuse_losses(self.out, reports)
+            self.work.is_changed = True
+            layout.clear(self.out)
+            if self.data.is_dir():
+                parquet.remove_unfinished(self.data)
+            aside = [self._mend(number, report, columns, old) for number, report in reports.items()]
+            numbers = parquet.part_numbers(self.data) if self.data.is_dir() else []
+            older_rows = _keep_last(ledger, self.data, numbers, self.step)
+            self._fill(ledger, numbers, columns, old.history)
+            lost = set(ledger.compare()) - self.saved
+            records = sum(ledger.states().values())
+        self._put_in_place(new)
+        return RebuildReport(
+            parts=len(numbers),
+            records=records,
+            set_aside=str(self.work.aside) if self.work.aside.exists() else None,
+            older_rows=older_rows,
+            unreadable=tuple(str(path) for path in aside if path is not None),
+            lost_records=len(lost),
+            **losses_of_parts(list(reports.values())),
+            **losses_of_ledger(old),
+        )
+
+    def _read_old(self, ledger: SqliteLedger) -> Remains:
+        known: list[remains.Known] = []
+
+        def know(record: remains.Known) -> None:
+            known.append(record)
+            if len(known) == BATCH:
+                ledger.note_earlier(known)
+                known.clear()
+
+        scratch = self.work.folder / OLD_NAME
+        old = remains.read(self.work.aside, scratch, self._keep, know)
+        ledger.note_earlier(known)
+        self._write_answers()
+        return old
+
+    def _keep(self, answer: UnsavedAnswer) -> None:
+        row = orjson.loads(answer.row)
+        self.saved.add(record_key(row["id"], row["prompt_name"]))
+        self._buffer.append(answer)
+        if len(self._buffer) >= BATCH:
+            self._write_answers()
+
+    def _write_answers(self) -> None:
+        if self._buffer:
+            unsaved.append(self.work.folder / ANSWERS_NAME, unsaved.by_run(self._buffer, {}))
+            self._buffer.clear()
+
+    def _columns(self, old: Remains) -> pa.Schema:
+        """What OUT was made with; where that is lost, the present columns."""
+        columns = parquet.known_columns(old.columns)
+        if columns is not None:
+            return columns
+        has_captions = any("captions" in names for names in parquet.column_names(self.data))
+        return parquet.schema(n=2 if has_captions else 1)
+
+    def _survey(self, columns: pa.Schema, old: Remains) -> dict[int, PartReport]:
+        """How much of each part can be read. Nothing is changed here."""
+        return parquet.reports(self.data, columns, old.footers) if self.data.is_dir() else {}
+
+    def _mend(self, number: int, report: PartReport, columns: pa.Schema, old: Remains) -> Path | None:
+        """Write a damaged part anew as far as it can be read; where the damaged one lies then."""
+        if report.is_whole:
+            return None
+        aside = parquet.copy_aside(self.data, number, self.out)
+        if report.rows or not report.loses:
+            parquet.rewrite(self.data, number, columns, old.footers.get(number))
+        else:
+            (self.data / parquet.part_name(number)).unlink()
+        parquet.sync_folder(self.data)
+        self.step("part-mended")
+        return aside
+
+    def _fill(self, ledger: SqliteLedger, numbers: list[int], columns: pa.Schema, history: History | None) -> None:
+        """Everything that the new ledger is to hold."""
+        ledger.set_meta(
+            {
+                "schema": columns.serialize().to_pybytes(),
+                "layout": layout.set_name(self.data),
+                **(layout.footers(self.data) if numbers else {}),
+            }
+        )
+        declared = _declared(self.out, numbers, history, self.now)
+        if history is None:
+            runs = self._begin_runs(ledger, numbers, declared["config_hash"].decode())
+        else:
+            runs = history.numbers()
+        counts: Counter[str] = Counter()
+        for number in numbers:
+            _take_over(ledger, self.data, number, runs, counts, has_history=history is not None)
+        if history is None:
+            ledger.set_meta(declared)
+        else:
+            totals = history.totals if history.is_whole else remains.agreed(history.totals, counts)
+            bills = [bill for bill in history.attempts if history.is_whole or not self._has_row(ledger, bill[0])]
+            ledger.carry(replace(history, meta=declared | history.meta, totals=totals, attempts=bills))
+        if numbers:
+            _forget_gaps(ledger, numbers)
+        if history is None or not history.totals:
+            self._count_answers()
+
+    def _begin_runs(self, ledger: SqliteLedger, numbers: list[int], config_hash: str) -> dict[str, int]:
+        """A run for each configuration that has rows, that of `config_hash` last: its number, by the hash."""
+        others = dict.fromkeys(each for each in data_hashes(self.data, numbers) if each != config_hash)
+        runs: dict[str, int] = {}
+        for at, each in enumerate([*others, config_hash]):
+            ledger.begin_run(f"rebuilt-{self.now:%Y%m%dT%H%M%SZ}-{at}", each, Asking().describe())
+            runs[each] = ledger.run
+            ledger.end_run()
+        return runs
+
+    def _has_row(self, ledger: SqliteLedger, key: bytes) -> bool:
+        return key in self.saved or bool(ledger.parts_of([key]))
+
+    def _count_answers(self) -> None:
+        """No totals were carried over: what the answers that waited add to them, only they tell."""
+        answers, counted = self.answers, self.answers.with_name(f"counted-{ANSWERS_NAME}")
+        if answers.exists():
+            counted.unlink(missing_ok=True)
+            unsaved.append(counted, (replace(batch, counts=None) for batch in unsaved.read(answers)))
+            counted.rename(answers)
+
+    def _put_in_place(self, new: Path) -> None:
+        if self.answers.exists():
+            self.answers.rename(self.out / f"{unsaved.PREFIX}rebuild-{self.work.aside.name}.jsonl")
+        for file in unsaved.paths(self.work.folder / OLD_NAME):  # of a commit that a crash cut short
+            file.rename(self.out / f"{unsaved.PREFIX}log-{self.work.aside.name}.jsonl")
+        for file in ledger_files(self.path)[1:]:  # the log of the old one is none of the new one
+            file.unlink(missing_ok=True)
+        self.step("set-aside")
+        new.rename(self.path)
+        (self.out / outdir.STATUS_NAME).unlink(missing_ok=True)  # it tells of the old one
+        parquet.sync_folder(self.out)
+
+
+def _refuse_losses(out: Path, reports: Mapping[int, PartReport]) -> None:
+    """Raises ResourceError where a part holds what cannot be read: the user may have a copy of it."""
+    bad = {number: report for number, report in reports.items() if report.loses}
+    if not bad:
+        return
+    number, report = next(iter(bad.items()))
+    path = out / DATA_NAME / parquet.part_name(number)
+    others = f" (and {len(bad) - 1} more parts)" if len(bad) > 1 else ""
+    raise ResourceError(
+        f"{path}: {words(report)}{others}. Nothing was changed. Put it back from a copy, or let `vision-batch rebuild "
+        f"{out} --drop-unreadable` move it aside and keep the rows that can be read: the others are asked again"
+    )
+
+
+def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: Callable[[str], None]) -> int:
+    """Of a record in two rows only the one answered last stays; how many rows went.
+
+    Each part is replaced whole, while the row that stays is in another one or in the same: to end in the middle
+    loses nothing, and to do it again finds what is left to do.
+    """
+    twice = set(ledger.repeated(parquet.places(data))) if numbers else set()
+    last: dict[bytes, tuple[datetime, int, int]] = {}
+    older: defaultdict[int, set[int]] = defaultdict(set)
+    for number in numbers if twice else []:
+        for key, row, answered_at in parquet.answered(data, number, twice):
+            found = (answered_at or _NEVER, number, row)
+            first, last[key] = sorted((last.get(key, found), found))
+            if first != last[key]:
+                older[first[1]].add(first[2])
+    for number, rows in older.items():
+        parquet.drop_rows(data, number, rows)
+        failpoint("older-dropped")
+    return sum(map(len, older.values()))
+
+
+def _config(out: Path) -> RunConfig:
+    """What OUT was last asked; the defaults where its file cannot be read."""
+    try:
+        return last_config(out)
+    except InputError:
+        return RunConfig()
+
+
+def _declared(out: Path, numbers: list[int], history: History | None, now: datetime) -> dict[str, bytes]:
+    """Whose answers OUT holds, as its files tell; an old ledger knows better."""
+    config = _config(out)
+    config_hash = _config_hash(data_hashes(out / DATA_NAME, numbers[-1:]), config.config_hash())
+    identity = orjson.dumps(outdir.public(config.identity()))
+    named = {CONFIG_META + name: orjson.dumps(one) for name, one in outdir.read_configurations(out).items()}
+    if history is not None and {"config_hash", "identity", "made_at"} <= history.meta.keys():
+        return named
+    named[CONFIG_META + config_hash] = identity
+    return {"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode(), **named}
+
+
+def data_hashes(data: Path, numbers: list[int]) -> list[str]:
+    """The configurations that the rows of these parts were asked with, in the order of the rows."""
+    rows = (row for number in numbers for row in parquet.read_columns(data, number, ["config_hash"]))
+    return [row["config_hash"] for row in rows if row["config_hash"]]
+
+
+def _config_hash(of_rows: list[str], of_config: str) -> str:
+    """`config.toml` leaves out what may be a secret, and then has another hash: the rows know better."""
+    return of_config if not of_rows or of_config in of_rows else of_rows[-1]
+
+
+def _take_over(
+    ledger: SqliteLedger,
+    data: Path,
+    number: int,
+    runs: Mapping[str, int],
+    counts: Counter[str],
+    *,
+    has_history: bool,
+) -> None:
+    """The records of one part; `counts` is added what their rows come to."""
+    ledger.restore(number, [], {})
+    with pq.ParquetFile(data / parquet.part_name(number)) as file:
+        for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
+            of_batch: Counter[str] = Counter()
+            rows = list(_restored(batch, of_batch))
+            counts += of_batch
+            # History knows the sums better: of rows that were answered again, and of what has no row.
+            ledger.restore(number, rows, {} if has_history else of_batch, _runs_of(batch, runs))
+
+
+def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:
+    by = zip(batch["run_id"].to_pylist(), batch["config_hash"].to_pylist(), strict=True)
+    return [numbers.get(run_id, numbers.get(config_hash, 0)) for run_id, config_hash in by]
+
+
+def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[KeptRow]:
+    for row in batch.to_pylist():
+        status, kind = Status(row["status"]), row["error_kind"]
+        count_row(counts, row)
+        yield KeptRow(
+            record_key(row["id"], row["prompt_name"]),
+            state_code(status, None if kind is None else ErrorKind(kind)),
+            b"",
+            request_sha256=row["request_sha256"],
+            shareable=status in SHAREABLE and row["duplicate_of"] is None,
+        )
+
+
+def _forget_gaps(ledger: SqliteLedger, numbers: list[int]) -> None:
+    """Parts that are gone are not missed: their records are asked again."""
+    if numbers != list(range(len(numbers))):
+        ledger.set_meta({"lost_parts": orjson.dumps(sorted(set(range(numbers[-1])) - set(numbers)))})

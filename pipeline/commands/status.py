@@ -1,0 +1,280 @@
+"""What an output directory holds, and whether a run is at work on it: from `status.json`, in no time.
+
+The ledger belongs to a run as long as it goes on; outsiders read what it publishes every two seconds.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.catalogue import all_families
+from pipeline.config.settings import RunConfig
+from pipeline.engine.progress import by_outcome, counted, tokens_text, with_unknown
+from pipeline.errors import ErrorKind, InputError, ResourceError, VisionBatchError
+from pipeline.files import disk_errors
+from pipeline.formatting import printable
+from pipeline.money import known_cost, usd_text
+from pipeline.records import Status
+from pipeline.store import parquet
+from pipeline.store.dataset import Dataset, last_config
+from pipeline.store.layout import DATA_NAME, way_out
+from pipeline.tokens.ratios import Billed, Ratio, fits, ratios_of
+from pipeline.tokens.text import message_tokens
+
+JUDGED = 200
+"""Answers that rules are tried on."""
+COLUMNS = ("model", "attempts", "sent_width", "sent_height", "prompt_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutStatus:
+    """The whole of OUT, and the last or present run on it."""
+
+    out: str
+    state: str
+    """`running`, `done`, `stopped`, or `killed`: it says running, and its process is gone."""
+    run_id: str | None
+    updated_at: str | None
+    images: int | None
+    """In the source of that run, where known."""
+    done: int
+    """Of these, kept by it or before it."""
+    images_per_s: float
+    waiting: str | None
+    records: dict[str, int]
+    """All records of OUT, by status."""
+    errors: dict[str, int]
+    """Those without a good answer, by kind."""
+    requests: int
+    prompt_tokens: int | None
+    """None where no answer states it; so `completion_tokens`."""
+    predicted_prompt_tokens: int
+    """Of all answers, those that tell no tokens included."""
+    completion_tokens: int | None
+    cost_usd: Decimal | None
+    """Of all runs; None where no price is known."""
+    cost_unknown_usd: Decimal
+    """The most that requests of all runs can have cost whose bill nobody knows; no part of `cost_usd`."""
+    unpriced: int
+    runs: int
+    ratios: tuple[Ratio, ...] = ()
+    """Billed against predicted prompt tokens, by model."""
+    warnings: tuple[str, ...] = ()
+    """Where a token rule no longer fits, and which one would."""
+    damage: tuple[str, ...] = ()
+    """What in `data/` is not as it was written; a run refuses such an OUT."""
+
+    @property
+    def bad(self) -> int:
+        """Records that `--check` counts: without an answer."""
+        failed = self.records.get(Status.FAILED, 0) + self.records.get(Status.INVALID, 0)
+        return failed + self.errors.get(ErrorKind.REASONING_EXHAUSTED, 0)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON; money as text."""
+        ratios = [{**asdict(ratio), "ratio": round(ratio.value, 6)} for ratio in self.ratios]
+        money = {name: usd_text(getattr(self, name)) for name in ("cost_usd", "cost_unknown_usd")}
+        return asdict(self) | money | {"ratios": ratios}
+
+
+def read_status(out: Path, *, verify: bool = False) -> OutStatus:
+    """What OUT holds, and whether its parts are as they were written, by their footers; `verify` reads them whole.
+
+    The parts are compared with the ledger only while no run holds OUT.
+    Raises InputError for a directory that no run has made, OutInUseError where a run has only just begun on it.
+    """
+    with disk_errors(out):
+        return _read_status(out, verify=verify)
+
+
+def _read_status(out: Path, *, verify: bool) -> OutStatus:
+    if not (out / "ledger.sqlite").exists():
+        raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
+    told = _told(out)
+    try:
+        if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
+            told |= Dataset.look(out)
+        found = _of(out, told)
+        lines(found)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # the file is damaged
+        found = _of(out, Dataset.look(out))
+    return replace(found, damage=tuple(_damage(out, verify=verify)))
+
+
+def _of(out: Path, told: dict[str, Any]) -> OutStatus:
+    ratios = ratios_of(told.get("models", {}))
+    return _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
+
+
+def _damage(out: Path, *, verify: bool) -> Iterator[str]:
+    try:
+        yield from Dataset.damages(out, verify=verify)
+    except (VisionBatchError, OSError) as error:
+        yield str(error)
+
+
+def _warning(out: Path, ratio: Ratio) -> str:
+    """What is wrong, and which published rule would be right, by the newest answers."""
+    said = (
+        f"the token rule of {printable(ratio.model)} does not fit: {ratio.value:.3f} of what was predicted is billed, "
+        f"over {ratio.answers:,} answers, and estimates of it are as wrong"
+    )
+    try:
+        config, bills = last_config(out), newest_bills(out, ratio.model)
+        better = _fitting(config, bills)
+    except (InputError, ResourceError, OSError):
+        return said
+    if not better:
+        return f"{said}. No published rule gives these bills"
+    return f"{said}. A rule that would fit: {'; or '.join(better[:2])}. To say so: --model-family NAME"
+
+
+def _fitting(config: RunConfig, bills: list[Billed]) -> list[str]:
+    request = config.request
+    rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
+    text = message_tokens(request.system, request.prompt)
+    return [str(fit) for fit in fits(bills, rules, detail=request.detail, text=text)] if bills else []
+
+
+def newest_bills(out: Path, model: str) -> list[Billed]:
+    """Answers of the newest part that has any of this model, evenly out of all of them."""
+    data = out / DATA_NAME
+    for number in reversed(parquet.part_numbers(data)):
+        rows = [
+            Billed(*(int(row[name]) for name in COLUMNS[2:]))
+            for row in parquet.read_columns(data, number, COLUMNS)
+            if row["model"] == model and row["attempts"] == 1 and row["sent_width"] and row["prompt_tokens"]
+        ]
+        if rows:
+            return rows[:: max(1, len(rows) // JUDGED)][:JUDGED]
+    return []
+
+
+def _told(out: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(files.read(out / "status.json"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings: tuple[str, ...]) -> OutStatus:
+    totals = told["totals"]
+    cost_usd, unknown_usd = Decimal(totals.get("cost_usd", "0")), Decimal(totals.get("cost_unknown_usd", "0"))
+    is_unknown = totals.get("unpriced", 0) > 0 or (totals.get("requests", 0) > 0 and told.get("cost_usd", "") is None)
+    return OutStatus(
+        out=str(out),
+        state=_state(told),
+        run_id=told.get("run_id"),
+        updated_at=told.get("updated_at"),
+        images=told.get("images"),
+        done=told.get("skipped", 0) + told.get("asked", 0),
+        images_per_s=told.get("images_per_s", 0.0),
+        waiting=told.get("waiting"),
+        records=told["records"],
+        errors=told["errors"],
+        requests=totals.get("requests", 0),
+        prompt_tokens=_told_count(told, "prompt_tokens"),
+        predicted_prompt_tokens=totals.get("predicted_prompt_tokens", 0),
+        completion_tokens=_told_count(told, "completion_tokens"),
+        cost_usd=known_cost(cost_usd, unknown_usd, is_unknown=is_unknown),
+        cost_unknown_usd=unknown_usd,
+        unpriced=totals.get("unpriced", 0),
+        runs=len(list((out / "runs").glob("*.json"))),
+        ratios=ratios,
+        warnings=warnings,
+    )
+
+
+def _told_count(told: dict[str, Any], name: str) -> int | None:
+    """A total of tokens; None where there are answers, and not a single token is told of."""
+    answered = sum(told["records"].values()) > told["records"].get(Status.FAILED, 0)
+    count = int(told["totals"].get(name, 0))
+    return None if answered and told["totals"].get("requests") and not count else count
+
+
+def _state(told: dict[str, Any]) -> str:
+    state = str(told.get("state", "unknown"))
+    if state == "running" and told.get("host") == socket.gethostname() and not _is_alive(told.get("pid")):
+        return "killed"
+    return state
+
+
+def _is_alive(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def lines(status: OutStatus) -> list[str]:
+    """The same for people."""
+    records = counted(sum(status.records.values()), "record")
+    said = [f"{status.out}: {records} ({by_outcome(status.records) or 'none yet'})"]
+    if status.errors:
+        kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
+        said.append(f"without a good answer: {kinds}")
+    said.append(
+        f"tokens: {tokens_text(status.prompt_tokens)} in{_ratio(status)}, {tokens_text(status.completion_tokens)} out, "
+        f"in {counted(status.requests, 'request')}"
+    )
+    more = f", and {status.unpriced:,} answers whose cost is unknown" if status.cost_usd and status.unpriced else ""
+    cost = with_unknown(status.cost_usd, status.cost_unknown_usd)
+    said.append(f"cost: {cost}{more}; runs that have ended: {status.runs:,}")
+    if len(status.ratios) > 1 or status.warnings:
+        said += [
+            f"  {printable(ratio.model)}: {ratio.value:.3f} of the predicted tokens are billed"
+            for ratio in status.ratios
+        ]
+    said += [f"warning: {warning}" for warning in status.warnings]
+    said += [f"damage in {DATA_NAME}/: {printable(line)}" for line in status.damage]
+    if status.damage:
+        said.append(printable(way_out(Path(status.out), status.damage)))
+    said.append(_about_run(status))
+    return said
+
+
+def _time(stamp: str | None) -> str:
+    """ISO 8601 to the second: `2026-11-21 11:08:10 UTC`."""
+    return "an unknown time" if stamp is None else f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _ratio(status: OutStatus) -> str:
+    """Billed against predicted, over the answers of which both are known."""
+    predicted = sum(ratio.predicted_prompt_tokens for ratio in status.ratios)
+    if not predicted:
+        return ""
+    value = sum(ratio.prompt_tokens for ratio in status.ratios) / predicted
+    told = sum(ratio.answers for ratio in status.ratios)
+    over = "" if predicted == status.predicted_prompt_tokens else f" for {told:,} answers that took one request"
+    return f" ({value:.3f} of the {predicted:,} predicted{over})"
+
+
+def _about_run(status: OutStatus) -> str:
+    if status.run_id is None:
+        return "no run has been at work here since the ledger was rebuilt"
+    of = f" of {status.images:,}" if status.images is not None else ""
+    speed = f", {status.images_per_s:.1f} a second" if status.images_per_s else ""
+    progress = f"{status.done:,}{of} images{speed}, at {_time(status.updated_at)}"
+    match status.state:
+        case "running":
+            waits = f" ({printable(status.waiting)})" if status.waiting else ""
+            return f"run {status.run_id} is at work{waits}: {progress}"
+        case "killed":
+            return f"run {status.run_id} was killed: {progress}. The same command goes on where it stopped"
+        case "stopped":
+            return f"run {status.run_id} stopped early: {progress}. The same command goes on where it stopped"
+        case _:
+            return f"the last run, {status.run_id}, is complete: {progress}"

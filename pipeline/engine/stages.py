@@ -1,0 +1,171 @@
+"""What the engine is given: the stages that it drives, its numbers, its time; and what it knows of a record."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from random import Random
+from time import monotonic
+
+import anyio
+
+from pipeline.engine.stats import RunStats
+from pipeline.limits.budget import Amounts, Budget
+from pipeline.limits.refusals import Refusals
+from pipeline.records import Answer, BilledAttempt, Failure, Grow, ImageRecord, Outcome, PreparedRequest, Shared, Usage
+
+Arrival = Outcome | BilledAttempt | Shared
+"""What comes to the keeper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint that a run may ask."""
+
+    name: str
+    """What rows call it."""
+    ask: Callable[[PreparedRequest], Awaitable[Answer | Failure]]
+    """One attempt. Never raises for what the network or the server does."""
+    most: Callable[[PreparedRequest], Amounts] = lambda _: Amounts(requests=1)
+    """The most that a request can cost; what is not known is None."""
+    slots: int | None = None
+    """Requests in flight; None: as many as turn out best, up to `most_slots`."""
+    most_slots: int = 512
+    rpm: float | None = None
+    tpm: float | None = None
+    weight: float = 1.0
+    """Its share of the requests, among several."""
+    counts_billed: bool = False
+    """Whether its tokens a minute are those billed, not the prompt's and `max_tokens`."""
+    timeout_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """What the engine drives: plain functions on values. `run.py` builds them from the edges."""
+
+    records: Iterator[ImageRecord]
+    """Blocking; read in a thread of its own."""
+    missing: Callable[[Sequence[ImageRecord]], Sequence[bool]]
+    """For each, whether it is to be asked. Blocking, in the writer's thread."""
+    fetch: Callable[[ImageRecord, Grow], Awaitable[bytes | Failure | None]]
+    """Bytes of a remote image; None where `prepare` reads the file itself."""
+    prepare: Callable[[ImageRecord, bytes | None], PreparedRequest | Failure]
+    """Blocking, in the decoding threads: one hop a record."""
+    endpoints: Sequence[Endpoint]
+    twin: Callable[[PreparedRequest], Shared | None]
+    """The answer to the same request that there is already. Blocking, in the writer's thread."""
+    keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Shared]], None]
+    """Commit. Blocking, in the writer's thread; raises ResourceError."""
+    seal: Callable[[], object]
+    """What is committed becomes readable. Blocking, in the writer's thread."""
+    lease: Callable[[Amounts], None] = lambda _: None
+    """Make known how much this process may come to, before it does. Blocking, in the writer's thread."""
+    budgets: Sequence[Budget] = ()
+    show: Callable[[RunStats], None] = lambda _: None
+    """Called in the loop, several times a second."""
+    say: Callable[[str], None] = lambda _: None
+    """Told in the loop what the user should know, once each."""
+    publish: Callable[[RunStats], None] = lambda _: None
+    """Called every `publish_s`. Blocking, in the writer's thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Numbers of a run; times in seconds."""
+
+    threads: int
+    prepared_bytes: int
+    fetched_bytes: int = 1 << 28
+    """Of images that are fetched and not prepared yet; one at a time may exceed it."""
+    dedup: bool = True
+    """Whether equal requests share one answer."""
+    max_failures: int = 6
+    max_wait_s: float = 3600.0
+    outage_s: float = 1800.0
+    first_contact_s: float = 10.0
+    max_error_rate: float = 0.5
+    has_answers: bool = False
+    """Whether OUT holds good answers to the same question."""
+    seal_interval_s: float = 30.0
+    straggler_s: float = 10.0
+    """No request is given up sooner, however quick the others are."""
+    reads_ahead: bool = True
+    """Whether the source gives its records at once; a pipe may bring one an hour."""
+    max_time_s: float | None = None
+    grace_s: float = 60.0
+    show_s: float = 0.25
+    publish_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and randomness, injected."""
+
+    now: Callable[[], float] = monotonic
+    utc: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    random: Random = field(default_factory=Random)
+
+
+@dataclass(slots=True)
+class Trial:
+    """What one record has been through on its way to an answer."""
+
+    request: PreparedRequest
+    asked_at: datetime
+    attempts: int = 0
+    failures: int = 0
+    timeouts: int = 0
+    """Of these, requests that took too long."""
+    rate_limits: int = 0
+    """429s of this record between which others were answered."""
+    refused_at: dict[str, float] = field(default_factory=dict)
+    """When each endpoint refused this record last: only answers to what was sent since tell anything."""
+    refused_after: dict[str, Refusals] = field(default_factory=dict)
+    """What each endpoint had done when it first refused this record."""
+    goes_first: bool = False
+    """After the pause, before those that have not been refused yet."""
+    exceeds_limit: bool = False
+    """Whether no minute of the endpoint's has room for its tokens."""
+    refused_by: str | None = None
+    """The endpoint that will not have this request; another one is asked once."""
+    refusal: str = ""
+    """Its words."""
+    failed_on: str | None = None
+    """The endpoint that had the last failure."""
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: Decimal | None = None
+
+    def add(self, result: Answer | Failure) -> None:
+        self.attempts += 1
+        if result.usage is not None:
+            self.usage += result.usage
+        if result.cost_usd is not None:
+            self.cost_usd = result.cost_usd + (self.cost_usd or 0)
+
+    def billed(self, result: Answer | Failure | None, at: datetime, unknown_nano_usd: int = 0) -> BilledAttempt:
+        """The last attempt, which cost something, or may have, and is not the last word."""
+        return BilledAttempt(
+            record=self.request.record,
+            at=at,
+            usage=(result.usage if result else None) or Usage(),
+            cost_usd=result.cost_usd if result else None,
+            unknown_nano_usd=unknown_nano_usd,
+        )
+
+    def outcome(self, result: Answer | Failure, endpoint: str, answered_at: datetime) -> Outcome:
+        return Outcome(
+            endpoint=endpoint,
+            record=self.request.record,
+            result=result,
+            facts=self.request.facts,
+            request_sha256=self.request.request_sha256,
+            predicted_prompt_tokens=self.request.predicted_prompt_tokens,
+            token_rule=self.request.token_rule,
+            attempts=self.attempts,
+            usage=self.usage,
+            cost_usd=self.cost_usd,
+            asked_at=self.asked_at,
+            answered_at=answered_at,
+        )

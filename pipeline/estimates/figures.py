@@ -1,0 +1,199 @@
+"""What asking about many images would cost: values, and the arithmetic from tokens to dollars and hours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import date
+from decimal import Decimal
+from math import ceil, isfinite
+
+from pipeline.catalogue.prices import Price
+from pipeline.estimates.histogram import Distribution
+from pipeline.estimates.statistics import SampleFacts
+from pipeline.tokens import AUTO, SpanningRule, UnknownRule
+from pipeline.tokens.prompt import Question, Size, dearer_detail
+from pipeline.tokens.spans import Span
+
+_MILLION = Decimal(1_000_000)
+_MINUTE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFact:
+    """A token rule that counts, and where it is said."""
+
+    name: str
+    evidence: str
+    source: str
+    url: str
+    checked_on: date
+    valid_from: date | None = None
+    valid_to: date | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Images that would not be sent, or whose size is unknown, by reason, and the first: (name, kind, message)."""
+
+    images: int
+    by_kind: Mapping[str, int]
+    examples: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEstimate:
+    """All images on one model. Tokens are of the whole job; `cost_usd` is None where no price is known."""
+
+    name: str
+    """As the user named it."""
+    model: str
+    where: str
+    """Whose price it is: a host, a provider, or where the model is sold first."""
+    family: str | None
+    token_rule: str
+    rules: tuple[RuleFact, ...]
+    detail: str
+    text_tokens: Span[int]
+    """Of one request."""
+    typical_sent: Size
+    typical_tokens: Span[int]
+    """Of the typical image alone."""
+    mean_tokens: Span[int]
+    """Of an image alone, in the mean over those that would be sent."""
+    input_tokens: Span[int]
+    raw_input_tokens: int
+    """Expected, if the images were sent as they are, or as large as they are not refused."""
+    sent_pixels: float
+    """Of those that the images have, the share that is sent."""
+    tokens_by_detail: Mapping[str, float]
+    """Expected, an image."""
+    output_tokens: Span[int]
+    output_basis: str
+    """`assumed`, `stated` or `measured`."""
+    reasoning_tokens: Span[int] | None = None
+    """Part of the output; None: unknown without a sample."""
+    price: Price | None
+    cost_usd: Span[Decimal] | None
+    batch_price: Price | None
+    batch_cost_usd: Span[Decimal] | None
+    batch_hours: int | None = None
+    seconds: Span[float] | None
+    """At the given limits; None where none is given."""
+    limited_by: str | None
+    notes: tuple[str, ...] = ()
+    sample: SampleFacts | None = None
+    """Where one was paid for: tokens and cost are measured then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a set of images would take, on one model or several."""
+
+    source: str
+    images: int
+    """In the source."""
+    seen: int
+    """Of these, those whose size was looked at: all, or those that a probe drew."""
+    readable: Span[int]
+    """Images that would be sent."""
+    declared: int
+    """Of those seen, sizes taken from the manifest's own columns."""
+    unreadable: Unreadable
+    """Images that would not be sent, by `ErrorKind`."""
+    size_unknown: Unreadable
+    """Addresses that told no size for now; they count as those that did."""
+    source_bytes: Span[int] | None
+    """Of all files; None where no length is known."""
+    seed: int | None
+    """Of the probe; None where all were seen."""
+    sizes: Distribution
+    models: tuple[ModelEstimate, ...]
+    made_on: date
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON: money as text, dates in ISO 8601, what is unknown null."""
+        return {name: plain(getattr(self, name)) for name in self.__slots__}
+
+
+def plain(value: object) -> object:
+    """Dataclasses and named tuples as dictionaries, Decimal as text; what JSON has no number for is null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {one.name: getattr(value, one.name) for one in fields(value)}
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def cost_of(
+    images: Span[int], tokens_in: Span[int], tokens_out: Span[int], price: Price | None
+) -> Span[Decimal] | None:
+    """US dollars, a request an image; None without a price."""
+    if price is None:
+        return None
+
+    def usd(requests: int, asked: int, answered: int) -> Decimal:
+        by_tokens = asked * price.input_usd_per_mtok + answered * price.output_usd_per_mtok
+        return requests * (price.usd_per_request + price.usd_per_image) + by_tokens / _MILLION
+
+    most = images.high, tokens_in.high, tokens_out.high
+    return Span(
+        usd(images.expected, tokens_in.expected, tokens_out.expected),
+        usd(images.low, tokens_in.low, tokens_out.low),
+        None if None in most else usd(most[0] or 0, most[1] or 0, most[2] or 0),
+    )
+
+
+def seconds_at(
+    images: Span[int], tokens: Span[int], *, rpm: float | None, tpm: float | None
+) -> tuple[Span[float], str] | None:
+    """How long the limits allow it to take at best, and which of them decides; None where none is given."""
+    by_requests = [0.0 if rpm is None else count / rpm for count in (images.expected, images.low)]
+    by_tokens = [0.0 if tpm is None else count / tpm for count in (tokens.expected, tokens.low)]
+    if rpm is None and tpm is None:
+        return None
+    expected, low = (_MINUTE_S * max(pair) for pair in zip(by_requests, by_tokens, strict=True))
+    most = [
+        None if count is None else _MINUTE_S * count / limit
+        for count, limit in ((images.high, rpm), (tokens.high, tpm))
+        if limit is not None
+    ]
+    known = [one for one in most if one is not None]
+    word = f"{rpm:,.0f} requests a minute" if by_requests[0] >= by_tokens[0] else f"{tpm or 0:,.0f} tokens a minute"
+    return Span(expected, low, max(known) if len(known) == len(most) else None), word
+
+
+def text_span(expected: int, most: int) -> Span[int]:
+    """Without a tokenizer: hardly any prose has more than 8 bytes a token, twice what is expected."""
+    return Span(expected, ceil(expected / 2), most)
+
+
+def no_spread(count: int, what: str) -> str:
+    """Why a range is as wide as it is although all that was seen is alike."""
+    return f"no spread seen in {count:,} {what}: the range allows for {min(3, count)} in {count:,} others to differ"
+
+
+def traps(question: Question, by_detail: Mapping[str, float]) -> tuple[str, ...]:
+    """What a user would not expect of a model and a detail, with the cheaper choice, a line each."""
+    rule, asked = question.rule, question.detail
+    if isinstance(rule, UnknownRule):
+        return ()
+    found = []
+    if asked != AUTO and asked not in rule.details:
+        known = f"it tells apart {', '.join(rule.details)}" if rule.details else "it knows none"
+        found.append(f"detail {asked!r} makes no difference to this model: {known}")
+    if asked == AUTO and (line := dearer_detail(replace(question, detail="low"), by_detail)) is not None:
+        found.append(line)
+    if (line := dearer_detail(question, by_detail)) is not None:
+        found.append(line)
+    if isinstance(rule, SpanningRule):
+        found.append(f"{len(rule.rules)} published rules may bill it; the range spans them, the first is expected")
+    return tuple(found)

@@ -1,0 +1,230 @@
+"""How large the images of a source are: from a manifest's own columns, else from the headers of files and addresses."""
+
+import asyncio
+import random
+import signal
+import threading
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import anyio
+
+from pipeline.config.settings import ImagesConfig, RunConfig
+from pipeline.endpoints.session import Proxies, open_image_session
+from pipeline.errors import ErrorKind, InterruptedRunError
+from pipeline.estimates.histogram import Moments, Tally
+from pipeline.images.probe import ImageSize, SizeUnknown, fetch_size
+from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes
+from pipeline.quiet import quiet_decoders
+from pipeline.records import Failure, ImageRecord
+from pipeline.sources import Source, open_sources
+from pipeline.tokens.prompt import Size
+
+FETCHES = 64
+"""Addresses that are asked at a time."""
+EXAMPLES = 5
+
+Show = Callable[[int, int | None], None]
+"""Called with the images looked at so far, and how many there are, where that is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyJob:
+    """What to look at, and how much of it."""
+
+    sources: Sequence[str]
+    config: RunConfig
+    limit: int | None = None
+    probe: int | None = None
+    """So many at random instead of all."""
+    seed: int = 0
+    keep_sizes: bool = False
+    out: Path | None = None
+    """A folder that is passed over, where it lies within a source."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """What was seen. `images` are all of the source."""
+
+    images: int = 0
+    seen: int = 0
+    declared: int = 0
+    """Sizes taken from the manifest's columns `width` and `height`."""
+    file_bytes: Moments = field(default_factory=Moments)
+    """Of the files seen whose length is known."""
+    by_kind: Counter[str] = field(default_factory=Counter)
+    examples: list[tuple[str, str, str]] = field(default_factory=list)
+    by_reason: Counter[str] = field(default_factory=Counter)
+    """Of addresses whose size is unknown for now."""
+    unknown_examples: list[tuple[str, str, str]] = field(default_factory=list)
+    sizes: "array[int] | None" = None
+    """With `keep_sizes`: width << 32 | height of each record looked at, in the source's order; 0 where unreadable."""
+
+    @property
+    def unreadable(self) -> int:
+        return self.by_kind.total()
+
+    @property
+    def unknown(self) -> int:
+        return self.by_reason.total()
+
+    @property
+    def known(self) -> int:
+        """Images seen of which is known whether they would be sent, and in which size."""
+        return self.seen - self.unknown
+
+    def take(self, records: Sequence[ImageRecord], found: Sequence[Found], images: ImagesConfig, tally: Tally) -> None:
+        """Count what was found of these records."""
+        sizes: list[Size] = []
+        for record, one in zip(records, found, strict=True):
+            size = self._size(record.image, one, images)
+            if size is not None:
+                sizes.append(size)
+            if self.sizes is not None:
+                self.sizes.append(0 if size is None else size[0] << 32 | size[1])
+        self.seen += len(records)
+        tally.add_all(sizes)
+
+    def _size(self, name: str, found: Found, images: ImagesConfig) -> Size | None:
+        if isinstance(found, SizeUnknown):
+            self.by_reason[found.reason] += 1
+            if len(self.unknown_examples) < EXAMPLES:
+                self.unknown_examples.append((name, "size unknown", found.reason))
+            return None
+        flaw = flaw_of(found, images) if isinstance(found, ImageSize) else found
+        if flaw is not None:
+            self.reject(name, flaw)
+        if flaw is not None or not isinstance(found, ImageSize):
+            return None
+        if found.file_bytes is not None:
+            self.file_bytes.add(found.file_bytes)
+        return found.width, found.height
+
+    def reject(self, name: str, flaw: Failure, times: int = 1) -> None:
+        self.by_kind[flaw.kind.value] += times
+        if len(self.examples) < EXAMPLES:
+            self.examples.append((name, flaw.kind.value, flaw.message))
+
+
+def flaw_of(found: ImageSize, images: ImagesConfig) -> Failure | None:
+    """Why an image of this size would not be sent."""
+    if found.width * found.height > images.max_megapixels * 1_000_000:
+        message = f"{found.width} x {found.height} pixels are more than images.max_megapixels allows"
+        return Failure(kind=ErrorKind.IMAGE_BOMB, message=message)
+    if found.file_bytes is not None and found.file_bytes > images.max_file_mb * 1_000_000:
+        message = f"{found.file_bytes:,} bytes are more than images.max_file_mb allows"
+        return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=message)
+    return None
+
+
+async def survey(job: SurveyJob, tally: Tally, show: Show, now: Callable[[], float] = monotonic) -> Survey:
+    """Look at every image of the sources, or at `job.probe` of them.
+
+    Raises InputError for what is wrong with a source, before any image is looked at; InterruptedRunError for Ctrl-C.
+    """
+    quiet_decoders()
+    found = Survey(sizes=array("q") if job.keep_sizes else None)
+    with _stoppable():
+        await _look_at_all(job, found, tally, show, now)
+    found.images = found.images or found.seen
+    return found
+
+
+async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, now: Callable[[], float]) -> None:
+    async with AsyncExitStack() as stack:
+        reader = stack.enter_context(ThreadPoolExecutor(1, "survey"))
+        local = stack.enter_context(LocalSizes(now))
+        loop = asyncio.get_running_loop()
+        session: aiohttp.ClientSession | None = None
+        proxy_of = Proxies()
+        source = open_sources(job.sources, job.config.source, out=job.out)
+        records, total = await loop.run_in_executor(reader, _records, job, source, found)
+        while chunk := await loop.run_in_executor(reader, _next, records, found.seen):
+            sizes = await loop.run_in_executor(reader, local.look, chunk)
+            if None in sizes:
+                if session is None:
+                    session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
+                await _fetch(session, chunk, sizes, proxy_of)
+            await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, tally)
+            show(found.seen, total)
+        found.declared = local.declared
+        await loop.run_in_executor(reader, tally.settle)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what is awaited here, by InterruptedRunError."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, caught = asyncio.get_running_loop(), list[int]()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with anyio.CancelScope() as scope:
+
+        def stop(number: int) -> None:
+            caught.append(number)
+            scope.cancel()
+
+        for number in before:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+    if caught:
+        raise InterruptedRunError("interrupted; nothing was sent", caught[0])
+
+
+def _records(job: SurveyJob, source: Source, found: Survey) -> tuple[Iterator[ImageRecord], int | None]:
+    """What to look at, and how many that are, where it is known."""
+    total = source.check()
+    if total is not None and job.limit is not None:
+        total = min(total, job.limit)
+    records = islice(source.records(), job.limit)
+    if job.probe is None:
+        return records, total
+    drawn, found.images = drawn_at_random(records, job.probe, random.Random(job.seed))  # noqa: S311 - a sample
+    return iter(drawn), len(drawn)
+
+
+def drawn_at_random(records: Iterator[ImageRecord], wanted: int, rng: random.Random) -> tuple[list[ImageRecord], int]:
+    """`wanted` of the records, each set of them as likely as any other, in their order; and how many there were."""
+    kept: list[tuple[int, ImageRecord]] = []
+    seen = 0
+    for seen, record in enumerate(records, 1):
+        if len(kept) < wanted:
+            kept.append((seen, record))
+        elif (at := int(rng.random() * seen)) < wanted:
+            kept[at] = (seen, record)
+    return [record for _, record in sorted(kept, key=lambda pair: pair[0])], seen
+
+
+def _next(records: Iterator[ImageRecord], seen: int) -> list[ImageRecord]:
+    return list(islice(records, CHUNK if seen else FIRST_CHUNK))
+
+
+async def _fetch(
+    session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found], proxy_of: Proxies
+) -> None:
+    """Ask for every size that is still missing. Raises InputError for a proxy that is none, before any is asked for."""
+    addresses = {at: records[at].location for at, one in enumerate(found) if one is None}
+    missing = iter([(at, address, proxy_of(address)) for at, address in addresses.items()])
+
+    async def ask() -> None:
+        for at, address, proxy in missing:
+            found[at] = await fetch_size(session, address, proxy)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(FETCHES):
+            group.start_soon(ask)

@@ -1,0 +1,120 @@
+"""Bytes -> pixels, by Pillow: no larger than needed, upright, sRGB, opaque. Foreign errors become values here."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from PIL import Image, JpegImagePlugin
+
+from pipeline.errors import ErrorKind
+from pipeline.images.colour import flattened, in_srgb, plain_mode
+from pipeline.images.containers import Format, Header, inspect
+from pipeline.images.decoded_size import loaded_bytes, rendered_bytes
+from pipeline.images.opening import coding_of, has_too_many_values, opened
+from pipeline.images.scaling import Box, scaled
+from pipeline.records import Failure
+
+T = TypeVar("T")
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of each EXIF orientation upright (CIPA DC-008, 4.6.4)."""
+
+
+def attempt(step: Callable[[], T], data: bytes, kind: Format) -> T | Failure:
+    """`step()`, or why `data` cannot be decoded. `step` only calls Pillow, so that no error of ours is hidden."""
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever their parsers stumble over
+        return _failure(error, data, kind)
+
+
+def measured(data: bytes, kind: Format) -> Header:
+    """The header as Pillow reads it, for files that `probe` does not know."""
+    if kind is Format.WEBP:
+        # Opening it allocates the picture before its size is known to be allowed, and probe knows every WebP.
+        raise ValueError("it has no picture")
+    if kind is Format.TIFF and has_too_many_values(data):
+        raise ValueError("a tag has more values than any image needs")
+    with opened(data, kind) as image:
+        orientation = 1 if kind is Format.TIFF else image.getexif().get(_ORIENTATION, 1)
+        return Header(
+            format=kind,
+            width=image.width,
+            height=image.height,
+            orientation=orientation if orientation in _TURNS else 1,
+            common=False,
+        )
+
+
+def decoding_bytes(data: bytes, header: Header, target: tuple[int, int] | None) -> int:
+    """How many bytes of memory `rendered` takes at most, the file's own included; with no target `loaded`.
+
+    Opens the file, which is no picture in memory yet. Raises what Pillow raises.
+    """
+    if target is None:
+        return len(data) + loaded_bytes(coding_of(data, header, (header.width, header.height)))
+    stored = _stored(target, header)
+    return len(data) + rendered_bytes(coding_of(data, header, stored), stored)
+
+
+def rendered(data: bytes, header: Header, target: tuple[int, int]) -> Image.Image:
+    """The picture at `target` (width, height; upright): 8 bits, grey or sRGB, on white, without metadata."""
+    stored = _stored(target, header)
+    picture, box = _decoded(data, header, stored)
+    profile = picture.info.get("icc_profile")
+    # One name for all: each step lets go of what the one before it made.
+    picture = plain_mode(picture)
+    picture = scaled(picture, stored, box)
+    picture = flattened(picture)
+    if header.orientation in _TURNS:
+        picture = picture.transpose(_TURNS[header.orientation])
+    picture = in_srgb(picture, profile)
+    picture.info = {}
+    return picture
+
+
+def loaded(data: bytes, header: Header) -> None:
+    """Decode the whole image and drop it."""
+    _decoded(data, header, (header.width, header.height))
+
+
+def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> tuple[Image.Image, Box | None]:
+    """The pixels, and the part of them that is picture where it is not all (a draft may end in half a pixel)."""
+    image = opened(data, header.format)
+    if image.size != (header.width, header.height):
+        raise ValueError(f"its header says {header.width} x {header.height}, its pixels {image.size}")
+    draft = image.draft(None, stored) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+    box = draft[1] if draft is not None and draft[1] != (0, 0, *image.size) else None
+    image.load()
+    return image, box
+
+
+def _stored(size: tuple[int, int], header: Header) -> tuple[int, int]:
+    return size if header.upright == (header.width, header.height) else (size[1], size[0])
+
+
+def _failure(error: Exception, data: bytes, kind: Format) -> Failure:
+    if isinstance(error, Image.DecompressionBombError):
+        return Failure(kind=ErrorKind.IMAGE_BOMB, message=_line(error))
+    if isinstance(error, MemoryError):
+        return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=f"there is not enough memory to decode this {kind}")
+    container = inspect(data)
+    if container is not None and container.cut:
+        return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {container.why}")
+    if "truncated" in str(error):
+        return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {_line(error)}")
+    why = container.why if container is not None and container.why else _line(error)
+    return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} cannot be decoded: {why}")
+
+
+def _line(error: Exception) -> str:
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return " ".join(text.split())[:200] or type(error).__name__

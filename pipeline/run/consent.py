@@ -1,0 +1,111 @@
+"""Whether a run may begin unasked: what it is expected to cost, against `budget.confirm_usd`. Nothing is sent here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from itertools import islice
+
+from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.engine.progress import dollars
+from pipeline.errors import InputError
+from pipeline.images.probe import ImageSize
+from pipeline.images.sizes import sizes_of
+from pipeline.records import Usage
+from pipeline.run.job import Job
+from pipeline.run.prepare import price_for
+from pipeline.sources import Source
+from pipeline.store.dataset import Dataset
+from pipeline.tokens.prompt import Question, answer_tokens
+from pipeline.tokens.spans import Span
+
+LOOKED_AT = 64
+"""Images whose headers are read: some milliseconds, however large the source."""
+AMONG = 200_000
+"""They are taken evenly from the first records of the source, so that a million are not walked over twice."""
+Skip = Callable[[Dataset], int]
+"""How many records, from the beginning of the source, an OUT is known to have done with."""
+_ONE = Span(1, 1, 1)
+
+
+def confirmed(job: Job, source: Source, total: int | None, question: Question, skip: Skip) -> Job:
+    """The job, with a ceiling where its cost cannot be predicted. `total` is the number of its images, where known.
+
+    Raises InputError where the job is expected to cost more than `budget.confirm_usd`, has no ceiling, and neither
+    `--yes` nor a person at a terminal (`Job.confirm`) has agreed to it.
+    """
+    budget, prices = job.config.budget, _prices(job)
+    has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
+    if job.yes or job.emulated or has_ceiling or not prices:
+        return job
+    expected = expected_usd(job, source, total, question, prices, above=budget.confirm_usd, skip=skip)
+    if expected is None:
+        return _bounded(job)
+    if expected <= budget.confirm_usd:
+        return job
+    words = f"this run is expected to cost {dollars(expected)} and has no ceiling"
+    if job.confirm is not None:
+        if job.confirm(f"{words}. Go on?"):
+            return job
+        raise InputError(f"not confirmed; nothing was sent. {_WAYS}")
+    raise InputError(f"{words}, which is more than budget.confirm_usd ({dollars(budget.confirm_usd)}). {_WAYS}")
+
+
+_WAYS = "Set a ceiling with --max-cost USD, or agree beforehand with --yes"
+
+
+def _bounded(job: Job) -> Job:
+    """Nothing can be predicted: what needs no confirmation is the ceiling."""
+    if job.config.request.max_tokens is None:
+        raise InputError(f"the cost of this run can neither be predicted nor bounded. Set --max-tokens. {_WAYS}")
+    return replace(job, implied_ceiling_usd=job.config.budget.confirm_usd)
+
+
+def expected_usd(
+    job: Job,
+    source: Source,
+    total: int | None,
+    question: Question,
+    prices: Sequence[Price],
+    *,
+    above: Decimal,
+    skip: Skip = lambda _: 0,
+) -> Decimal | None:
+    """About what the job costs, for all that it has still to ask; None where that cannot be predicted.
+
+    That is so for standard input, and for addresses whose size is not known here. What OUT already holds is counted
+    only where all images of the source cost more than `above` together.
+    """
+    if total is None or "-" in job.sources:
+        return None
+    each = _each_usd(job, source, total, question, prices)
+    most = job.config.budget.max_requests
+    if each is None or each * total <= above:
+        return None if each is None else each * total
+    records = islice(job.asked(source.records()), job.limit)
+    left = Dataset.left(job.out, records, total, config=job.config, asking=job.asking, skip=skip)
+    return each * (left if most is None else min(left, most))
+
+
+def _each_usd(job: Job, source: Source, total: int, question: Question, prices: Sequence[Price]) -> Decimal | None:
+    """What one image is expected to cost at the dearest endpoint; None where nothing is known of them."""
+    if not total:
+        return Decimal(0)
+    within = min(total, AMONG)
+    records = islice(job.asked(source.records()), 0, within, -(-within // LOOKED_AT))
+    found = sizes_of(records)
+    sizes = [one for one in found if isinstance(one, ImageSize)]
+    if None in found or not sizes:
+        return None
+    request = job.config.request
+    answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=request.choices).expected
+    usages = [
+        Usage(prompt_tokens=question.tokens(one.width, one.height).expected, completion_tokens=answer) for one in sizes
+    ]
+    costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
+    return max(sum(each, Decimal(0)) / len(sizes) for each in costs)
+
+
+def _prices(job: Job) -> list[Price]:
+    """Of the endpoints whose price is known."""
+    found = [price_for(job.config, one, emulated=job.emulated) for one in job.config.all_endpoints]
+    return [price for price in found if price is not None]

@@ -1,0 +1,206 @@
+"""One run as asked for, and what follows from it before anything is opened: names, numbers, ceilings."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from math import inf, nan
+from pathlib import Path
+from secrets import token_hex
+
+import aiohttp
+
+from pipeline.catalogue.prices import Price
+from pipeline.config.settings import BudgetConfig, RunConfig
+from pipeline.endpoints.session import open_image_session
+from pipeline.engine.progress import dollars
+from pipeline.engine.stages import EngineConfig
+from pipeline.engine.stats import RunStats
+from pipeline.errors import InputError
+from pipeline.images.sizes import first_sizes
+from pipeline.limits.budget import Amounts, Budget
+from pipeline.money import nano_usd
+from pipeline.records import ImageRecord
+from pipeline.redaction.addresses import public_url
+from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
+from pipeline.run.prepare import MEGABYTE
+from pipeline.sources import Source, open_sources
+from pipeline.store.columns import Totals
+from pipeline.store.dataset import Dataset
+from pipeline.store.rerun import Asking
+from pipeline.tokens.prompt import Question, dearer_detail, out_of_reach, tokens_by_detail
+
+RUN, TOTAL = "run", "total"
+"""The budget of one run, and that of all runs on an OUT."""
+FETCHES = 64
+"""Images that are fetched at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run as asked for: what to read, where to keep it, and how."""
+
+    sources: Sequence[str]
+    out: Path
+    config: RunConfig
+    emulated: bool = False
+    """The endpoint is the emulator: rows say so instead of naming a port."""
+    limit: int | None = None
+    asking: Asking = field(default_factory=Asking)
+    """Which records that have a row are asked again."""
+    max_failed: str = "0"
+    """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
+    redactor: Redactor = NOTHING_SECRET
+    """Knows the keys, once they are read."""
+    chosen: frozenset[int] | None = None
+    """The positions of a sample in the source, from 0; None: all records."""
+    yes: bool = False
+    """Whether it may cost more than `budget.confirm_usd` unasked."""
+    confirm: Callable[[str], bool] | None = None
+    """Puts that question to a person; None where there is none to ask."""
+    implied_ceiling_usd: Decimal | None = None
+    """The ceiling of a run whose cost cannot be predicted, where the user sets none."""
+
+    @property
+    def budget(self) -> BudgetConfig:
+        """What the run may spend, an implied ceiling included."""
+        budget = self.config.budget
+        if self.implied_ceiling_usd is None:
+            return budget
+        return budget.model_copy(update={"max_cost_usd": self.implied_ceiling_usd})
+
+    @property
+    def asks_as_usual(self) -> bool:
+        """Whether nobody has said what to ask: the prompt is the built-in one."""
+        return "prompt" not in self.config.request.model_fields_set
+
+    def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
+        """Those of the source that this run is about."""
+        chosen = self.chosen
+        if chosen is None:
+            return records
+        within = islice(records, max(chosen, default=-1) + 1)
+        return (record for position, record in enumerate(within) if position in chosen)
+
+
+def new_run_id(now: datetime) -> str:
+    return f"{now:%Y%m%dT%H%M%SZ}-{token_hex(3)}"
+
+
+def open_job_source(job: Job) -> tuple[Source, int | None]:
+    """The source, after one quick pass over it in which everything that is wrong with it is found."""
+    source = open_sources(job.sources, job.config.source, out=job.out)
+    total = source.check()
+    if job.chosen is not None:
+        total = len(job.chosen)
+    if job.limit is not None:
+        total = job.limit if total is None else min(total, job.limit)
+    return source, total
+
+
+def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
+    """A ceiling holds only where the most that a request can cost is known."""
+    budget = config.budget
+    if budget.max_cost_usd is None and budget.max_cost_total_usd is None:
+        return
+    if price is None:
+        raise InputError(
+            f"a ceiling in dollars (--max-cost) needs a price, and none is known for {model!r} there. "
+            "Set a ceiling in tokens or requests instead: --set budget.max_tokens=N, --set budget.max_requests=N"
+        )
+    if config.request.max_tokens is None:
+        raise InputError("a ceiling in dollars (--max-cost) needs a bound of the answer: set --max-tokens")
+
+
+def check_question(question: Question) -> None:
+    """Raises InputError where the images cannot be asked about as the user wants it."""
+    unreached = out_of_reach(question)
+    if unreached is not None:
+        raise InputError(f"--max-image-tokens: {unreached}")
+
+
+def dear_choice(job: Job, source: Source, question: Question) -> str | None:
+    """One line where the `detail` of this job costs more than another that looks at as much, on its first images."""
+    if "-" in job.sources or not question.rule.details:
+        return None
+    line = dearer_detail(question, tokens_by_detail(question, first_sizes(source.records())))
+    return None if line is None else f"note: {line}"
+
+
+def exceeds(allowed: str, bad: int, asked: int) -> bool:
+    """Whether `bad` of `asked` rows are more than `allowed`: a number, or a percentage like `2%`."""
+    text = allowed.strip()
+    try:
+        most = float(text[:-1]) / 100 if text.endswith("%") else float(int(text))
+    except (ValueError, OverflowError):
+        most = nan
+    if not 0 <= most < inf:
+        raise InputError(f"--max-failed {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
+    return bad > (most * asked if text.endswith("%") else most)
+
+
+def left_words(stats: RunStats, totals: Totals) -> list[str]:
+    """What is left undone, and about what it would cost."""
+    if stats.total is None:
+        return []
+    left, paid = stats.total - stats.done, totals.records - totals.shared
+    words = f"{left:,} of {stats.total:,} images are left"
+    if totals.cost_usd and paid:
+        words += f", about {dollars(totals.cost_usd / paid * left)}"
+    return [words]
+
+
+def budgets_of(budget: BudgetConfig, dataset: Dataset) -> list[Budget]:
+    """What this run, and all runs on OUT, may still spend."""
+    budgets = []
+    run_limit = Amounts(nano_usd(budget.max_cost_usd), budget.max_tokens, budget.max_requests)
+    if run_limit != Amounts():
+        totals = dataset.run_totals()
+        budgets.append(Budget(run_limit, RUN, Amounts(nano_usd(totals.spent_usd), totals.tokens, totals.requests)))
+    if budget.max_cost_total_usd is not None:
+        spent = Amounts(nano_usd(dataset.totals().spent_usd))
+        budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), TOTAL, spent))
+    return budgets
+
+
+def endpoint_name(job: Job) -> str:
+    return endpoint_names(job)[0]
+
+
+def endpoint_names(job: Job) -> list[str]:
+    """What rows and messages call each endpoint: its address, and whose key, where two have one address."""
+    if job.emulated:
+        return ["emulator"]
+    addresses = [job.redactor.text(public_url(one.base_url)) for one in job.config.all_endpoints]
+    return [
+        f"{address} ({shown_variable(one.api_key_env)})" if addresses.count(address) > 1 else address
+        for address, one in zip(addresses, job.config.all_endpoints, strict=True)
+    ]
+
+
+def fetch_session(config: RunConfig) -> aiohttp.ClientSession:
+    """For images that a manifest names by address: no key of any endpoint goes there."""
+    return open_image_session(config.endpoint, FETCHES)
+
+
+def engine_config(job: Job) -> EngineConfig:
+    config = job.config
+    limits, images = config.limits, config.images
+    return EngineConfig(
+        threads=images.threads or os.cpu_count() or 1,
+        prepared_bytes=images.prepared_mb * MEGABYTE,
+        fetched_bytes=images.decode_mb * MEGABYTE,
+        dedup=config.request.dedup,
+        max_failures=config.request.max_failures,
+        max_wait_s=limits.max_wait_s,
+        outage_s=limits.outage_s,
+        first_contact_s=limits.first_contact_s,
+        max_error_rate=limits.max_error_rate,
+        straggler_s=limits.straggler_s,
+        max_time_s=config.budget.max_time_s,
+        reads_ahead="-" not in job.sources,
+        seal_interval_s=config.output.seal_interval_s,
+        grace_s=limits.grace_s,
+    )

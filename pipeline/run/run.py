@@ -1,0 +1,301 @@
+"""The composition root: builds the edges from a `RunConfig` and hands their functions to the engine."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, nullcontext, suppress
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+
+from pipeline.config.settings import destination, find_key
+from pipeline.endpoints.chat import ChatEndpoint
+from pipeline.endpoints.secrets import redactor_of
+from pipeline.endpoints.session import open_session
+from pipeline.engine.engine import Engine
+from pipeline.engine.progress import dollars, exact
+from pipeline.engine.stages import Clock, Endpoint, Stages
+from pipeline.engine.stats import RunStats, RunSummary
+from pipeline.errors import BudgetReachedError, DamagedLedgerError, ErrorKind, ResourceError, VisionBatchError
+from pipeline.money import known_cost, usd
+from pipeline.records import Status, is_unanswered
+from pipeline.run.consent import confirmed
+from pipeline.run.job import (
+    FETCHES,
+    TOTAL,
+    Job,
+    budgets_of,
+    check_budget,
+    check_question,
+    dear_choice,
+    endpoint_name,
+    endpoint_names,
+    engine_config,
+    exceeds,
+    fetch_session,
+    left_words,
+    new_run_id,
+    open_job_source,
+)
+from pipeline.run.low_water import LowWater
+from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
+from pipeline.sources import Source
+from pipeline.store.columns import Totals
+from pipeline.store.dataset import LEDGER_NAME, Dataset, check_out
+
+State = tuple[Status, ErrorKind | None]
+
+
+async def run_job(
+    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Callable[[str], None] | None = None
+) -> RunSummary:
+    """Ask for everything that OUT does not hold yet. `say` is told what the user should know before.
+
+    Raises InputError before anything is sent. Whatever stops the run later is raised once everything that
+    was paid for is kept, and carries the summary.
+    """
+    clock = Clock() if clock is None else clock
+    exceeds(job.max_failed, 0, 0)
+    check_out(job.out)
+    keys = [find_key(one) for one in job.config.all_endpoints]
+    source, total = open_job_source(job)
+    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+    async with AsyncExitStack() as sessions:
+        values = [None if key is None else key.value for key in keys]
+        redactor = redactor_of(job.config, values)
+        chats = [
+            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, value, redactor=redactor)
+            for one, value in zip(job.config.all_endpoints, values, strict=True)
+        ]
+        job = replace(job, config=await with_model(job.config, chats[0]), redactor=redactor)
+        endpoints = endpoints_of(job, chats)
+        prepare = Preparer.build(job.config, clock.utc().date())
+        check_question(prepare.question())
+        job = confirmed(job, source, total, prepare.question(), lambda dataset: LowWater.of(source, job, dataset).skip)
+        if say is not None and job.implied_ceiling_usd is not None:
+            say(
+                f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
+                "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
+            )
+        if say is not None and (line := dear_choice(job, source, prepare.question())) is not None:
+            say(line)
+        run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
+        with run.dataset() as dataset:
+            images = await sessions.enter_async_context(fetch_session(job.config))
+            stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
+            stages = stages if say is None else replace(stages, say=say)
+            numbers = replace(engine_config(job), has_answers=dataset.has_answers())
+            if say is not None and not numbers.has_answers and job.asks_as_usual:
+                say(f"prompt: {job.config.request.prompt}")
+            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
+
+
+def endpoints_of(job: Job, chats: Sequence[ChatEndpoint]) -> list[Endpoint]:
+    """What the engine asks. Raises InputError where a ceiling in dollars is set and nobody can say what one asks."""
+    named = endpoint_names(job)
+    endpoints = []
+    for one, chat, name in zip(job.config.all_endpoints, chats, named, strict=True):
+        price = price_for(job.config, one, emulated=job.emulated)
+        check_budget(job.config, one.model or job.config.request.model or "", price)
+        endpoints.append(endpoint_of(job.config, one, chat, name=name, price=price))
+    return endpoints
+
+
+class _Run:
+    """One run under way: what its summary is made of."""
+
+    def __init__(self, job: Job, run_id: str, clock: Clock, stats: RunStats) -> None:
+        self.job, self.run_id, self.clock, self.stats = job, run_id, clock, stats
+        self.began_at, self.began = clock.utc(), clock.now()
+        one, *others = job.config.all_endpoints
+        self.price = None if others else price_for(job.config, one, emulated=job.emulated)
+        self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
+        self.spent_before = Totals()
+
+    def dataset(self) -> Dataset:
+        job = self.job
+        opened = Dataset.open(
+            job.out,
+            config=job.config,
+            run_id=self.run_id,
+            now=self.clock.utc,
+            asking=job.asking,
+            endpoint=endpoint_name(job),
+            redactor=job.redactor,
+        )
+        self.run_id, self.spent_before = opened.run_id, opened.run_totals()
+        return opened
+
+    def stages(
+        self,
+        source: Source,
+        dataset: Dataset,
+        endpoints: Sequence[Endpoint],
+        images: aiohttp.ClientSession,
+        show: Callable[[RunStats], None],
+        *,
+        prepare: Preparer,
+    ) -> Stages:
+        config = self.job.config
+        self.stats.saves = prepare.saved
+        if len(endpoints) == 1:  # several may count text differently
+            endpoints = [replace(endpoints[0], ask=prepare.learning(endpoints[0].ask))]
+        water = LowWater.of(source, self.job, dataset)
+        dataset.expect((self.stats.total or 0) - water.skip)
+        self.stats.read = self.stats.skipped = water.skip
+        return Stages(
+            records=water.records(),
+            missing=dataset.missing,
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
+            prepare=prepare,
+            endpoints=endpoints,
+            twin=dataset.twin,
+            keep=dataset.keep,
+            seal=dataset.seal,
+            lease=dataset.lease,
+            budgets=budgets_of(self.job.budget, dataset),
+            show=show,
+            publish=lambda stats: self.publish(dataset, water, stats),
+        )
+
+    def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
+        water.rise(dataset, stats.low_water)
+        dataset.write_status(self.status("running", dataset))
+
+    async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:
+        """Run it to its end, whatever that is, and write down what it came to."""
+        stopped: VisionBatchError | None = None
+        try:
+            await engine.run()
+        except BudgetReachedError as error:
+            stopped = BudgetReachedError(self.budget_words(error, dataset))
+        except VisionBatchError as error:
+            stopped = error
+        await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
+        await self.clock.sleep(0)  # in which they are let go
+        with suppress(ResourceError):
+            if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
+                dataset.seal()
+            dataset.settle_lease()
+        summary = self.summary(stopped, dataset)
+        with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
+            dataset.write_status(self.status("stopped" if stopped else "done", dataset))
+            dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
+            dataset.describe()
+            if stopped is None:
+                dataset.end_run()
+        if stopped is not None:
+            stopped.summary = summary
+            raise stopped
+        return summary
+
+    def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
+        """Which ceiling was reached, how much is left undone, and what that would cost."""
+        budget, stats, totals = self.job.budget, self.stats, dataset.run_totals()
+        spent, ceiling = totals.spent_usd, budget.max_cost_usd
+        if error.budget == TOTAL:
+            spent, ceiling = dataset.totals().spent_usd, budget.max_cost_total_usd
+        reached = {
+            "nano_usd": f"the budget has no room for another request, which may cost up to {exact(usd(error.need))}: "
+            f"${spent:,.4f} of ${ceiling or 0:,.4f} are spent",
+            "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
+            f"{totals.tokens:,} tokens are spent",
+            "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
+            "time": f"the time is up (--max-time, {budget.max_time_s or 0:.0f} s)",
+        }[error.what]
+        if totals.cost_unknown_usd:
+            reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
+        words = [reached, *left_words(stats, totals)]
+        again = "goes on where it stopped" if error.what == "time" else "goes on with a higher ceiling"
+        if self.job.implied_ceiling_usd is not None and error.what == "nano_usd":
+            again = "goes on with a ceiling (--max-cost USD), or without one (--yes)"
+        return f"{'; '.join(words)}. The same command {again}"
+
+    def status(self, state: str, dataset: Dataset) -> dict[str, object]:
+        """`status.json`: this command so far, the whole of OUT, and who is at work."""
+        return {
+            "state": state,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "updated_at": self.clock.utc().isoformat(),
+            "in_flight": self.stats.in_flight,
+            "waiting": self.stats.waiting,
+            **dataset.overview(),
+            **self.summary(None, dataset).as_dict(),
+        }
+
+    def summary(self, stopped: VisionBatchError | None, dataset: Dataset) -> RunSummary:
+        stats, job = self.stats, self.job
+        too_many = exceeds(job.max_failed, stats.bad, stats.asked)
+        before = self.before(dataset)
+        return RunSummary(
+            run_id=self.run_id,
+            out=str(job.out),
+            exit_code=stopped.exit_code if stopped else int(too_many),
+            stopped=str(stopped) if stopped else None,
+            model=job.config.request.model,
+            endpoint=endpoint_name(job),
+            config_hash=job.config.config_hash(),
+            began_at=self.began_at,
+            seconds=self.clock.now() - self.began,
+            images=stats.total,
+            skipped=stats.skipped,
+            asked=stats.asked,
+            shared=stats.shared,
+            requests=stats.requests,
+            by_status={status.value: count for status, count in stats.by_status.items()},
+            by_error=dict(stats.by_error),
+            **self.spent(dataset),
+            rate_limited=stats.rate_limited,
+            by_endpoint=dict(stats.by_endpoint),
+            source_bytes=stats.source_bytes,
+            sent_bytes=stats.sent_bytes,
+            tokens_saved=stats.tokens_saved,
+            saved_usd=None if self.price is None else self.price.input_usd_per_mtok * stats.tokens_saved / 1_000_000,
+            bad_before=sum(rows for state, rows in before.items() if is_unanswered(*state)),
+            still=_by_kind(before),
+            examples=list(stats.examples),
+        )
+
+    def spent(self, dataset: Dataset) -> dict[str, Any]:
+        """What this command took, by the ledger; by what was counted here where the ledger cannot be read."""
+        stats = self.stats
+        took = Totals(
+            prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens, cost_usd=stats.cost_usd,
+            cost_unknown_usd=stats.cost_unknown_usd, unpriced=stats.unpriced,
+        )  # fmt: skip
+        with suppress(ResourceError):
+            took = dataset.run_totals() - self.spent_before
+        is_unknown = took.unpriced > 0 or (stats.requests > 0 and not self.is_priced)
+        none = None if stats.answered or took.cost_unknown_usd else 0
+        return {
+            "prompt_tokens": took.prompt_tokens or none,
+            "completion_tokens": took.completion_tokens or none,
+            "cost_usd": known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
+            "cost_unknown_usd": took.cost_unknown_usd,
+            "unpriced": took.unpriced,
+        }
+
+    def before(self, dataset: Dataset) -> Counter[State]:
+        """Rows of earlier runs that hold no answer, or a refusal, by state; none where the ledger cannot be read."""
+        with suppress(ResourceError):
+            others = Counter(dataset.states()) - self.stats.by_state
+            return Counter(
+                {
+                    (status, kind): rows
+                    for (status, kind), rows in others.items()
+                    if status is Status.REFUSED or is_unanswered(status, kind)
+                }
+            )
+        return Counter()
+
+
+def _by_kind(states: Counter[State]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (status, kind), rows in sorted(states.items(), key=lambda item: (-item[1], item[0][1] or "")):
+        found.setdefault(status, {})[kind or "no kind"] = rows
+    return found

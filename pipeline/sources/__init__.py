@@ -1,0 +1,161 @@
+"""Where the images are: a folder, a glob, one image, or a manifest -> plain generators of ImageRecord."""
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from pipeline.config.settings import SourceConfig
+from pipeline.errors import InputError
+from pipeline.records import ImageRecord
+from pipeline.sources.base import Checkable, Source, check_ids, first_of_each
+from pipeline.sources.blocks import csv_blocks, tsv_blocks
+from pipeline.sources.delimited import read_csv, read_tsv
+from pipeline.sources.folder import FolderSource, ImageSource
+from pipeline.sources.jsonlines import read_jsonl
+from pipeline.sources.lines import opened, standard_input
+from pipeline.sources.manifest import ManifestSource, Reader, StreamSource
+from pipeline.sources.naming import IMAGE_SUFFIXES, public_address, shown
+from pipeline.sources.parquetfile import read_parquet
+from pipeline.sources.patterns import split_glob
+from pipeline.sources.textlist import read_text
+
+__all__ = ["Source", "open_source", "open_sources"]
+
+READERS: dict[str, Reader] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".txt": read_text,
+    ".parquet": read_parquet,
+}
+BLOCKS = {read_csv: csv_blocks, read_tsv: tsv_blocks}
+_LATER = (".tar", ".tar.gz", ".tgz", ".zip")
+_NEAR_AMONG = 10_000
+
+
+class JoinedSource:
+    """Several sources, one after the other. With `first_counts` an id that stands twice is its first record."""
+
+    is_manifest = False
+
+    def __init__(self, sources: Sequence[Checkable], *, first_counts: bool = False) -> None:
+        self._sources = sources
+        self._first_counts = first_counts
+        self._repeated: set[int] = set()
+        """Hashes of the ids that stand twice: all that has to be remembered."""
+
+    @property
+    def name(self) -> str:
+        return ", ".join(source.name for source in self._sources)
+
+    @property
+    def skipped(self) -> int:
+        return sum(source.skipped for source in self._sources)
+
+    def check(self) -> int | None:
+        if not self._first_counts:
+            return check_ids(self._sources)
+        count, self._repeated = first_of_each(self._sources)
+        return count
+
+    def records(self) -> Iterator[ImageRecord]:
+        seen: set[str] = set()
+        for source in self._sources:
+            for record in source.records():
+                if self._repeated and hash(record.id) in self._repeated:
+                    if record.id in seen:
+                        continue
+                    seen.add(record.id)
+                yield record
+
+
+def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None, *, out: Path | None = None) -> Source:
+    """A SOURCE of the command line. Nothing is read yet, except what kind of thing it is.
+
+    `out` is the output directory, which is never read as part of a folder.
+    Raises InputError for what does not exist, or is not read.
+    """
+    return _open(os.fspath(spec), config or SourceConfig(), out)
+
+
+def open_sources(
+    specs: Sequence[str | os.PathLike[str]], config: SourceConfig | None = None, *, out: Path | None = None
+) -> Source:
+    """Several of them in the given order, as one source; ids that stand in two of them are found by `check`."""
+    if not specs:
+        raise InputError("no SOURCE: name a folder, a glob or a manifest")
+    sources = [_open(os.fspath(spec), config or SourceConfig(), out) for spec in specs]
+    if [source.name for source in sources].count("-") > 1:
+        raise InputError("standard input (-) can be read only once")
+    first_counts = config is not None and config.on_duplicate_id == "first"
+    return sources[0] if len(sources) == 1 and not first_counts else JoinedSource(sources, first_counts=first_counts)
+
+
+def _open(spec: str, config: SourceConfig, out: Path | None) -> Checkable:
+    if not spec:
+        raise InputError("SOURCE is empty: name a folder, a glob or a manifest")
+    if spec == "-":
+        return StreamSource("", config, read_jsonl, standard_input, name="-")
+    try:
+        return _local(Path(spec), spec, config, out)
+    except OSError as error:
+        raise InputError(f"{shown(spec)}: {error.strerror or error}") from None
+
+
+def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Checkable:
+    if path.is_dir():
+        return FolderSource(spec.rstrip("/") or "/", name=spec, out=out)
+    if path.exists():
+        return _file(spec, config)
+    if "://" in spec:
+        return _address(spec)
+    split = split_glob(spec)
+    if split is not None:
+        root, pattern = split
+        if Path(root).is_dir():
+            return FolderSource(root, name=spec, pattern=pattern, out=out)
+        raise InputError(_missing(root, f"{shown(spec)}: no folder {shown(root)!r}"))
+    raise InputError(_missing(spec, f"{shown(spec)}: no such file or folder"))
+
+
+def _file(path: str, config: SourceConfig) -> Checkable:
+    suffixes = path.lower().removesuffix(".gz")
+    reader = READERS.get(Path(suffixes).suffix)
+    packed = path.lower().endswith(".gz")
+    if reader is not None and not (packed and reader is read_parquet):
+        if not Path(path).is_file():
+            raise InputError(f"{shown(path)}: not a regular file; to read a stream, give it as standard input (-)")
+        unit = "row" if reader is read_parquet else "line"
+        return ManifestSource(path, config, reader, opened, name=path, unit=unit, blocks=BLOCKS.get(reader))
+    if path.lower().endswith(IMAGE_SUFFIXES):
+        return ImageSource(path)
+    if path.lower().endswith(_LATER):
+        raise InputError(f"{shown(path)}: archives (WebDataset shards) are not read yet in this version")
+    raise InputError(f"{shown(path)}: not a kind of file that is read. {_what_is_read()}")
+
+
+def _address(url: str) -> Checkable:
+    scheme, _, rest = url.partition("://")
+    path = rest.partition("?")[0].lower()
+    if scheme.lower() in {"http", "https", "file"} and not path.endswith((*READERS, *_LATER)):
+        return ImageSource(url)
+    what = f"{scheme}:// sources" if scheme.lower() not in {"http", "https"} else "manifests behind an address"
+    raise InputError(f"{shown(public_address(url))}: {what} are not read yet in this version; copy it here first")
+
+
+def _what_is_read() -> str:
+    return f"Manifests end in {' '.join(READERS)}, images in {' '.join(IMAGE_SUFFIXES)}"
+
+
+def _missing(path: str, what: str) -> str:
+    folder, name = os.path.split(path.rstrip("/"))
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry in islice(entries, _NEAR_AMONG)]
+    except (OSError, ValueError):
+        return what
+    near = difflib.get_close_matches(name, names, n=1)
+    return what + (f"; did you mean {shown(f'{folder}/{near[0]}' if folder else near[0])!r}?" if near else "")

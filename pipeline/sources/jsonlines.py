@@ -1,0 +1,53 @@
+"""JSON Lines: one object a line."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import orjson
+
+from pipeline.config.nesting import DEEPEST, is_too_deep
+from pipeline.config.settings import SourceConfig
+from pipeline.sources.columns import ID_COLUMN, choose_columns
+from pipeline.sources.extras import safe_size, to_json
+from pipeline.sources.lines import raw_lines
+from pipeline.sources.manifest import ABSENT, BadRow, Row
+
+
+def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]:
+    """The first object decides which column holds the image; an id may be missing where none was named."""
+    image_column = id_column = ""
+    safe = safe_size(config)
+    for number, line in enumerate(raw_lines(file, name), 1):
+        if line.isspace() or not line:
+            continue
+        row = _object(line)
+        if isinstance(row, str):
+            yield BadRow(number, row)
+            continue
+        if not image_column:
+            columns = choose_columns(list(row), config, name)
+            image_column, id_column = columns.image, columns.id or ID_COLUMN
+        image = row.pop(image_column, ABSENT)
+        given = row.pop(id_column, ABSENT)
+        if image is ABSENT or (given is ABSENT and config.id_column is not None):
+            yield BadRow(number, f"no {image_column if image is ABSENT else id_column!r} in this object")
+        else:
+            yield number, image, given, to_json(row) if extras or len(line) > safe else None
+
+
+def _object(line: bytes) -> dict[str, Any] | str:
+    """A row, or why it is none. Of a key that stands twice the last value counts, as for every parser of JSON."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            # Python's own writer leaves NaN, and lone surrogates for file names that are no UTF-8.
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            cut = "" if line.endswith(b"\n") else " (the last line: the file may be cut short)"
+            return f"not valid JSON: {error.msg} at column {error.colno}{cut}"
+    if not isinstance(value, dict):
+        return f"not a JSON object but {type(value).__name__}"
+    may_be_deep = line.count(b"[") + line.count(b"{") > DEEPEST
+    return f"nested deeper than {DEEPEST} levels" if may_be_deep and is_too_deep(value) else value

@@ -1,0 +1,203 @@
+"""A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from itertools import islice, repeat
+from typing import BinaryIO, Final, NamedTuple, Protocol
+
+from pipeline.config.settings import SourceConfig
+from pipeline.errors import InputError
+from pipeline.records import ImageRecord
+from pipeline.sources.base import check_ids
+from pipeline.sources.blocks import Block, BlockReader, OddError
+from pipeline.sources.extras import record_flaw
+from pipeline.sources.lines import folder_prefix
+from pipeline.sources.naming import identify, location, public_image, shown
+
+ABSENT: Final = object()
+"""Stands for an id in rows that have none, so that the image's name is the id."""
+
+Row = tuple[int, object, object, str | None]
+"""Line (from 1), image, id or ABSENT, the other columns as JSON."""
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be used. `skippable` is False where the rows after it are lost with it."""
+
+    line: int
+    what: str
+    skippable: bool = True
+
+
+Opener = Callable[[str, str], AbstractContextManager[BinaryIO]]
+
+
+class Reader(Protocol):
+    """A format: an open file -> its rows, one at a time. `name` is for messages.
+
+    A cheaper pass has no `extras`, except for rows whose other columns may take more than they are allowed to.
+    """
+
+    def __call__(self, file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]: ...
+
+
+class ManifestSource:
+    """Any manifest. `unit` is what its reader counts: lines, or the rows of a Parquet file."""
+
+    is_manifest = True
+
+    def __init__(
+        self,
+        path: str,
+        config: SourceConfig,
+        reader: Reader,
+        opener: Opener,
+        *,
+        name: str,
+        unit: str = "line",
+        blocks: BlockReader | None = None,
+    ) -> None:
+        """`blocks` reads many rows at once as long as nothing is odd about them."""
+        self.name = name
+        self._blocks = blocks
+        self.skipped = 0
+        self._label = "standard input" if name == "-" else shown(name)
+        self._path = path
+        self._config = config
+        self._reader = reader
+        self._opener = opener
+        self._unit = unit
+
+    def check(self) -> int | None:
+        return check_ids([self])
+
+    def ids(self) -> Iterator[str] | None:
+        return self._ids()
+
+    def _ids(self) -> Iterator[str]:
+        done = 0
+        with suppress(OddError):
+            for block in self._plain_blocks(extras=False):
+                yield from block.images if block.ids is None else map(identify, block.ids)
+                done += len(block.images)
+            if done:
+                return
+        for _, image, given, _ in islice(self._rows(extras=False), done, None):
+            if given is None and _is_plain(image):
+                yield image
+            else:
+                yield identify(public_image(image) if given is None else given)
+
+    def records(self) -> Iterator[ImageRecord]:
+        prefix = folder_prefix(self._path)
+        done = 0
+        with suppress(OddError):
+            for block in self._plain_blocks(extras=True):
+                yield from _records(block, prefix)
+                done += len(block.images)
+            if done:
+                return
+        for line, image, given, extra in islice(self._rows(extras=True), done, None):
+            if _is_plain(image):
+                where = image if image[0] == "/" else prefix + image
+                yield ImageRecord(image if given is None else identify(given), image, where, extra, line)
+                continue
+            public = public_image(image)
+            yield ImageRecord(
+                identify(public if given is None else given),
+                shown(public),
+                location(image, prefix),
+                extra,
+                line,
+            )
+
+    def _plain_blocks(self, *, extras: bool) -> Iterator[Block]:
+        """Blocks in which every image is a plain path and every id is one. Raises OddError at the first other one."""
+        if self._blocks is None:
+            raise OddError
+        self.skipped = 0
+        for block in self._blocks(self._path, self._label, self._config, extras=extras):
+            together = "".join(block.images)
+            if not together.isascii() or ":" in together or not all(map(str.strip, block.images)):
+                raise OddError
+            if block.ids is not None and not all(block.ids):
+                raise OddError
+            yield block
+
+    def place(self, record: ImageRecord) -> str:
+        return f"{self._unit} {record.line}"
+
+    def _rows(self, *, extras: bool) -> Iterator[tuple[int, str, str | None, str | None]]:
+        self.skipped = 0
+        empty = True
+        with self._opener(self._path, self._label) as file:
+            for row in self._reader(file, self._label, self._config, extras=extras):
+                if isinstance(row, BadRow):
+                    self._reject(row)
+                    continue
+                line, image, given, extra = row
+                flaw = _image_flaw(image) or (None if given is ABSENT else _id_flaw(given))
+                flaw = flaw or record_flaw(extra, self._config)
+                if flaw or not isinstance(image, str):
+                    self._reject(BadRow(line, str(flaw)))
+                    continue
+                empty = False
+                yield line, image, None if given is ABSENT else str(given), extra
+        if empty:
+            raise InputError(f"{self._label}: no rows" + self._all_skipped())
+
+    def _reject(self, row: BadRow) -> None:
+        if self._config.skip_bad_rows and row.skippable:
+            self.skipped += 1
+            return
+        where = f"{self._label}:{row.line}" if self._unit == "line" else f"{self._label}: {self._unit} {row.line}"
+        way_out = ", or skip such rows with --skip-bad-rows" if row.skippable else ""
+        raise InputError(f"{where}: {row.what}; fix the {self._unit}{way_out}")
+
+    def _all_skipped(self) -> str:
+        return f" that can be used; {self.skipped:,} were skipped as bad" if self.skipped else ""
+
+
+class StreamSource(ManifestSource):
+    """A manifest that can be read only once, such as standard input: duplicates show only as rows come."""
+
+    is_manifest = False
+
+    def ids(self) -> None:
+        return None
+
+
+def _records(block: Block, prefix: str) -> Iterator[ImageRecord]:
+    images = block.images
+    ids = images if block.ids is None else map(identify, block.ids)
+    places = [image if image[0] == "/" else prefix + image for image in images]
+    extras = block.extras or repeat(None)
+    return map(ImageRecord, ids, images, places, extras, range(block.line, block.line + len(images)))
+
+
+def _is_plain(image: str) -> bool:
+    """Whether an image is a path in ASCII, as nearly all are, which is its own id and its own text for people."""
+    return image.isascii() and ":" not in image
+
+
+def _image_flaw(image: object) -> str | None:
+    if not isinstance(image, str):
+        return "the image is missing" if image is None else f"the image is {_kind(image)}, not text"
+    if not image or image.isspace():
+        return "the image is empty"
+    return "the image's name holds a NUL byte" if "\0" in image else None
+
+
+def _id_flaw(given: object) -> str | None:
+    if given is ABSENT or (isinstance(given, str) and given):
+        return None
+    if given is None or given == "":
+        return "the id is empty"
+    if isinstance(given, int) and not isinstance(given, bool):
+        return None
+    return f"the id is {_kind(given)}, neither text nor a whole number"
+
+
+def _kind(value: object) -> str:
+    names = {bool: "true or false", float: "a fraction", dict: "an object", list: "a list", int: "a number"}
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,72 @@
+"""How an image that a source names becomes an id, a text for people and a location.
+
+Two facts rule here: file names are bytes, which Python holds with surrogate escapes where they are no UTF-8,
+and addresses carry signatures, which are keys and change from night to night.
+"""
+
+import hashlib
+import os
+import re
+import unicodedata
+from urllib.parse import unquote_to_bytes
+
+from pipeline.redaction.addresses import public_url
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2"),
+    *(".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif"),
+)
+"""Files in a folder that count as images; manifests may name any file."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    r"""`text` for people and files: bytes that are no UTF-8 as `\xNN`, other lone surrogates as `\uNNNN`."""
+    return text if text.isascii() else _SURROGATE.sub(_escaped, text)
+
+
+def identify(text: str) -> str:
+    """`text` as an id: NFC, so that one name has one id whichever system wrote it, and encodable as UTF-8."""
+    return text if text.isascii() else shown(unicodedata.normalize("NFC", text))
+
+
+def is_address(image: str) -> bool:
+    """Whether `image` is a URL (`data:` included) and no path."""
+    return ":" in image and (image.startswith("data:") or _SCHEME.match(image) is not None)
+
+
+def public_image(image: str) -> str:
+    """`image` as the source names it, less what is secret (signatures) or megabytes long (`data:`)."""
+    return public_address(image) if is_address(image) else image
+
+
+def location(image: str, prefix: str) -> str:
+    """What storage opens. `prefix` (empty, or ending in `/`) is where relative paths start."""
+    if image.startswith("/"):
+        return image
+    if not is_address(image):
+        return prefix + image
+    return _file_path(image) if image[:7].lower() == "file://" else image
+
+
+def public_address(url: str) -> str:
+    """An address without signature, user name and password; of a `data:` URL its type and a digest."""
+    if url.startswith("data:"):
+        digest = hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return f"{url[: url.find(',')][:64].partition(';')[0]};blake2b,{digest}"
+    return public_url(url)
+
+
+def _file_path(url: str) -> str:
+    host, slash, path = url[7:].partition("/")
+    if host.lower() not in {"", "localhost"} or not slash:
+        return url
+    return os.fsdecode(unquote_to_bytes("/" + path))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"  # noqa: PLR2004 - PEP 383

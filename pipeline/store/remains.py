@@ -1,0 +1,203 @@
+"""What an old ledger still tells: all of one that is whole, of a damaged one what its pages hold, each for itself."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import orjson
+
+from pipeline import files
+from pipeline.errors import InputError, ResourceError
+from pipeline.store import unsaved
+from pipeline.store.intake import what_is_wrong
+from pipeline.store.ledger import CARRIED, CONFIG_META, SUFFIXES, History, SqliteLedger, footer_name
+from pipeline.store.salvage.database import Damage, DatabaseFiles, Found
+from pipeline.store.salvage.rows import AnswerRow, AttemptRow, MetaRow, RecordRow, RunRow, TotalRow
+from pipeline.store.unsaved import UnsavedAnswer
+
+Known = tuple[bytes, int | None, int | None]
+"""(key, stamp, request) of a record."""
+_LARGEST_TOTAL = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What was read of an old ledger."""
+
+    history: History | None
+    """Its runs, totals and what it was asked with; None where none of that is left."""
+    columns: bytes | None = None
+    footers: Mapping[int, bytes] = field(default_factory=dict)
+    """Copies of the footers of parts."""
+    is_whole: bool = True
+    why: str = ""
+    damage: Damage = field(default_factory=Damage)
+    answers: int = 0
+    """Answers that waited in it, older versions of the same among them."""
+
+
+def read(ledger: Path, scratch: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[Known], None]) -> Remains:
+    """Read a copy of an old ledger; `keep` gets its answers that may not be sealed, `know` its records.
+
+    `scratch` is an empty folder for one more copy: SQLite writes to what it opens. Raises InputError where this is the
+    ledger of something else, or of a newer version.
+    """
+    if not ledger.is_file() and not ledger.with_name(f"{ledger.name}-wal").is_file():
+        return Remains(None)
+    for suffix in SUFFIXES:
+        _copy(ledger.with_name(ledger.name + suffix), scratch / f"ledger.sqlite{suffix}")
+    try:
+        return _read_whole(scratch / "ledger.sqlite", keep, know)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - values that no check looks at; the pages tell what is right
+        return _read_damaged(ledger, str(error), keep, know)
+    finally:
+        for suffix in SUFFIXES:
+            (scratch / f"ledger.sqlite{suffix}").unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_file() and source.stat().st_size:
+        with source.open("rb") as file:
+            files.copy(file, target)
+
+
+def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[Known], None]) -> Remains:
+    """Through SQL. Raises ResourceError where anything in it is damaged, before anything is handed on."""
+    if not path.exists():
+        raise ResourceError(f"{path}: there is a log, and no ledger")
+    with SqliteLedger(path, check_all=True) as ledger:
+        history = ledger.history()
+        if history is None:
+            if not ledger.meta_names(""):
+                return Remains(None)
+            raise ResourceError("it does not say what was asked")
+        if (why := what_is_wrong(ledger)) is not None:
+            raise ResourceError(why)
+        answers = 0
+        # Newer answers may lie behind a frame of the log that SQLite cannot read: then the time of each tells.
+        is_last = not unsaved.paths(path.parent)
+        for _, row, shares, stamp in ledger.waiting():
+            keep(UnsavedAnswer(row, shares, None if stamp is None else stamp & 0xFFFFFF, is_last=is_last))
+            answers += 1
+        for known in ledger.records():
+            know(known)
+        names = ledger.meta_names(footer_name_start())
+        footers = {int(name.removeprefix(footer_name_start())): ledger.meta(name) or b"" for name in names}
+        return Remains(history, ledger.meta("schema"), footers, answers=answers)
+
+
+def footer_name_start() -> str:
+    return footer_name(0).removesuffix("0")
+
+
+def _read_damaged(
+    path: Path, why: str, keep: Callable[[UnsavedAnswer], None], know: Callable[[Known], None]
+) -> Remains:
+    found = _Newest()
+    answers = 0
+    with DatabaseFiles(path) as database:
+        for one in database.rows():
+            match one.row:
+                case AnswerRow(row=row, shares=shares):
+                    keep(UnsavedAnswer(row, shares))
+                    answers += 1
+                case RecordRow(key=key, stamp=stamp, request=request):
+                    know((key, narrow(stamp), narrow(request)))
+                case _:
+                    found.add(one)
+        damage = replace(database.damage)
+    columns = found.meta.get("schema")
+    return Remains(found.history(), columns, found.footers(), is_whole=False, why=why, damage=damage, answers=answers)
+
+
+def narrow(value: int | None) -> int | None:
+    """24 bits with a sign, as the present version stores them; the first one stored more."""
+    return None if value is None else (value & 0xFFFFFF ^ 0x800000) - 0x800000
+
+
+class _Newest:
+    """Of every run, sum and setting the newest version: of what a checksum vouches for, before anything else."""
+
+    def __init__(self) -> None:
+        self.meta: dict[str, bytes] = {}
+        self._ranks: dict[object, tuple[bool, int]] = {}
+        self._runs: dict[int, RunRow] = {}
+        self._totals: dict[tuple[str, str], int] = {}
+        self._attempts: dict[AttemptRow, None] = {}
+
+    def add(self, found: Found) -> None:
+        match found.row:
+            case RunRow() as run if self._is_newer(("run", run.number), found):
+                self._runs[run.number] = run
+            case TotalRow() as total if abs(total.value) < _LARGEST_TOTAL and self._is_newer(total[:2], found):
+                self._totals[total.scope, total.name] = total.value
+            case MetaRow(name=name, value=value) if self._is_newer(name, found):
+                self.meta[name] = value
+            case AttemptRow() as attempt:
+                self._attempts[attempt] = None
+            case _:
+                pass
+
+    def _is_newer(self, name: object, found: Found) -> bool:
+        rank = (found.is_sound, found.order)
+        if rank < self._ranks.get(name, rank):
+            return False
+        self._ranks[name] = rank
+        return True
+
+    def footers(self) -> dict[int, bytes]:
+        start = footer_name_start()
+        named = {name.removeprefix(start): value for name, value in self.meta.items() if name.startswith(start)}
+        return {int(number): value for number, value in named.items() if number.isdecimal()}
+
+    def history(self) -> History | None:
+        meta = {name: value for name, value in self.meta.items() if _is_carried(name) and _is_good(name, value)}
+        by_id = {run.run_id: run for run in self._runs.values()}
+        if not meta and not by_id:
+            return None
+        return History(
+            meta=meta,
+            runs=[tuple(run) for run in by_id.values()],
+            totals=[
+                (scope, name, value) for (scope, name), value in self._totals.items() if scope not in {"state", "part"}
+            ],
+            attempts=[tuple(attempt) for attempt in self._attempts],
+            is_whole=False,
+        )
+
+
+def _is_carried(name: str) -> bool:
+    return name in CARRIED or name.startswith(CONFIG_META)
+
+
+def _is_good(name: str, value: bytes) -> bool:
+    try:
+        if name in {"identity", "lease"} or name.startswith(CONFIG_META):
+            return isinstance(orjson.loads(value), dict)
+        return bool(value.decode())
+    except ValueError:
+        return False
+
+
+def agreed(totals: Iterable[tuple[str, str, int]], of_rows: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    """Totals of a damaged ledger as they are, where the runs add up to `all`, and that is no less than the rows.
+
+    Where it is not, the smaller of both counts, and never less than `of_rows`, which the rows themselves add up to.
+    """
+    scopes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for scope, name, value in totals:
+        scopes["all" if scope == "all" else "runs"][name] += value
+    every, runs = scopes["all"], scopes["runs"]
+    names = sorted({*every, *runs, *of_rows})
+    agreed_all = {
+        name: every[name] if every[name] == runs[name] >= of_rows.get(name, 0)
+        else max(min(every[name], runs[name]), of_rows.get(name, 0))
+        for name in names
+    }  # fmt: skip
+    return [
+        *(("all", name, value) for name, value in agreed_all.items()),
+        *((scope, name, value) for scope, name, value in totals if scope != "all"),
+    ]

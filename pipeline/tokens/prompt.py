@@ -1,0 +1,99 @@
+"""What a prompt with one image takes: at which detail, with how much text, and by which rule it is billed."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pipeline.tokens import AUTO, TokenRange, TokenRule, UnknownRule, accepted
+from pipeline.tokens.presizing import LEAST_SIDE, LookedAt
+from pipeline.tokens.spans import Span
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked about each image: at which detail, with how much text, and by which rule it is billed."""
+
+    rule: TokenRule
+    detail: str
+    text: TokenRange
+    max_side: int | None = None
+    max_image_tokens: int | None = None
+
+    def size(self, detail: str | None = None) -> LookedAt:
+        """At which size a run sends images, at this detail or another."""
+        return LookedAt(self.rule, self.detail if detail is None else detail, self.max_side, self.max_image_tokens)
+
+    def sent(self, width: int, height: int) -> Size:
+        """The size that a run sends."""
+        return self.size().target(width, height)
+
+    def image_tokens(self, width: int, height: int, detail: str | None = None) -> TokenRange:
+        """Of the image as a run would send it."""
+        size = self.size(detail)
+        return self.rule.tokens(*size.target(width, height), size.detail)
+
+    def unsized_tokens(self, width: int, height: int) -> int:
+        """Expected, if the image were sent as it is, or as large as it is not refused; as sent where nobody knows."""
+        if isinstance(self.rule, UnknownRule):
+            return self.image_tokens(width, height).expected
+        return self.rule.tokens(*accepted(self.rule, width, height, self.detail), self.detail).expected
+
+    def tokens(self, width: int, height: int) -> TokenRange:
+        """Of the whole prompt with this image in it."""
+        image, text = self.image_tokens(width, height), self.text
+        return TokenRange(image.expected + text.expected, image.upper + text.upper, image.lower + text.lower)
+
+
+def tokens_by_detail(question: Question, sizes: Iterable[Size]) -> dict[str, float]:
+    """Expected tokens of one of these images at each detail that the model tells apart; empty without images."""
+    counted = Counter(sizes)
+    return {
+        detail: sum(n * question.image_tokens(*size, detail).expected for size, n in counted.items()) / counted.total()
+        for detail in (question.rule.details if counted else ())
+    }
+
+
+ASSUMED_ANSWER_TOKENS = 100
+"""About two sentences. An assumption of ours; `--output-tokens` states another, a sample measures."""
+
+
+def answer_tokens(images: Span[int], *, stated: int | None, max_tokens: int | None, choices: int) -> Span[int]:
+    """Of all answers, `choices` an image. Without a statement: the assumption, and anything up to `max_tokens`."""
+    if stated is not None:
+        each = Span(*(choices * stated,) * 3)
+    else:
+        most = None if max_tokens is None else max_tokens * choices
+        expected = ASSUMED_ANSWER_TOKENS * choices
+        each = Span(expected if most is None else min(expected, most), choices, most)
+    high = None if each.high is None or images.high is None else images.high * each.high
+    return Span(images.expected * each.expected, images.low * each.low, high)
+
+
+def dearer_detail(question: Question, by_detail: Mapping[str, float]) -> str | None:
+    """Why the detail that is asked for costs more than `high`, with the way out; None where it does not."""
+    rule, asked = question.rule, question.detail
+    low, high, meant = by_detail.get("low"), by_detail.get("high"), by_detail.get(rule.auto)
+    if asked == "low" and low is not None and high is not None and low > high:
+        return (
+            f"`low` costs more than `high` on this model ({low:,.0f} against {high:,.0f} tokens an image): "
+            "take --detail high"
+        )
+    if asked == AUTO and rule.auto == "original" and meant is not None and high is not None and high < meant:
+        return (
+            f"`auto` means `original` on this model ({meant:,.0f} tokens an image): "
+            f"--detail high takes {high:,.0f}, {meant / high:.1f} times less"
+        )
+    return None
+
+
+def out_of_reach(question: Question) -> str | None:
+    """Why no size of an image has as few tokens as `max_image_tokens` says, with the way out; None where one has."""
+    limit, rule, asked = question.max_image_tokens, question.rule, question.detail
+    if limit is None or question.size().reaches():
+        return None
+    least = {detail: rule.tokens(LEAST_SIDE, LEAST_SIDE, detail).expected for detail in (asked, *rule.details)}
+    line = f"no image has {limit:,} tokens or fewer on this model: the smallest has {least[asked]:,} at detail {asked}"
+    cheaper = [detail for detail, tokens in least.items() if tokens <= limit]
+    return f"{line}; take --detail {cheaper[0]}, about {least[cheaper[0]]:,}" if cheaper else line

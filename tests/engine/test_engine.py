@@ -1,0 +1,884 @@
+"""The engine with stages in memory: who waits, who is asked, what is kept, and what ends a run."""
+
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from signal import SIGINT
+from time import monotonic
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from pipeline.engine.engine import Engine
+from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Stages, Trial
+from pipeline.engine.stats import RunStats
+from pipeline.errors import (
+    BudgetReachedError,
+    EndpointStoppedError,
+    ErrorKind,
+    InputError,
+    InterruptedRunError,
+    ResourceError,
+    VisionBatchError,
+)
+from pipeline.limits.budget import Amounts, Budget
+from pipeline.records import (
+    Answer,
+    BilledAttempt,
+    Failure,
+    Grow,
+    ImageFacts,
+    ImageRecord,
+    Outcome,
+    PreparedRequest,
+    Shared,
+    Status,
+    Usage,
+)
+
+SPEED = 200.0
+"""How much faster than real time these tests live."""
+
+GOOD = Answer(status=Status.OK, caption="a cat", usage=Usage(prompt_tokens=10, completion_tokens=2))
+FACTS = ImageFacts(
+    width=10, height=10, sent_width=10, sent_height=10, sent_bytes=100, source_bytes=100, sha256="0" * 64
+)
+Script = Callable[[str, int], Awaitable[Answer | Failure]]
+
+
+async def _fast_sleep(wait_s: float) -> None:
+    await anyio.sleep(wait_s / SPEED)
+
+
+def fast_clock() -> Clock:
+    return Clock(
+        now=lambda: monotonic() * SPEED,
+        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        sleep=_fast_sleep,
+        random=Random(7),
+    )
+
+
+def fail(kind: ErrorKind, **more: object) -> Failure:
+    return Failure(kind=kind, message=f"because {kind}", **more)  # type: ignore[arg-type] # fields of Failure by name
+
+
+async def never_answers(name: str, attempt: int) -> Answer | Failure:
+    await anyio.sleep_forever()
+    return GOOD
+
+
+class Bench:
+    """Stages whose endpoint is a function of (id, attempt), and a memory of all that happened."""
+
+    def __init__(
+        self, count: int = 0, script: Script | None = None, *, records: Iterator[ImageRecord] | None = None
+    ) -> None:
+        self.records = records or (ImageRecord(str(n), str(n), str(n)) for n in range(count))
+        self.script = script
+        self.asked: Counter[str] = Counter()
+        self.kept: list[Outcome] = []
+        self.billed: list[BilledAttempt] = []
+        self.shared: list[Shared] = []
+        self.in_flight = self.peak = 0
+        self.eight = anyio.Event()
+        """Set with the eighth request."""
+        self.full = anyio.Event()
+        """Set once four requests are in flight."""
+        self.unprepared: set[str] = set()
+        self.keep_gate = threading.Event()
+        self.keep_gate.set()
+        self.keep_error: ResourceError | None = None
+        self.body = b"x" * 100
+        self.endpoints: list[Endpoint] = []
+        """Several, in place of the one that `engine` makes."""
+        self.budgets: list[Budget] = []
+        self.leases: list[Amounts] = []
+        self.clock = fast_clock()
+
+    def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+        if record.id in self.unprepared:
+            return fail(ErrorKind.IMAGE_MISSING)
+        return PreparedRequest(record=record, facts=FACTS, body=self.body, request_sha256=record.id)
+
+    async def ask(self, request: PreparedRequest) -> Answer | Failure:
+        return await self.ask_by(self.script, request)
+
+    async def ask_by(self, script: Script | None, request: PreparedRequest) -> Answer | Failure:
+        name = request.record.id
+        self.asked[name] += 1
+        if self.asked.total() == 8:
+            self.eight.set()
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        if self.in_flight == 4:
+            self.full.set()
+        try:
+            await anyio.lowlevel.checkpoint()
+            return GOOD if script is None else await script(name, self.asked[name])
+        finally:
+            self.in_flight -= 1
+
+    def keep(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]) -> None:
+        self.keep_gate.wait(20)
+        if self.keep_error is not None:
+            raise self.keep_error
+        self.kept.extend(outcomes)
+        self.billed.extend(attempts)
+        self.shared.extend(shared)
+
+    def twin(self, request: PreparedRequest) -> Shared | None:
+        return None
+
+    async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+        return None
+
+    def engine(self, slots: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
+        stages = Stages(
+            records=self.records,
+            missing=lambda batch: [True] * len(batch),
+            fetch=self.fetch,
+            prepare=self.prepare,
+            endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, slots=slots, rpm=rpm)],
+            twin=self.twin,
+            keep=self.keep,
+            seal=lambda: None,
+            lease=self.leases.append,
+            budgets=self.budgets,
+        )
+        numbers = {"threads": 2, "prepared_bytes": 1 << 20, **numbers}
+        return Engine(stages, EngineConfig(**numbers), self.clock, RunStats())  # type: ignore[arg-type] # by name
+
+    async def run(self, **numbers: object) -> Engine:
+        engine = self.engine(**numbers)  # type: ignore[arg-type] # by name
+        with anyio.fail_after(20):
+            await engine.run()
+        return engine
+
+    def by_id(self) -> dict[str, Outcome]:
+        assert len({outcome.record.id for outcome in self.kept}) == len(self.kept)
+        return {outcome.record.id: outcome for outcome in self.kept}
+
+
+async def stopped(bench: Bench, error: type[VisionBatchError], **numbers: object) -> str:
+    with pytest.raises(error) as caught:
+        await bench.run(**numbers)
+    return str(caught.value)
+
+
+async def used_up(bench: Bench, **numbers: object) -> tuple[str, int]:
+    """What there is none left of, and how much of it the next request needs."""
+    with pytest.raises(BudgetReachedError) as caught:
+        await bench.run(**numbers)
+    return caught.value.what, caught.value.need
+
+
+async def test_every_record_is_asked_once_and_kept_once() -> None:
+    """Five hundred records, four slots: each asked once, kept once, and never more than four in flight."""
+    bench = Bench(500)
+    engine = await bench.run()
+    assert set(bench.asked.values()) == {1}
+    assert len(bench.by_id()) == engine.stats.asked == engine.stats.requests == 500
+    assert bench.peak <= 4
+    assert engine.stats.prompt_tokens == 5000
+
+
+async def test_what_cannot_be_prepared_is_never_sent() -> None:
+    """An image that fails in preparation becomes a row without a request."""
+    bench = Bench(3)
+    bench.unprepared = {"1"}
+    await bench.run()
+    assert sorted(bench.asked) == ["0", "2"]
+    assert bench.by_id()["1"].status is Status.FAILED
+    assert bench.by_id()["1"].attempts == 0
+
+
+async def test_back_off_holds_no_slot() -> None:
+    """With one slot, a record that waits for its second try does not keep the others from being asked."""
+    order: list[str] = []
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        order.append(name)
+        return fail(ErrorKind.SERVER_ERROR, status=500) if (name, attempt) == ("0", 1) else GOOD
+
+    bench = Bench(3, script)
+    await bench.run(slots=1)
+    assert order[0] == "0"
+    assert sorted(order[1:]) == ["0", "1", "2"]
+    assert bench.by_id()["0"].attempts == 2
+
+
+async def test_transient_failures_end_after_max_failures() -> None:
+    """A record that meets nothing but 500s is asked `max_failures` times, then its row says why."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.SERVER_ERROR, status=500) if name == "0" else GOOD
+
+    bench = Bench(2, script)
+    await bench.run(max_failures=3)
+    row = bench.by_id()["0"]
+    assert (row.attempts, row.error_kind, row.status) == (3, ErrorKind.SERVER_ERROR, Status.FAILED)
+
+
+async def test_an_empty_answer_is_asked_for_once_more_and_both_are_billed() -> None:
+    """Empty answers cost tokens: two attempts at most, their usage and cost summed in the row."""
+    spent = {"usage": Usage(prompt_tokens=10, completion_tokens=0), "cost_usd": Decimal("0.01")}
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.EMPTY_ANSWER, status=200, **spent)
+
+    bench = Bench(1, script)
+    await bench.run()
+    row = bench.by_id()["0"]
+    assert (row.attempts, row.usage.prompt_tokens, row.cost_usd) == (2, 20, Decimal("0.02"))
+    assert [attempt.cost_usd for attempt in bench.billed] == [Decimal("0.01")]
+
+
+async def test_lost_file_handles_stop_the_run() -> None:
+    """An error of this machine that no record is to blame for ends the run as such."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        raise ResourceError("too many open files")
+
+    bench = Bench(50, script)
+    assert "too many open files" in await stopped(bench, ResourceError)
+    assert bench.kept == []
+
+
+async def test_rate_limits_cost_no_record_an_attempt() -> None:
+    """Nine refusals in a row, with a single failure allowed: every record is answered all the same."""
+    refusals = iter(range(9))
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        refused = next(refusals, None) is not None
+        return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=1.0) if refused else GOOD
+
+    bench = Bench(20, script)
+    engine = await bench.run(max_failures=1)
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+    assert engine.stats.rate_limited == 9
+    assert engine.stats.requests == 29
+
+
+async def test_nothing_is_sent_during_a_pause_and_one_goes_first() -> None:
+    """After a 429 that asks for 60 s nobody sends for 60 s, and then one request tests the waters."""
+    clock = fast_clock()
+    sent: list[tuple[float, int]] = []
+    refused_at: list[float] = []
+    bench = Bench(40)
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        sent.append((clock.now(), bench.in_flight))
+        if len(sent) == 1:
+            refused_at.append(clock.now())
+            return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0)
+        await clock.sleep(5.0)
+        return GOOD
+
+    bench.script = script
+    await bench.run()
+    late = [(at, flying) for at, flying in sent if at >= refused_at[0] + 60.0]
+    early = [at for at, _ in sent if refused_at[0] + 1.0 < at < refused_at[0] + 60.0]
+    assert early == []
+    assert late[0][1] == 1
+    assert len(bench.by_id()) == 40
+
+
+async def test_a_wait_beyond_the_limit_stops_the_run() -> None:
+    """A Retry-After of two hours ends the run and says when to go on."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=7200.0)
+
+    message = await stopped(Bench(3, script), EndpointStoppedError)
+    assert "go on after 2026-01-01 02:00 UTC" in message
+
+
+async def test_a_refused_key_stops_at_once_and_keeps_what_is_in_flight() -> None:
+    """One 401 ends the sending; a request that is still in flight then comes home and is kept."""
+    refused = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if name == "1":
+            refused.set()
+            return fail(ErrorKind.AUTHENTICATION, status=401)
+        if name == "0":
+            await refused.wait()
+            await anyio.lowlevel.checkpoint()
+        return GOOD
+
+    bench = Bench(1000, script)
+    assert "authentication" in await stopped(bench, EndpointStoppedError)
+    assert "0" in bench.by_id()
+    assert "1" not in bench.by_id()
+    assert sum(bench.asked.values()) <= 8
+
+
+async def test_an_endpoint_never_reached_stops_the_run_soon() -> None:
+    """Nobody listens: after `first_contact_s` the run stops, and no record became a row."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.UNREACHABLE)
+
+    bench = Bench(50, script)
+    assert "unreachable" in await stopped(bench, EndpointStoppedError, first_contact_s=10.0)
+    assert bench.kept == []
+
+
+async def test_an_outage_costs_no_record_an_attempt() -> None:
+    """The endpoint goes away for a while after it has answered: one probes, then all go on, all are answered."""
+    away = iter(range(12))
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if int(name) >= 8 and next(away, None) is not None:
+            return fail(ErrorKind.UNREACHABLE)
+        return GOOD
+
+    bench = Bench(30, script)
+    await bench.run(max_failures=1, outage_s=3600.0)
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
+async def test_twenty_alike_stop_the_run() -> None:
+    """When the first twenty records all end with the same error, the request itself is wrong; what to do is said."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.BAD_REQUEST, status=400)
+
+    bench = Bench(1000, script)
+    said = await stopped(bench, EndpointStoppedError)
+    assert "(bad_request)" in said
+    assert "--retry-kind bad_request" in said
+    assert 20 <= len(bench.kept) <= 20 + 8
+
+
+async def test_a_lost_disk_stops_the_run_with_its_own_error() -> None:
+    """When the keeper cannot write, nothing more is asked than what was under way, and the error is the disk's."""
+    bench = Bench(5000)
+    bench.keep_error = ResourceError("no space left on device")
+    assert "no space" in await stopped(bench, ResourceError)
+    assert sum(bench.asked.values()) <= 16
+
+
+async def test_answers_that_are_not_kept_yet_are_bounded() -> None:
+    """While the keeper stands still, no more than 2 x slots requests are ever sent: what one kill can cost."""
+    bench = Bench(1000)
+    bench.keep_gate.clear()
+    engine = bench.engine(dedup=False)  # which looks things up in the writer's thread, and that one stands still
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.run)
+        await bench.eight.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert sum(bench.asked.values()) == 8
+        bench.keep_gate.set()
+    assert len(bench.by_id()) == 1000
+
+
+async def test_an_interrupt_brings_home_what_is_in_flight() -> None:
+    """Ctrl-C once: no new requests, the four in flight are answered and kept, the run says it was interrupted."""
+    home = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        await home.wait()
+        return GOOD
+
+    bench = Bench(100, script)
+    engine = bench.engine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, InterruptedRunError)
+        await bench.full.wait()
+        engine.stop(InterruptedRunError("interrupted", SIGINT))
+        await anyio.wait_all_tasks_blocked()
+        home.set()
+    assert sum(bench.asked.values()) == 4
+    assert len(bench.by_id()) == 4
+
+
+async def test_a_second_interrupt_waits_for_nobody() -> None:
+    """Ctrl-C twice: requests that never come home do not hold the end up."""
+    bench = Bench(100, never_answers)
+    engine = bench.engine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, InterruptedRunError)
+        await bench.full.wait()
+        engine.stop(InterruptedRunError("interrupted", SIGINT))
+        engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+    assert bench.kept == []
+
+
+async def _expect(engine: Engine, error: type[VisionBatchError]) -> None:
+    with pytest.raises(error), anyio.fail_after(20):
+        await engine.run()
+
+
+async def test_a_source_that_breaks_off_keeps_what_came_before() -> None:
+    """A manifest that turns out wrong in the middle stops the run with its own message; answers stay kept."""
+
+    def records() -> Iterator[ImageRecord]:
+        for n in range(40):
+            yield ImageRecord(str(n), str(n), str(n))
+        raise InputError("manifest.csv:41: no image")
+
+    bench = Bench(records=records())
+    assert "manifest.csv:41" in await stopped(bench, InputError)
+    assert set(bench.asked) >= set(bench.by_id())
+
+
+async def test_the_source_is_read_no_further_than_needed() -> None:
+    """While nothing is answered, the reader stops after its buffer: a source of any length is never in memory."""
+    read = 0
+
+    def records() -> Iterator[ImageRecord]:
+        nonlocal read
+        for n in range(100_000):
+            read += 1
+            yield ImageRecord(str(n), str(n), str(n))
+
+    bench = Bench(records=records(), script=never_answers)
+    engine = bench.engine()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, InterruptedRunError)
+        await bench.full.wait()
+        await anyio.wait_all_tasks_blocked()
+        engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+    assert read <= 16 + 2 * 256
+
+
+async def test_prepared_requests_are_bounded_in_bytes() -> None:
+    """With room for two bodies, a third is not asked before one of the first is kept, whatever the slots."""
+    bench = Bench(50)
+    bench.body = b"x" * 1000
+    await bench.run(slots=16, prepared_bytes=2500)
+    assert bench.peak <= 2
+    assert len(bench.by_id()) == 50
+
+
+async def test_requests_are_spaced_by_rpm() -> None:
+    """600 a minute are a tenth of a second apart, but for a quarter of a second that is made up for."""
+    clock = fast_clock()
+    sent: list[float] = []
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        sent.append(clock.now())
+        return GOOD
+
+    await Bench(20, script).run(rpm=600)
+    assert sent[-1] - sent[0] >= 1.6
+
+
+async def test_fetches_are_retried_like_requests() -> None:
+    """A remote image that fails twice for a transient reason is asked about all the same."""
+    fetched: Counter[str] = Counter()
+
+    class Remote(Bench):
+        async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+            fetched[record.id] += 1
+            return fail(ErrorKind.FETCH_FAILED) if fetched[record.id] < 3 else b"image"
+
+    bench = Remote(2)
+    await bench.run()
+    assert fetched == {"0": 3, "1": 3}
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
+async def test_equal_requests_are_asked_once() -> None:
+    """Ten records, three different requests: three are sent, whatever the concurrency; the others share."""
+    by_request: dict[str, str] = {}
+
+    class Same(Bench):
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            request = str(int(record.id) % 3)
+            return PreparedRequest(record=record, facts=FACTS, body=b"x", request_sha256=request)
+
+        def twin(self, request: PreparedRequest) -> Shared | None:
+            if request.request_sha256 not in by_request:
+                return None
+            return Shared(
+                record=request.record, facts=FACTS, request_sha256=request.request_sha256, key=b"", status=Status.OK
+            )
+
+        def keep(
+            self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]
+        ) -> None:
+            super().keep(outcomes, attempts, shared)
+            by_request.update({str(o.request_sha256): o.record.id for o in outcomes if o.status is Status.OK})
+
+    bench = Same(10)
+    await bench.run(slots=8)
+    assert sum(bench.asked.values()) == 3
+    assert len(bench.kept) == 3
+    assert len(bench.shared) == 7
+
+
+async def test_where_the_first_fails_the_next_takes_its_place() -> None:
+    """Of two equal requests the first fails for good: the second is asked, and does not wait for ever."""
+
+    class Same(Bench):
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            return PreparedRequest(record=record, facts=FACTS, body=b"x", request_sha256="same")
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if bench.asked.total() > 2 else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    bench = Same(3, script)
+    await bench.run(max_failures=1)
+    assert sorted(outcome.status for outcome in bench.kept) == [Status.FAILED, Status.FAILED, Status.OK]
+
+
+async def test_an_id_under_way_is_not_asked_twice() -> None:
+    """A stream brings one id twice before its answer is kept: one request, one row."""
+    twice = iter([ImageRecord("a", "1", "1"), ImageRecord("a", "2", "2"), ImageRecord("b", "3", "3")])
+    bench = Bench(records=twice)
+    await bench.run()
+    assert bench.asked == {"a": 1, "b": 1}
+
+
+async def test_ninety_seconds_of_cooldown_cost_no_record_an_attempt() -> None:
+    """Four in flight are told to come back in ninety seconds: all go on then, with a single failure allowed."""
+    bench = Bench(40)
+    sent: list[float] = []
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        sent.append(bench.clock.now())
+        if len(sent) <= 4:
+            await bench.full.wait()
+            return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=90.0)
+        return GOOD
+
+    bench.script = script
+    engine = await bench.run(max_failures=1)
+    assert sent[4] - sent[3] >= 90.0
+    assert engine.stats.rate_limited == 4
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+    assert sum(row.attempts for row in bench.by_id().values()) == engine.stats.requests == 44
+
+
+async def test_stragglers_are_given_up_and_asked_again() -> None:
+    """Two of a hundred requests would never be answered: they are asked once more, long before the endpoint's limit."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return await never_answers(name, attempt) if name in {"50", "99"} and attempt == 1 else GOOD
+
+    bench = Bench(100, script)
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6)]
+    await bench.run(straggler_s=10.0)
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert {name for name, row in rows.items() if row.attempts == 2} == {"50", "99"}
+
+
+async def test_what_is_given_up_counts_as_failure_and_as_its_reservation() -> None:
+    """With one failure allowed a request that never comes home ends its record, and the budget counts the most."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return await never_answers(name, attempt) if name == "30" else GOOD
+
+    bench = Bench(40, script)
+    bench.budgets = [Budget(Amounts(nano_usd=10**9))]
+    bench.endpoints = [
+        Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6, most=lambda _: Amounts(1000, 100, 1))
+    ]
+    engine = await bench.run(max_failures=1)
+    row = bench.by_id()["30"]
+    assert (row.status, row.error_kind, row.attempts) == (Status.FAILED, ErrorKind.TIMEOUT, 1)
+    assert "no answer within" in str(row.error_message)
+    assert engine.stats.cost_unknown_usd == Decimal("0.00004")  # no answer here has a price, so all count as reserved
+    assert {attempt.record.id: attempt.unknown_nano_usd for attempt in bench.billed}["30"] == 1000
+
+
+async def test_sleep_voids_what_is_in_flight() -> None:
+    """The wall clock jumps ahead by an hour: the four requests under way are sent again, and none lost an attempt."""
+    bench = Bench(20)
+    asleep_s = 0.0
+    bench.clock = Clock(
+        now=bench.clock.now,
+        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=bench.clock.now() + asleep_s),
+        sleep=bench.clock.sleep,
+        random=Random(7),
+    )
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return await never_answers(name, attempt) if int(name) < 4 and attempt == 1 else GOOD
+
+    bench.script = script
+    engine = bench.engine(max_failures=1)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.run)
+            await bench.full.wait()
+            asleep_s = 3600.0
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert {name: row.attempts for name, row in rows.items() if row.attempts > 1} == dict.fromkeys("0123", 2)
+
+
+async def test_slots_that_are_found_open_more_lanes() -> None:
+    """An endpoint that takes any number of requests gets more than the first slots' lanes could ever send."""
+    bench = Bench(1500)
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        await bench.clock.sleep(4.0)
+        return GOOD
+
+    bench.script = script
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask)]
+    await bench.run()
+    assert bench.peak > 2 * 8 + 2 * 2
+    assert len(bench.by_id()) == 1500
+
+
+def _shared(bench: Bench, first: Script, second: Script, slots: int = 4) -> None:
+    """Two endpoints, `first` and `second`, in place of the one."""
+
+    def asker(script: Script) -> Callable[[PreparedRequest], Awaitable[Answer | Failure]]:
+        async def ask(request: PreparedRequest) -> Answer | Failure:
+            return await bench.ask_by(script, request)
+
+        return ask
+
+    bench.endpoints = [
+        Endpoint(name="first", ask=asker(first), slots=slots),
+        Endpoint(name="second", ask=asker(second), slots=slots),
+    ]
+
+
+async def _always_good(name: str, attempt: int) -> Answer | Failure:
+    return GOOD
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.UNREACHABLE, ErrorKind.QUOTA_EXHAUSTED, ErrorKind.AUTHENTICATION])
+async def test_one_of_two_endpoints_dies_in_the_middle(kind: ErrorKind) -> None:
+    """After twenty answers it is gone: all records are answered by the other, none lost an attempt by it."""
+    answers = iter(range(20))
+
+    async def dying(name: str, attempt: int) -> Answer | Failure:
+        return fail(kind) if next(answers, None) is None else GOOD
+
+    bench = Bench(200)
+    _shared(bench, _always_good, dying)
+    engine = await bench.run(max_failures=1)
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert Counter(row.endpoint for row in rows.values()) == {"first": 180, "second": 20}
+    assert engine.stats.by_endpoint["first"] == 180
+    assert engine.stats.by_endpoint.total() == engine.stats.requests == sum(row.attempts for row in rows.values())
+
+
+async def test_both_endpoints_refuse() -> None:
+    """The run stops with the words of both."""
+
+    async def refusing(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.AUTHENTICATION, status=401)
+
+    async def spent(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.QUOTA_EXHAUSTED, status=429)
+
+    bench = Bench(200)
+    _shared(bench, refusing, spent)
+    message = await stopped(bench, EndpointStoppedError)
+    assert "first: because authentication" in message
+    assert "second: because quota_exhausted" in message
+    assert bench.kept == []
+
+
+async def test_a_ceiling_of_requests_is_exact() -> None:
+    """Ten requests are granted: ten are sent, ten rows are kept, and the error says which ceiling it was."""
+    bench = Bench(100)
+    bench.budgets = [Budget(Amounts(requests=10))]
+    assert await used_up(bench) == ("requests", 1)
+    assert sum(bench.asked.values()) == len(bench.by_id()) == 10
+    assert bench.leases[-1].requests == 10
+
+
+async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
+    """Each answer bills a tenth of what it reserved: never above the ceiling, nothing sent without a lease."""
+    seen: list[int] = []
+    answer = Answer(status=Status.OK, caption="x", cost_usd=Decimal("1e-7"), usage=Usage(prompt_tokens=10))
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        spent = bench.budgets[0].spent + bench.budgets[0].reserved
+        seen.append(spent.nano_usd or 0)
+        assert (bench.leases[-1].nano_usd or 0) >= seen[-1]
+        return answer
+
+    bench = Bench(100, script)
+    bench.budgets = [Budget(Amounts(nano_usd=5000))]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, most=lambda _: Amounts(1000, 100, 1))]
+    assert await used_up(bench) == ("nano_usd", 1000)
+    assert max(seen) <= 5000
+    assert bench.budgets[0].spent.nano_usd == 100 * len(bench.by_id()) == 4100
+
+
+async def test_time_is_a_ceiling() -> None:
+    """After `max_time_s` nothing new is sent; what is in flight comes home and is kept."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        await bench.clock.sleep(20.0)
+        return GOOD
+
+    bench = Bench(100_000, script)
+    assert await used_up(bench, max_time_s=60.0) == ("time", 0)
+    assert len(bench.by_id()) == sum(bench.asked.values()) < 1000
+
+
+async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> None:
+    """A turn that was given in the moment of the stop begins its flight after it: it has the same time to come home."""
+    bench = Bench(4, never_answers)
+    engine = bench.engine()
+    engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+    turn = await engine._turns.next(Trial(bench.prepare(ImageRecord("a", "a", "a"), None), engine._clock.utc()))  # type: ignore[arg-type] # prepared
+    with anyio.fail_after(5), engine._flight(turn) as flight:
+        await engine._answer(flight)
+    assert engine.stats.in_flight == 0
+    engine._outcomes.close()
+    engine._arrived.close()
+
+
+def sleeper(bench: Bench) -> Callable[[float], None]:
+    """A clock whose machine can sleep: the wall clock runs on, the other one stands still."""
+    asleep_s = 0.0
+
+    def sleep(so_long_s: float) -> None:
+        nonlocal asleep_s
+        asleep_s += so_long_s
+
+    bench.clock = Clock(
+        now=bench.clock.now,
+        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=bench.clock.now() + asleep_s),
+        sleep=bench.clock.sleep,
+        random=Random(7),
+    )
+    return sleep
+
+
+async def test_sleep_shortens_what_is_waited_for() -> None:
+    """Told to wait for 3,000 s, and asleep for as long: the run goes on at once, not 3,000 s after it woke."""
+    bench = Bench(8)
+    fall_asleep = sleeper(bench)
+    refused = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if not refused.is_set():
+            refused.set()
+            return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=3000.0)
+        return GOOD
+
+    bench.script = script
+    engine, began = bench.engine(slots=1), bench.clock.now()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.run)
+            await refused.wait()
+            fall_asleep(3000.0)
+    assert bench.clock.now() - began < 1500
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
+async def test_sleep_counts_as_time() -> None:
+    """`--max-time` of an hour, and the machine sleeps for two: nothing new is sent once it is awake."""
+    bench = Bench(100_000, never_answers)
+    fall_asleep = sleeper(bench)
+    engine = bench.engine(max_time_s=3600.0, grace_s=0.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expect, engine, BudgetReachedError)
+        await bench.full.wait()
+        fall_asleep(7200.0)
+    assert sum(bench.asked.values()) <= 8
+
+
+async def test_records_are_blamed_only_where_no_endpoint_is_left() -> None:
+    """The second of two endpoints has nothing but errors once it has answered; the first takes all the rest, and its
+    errors stay the endpoint's to the end of the source and beyond.
+    """
+    answers = iter(range(20))
+
+    async def ailing(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if next(answers, None) is not None else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    async def slow(name: str, attempt: int) -> Answer | Failure:
+        await bench.clock.sleep(20.0)
+        return GOOD
+
+    bench = Bench(120)
+    _shared(bench, slow, ailing)
+    engine = await bench.run(outage_s=30.0)
+    rows = bench.by_id()
+    assert {row.status for row in rows.values()} == {Status.OK}
+    assert Counter(row.endpoint for row in rows.values())["second"] == 20
+    ill = engine._turns.channels[1]
+    assert (ill.may_blame_records, ill._blames_records, ill.stopped is None) == (True, False, False)
+
+
+async def test_poison_is_found_by_both_endpoints() -> None:
+    """Twelve records at which both always fail, and nothing else is left: they become rows, the run ends well."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if int(name) < 40 else fail(ErrorKind.SERVER_ERROR, status=500)
+
+    bench = Bench(52)
+    _shared(bench, script, script)
+    await bench.run(max_failures=3, outage_s=30.0)
+    rows = bench.by_id()
+    assert Counter(row.status for row in rows.values()) == {Status.OK: 40, Status.FAILED: 12}
+    assert {row.attempts >= 3 for name, row in rows.items() if int(name) >= 40} == {True}
+
+
+async def test_a_decoder_that_never_returns_holds_nothing() -> None:
+    """A thread that stands in C code keeps neither the first nor the second signal from ending the run."""
+    stuck, release = threading.Event(), threading.Event()
+
+    class Stuck(Bench):
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            stuck.set()
+            release.wait(60)
+            return fail(ErrorKind.IMAGE_MISSING)
+
+    bench = Stuck(10)
+    engine = bench.engine()
+
+    async def interrupt() -> None:
+        await anyio.to_thread.run_sync(stuck.wait)
+        engine.stop(InterruptedRunError("interrupted", SIGINT))
+        engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(interrupt)
+        await _expect(engine, InterruptedRunError)
+    release.set()
+    assert bench.kept == []
+
+
+async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
+    """Thirty fetches of 10 bytes and room for 25: at most 35 are held, a failed one holds none, all are kept."""
+    fetched, prepared, peak = 0, 0, 0
+    tries: Counter[str] = Counter()
+
+    class Fetching(Bench):
+        async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+            nonlocal fetched, peak
+            tries[record.id] += 1
+            for _ in range(10):
+                await grow(1)
+                fetched += 1
+                peak = max(peak, fetched - prepared)
+                await anyio.lowlevel.checkpoint()
+            if tries[record.id] == 1 and int(record.id) % 3 == 0:
+                fetched -= 10
+                return fail(ErrorKind.FETCH_FAILED)
+            return b"x" * 10
+
+        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+            nonlocal prepared
+            assert data is not None
+            prepared += len(data)
+            return super().prepare(record, data)
+
+    bench = Fetching(30)
+    await bench.run(fetched_bytes=25, threads=1)
+    assert len(bench.by_id()) == 30
+    assert tries.total() == 40
+    assert 25 <= peak <= 35

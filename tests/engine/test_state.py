@@ -1,0 +1,796 @@
+"""One endpoint's state by a clock that moves when it is told to: pauses, probes, circuit, quota, sleep."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import anyio.lowlevel
+import pytest
+
+from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Trial
+from pipeline.engine.state import AWAKE_S, NEVER, QUOTA_PAUSE_S, STREAK, Channel
+from pipeline.errors import ErrorKind
+from pipeline.limits.rate_window import Taken
+from pipeline.limits.refusals import FEW, MOST
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedRequest, Quota, Status, Usage
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+FACTS = ImageFacts(
+    width=10, height=10, sent_width=10, sent_height=10, sent_bytes=100, source_bytes=100, sha256="0" * 64
+)
+GOOD = Answer(status=Status.OK, caption="a cat", usage=Usage(prompt_tokens=100, completion_tokens=20))
+
+
+def fail(kind: ErrorKind, **more: object) -> Failure:
+    return Failure(kind=kind, message=f"because {kind}", **more)  # type: ignore[arg-type] # fields of Failure by name
+
+
+BUSY = fail(ErrorKind.RATE_LIMITED, status=429)
+BROKEN = fail(ErrorKind.SERVER_ERROR, status=500)
+AWAY = fail(ErrorKind.UNREACHABLE)
+
+
+@dataclass
+class Hand:
+    """A clock that stands still until it is moved; whoever sleeps on it moves it."""
+
+    now_s: float = 1000.0
+
+    async def sleep(self, wait_s: float) -> None:
+        self.now_s += wait_s
+        await anyio.lowlevel.checkpoint()
+
+    def clock(self) -> Clock:
+        utc = lambda: START + timedelta(seconds=self.now_s - 1000.0)  # noqa: E731 - one line, used once
+        return Clock(now=lambda: self.now_s, utc=utc, sleep=self.sleep, random=Random(7))
+
+
+async def never_asked(request: PreparedRequest) -> Answer | Failure:
+    raise AssertionError("no request is sent here")
+
+
+def request_of(number: int, prompt_tokens: int | None = 100, answer_tokens: int | None = 300) -> PreparedRequest:
+    return PreparedRequest(
+        record=ImageRecord(str(number), str(number), str(number)),
+        facts=FACTS,
+        body=b"x",
+        request_sha256=str(number),
+        predicted_prompt_tokens=prompt_tokens,
+        most_prompt_tokens=prompt_tokens,
+        max_answer_tokens=answer_tokens,
+    )
+
+
+@dataclass
+class Flying:
+    """A request under way."""
+
+    trial: Trial
+    taken: Taken
+    sent_at: float
+
+
+@dataclass
+class Rig:
+    """A channel, and the hand that moves its clock."""
+
+    channel: Channel
+    hand: Hand
+    made: int = field(default=0)
+
+    def trial(self, **tokens: int | None) -> Trial:
+        self.made += 1
+        return Trial(request_of(self.made, **tokens), START)
+
+    def ready_in(self, trial: Trial | None = None) -> float:
+        """Seconds until this request (or any) may be sent."""
+        trial = trial or self.trial()
+        return self.channel.ready_at(self.hand.now_s, trial.request) - self.hand.now_s
+
+    def send(self, trial: Trial | None = None) -> Flying:
+        trial = trial or self.trial()
+        assert self.ready_in(trial) <= 0
+        return Flying(trial, self.channel.begin(self.hand.now_s, trial.request), self.hand.now_s)
+
+    def home(self, flying: Flying, result: Answer | Failure) -> float | None:
+        """Its answer, and what follows for the record: seconds until its next try, None when it is done."""
+        flying.trial.add(result)
+        self.channel.end(flying.taken, flying.trial.request, result, flying.sent_at)
+        return self.channel.judge(flying.trial, result, flying.sent_at)
+
+    def ask(self, result: Answer | Failure, trial: Trial | None = None, takes_s: float = 0.5) -> float | None:
+        flying = self.send(trial)
+        self.hand.now_s += takes_s
+        return self.home(flying, result)
+
+    def has_stopped(self) -> bool:
+        return self.channel.stopped is not None
+
+    def until_ready(self) -> None:
+        wait_s = self.ready_in()
+        assert wait_s < NEVER
+        self.hand.now_s += max(0.0, wait_s)
+
+
+def rig(slots: int | None = 16, config: dict[str, object] | None = None, **endpoint: object) -> Rig:
+    hand = Hand()
+    numbers: dict[str, object] = {"threads": 1, "prepared_bytes": 1 << 20, **(config or {})}
+    made = Endpoint(name="here", ask=never_asked, slots=slots, **endpoint)  # type: ignore[arg-type] # by name
+    return Rig(Channel(made, EngineConfig(**numbers), hand.clock()), hand)  # type: ignore[arg-type] # by name
+
+
+# ---------------------------------------------------------------- slots and limits
+
+
+def test_a_full_endpoint_is_ready_when_somebody_comes_home() -> None:
+    """As many requests as slots; the next waits for no time but for an answer."""
+    bench = rig(slots=2)
+    first, _ = bench.send(), bench.send()
+    assert bench.ready_in() == NEVER
+    assert bench.home(first, GOOD) is None
+    assert bench.ready_in() == 0
+    assert (bench.channel.in_flight, bench.channel.requests, bench.channel.answers) == (1, 2, 1)
+
+
+def test_a_request_that_nobody_waits_for_frees_its_slot() -> None:
+    """Given up or cut off: its slot is free, and nothing is learnt from it."""
+    bench = rig(slots=1)
+    flying = bench.send()
+    bench.channel.end(flying.taken, flying.trial.request, None, flying.sent_at)
+    assert bench.ready_in() == 0
+    assert bench.channel.answers == 0
+
+
+def test_what_headers_tell_counts_from_then_on() -> None:
+    """The first answer tells ten requests a minute: the next one is six seconds later, give or take its catching up."""
+    bench = rig()
+    bench.ask(Answer(status=Status.OK, caption="x", limits=LimitsTold(requests=Quota(limit=10, reset_s=6.0))))
+    bench.send()
+    assert 5.5 <= bench.ready_in() <= 6.0
+
+
+def test_tokens_as_they_are_counted_there() -> None:
+    """One endpoint counts the prompt and what may be answered; the other what is answered, once that is known."""
+    asked, billed = rig(), rig(counts_billed=True)
+    for bench in (asked, billed):
+        assert bench.channel.tokens_of(request_of(0)) == 400
+        bench.ask(GOOD)
+    assert asked.channel.tokens_of(request_of(0)) == 400
+    assert billed.channel.tokens_of(request_of(0)) == 120
+
+
+def test_a_bill_corrects_what_was_taken() -> None:
+    """Where bills are counted, a request that took 400 of 1,000 tokens a minute and cost 120 leaves room for two."""
+    bench = rig(counts_billed=True, tpm=1000)
+    bench.ask(GOOD)
+    bench.hand.now_s += 30
+    bench.ask(GOOD)
+    bench.hand.now_s += 10
+    assert bench.ready_in() == 0
+
+
+# ---------------------------------------------------------------- the shared cooldown
+
+
+def test_a_cooldown_is_shared_and_costs_nobody_an_attempt() -> None:
+    """One 429 that asks for 90 s: no record is sent for 90 s, and the refused one has lost nothing."""
+    bench = rig()
+    trial = bench.trial()
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=90.0), trial) == 0.0
+    assert (trial.failures, trial.rate_limits, trial.attempts) == (0, 1, 1)
+    assert bench.ready_in(trial) == bench.ready_in() == 90.0
+    bench.hand.now_s += 89.9
+    assert bench.ready_in() > 0
+    bench.hand.now_s += 0.2
+    assert bench.ready_in() <= 0
+
+
+def test_a_shorter_wait_never_shortens_a_longer_one() -> None:
+    """Two requests are refused, the second with a shorter wait: the longer one counts."""
+    bench = rig()
+    first, second = bench.send(), bench.send()
+    bench.home(first, fail(ErrorKind.RATE_LIMITED, retry_after_s=60.0))
+    bench.home(second, fail(ErrorKind.RATE_LIMITED, retry_after_s=1.0))
+    assert bench.ready_in() == 60.0
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
+def test_a_refusal_that_tells_no_time_is_about_the_number_in_flight(kind: ErrorKind) -> None:
+    """Of three in flight one is refused, and told no time: nobody pauses, and the next goes when one came home."""
+    bench = rig(slots=16)
+    first, _, third = bench.send(), bench.send(), bench.send()
+    bench.hand.now_s += 0.1
+    assert bench.home(third, fail(kind)) == 0.0
+    assert third.trial.failures == 0
+    assert (bench.ready_in(), bench.channel.waiting) == (NEVER, None)
+    bench.hand.now_s += 0.4
+    assert bench.home(first, GOOD) is None
+    assert bench.ready_in() == 0
+
+
+def test_a_fixed_number_is_tried_again_after_a_while() -> None:
+    """Of sixteen slots an endpoint grants two: the third is refused twice, and then not tried for two seconds."""
+    bench = rig(slots=16)
+    flying = [bench.send(), bench.send()]
+    for _ in range(2):
+        refused = bench.send()
+        bench.home(refused, BUSY)
+        bench.hand.now_s += 0.5
+        bench.home(flying.pop(0), GOOD)
+        flying.append(bench.send())
+    assert (bench.channel.slots, bench.ready_in()) == (2, NEVER)
+    bench.hand.now_s += 2.0
+    assert (bench.channel.slots, bench.ready_in()) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
+def test_after_a_pause_one_goes_first(kind: ErrorKind) -> None:
+    """The pause is over for one request; the others wait for what it finds, and go at once when it is answered."""
+    bench = rig()
+    bench.ask(fail(kind, retry_after_s=5.0))
+    bench.until_ready()
+    probe = bench.send()
+    assert bench.ready_in() > 0
+    bench.home(probe, GOOD)
+    assert bench.ready_in() == 0
+    assert bench.channel.waiting is None
+
+
+def test_an_answer_from_before_the_refusal_proves_nothing() -> None:
+    """A request that was let in earlier comes home during the pause: the pause goes on."""
+    bench = rig()
+    earlier = bench.send()
+    bench.hand.now_s += 0.5
+    bench.ask(fail(ErrorKind.RATE_LIMITED, retry_after_s=30.0))
+    bench.home(earlier, GOOD)
+    assert bench.ready_in() == 30.0
+
+
+def test_the_bar_says_until_when() -> None:
+    """While an endpoint pauses there are words for it, with the time of day."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, retry_after_s=90.0), takes_s=0)
+    until = (START + timedelta(seconds=90)).astimezone()
+    assert bench.channel.waiting == f"rate limited until {until:%H:%M:%S}"
+
+
+def test_a_wait_beyond_the_limit_stops() -> None:
+    """An hour is waited for, more is not: the reason says when to go on."""
+    bench = rig(config={"max_wait_s": 3600.0})
+    bench.ask(fail(ErrorKind.RATE_LIMITED, retry_after_s=3600.0), takes_s=0)
+    assert bench.channel.stopped is None
+    other = rig(config={"max_wait_s": 3600.0})
+    other.ask(fail(ErrorKind.OVERLOADED, retry_after_s=3601.0), takes_s=0)
+    assert other.channel.stopped == "because overloaded (go on after 2026-01-01 01:00 UTC)"
+
+
+@pytest.mark.parametrize(("answers", "most"), [(1, MOST), (6, FEW)])
+def test_rate_limits_of_one_record_while_others_succeed(answers: int, most: int) -> None:
+    """The tenth ends the record, the fourth beside many answers: it is this one that the endpoint does not want."""
+    bench = rig()
+    unlucky = bench.trial()
+    for refusals in range(1, most + 1):
+        assert bench.ask(BUSY, unlucky) == (None if refusals == most else 0.0)
+        bench.until_ready()
+        for _ in range(answers):
+            bench.ask(GOOD)
+    assert unlucky.failures == 0
+
+
+def test_a_record_among_others_that_wait_as_well_is_not_to_blame() -> None:
+    """Where those who were refused are answered in the end, four refusals prove nothing."""
+    bench = rig()
+    unlucky = bench.trial()
+    for _ in range(MOST - 1):
+        assert bench.ask(BUSY, unlucky) == 0.0
+        bench.until_ready()
+        for _ in range(6):
+            other = bench.trial()
+            bench.ask(BUSY, other)
+            bench.until_ready()
+            bench.ask(GOOD, other)
+
+
+def test_a_hundred_rate_limits_while_nobody_succeeds() -> None:
+    """A record that meets nothing but a busy endpoint is not to blame; after `outage_s` of it the run stops."""
+    bench = rig()
+    trial = bench.trial()
+    for _ in range(30):
+        bench.until_ready()
+        assert bench.ask(BUSY, trial) == 0.0
+    assert trial.failures == 0
+    assert bench.channel.stopped is None
+    for _ in range(70):
+        bench.until_ready()
+        assert bench.ask(BUSY, trial) == 0.0
+    assert bench.channel.stopped is not None
+
+
+@pytest.mark.parametrize("last", [fail(ErrorKind.OVERLOADED, status=503, retry_after_s=5.0), None])
+def test_nobody_is_waited_for_where_nobody_is_in_flight(last: Failure | None) -> None:
+    """One of two is refused and tells no time, so that the next waits for the other one; which is refused with a time
+    to wait, or for the tenth time and for good: the next is sent when that is over.
+    """
+    bench = rig()
+    bench.ask(GOOD)
+    first, second = bench.send(), bench.send()
+    second.trial.rate_limits = MOST - 1
+    assert bench.home(first, BUSY) == 0.0
+    assert bench.ready_in() == NEVER
+    bench.home(second, BUSY if last is None else last)
+    assert bench.ready_in() == (0.0 if last is None else 5.0)
+
+
+def test_an_endpoint_that_says_for_an_hour_to_come_back_in_a_minute() -> None:
+    """Each wait is short enough, and all of them together are not: the run stops and says what to do."""
+    bench = rig(config={"max_wait_s": 3600.0, "outage_s": 1800.0})
+    refused = 0
+    while not bench.has_stopped():
+        bench.until_ready()
+        assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0), takes_s=0.0) == 0.0
+        refused += 1
+    assert refused == 61
+    assert "run the same command later to go on" in str(bench.channel.stopped)
+
+
+def test_no_surge_after_a_pause() -> None:
+    """Sixteen slots, an endpoint that grants one at a time: after the answer to the first, not all are let loose."""
+    bench = rig()
+    bench.ask(GOOD)
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
+    bench.until_ready()
+    bench.ask(GOOD)
+    flying = []
+    while bench.ready_in() == 0:
+        flying.append(bench.send())
+    assert len(flying) == 3
+    for one in flying:
+        bench.home(one, GOOD)
+    while bench.ready_in() == 0:
+        flying.append(bench.send())
+    assert len(flying) == 3 + 6
+
+
+def test_a_request_larger_than_the_told_limit_ends_its_record() -> None:
+    """Its 429 says that a minute grants 350 tokens, and it needs 400: no waiting helps, and the others do not wait."""
+    bench = rig()
+    told = LimitsTold(tokens=Quota(limit=350, reset_s=60.0))
+    large = bench.trial()
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), large) is None
+    assert large.exceeds_limit
+    small = bench.trial(prompt_tokens=10, answer_tokens=10)
+    bench.hand.now_s += 120
+    assert bench.ready_in(small) == 0
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), small) == 0.0
+    assert not small.exceeds_limit
+
+
+# ---------------------------------------------------------------- the circuit
+
+
+def test_eight_server_errors_in_a_row_open_the_circuit() -> None:
+    """Seven records have lost an attempt when the eighth error comes; then all have theirs back, and sending pauses."""
+    bench = rig()
+    bench.ask(GOOD)
+    flying = [bench.send() for _ in range(STREAK)]
+    for one in flying[:-1]:
+        pause_s = bench.home(one, BROKEN)
+        assert pause_s is not None
+        assert one.trial.failures == 1
+        assert bench.ready_in() == 0
+    assert bench.home(flying[-1], BROKEN) == 0.0
+    assert [one.trial.failures for one in flying] == [0] * STREAK
+    assert bench.ready_in() > 0
+    assert bench.channel.stopped is None
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.SERVER_ERROR, ErrorKind.TIMEOUT, ErrorKind.CONNECTION])
+def test_while_the_circuit_is_open_nobody_loses_an_attempt(kind: ErrorKind) -> None:
+    """Probe after probe fails for ten minutes: no record has a failure, and an answer closes the circuit."""
+    bench = rig()
+    bench.ask(GOOD)
+    flying = [bench.send() for _ in range(STREAK)]
+    for one in flying:
+        bench.home(one, fail(kind))
+    began = bench.hand.now_s
+    while bench.hand.now_s < began + 600:
+        bench.until_ready()
+        probe = bench.send()
+        assert bench.ready_in() > 0
+        assert bench.home(probe, fail(kind)) == 0.0
+        assert probe.trial.failures == 0
+    bench.until_ready()
+    assert bench.ask(GOOD) is None
+    assert bench.ready_in() == 0
+    pause_s = bench.ask(fail(kind), lost := bench.trial())
+    assert pause_s is not None
+    assert lost.failures == 1
+
+
+def test_an_answer_in_between_keeps_the_circuit_closed() -> None:
+    """Errors now and then are those of records: each counts, and nobody pauses."""
+    bench = rig()
+    for _ in range(5):
+        trials = [bench.trial() for _ in range(STREAK - 1)]
+        for trial in trials:
+            bench.ask(BROKEN, trial)
+        assert [trial.failures for trial in trials] == [1] * (STREAK - 1)
+        bench.ask(GOOD)
+        assert bench.ready_in() == 0
+
+
+def test_a_record_fails_after_its_last_failure() -> None:
+    """With six failures allowed, five are followed by a back-off that grows at most to its ceiling; then it is over."""
+    bench = rig(config={"max_failures": 6})
+    trial = bench.trial()
+    for failures in range(1, 6):
+        bench.ask(GOOD)
+        pause_s = bench.ask(BROKEN, trial)
+        assert pause_s is not None
+        assert 0 <= pause_s <= 0.5 * 2 ** (failures - 1)
+    assert bench.ask(BROKEN, trial) is None
+    assert (trial.failures, trial.failed_on) == (6, "here")
+
+
+def test_timeouts_of_a_record_are_counted() -> None:
+    """They make its next request be waited for longer."""
+    bench = rig()
+    trial = bench.trial()
+    bench.ask(fail(ErrorKind.TIMEOUT), trial)
+    bench.ask(BROKEN, trial)
+    assert (trial.timeouts, trial.failures) == (1, 2)
+
+
+@pytest.mark.parametrize("first_contact_s", [10.0, 3.0])
+def test_who_was_never_reached_is_tried_for_ten_seconds(first_contact_s: float) -> None:
+    """From the first request on, and until then more than once; no record loses an attempt."""
+    bench = rig(config={"first_contact_s": first_contact_s})
+    began, tries = bench.hand.now_s, 0
+    while not bench.has_stopped():
+        bench.until_ready()
+        trial = bench.trial()
+        assert bench.ask(AWAY, trial, takes_s=0.0) == 0.0
+        assert trial.failures == 0
+        tries += 1
+    assert bench.hand.now_s - began == first_contact_s
+    assert tries >= 3
+    assert str(bench.channel.stopped).startswith("because unreachable - check the address")
+
+
+def test_who_was_reached_is_waited_for_half_an_hour() -> None:
+    """After an answer the patience is `outage_s`, and the return costs nobody anything."""
+    bench = rig(config={"outage_s": 1800.0})
+    bench.ask(GOOD)
+    began = bench.hand.now_s
+    while bench.hand.now_s < began + 180:
+        assert bench.ask(AWAY, takes_s=0.0) == 0.0
+        bench.until_ready()
+    assert not bench.has_stopped()
+    bench.ask(GOOD)
+    assert bench.ready_in() == 0
+    began = bench.hand.now_s
+    while not bench.has_stopped():
+        bench.until_ready()
+        bench.ask(AWAY, takes_s=0.0)
+    assert bench.hand.now_s - began == 1800.0
+
+
+def test_a_probe_is_never_more_than_a_minute_away() -> None:
+    """Without a hint from the endpoint its return is noticed within a minute, however long it was gone."""
+    bench = rig(config={"outage_s": 1e6})
+    bench.ask(GOOD)
+    for _ in range(100):
+        bench.ask(AWAY, takes_s=0.0)
+        assert 0 < bench.ready_in() <= 60.0
+        bench.until_ready()
+
+
+def test_an_error_status_shows_that_it_can_be_reached() -> None:
+    """After a network outage a 500 comes: there is no pause any more, and the 500 is the record's."""
+    bench = rig()
+    bench.ask(GOOD)
+    bench.ask(AWAY)
+    bench.until_ready()
+    trial = bench.trial()
+    bench.ask(BROKEN, trial)
+    assert bench.ready_in() == 0
+    assert trial.failures == 1
+
+
+# ---------------------------------------------------------------- keys, quotas, sleep
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION, ErrorKind.MODEL_NOT_FOUND])
+def test_a_refused_key_is_never_tried_again(kind: ErrorKind) -> None:
+    """Nor is an unknown model: no time makes that endpoint ready, and the words say what to do."""
+    bench = rig()
+    assert bench.ask(fail(kind)) == 0.0
+    bench.hand.now_s += 1e6
+    assert bench.ready_in() == NEVER
+    assert str(bench.channel.stopped).startswith(f"because {kind} - ")
+
+
+def test_a_spent_quota_is_tried_again_after_five_minutes() -> None:
+    """Where other endpoints go on; somebody may have paid meanwhile, and an answer shows it."""
+    bench = rig()
+    bench.ask(GOOD)
+    bench.ask(fail(ErrorKind.QUOTA_EXHAUSTED, status=429))
+    assert "no credit" in str(bench.channel.stopped)
+    assert bench.ready_in() == QUOTA_PAUSE_S
+    bench.until_ready()
+    bench.ask(fail(ErrorKind.QUOTA_EXHAUSTED, status=429))
+    assert bench.ready_in() == QUOTA_PAUSE_S
+    bench.until_ready()
+    bench.ask(GOOD)
+    assert bench.ready_in() == 0
+    assert bench.channel.stopped is None
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.UNREACHABLE])
+def test_sleep_costs_nobody_an_attempt(kind: ErrorKind) -> None:
+    """What was in flight while the machine slept, or was sent on dead connections just after, is void."""
+    bench = rig()
+    asleep = bench.send()
+    bench.hand.now_s += 1.0
+    bench.channel.woke()
+    bench.hand.now_s += AWAKE_S - 0.1
+    just_awake = bench.send()
+    for flying in (asleep, just_awake):
+        assert bench.home(flying, fail(kind)) == 0.0
+        assert flying.trial.failures == 0
+    assert bench.ready_in() == 0
+
+
+def test_a_while_after_sleep_failures_count_again() -> None:
+    """And a status is an answer of the endpoint at any time."""
+    bench = rig()
+    bench.channel.woke()
+    trial, late = bench.trial(), bench.trial()
+    bench.ask(BROKEN, trial)
+    bench.hand.now_s += AWAKE_S
+    bench.ask(fail(ErrorKind.TIMEOUT), late)
+    assert (trial.failures, late.failures) == (1, 1)
+
+
+# ---------------------------------------------------------------- what it learns
+
+
+def test_a_rate_limit_takes_slots() -> None:
+    """It may be that too many are in flight."""
+    bench = rig(slots=None)
+    before = bench.channel.slots
+    bench.ask(GOOD)
+    for _ in range(3):
+        bench.until_ready()
+        bench.ask(BUSY)
+    assert bench.channel.slots < before
+
+
+def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
+    """Four of five a minute are used: a 429 is about that, and takes no slots."""
+    limits = rig().channel.limits
+    limits.learn(LimitsTold(requests=Quota(limit=5, reset_s=1.0)))
+    for second in range(4):
+        assert not limits.is_tight(float(second))
+        limits.take(float(second), 1)
+    assert limits.is_tight(4.0)
+    assert not limits.is_tight(90.0)
+
+
+def test_patience_follows_the_answers() -> None:
+    """After twenty answers of 5 s a request gets 20 s, not the endpoint's five minutes."""
+    bench = rig(timeout_s=300.0)
+    assert bench.channel.patience.timeout_s(0) == 300.0
+    for _ in range(20):
+        bench.ask(GOOD, takes_s=5.0)
+    assert bench.channel.patience.timeout_s(0) == 20.0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [ErrorKind.BAD_REQUEST, ErrorKind.CONTENT_FILTER, ErrorKind.REQUEST_TOO_LARGE, ErrorKind.REASONING_EXHAUSTED],
+)
+def test_what_is_wrong_with_a_record_ends_that_record(kind: ErrorKind) -> None:
+    """At once; and it shows that the endpoint is well, so that a pause is over."""
+    bench = rig()
+    bench.ask(BUSY)
+    bench.until_ready()
+    assert bench.ask(fail(kind, status=400)) is None
+    assert bench.ready_in() == 0
+
+
+def test_at_once_is_no_answer_to_the_refused() -> None:
+    """Retry-After: 0, or a date gone by, is waited out like none: 1, 2, 4 seconds."""
+    bench, waits = rig(), []
+    for _ in range(3):
+        bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=0.0), takes_s=0.0)
+        waits.append(bench.ready_in())
+        bench.until_ready()
+    assert waits == [1, 2, 4]
+
+
+def test_another_trouble_shortens_no_pause() -> None:
+    """Told to wait for sixty seconds: a late connection error of a request sent before does not end that."""
+    bench = rig()
+    late = bench.send()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0), takes_s=0.0)
+    bench.home(late, AWAY)
+    assert bench.ready_in() == 60.0
+
+
+# ---------------------------------------------------------------- what a refusal's own headers tell
+
+
+def used_up(reset_s: float | None, remaining: float = 0) -> Failure:
+    quota = Quota(limit=600, remaining=remaining, reset_s=reset_s)
+    return fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(requests=quota))
+
+
+def test_a_refusal_that_tells_the_reset_is_waited_out() -> None:
+    """No Retry-After, nothing remains, and all is back in 42 s: the next request goes then, not after 1, 2, 4 ... s."""
+    bench = rig()
+    assert bench.ask(used_up(42.0), takes_s=0.0) == 0.0
+    assert bench.ready_in() == 42.0
+    bench.until_ready()
+    bench.ask(used_up(30.0), takes_s=0.0)
+    assert bench.ready_in() == 30.0
+
+
+def test_of_two_that_are_used_up_the_later_counts() -> None:
+    """Requests are back in 5 s, tokens in 50 s; a quota of which something remains does not count."""
+    told = LimitsTold(
+        requests=Quota(limit=600, remaining=0, reset_s=5.0), tokens=Quota(limit=90_000, remaining=0, reset_s=50.0)
+    )
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), takes_s=0.0)
+    assert bench.ready_in() == 50.0
+    other = rig()
+    other.ask(used_up(42.0, remaining=3), takes_s=0.0)
+    assert other.ready_in() == 1.0
+
+
+def test_retry_after_beats_the_reset() -> None:
+    """What is said of this refusal counts before what is said of the quota."""
+    bench = rig()
+    bench.ask(replace(used_up(42.0), retry_after_s=7.0), takes_s=0.0)
+    assert bench.ready_in() == 7.0
+
+
+def test_a_day_s_quota_that_is_used_up_stops_the_run() -> None:
+    """It is back in eight hours: exit 4, and when to go on."""
+    bench = rig()
+    bench.ask(used_up(8 * 3600.0), takes_s=0.0)
+    assert "go on after 2026-01-01 08:00 UTC" in str(bench.channel.stopped)
+
+
+@pytest.mark.parametrize("told_s", [1e300, 2.5e11, 1e14])
+def test_no_wait_is_too_long_to_be_told(told_s: float) -> None:
+    """A number or a date that is absurd, with any patience at all: words with a time of day, never an exception."""
+    bench = rig(config={"max_wait_s": float("inf")})
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=told_s), takes_s=0.0)
+    assert str(bench.channel.waiting).startswith("rate limited until ")
+    assert bench.channel.stopped is None
+
+
+# ---------------------------------------------------------------- errors of the last records
+
+
+def failing(bench: Rig, kind: ErrorKind = ErrorKind.SERVER_ERROR, status: int | None = 500) -> list[Trial]:
+    """Nine records that meet nothing but errors, one after the other, until the channel gives up or blames them."""
+    trials = [bench.trial() for _ in range(STREAK + 1)]
+    began = bench.hand.now_s
+    while not bench.has_stopped() and all(trial.failures < 3 for trial in trials) and bench.hand.now_s < began + 5000:
+        for trial in trials:
+            if not bench.has_stopped() and trial.failures < 3:
+                bench.until_ready()
+                bench.ask(fail(kind, status=status), trial)
+                if bench.has_stopped() and bench.channel.may_blame_records:
+                    bench.channel.blame_records()
+    return trials
+
+
+@pytest.mark.parametrize("answered", ["in this run", "before"])
+def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
+    """Nothing else is left, and the endpoint has answered others: once the patience is over, each record fails for
+    itself, after all its tries; none has lost one before.
+    """
+    bench = rig(config={"max_failures": 3, "has_answers": answered == "before", "outage_s": 300.0})
+    if answered == "in this run":
+        bench.ask(GOOD)
+    bench.channel.nothing_follows = True
+    began = bench.hand.now_s
+    trials = failing(bench)
+    assert bench.channel.stopped is None
+    assert {trial.failures for trial in trials} <= {2, 3}
+    assert bench.hand.now_s - began >= (300.0 if answered == "in this run" else 10.0)
+    assert bench.ask(BROKEN, trials[0]) is None
+    assert bench.ask(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    "why", ["it never answered", "others follow", "it says nothing", "it cannot be reached", "it breaks off"]
+)
+def test_an_endpoint_that_is_gone_costs_nobody_an_attempt(why: str) -> None:
+    """Otherwise the run stops, as it always did, and no record has lost anything."""
+    bench = rig(config={"max_failures": 3, "has_answers": why != "it never answered"})
+    bench.channel.nothing_follows = why != "others follow"
+    kinds = {
+        "it says nothing": ErrorKind.TIMEOUT,
+        "it cannot be reached": ErrorKind.UNREACHABLE,
+        "it breaks off": ErrorKind.CONNECTION,
+    }
+    kind = kinds.get(why, ErrorKind.SERVER_ERROR)
+    trials = failing(bench, kind, 500 if kind is ErrorKind.SERVER_ERROR else None)
+    assert bench.has_stopped()
+    assert [trial.failures for trial in trials] == [0] * len(trials)
+
+
+# ---------------------------------------------------------------- waits that are told
+
+
+def test_a_wait_for_the_limits_is_told() -> None:
+    """Once a minute: whose limit, and when the next request goes; nothing of a wait that is short."""
+    bench = rig(rpm=1)
+    bench.ask(GOOD, takes_s=0.0)
+    request, now = request_of(7), bench.hand.now_s
+    at = (START + timedelta(seconds=bench.ready_in())).astimezone()
+    words = bench.channel.pacing(now, now + bench.ready_in(), request)
+    assert words == f"--rpm allows 1 request a minute: next at {at:%H:%M:%S}"
+    assert bench.channel.pacing(now, now + 2.0, request) is None
+    assert bench.channel.pacing(now, NEVER, request) is None
+
+
+def test_whose_limit_it_is() -> None:
+    """The endpoint's where it is the smaller one; tokens where these are what is waited for."""
+    bench = rig(rpm=100, tpm=90_000)
+    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=2), tokens=Quota(limit=1200))), takes_s=0.0)
+    now = bench.hand.now_s
+    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 2 requests a min")
+    bench.channel.limits.requests.told = 6_000_000
+    for _ in range(2):
+        bench.until_ready()
+        bench.send()
+    now = bench.hand.now_s
+    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 1,200 tokens a minu")
+
+
+def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
+    """`limit-tokens: 40` beside an answer of 120: said once, and nobody waits for it; a sane one later counts."""
+    bench = rig()
+    nonsense = LimitsTold(tokens=Quota(limit=40, remaining=40, reset_s=1.0))
+    for _ in range(3):
+        bench.ask(replace(GOOD, limits=nonsense))
+        assert bench.ready_in() == 0
+    (remark,) = bench.channel.remarks
+    assert remark.startswith("here tells a limit of 40 tokens a minute, and granted 120 to a single request")
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=nonsense), trial := bench.trial()) == 0.0
+    assert not trial.exceeds_limit
+    bench.until_ready()
+    bench.ask(replace(GOOD, limits=LimitsTold(tokens=Quota(limit=700))))
+    assert bench.channel.limits.tokens.per_minute == 700
+    assert len(bench.channel.remarks) == 1
+
+
+def test_a_pause_goes_on_while_this_machine_sleeps() -> None:
+    """Told to wait for an hour; it slept for fifty minutes, in which its clock stood still: ten are left."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=3600.0), takes_s=0.0)
+    bench.channel.woke(3000.0)
+    assert bench.ready_in() == 600.0
+    bench.channel.woke(86_400.0)
+    assert bench.ready_in() == 0.0
+
+
+def test_a_quota_of_unknown_span_is_waited_for() -> None:
+    """OpenRouter's 429: `X-RateLimit-Remaining: 0` and the moment of its reset."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(reset_s=33.0)), takes_s=0.0)
+    assert bench.ready_in() == 33.0
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 0.5])
+def test_less_than_one_a_minute_is_no_limit(limit: float) -> None:
+    """Nonsense in a header stalls nobody."""
+    bench = rig()
+    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=limit), tokens=Quota(limit=limit))))
+    assert bench.ready_in() == 0

@@ -1,0 +1,289 @@
+"""Bytes from files, `data:` URLs and a real HTTP server on this machine."""
+
+import asyncio
+import base64
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ErrorKind
+from pipeline.images.storage import decode_data_url, fetch, is_url, read_file
+from pipeline.records import Failure
+
+LIMIT = 1000
+
+
+def failed(result: bytes | Failure) -> Failure:
+    assert isinstance(result, Failure)
+    assert "secret" not in result.message
+    return result
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("size", [1, LIMIT - 1, LIMIT])
+def test_a_file_is_read_whole(tmp_path: Path, size: int) -> None:
+    """Proves that up to exactly the limit every byte comes."""
+    content = bytes(number % 256 for number in range(size))
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert read_file(str(tmp_path / "a.jpg"), LIMIT) == content
+
+
+def test_a_name_that_is_no_utf8_opens(tmp_path: Path) -> None:
+    """Proves that surrogate escapes in a location reach the file they stand for."""
+    location = str(tmp_path / "caf\udce9\n.jpg")
+    Path(location).write_bytes(b"image")
+    assert read_file(location, LIMIT) == b"image"
+
+
+def test_what_is_no_readable_file(tmp_path: Path) -> None:
+    """Proves the kind of each failure, and that a pipe without a writer does not block."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "large").write_bytes(bytes(LIMIT + 1))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "pipe")
+    expected = {
+        "gone.jpg": (ErrorKind.IMAGE_MISSING, "no such file"),
+        "empty/a.jpg": (ErrorKind.IMAGE_MISSING, "no such file"),
+        "empty": (ErrorKind.IMAGE_UNREADABLE, "the file is empty"),
+        ".": (ErrorKind.IMAGE_UNREADABLE, "not a file but a directory"),
+        "pipe": (ErrorKind.IMAGE_UNREADABLE, "not a file but a pipe or a device"),
+        "loop": (ErrorKind.IMAGE_UNREADABLE, "cannot be read: Too many levels of symbolic links"),
+        "n" * 300: (ErrorKind.IMAGE_UNREADABLE, "cannot be read: File name too long"),
+        "nul\0": (ErrorKind.IMAGE_UNREADABLE, "the path holds characters that no file name has"),
+        "\ud800": (ErrorKind.IMAGE_UNREADABLE, "the path holds characters that no file name has"),
+        "large": (ErrorKind.IMAGE_TOO_LARGE, "1,001 bytes, where at most 1,000 are read (images.max_file_mb)"),
+    }
+    results = {name: failed(read_file(f"{tmp_path}/{name}", LIMIT)) for name in expected}
+    assert {name: (result.kind, result.message) for name, result in results.items()} == expected
+    assert failed(read_file("/dev/zero", LIMIT)).message == "not a file but a pipe or a device"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_forbidden_file(tmp_path: Path) -> None:
+    """Proves that missing permissions are told in the system's words."""
+    (tmp_path / "a.jpg").touch(mode=0)
+    assert failed(read_file(str(tmp_path / "a.jpg"), LIMIT)).message == "cannot be read: Permission denied"
+
+
+def test_running_out_of_handles_is_no_images_fault() -> None:
+    """Proves that a process without free file handles stops, and does not blame the records."""
+    code = (
+        "import resource; from pipeline.images.storage import read_file; from pipeline.errors import ResourceError\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try: read_file('a.jpg', 9)\n"
+        "except ResourceError as error: print(error)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert "cannot open any more files" in done.stdout
+
+
+# --- data: URLs ---
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_data_urls_bring_back_their_bytes(content: bytes) -> None:
+    """Proves both encodings of RFC 2397, and that missing padding and line breaks do no harm."""
+    encoded = base64.b64encode(content).decode()
+    assert decode_data_url(f"data:image/png;base64,{encoded}") == content
+    assert decode_data_url(f"data:image/png;base64,{encoded.rstrip('=')}") == content
+    assert decode_data_url(f"data:;base64,\n{encoded[:8]}\n{encoded[8:]}") == content
+    percent = "".join(f"%{byte:02x}" for byte in content)
+    assert decode_data_url(f"data:image/svg+xml,{percent}") == content
+    assert read_file(f"data:;base64,{encoded}", LIMIT) == content
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("data:image/png;base64", "the data: URL has no comma, so no content"),
+        ("data:image/png;base64,", "the data: URL is empty"),
+        ("data:image/png;base64,A", "the data: URL is not valid base64"),
+        ("data:image/png;base64,AA*A", "the data: URL is not valid base64"),
+        ("data:image/png;base64,ÄÄÄÄ", "the data: URL is not valid base64"),
+        ("data:,\ud800", "the data: URL is not valid base64"),
+    ],
+)
+def test_broken_data_urls(url: str, message: str) -> None:
+    """Proves that each broken `data:` URL is an unreadable image."""
+    result = failed(decode_data_url(url))
+    assert (result.kind, result.message) == (ErrorKind.IMAGE_UNREADABLE, message)
+
+
+def test_a_large_data_url() -> None:
+    """Proves that the limit holds for `data:` URLs too."""
+    assert failed(read_file("data:," + "x" * (LIMIT + 1), LIMIT)).kind is ErrorKind.IMAGE_TOO_LARGE
+
+
+# --- HTTP ---
+
+
+def test_what_is_fetched() -> None:
+    """Proves what goes to `fetch`: whatever has a scheme, and no path."""
+    assert all(is_url(url) for url in ("http://h/a", "HTTPS://h/a", "s3://b/a"))
+    assert not any(is_url(path) for path in ("a/b.jpg", "/a", "C:\\a", "data:image/png,x", "a/http://b"))
+
+
+class Host:
+    """An image host: what a path answers is written into `answers`; every request line is kept."""
+
+    def __init__(self) -> None:
+        self.base = ""
+        self.requests: list[str] = []
+        self.sent_bytes = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request.raw_path)
+        name = request.path[1:]
+        if name.isdecimal():
+            return web.Response(status=int(name), headers={"Retry-After": "7"}, text="secret")
+        if name == "page":
+            return web.Response(text="<html>", content_type="text/html")
+        if name == "packed":
+            return web.Response(body=gzip.compress(bytes(9000)), headers={"Content-Encoding": "gzip"})
+        if name == "loop":
+            raise web.HTTPFound("/loop?sig=secret")
+        if name == "moved":
+            raise web.HTTPFound("/image")
+        if name == "break":
+            return await self.break_off(request)
+        if name == "endless":
+            return await self.endless(request)
+        return web.Response(body={"large": bytes(LIMIT + 1), "empty": b""}.get(name, b"image"))
+
+    async def break_off(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async def endless(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(bytes(100_000))
+                self.sent_bytes += 100_000
+        except ConnectionError:
+            return response
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Host]:
+    served = Host()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", served.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    served.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield served
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+async def test_an_image_is_fetched(host: Host, session: aiohttp.ClientSession) -> None:
+    """Proves that the body comes back, through a redirect too."""
+    assert await fetch(session, f"{host.base}/image", LIMIT) == b"image"
+    assert await fetch(session, f"{host.base}/moved", LIMIT) == b"image"
+
+
+async def test_a_signed_address_is_sent_as_written(host: Host, session: aiohttp.ClientSession) -> None:
+    """Proves that no character of a quoted address changes, and that an unquoted one is quoted."""
+    signed = "/a%2Fb%20c.jpg?sig=a%2Bb%2Fc%3D&x=%7E'()"
+    await fetch(session, host.base + signed, LIMIT)
+    await fetch(session, f"{host.base}/ä b.jpg", LIMIT)
+    assert host.requests == [signed, "/%C3%A4%20b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("404", (ErrorKind.IMAGE_MISSING, "HTTP 404 Not Found", 404)),
+        ("410", (ErrorKind.IMAGE_MISSING, "HTTP 410 Gone", 410)),
+        ("403", (ErrorKind.FETCH_FAILED, "HTTP 403 Forbidden", 403)),
+        ("429", (ErrorKind.FETCH_FAILED, "HTTP 429 Too Many Requests", 429)),
+        ("503", (ErrorKind.FETCH_FAILED, "HTTP 503 Service Unavailable", 503)),
+        ("599", (ErrorKind.FETCH_FAILED, "HTTP 599", 599)),
+        ("page", (ErrorKind.IMAGE_UNSUPPORTED, "the address answered with a web page", None)),
+        ("empty", (ErrorKind.IMAGE_UNREADABLE, "the answer is empty", None)),
+        ("loop", (ErrorKind.FETCH_FAILED, "too many redirects", None)),
+        ("break", (ErrorKind.FETCH_FAILED, "the answer broke off", None)),
+    ],
+)
+async def test_answers_that_are_no_image(
+    host: Host, session: aiohttp.ClientSession, path: str, expected: tuple[ErrorKind, str, int | None]
+) -> None:
+    """Proves the kind, status and words of each failure, and that no signature or password is in them."""
+    kind, message, status = expected
+    url = f"{host.base}/{path}?X-Amz-Signature=secret".replace("http://", "http://user:secret@")
+    result = failed(await fetch(session, url, LIMIT))
+    assert (result.kind, result.status) == (kind, status)
+    assert result.message == f"{host.base}/{path}?…: {message}"
+    assert result.retry_after_s == (7.0 if status else None)
+
+
+async def test_a_body_over_the_limit_stops_early(host: Host, session: aiohttp.ClientSession) -> None:
+    """Proves that a declared size, an endless body and a packed one all stop at the limit."""
+    for path in ("large", "endless", "packed"):
+        result = failed(await fetch(session, f"{host.base}/{path}", LIMIT))
+        assert result.kind is ErrorKind.IMAGE_TOO_LARGE
+    assert host.sent_bytes < 20_000_000
+
+
+async def test_hosts_that_do_not_answer(session: aiohttp.ClientSession) -> None:
+    """Proves that a refused connection and a silent host are failed fetches, and end."""
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.jpg"
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as impatient:
+        result = failed(await fetch(impatient, url, LIMIT))
+    assert (result.kind, result.message) == (ErrorKind.FETCH_FAILED, f"{url}: no answer in time")
+    assert asked.is_set()
+    server.close()
+    await server.wait_closed()
+    result = failed(await fetch(session, url, LIMIT))
+    assert (result.kind, result.message) == (ErrorKind.FETCH_FAILED, f"{url}: no connection")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://bucket/a.jpg?sig=secret", "s3://bucket/a.jpg?…: only http and https are fetched"),
+        ("http://", "http://: not a valid address"),
+        ("http://[::1/a.jpg", "http://[::1/a.jpg: not a valid address"),
+        ("http://h:port/a.jpg", "http://h:port/a.jpg: not a valid address"),
+        ("http://ä" + "x" * 300 + "/", None),
+    ],
+)
+async def test_addresses_that_lead_nowhere(session: aiohttp.ClientSession, url: str, message: str | None) -> None:
+    """Proves that what cannot be fetched is told without an attempt, in a line of bounded length."""
+    result = failed(await fetch(session, url, LIMIT))
+    assert result.kind is ErrorKind.IMAGE_UNSUPPORTED
+    assert message is None or result.message == message
+    assert len(result.message) < 260

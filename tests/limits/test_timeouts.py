@@ -1,0 +1,76 @@
+"""How long a request may take: between floor and ceiling, after what nearly all answers take."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.limits.timeouts import Patience
+
+
+def after(latencies: list[float], floor_s: float = 10.0, ceiling_s: float = 300.0) -> Patience:
+    patience = Patience(floor_s, ceiling_s)
+    for latency_s in latencies:
+        patience.add(latency_s)
+    return patience
+
+
+def test_the_ceiling_counts_until_enough_is_known() -> None:
+    """Four answers are too few to call a request slow; the fifth makes the difference."""
+    assert after([]).timeout_s(0) == 300.0
+    assert after([5.0] * 4).timeout_s(0) == 300.0
+    assert after([5.0] * 5).timeout_s(0) == 20.0
+
+
+def test_quick_answers_make_nobody_impatient() -> None:
+    """Where all take 50 ms, a request still has the floor's ten seconds."""
+    assert after([0.05] * 200).timeout_s(0) == 10.0
+
+
+def test_slow_answers_make_nobody_wait_for_ever() -> None:
+    """Where all take two minutes, the ceiling stays the ceiling."""
+    assert after([120.0] * 200).timeout_s(0) == 300.0
+
+
+def test_an_endpoint_that_always_takes_two_minutes_is_waited_for() -> None:
+    """Answers of 130 s each, from the first to the two hundredth: no request is given up before 300 s."""
+    patience = after([])
+    for _ in range(200):
+        assert patience.timeout_s(0) == 300.0
+        patience.add(130.0)
+
+
+def test_one_in_twenty_may_be_slow() -> None:
+    """The 95th percentile counts: a single answer that took 100 s moves nothing, a tenth of them does."""
+    assert after([5.0] * 19 + [100.0]).timeout_s(0) == 20.0
+    assert after([5.0] * 180 + [40.0] * 20).timeout_s(0) == 160.0
+
+
+def test_it_follows_an_endpoint_that_becomes_slower_or_quicker() -> None:
+    """Only the last two hundred answers count."""
+    patience = after([5.0] * 1000)
+    for _ in range(200):
+        patience.add(30.0)
+    assert patience.timeout_s(0) == 120.0
+    for _ in range(200):
+        patience.add(4.0)
+    assert patience.timeout_s(0) == 16.0
+
+
+def test_a_record_that_took_too_long_gets_twice_as_long() -> None:
+    """A request may be slow because of what it asks: each of its own timeouts doubles, up to the ceiling."""
+    patience = after([5.0] * 20)
+    assert [patience.timeout_s(timeouts) for timeouts in range(6)] == [20, 40, 80, 160, 300, 300]
+    assert patience.timeout_s(100_000) == 300
+
+
+@given(
+    floor_s=st.floats(0.001, 1e3),
+    more_s=st.floats(0, 1e4),
+    latencies=st.lists(st.floats(0, 1e6), max_size=300),
+    timeouts=st.integers(0, 5000),
+)
+def test_never_below_the_floor_nor_beyond_the_ceiling(
+    floor_s: float, more_s: float, latencies: list[float], timeouts: int
+) -> None:
+    """Whatever answers took: between both, and another timeout never makes it shorter."""
+    patience = after(latencies, floor_s, floor_s + more_s)
+    assert floor_s <= patience.timeout_s(timeouts) <= patience.timeout_s(timeouts + 1) <= floor_s + more_s

@@ -1,0 +1,273 @@
+"""Many nights on one output directory, against a plain model of what it must hold, and what it may have cost."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from PIL import Image
+
+import pipeline
+from pipeline import Asking
+from pipeline.catalogue.prices import Price
+from pipeline.run import prepare
+from pipeline.tokens import OpenAITiles
+from tests.emulators import emulator
+from tests.support import MakeImage, emulator_get
+
+PROMPTS = ("What is this?", "What is that?")
+STEPS = ("rows-built", "before-commit", "committed", "tmp-written", "tmp-synced", "renamed", "folder-synced", "marked")
+ROOT = Path(__file__).parents[2]
+
+CRASHING = """
+import os, sys
+from pathlib import Path
+import pipeline
+from pipeline import Asking
+from pipeline.store.dataset import Dataset
+step, left = sys.argv[4], int(sys.argv[5])
+def failpoint(reached):
+    global left
+    if reached == step:
+        if left == 0:
+            os._exit(9)
+        left -= 1
+original = Dataset.open.__func__
+Dataset.open = classmethod(lambda cls, *a, **k: original(cls, *a, **k, failpoint=failpoint))
+pipeline.run(sys.argv[1], out=sys.argv[2], base_url=sys.argv[3], model="gpt-4o", prompt=sys.argv[6], quiet=True,
+             concurrency=2, asking=eval(sys.argv[7]), overrides={"output.rows_per_part": 3})
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row must say: the pixels that were asked about, and by which prompt."""
+
+    width: int
+    prompt: str
+
+
+class Nights(RuleBasedStateMachine):
+    """Files come, change and go; runs of every kind pass, some of them cut off at some step of keeping."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = TemporaryDirectory()
+        self.source, self.out = Path(self.folder.name) / "photos", Path(self.folder.name) / "out"
+        self.source.mkdir()
+        self.files: dict[str, int] = {}
+        self.rows: dict[str, Row] = {}
+        self.asked_width: dict[str, int] = {}
+        self.seed = 0
+        self.prompt = PROMPTS[0]
+        self.clock_ns = 10**18
+        self.add(0)
+
+    def write(self, name: str, width: int) -> None:
+        pixels = np.random.default_rng(width).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((width, 20)).save(self.source / name)
+        self.clock_ns += 10**9
+        os.utime(self.source / name, ns=(self.clock_ns, self.clock_ns))
+        self.files[name] = width
+
+    @rule(number=st.integers(0, 7))
+    def add(self, number: int) -> None:
+        """A new file, or new pixels in an old one; every width is new, and stands for its pixels."""
+        self.seed += 1
+        self.write(f"{number}.png", 20 + self.seed)
+
+    @rule(number=st.integers(0, 7), data=st.data())
+    def copy(self, number: int, data: st.DataObject) -> None:
+        """A second name for pixels that are there."""
+        self.write(f"{number}.png", self.files[data.draw(st.sampled_from(sorted(self.files)))])
+
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        if len(self.files) > 1:
+            name = data.draw(st.sampled_from(sorted(self.files)))
+            (self.source / name).unlink()
+            del self.files[name]
+
+    @rule(
+        kind=st.sampled_from(["plain", "changed", "refresh", "keep", "other"]),
+        crash=st.none() | st.tuples(st.sampled_from(STEPS), st.integers(0, 4)),
+    )
+    def night(self, kind: str, crash: tuple[str, int] | None) -> None:
+        """One run, perhaps crashed and resumed; then every row is as the model has it, and paid no more than once."""
+        if kind in {"keep", "other"}:
+            self.prompt = PROMPTS[1 - PROMPTS.index(self.prompt)]
+        asking = {
+            "plain": Asking(),
+            "changed": Asking(refresh_changed=True),
+            "refresh": Asking(refresh=True),
+            "keep": Asking(on_config_change="keep"),
+            "other": Asking(on_config_change="refresh"),
+        }[kind]
+        wanted = {name for name in self.files if self.is_asked(name, kind)}
+        least, most = self.to_pay(wanted, kind)
+        before = emulator_get(self.url, "stats")["billed"]
+        if crash is None or self.crashed(asking, crash):
+            assert self.run(asking).exit_code == 0
+        for name in wanted:
+            self.rows[name] = Row(self.files[name], self.prompt)
+        spent = emulator_get(self.url, "stats")["billed"] - before
+        assert least <= spent <= most + (0 if crash is None else 2 * 2), (kind, crash)
+
+    def is_asked(self, name: str, kind: str) -> bool:
+        row = self.rows.get(name)
+        if row is None or kind == "refresh":
+            return True
+        if kind == "changed":
+            return row.width != self.files[name]
+        return kind == "other" and row.prompt != self.prompt
+
+    def to_pay(self, wanted: set[str], kind: str) -> tuple[int, int]:
+        """Different pixels among those asked, less those that another row has an answer to already.
+
+        A row that is itself asked again lends its old answer until it has the new one.
+        """
+        widths = {self.files[name] for name in wanted}
+        known = {name: row.width for name, row in self.rows.items() if row.prompt == self.prompt}
+        lasting = {width for name, width in known.items() if name not in wanted}
+        return (len(widths),) * 2 if kind == "refresh" else (len(widths - {*known.values()}), len(widths - lasting))
+
+    def run(self, asking: Asking) -> pipeline.RunSummary:
+        return pipeline.run(
+            self.source,
+            out=self.out,
+            base_url=self.url,
+            model="gpt-4o",
+            prompt=self.prompt,
+            quiet=True,
+            concurrency=2,
+            asking=asking,
+            overrides={"output.rows_per_part": 3},
+        )
+
+    def crashed(self, asking: Asking, crash: tuple[str, int]) -> bool:
+        """A run in another process, which ends itself at that step; False where it never came so far."""
+        step, skip = crash
+        arguments = [str(self.source), str(self.out), self.url, step, str(skip), self.prompt, _code(asking)]
+        ended = subprocess.run(
+            [sys.executable, "-c", CRASHING, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode in {0, 9}, ended.stderr
+        return ended.returncode == 9
+
+    @invariant()
+    def the_rows_are_those_of_the_model(self) -> None:
+        if not getattr(self, "rows", None):
+            return
+        frame = pd.read_parquet(self.out / "data").set_index("id")
+        assert frame.index.is_unique
+        assert frame.width.astype(int).to_dict() == {name: row.width for name, row in self.rows.items()}
+        assert set(frame.status) == {"ok"}
+        hashes = {row.prompt: str(frame.config_hash[name]) for name, row in self.rows.items()}
+        assert frame.config_hash.to_dict() == {name: hashes[row.prompt] for name, row in self.rows.items()}
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
+
+    url: str = ""
+
+
+def _code(asking: Asking) -> str:
+    return f"Asking({', '.join(f'{name}={value!r}' for name, value in dataclasses.asdict(asking).items())})"
+
+
+def test_any_sequence_of_nights(emulator_url: str) -> None:
+    """Runs, crashes, resumes, changed files, refreshes and other prompts in any order, against the model above."""
+    Nights.url = emulator_url
+    run_state_machine_as_test(Nights, settings=settings(max_examples=8, stateful_step_count=10, deadline=None))
+
+
+NEXT_YEARS = "openai-tile/2027-01"
+NEW_RULE = OpenAITiles(NEXT_YEARS, 100, 200)
+NEW_PRICE = Price(input_usd_per_mtok=Decimal(100), output_usd_per_mtok=Decimal(100))
+
+
+@contextmanager
+def another_price_list(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A catalogue of another day: other tokens an image, other dollars a token."""
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "rule_of", lambda *_: NEW_RULE)
+        patch.setattr(prepare, "price_of", lambda *_: NEW_PRICE)
+        yield
+
+
+def test_fourteen_nights(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """New, changed, removed, broken and failing images; from the sixth night on another price and token rule, from
+    the tenth another prompt under `keep`: one row a record, each as it was last asked, everything paid once.
+    """
+    expected: dict[str, tuple[int, str, str]] = {}
+    with emulator(["--fault", "500=0.1", "--seed", "5"]) as url:
+        for night in range(14):
+            prompt, token_rule = PROMPTS[night >= 10], NEXT_YEARS if night >= 6 else "openai-tile-"
+            seen = (100 + night, prompt, token_rule)
+            _draw_night(make_image, tmp_path / "tonight", night, expected, seen)
+            settle = another_price_list(monkeypatch) if night >= 6 else _nothing()
+            with settle:
+                asking = Asking(refresh_changed=True, on_config_change="keep")
+                summary = pipeline.run(
+                    tmp_path / "tonight", out="out", model="gpt-4o", base_url=url, prompt=prompt, quiet=True,
+                    asking=asking, max_failed=1,
+                )  # fmt: skip
+            assert (summary.exit_code, summary.by_error) == (0, {"image_unsupported": 1})
+        billed = emulator_get(url, "stats")["billed"]
+    frame = pd.read_parquet("out/data").set_index("id")
+    broken = frame.loc["broken.jpg"]
+    assert (broken.status, broken.attempts) == ("failed", 0)
+    good = frame.drop("broken.jpg")
+    told = {name: (int(row.width), row.config_hash, str(row.token_rule)) for name, row in good.iterrows()}
+    hashes = {expected[name][1]: told[name][1] for name in expected}
+    assert len(set(hashes.values())) == 2
+    assert {name: (w, c) for name, (w, c, _) in told.items()} == {
+        name: (width, hashes[prompt]) for name, (width, prompt, _) in expected.items()
+    }
+    assert all(told[name][2].startswith(token_rule) for name, (_, _, token_rule) in expected.items())
+    assert billed == 14 * 3 + 12
+    dear = good[good.token_rule == NEXT_YEARS]
+    tokens = dear.prompt_tokens + dear.completion_tokens
+    assert (dear.cost_usd.astype(float) * 10_000).round(6).tolist() == tokens.astype(float).tolist()
+    assert len(list(Path("out/runs").iterdir())) == 14
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _draw_night(
+    make_image: Callable[..., Path],
+    tonight: Path,
+    night: int,
+    expected: dict[str, tuple[int, str, str]],
+    seen: tuple[int, str, str],
+) -> None:
+    """Three new images, from the third night on one of yesterday's changed and an older one gone."""
+    for number in range(3):
+        make_image(f"tonight/{night:02}-{number}.jpg", seen[0], 90, seed=10 * night + number)
+        expected[f"{night:02}-{number}.jpg"] = seen
+    if night > 1:
+        (tonight / f"{night - 2:02}-0.jpg").unlink()
+        make_image(f"tonight/{night - 1:02}-1.jpg", seen[0], 77, seed=1000 + night)
+        expected[f"{night - 1:02}-1.jpg"] = seen
+    (tonight / "broken.jpg").write_bytes(b"no image" * (night + 1))

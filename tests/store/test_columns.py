@@ -1,0 +1,193 @@
+"""Outcomes as rows, as ledger states and as totals."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ErrorKind
+from pipeline.money import Bill, nano_usd, usd
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.store.columns import Totals, count_bill, count_outcome, error_of, row_of, state_code, state_of
+
+NOON = datetime(2026, 11, 3, 12, 0, 0, 123456, tzinfo=UTC)
+
+ANSWERED = Outcome(
+    record=ImageRecord("a/b.jpg", "a/b.jpg", "/photos/a/b.jpg", extra='{"split":"train"}', line=2),
+    result=Answer(
+        status=Status.OK,
+        caption="A quay.",
+        model="gpt-4o-2024-08-06",
+        provider="azure",
+        finish_reason="stop",
+        request_id="req_1",
+        latency_s=1.25,
+        error_message="not shown where the status is ok",
+    ),
+    facts=ImageFacts(
+        width=4032,
+        height=3024,
+        sent_width=1024,
+        sent_height=768,
+        sent_bytes=150_000,
+        source_bytes=3_000_000,
+        sha256="ab" * 32,
+    ),
+    request_sha256="cd" * 32,
+    predicted_prompt_tokens=765,
+    token_rule="openai-tiles",  # noqa: S106 - names a rule about tokens
+    attempts=2,
+    usage=Usage(prompt_tokens=800, cached_tokens=3, completion_tokens=5, reasoning_tokens=1, total_tokens=805),
+    cost_usd=Decimal("0.0000000015"),
+    asked_at=NOON,
+    answered_at=NOON,
+)
+FAILED = Outcome(
+    record=ImageRecord("c.jpg", "c.jpg", "/photos/c.jpg"),
+    result=Failure(kind=ErrorKind.TIMEOUT, message="no answer within 300 s", model="m", request_id="r"),
+    attempts=6,
+)
+
+
+def rowed(outcome: Outcome) -> dict[str, object]:
+    return row_of(outcome, prompt_name="caption", endpoint="http://e/v1", run_id="run", config_hash="hash")
+
+
+def test_an_answer_fills_its_columns() -> None:
+    """Proves which part of an outcome stands in which column, for an answer."""
+    assert rowed(ANSWERED) == {
+        "id": "a/b.jpg",
+        "prompt_name": "caption",
+        "image": "a/b.jpg",
+        "status": "ok",
+        "caption": "A quay.",
+        "captions": None,
+        "flags": [],
+        "model": "gpt-4o-2024-08-06",
+        "endpoint": "http://e/v1",
+        "provider": "azure",
+        "finish_reason": "stop",
+        "request_id": "req_1",
+        "prompt_tokens": 800,
+        "cached_tokens": 3,
+        "completion_tokens": 5,
+        "reasoning_tokens": 1,
+        "total_tokens": 805,
+        "predicted_prompt_tokens": 765,
+        "token_rule": "openai-tiles",
+        "cost_usd": Decimal("0.000000002"),
+        "attempts": 2,
+        "latency_s": 1.25,
+        "width": 4032,
+        "height": 3024,
+        "sent_width": 1024,
+        "sent_height": 768,
+        "sent_bytes": 150_000,
+        "sha256": "ab" * 32,
+        "request_sha256": "cd" * 32,
+        "duplicate_of": None,
+        "error_kind": None,
+        "error_message": None,
+        "run_id": "run",
+        "config_hash": "hash",
+        "asked_at": NOON,
+        "answered_at": NOON,
+        "record": '{"split":"train"}',
+    }
+
+
+def test_a_failure_says_why_and_nothing_else() -> None:
+    """Proves that a failed row holds kind and message, no caption, and null for every unknown number."""
+    row = rowed(FAILED)
+    told = {name: value for name, value in row.items() if value is not None}
+    assert told == {
+        "id": "c.jpg",
+        "prompt_name": "caption",
+        "image": "c.jpg",
+        "status": "failed",
+        "flags": [],
+        "model": "m",
+        "endpoint": "http://e/v1",
+        "request_id": "r",
+        "attempts": 6,
+        "error_kind": "timeout",
+        "error_message": "no answer within 300 s",
+        "run_id": "run",
+        "config_hash": "hash",
+    }
+    assert row.keys() == rowed(ANSWERED).keys()
+
+
+def test_a_refusal_keeps_its_reason() -> None:
+    """Proves that an answer which is not `ok` shows its kind and message."""
+    refused = Answer(status=Status.REFUSED, caption=None, error_kind=ErrorKind.CONTENT_FILTER, error_message="flagged")
+    row = rowed(replace(FAILED, result=refused))
+    assert (row["status"], row["error_kind"], row["error_message"]) == ("refused", "content_filter", "flagged")
+    assert error_of(replace(FAILED, result=refused)) == (ErrorKind.CONTENT_FILTER, "flagged")
+
+
+@pytest.mark.parametrize("cost", ["NaN", "Infinity", "1000000000", "-1e20"])
+def test_numbers_that_no_column_holds_become_null(cost: str) -> None:
+    """Proves that nonsense in a usage or price cannot make a row that Parquet refuses later."""
+    usage = Usage(prompt_tokens=2**63, completion_tokens=-(2**70), total_tokens=2**63 - 1)
+    row = rowed(replace(ANSWERED, usage=usage, cost_usd=Decimal(cost)))
+    assert (row["prompt_tokens"], row["completion_tokens"], row["total_tokens"]) == (None, None, 2**63 - 1)
+    assert row["cost_usd"] is None
+
+
+@given(st.integers(-(10**18) + 1, 10**18 - 1))
+def test_nano_dollars_are_exact(nano: int) -> None:
+    """Proves that every sum with nine places survives the way into the totals and back."""
+    assert nano_usd(usd(nano)) == nano
+
+
+def test_every_state_has_a_code_of_its_own() -> None:
+    """Proves that each status and kind has a stored number, that none collide, and that all come back."""
+    states = [(status, kind) for status in Status for kind in (None, *ErrorKind)]
+    codes = [state_code(status, kind) for status, kind in states]
+    assert len(set(codes)) == len(states)
+    assert [state_of(code) for code in codes] == states
+
+
+def test_stored_codes_do_not_move() -> None:
+    """Proves that ledgers written earlier still mean the same: samples of the numbers, pinned."""
+    assert state_code(Status.OK, None) == 1
+    assert state_code(Status.FAILED, ErrorKind.IMAGE_MISSING) == 13
+    assert state_code(Status.FAILED, ErrorKind.TIMEOUT) == 101
+    assert state_code(Status.REFUSED, ErrorKind.MODEL_NOT_FOUND) == 211
+
+
+def test_totals_add_up() -> None:
+    """Proves what answers and failures add to the totals, an unpriced answer included."""
+    counts: Counter[str] = Counter()
+    for outcome in (ANSWERED, FAILED, replace(ANSWERED, cost_usd=None)):
+        count_outcome(counts, outcome)
+    totals = Totals.of(counts)
+    assert totals == Totals(
+        requests=10,
+        ok=2,
+        failed=1,
+        prompt_tokens=1600,
+        cached_tokens=6,
+        completion_tokens=10,
+        reasoning_tokens=2,
+        total_tokens=1610,
+        predicted_prompt_tokens=1530,
+        cost_usd=Decimal("0.000000002"),
+        unpriced=1,
+    )
+    assert totals.records == 3
+
+
+def test_a_bill_taken_away_leaves_nothing() -> None:
+    """Proves that a bill which a row counts again can be subtracted exactly."""
+    counts: Counter[str] = Counter()
+    bill = Bill(usage=ANSWERED.usage, cost_usd=Decimal("0.25"))
+    count_bill(counts, bill + bill)
+    assert (counts["requests"], counts["prompt_tokens"], counts["cost_nano_usd"]) == (2, 1600, 500_000_000)
+    count_bill(counts, bill + bill, times=-1)
+    assert set(counts.values()) == {0}
