@@ -47,7 +47,7 @@ from pipeline.run.prepare import emulated, emulating
 from pipeline.run.run import run_job
 from pipeline.store import parquet
 from pipeline.store.dataset import check_ledger
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,7 @@ def run(
     sample: int | None = None,
     seed: int = 0,
     max_failed: str | int = 0,
-    asking: Asking | None = None,
+    asking: RerunPolicy | None = None,
     yes: bool = False,
     confirm: Callable[[str], bool] | None = None,
     quiet: bool = False,
@@ -133,7 +133,7 @@ def run(
     `config` is a preset's name (`"openai"`) or a TOML file. `settings` are its keys: the short ones of
     the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
     (`overrides={"images.quality": 90}`). With `emulator` nothing leaves this machine and no key is needed.
-    `asking` says which records are asked again (`Asking(retry_failed=True)`, `Asking(refresh=True)`, ...).
+    `asking` says which records are asked again (`RerunPolicy(retry_failed=True)`, `RerunPolicy(refresh=True)`, ...).
     A run that is expected to cost more than `budget.confirm_usd` (10 dollars) and has no ceiling (`max_cost=`,
     `max_cost_total=`) needs `yes=True`, or a `confirm` that answers the question it is given with True.
     `sample` asks so many of the images, drawn at random (`seed`) from all sizes alike; a run without it asks the rest.
@@ -148,7 +148,7 @@ def run(
         stack.callback(progress.close)
         job = Job(
             sources=_names(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
-            max_failed=str(max_failed), asking=asking or Asking(), yes=yes, confirm=confirm,
+            max_failed=str(max_failed), asking=asking or RerunPolicy(), yes=yes, confirm=confirm,
         )  # fmt: skip
         told = None if quiet else say
         if sample is None:
