@@ -45,8 +45,8 @@ from pipeline.limits.decision import duration_s
 from pipeline.run.job import Job
 from pipeline.run.prepare import emulated, emulating
 from pipeline.run.run import run_job
-from pipeline.store import parquet
-from pipeline.store.dataset import check_ledger
+from pipeline.store import columns
+from pipeline.store.opening import check_ledger
 from pipeline.store.rerun import RerunPolicy
 
 if TYPE_CHECKING:
@@ -423,7 +423,7 @@ def read(out: PathLike) -> "pd.DataFrame":
     if not folder.is_dir():
         raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
     has_parts = any(folder.glob("*.parquet"))
-    frame = pd.read_parquet(folder) if has_parts else parquet.schema().empty_table().to_pandas()
+    frame = pd.read_parquet(folder) if has_parts else columns.schema().empty_table().to_pandas()
     frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
     extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
     extra.index = frame.index

@@ -22,7 +22,7 @@ from pipeline.endpoints.usage import believed
 from pipeline.run.job import exceeds
 from pipeline.run.prepare import endpoint_of, most_slots
 from pipeline.sources import open_sources
-from pipeline.store.ledger import SqliteLedger
+from pipeline.store.ledger.sqlite import SqliteLedger
 from tests.support import MakeImage
 
 ROOT = Path(__file__).parents[1]

@@ -27,7 +27,7 @@ from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
 from pipeline.sources import Source, open_sources
-from pipeline.store.columns import Totals
+from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.rerun import RerunPolicy
 from pipeline.tokens.prompt import Question, dearer_detail, out_of_reach, tokens_by_detail
@@ -145,7 +145,7 @@ def left_words(stats: RunStats, totals: Totals) -> list[str]:
     """What is left undone, and about what it would cost."""
     if stats.total is None:
         return []
-    left, paid = stats.total - stats.done, totals.records - totals.shared
+    left, paid = stats.total - stats.done, totals.records - totals.deduplicated
     words = f"{left:,} of {stats.total:,} images are left"
     if totals.cost_usd and paid:
         words += f", about {dollars(totals.cost_usd / paid * left)}"

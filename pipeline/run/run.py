@@ -42,8 +42,9 @@ from pipeline.run.job import (
 from pipeline.run.low_water import LowWater
 from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
 from pipeline.sources import Source
-from pipeline.store.columns import Totals
-from pipeline.store.dataset import LEDGER_NAME, Dataset, check_out
+from pipeline.store.accounting import Totals
+from pipeline.store.dataset import Dataset
+from pipeline.store.opening import LEDGER_NAME, check_out
 
 State = tuple[Status, ErrorKind | None]
 
@@ -75,7 +76,7 @@ async def run_job(
         endpoints = endpoints_of(job, chats)
         prepare = Preparer.build(job.config, clock.utc().date())
         check_question(prepare.question())
-        job = confirmed(job, source, total, prepare.question(), lambda dataset: LowWater.of(source, job, dataset).skip)
+        job = confirmed(job, source, total, prepare.question(), lambda marks: LowWater.of(source, job, marks).skip)
         if say is not None and job.implied_ceiling_usd is not None:
             say(
                 f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
@@ -123,7 +124,7 @@ class _Run:
             config=job.config,
             run_id=self.run_id,
             now=self.clock.utc,
-            asking=job.asking,
+            policy=job.asking,
             endpoint=endpoint_name(job),
             redactor=job.redactor,
         )
@@ -144,7 +145,7 @@ class _Run:
         self.stats.saves = prepare.saved
         if len(endpoints) == 1:  # several may count text differently
             endpoints = [replace(endpoints[0], ask=prepare.learning(endpoints[0].ask))]
-        water = LowWater.of(source, self.job, dataset)
+        water = LowWater.of(source, self.job, dataset.marks)
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
@@ -153,8 +154,8 @@ class _Run:
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
-            twin=dataset.twin,
-            keep=dataset.keep,
+            twin=dataset.follow,
+            keep=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
             budgets=budgets_of(self.job.budget, dataset),
@@ -163,7 +164,7 @@ class _Run:
         )
 
     def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
-        water.rise(dataset, stats.low_water)
+        water.rise(dataset.marks, stats.low_water)
         dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:

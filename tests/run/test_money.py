@@ -19,7 +19,7 @@ from pipeline.run import prepare
 from pipeline.run.consent import expected_usd
 from pipeline.run.job import Job, open_job_source
 from pipeline.run.prepare import Preparer
-from pipeline.store.columns import Totals
+from pipeline.store.accounting import Totals
 from tests.emulators import emulator
 from tests.engine.test_progress import stats, summary
 from tests.support import MakeImage

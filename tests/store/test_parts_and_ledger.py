@@ -114,7 +114,7 @@ def test_the_commands_say_it() -> None:
         ask(server)
         assert command("status", "out", "--check").returncode == 0
         DAMAGES["a copied part"][0]()
-        said = "part-00007.parquet (4 rows) is no part that a run wrote here"
+        said = "part-00007.parquet (4 rows) was not written by a run here"
         plain, checked = command("status", "out"), command("status", "out", "--check")
         assert (plain.returncode, checked.returncode) == (0, 5)
         assert f"damage in data/: {said}" in plain.stdout
