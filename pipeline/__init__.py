@@ -5,7 +5,7 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, status
+from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, scan, status
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
@@ -37,5 +37,6 @@ __all__ = [
     "read",
     "rebuild",
     "run",
+    "scan",
     "status",
 ]

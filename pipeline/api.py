@@ -1,7 +1,6 @@
 """What Python callers and the command line use alike. Blocking; from a notebook as well."""
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -45,12 +44,13 @@ from pipeline.limits.decision import duration_s
 from pipeline.run.job import Job
 from pipeline.run.prepare import emulated, emulating
 from pipeline.run.run import run_job
-from pipeline.store import columns
+from pipeline.store import reading
 from pipeline.store.opening import check_ledger
 from pipeline.store.rerun import RerunPolicy
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 T = TypeVar("T")
 PathLike = str | Path
@@ -411,28 +411,23 @@ def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport
     return compact_out(Path(out), rows_per_part=rows_per_part)
 
 
-def read(out: PathLike) -> "pd.DataFrame":
+def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
     """The rows of an output directory: money as float, the manifest's columns beside ours.
 
-    `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored. A manifest column that
-    bears the name of one of ours is shown as `record.<name>`. Where nothing is answered yet there are no rows.
+    `columns` names those to read (default: all); `where` is an SQL condition over them, for example
+    `"status = 'ok' AND cost_usd > 0.01"`. `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored.
+    A manifest column with the name of one of ours is shown as `record.<name>`. A new output directory has no rows.
+    Raises InputError for an unknown column or a condition that cannot be read, ResourceError for a damaged part.
     """
-    import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
-
-    folder = Path(out) / "data"
-    if not folder.is_dir():
-        raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
-    has_parts = any(folder.glob("*.parquet"))
-    frame = pd.read_parquet(folder) if has_parts else columns.schema().empty_table().to_pandas()
-    frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
-    extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
-    extra.index = frame.index
-    renamed = extra.rename(columns={name: f"record.{name}" for name in extra.columns if name in frame.columns})
-    return frame.join(renamed)
+    return reading.read(Path(out), columns, where)
 
 
-def _as_float(amount: Decimal) -> float:
-    return float(amount)
+def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
+    """The rows of an output directory as they are stored, in batches of pyarrow: for more rows than fit in memory.
+
+    `columns` and `where` as in `read`, which also names what is raised.
+    """
+    return reading.scan(Path(out), columns, where)
 
 
 def resolve(config: PathLike | RunConfig | None, settings: Settings) -> RunConfig:
