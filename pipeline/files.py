@@ -63,6 +63,20 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     unfinished.replace(path)
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which replaces `path` when it is complete and on the disk; nothing changes where that fails."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        with create(unfinished) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def read(path: Path) -> bytes:
     """All of a plain file. Raises OSError where it is a link, a device or anything else."""
     with os.fdopen(os.open(path, os.O_RDONLY | _OLD), "rb") as file:

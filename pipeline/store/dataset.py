@@ -108,13 +108,7 @@ class Dataset:
                 check_rebuilt(out)
                 check_names(out)
                 declare(out, ledger, config, identity_of(config, redactor), policy, now=now, step=failpoint)
-                config_hash = config.config_hash()
-                origin = RowOrigin(
-                    prompt_name=config.request.prompt_name,
-                    endpoint=public_url(config.endpoint.base_url if endpoint is None else endpoint),
-                    run_id=ledger.begin_run(run_id, config_hash, policy.describe()),
-                    config_hash=config_hash,
-                )
+                origin = _begin(ledger, config, policy, run_id, endpoint)
                 dataset = cls(
                     out, ledger, config=config, policy=policy, origin=origin, failpoint=failpoint, redactor=redactor
                 )
@@ -245,3 +239,16 @@ class Dataset:
             for name, count in rows.items()
             if count or name == self._config_hash
         ]
+
+
+def _begin(
+    ledger: SqliteLedger, config: RunConfig, policy: RerunPolicy, run_id: str, endpoint: str | None
+) -> RowOrigin:
+    """Begin the run, or continue an interrupted one: what its rows have in common."""
+    config_hash = config.config_hash()
+    return RowOrigin(
+        prompt_name=config.request.prompt_name,
+        endpoint=public_url(config.endpoint.base_url if endpoint is None else endpoint),
+        run_id=ledger.begin_run(run_id, config_hash, policy.describe()),
+        config_hash=config_hash,
+    )
