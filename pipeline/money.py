@@ -23,7 +23,7 @@ def usd(nano: int) -> Decimal:
 
 
 def known_cost(cost_usd: Decimal, unknown_usd: Decimal, *, is_unknown: bool) -> Decimal | None:
-    """A sum of money as it is to be told; None where some of it is unknown, and neither a part nor a bound is known."""
+    """A sum of money to show; None where some of it is unknown, and neither a part nor a bound is known."""
     return None if is_unknown and not cost_usd and not unknown_usd else cost_usd
 
 

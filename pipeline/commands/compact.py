@@ -1,7 +1,7 @@
 """`vision-batch compact`: the parts of an output directory made even, and the ledger without its gaps.
 
 A second set of parts is written beside `data/` and exchanged with it, so that a reader meets the one or the other.
-Then the ledger is told, by the very code that repairs what a crash leaves (`pipeline.store.layout`).
+Then the code that repairs what a crash leaves (`pipeline.store.layout`) updates the ledger.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ def compact(
     """Even parts of `rows_per_part` rows (default: what `OUT/config.toml` says), in the order of the old ones.
 
     Needs as much room again as the parts take, and the memory of two row groups. Parts that are even already stay
-    as they are. `failpoint` is told each step once it is done; `exchange` is how directories change places.
+    as they are. `failpoint` is called with each step that is done; `exchange` exchanges two directories.
     Raises InputError where there is no output directory, OutInUseError where a run holds it, ResourceError where
     the disk does not allow it or a part cannot be read; nothing is changed then.
     """
@@ -76,12 +76,12 @@ def compact(
 
 
 def is_even(rows: Sequence[int], limit: int) -> bool:
-    """Whether parts of so many rows are full, up to the last one."""
+    """Whether parts with these numbers of rows are full, except for the last one."""
     return all(each == limit for each in rows[:-1]) and (0 < rows[-1] <= limit or rows == [0])
 
 
 class Supply:
-    """Tables, of which any number of rows can be taken at a time."""
+    """Tables, from which any number of rows can be taken at a time."""
 
     def __init__(self, tables: Iterable[pa.Table]) -> None:
         self._tables = (table for table in tables if table.num_rows)

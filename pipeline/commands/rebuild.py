@@ -1,7 +1,7 @@
 """What is done to an output directory between runs: a new ledger, when the old one or a part is lost or damaged.
 
 Nothing is thrown away. The old ledger is copied aside first, and so is every part that is written anew; a new ledger
-is made from the parts and from what the old one still tells; then it takes the old one's place. `.rebuild` lies in
+is made from the parts and from what can be read of the old one; then it takes the old one's place. `.rebuild` lies in
 OUT until all of that is done: runs refuse as long as it is there, and the same command goes on with it.
 """
 
@@ -22,7 +22,7 @@ from pipeline.commands.rebuilt import RebuildReport, losses_of_ledger, losses_of
 from pipeline.config.settings import RunConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.records import Status, record_key
-from pipeline.store import between_runs, columns, layout, outdir, parquet, part_repair, remains, unsaved
+from pipeline.store import between_runs, columns, layout, old_ledger, outdir, parquet, part_repair, unsaved
 from pipeline.store.accounting import count_row
 from pipeline.store.dedup import SHAREABLE
 from pipeline.store.layout import DATA_NAME
@@ -31,8 +31,8 @@ from pipeline.store.ledger.header import check_held_format, check_plain
 from pipeline.store.ledger.protocol import CONFIG_META, CommittedRow
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.ledger.transfer import History, RecordFacts
+from pipeline.store.old_ledger import OldLedger
 from pipeline.store.opening import LEDGER_NAME, check_names, last_config
-from pipeline.store.remains import Remains
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage.parts import PartReport
 from pipeline.store.salvage.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
@@ -55,11 +55,11 @@ def rebuild(
     drop_unreadable: bool = False,
     failpoint: Callable[[str], None] = lambda _: None,
 ) -> RebuildReport:
-    """Make a new ledger from the parts and from what the old one still tells: what is known is not asked again.
+    """Make a new ledger from the parts and from what can be read of the old one. No answer in them is asked again.
 
-    The old ledger is copied aside. Answers that waited in it go into `data/`. A damaged part is read as far as it is
-    whole, and written anew; the damaged file is kept aside. Where that loses rows it takes `drop_unreadable`. Where a
-    record stands in two rows, the one answered last stays. `failpoint` is told each step once it is done.
+    The old ledger is copied aside. Its unsealed answers go into `data/`. A damaged part is read as far as it is
+    whole, and written anew; the damaged file is moved aside. Where that loses rows it takes `drop_unreadable`. Where a
+    record stands in two rows, the one answered last stays. `failpoint` is called with each step that is done.
     Raises InputError where there is nothing to rebuild from, OutInUseError where a run holds OUT, ResourceError where
     the disk does not allow it, or where rows would be lost without `drop_unreadable`; nothing is changed then.
     """
@@ -133,17 +133,17 @@ class _Rebuild:
             **losses_of_ledger(old),
         )
 
-    def _read_old(self, ledger: SqliteLedger) -> Remains:
+    def _read_old(self, ledger: SqliteLedger) -> OldLedger:
         known: list[RecordFacts] = []
 
-        def know(record: RecordFacts) -> None:
+        def note(record: RecordFacts) -> None:
             known.append(record)
             if len(known) == BATCH:
                 transfer.note_earlier(ledger, known)
                 known.clear()
 
         scratch = self.work.folder / OLD_NAME
-        old = remains.read(self.work.aside, scratch, self._keep, know)
+        old = old_ledger.read(self.work.aside, scratch, self._keep, note)
         transfer.note_earlier(ledger, known)
         self._write_answers()
         return old
@@ -160,7 +160,7 @@ class _Rebuild:
             unsaved.append(self.work.folder / ANSWERS_NAME, unsaved.by_run(self._buffer, {}))
             self._buffer.clear()
 
-    def _columns(self, old: Remains) -> pa.Schema:
+    def _columns(self, old: OldLedger) -> pa.Schema:
         """What OUT was made with; where that is lost, the present columns."""
         stored = columns.stored_schema(old.columns)
         if stored is not None:
@@ -168,11 +168,11 @@ class _Rebuild:
         has_captions = any("captions" in names for names in part_repair.column_names(self.data))
         return columns.schema(choices=2 if has_captions else 1)
 
-    def _survey(self, columns: pa.Schema, old: Remains) -> dict[int, PartReport]:
+    def _survey(self, columns: pa.Schema, old: OldLedger) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""
         return part_repair.reports(self.data, columns, old.footers) if self.data.is_dir() else {}
 
-    def _mend(self, number: int, report: PartReport, columns: pa.Schema, old: Remains) -> Path | None:
+    def _mend(self, number: int, report: PartReport, columns: pa.Schema, old: OldLedger) -> Path | None:
         """Write a damaged part anew as far as it can be read; where the damaged one lies then."""
         if report.is_whole:
             return None
@@ -205,7 +205,7 @@ class _Rebuild:
         if history is None:
             ledger.set_meta(declared)
         else:
-            totals = history.totals if history.is_whole else remains.agreed(history.totals, counts)
+            totals = history.totals if history.is_whole else old_ledger.agreed(history.totals, counts)
             bills = [bill for bill in history.attempts if history.is_whole or not self._has_row(ledger, bill[0])]
             transfer.carry(ledger, replace(history, meta=declared | history.meta, totals=totals, attempts=bills))
         if numbers:
@@ -227,7 +227,7 @@ class _Rebuild:
         return key in self.saved or bool(ledger.parts_of([key]))
 
     def _count_answers(self) -> None:
-        """No totals were carried over: what the answers that waited add to them, only they tell."""
+        """Without totals of the old ledger: what the unsealed answers add is counted from their rows."""
         answers, counted = self.answers, self.answers.with_name(f"counted-{ANSWERS_NAME}")
         if answers.exists():
             counted.unlink(missing_ok=True)
@@ -243,7 +243,7 @@ class _Rebuild:
             file.unlink(missing_ok=True)
         self.step("set-aside")
         new.rename(self.path)
-        (self.out / outdir.STATUS_NAME).unlink(missing_ok=True)  # it tells of the old one
+        (self.out / outdir.STATUS_NAME).unlink(missing_ok=True)  # it describes the old one
         parquet.sync_folder(self.out)
 
 
@@ -257,7 +257,7 @@ def _refuse_losses(out: Path, reports: Mapping[int, PartReport]) -> None:
     others = f" (and {len(bad) - 1} more parts)" if len(bad) > 1 else ""
     raise ResourceError(
         f"{path}: {words(report)}{others}. Nothing was changed. Put it back from a copy, or let `vision-batch rebuild "
-        f"{out} --drop-unreadable` move it aside and keep the rows that can be read: the others are asked again"
+        f"{out} --drop-unreadable` move it aside and take the rows that can be read: the others are asked again"
     )
 
 
@@ -291,7 +291,7 @@ def _config(out: Path) -> RunConfig:
 
 
 def _declared(out: Path, numbers: list[int], history: History | None, now: datetime) -> dict[str, bytes]:
-    """Whose answers OUT holds, as its files tell; an old ledger knows better."""
+    """The configuration of OUT, from its files; that of an old ledger is preferred."""
     config = _config(out)
     config_hash = _config_hash(data_hashes(out / DATA_NAME, numbers[-1:]), config.config_hash())
     identity = orjson.dumps(outdir.public(config.identity()))
@@ -309,7 +309,7 @@ def data_hashes(data: Path, numbers: list[int]) -> list[str]:
 
 
 def _config_hash(of_rows: list[str], of_config: str) -> str:
-    """`config.toml` leaves out what may be a secret, and then has another hash: the rows know better."""
+    """`config.toml` leaves out what may be a secret, and then has another hash: that of the rows is right."""
     return of_config if not of_rows or of_config in of_rows else of_rows[-1]
 
 
@@ -329,7 +329,7 @@ def _take_over(
             of_batch: Counter[str] = Counter()
             rows = list(_restored(batch, of_batch))
             counts += of_batch
-            # History knows the sums better: of rows that were answered again, and of what has no row.
+            # The history's sums are complete: they include replaced rows, and attempts without a row.
             ledger.restore(number, rows, {} if has_history else of_batch, _runs_of(batch, runs))
 
 

@@ -1,4 +1,4 @@
-"""What a rebuild says: what it has saved, and what it could not."""
+"""The report of a rebuild: what was saved, and what could not be."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.engine.progress import counted
 from pipeline.formatting import printable
-from pipeline.store.remains import Remains
+from pipeline.store.old_ledger import OldLedger
 from pipeline.store.salvage.parts import NAMED, PartReport
 
 
@@ -33,11 +33,11 @@ class RebuildReport:
     null_columns: tuple[str, ...] = ()
     """Columns that are null in rows of damaged parts, because they could not be read or were not there."""
     lost_records: int = 0
-    """Records that the old ledger says were answered, and whose answers are nowhere: they are asked again."""
+    """Records of the old ledger whose answers are gone: they are asked again."""
     lost_answers: int = 0
     """Answers of the old ledger that are damaged themselves."""
     bad_pages: int = 0
-    """Pages of the old ledger that are damaged, as far as that can be told."""
+    """Pages of the old ledger that are damaged, as far as that can be seen."""
     bad_frames: int = 0
     """Frames of its write-ahead log whose checksum does not hold."""
     ledger_damage: str | None = None
@@ -58,7 +58,7 @@ def losses_of_parts(reports: Sequence[PartReport]) -> dict[str, Any]:
     }
 
 
-def losses_of_ledger(old: Remains) -> dict[str, Any]:
+def losses_of_ledger(old: OldLedger) -> dict[str, Any]:
     """What could not be read of the old ledger, by the names of the report."""
     return {
         "ledger_damage": None if old.is_whole else old.why,
@@ -83,7 +83,7 @@ def words(report: PartReport) -> str:
 def rebuild_lines(out: Path, report: RebuildReport) -> Iterator[str]:
     """The report in words: first what there is, then what was damaged, then what is lost."""
     aside = f"; the old ledger is {report.set_aside}" if report.set_aside else ""
-    yield f"{out}: {counted(report.records, 'record')} of {counted(report.parts, 'part')} are known again{aside}"
+    yield f"{out}: {counted(report.records, 'record')} of {counted(report.parts, 'part')} are in the new ledger{aside}"
     if report.answers:
         yield f"{counted(report.answers, 'answer')} that no part held are in data/ now"
     if report.older_rows:
@@ -94,7 +94,7 @@ def rebuild_lines(out: Path, report: RebuildReport) -> Iterator[str]:
             "its log), and was read page by page"
         )
     for name in report.unreadable:
-        yield f"damaged, and kept aside: {name}"
+        yield f"damaged, and moved aside: {name}"
     if report.null_columns:
         yield f"columns without a value in some rows of these parts: {', '.join(map(printable, report.null_columns))}"
     yield from _lost(report)
@@ -103,11 +103,11 @@ def rebuild_lines(out: Path, report: RebuildReport) -> Iterator[str]:
 def _lost(report: RebuildReport) -> Iterator[str]:
     named = f": {', '.join(map(printable, report.lost_ids))}" if report.lost_ids else ""
     if report.lost_rows is None:
-        yield f"lost: the rows of parts whose footer cannot be read; nothing says how many. They are asked again{named}"
+        yield f"lost: the rows of parts without a readable footer; their number is unknown. They are asked again{named}"
     elif report.lost_rows:
         groups = counted(report.lost_row_groups, "row group")
         yield f"lost: {counted(report.lost_rows, 'row')} in {groups} of parts; they are asked again{named}"
     if report.lost_answers:
         yield f"lost: {counted(report.lost_answers, 'damaged record')} of the old ledger that cannot be read"
     if report.lost_records:
-        yield f"lost: the answers of {counted(report.lost_records, 'record')} that the old ledger knew; asked again"
+        yield f"lost: the answers of {counted(report.lost_records, 'record')} of the old ledger; they are asked again"

@@ -45,7 +45,7 @@ class OutStatus:
     images: int | None
     """In the source of that run, where known."""
     done: int
-    """Of these, kept by it or before it."""
+    """Of these, committed by it or before it."""
     images_per_s: float
     waiting: str | None
     records: dict[str, int]
@@ -56,12 +56,12 @@ class OutStatus:
     prompt_tokens: int | None
     """None where no answer states it; so `completion_tokens`."""
     predicted_prompt_tokens: int
-    """Of all answers, those that tell no tokens included."""
+    """Of all answers, also of those without a count of billed tokens."""
     completion_tokens: int | None
     cost_usd: Decimal | None
     """Of all runs; None where no price is known."""
     cost_unknown_usd: Decimal
-    """The most that requests of all runs can have cost whose bill nobody knows; no part of `cost_usd`."""
+    """The most that requests with an unknown bill can have cost, over all runs; no part of `cost_usd`."""
     unpriced: int
     runs: int
     ratios: tuple[Ratio, ...] = ()
@@ -97,20 +97,20 @@ def read_status(out: Path, *, verify: bool = False) -> OutStatus:
 def _read_status(out: Path, *, verify: bool) -> OutStatus:
     if not (out / "ledger.sqlite").exists():
         raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
-    told = _told(out)
+    published = _published(out)
     try:
-        if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
-            told |= between_runs.look(out)
-        found = _of(out, told)
+        if "totals" not in published or _state(published) == "killed":  # published before the end
+            published |= between_runs.look(out)
+        found = _of(out, published)
         lines(found)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # the file is damaged
         found = _of(out, between_runs.look(out))
     return replace(found, damage=tuple(_damage(out, verify=verify)))
 
 
-def _of(out: Path, told: dict[str, Any]) -> OutStatus:
-    ratios = ratios_of(told.get("models", {}))
-    return _status(out, told, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
+def _of(out: Path, published: dict[str, Any]) -> OutStatus:
+    ratios = ratios_of(published.get("models", {}))
+    return _status(out, published, ratios, tuple(_warning(out, ratio) for ratio in ratios if ratio.is_off))
 
 
 def _damage(out: Path, *, verify: bool) -> Iterator[str]:
@@ -157,33 +157,35 @@ def newest_bills(out: Path, model: str) -> list[Billed]:
     return []
 
 
-def _told(out: Path) -> dict[str, Any]:
+def _published(out: Path) -> dict[str, Any]:
     try:
-        told = json.loads(files.read(out / "status.json"))
+        published = json.loads(files.read(out / "status.json"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return published if isinstance(published, dict) else {}
 
 
-def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings: tuple[str, ...]) -> OutStatus:
-    totals = told["totals"]
+def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], warnings: tuple[str, ...]) -> OutStatus:
+    totals = published["totals"]
     cost_usd, unknown_usd = Decimal(totals.get("cost_usd", "0")), Decimal(totals.get("cost_unknown_usd", "0"))
-    is_unknown = totals.get("unpriced", 0) > 0 or (totals.get("requests", 0) > 0 and told.get("cost_usd", "") is None)
+    is_unknown = totals.get("unpriced", 0) > 0 or (
+        totals.get("requests", 0) > 0 and published.get("cost_usd", "") is None
+    )
     return OutStatus(
         out=str(out),
-        state=_state(told),
-        run_id=told.get("run_id"),
-        updated_at=told.get("updated_at"),
-        images=told.get("images"),
-        done=told.get("skipped", 0) + told.get("asked", 0),
-        images_per_s=told.get("images_per_s", 0.0),
-        waiting=told.get("waiting"),
-        records=told["records"],
-        errors=told["errors"],
+        state=_state(published),
+        run_id=published.get("run_id"),
+        updated_at=published.get("updated_at"),
+        images=published.get("images"),
+        done=published.get("skipped", 0) + published.get("asked", 0),
+        images_per_s=published.get("images_per_s", 0.0),
+        waiting=published.get("waiting"),
+        records=published["records"],
+        errors=published["errors"],
         requests=totals.get("requests", 0),
-        prompt_tokens=_told_count(told, "prompt_tokens"),
+        prompt_tokens=_token_count(published, "prompt_tokens"),
         predicted_prompt_tokens=totals.get("predicted_prompt_tokens", 0),
-        completion_tokens=_told_count(told, "completion_tokens"),
+        completion_tokens=_token_count(published, "completion_tokens"),
         cost_usd=known_cost(cost_usd, unknown_usd, is_unknown=is_unknown),
         cost_unknown_usd=unknown_usd,
         unpriced=totals.get("unpriced", 0),
@@ -193,16 +195,16 @@ def _status(out: Path, told: dict[str, Any], ratios: tuple[Ratio, ...], warnings
     )
 
 
-def _told_count(told: dict[str, Any], name: str) -> int | None:
-    """A total of tokens; None where there are answers, and not a single token is told of."""
-    answered = sum(told["records"].values()) > told["records"].get(Status.FAILED, 0)
-    count = int(told["totals"].get(name, 0))
-    return None if answered and told["totals"].get("requests") and not count else count
+def _token_count(published: dict[str, Any], name: str) -> int | None:
+    """A total of tokens; None where there are answers, and none states its tokens."""
+    answered = sum(published["records"].values()) > published["records"].get(Status.FAILED, 0)
+    count = int(published["totals"].get(name, 0))
+    return None if answered and published["totals"].get("requests") and not count else count
 
 
-def _state(told: dict[str, Any]) -> str:
-    state = str(told.get("state", "unknown"))
-    if state == "running" and told.get("host") == socket.gethostname() and not _is_alive(told.get("pid")):
+def _state(published: dict[str, Any]) -> str:
+    state = str(published.get("state", "unknown"))
+    if state == "running" and published.get("host") == socket.gethostname() and not _is_alive(published.get("pid")):
         return "killed"
     return state
 
@@ -252,13 +254,13 @@ def _time(stamp: str | None) -> str:
 
 
 def _ratio(status: OutStatus) -> str:
-    """Billed against predicted, over the answers of which both are known."""
+    """Billed against predicted, over the answers with both numbers."""
     predicted = sum(ratio.predicted_prompt_tokens for ratio in status.ratios)
     if not predicted:
         return ""
     value = sum(ratio.prompt_tokens for ratio in status.ratios) / predicted
-    told = sum(ratio.answers for ratio in status.ratios)
-    over = "" if predicted == status.predicted_prompt_tokens else f" for {told:,} answers that took one request"
+    answers = sum(ratio.answers for ratio in status.ratios)
+    over = "" if predicted == status.predicted_prompt_tokens else f" for {answers:,} answers that took one request"
     return f" ({value:.3f} of the {predicted:,} predicted{over})"
 
 

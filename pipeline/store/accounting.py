@@ -78,7 +78,7 @@ _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tok
 class Totals:
     """What was asked, answered and paid: in one run, or in all runs on one output directory.
 
-    The statuses count answers as they were kept; a record that was asked again counts each time.
+    The statuses count committed answers; a record that was asked again counts each time.
     """
 
     requests: int = 0
@@ -97,7 +97,7 @@ class Totals:
     """Records that took another record's answer; the statuses count them too."""
     cost_usd: Decimal = Decimal(0)
     cost_unknown_usd: Decimal = Decimal(0)
-    """The most that requests can have cost whose bill nobody knows: given up, cut off, or in flight at a kill."""
+    """The most that requests with an unknown bill can have cost: timed out, cut off, or in flight at a kill."""
     unpriced: int = 0
     """Answers whose cost is unknown; `cost_usd` is the sum of the others."""
 
@@ -131,7 +131,7 @@ class Totals:
 
     @staticmethod
     def of(counts: Mapping[str, int]) -> "Totals":
-        """From the counts that the ledger keeps; names of other versions are left out."""
+        """From the counts that the ledger stores; names of token ratios are left out."""
         known = {name: value for name, value in counts.items() if name in _COUNTED}
         return Totals(
             **known,

@@ -201,7 +201,7 @@ COLUMNS: tuple[Column, ...] = (
         "cost_usd",
         _MONEY,
         _cost,
-        "The provider's figure, else usage times price; null if unknown.",
+        "The provider's figure, else usage times price; null if none.",
     ),
     Column("attempts", _SMALL_INT, lambda outcome, _: outcome.attempts, "Requests sent for this row."),
     Column("latency_s", pa.float64(), _latency, "Seconds that the answered request took."),

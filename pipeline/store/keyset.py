@@ -1,4 +1,4 @@
-"""Keys in eight bytes each: what lets a run over millions of kept records ask its ledger once, not a million times."""
+"""Keys in eight bytes each: a run over millions of answered records asks its ledger once, not a million times."""
 
 from collections.abc import Iterable, Sequence
 

@@ -73,7 +73,7 @@ def settle(out: Path, ledger: Ledger, step: Callable[[str], None]) -> None:
 
 
 def footers(data: Path) -> dict[str, bytes]:
-    """The copies of all footers, by the names under which the ledger keeps them."""
+    """The copies of all footers, by the names under which the ledger stores them."""
     return {footer_name(number): parquet.footer(data, number) for number in parquet.part_numbers(data)}
 
 

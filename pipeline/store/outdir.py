@@ -45,7 +45,7 @@ tags:
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace `path` as a whole. `durable` makes it survive a power cut, for the price of waiting for the disk."""
+    """Replace `path` as a whole. `durable` makes it survive a power cut, but waits for the disk."""
     files.write_atomic(path, data, durable=durable)
 
 
@@ -83,7 +83,7 @@ class Configuration:
     """What the rows of one `config_hash` were asked."""
 
     config_hash: str
-    """Empty where the rows do not tell."""
+    """Empty where the rows do not name it."""
     rows: int
     identity: Mapping[str, Any]
     """`RunConfig.identity()` without secrets; empty where it was not recorded."""
@@ -99,16 +99,16 @@ def write_config(out: Path, config: Mapping[str, Any], configurations: Sequence[
     """
     head = "# As resolved for the last run. Whatever could hold a secret is left out.\n\n"
     tables = {one.config_hash: {"rows": one.rows, **public(one.identity)} for one in configurations}
-    told = to_toml({"configurations": tables}).strip().splitlines() if tables else []
-    tail = "\n".join([_BY_CONFIGURATION, *(f"# {line}".rstrip() for line in told)]) + "\n" if told else ""
+    lines = to_toml({"configurations": tables}).strip().splitlines() if tables else []
+    tail = "\n".join([_BY_CONFIGURATION, *(f"# {line}".rstrip() for line in lines)]) + "\n" if lines else ""
     write_atomic(out / CONFIG_NAME, (head + to_toml(public(config)) + tail).encode("utf-8", "replace"))
 
 
 def read_configurations(out: Path) -> dict[str, dict[str, Any]]:
     """What `write_config` wrote of each configuration, by hash; empty where it cannot be read."""
     try:
-        _, _, told = (out / CONFIG_NAME).read_text(encoding="utf-8").partition(_BY_CONFIGURATION)
-        tables = tomllib.loads("\n".join(line.removeprefix("#").strip() for line in told.splitlines()))
+        _, _, comments = (out / CONFIG_NAME).read_text(encoding="utf-8").partition(_BY_CONFIGURATION)
+        tables = tomllib.loads("\n".join(line.removeprefix("#").strip() for line in comments.splitlines()))
     except (OSError, ValueError):
         return {}
     found = tables.get("configurations", {})
@@ -199,7 +199,7 @@ def write_card(out: Path, configurations: Sequence[Configuration], *, columns: S
 
 
 def _is_ours(path: Path) -> bool:
-    """A link, or anything else that is no plain file, is somebody else's."""
+    """Whether the card is a plain file that this module wrote."""
     return not files.is_odd(path) and is_ours(files.read(path).decode("utf-8", "replace"))
 
 
@@ -211,7 +211,7 @@ def is_ours(card: str) -> bool:
 
 def _signed(body: str) -> str:
     digest = hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
-    return f"{body}<!-- vision-batch {digest}: replaced by the next run as long as nobody edits this file -->\n"
+    return f"{body}<!-- vision-batch {digest}: the next run replaces this file unless it was edited -->\n"
 
 
 def _card(configurations: Sequence[Configuration], *, columns: Sequence[str]) -> str:
@@ -233,14 +233,14 @@ def _asked(one: Configuration) -> list[str]:
     """What the rows of one configuration were asked."""
     rows = f"{one.rows:,} row{'' if one.rows == 1 else 's'}"
     lines = [f"## Configuration {_inline(one.config_hash or 'unknown')}: {rows}", ""]
-    told = one.identity
-    if not told:
+    asked = one.identity
+    if not asked:
         return [*lines, "What was asked is not recorded.", ""]
-    model = told.get("model") or "the only one of the server"
-    lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(told.get('detail')))}", ""]
-    if told.get("system"):
-        lines += ["System prompt:", "", _fenced(str(told["system"])), ""]
-    return [*lines, f"Prompt {_inline(str(told.get('prompt_name')))}:", "", _fenced(str(told.get("prompt", ""))), ""]
+    model = asked.get("model") or "the only one of the server"
+    lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(asked.get('detail')))}", ""]
+    if asked.get("system"):
+        lines += ["System prompt:", "", _fenced(str(asked["system"])), ""]
+    return [*lines, f"Prompt {_inline(str(asked.get('prompt_name')))}:", "", _fenced(str(asked.get("prompt", ""))), ""]
 
 
 def _inline(text: str) -> str:

@@ -161,7 +161,7 @@ def count_rows(folder: Path, number: int) -> int:
 
 
 def footer(folder: Path, number: int) -> bytes:
-    """What the ledger keeps of a part, to read it by where its end is damaged.
+    """The copy of a part's footer that the ledger stores, to read the part where its own is damaged.
 
     Measured for 100,000 rows: 3 KB with one row group, 19 KB with 25 of them.
     """

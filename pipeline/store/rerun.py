@@ -1,4 +1,4 @@
-"""Which records are asked (again): what the options of a run say about a row that there is."""
+"""Which records a second run asks again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ Word = TypeVar("Word", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerunPolicy:
-    """The options of one run that decide which records are asked."""
+    """How a run chooses which records with a row it asks again."""
 
     retry_failed: bool = False
     """Rows without an answer."""
     retry_statuses: frozenset[Status] = frozenset()
     """Rows with one of these statuses."""
     retry_kinds: frozenset[ErrorKind] = frozenset()
-    """Rows with one of these kinds, whatever their status; beside `retry_statuses`, only those of them."""
+    """Rows with one of these kinds, whatever their status; with `retry_statuses`, only rows that match both."""
     refresh: bool = False
-    """Everything that this run has not answered itself."""
+    """Every row that this run has not answered."""
     refresh_changed: bool = False
-    """Files whose size or time is not what it was when they were asked."""
+    """Files whose size or time has changed since they were asked."""
     on_config_change: OnConfigChange = "refuse"
 
     @classmethod
@@ -40,7 +40,7 @@ class RerunPolicy:
         refresh_changed: bool = False,
         on_config_change: str = "refuse",
     ) -> "RerunPolicy":
-        """From the words of the command line. Raises InputError that lists what is known."""
+        """From the values of the command line. Raises InputError that lists the known ones."""
         if on_config_change not in {"refuse", "keep", "refresh"}:
             raise InputError(f"--on-config-change {on_config_change!r}: refuse, keep or refresh")
         return cls(
@@ -59,10 +59,12 @@ class RerunPolicy:
         return not (retries or self.refresh or self.refresh_changed or self.on_config_change == "refresh")
 
     def describe(self) -> str:
-        """One line that is equal for runs that ask the same: an interrupted one goes on only as the same."""
+        """One line, equal for equal policies: an interrupted run continues only with the same one."""
         kinds = ",".join(sorted(self.retry_kinds))
-        told = f"retry_failed={self.retry_failed} kinds={kinds} refresh={self.refresh} changed={self.refresh_changed}"
-        return told + (f" statuses={','.join(sorted(self.retry_statuses))}" if self.retry_statuses else "")
+        described = (
+            f"retry_failed={self.retry_failed} kinds={kinds} refresh={self.refresh} changed={self.refresh_changed}"
+        )
+        return described + (f" statuses={','.join(sorted(self.retry_statuses))}" if self.retry_statuses else "")
 
     def wants(
         self,
@@ -91,7 +93,7 @@ class RerunPolicy:
 
 
 def _words(flag: str, what: str, given: str | None, known: type[Word]) -> frozenset[Word]:
-    """Names joined by commas. Raises InputError that lists what is known."""
+    """Names joined by commas. Raises InputError that lists the known ones."""
     names = [name.strip() for name in (given or "").split(",") if name.strip()]
     words: Iterable[Word] = list(known)
     if unknown := [name for name in names if name not in set(words)]:

@@ -42,7 +42,7 @@ def table_of(rows: Iterable[bytes], columns: pa.Schema) -> pa.Table:
     lines = b"\n".join(rows)
     if not lines:
         return empty(columns)
-    # Arrow's JSON reader knows no time zones: times are read as text. One block, so that no row is too long for it.
+    # Arrow's JSON reader has no time zones: times are read as text. One block, so that no row is too long for it.
     as_text = [field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in columns]
     read = pj.ReadOptions(use_threads=False, block_size=len(lines) + 1)
     parse = pj.ParseOptions(explicit_schema=pa.schema(as_text), unexpected_field_behavior="error")

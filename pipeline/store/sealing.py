@@ -24,7 +24,7 @@ from pipeline.store.marks import Marks
 from pipeline.store.rows import encode_row, tables_of
 
 PART_BYTES = 256 << 20
-"""A part of this size takes no new rows, however few it has: a seal writes a part anew, and commits wait for it."""
+"""A part of this size takes no new rows, however few it has: a seal writes a part anew, which delays commits."""
 
 
 class Sealer:

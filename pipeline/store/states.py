@@ -44,7 +44,7 @@ _KIND_OF = {code: kind for kind, code in _KIND_CODES.items()}
 
 
 def state_code(status: Status, kind: ErrorKind | None) -> int:
-    """Status and kind as the number that the ledger keeps for a record."""
+    """Status and kind as the number that the ledger stores for a record."""
     return _STATUS_CODES[status] + (8 * _KIND_CODES[kind] if kind is not None else 0)
 
 

@@ -1,4 +1,4 @@
-"""Two directories exchanged in one step, where the system knows how."""
+"""Two directories exchanged in one step, where the system can do that."""
 
 import ctypes
 import errno
@@ -12,7 +12,7 @@ _NOT_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
 
 def exchange(left: Path, right: Path) -> bool:
-    """Exchange two paths: whoever opens one meets what it was or what it is, never nothing.
+    """Exchange two paths: a program that opens one finds the old or the new directory, never nothing.
 
     False, and nothing done, where the file system or the C library cannot (network file systems, musl).
     Linux: `renameat2` with RENAME_EXCHANGE (rename(2), Linux man-pages); macOS: `renamex_np` with RENAME_SWAP

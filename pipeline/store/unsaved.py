@@ -37,7 +37,7 @@ class UnsavedBatch:
     run_id: str
     answers: tuple[UnsavedAnswer, ...]
     counts: Mapping[str, int] | None = field(default_factory=dict)
-    """What it adds to the totals; nothing where they count it already, None where only the rows tell."""
+    """What it adds to the totals; empty where they count it already, None where it follows from the rows."""
     bills: tuple[tuple[bytes, str, bytes], ...] = ()
     """(key, when, bill) of attempts without an answer."""
 
@@ -48,12 +48,12 @@ def new_path(out: Path, named: str) -> Path:
 
 
 def paths(out: Path) -> list[Path]:
-    """The files that wait in `out`; links and directories of such a name are none."""
+    """The files of unsaved answers in `out`, without links and directories of such a name."""
     return sorted(path for path in out.glob(f"{PREFIX}*.jsonl") if path.is_file() and not path.is_symlink())
 
 
 def append(path: Path, batches: Iterable[UnsavedBatch]) -> int:
-    """Add lines, and wait until the disk has them; the number of answers. Raises OSError."""
+    """Append lines, and return when the disk has them: the number of answers. Raises OSError."""
     answers = 0
     with os.fdopen(os.open(path, _APPEND, 0o666), "wb") as file:
         for batch in batches:
@@ -94,7 +94,7 @@ def read(path: Path) -> Iterator[UnsavedBatch]:
 
 
 def _batch(line: dict[str, object]) -> UnsavedBatch:
-    told = _Line(**line)  # type: ignore[arg-type] # what does not fit is raised where it is used
+    fields = _Line(**line)  # type: ignore[arg-type] # what does not fit is raised where it is used
     answers = tuple(
         UnsavedAnswer(
             row=orjson.dumps(one["row"]),
@@ -102,11 +102,11 @@ def _batch(line: dict[str, object]) -> UnsavedBatch:
             stamp=one["stamp"] if isinstance(one["stamp"], int) else None,
             is_last=one["is_last"] is True,
         )
-        for one in told.answers
+        for one in fields.answers
     )
-    bills = tuple((bytes.fromhex(key), at, orjson.dumps(bill)) for key, at, bill in told.bills)
-    counts = None if told.counts is None else {name: int(value) for name, value in told.counts.items()}
-    return UnsavedBatch(told.run_id, answers, counts, bills)
+    bills = tuple((bytes.fromhex(key), at, orjson.dumps(bill)) for key, at, bill in fields.bills)
+    counts = None if fields.counts is None else {name: int(value) for name, value in fields.counts.items()}
+    return UnsavedBatch(fields.run_id, answers, counts, bills)
 
 
 def by_run(answers: Iterable[UnsavedAnswer], counts: Mapping[str, int] | None) -> Iterator[UnsavedBatch]:

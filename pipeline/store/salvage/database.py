@@ -66,7 +66,7 @@ class DatabaseFiles:
         log = self._open(path.with_name(f"{path.name}-wal"))
         self._journal = self._open(path.with_name(f"{path.name}-journal"))
         self._log = log
-        self.page_bytes = self._told_page_bytes() or wal.page_bytes_of(bytes(log[:32])) or _DEFAULT_PAGE_BYTES
+        self.page_bytes = self._header_page_bytes() or wal.page_bytes_of(bytes(log[:32])) or _DEFAULT_PAGE_BYTES
         self.log = wal.read_frames(log, self.page_bytes)
         self._usable = self.page_bytes  # nothing of ours reserves bytes at the end of each page
         self._orders, self._ends = self._log_orders()
@@ -81,7 +81,7 @@ class DatabaseFiles:
     def __exit__(self, *_: object) -> None:
         self._versions.clear()
         self._main = self._log = self._journal = memoryview(b"")
-        with suppress(BufferError):  # a row that somebody still holds; the map ends with it
+        with suppress(BufferError):  # a caller still holds a row; the map ends with it
             self._files.close()
 
     def _open(self, path: Path) -> memoryview:
@@ -91,8 +91,8 @@ class DatabaseFiles:
         mapped = self._files.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return memoryview(mapped)
 
-    def _told_page_bytes(self) -> int:
-        """What the database's own header says, where it can be; 0 else."""
+    def _header_page_bytes(self) -> int:
+        """The size in the database's own header; 0 where that cannot be."""
         if len(self._main) < FILE_HEADER_BYTES or bytes(self._main[:15]) != b"SQLite format 3":
             return 0
         size = int.from_bytes(self._main[16:18])

@@ -70,7 +70,7 @@ class PartReport:
 
 
 def footer_of(path: Path) -> bytes:
-    """A part's footer as the ledger keeps it: the part's size, and the bytes, compressed.
+    """A part's footer as the ledger stores it: the part's size, and the bytes, compressed.
 
     Raises OSError where the file cannot be read, ValueError where it ends in no footer.
     """
@@ -231,8 +231,8 @@ def _is_row(table: pa.Table) -> pa.ChunkedArray:
 def _bad_ids(whole: pa.Table, good: pa.Table) -> tuple[str, ...]:
     if whole.num_rows == good.num_rows:
         return ()
-    kept = set(good["id"].to_pylist())
-    return tuple(str(name) for name in whole["id"].to_pylist() if name and name not in kept)[:NAMED]
+    good_ids = set(good["id"].to_pylist())
+    return tuple(str(name) for name in whole["id"].to_pylist() if name and name not in good_ids)[:NAMED]
 
 
 def _ids(file: pq.ParquetFile, number: int) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class WalFrames:
 
 
 def page_bytes_of(header: bytes) -> int:
-    """The size of a page as a log's header tells it; 0 where it cannot be."""
+    """The size of a page in a log's header; 0 where that cannot be."""
     size = int.from_bytes(header[8:12])
     return size if size in {1 << power for power in range(9, 17)} else 0
 

@@ -1,4 +1,4 @@
-"""Where a rebuild works: the folder `OUT/.rebuild`, and a copy of the old ledger, which is kept.
+"""Where a rebuild works: the folder `OUT/.rebuild`, and a copy of the old ledger, which stays.
 
 The folder lies in OUT from the first step to the last: runs refuse as long as it is there, and the next rebuild goes
 on from the copy that it names.

@@ -1,4 +1,4 @@
-"""What an old ledger still tells: all of one that is whole, of a damaged one what its pages hold, each for itself."""
+"""What can be read of an old ledger: all of a whole one; of a damaged one each page on its own."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -23,13 +23,16 @@ from pipeline.store.unsaved import UnsavedAnswer
 
 _LARGEST_TOTAL = 1 << 62
 
+OnAnswer = Callable[[UnsavedAnswer], None]
+OnRecord = Callable[[RecordFacts], None]
+
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class OldLedger:
     """What was read of an old ledger."""
 
     history: History | None
-    """Its runs, totals and what it was asked with; None where none of that is left."""
+    """Its runs, totals and configurations; None where it has none of them."""
     columns: bytes | None = None
     footers: Mapping[int, bytes] = field(default_factory=dict)
     """Copies of the footers of parts."""
@@ -37,27 +40,25 @@ class Remains:
     why: str = ""
     damage: Damage = field(default_factory=Damage)
     answers: int = 0
-    """Answers that waited in it, older versions of the same among them."""
+    """Its unsealed answers, older versions of the same among them."""
 
 
-def read(
-    ledger: Path, scratch: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[RecordFacts], None]
-) -> Remains:
-    """Read a copy of an old ledger; `keep` gets its answers that may not be sealed, `know` its records.
+def read(ledger: Path, scratch: Path, on_answer: OnAnswer, on_record: OnRecord) -> OldLedger:
+    """Read a copy of an old ledger, and call `on_answer` with each unsealed answer, `on_record` with each record.
 
     `scratch` is an empty folder for one more copy: SQLite writes to what it opens. Raises InputError where this is the
     ledger of something else, or of a newer version.
     """
     if not ledger.is_file() and not ledger.with_name(f"{ledger.name}-wal").is_file():
-        return Remains(None)
+        return OldLedger(None)
     for suffix in SUFFIXES:
         _copy(ledger.with_name(ledger.name + suffix), scratch / f"ledger.sqlite{suffix}")
     try:
-        return _read_whole(scratch / "ledger.sqlite", keep, know)
+        return _read_whole(scratch / "ledger.sqlite", on_answer, on_record)
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - values that no check looks at; the pages tell what is right
-        return _read_damaged(ledger, str(error), keep, know)
+    except Exception as error:  # noqa: BLE001 - a damaged value can lead to any error; then the pages are read
+        return _read_damaged(ledger, str(error), on_answer, on_record)
     finally:
         for suffix in SUFFIXES:
             (scratch / f"ledger.sqlite{suffix}").unlink(missing_ok=True)
@@ -69,7 +70,9 @@ def _copy(source: Path, target: Path) -> None:
             files.copy(file, target)
 
 
-def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[RecordFacts], None]) -> Remains:
+def _read_whole(
+    path: Path, on_answer: Callable[[UnsavedAnswer], None], on_record: Callable[[RecordFacts], None]
+) -> OldLedger:
     """Through SQL. Raises ResourceError where anything in it is damaged, before anything is handed on."""
     if not path.exists():
         raise ResourceError(f"{path}: there is a log, and no ledger")
@@ -77,46 +80,44 @@ def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callabl
         history = transfer.history(ledger)
         if history is None:
             if not ledger.meta_names(""):
-                return Remains(None)
+                return OldLedger(None)
             raise ResourceError("it does not say what was asked")
         if (why := what_is_wrong(ledger)) is not None:
             raise ResourceError(why)
         answers = 0
-        # Newer answers may lie behind a frame of the log that SQLite cannot read: then the time of each tells.
+        # Newer answers may lie behind a frame of the log that SQLite cannot read: then their times decide.
         is_last = not unsaved.paths(path.parent)
         for one in ledger.unsealed():
             stamp = None if one.stamp is None else one.stamp & 0xFFFFFF
-            keep(UnsavedAnswer(one.row, one.leader, stamp, is_last=is_last))
+            on_answer(UnsavedAnswer(one.row, one.leader, stamp, is_last=is_last))
             answers += 1
         for facts in transfer.records(ledger):
-            know(facts)
+            on_record(facts)
         names = ledger.meta_names(footer_name_start())
         footers = {int(name.removeprefix(footer_name_start())): ledger.meta(name) or b"" for name in names}
-        return Remains(history, ledger.meta("schema"), footers, answers=answers)
+        return OldLedger(history, ledger.meta("schema"), footers, answers=answers)
 
 
 def footer_name_start() -> str:
     return footer_name(0).removesuffix("0")
 
 
-def _read_damaged(
-    path: Path, why: str, keep: Callable[[UnsavedAnswer], None], know: Callable[[RecordFacts], None]
-) -> Remains:
+def _read_damaged(path: Path, why: str, on_answer: OnAnswer, on_record: OnRecord) -> OldLedger:
     found = _Newest()
     answers = 0
     with DatabaseFiles(path) as database:
         for one in database.rows():
             match one.row:
                 case AnswerRow(row=row, leader=leader):
-                    keep(UnsavedAnswer(row, leader))
+                    on_answer(UnsavedAnswer(row, leader))
                     answers += 1
                 case RecordRow(key=key, stamp=stamp, request=request):
-                    know((key, stamp, request))
+                    on_record((key, stamp, request))
                 case _:
                     found.add(one)
         damage = replace(database.damage)
     columns = found.meta.get("schema")
-    return Remains(found.history(), columns, found.footers(), is_whole=False, why=why, damage=damage, answers=answers)
+    return OldLedger(found.history(), columns, found.footers(), is_whole=False, why=why, damage=damage, answers=answers)
 
 
 class _Newest:
