@@ -1,20 +1,14 @@
-"""Outcomes as rows, as ledger states and as totals."""
+"""Outcomes as rows of `data/`."""
 
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.errors import ErrorKind
-from pipeline.money import Bill, nano_usd, usd
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
-from pipeline.store.accounting import Totals, count_bill, count_outcome
 from pipeline.store.columns import RowOrigin, error_of, row_of
-from pipeline.store.states import state_code, state_of
 
 NOON = datetime(2026, 11, 3, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -139,57 +133,3 @@ def test_numbers_that_no_column_holds_become_null(cost: str) -> None:
     row = rowed(replace(ANSWERED, usage=usage, cost_usd=Decimal(cost)))
     assert (row["prompt_tokens"], row["completion_tokens"], row["total_tokens"]) == (None, None, 2**63 - 1)
     assert row["cost_usd"] is None
-
-
-@given(st.integers(-(10**18) + 1, 10**18 - 1))
-def test_nano_dollars_are_exact(nano: int) -> None:
-    """Proves that every sum with nine places survives the way into the totals and back."""
-    assert nano_usd(usd(nano)) == nano
-
-
-def test_every_state_has_a_code_of_its_own() -> None:
-    """Proves that each status and kind has a stored number, that none collide, and that all come back."""
-    states = [(status, kind) for status in Status for kind in (None, *ErrorKind)]
-    codes = [state_code(status, kind) for status, kind in states]
-    assert len(set(codes)) == len(states)
-    assert [state_of(code) for code in codes] == states
-
-
-def test_stored_codes_do_not_move() -> None:
-    """Proves that ledgers written earlier still mean the same: samples of the numbers, pinned."""
-    assert state_code(Status.OK, None) == 1
-    assert state_code(Status.FAILED, ErrorKind.IMAGE_MISSING) == 13
-    assert state_code(Status.FAILED, ErrorKind.TIMEOUT) == 101
-    assert state_code(Status.REFUSED, ErrorKind.MODEL_NOT_FOUND) == 211
-
-
-def test_totals_add_up() -> None:
-    """Proves what answers and failures add to the totals, an unpriced answer included."""
-    counts: Counter[str] = Counter()
-    for outcome in (ANSWERED, FAILED, replace(ANSWERED, cost_usd=None)):
-        count_outcome(counts, outcome)
-    totals = Totals.of(counts)
-    assert totals == Totals(
-        requests=10,
-        ok=2,
-        failed=1,
-        prompt_tokens=1600,
-        cached_tokens=6,
-        completion_tokens=10,
-        reasoning_tokens=2,
-        total_tokens=1610,
-        predicted_prompt_tokens=1530,
-        cost_usd=Decimal("0.000000002"),
-        unpriced=1,
-    )
-    assert totals.records == 3
-
-
-def test_a_bill_taken_away_leaves_nothing() -> None:
-    """Proves that a bill which a row counts again can be subtracted exactly."""
-    counts: Counter[str] = Counter()
-    bill = Bill(usage=ANSWERED.usage, cost_usd=Decimal("0.25"))
-    count_bill(counts, bill + bill)
-    assert (counts["requests"], counts["prompt_tokens"], counts["cost_nano_usd"]) == (2, 1600, 500_000_000)
-    count_bill(counts, bill + bill, times=-1)
-    assert set(counts.values()) == {0}
