@@ -23,7 +23,6 @@ from pipeline.store.expression import (
 )
 
 _LARGEST_INT = 2**63 - 1
-_NULL = pa.scalar(None, pa.bool_())
 _SIGNS: dict[str, Callable[[pc.Expression, pc.Expression], pc.Expression]] = {
     "=": lambda left, right: left == right,
     "!=": lambda left, right: left != right,
@@ -78,7 +77,7 @@ class _Translator:
         found = _joined(
             [field == pc.scalar(self._scalar(name, kind, value)) for value in values], lambda left, right: left | right
         )
-        return pc.if_else(field.is_null(), _NULL, found)
+        return pc.if_else(field.is_null(), pa.scalar(None, pa.bool_()), found)
 
     def _like(self, name: Name, pattern: Literal) -> pc.Expression:
         field, kind = self._field(name)
