@@ -90,9 +90,8 @@ class Dataset:
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and repair what a crash left.
 
-        `run_id` is used where the run does not continue an interrupted one. `endpoint` is the name of the endpoint in
-        rows; the default is its address. `redactor` removes secrets from every file. `failpoint` is called with the
-        name of each step that is done; tests end the process there.
+        `run_id` is used where the run does not continue an interrupted one. `endpoint` names the endpoint in rows (its
+        address). `redactor` removes secrets from files. `failpoint` is called with each step that is done.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
         """

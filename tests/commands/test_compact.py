@@ -357,7 +357,7 @@ def test_an_interrupted_run_goes_on_as_the_same(out: Path) -> None:
         assert dataset.missing([record(name) for name in names(3)]) == [False, True, True]
 
 
-def test_what_somebody_put_there_stays(out: Path) -> None:
+def test_files_of_others_stay(out: Path) -> None:
     """Proves that files among the parts which are none of ours are there afterwards, with their content."""
     (out / "data" / "notes.txt").write_text("precious")
     (out / "data" / "more").mkdir()

@@ -1,4 +1,4 @@
-"""An output directory as a whole: what is kept is kept, one key is one row, and every reader can read it."""
+"""An output directory as a whole: committed is safe, one key is one row, and every reader can read it."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def names(count: int, start: int = 0) -> list[str]:
 
 
 def test_a_run_leaves_a_whole_dataset(tmp_path: Path) -> None:
-    """Proves that what is kept is in data/ after the end, in parts of the size asked for, each record once."""
+    """Proves that what is committed is in data/ after the end, in parts of the size asked for, each record once."""
     out = tmp_path / "deep" / "out"
     with open_out(out) as dataset:
         records = [record(name) for name in names(12)]
@@ -185,7 +185,7 @@ def load_with_datasets(out: Path, home: Path) -> dict[str, Any]:
 
 
 def test_datasets_loads_the_directory(tmp_path: Path) -> None:
-    """Proves that the card leads `datasets` to the parts, offline, with the types kept.
+    """Proves that the card leads `datasets` to the parts, offline, with the same types.
 
     It refuses a dataset without any row, in words of its own.
     """
@@ -245,7 +245,7 @@ def test_totals_count_answers_tokens_and_money_exactly(tmp_path: Path) -> None:
 
 
 def test_a_billed_attempt_is_counted_once(tmp_path: Path) -> None:
-    """Proves that tokens billed without an answer are kept at once and not counted again with the row."""
+    """Proves that tokens billed without an answer are committed at once and not counted again with the row."""
     usage = Usage(prompt_tokens=765, completion_tokens=0, total_tokens=765)
     attempt = BilledAttempt(record=record("a"), at=NOON, usage=usage, cost_usd=Decimal("0.5"))
     whole = answered("a")
@@ -349,7 +349,7 @@ def test_a_second_run_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     assert rows_in(tmp_path / "out") == [("a", "A quay."), ("b", "A quay.")]
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where nobody may write")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place without write permission")
 def test_a_place_that_cannot_be_written_is_a_lost_resource() -> None:
     """Proves that a directory which cannot be made is exit code 5 and names the path."""
     with pytest.raises(ResourceError, match="/proc/out") as caught:
@@ -358,7 +358,7 @@ def test_a_place_that_cannot_be_written_is_a_lost_resource() -> None:
 
 
 def test_a_part_that_is_gone_is_noticed(tmp_path: Path) -> None:
-    """Proves that a run does not go on as if answers were there that somebody deleted."""
+    """Proves that a run does not go on as if deleted answers were still there."""
     out = tmp_path / "out"
     with open_out(out) as dataset:
         dataset.commit([answered(name) for name in names(12)])
@@ -412,7 +412,7 @@ def test_status_and_run_files_are_written(tmp_path: Path) -> None:
 
 
 def test_after_a_lost_resource_nothing_is_sealed_and_nothing_lost(tmp_path: Path) -> None:
-    """Proves that a full disk ends in a released directory, and that what was kept is sealed next time."""
+    """Proves that a full disk ends in a released directory, and that what was committed is sealed next time."""
     out = tmp_path / "out"
 
     def run() -> None:
@@ -465,7 +465,7 @@ os._exit(8)
 
 
 def crash(out: Path, step: str, skip: int, when: str) -> list[str]:
-    """Work in another process that ends itself at a step; what it had kept until then."""
+    """Work in another process that ends itself at a step; what it had committed until then."""
     ended = subprocess.run(
         [sys.executable, "-c", CRASHING, str(out), step, str(skip), when],
         cwd=ROOT,
@@ -498,21 +498,21 @@ def test_a_crash_while_the_directory_is_made_is_repaired(tmp_path: Path, step: s
 )
 def test_a_crash_at_any_step_loses_and_doubles_nothing(tmp_path: Path, step: str, skip: int) -> None:
     """Proves that after the process ended at any step of commit and seal, every part is readable at once, each
-    kept answer is there exactly once after the next start, and none of them would be asked again.
+    committed answer is there exactly once after the next start, and none of them would be asked again.
     """
     out = tmp_path / "out"
     told = crash(out, step, skip, "work")
     ids = [name for name, _ in rows_in(out)]
     assert len(ids) == len(set(ids))
     with open_out(out) as dataset:
-        kept = [name for name in names(9) if not dataset.missing([record(name)])[0]]
+        stored = [name for name in names(9) if not dataset.missing([record(name)])[0]]
         rows = rows_in(out)
-        assert sorted(name for name, _ in rows) == kept
-        assert set(kept) >= set(told) - {"again"}
+        assert sorted(name for name, _ in rows) == stored
+        assert set(stored) >= set(told) - {"again"}
         again = {name for name, caption in rows if caption == "again"}
         assert again in ({"001.jpg", "006.jpg", "007.jpg"}, set())
         assert again or "again" not in told
-        dataset.commit([answered(name, "later") for name in names(9) if name not in kept])
+        dataset.commit([answered(name, "later") for name in names(9) if name not in stored])
     assert sorted(name for name, _ in rows_in(out)) == names(9)
     assert [len(part) for part in parts_of(out)] == [5, 4]
 
@@ -521,7 +521,7 @@ class CrashError(BaseException):
     """Stands for the end of the process, inside one."""
 
 
-class KeepingMachine(RuleBasedStateMachine):
+class CommittingMachine(RuleBasedStateMachine):
     """Any sequence of keeping, sealing, crashing and reopening, against a dict of what must be there."""
 
     @initialize(rows_per_part=st.integers(1, 4))
@@ -617,5 +617,5 @@ class KeepingMachine(RuleBasedStateMachine):
         assert sizes[-1] <= self.limit
 
 
-KeepingMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
-TestKeeping = KeepingMachine.TestCase
+CommittingMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestCommitting = CommittingMachine.TestCase

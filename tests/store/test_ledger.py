@@ -1,4 +1,4 @@
-"""The ledger: what is committed is there, whatever happens; nobody else gets in."""
+"""The ledger: what is committed is there, whatever happens; a second opener is refused."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def key(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def kept(number: int, text: str = "row", state: int = OK) -> CommittedRow:
+def committed(number: int, text: str = "row", state: int = OK) -> CommittedRow:
     return CommittedRow(key(number), state, f"{text} {number}".encode())
 
 
@@ -62,7 +62,7 @@ def test_what_is_committed_is_kept(path: Path) -> None:
     """Proves that rows, states, totals and meta values are there after the ledger is opened again."""
     with SqliteLedger(path) as ledger:
         ledger.begin_run("night", "hash", "all")
-        assert commit(ledger, kept(1), kept(2, state=TIMED_OUT)) == 2
+        assert commit(ledger, committed(1), committed(2, state=TIMED_OUT)) == 2
         ledger.set_meta({"mark": b"\x00\xff"})
     with SqliteLedger(path) as ledger:
         assert set(ledger.find([key(1), key(2), key(3)])) == {key(1), key(2)}
@@ -75,8 +75,8 @@ def test_what_is_committed_is_kept(path: Path) -> None:
 
 
 def test_many_keys_are_looked_up_at_once(ledger: SqliteLedger) -> None:
-    """Proves that a lookup of more keys than one query takes finds exactly those that are kept."""
-    commit(ledger, *(kept(number) for number in range(0, 4000, 2)))
+    """Proves that a lookup of more keys than one query takes finds exactly those that are committed."""
+    commit(ledger, *(committed(number) for number in range(0, 4000, 2)))
     found = set(ledger.find([key(number) for number in range(4000)]))
     assert found == {key(number) for number in range(0, 4000, 2)}
     assert set(ledger.find([])) == set()
@@ -84,8 +84,8 @@ def test_many_keys_are_looked_up_at_once(ledger: SqliteLedger) -> None:
 
 def test_a_record_asked_again_keeps_its_part(ledger: SqliteLedger) -> None:
     """Proves that new rows take the given parts in order, and that a known record goes where it lives."""
-    commit(ledger, kept(1, state=TIMED_OUT), part=3)
-    again = [kept(1, "again"), kept(2), kept(1, "once more"), kept(4)]
+    commit(ledger, committed(1, state=TIMED_OUT), part=3)
+    again = [committed(1, "again"), committed(2), committed(1, "once more"), committed(4)]
     new = ledger.commit(again, new_parts=[5, 6, 7, 8], counts={})
     assert new == 2
     assert ledger.states() == {OK: 3}
@@ -96,10 +96,10 @@ def test_a_record_asked_again_keeps_its_part(ledger: SqliteLedger) -> None:
 
 def test_sealed_rows_leave_and_records_stay(ledger: SqliteLedger) -> None:
     """Proves that marking lets go of exactly the rows that were read for that part."""
-    commit(ledger, kept(1), kept(2))
-    commit(ledger, kept(3), part=1)
+    commit(ledger, committed(1), committed(2))
+    commit(ledger, committed(3), part=1)
     (batch,) = ledger.unsealed_batches(0)
-    commit(ledger, kept(1, "later"))
+    commit(ledger, committed(1, "later"))
     ledger.mark_sealed(0, batch[-1][0], rows=2)
     assert unsealed(ledger, 0) == [b"later 1"]
     assert unsealed(ledger, 1) == [b"row 3"]
@@ -113,7 +113,7 @@ def test_sealed_rows_leave_and_records_stay(ledger: SqliteLedger) -> None:
 
 def test_pending_rows_come_in_bounded_batches(ledger: SqliteLedger) -> None:
     """Proves that a large backlog is not read at once, and arrives whole and in order."""
-    commit(ledger, *(kept(number) for number in range(2500)))
+    commit(ledger, *(committed(number) for number in range(2500)))
     assert [len(batch) for batch in ledger.unsealed_batches(0)] == [1000, 1000, 500]
     assert unsealed(ledger, 0) == [f"row {number}".encode() for number in range(2500)]
 
@@ -130,8 +130,8 @@ def test_rows_of_parts_are_counted(path: Path) -> None:
     """Proves that a part's rows are stored when it is sealed, and read again after the ledger is opened anew."""
     with SqliteLedger(path) as ledger:
         ledger.begin_run("night", "hash", "all")
-        commit(ledger, kept(1), kept(2))
-        commit(ledger, kept(3), part=1)
+        commit(ledger, committed(1), committed(2))
+        commit(ledger, committed(3), part=1)
         assert (ledger.part_rows(), ledger.unsealed_parts()) == ({}, {0, 1})
         ledger.mark_sealed(0, 99, rows=2)
         ledger.mark_sealed(1, 99, rows=1)
@@ -174,17 +174,17 @@ def test_a_run_goes_on_until_it_ends(path: Path) -> None:
 
 def test_what_is_forgotten_was_never_asked(ledger: SqliteLedger) -> None:
     """Proves that a record forgotten when its part is sealed has neither row nor state."""
-    commit(ledger, kept(1), kept(2))
+    commit(ledger, committed(1), committed(2))
     ledger.mark_sealed(0, 99, rows=1, forgotten=[key(1)])
     assert set(ledger.find([key(1), key(2)])) == {key(2)}
     assert (ledger.states(), unsealed(ledger, 0)) == ({OK: 1}, [])
 
 
 def test_bills_end_with_the_row(ledger: SqliteLedger) -> None:
-    """Proves that a billed attempt without an answer is kept until the row of its record holds it."""
+    """Proves that a billed attempt without an answer stays until the row of its record includes it."""
     commit(ledger, bills=(BillRow(key(1), "noon", b"1"), BillRow(key(2), "noon", b"2")))
     assert list(ledger.bills()) == [BillRow(key(1), "noon", b"1"), BillRow(key(2), "noon", b"2")]
-    commit(ledger, kept(1), bills=(BillRow(key(1), "one", b"3"),))
+    commit(ledger, committed(1), bills=(BillRow(key(1), "one", b"3"),))
     assert list(ledger.bills()) == [BillRow(key(2), "noon", b"2")]
     assert ledger.counts() == {"requests": 4}
 
@@ -198,23 +198,23 @@ def test_a_commit_is_all_or_nothing(path: Path) -> None:
             raise KeyboardInterrupt
 
     with SqliteLedger(path) as ledger:
-        commit(ledger, kept(1))
+        commit(ledger, committed(1))
     failing = False
     with SqliteLedger(path, failpoint) as ledger:
         failing = True
         with pytest.raises(KeyboardInterrupt):
-            commit(ledger, kept(1, "lost"), kept(2), bills=(BillRow(key(3), "noon", b""),))
+            commit(ledger, committed(1, "lost"), committed(2), bills=(BillRow(key(3), "noon", b""),))
         failing = False
         assert set(ledger.find([key(1), key(2)])) == {key(1)}
         assert (ledger.counts(), ledger.states(), list(ledger.bills())) == ({"requests": 1}, {OK: 1}, [])
-        assert commit(ledger, kept(2)) == 1
+        assert commit(ledger, committed(2)) == 1
 
 
 def test_a_second_opener_is_told_who_holds_it(path: Path, ledger: SqliteLedger) -> None:
     """Proves that a ledger in use is refused with host and pid, and that the refused one disturbs nothing."""
     with pytest.raises(OutInUseError, match=f"host {socket.gethostname()}, pid {os.getpid()}"):
         SqliteLedger(path)
-    assert commit(ledger, kept(1)) == 1
+    assert commit(ledger, committed(1)) == 1
     with pytest.raises(OutInUseError):
         SqliteLedger(path)
 
@@ -259,7 +259,7 @@ def test_commits_wait_for_the_disk(path: Path) -> None:
 def test_a_network_file_system_gets_a_rollback_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves that there the journal is truncated instead, that the lock still holds, and that data moves over."""
     with SqliteLedger(path) as ledger:
-        commit(ledger, kept(1))
+        commit(ledger, committed(1))
     monkeypatch.setattr("pipeline.store.ledger.database.network_type", lambda _: "nfs4")
     with SqliteLedger(path) as ledger:
         assert ledger.database.network_type == "nfs4"
@@ -357,7 +357,7 @@ def test_a_newer_ledger_is_refused(path: Path) -> None:
         SqliteLedger(path)
 
 
-def test_somebody_elses_database_is_refused(path: Path) -> None:
+def test_a_foreign_database_is_refused(path: Path) -> None:
     """Proves that a foreign SQLite file is neither taken over nor changed."""
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE theirs (x)")
@@ -380,7 +380,7 @@ def test_a_file_that_is_no_database_names_the_way_back(path: Path) -> None:
 def test_damaged_pages_name_the_way_back(path: Path) -> None:
     """Proves that a ledger damaged in the middle is noticed where it is read, not taken for empty."""
     with SqliteLedger(path) as ledger:
-        commit(ledger, *(kept(number) for number in range(2000)))
+        commit(ledger, *(committed(number) for number in range(2000)))
     damaged = bytearray(path.read_bytes())
     damaged[4096:] = b"\xff" * (len(damaged) - 4096)
     path.write_bytes(damaged)
@@ -396,7 +396,7 @@ def test_a_folder_that_is_gone_is_a_lost_resource(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX")
 def test_a_disk_without_room_keeps_what_is_kept(path: Path) -> None:
-    """Proves that a write which the system refuses is a ResourceError, and that nothing kept is lost by it."""
+    """Proves that a write which the system refuses is a ResourceError, and that nothing committed is lost by it."""
     code = f"""
 import resource, signal
 from pathlib import Path

@@ -89,7 +89,7 @@ def test_a_row_that_is_too_long_is_named_before_anything_is_sent(make_image: Mak
 
 def test_a_stream_says_it_as_it_comes(monkeypatch: pytest.MonkeyPatch, make_image: MakeImage) -> None:
     """Standard input cannot be read ahead: the run ends at the row that is too long, and names it; what is asked
-    before it is kept.
+    before it is committed.
     """
     image = make_image("a.jpg")
     lines = [json.dumps({"id": str(number), "image": str(image), "note": "x"}) for number in range(3)]

@@ -98,7 +98,7 @@ def asked(prompt: str) -> list[outdir.Configuration]:
 
 
 def test_an_edited_card_is_left_alone(tmp_path: Path) -> None:
-    """Proves that our own card is replaced by the next run, and one that somebody changed never."""
+    """Proves that our own card is replaced by the next run, and an edited one never."""
     path = tmp_path / "README.md"
     outdir.write_card(tmp_path, asked("first"), columns=[])
     outdir.write_card(tmp_path, asked("second"), columns=[])
@@ -129,7 +129,7 @@ def test_status_and_runs_are_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_only_our_unfinished_files_are_removed(tmp_path: Path) -> None:
-    """Proves that repair deletes what a crash left half written, and nobody else's hidden files."""
+    """Proves that repair deletes what a crash left half written, and no other hidden files."""
     (tmp_path / "runs").mkdir()
     ours = [".README.md.tmp", ".config.toml.tmp", ".status.json.tmp", "runs/.x.json.tmp"]
     for name in (*ours, ".mine.tmp", "runs/x.json"):

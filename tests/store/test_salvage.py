@@ -214,7 +214,7 @@ def test_a_rebuild_may_end_anywhere(killed: Path, tmp_path: Path, broken: str) -
 
 
 def test_a_damaged_part_costs_no_answer_in_the_ledger(killed: Path) -> None:
-    """With a part that cannot be read what waits in a healthy ledger is kept; without the flag nothing is changed."""
+    """With a part that cannot be read the unsealed answers of a healthy ledger stay; without the flag nothing changes."""
     damage(killed / "data/part-00000.parquet", 40, bytes(300))
     before = {path: path.read_bytes() for path in killed.rglob("*") if path.is_file()}
     with pytest.raises(ResourceError, match=r"5 of 5 rows cannot be read.*--drop-unreadable"):
@@ -364,7 +364,7 @@ def test_files_beside_the_ledger_are_taken_once(tmp_path: Path) -> None:
     unsaved.append(path, [batch([failed("008.jpg", ErrorKind.IMAGE_MISSING), later("009.jpg", 1, "new")], None)])
     with path.open("ab") as file:
         file.write(b'\n{"run_id": "night", "answers": [{"row": {"id')
-    kept = path.read_bytes()
+    before = path.read_bytes()
 
     def die(step: str) -> None:
         if step == "renamed":
@@ -372,7 +372,7 @@ def test_files_beside_the_ledger_are_taken_once(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         open_out(out, run_id="next", failpoint=die)
-    assert path.read_bytes() == kept
+    assert path.read_bytes() == before
     with open_out(out, run_id="next") as dataset:
         assert dataset.totals().requests == 4 + 2 + 7
         assert dataset.totals().ok == 4 + 2 + 1
