@@ -214,7 +214,7 @@ def test_a_rebuild_may_end_anywhere(killed: Path, tmp_path: Path, broken: str) -
 
 
 def test_a_damaged_part_costs_no_answer_in_the_ledger(killed: Path) -> None:
-    """With a part that cannot be read the unsealed answers of a healthy ledger stay; without the flag nothing changes."""
+    """With an unreadable part the unsealed answers of a healthy ledger stay; without the flag nothing changes."""
     damage(killed / "data/part-00000.parquet", 40, bytes(300))
     before = {path: path.read_bytes() for path in killed.rglob("*") if path.is_file()}
     with pytest.raises(ResourceError, match=r"5 of 5 rows cannot be read.*--drop-unreadable"):
