@@ -84,13 +84,13 @@ class BudgetReachedError(VisionBatchError):
 
 
 class EndpointStoppedError(VisionBatchError):
-    """The endpoint refuses every request alike; what was answered is kept."""
+    """The endpoint refuses every request alike. Answers are committed."""
 
     exit_code = 4
 
 
 class ResourceError(VisionBatchError):
-    """A local resource failed: disk, permission, ledger; what is kept stays kept."""
+    """A local resource failed: disk, permission, ledger. Committed answers are safe."""
 
     exit_code = 5
     is_put_by = False
@@ -102,7 +102,7 @@ class DamagedLedgerError(ResourceError):
 
 
 class InterruptedRunError(VisionBatchError):
-    """A signal asked for the end: what was in flight came home, what is kept stays kept."""
+    """A signal asked for the end: requests in flight have finished, and committed answers are safe."""
 
     exit_code = 130
 

@@ -29,17 +29,17 @@ _LOCK_START, _LOCK_BYTES = 0x40000000, 512
 
 @contextmanager
 def disk_errors(out: Path) -> Iterator[None]:
-    """What the operating system refuses becomes one line and exit code 5."""
+    """Raise ResourceError (exit code 5), in one line, for what the operating system refuses."""
     try:
         yield
     except OSError as error:
         where = error.filename or out
         if error.errno in _FULL:
-            hint = "What is kept stays kept: free some space and run the same command"
+            hint = "Committed answers are safe: free some space and run the same command"
         elif error.errno in _NO_HANDLES:
-            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; what is kept stays kept"
+            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; committed answers are safe"
         else:
-            hint = "Check that this path can be written; what is kept stays kept"
+            hint = "Check that this path can be written; committed answers are safe"
         raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error
 
 
