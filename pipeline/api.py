@@ -41,9 +41,9 @@ from pipeline.estimates.estimate import (
 from pipeline.estimates.figures import Estimate
 from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, check_sample, run_sample, sample_job
-from pipeline.limits.decision import duration_s
+from pipeline.http.values import duration_s
 from pipeline.run.job import Job
-from pipeline.run.prepare import emulated, emulating
+from pipeline.run.model import emulated, emulating
 from pipeline.run.run import run_job
 from pipeline.store import parquet
 from pipeline.store.dataset import check_ledger

@@ -11,6 +11,8 @@ from pipeline.catalogue import DatedRule, Family, rule_of
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers, sellers
 from pipeline.catalogue.prices import Price
 from pipeline.config.settings import RunConfig, presets
+from pipeline.endpoints.adapter import counts_every_model
+from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import (
     Estimate,
@@ -26,7 +28,7 @@ from pipeline.estimates.figures import (
 from pipeline.estimates.histogram import Counted, Moments, Tally
 from pipeline.estimates.survey import Show, Survey, SurveyJob, flaw_of, survey
 from pipeline.images.probe import ImageSize
-from pipeline.run.prepare import bills_two_models, family_for, price_for
+from pipeline.run.model import family_for
 from pipeline.sources.naming import public_image, shown
 from pipeline.tokens import TokenRange, UnknownRule
 from pipeline.tokens.prompt import Question, Size, answer_tokens, out_of_reach
@@ -369,7 +371,7 @@ def _notes(
     unreached = out_of_reach(question)
     found += [unreached] if unreached else []
     found += [f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(today) if one.note]
-    if not has_price and bills_two_models(candidate.config, candidate.config.all_endpoints[0]):
+    if not has_price and not counts_every_model(candidate.config, candidate.config.all_endpoints[0]):
         found.append(
             "another model reads the image first and is billed too: an entry of [[prices.models]] with usd_per_image "
             "(of that one) beside the tokens gives the price"

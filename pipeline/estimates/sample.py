@@ -24,7 +24,7 @@ from pipeline.estimates.histogram import Tally
 from pipeline.estimates.statistics import Interval, SampleFacts, stratified
 from pipeline.estimates.survey import Show, SurveyJob, survey
 from pipeline.run.job import Job
-from pipeline.run.prepare import emulated
+from pipeline.run.model import emulated
 from pipeline.run.run import run_job
 from pipeline.sources import open_sources
 from pipeline.store import parquet

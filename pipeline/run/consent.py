@@ -6,13 +6,13 @@ from decimal import Decimal
 from itertools import islice
 
 from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.endpoints.pricing import price_for
 from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import sizes_of
 from pipeline.records import Usage
 from pipeline.run.job import Job
-from pipeline.run.prepare import price_for
 from pipeline.sources import Source
 from pipeline.store.dataset import Dataset
 from pipeline.tokens.prompt import Question, answer_tokens

@@ -14,11 +14,11 @@ import aiohttp
 
 from pipeline.catalogue.prices import Price
 from pipeline.config.settings import BudgetConfig, RunConfig
-from pipeline.endpoints.session import open_image_session
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
 from pipeline.errors import InputError
+from pipeline.http.session import open_image_session
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.money import nano_usd

@@ -16,7 +16,7 @@ from pipeline.sources.folder import FolderSource, ImageSource
 from pipeline.sources.jsonlines import read_jsonl
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, Reader, StreamSource
-from pipeline.sources.naming import IMAGE_SUFFIXES, public_address, shown
+from pipeline.sources.naming import IMAGE_SUFFIXES, public_address, scheme_of, shown
 from pipeline.sources.parquetfile import read_parquet
 from pipeline.sources.patterns import split_glob
 from pipeline.sources.textlist import read_text
@@ -110,8 +110,9 @@ def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Che
         return FolderSource(spec.rstrip("/") or "/", name=spec, out=out)
     if path.exists():
         return _file(spec, config)
-    if "://" in spec:
-        return _address(spec)
+    scheme = scheme_of(spec)
+    if scheme not in {None, "data"}:
+        return _address(spec, str(scheme))
     split = split_glob(spec)
     if split is not None:
         root, pattern = split
@@ -137,12 +138,11 @@ def _file(path: str, config: SourceConfig) -> Checkable:
     raise InputError(f"{shown(path)}: not a kind of file that is read. {_what_is_read()}")
 
 
-def _address(url: str) -> Checkable:
-    scheme, _, rest = url.partition("://")
-    path = rest.partition("?")[0].lower()
-    if scheme.lower() in {"http", "https", "file"} and not path.endswith((*READERS, *_LATER)):
+def _address(url: str, scheme: str) -> Checkable:
+    path = url.partition("?")[0].lower()
+    if scheme in {"http", "https", "file"} and not path.endswith((*READERS, *_LATER)):
         return ImageSource(url)
-    what = f"{scheme}:// sources" if scheme.lower() not in {"http", "https"} else "manifests behind an address"
+    what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests behind an address"
     raise InputError(f"{shown(public_address(url))}: {what} are not read yet in this version; copy it here first")
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.emulator.headers import HeaderStyle, RetryAfter, Told, go_duration, limit_headers, retry_after_headers
-from pipeline.limits.decision import duration_s, retry_after
+from pipeline.http.values import duration_s, retry_after
 
 NOON_NS = 1_767_268_800 * 10**9  # 1 January 2026, 12:00 UTC
 REQUESTS, TOKENS = Told(600, 59, 100_000_000), Told(2_000_000, 30_000, 360 * 10**9)
