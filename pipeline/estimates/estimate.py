@@ -29,7 +29,7 @@ from pipeline.estimates.histogram import Counted, Moments, Tally
 from pipeline.estimates.survey import Show, Survey, SurveyJob, flaw_of, survey
 from pipeline.images.probe import ImageSize
 from pipeline.run.model import family_for
-from pipeline.sources.naming import public_image, shown
+from pipeline.sources import SourceLike, source_name
 from pipeline.tokens import TokenRange, UnknownRule
 from pipeline.tokens.prompt import Question, Size, answer_tokens, out_of_reach
 from pipeline.tokens.spans import Span
@@ -111,7 +111,7 @@ class EstimateJob:
     """One estimate as asked for: a source, or a number of images with their sizes."""
 
     candidates: Sequence[Candidate]
-    sources: Sequence[str] = ()
+    sources: Sequence[SourceLike] = ()
     count: int | None = None
     sizes: Sequence[Size] = ()
     """With `count`: images are spread evenly over them."""
@@ -185,7 +185,7 @@ def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
         for candidate, question, counted in zip(job.candidates, tally.questions, tally.counted, strict=True)
     ]
     return Estimate(
-        source=", ".join(shown(public_image(one)) for one in job.sources) or _imagined_name(job),
+        source=", ".join(map(source_name, job.sources)) or _imagined_name(job),
         images=seen.images,
         seen=seen.seen,
         readable=readable,

@@ -27,7 +27,7 @@ from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes
 from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageRecord, ImageUrl
-from pipeline.sources import Source, open_sources
+from pipeline.sources import Source, SourceLike, open_sources
 from pipeline.tokens.prompt import Size
 
 FETCHES = 64
@@ -42,7 +42,7 @@ Show = Callable[[int, int | None], None]
 class SurveyJob:
     """What to look at, and how much of it."""
 
-    sources: Sequence[str]
+    sources: Sequence[SourceLike]
     config: RunConfig
     limit: int | None = None
     probe: int | None = None

@@ -26,7 +26,7 @@ from pipeline.records import ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
-from pipeline.sources import Source, open_sources
+from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.columns import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.rerun import Asking
@@ -42,7 +42,7 @@ FETCHES = 64
 class Job:
     """One run as asked for: what to read, where to keep it, and how."""
 
-    sources: Sequence[str]
+    sources: Sequence[SourceLike]
     out: Path
     config: RunConfig
     emulated: bool = False
@@ -123,7 +123,7 @@ def check_question(question: Question) -> None:
 
 def dear_choice(job: Job, source: Source, question: Question) -> str | None:
     """One line where the `detail` of this job costs more than another that looks at as much, on its first images."""
-    if "-" in job.sources or not question.rule.details:
+    if has_stream(job.sources) or not question.rule.details:
         return None
     line = dearer_detail(question, tokens_by_detail(question, first_sizes(source.records())))
     return None if line is None else f"note: {line}"
@@ -200,7 +200,7 @@ def engine_config(job: Job) -> EngineConfig:
         max_error_rate=limits.max_error_rate,
         straggler_s=limits.straggler_s,
         max_time_s=config.budget.max_time_s,
-        reads_ahead="-" not in job.sources,
+        reads_ahead=not has_stream(job.sources),
         seal_interval_s=config.output.seal_interval_s,
         grace_s=limits.grace_s,
     )

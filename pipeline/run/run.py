@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from pipeline.config.settings import destination, find_key
+from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.progress import dollars, exact
@@ -58,6 +59,7 @@ async def run_job(
     clock = Clock() if clock is None else clock
     exceeds(job.max_failed, 0, 0)
     check_out(job.out)
+    adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
     if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():

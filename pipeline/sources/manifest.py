@@ -130,7 +130,7 @@ class ManifestSource:
                     self._reject(row)
                     continue
                 line, image, given, extra = row
-                flaw = _image_flaw(image) or (None if given is ABSENT else _id_flaw(given))
+                flaw = image_flaw(image) or (None if given is ABSENT else id_flaw(given))
                 flaw = flaw or record_flaw(extra, self._config)
                 if flaw or not isinstance(image, str):
                     self._reject(BadRow(line, str(flaw)))
@@ -174,7 +174,8 @@ def _is_plain(image: str) -> bool:
     return image.isascii() and ":" not in image
 
 
-def _image_flaw(image: object) -> str | None:
+def image_flaw(image: object) -> str | None:
+    """What is wrong with the text that names an image."""
     if not isinstance(image, str):
         return "the image is missing" if image is None else f"the image is {_kind(image)}, not text"
     if not image or image.isspace():
@@ -182,7 +183,8 @@ def _image_flaw(image: object) -> str | None:
     return "the image's name holds a NUL byte" if "\0" in image else None
 
 
-def _id_flaw(given: object) -> str | None:
+def id_flaw(given: object) -> str | None:
+    """What is wrong with an id."""
     if given is ABSENT or (isinstance(given, str) and given):
         return None
     if given is None or given == "":

@@ -152,7 +152,7 @@ async def test_addresses_of_a_busy_host(server: str, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(names))
     found, tally, _ = await surveyed(tmp_path / "list.txt", keep_sizes=True)
     assert (found.seen, found.known, found.unreadable, tally.images) == (4, 2, 1, 1)
-    assert (dict(found.by_reason), found.by_kind) == ({"HTTP 429": 2}, {"image_missing": 1})
+    assert (dict(found.by_reason), found.by_kind) == ({"HTTP 429 Too Many Requests": 2}, {"image_missing": 1})
     assert found.sizes is not None
     assert list(found.sizes) == [90 << 32 | 60, 0, 0, 0]
     assert readable_images(tally.images, found) == Span(2, 1, 3)
