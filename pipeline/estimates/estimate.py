@@ -22,17 +22,17 @@ from pipeline.estimates.figures import (
     cost_of,
     no_spread,
     seconds_at,
-    text_span,
+    text_range,
     traps,
 )
-from pipeline.estimates.histogram import Counted, Moments, Tally
+from pipeline.estimates.histogram import Counted, Moments, SizeHistogram
 from pipeline.estimates.survey import Show, Survey, SurveyJob, flaw_of, survey
 from pipeline.images.probe import ImageSize
 from pipeline.run.model import family_for
 from pipeline.sources import SourceLike, source_name
 from pipeline.tokens import TokenRange, UnknownRule
-from pipeline.tokens.prompt import Question, Size, answer_tokens, out_of_reach
-from pipeline.tokens.spans import Span
+from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
+from pipeline.tokens.ranges import Range
 from pipeline.tokens.text import message_tokens, most_message_tokens
 
 DEFAULT_PRESETS = ("openai", "anthropic", "gemini")
@@ -80,13 +80,13 @@ class Candidate:
         family = self.family()
         return family.rules_for(today, self.rules_host) if family else ()
 
-    def question(self, today: date) -> Question:
+    def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
         request, family = self.config.request, self.family()
-        text = text_span(
+        text = text_range(
             message_tokens(request.system, request.prompt), most_message_tokens(request.system, request.prompt)
         )
-        return Question(
+        return PromptShape(
             rule=rule_of(family, today, self.rules_host),
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
@@ -162,27 +162,27 @@ async def estimate_job(job: EstimateJob, show: Show) -> Estimate:
     Raises InputError for a command or a source that is wrong, and where no image can be read.
     """
     check_job(job)
-    tally = Tally([candidate.question(job.today) for candidate in job.candidates])
-    seen = _imagined(job, tally) if job.count is not None else await _surveyed(job, tally, show)
-    return estimated(job, tally, seen)
+    histogram = SizeHistogram([candidate.prompt_shape(job.today) for candidate in job.candidates])
+    seen = _imagined(job, histogram) if job.count is not None else await _surveyed(job, histogram, show)
+    return estimated(job, histogram, seen)
 
 
-def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
+def estimated(job: EstimateJob, histogram: SizeHistogram, seen: Survey) -> Estimate:
     """What was seen, on each model. Raises InputError where no image can be read."""
-    sizes = tally.distribution()
+    sizes = histogram.distribution()
     if sizes is None:
         name, kind, message = (*seen.examples, *seen.unknown_examples)[0]
         raise InputError(
             f"none of {seen.seen:,} images has a size that would be sent; the first, {name}: {kind}: {message}"
         )
-    readable = readable_images(tally.images, seen)
-    for counted in tally.counted:
+    readable = readable_images(histogram.images, seen)
+    for counted in histogram.counted:
         counted.add_unreadable(seen.unreadable)
     models = [
         _modelled(
-            job, candidate, question, counted, images=readable, seen=seen, typical=sizes.typical, pixels=sizes.pixels
+            job, candidate, shape, counted, images=readable, seen=seen, typical=sizes.typical, pixels=sizes.pixels
         )
-        for candidate, question, counted in zip(job.candidates, tally.questions, tally.counted, strict=True)
+        for candidate, shape, counted in zip(job.candidates, histogram.shapes, histogram.counted, strict=True)
     ]
     return Estimate(
         source=", ".join(map(source_name, job.sources)) or _imagined_name(job),
@@ -203,17 +203,17 @@ def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
     )
 
 
-def readable_images(readable: int, seen: Survey) -> Span[int]:
+def readable_images(readable: int, seen: Survey) -> Range[int]:
     """Of all images, those that would be sent, from those that were seen."""
     moments = Moments()
     moments.add(1, readable)
     moments.add(0, seen.unreadable)
     expected, half = round(moments.scaled(seen.images)), round(moments.half_width(seen.images))
     low = max(readable, expected - half)
-    return Span(expected, low, min(seen.images - seen.unreadable, expected + half))
+    return Range(expected, low, min(seen.images - seen.unreadable, expected + half))
 
 
-def source_bytes(seen: Survey) -> Span[int] | None:
+def source_bytes(seen: Survey) -> Range[int] | None:
     """Of all files, from those that were seen; what cannot be read, and what only a manifest describes, has none."""
     measured = seen.file_bytes
     if not measured.count:
@@ -221,16 +221,16 @@ def source_bytes(seen: Survey) -> Span[int] | None:
     moments = Moments(measured.count, measured.total, measured.squares)
     moments.add(0, seen.known - measured.count)
     expected, half = round(moments.scaled(seen.images)), ceil(moments.half_width(seen.images))
-    return Span(expected, max(measured.total, expected - half), expected + half)
+    return Range(expected, max(measured.total, expected - half), expected + half)
 
 
-async def _surveyed(job: EstimateJob, tally: Tally, show: Show) -> Survey:
+async def _surveyed(job: EstimateJob, histogram: SizeHistogram, show: Show) -> Survey:
     config = job.candidates[0].config
     what = SurveyJob(sources=job.sources, config=config, limit=job.limit, probe=job.probe, seed=job.seed)
-    return await survey(what, tally, show)
+    return await survey(what, histogram, show)
 
 
-def _imagined(job: EstimateJob, tally: Tally) -> Survey:
+def _imagined(job: EstimateJob, histogram: SizeHistogram) -> Survey:
     count = job.count or 0
     seen = Survey(images=count, seen=count)
     each, more = divmod(count, len(job.sizes))
@@ -240,7 +240,7 @@ def _imagined(job: EstimateJob, tally: Tally) -> Survey:
         if times and flaw is not None:
             seen.reject(f"{size[0]} x {size[1]}", flaw, times)
         elif times:
-            tally.add(size, times)
+            histogram.add(size, times)
     return seen
 
 
@@ -251,10 +251,10 @@ def _imagined_name(job: EstimateJob) -> str:
 def _modelled(
     job: EstimateJob,
     candidate: Candidate,
-    question: Question,
+    shape: PromptShape,
     counted: Counted,
     *,
-    images: Span[int],
+    images: Range[int],
     seen: Survey,
     typical: Size,
     pixels: int,
@@ -266,19 +266,19 @@ def _modelled(
     time = _time(candidate, images, tokens_in, tokens_out)
     read = seen.known - seen.unreadable
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
-    image, text = question.image_tokens(*typical), question.text
+    image, text = shape.image_tokens(*typical), shape.text
     alike = None if counted.expected.has_spread or seen.known == seen.images else seen.known
     return ModelEstimate(
         name=candidate.name,
         model=candidate.model,
         where=candidate.where,
         family=family.name if family else None,
-        token_rule=question.rule.name,
+        token_rule=shape.rule.name,
         rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
-        detail=question.detail,
-        text_tokens=Span(text.expected, text.lower, text.upper),
-        typical_sent=question.sent(*typical),
-        typical_tokens=Span(image.expected, image.lower, image.upper),
+        detail=shape.detail,
+        text_tokens=Range(text.expected, text.lower, text.upper),
+        typical_sent=shape.sent(*typical),
+        typical_tokens=Range(image.expected, image.lower, image.upper),
         mean_tokens=counted.image_tokens(read, text),
         input_tokens=tokens_in,
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
@@ -295,15 +295,15 @@ def _modelled(
         limited_by=time[1] if time else None,
         notes=(
             *_too_long(job.output_tokens, request.max_tokens),
-            *_refused(counted.refused, seen.known),
-            *_notes(candidate, question, by_detail, job.today, has_price=online is not None, alike=alike),
+            *_rejected(counted.rejected, seen.known),
+            *_notes(candidate, shape, by_detail, job.today, has_price=online is not None, alike=alike),
         ),
     )
 
 
 def _time(
-    candidate: Candidate, images: Span[int], tokens_in: Span[int], tokens_out: Span[int]
-) -> tuple[Span[float], str] | None:
+    candidate: Candidate, images: Range[int], tokens_in: Range[int], tokens_out: Range[int]
+) -> tuple[Range[float], str] | None:
     """At the limits of all endpoints together; where the provider counts what is asked for, `max_tokens` counts."""
     config, family = candidate.config, candidate.family()
     request, limits = config.request, config.limits
@@ -316,7 +316,7 @@ def _time(
     if requested and request.max_tokens is not None:
         answers = answer_tokens(images, stated=request.max_tokens * request.choices, max_tokens=None, choices=1)
     high = None if tokens_in.high is None or answers.high is None else tokens_in.high + answers.high
-    tokens = Span(tokens_in.expected + answers.expected, tokens_in.low + answers.low, high)
+    tokens = Range(tokens_in.expected + answers.expected, tokens_in.low + answers.low, high)
     return seconds_at(images, tokens, rpm=rpm, tpm=tpm)
 
 
@@ -344,16 +344,16 @@ def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
     return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of --max-tokens"]
 
 
-def _refused(images: int, of: int) -> list[str]:
+def _rejected(images: int, of: int) -> list[str]:
     if not images:
         return []
     some = f"{images:,} of {of:,} images are" if images > 1 else f"1 of {of:,} images is"
-    return [f"{some} more than 200 times as long as wide, which this model refuses; they are counted all the same"]
+    return [f"{some} more than 200 times as long as wide, which this model rejects; they are counted all the same"]
 
 
 def _notes(
     candidate: Candidate,
-    question: Question,
+    shape: PromptShape,
     by_detail: Mapping[str, float],
     today: date,
     *,
@@ -361,14 +361,14 @@ def _notes(
     alike: int | None,
 ) -> tuple[str, ...]:
     found = [] if alike is None else [no_spread(alike, "images")]
-    if isinstance(question.rule, UnknownRule):
+    if isinstance(shape.rule, UnknownRule):
         called = f"{candidate.model!r}" if candidate.model else "this server's model"
         found.append(
             f"nobody has described {called}: the range is what the rules of known models would say; "
             "--model-family says what it is"
         )
-    found += traps(question, by_detail)
-    unreached = out_of_reach(question)
+    found += traps(shape, by_detail)
+    unreached = out_of_reach(shape)
     found += [unreached] if unreached else []
     found += [f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(today) if one.note]
     if not has_price and not counts_every_model(candidate.config, candidate.config.all_endpoints[0]):

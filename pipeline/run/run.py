@@ -28,7 +28,7 @@ from pipeline.run.job import (
     TOTAL,
     Job,
     budgets_of,
-    check_question,
+    check_prompt,
     dear_choice,
     endpoint_name,
     engine_config,
@@ -71,14 +71,16 @@ async def run_job(
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
         endpoints = endpoints_of(job, targets, sessions, prepare)
-        check_question(prepare.question())
-        job = confirmed(job, source, total, prepare.question(), lambda dataset: LowWater.of(source, job, dataset).skip)
+        check_prompt(prepare.prompt_shape())
+        job = confirmed(
+            job, source, total, prepare.prompt_shape(), lambda dataset: LowWater.of(source, job, dataset).skip
+        )
         if say is not None and job.implied_ceiling_usd is not None:
             say(
                 f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
                 "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
             )
-        if say is not None and (line := dear_choice(job, source, prepare.question())) is not None:
+        if say is not None and (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
             say(line)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:

@@ -230,8 +230,8 @@ def test_a_rule_of_a_host() -> None:
     there = load_config(
         None, {"request.model": "qwen2.5-vl-72b-instruct", "endpoint.base_url": "https://api.siliconflow.cn/v1"}, {}
     )
-    assert Candidate(name="a", config=config, anywhere=True).question(TODAY).rule.name == "qwen-28-2025"
-    assert Candidate(name="b", config=there).question(TODAY).rule.name == "siliconflow-28-2025"
+    assert Candidate(name="a", config=config, anywhere=True).prompt_shape(TODAY).rule.name == "qwen-28-2025"
+    assert Candidate(name="b", config=there).prompt_shape(TODAY).rule.name == "siliconflow-28-2025"
 
 
 @pytest.mark.parametrize(
