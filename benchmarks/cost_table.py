@@ -11,7 +11,7 @@ from random import Random
 
 from pipeline.catalogue.offers import price_at
 from pipeline.config.settings import load_config
-from pipeline.estimates.estimate import Candidate, provider_and_model
+from pipeline.estimates.job import Candidate, provider_and_model
 from pipeline.tokens.prompt import PromptShape, Size
 
 IMAGES, SEED = 1000, 5

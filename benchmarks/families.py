@@ -22,7 +22,7 @@ import pipeline
 from pipeline.catalogue import Family, families, family_of
 from pipeline.config.settings import load_config
 from pipeline.emulator.child import child_emulator
-from pipeline.estimates.estimate import Candidate
+from pipeline.estimates.job import Candidate
 from pipeline.tokens.prompt import PromptShape, Size
 
 TOLERATED = 0.01

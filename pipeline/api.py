@@ -29,16 +29,16 @@ from pipeline.emulator.child import child_emulator
 from pipeline.engine.progress import make_progress, say
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
-from pipeline.estimates.estimate import (
+from pipeline.estimates.estimate import estimate_job
+from pipeline.estimates.figures import Estimate
+from pipeline.estimates.job import (
     DEFAULT_PRESETS,
     Candidate,
     EstimateJob,
-    estimate_job,
     is_configuration,
     parse_size,
     provider_and_model,
 )
-from pipeline.estimates.figures import Estimate
 from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, check_sample, run_sample, sample_job
 from pipeline.http.values import duration_s

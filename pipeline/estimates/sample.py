@@ -18,9 +18,10 @@ from pipeline.config.settings import RunConfig, api_key
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimates.bills import COLUMNS, Bills, Population, Row, money
-from pipeline.estimates.estimate import Candidate, EstimateJob, check_job, estimated
+from pipeline.estimates.estimate import estimated
 from pipeline.estimates.figures import Estimate, ModelEstimate, cost_of, no_spread
 from pipeline.estimates.histogram import SizeHistogram
+from pipeline.estimates.job import Candidate, EstimateJob, check_job
 from pipeline.estimates.statistics import Interval, SampleFacts, stratified
 from pipeline.estimates.survey import Show, SurveyJob, survey
 from pipeline.run.job import Job

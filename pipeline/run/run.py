@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from pipeline.config.environment import Variable
 from pipeline.config.settings import destination, find_key
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import price_for
@@ -46,12 +47,14 @@ from pipeline.store.columns import Totals
 from pipeline.store.dataset import LEDGER_NAME, Dataset, check_out
 
 State = tuple[Status, ErrorKind | None]
+Say = Callable[[str], None]
+"""Shows a line to the user."""
 
 
 async def run_job(
-    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Callable[[str], None] | None = None
+    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Say | None = None
 ) -> RunSummary:
-    """Ask for everything that OUT does not hold yet. `say` is told what the user should know before.
+    """Ask for everything that OUT does not hold yet. `say` shows what the user should know before.
 
     Raises InputError before anything is sent. Whatever stops the run later is raised once everything that
     was paid for is kept, and carries the summary.
@@ -62,9 +65,7 @@ async def run_job(
     adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
-    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
-        each = zip(job.config.all_endpoints, keys, strict=True)
-        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+    _say_destinations(job, keys, say)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
@@ -75,13 +76,7 @@ async def run_job(
         job = confirmed(
             job, source, total, prepare.prompt_shape(), lambda dataset: LowWater.of(source, job, dataset).skip
         )
-        if say is not None and job.implied_ceiling_usd is not None:
-            say(
-                f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
-                "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
-            )
-        if say is not None and (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
-            say(line)
+        _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:
             images = await stack.enter_async_context(fetch_session(job.config))
@@ -91,6 +86,26 @@ async def run_job(
             if say is not None and not numbers.has_answers and job.asks_as_usual:
                 say(f"prompt: {job.config.request.prompt}")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
+
+
+def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
+    """Where requests go and with which key; once for each OUT."""
+    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+
+
+def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
+    """The ceiling of a run that has none of its own, and a `detail` that costs more than another."""
+    if say is None:
+        return
+    if job.implied_ceiling_usd is not None:
+        say(
+            f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
+            "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
+        )
+    if (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
+        say(line)
 
 
 class _Run:

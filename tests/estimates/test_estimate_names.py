@@ -12,9 +12,9 @@ from pipeline.commands.models import Asked, model_cards
 from pipeline.config.settings import load_config
 from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
-from pipeline.estimates.estimate import Candidate
 from pipeline.estimates.figures import ModelEstimate
 from pipeline.estimates.histogram import SizeHistogram
+from pipeline.estimates.job import Candidate
 from pipeline.estimates.render import text as render
 from pipeline.records import ImageFacts
 from pipeline.run.model import family_for
