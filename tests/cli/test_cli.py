@@ -202,7 +202,7 @@ def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code
 STUCK = """
 import ctypes, sys
 from pipeline.cli import app
-from pipeline.endpoints import pricing
+from pipeline.run import prepare
 
 def stuck(*_):
     print("decoding", flush=True)
