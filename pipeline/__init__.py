@@ -5,7 +5,7 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, status
+from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, scan, status
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
@@ -16,15 +16,15 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.estimates.figures import Estimate
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
-    "Asking",
     "BudgetReachedError",
     "EndpointStoppedError",
     "Estimate",
     "InputError",
     "InterruptedRunError",
+    "RerunPolicy",
     "ResourceError",
     "RunSummary",
     "VisionBatchError",
@@ -37,5 +37,6 @@ __all__ = [
     "read",
     "rebuild",
     "run",
+    "scan",
     "status",
 ]

@@ -1,7 +1,6 @@
 """What Python callers and the command line use alike. Blocking; from a notebook as well."""
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -46,12 +45,13 @@ from pipeline.run.job import Job
 from pipeline.run.model import emulated, emulating
 from pipeline.run.run import run_job
 from pipeline.sources import source_list
-from pipeline.store import parquet
-from pipeline.store.dataset import check_ledger
-from pipeline.store.rerun import Asking
+from pipeline.store import reading
+from pipeline.store.opening import check_ledger
+from pipeline.store.rerun import RerunPolicy
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 T = TypeVar("T")
 PathLike = str | Path
@@ -125,7 +125,7 @@ def run(
     sample: int | None = None,
     seed: int = 0,
     max_failed: str | int = 0,
-    asking: Asking | None = None,
+    asking: RerunPolicy | None = None,
     yes: bool = False,
     confirm: Callable[[str], bool] | None = None,
     quiet: bool = False,
@@ -139,7 +139,7 @@ def run(
     `config` is a preset's name (`"openai"`) or a TOML file. `settings` are its keys: the short ones of
     the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
     (`overrides={"images.quality": 90}`). With `emulator` nothing leaves this machine and no key is needed.
-    `asking` says which records are asked again (`Asking(retry_failed=True)`, `Asking(refresh=True)`, ...).
+    `asking` says which records are asked again (`RerunPolicy(retry_failed=True)`, `RerunPolicy(refresh=True)`, ...).
     A run that is expected to cost more than `budget.confirm_usd` (10 dollars) and has no ceiling (`max_cost=`,
     `max_cost_total=`) needs `yes=True`, or a `confirm` that answers the question it is given with True.
     `sample` asks so many of the images, drawn at random (`seed`) from all sizes alike; a run without it asks the rest.
@@ -154,7 +154,7 @@ def run(
         stack.callback(progress.close)
         job = Job(
             sources=source_list(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
-            max_failed=str(max_failed), asking=asking or Asking(), yes=yes, confirm=confirm,
+            max_failed=str(max_failed), asking=asking or RerunPolicy(), yes=yes, confirm=confirm,
         )  # fmt: skip
         told = None if quiet else say
         if sample is None:
@@ -417,28 +417,23 @@ def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport
     return compact_out(Path(out), rows_per_part=rows_per_part)
 
 
-def read(out: PathLike) -> "pd.DataFrame":
+def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
     """The rows of an output directory: money as float, the manifest's columns beside ours.
 
-    `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored. A manifest column that
-    bears the name of one of ours is shown as `record.<name>`. Where nothing is answered yet there are no rows.
+    `columns` names those to read (default: all); `where` is an SQL condition over them, for example
+    `"status = 'ok' AND cost_usd > 0.01"`. `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored.
+    A manifest column with the name of one of ours is shown as `record.<name>`. A new output directory has no rows.
+    Raises InputError for an unknown column or a condition that cannot be read, ResourceError for a damaged part.
     """
-    import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
-
-    folder = Path(out) / "data"
-    if not folder.is_dir():
-        raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
-    has_parts = any(folder.glob("*.parquet"))
-    frame = pd.read_parquet(folder) if has_parts else parquet.schema().empty_table().to_pandas()
-    frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
-    extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
-    extra.index = frame.index
-    renamed = extra.rename(columns={name: f"record.{name}" for name in extra.columns if name in frame.columns})
-    return frame.join(renamed)
+    return reading.read(Path(out), columns, where)
 
 
-def _as_float(amount: Decimal) -> float:
-    return float(amount)
+def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
+    """The rows of an output directory as they are stored, in batches of pyarrow: for more rows than fit in memory.
+
+    `columns` and `where` as in `read`, which also names what is raised.
+    """
+    return reading.scan(Path(out), columns, where)
 
 
 def resolve(config: PathLike | RunConfig | None, settings: Settings) -> RunConfig:

@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.app import app
 from pipeline.config.settings import RunConfig
-from pipeline.store.parquet import schema
+from pipeline.store.columns import schema
 from tests.support import Command, MakeImage
 
 ROOT = Path(__file__).parent.parent

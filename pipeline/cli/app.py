@@ -40,7 +40,7 @@ from pipeline.interrupts import watch_interrupts
 from pipeline.redaction.addresses import public_text
 from pipeline.redaction.redactor import Redactor, is_secret_name
 from pipeline.store.parquet import use_steady_memory
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 
 app = typer.Typer(
     name="vision-batch",
@@ -399,7 +399,7 @@ def run(
         return
     if out is None:
         raise InputError("name an output directory with -o OUT")
-    asking = Asking.parse(
+    asking = RerunPolicy.parse(
         retry_failed=retry_failed,
         retry_kind=retry_kind,
         retry_status=retry_status,

@@ -29,8 +29,8 @@ from pipeline.run.model import emulated
 from pipeline.run.run import run_job
 from pipeline.sources import has_stream, open_sources
 from pipeline.store import parquet
-from pipeline.store.dataset import check_out
 from pipeline.store.layout import DATA_NAME
+from pipeline.store.opening import check_out
 from pipeline.tokens import UnknownRule
 from pipeline.tokens.ranges import Range
 

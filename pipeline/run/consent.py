@@ -14,7 +14,8 @@ from pipeline.images.sizes import sizes_of
 from pipeline.records import Usage
 from pipeline.run.job import Job
 from pipeline.sources import Source, has_stream
-from pipeline.store.dataset import Dataset
+from pipeline.store.between_runs import count_missing
+from pipeline.store.marks import Marks
 from pipeline.tokens.prompt import PromptShape, answer_tokens
 from pipeline.tokens.ranges import Range
 
@@ -22,7 +23,7 @@ LOOKED_AT = 64
 """Images whose headers are read: some milliseconds, however large the source."""
 AMONG = 200_000
 """They are taken evenly from the first records of the source, so that a million are not walked over twice."""
-Skip = Callable[[Dataset], int]
+Skip = Callable[[Marks], int]
 """How many records, from the beginning of the source, an OUT is known to have done with."""
 _ONE = Range(1, 1, 1)
 
@@ -82,7 +83,7 @@ def expected_usd(
     if each is None or each * total <= above:
         return None if each is None else each * total
     records = islice(job.asked(source.records()), job.limit)
-    left = Dataset.left(job.out, records, total, config=job.config, asking=job.asking, skip=skip)
+    left = count_missing(job.out, records, total, config=job.config, policy=job.asking, skip=skip)
     return each * (left if most is None else min(left, most))
 
 

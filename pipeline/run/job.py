@@ -27,9 +27,9 @@ from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
-from pipeline.store.columns import Totals
+from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 from pipeline.tokens.prompt import PromptShape, dearer_detail, out_of_reach, tokens_by_detail
 
 RUN, TOTAL = "run", "total"
@@ -48,7 +48,7 @@ class Job:
     emulated: bool = False
     """The endpoint is the emulator: rows say so instead of naming a port."""
     limit: int | None = None
-    asking: Asking = field(default_factory=Asking)
+    asking: RerunPolicy = field(default_factory=RerunPolicy)
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
@@ -145,7 +145,7 @@ def left_words(stats: RunStats, totals: Totals) -> list[str]:
     """What is left undone, and about what it would cost."""
     if stats.total is None:
         return []
-    left, paid = stats.total - stats.done, totals.records - totals.shared
+    left, paid = stats.total - stats.done, totals.records - totals.deduplicated
     words = f"{left:,} of {stats.total:,} images are left"
     if totals.cost_usd and paid:
         words += f", about {dollars(totals.cost_usd / paid * left)}"

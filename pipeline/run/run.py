@@ -43,8 +43,9 @@ from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
 from pipeline.sources import Source
-from pipeline.store.columns import Totals
-from pipeline.store.dataset import LEDGER_NAME, Dataset, check_out
+from pipeline.store.accounting import Totals
+from pipeline.store.dataset import Dataset
+from pipeline.store.opening import LEDGER_NAME, check_out
 
 State = tuple[Status, ErrorKind | None]
 Say = Callable[[str], None]
@@ -73,9 +74,7 @@ async def run_job(
         prepare = Preparer.build(job.config, clock.utc().date())
         endpoints = endpoints_of(job, targets, sessions, prepare)
         check_prompt(prepare.prompt_shape())
-        job = confirmed(
-            job, source, total, prepare.prompt_shape(), lambda dataset: LowWater.of(source, job, dataset).skip
-        )
+        job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:
@@ -126,7 +125,7 @@ class _Run:
             config=job.config,
             run_id=self.run_id,
             now=self.clock.utc,
-            asking=job.asking,
+            policy=job.asking,
             endpoint=endpoint_name(job),
             redactor=job.redactor,
         )
@@ -145,7 +144,7 @@ class _Run:
     ) -> Stages:
         config = self.job.config
         self.stats.saves = prepare.saved
-        water = LowWater.of(source, self.job, dataset)
+        water = LowWater.of(source, self.job, dataset.marks)
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
@@ -154,8 +153,8 @@ class _Run:
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
-            twin=dataset.twin,
-            keep=dataset.keep,
+            twin=dataset.follow,
+            keep=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
             budgets=budgets_of(self.job.budget, dataset),
@@ -164,7 +163,7 @@ class _Run:
         )
 
     def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
-        water.rise(dataset, stats.low_water)
+        water.rise(dataset.marks, stats.low_water)
         dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:

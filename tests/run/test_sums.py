@@ -16,7 +16,7 @@ from pipeline.endpoints import pricing
 from pipeline.engine.progress import describe
 from pipeline.engine.stats import RunSummary
 from pipeline.money import usd
-from pipeline.store.ledger import SqliteLedger
+from pipeline.store.ledger.sqlite import SqliteLedger
 from tests.stub import Reply, Stub, answer, stub
 from tests.support import MakeImage
 
