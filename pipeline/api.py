@@ -1,7 +1,7 @@
 """What Python callers and the command line use alike. Blocking; from a notebook as well."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -28,22 +28,23 @@ from pipeline.emulator.child import child_emulator
 from pipeline.engine.progress import make_progress, say
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
-from pipeline.estimates.estimate import (
+from pipeline.estimates.estimate import estimate_job
+from pipeline.estimates.figures import Estimate
+from pipeline.estimates.job import (
     DEFAULT_PRESETS,
     Candidate,
     EstimateJob,
-    estimate_job,
     is_configuration,
     parse_size,
     provider_and_model,
 )
-from pipeline.estimates.figures import Estimate
 from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, check_sample, run_sample, sample_job
-from pipeline.limits.decision import duration_s
+from pipeline.http.values import duration_s
 from pipeline.run.job import Job
-from pipeline.run.prepare import emulated, emulating
+from pipeline.run.model import emulated, emulating
 from pipeline.run.run import run_job
+from pipeline.sources import source_list
 from pipeline.store import reading
 from pipeline.store.opening import check_ledger
 from pipeline.store.rerun import RerunPolicy
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PathLike = str | Path
+Sources = PathLike | Iterable[Any]
+"""A path, several paths, or records in memory: dictionaries, images of Pillow, a `datasets.Dataset`."""
 EMULATED_MODEL = "gpt-4o"
 """Whose token rule the emulator bills by where no model is named."""
 
@@ -113,7 +116,7 @@ _KEYS = {
 
 
 def run(
-    sources: PathLike | Sequence[PathLike],
+    sources: Sources,
     *,
     out: PathLike,
     config: PathLike | RunConfig | None = None,
@@ -129,6 +132,9 @@ def run(
     **settings: Unpack[Settings],
 ) -> RunSummary:
     """Ask a vision endpoint about every image of `sources` that `out` does not hold an answer for.
+
+    `sources` is a folder, a glob or a manifest, a list of them, or records in memory: dictionaries (the columns of a
+    row), images of Pillow, a `datasets.Dataset`.
 
     `config` is a preset's name (`"openai"`) or a TOML file. `settings` are its keys: the short ones of
     the command line (`model=`, `prompt=`, `base_url=`, `concurrency=`, ...) or dotted ones in a dictionary
@@ -147,7 +153,7 @@ def run(
         progress = make_progress(quiet=quiet)
         stack.callback(progress.close)
         job = Job(
-            sources=_names(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
+            sources=source_list(sources), out=Path(out), config=resolved, emulated=emulator, limit=limit,
             max_failed=str(max_failed), asking=asking or RerunPolicy(), yes=yes, confirm=confirm,
         )  # fmt: skip
         told = None if quiet else say
@@ -159,7 +165,7 @@ def run(
 
 
 def dry_run(
-    sources: PathLike | Sequence[PathLike],
+    sources: Sources,
     *,
     config: PathLike | RunConfig | None = None,
     emulator: bool = False,
@@ -171,7 +177,7 @@ def dry_run(
 
 
 def rehearsal(
-    sources: PathLike | Sequence[PathLike],
+    sources: Sources,
     *,
     config: PathLike | RunConfig | None = None,
     emulator: bool = False,
@@ -180,7 +186,7 @@ def rehearsal(
 ) -> FirstRequest:
     """The same in parts: how many requests, where to, what is known of the image, and the body."""
     resolved = resolve(config, _with_model(settings, config) if emulator else settings)
-    return first_request(Job(sources=_names(sources), out=Path(), config=resolved, emulated=emulator, limit=limit))
+    return first_request(Job(sources=source_list(sources), out=Path(), config=resolved, emulated=emulator, limit=limit))
 
 
 def check(
@@ -224,7 +230,7 @@ def models(
 
 
 def estimate(
-    sources: PathLike | Sequence[PathLike] = (),
+    sources: Sources = (),
     *,
     models: str | Sequence[str] = (),
     config: PathLike | RunConfig | Sequence[PathLike] | None = None,
@@ -255,7 +261,7 @@ def estimate(
     configs = [config] if config is None or isinstance(config, str | Path | RunConfig) else [*config]
     candidates, notes = _candidates(_split(models), configs, settings)
     job = EstimateJob(
-        candidates=candidates, sources=_names(sources), count=count, sizes=[parse_size(size) for size in sizes],
+        candidates=candidates, sources=source_list(sources), count=count, sizes=[parse_size(size) for size in sizes],
         probe=probe, seed=seed, limit=limit, output_tokens=output_tokens, today=datetime.now(UTC).date(), notes=notes,
     )  # fmt: skip
     if sample is None:
@@ -484,10 +490,6 @@ def _endpoint(config: PathLike | RunConfig | None, settings: Settings, *, emulat
 def _with_model(settings: Settings, config: PathLike | RunConfig | None) -> Settings:
     named = resolve(config, settings).request.model
     return {**settings, "model": named or EMULATED_MODEL}
-
-
-def _names(sources: PathLike | Sequence[PathLike]) -> list[str]:
-    return [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
 
 
 def _in_a_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -29,13 +29,13 @@ from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import OutageKind, parse_latency_schedule, parse_outages
 from pipeline.emulator.server import run_forever
-from pipeline.endpoints.session import version
 from pipeline.engine.progress import counted, describe
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import EndpointStoppedError, InputError, ResourceError, VisionBatchError
 from pipeline.estimates.render import files, text
 from pipeline.estimates.render.html import WRITERS
 from pipeline.formatting import json_text, printable, printable_lines
+from pipeline.http.session import version
 from pipeline.interrupts import watch_interrupts
 from pipeline.redaction.addresses import public_text
 from pipeline.redaction.redactor import Redactor, is_secret_name

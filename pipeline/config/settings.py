@@ -100,6 +100,8 @@ class EndpointConfig(_Section):
     """Where requests go. Times are in seconds."""
 
     base_url: Annotated[str, AfterValidator(normalise_base_url)] = "https://api.openai.com/v1"
+    api: Annotated[str, Field(min_length=1)] = "chat"
+    """The kind of endpoint: which path, body and response it has. `chat` is OpenAI's chat/completions."""
     api_key_env: Annotated[str, AfterValidator(_variable_name)] = "OPENAI_API_KEY"
     """The environment variable that holds the key; never the key."""
     api_key_header: str = "Authorization"

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.errors import ErrorKind
-from pipeline.limits.decision import duration_s, retry_after
+from pipeline.http.values import duration_s, retry_after
 from pipeline.records import Failure
 from pipeline.redaction.redactor import _EXCERPT_BYTES, NOTHING_SECRET, Redactor, one_line
 

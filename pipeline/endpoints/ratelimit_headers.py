@@ -1,23 +1,21 @@
-"""What an endpoint's headers tell of its limits.
+"""The limits that response headers advertise.
 
 Sources: OpenAI, "Rate limits" (`x-ratelimit-limit-requests`, reset as a Go duration: the time until all is back);
 Azure OpenAI, "Manage quota" (bare seconds; requests may be counted by ten seconds, and
 `x-ratelimit-renewalperiod-requests` says so); Anthropic, "Rate limits" (`anthropic-ratelimit-*`,
 reset in RFC 3339).
 Headers without `-requests` or `-tokens` (OpenRouter, Mistral; IETF draft "RateLimit header fields") do not say
-what span they are for, and tell no limit; but where nothing remains, when it is back.
+what span they are for, and are no limit; but where nothing remains, they say when it is back.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from math import inf, isfinite
 from typing import Final
 
-from pipeline.limits.decision import duration_s
-from pipeline.records import LimitsTold, Quota
+from pipeline.http.values import duration_s, epoch_s
+from pipeline.records import Quota, RateLimitInfo
 
 _OPENAI: Final = ("x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}")
 _ANTHROPIC: Final = (
@@ -30,8 +28,8 @@ _EPOCH_S: Final = 1e9
 _NUMBER: Final = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 
 
-def limits_told(headers: Mapping[str, str]) -> LimitsTold | None:
-    """Requests and tokens as these headers tell them; None where they tell nothing.
+def rate_limit_info(headers: Mapping[str, str]) -> RateLimitInfo | None:
+    """Requests and tokens as these headers advertise them; None where they advertise nothing.
 
     `headers` are case-insensitive, or in lower case. Points in time count against the response's own `Date`.
     """
@@ -39,7 +37,7 @@ def limits_told(headers: Mapping[str, str]) -> LimitsTold | None:
     back_s = None if requests or tokens else _unnamed_reset_s(headers)
     if requests is None and tokens is None and back_s is None:
         return None
-    return LimitsTold(requests=requests, tokens=tokens, reset_s=back_s)
+    return RateLimitInfo(requests=requests, tokens=tokens, reset_s=back_s)
 
 
 def _unnamed_reset_s(headers: Mapping[str, str]) -> float | None:
@@ -52,8 +50,8 @@ def _unnamed_reset_s(headers: Mapping[str, str]) -> float | None:
 
 def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
     for names in (_OPENAI, _ANTHROPIC):
-        told = headers.get(names[0].format(of))
-        limit = None if told is None else number(told)
+        stated = headers.get(names[0].format(of))
+        limit = None if stated is None else number(stated)
         if limit is not None:
             remaining, reset = (headers.get(name.format(of)) for name in names[1:])
             quota = Quota(
@@ -66,7 +64,7 @@ def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
 
 
 def _of_a_minute(quota: Quota, period_s: float | None) -> Quota:
-    """A limit of ten seconds as six times as much a minute; one of a day is back when the day is over, or as told."""
+    """A limit of ten seconds as six times as much a minute; one of a day is back when the day is over, or as stated."""
     if not period_s or period_s == MINUTE_S:
         return quota
     if period_s > MINUTE_S:
@@ -98,10 +96,4 @@ def _seconds(text: str, bare: float | None) -> float | None:
     """Since 1970."""
     if bare is not None:
         return bare / 1000 if bare >= 1000 * _EPOCH_S else bare
-    for read in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            date = read(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            continue
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    return None
+    return epoch_s(text)

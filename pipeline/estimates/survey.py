@@ -18,14 +18,16 @@ import aiohttp
 import anyio
 
 from pipeline.config.settings import ImagesConfig, RunConfig
-from pipeline.endpoints.session import Proxies, open_image_session
 from pipeline.errors import ErrorKind, InterruptedRunError
-from pipeline.estimates.histogram import Moments, Tally
-from pipeline.images.probe import ImageSize, SizeUnknown, fetch_size
+from pipeline.estimates.histogram import Moments, SizeHistogram
+from pipeline.http.proxies import Proxies
+from pipeline.http.session import open_image_session
+from pipeline.images.probe import ImageSize
+from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes
 from pipeline.quiet import quiet_decoders
-from pipeline.records import Failure, ImageRecord
-from pipeline.sources import Source, open_sources
+from pipeline.records import Failure, ImageRecord, ImageUrl
+from pipeline.sources import Source, SourceLike, open_sources
 from pipeline.tokens.prompt import Size
 
 FETCHES = 64
@@ -40,11 +42,11 @@ Show = Callable[[int, int | None], None]
 class SurveyJob:
     """What to look at, and how much of it."""
 
-    sources: Sequence[str]
+    sources: Sequence[SourceLike]
     config: RunConfig
     limit: int | None = None
     probe: int | None = None
-    """So many at random instead of all."""
+    """This number at random instead of all."""
     seed: int = 0
     keep_sizes: bool = False
     out: Path | None = None
@@ -79,10 +81,12 @@ class Survey:
 
     @property
     def known(self) -> int:
-        """Images seen of which is known whether they would be sent, and in which size."""
+        """Images seen whose size is known, or that are known not to be sent."""
         return self.seen - self.unknown
 
-    def take(self, records: Sequence[ImageRecord], found: Sequence[Found], images: ImagesConfig, tally: Tally) -> None:
+    def take(
+        self, records: Sequence[ImageRecord], found: Sequence[Found], images: ImagesConfig, histogram: SizeHistogram
+    ) -> None:
         """Count what was found of these records."""
         sizes: list[Size] = []
         for record, one in zip(records, found, strict=True):
@@ -92,7 +96,7 @@ class Survey:
             if self.sizes is not None:
                 self.sizes.append(0 if size is None else size[0] << 32 | size[1])
         self.seen += len(records)
-        tally.add_all(sizes)
+        histogram.add_all(sizes)
 
     def _size(self, name: str, found: Found, images: ImagesConfig) -> Size | None:
         if isinstance(found, SizeUnknown):
@@ -126,7 +130,7 @@ def flaw_of(found: ImageSize, images: ImagesConfig) -> Failure | None:
     return None
 
 
-async def survey(job: SurveyJob, tally: Tally, show: Show, now: Callable[[], float] = monotonic) -> Survey:
+async def survey(job: SurveyJob, histogram: SizeHistogram, show: Show, now: Callable[[], float] = monotonic) -> Survey:
     """Look at every image of the sources, or at `job.probe` of them.
 
     Raises InputError for what is wrong with a source, before any image is looked at; InterruptedRunError for Ctrl-C.
@@ -134,12 +138,14 @@ async def survey(job: SurveyJob, tally: Tally, show: Show, now: Callable[[], flo
     quiet_decoders()
     found = Survey(sizes=array("q") if job.keep_sizes else None)
     with _stoppable():
-        await _look_at_all(job, found, tally, show, now)
+        await _look_at_all(job, found, histogram, show, now)
     found.images = found.images or found.seen
     return found
 
 
-async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, now: Callable[[], float]) -> None:
+async def _look_at_all(
+    job: SurveyJob, found: Survey, histogram: SizeHistogram, show: Show, now: Callable[[], float]
+) -> None:
     async with AsyncExitStack() as stack:
         reader = stack.enter_context(ThreadPoolExecutor(1, "survey"))
         local = stack.enter_context(LocalSizes(now))
@@ -154,10 +160,10 @@ async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, 
                 if session is None:
                     session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
                 await _fetch(session, chunk, sizes, proxy_of)
-            await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, tally)
+            await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, histogram)
             show(found.seen, total)
         found.declared = local.declared
-        await loop.run_in_executor(reader, tally.settle)
+        await loop.run_in_executor(reader, histogram.settle)
 
 
 @contextmanager
@@ -218,8 +224,8 @@ async def _fetch(
     session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found], proxy_of: Proxies
 ) -> None:
     """Ask for every size that is still missing. Raises InputError for a proxy that is none, before any is asked for."""
-    addresses = {at: records[at].location for at, one in enumerate(found) if one is None}
-    missing = iter([(at, address, proxy_of(address)) for at, address in addresses.items()])
+    remote = ((at, records[at].images[0]) for at, one in enumerate(found) if one is None)
+    missing = iter([(at, image.url, proxy_of(image.url)) for at, image in remote if isinstance(image, ImageUrl)])
 
     async def ask() -> None:
         for at, address, proxy in missing:

@@ -14,11 +14,11 @@ import aiohttp
 
 from pipeline.catalogue.prices import Price
 from pipeline.config.settings import BudgetConfig, RunConfig
-from pipeline.endpoints.session import open_image_session
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
 from pipeline.errors import InputError
+from pipeline.http.session import open_image_session
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.money import nano_usd
@@ -26,11 +26,11 @@ from pipeline.records import ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
-from pipeline.sources import Source, open_sources
+from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.rerun import RerunPolicy
-from pipeline.tokens.prompt import Question, dearer_detail, out_of_reach, tokens_by_detail
+from pipeline.tokens.prompt import PromptShape, dearer_detail, out_of_reach, tokens_by_detail
 
 RUN, TOTAL = "run", "total"
 """The budget of one run, and that of all runs on an OUT."""
@@ -42,7 +42,7 @@ FETCHES = 64
 class Job:
     """One run as asked for: what to read, where to keep it, and how."""
 
-    sources: Sequence[str]
+    sources: Sequence[SourceLike]
     out: Path
     config: RunConfig
     emulated: bool = False
@@ -53,7 +53,7 @@ class Job:
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
     redactor: Redactor = NOTHING_SECRET
-    """Knows the keys, once they are read."""
+    """Masks the keys, once they are read."""
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
     yes: bool = False
@@ -73,7 +73,7 @@ class Job:
 
     @property
     def asks_as_usual(self) -> bool:
-        """Whether nobody has said what to ask: the prompt is the built-in one."""
+        """Whether the prompt is the built-in one."""
         return "prompt" not in self.config.request.model_fields_set
 
     def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
@@ -114,18 +114,18 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
         raise InputError("a ceiling in dollars (--max-cost) needs a bound of the answer: set --max-tokens")
 
 
-def check_question(question: Question) -> None:
-    """Raises InputError where the images cannot be asked about as the user wants it."""
-    unreached = out_of_reach(question)
+def check_prompt(shape: PromptShape) -> None:
+    """Raises InputError where no image can be sent as the settings demand."""
+    unreached = out_of_reach(shape)
     if unreached is not None:
         raise InputError(f"--max-image-tokens: {unreached}")
 
 
-def dear_choice(job: Job, source: Source, question: Question) -> str | None:
+def dear_choice(job: Job, source: Source, shape: PromptShape) -> str | None:
     """One line where the `detail` of this job costs more than another that looks at as much, on its first images."""
-    if "-" in job.sources or not question.rule.details:
+    if has_stream(job.sources) or not shape.rule.details:
         return None
-    line = dearer_detail(question, tokens_by_detail(question, first_sizes(source.records())))
+    line = dearer_detail(shape, tokens_by_detail(shape, first_sizes(source.records())))
     return None if line is None else f"note: {line}"
 
 
@@ -200,7 +200,7 @@ def engine_config(job: Job) -> EngineConfig:
         max_error_rate=limits.max_error_rate,
         straggler_s=limits.straggler_s,
         max_time_s=config.budget.max_time_s,
-        reads_ahead="-" not in job.sources,
+        reads_ahead=not has_stream(job.sources),
         seal_interval_s=config.output.seal_interval_s,
         grace_s=limits.grace_s,
     )

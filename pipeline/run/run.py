@@ -10,28 +10,28 @@ from typing import Any
 
 import aiohttp
 
+from pipeline.config.environment import Variable
 from pipeline.config.settings import destination, find_key
-from pipeline.endpoints.chat import ChatEndpoint
-from pipeline.endpoints.secrets import redactor_of
-from pipeline.endpoints.session import open_session
+from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.progress import dollars, exact
 from pipeline.engine.stages import Clock, Endpoint, Stages
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import BudgetReachedError, DamagedLedgerError, ErrorKind, ResourceError, VisionBatchError
+from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
 from pipeline.records import Status, is_unanswered
 from pipeline.run.consent import confirmed
+from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.job import (
     FETCHES,
     TOTAL,
     Job,
     budgets_of,
-    check_budget,
-    check_question,
+    check_prompt,
     dear_choice,
     endpoint_name,
-    endpoint_names,
     engine_config,
     exceeds,
     fetch_session,
@@ -40,19 +40,22 @@ from pipeline.run.job import (
     open_job_source,
 )
 from pipeline.run.low_water import LowWater
-from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
+from pipeline.run.model import with_model
+from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
 from pipeline.sources import Source
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.opening import LEDGER_NAME, check_out
 
 State = tuple[Status, ErrorKind | None]
+Say = Callable[[str], None]
+"""Shows a line to the user."""
 
 
 async def run_job(
-    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Callable[[str], None] | None = None
+    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Say | None = None
 ) -> RunSummary:
-    """Ask for everything that OUT does not hold yet. `say` is told what the user should know before.
+    """Ask for everything that OUT does not hold yet. `say` shows what the user should know before.
 
     Raises InputError before anything is sent. Whatever stops the run later is raised once everything that
     was paid for is kept, and carries the summary.
@@ -60,50 +63,48 @@ async def run_job(
     clock = Clock() if clock is None else clock
     exceeds(job.max_failed, 0, 0)
     check_out(job.out)
+    adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
-    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
-        each = zip(job.config.all_endpoints, keys, strict=True)
-        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
-    async with AsyncExitStack() as sessions:
-        values = [None if key is None else key.value for key in keys]
-        redactor = redactor_of(job.config, values)
-        chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, value, redactor=redactor)
-            for one, value in zip(job.config.all_endpoints, values, strict=True)
-        ]
-        job = replace(job, config=await with_model(job.config, chats[0]), redactor=redactor)
-        endpoints = endpoints_of(job, chats)
+    _say_destinations(job, keys, say)
+    async with AsyncExitStack() as stack:
+        targets = targets_of(job.config, [None if key is None else key.value for key in keys])
+        sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
+        job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
-        check_question(prepare.question())
-        job = confirmed(job, source, total, prepare.question(), lambda marks: LowWater.of(source, job, marks).skip)
-        if say is not None and job.implied_ceiling_usd is not None:
-            say(
-                f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
-                "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
-            )
-        if say is not None and (line := dear_choice(job, source, prepare.question())) is not None:
-            say(line)
+        endpoints = endpoints_of(job, targets, sessions, prepare)
+        check_prompt(prepare.prompt_shape())
+        job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
+        _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:
-            images = await sessions.enter_async_context(fetch_session(job.config))
+            images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers and job.asks_as_usual:
                 say(f"prompt: {job.config.request.prompt}")
-            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
+            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
 
 
-def endpoints_of(job: Job, chats: Sequence[ChatEndpoint]) -> list[Endpoint]:
-    """What the engine asks. Raises InputError where a ceiling in dollars is set and nobody can say what one asks."""
-    named = endpoint_names(job)
-    endpoints = []
-    for one, chat, name in zip(job.config.all_endpoints, chats, named, strict=True):
-        price = price_for(job.config, one, emulated=job.emulated)
-        check_budget(job.config, one.model or job.config.request.model or "", price)
-        endpoints.append(endpoint_of(job.config, one, chat, name=name, price=price))
-    return endpoints
+def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
+    """Where requests go and with which key; once for each OUT."""
+    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+
+
+def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
+    """The ceiling of a run that has none of its own, and a `detail` that costs more than another."""
+    if say is None:
+        return
+    if job.implied_ceiling_usd is not None:
+        say(
+            f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
+            "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
+        )
+    if (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
+        say(line)
 
 
 class _Run:
@@ -143,8 +144,6 @@ class _Run:
     ) -> Stages:
         config = self.job.config
         self.stats.saves = prepare.saved
-        if len(endpoints) == 1:  # several may count text differently
-            endpoints = [replace(endpoints[0], ask=prepare.learning(endpoints[0].ask))]
         water = LowWater.of(source, self.job, dataset.marks)
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
@@ -183,7 +182,7 @@ class _Run:
                 dataset.seal()
             dataset.settle_lease()
         summary = self.summary(stopped, dataset)
-        with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
+        with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one that is raised
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
             dataset.describe()

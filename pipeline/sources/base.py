@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord
-from pipeline.sources.naming import is_address, public_address, shown
+from pipeline.records import ImageRecord, ImageUrl
+from pipeline.sources.naming import shown
 
 _NAMED_AT_MOST = 10_000
 
@@ -92,7 +92,7 @@ def _repeated(hashes: "array[int]") -> NDArray[np.int64]:
 
 
 def _name_duplicate(sources: Sequence[Checkable], repeated: set[int], more: int) -> None:
-    """A second pass that tells two ids of one hash from one id on two lines."""
+    """A second pass that distinguishes two ids of one hash from one id on two lines."""
     first: dict[str, tuple[Checkable, str]] = {}
     for source in sources:
         if source.ids() is None:
@@ -109,7 +109,8 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     other, place = before
     name = shown(source.name)
     also = f" (and {more:,} more ids repeat)" if more else ""
-    if is_address(record.location) and public_address(record.location) != record.location:
+    image = record.images[0]
+    if isinstance(image, ImageUrl) and image.name != image.url:
         also += "; parameters of an address that may be secret are no part of its id"
     if other is not source:
         return (
@@ -121,5 +122,5 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     unit, _, number = place.partition(" ")
     return (
         f"{name}: id {record.id!r} on {unit}s {number} and {record.line}{also}; "
-        "remove one, or name the column that tells them apart with --set source.id_column=NAME"
+        "remove one, or name the column that holds distinct ids with --set source.id_column=NAME"
     )

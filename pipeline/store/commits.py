@@ -89,7 +89,7 @@ class Committer:
             self._key(outcome),
             state_code(outcome.status, error_of(outcome)[0]),
             encode_row(row_of(outcome, self._origin, self._columns)),
-            stamp=outcome.facts.stamp if outcome.facts else None,
+            stamp=outcome.stamp,
             request_sha256=outcome.request_sha256,
             shareable=outcome.status in SHAREABLE,
         )

@@ -45,7 +45,7 @@ class Deduplication:
         status, kind = state_of(leader.state)
         return Shared(
             record=request.record,
-            facts=request.facts,
+            image_facts=request.image_facts,
             request_sha256=request.request_sha256,
             key=leader.key,
             status=status,
@@ -79,7 +79,7 @@ class Deduplication:
         outcome = Outcome(
             record=follower.record,
             result=Answer(status=follower.status, caption=None),
-            facts=follower.facts,
+            image_facts=follower.image_facts,
             request_sha256=follower.request_sha256,
             usage=_NO_USAGE,
             cost_usd=Decimal(0),
@@ -90,7 +90,7 @@ class Deduplication:
             record_key(follower.record.id, self._prompt_name),
             state_code(follower.status, follower.error_kind),
             encode_row(row if leader is None else with_leader(row, leader)),
-            stamp=follower.facts.stamp,
+            stamp=follower.stamp,
             request_sha256=follower.request_sha256,
             leader=follower.key if leader is None else None,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.errors import ErrorKind
-from pipeline.files import stamp
+from pipeline.files import record_stamp
 from pipeline.limits.decision import TRANSIENT
 from pipeline.records import ImageRecord, Status, record_key
 from pipeline.store.contents import decoding
@@ -70,7 +70,7 @@ class Missing:
         if stored.state in self.settled:
             return False
         status, kind = state_of(stored.state)
-        changed = self._policy.refresh_changed and stored.stamp != stamp(record.location)
+        changed = self._policy.refresh_changed and stored.stamp != record_stamp(record)
         return self._policy.wants(
             status,
             kind,

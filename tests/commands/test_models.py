@@ -14,9 +14,10 @@ from pipeline.catalogue import families, family_named, first_family, near_names,
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.commands.models import model_cards, table
 from pipeline.config.settings import RunConfig, load_config, presets
+from pipeline.endpoints.pricing import own_price, price_for
 from pipeline.errors import InputError
 from pipeline.records import Usage
-from pipeline.run.prepare import family_for, own_price, price_for
+from pipeline.run.model import family_for
 
 TODAY = date(2026, 11, 20)
 OWN = """

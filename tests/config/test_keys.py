@@ -8,7 +8,8 @@ import pytest
 import pipeline
 from pipeline import InputError
 from pipeline.config.settings import EndpointConfig, find_config, load_config
-from pipeline.endpoints.session import proxy_of, ssl_context
+from pipeline.http.proxies import proxy_of
+from pipeline.http.tls import ssl_context
 from tests.stub import stub
 from tests.support import Command, MakeImage
 

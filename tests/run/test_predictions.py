@@ -19,8 +19,8 @@ import pipeline
 from pipeline.commands.check import PROMPT, misfit
 from pipeline.commands.status import lines, newest_bills, read_status
 from pipeline.config.settings import load_config
+from pipeline.endpoints.pricing import own_price
 from pipeline.records import ImageFacts
-from pipeline.run.prepare import own_price
 from tests.emulators import emulator
 from tests.support import MakeImage
 
@@ -145,13 +145,13 @@ def test_check_tells_rule_price_and_limits() -> None:
     assert (
         "openai-tile-2026-08 (gpt-4o; OpenAI, guide 'Images and vision', copy of August 2026, read 2026-11-20" in said
     )
-    assert "600 requests a minute, 150,000 tokens a minute, as its headers tell" in said
+    assert "600 requests a minute, 150,000 tokens a minute, from its headers" in said
     assert "no price is known for this model there" in said
     assert report.sees_images
     with emulator() as url:
         said = "\n".join(pipeline.check(model="new-model", base_url=url).lines())
-    assert "its headers tell none" in said
-    assert "unknown-2026-11 (nobody has described this model: bounds" in said
+    assert "its headers advertise none" in said
+    assert "unknown-2026-11 (no token rule is known for this model: bounds" in said
 
 
 def test_check_says_what_was_not_billed_as_predicted(endpoint: str) -> None:
