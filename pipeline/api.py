@@ -24,7 +24,8 @@ from pipeline.commands.preview import FirstRequest, first_request
 from pipeline.commands.rebuild import rebuild as rebuild_ledger
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus, read_status
-from pipeline.config.settings import RunConfig, load_config, marked_as, presets
+from pipeline.config.loading import load_config, marked_as, presets
+from pipeline.config.sections import RunConfig
 from pipeline.emulator.child import child_emulator
 from pipeline.engine.progress import make_progress, say
 from pipeline.engine.stats import RunSummary

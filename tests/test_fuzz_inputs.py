@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from pipeline.config.settings import EndpointConfig, OwnPrice, RunConfig, SourceConfig
+from pipeline.config.sections import EndpointConfig, OwnPrice, RunConfig, SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources import open_source
 from pipeline.store.outdir import to_toml

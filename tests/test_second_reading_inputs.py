@@ -15,7 +15,7 @@ import pytest
 import pipeline
 from pipeline import InputError, ResourceError
 from pipeline.cli import app
-from pipeline.config.settings import EndpointConfig, RunConfig, SourceConfig
+from pipeline.config.sections import EndpointConfig, RunConfig, SourceConfig
 from pipeline.endpoints.chat import ChatEndpoint
 from pipeline.endpoints.session import open_session, version
 from pipeline.endpoints.usage import believed

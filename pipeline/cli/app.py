@@ -19,7 +19,8 @@ from pipeline.commands.models import table
 from pipeline.commands.rebuilt import rebuild_lines
 from pipeline.commands.status import lines
 from pipeline.config.environment import read_environment
-from pipeline.config.settings import DEFAULT_PROMPT, presets
+from pipeline.config.loading import presets
+from pipeline.config.sections import DEFAULT_PROMPT
 from pipeline.config.settings_text import written_value
 from pipeline.emulator.billing import Billing
 from pipeline.emulator.config import EmulatorConfig, parse_models

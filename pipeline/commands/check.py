@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 
 from pipeline.catalogue import all_families
 from pipeline.catalogue.prices import Price
-from pipeline.config.settings import ImagesConfig, RunConfig, api_key
+from pipeline.config.keys import api_key
+from pipeline.config.sections import ImagesConfig, RunConfig
 from pipeline.endpoints.chat import ChatEndpoint
 from pipeline.endpoints.secrets import redactor_of
 from pipeline.endpoints.session import open_session

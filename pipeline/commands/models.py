@@ -20,7 +20,7 @@ from pipeline.catalogue import (
 from pipeline.catalogue.offers import host_among, price_at, sellers
 from pipeline.catalogue.prices import Price
 from pipeline.commands.model_cards import ModelCard, RuleCard, SizeCard, table
-from pipeline.config.settings import RunConfig
+from pipeline.config.sections import RunConfig
 from pipeline.formatting import printable
 from pipeline.run.prepare import price_for
 from pipeline.tokens import AUTO, KINDS, GeminiCrops, GeminiGrid, SpanningRule, TokenRule, UnknownRule, spanning

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.catalogue import all_families
-from pipeline.config.settings import RunConfig
+from pipeline.config.sections import RunConfig
 from pipeline.engine.progress import by_outcome, counted, tokens_text, with_unknown
 from pipeline.errors import ErrorKind, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from pipeline.config.settings import RunConfig
+from pipeline.config.sections import RunConfig
 
 
 def written_value(key: str, text: str) -> object:

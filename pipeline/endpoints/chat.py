@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 from aiohttp import payload
 
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.answers import read_answer
 from pipeline.endpoints.errors import excerpt, parse_json, read_failure
 from pipeline.endpoints.ratelimit_headers import limits_told

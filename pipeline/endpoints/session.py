@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from pipeline.config.base_urls import checked_address, is_loopback
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.records import Failure
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, one_line

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pipeline.catalogue import DatedRule, Family, rule_of
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers, sellers
 from pipeline.catalogue.prices import Price
-from pipeline.config.settings import RunConfig, presets
+from pipeline.config.loading import presets
+from pipeline.config.sections import RunConfig
 from pipeline.errors import InputError
 from pipeline.estimates.figures import (
     Estimate,

@@ -14,7 +14,8 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.settings import RunConfig, api_key
+from pipeline.config.keys import api_key
+from pipeline.config.sections import RunConfig
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimates.bills import COLUMNS, Bills, Population, Row, money

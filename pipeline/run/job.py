@@ -13,7 +13,7 @@ from secrets import token_hex
 import aiohttp
 
 from pipeline.catalogue.prices import Price
-from pipeline.config.settings import BudgetConfig, RunConfig
+from pipeline.config.sections import BudgetConfig, RunConfig
 from pipeline.endpoints.session import open_image_session
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig

@@ -15,7 +15,7 @@ import anyio
 from pipeline.catalogue import Family, bare_name, family_named, first_family, price_of, rule_of
 from pipeline.catalogue.facts import on_host
 from pipeline.catalogue.prices import Price, cost_usd
-from pipeline.config.settings import EndpointConfig, OwnPrice, RunConfig
+from pipeline.config.sections import EndpointConfig, OwnPrice, RunConfig
 from pipeline.endpoints.chat import ChatEndpoint
 from pipeline.endpoints.session import Proxies
 from pipeline.endpoints.template import RequestTemplate, model_field

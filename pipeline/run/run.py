@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from pipeline.config.settings import destination, find_key
+from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.chat import ChatEndpoint
 from pipeline.endpoints.secrets import redactor_of
 from pipeline.endpoints.session import open_session

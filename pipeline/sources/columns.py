@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 
 IMAGE_COLUMNS = ("image", "image_path", "path", "file_name", "file", "filename", "filepath", "url", "image_url")

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.redaction.addresses import public_text
 
 BYTES_LIMIT = 1024

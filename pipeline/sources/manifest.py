@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids

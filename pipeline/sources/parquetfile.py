@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.columns import IMAGE_COLUMNS, Columns, choose_columns
 from pipeline.sources.extras import BYTES_LIMIT, safe_size, to_json

@@ -22,7 +22,8 @@ import orjson
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.config.settings import RunConfig, load_config
+from pipeline.config.loading import load_config
+from pipeline.config.sections import RunConfig
 from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, OutInUseError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors as _disk
 from pipeline.files import stamp

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.base_urls import normalise_base_url
-from pipeline.config.settings import RunConfig, api_key, load_config, presets
+from pipeline.config.keys import api_key
+from pipeline.config.loading import load_config, presets
+from pipeline.config.sections import RunConfig
 from pipeline.errors import InputError
 
 

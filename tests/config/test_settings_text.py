@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.config.settings_text import written_value
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.chat import MAX_ANSWER_BYTES, ChatEndpoint
 from pipeline.endpoints.session import open_session
 from pipeline.errors import ErrorKind, InputError

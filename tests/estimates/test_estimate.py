@@ -16,7 +16,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import pipeline
-from pipeline.config.settings import RunConfig, load_config
+from pipeline.config.loading import load_config
+from pipeline.config.sections import RunConfig
 from pipeline.engine.progress import describe
 from pipeline.errors import InputError
 from pipeline.estimates.estimate import Candidate, parse_size, provider_and_model

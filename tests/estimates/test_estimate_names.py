@@ -9,7 +9,7 @@ import pytest
 import pipeline
 from pipeline.catalogue import families, rule_of
 from pipeline.commands.models import Asked, model_cards
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.errors import InputError
 from pipeline.estimates.estimate import Candidate
 from pipeline.estimates.figures import ModelEstimate

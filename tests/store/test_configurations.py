@@ -8,7 +8,7 @@ import pytest
 
 import pipeline
 from pipeline import Asking
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.store.outdir import read_configurations
 from tests.stub import Stub, stub
 from tests.support import MakeImage

@@ -15,7 +15,7 @@ import pytest
 
 import pipeline
 from pipeline import InputError
-from pipeline.config.settings import RunConfig, SourceConfig
+from pipeline.config.sections import RunConfig, SourceConfig
 from pipeline.records import Answer, ImageRecord, Outcome, Status
 from pipeline.sources import open_sources
 from pipeline.store import dataset, ledger, parquet
