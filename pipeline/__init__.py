@@ -5,7 +5,10 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, status
+from pipeline.api.datasets import compact, read, rebuild, status
+from pipeline.api.endpoints import check, check_endpoints, models
+from pipeline.api.estimates import estimate
+from pipeline.api.runs import dry_run, run, run_async
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
@@ -37,5 +40,6 @@ __all__ = [
     "read",
     "rebuild",
     "run",
+    "run_async",
     "status",
 ]

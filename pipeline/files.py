@@ -37,7 +37,7 @@ def disk_errors(out: Path) -> Iterator[None]:
         if error.errno in _FULL:
             hint = "What is kept stays kept: free some space and run the same command"
         elif error.errno in _NO_HANDLES:
-            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; what is kept stays kept"
+            hint = "Raise the limit (ulimit -n 4096) or lower `limits.concurrency`; what is kept stays kept"
         else:
             hint = "Check that this path can be written; what is kept stays kept"
         raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error

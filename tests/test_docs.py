@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from pipeline.cli.app import app
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.store.parquet import schema
 from tests.support import Command, MakeImage
 

@@ -8,7 +8,8 @@ import pytest
 import pipeline
 from pipeline import BudgetReachedError
 from pipeline.api import resolve
-from pipeline.config.sections import RequestConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.ratelimit_headers import reset_s
 from pipeline.engine.stages import Clock, Endpoint
 from pipeline.errors import ErrorKind, InterruptedRunError

@@ -15,7 +15,8 @@ import pytest
 import pipeline
 from pipeline import InputError, ResourceError
 from pipeline.cli import app
-from pipeline.config.sections import EndpointConfig, RunConfig, SourceConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.endpoints.chat import ChatEndpoint
 from pipeline.endpoints.session import open_session, version
 from pipeline.endpoints.usage import believed

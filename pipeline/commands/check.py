@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from pipeline.catalogue import all_families
 from pipeline.catalogue.prices import Price
 from pipeline.config.keys import api_key
-from pipeline.config.sections import ImagesConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import ImagesConfig
 from pipeline.endpoints.chat import ChatEndpoint
 from pipeline.endpoints.secrets import redactor_of
 from pipeline.endpoints.session import open_session
@@ -213,7 +214,8 @@ def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | N
     said = f"the token rule does not fit: {report.ratio:.3f} of what was predicted is billed"
     if not better:
         return f"{said}. No published rule gives this bill"
-    return f"{said}. A rule that would fit this one request: {'; or '.join(better[:2])}. To say so: --model-family NAME"
+    fits = "; or ".join(better[:2])
+    return f"{said}. A rule that would fit this one request: {fits}. To say so: `request.model_family=NAME`"
 
 
 def rule_source(config: RunConfig, today: date) -> str:
@@ -221,7 +223,7 @@ def rule_source(config: RunConfig, today: date) -> str:
     family = family_for(config)
     rules = family.rules_for(today, config.rules_host) if family else ()
     if family is None or not rules:
-        return "nobody has described this model: bounds; --model-family says what it is"
+        return "nobody has described this model: bounds; `request.model_family` says what it is"
     return f"{family.name}; {rules[0].source.title}, read {rules[0].source.checked_on}"
 
 

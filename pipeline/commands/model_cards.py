@@ -81,8 +81,10 @@ class ModelCard:
         name = printable(self.name)
         if self.family is None:
             like = f"; like it are: {', '.join(self.near)}" if self.near else ""
-            bounds = "What follows are the bounds of all published rules; --model-family NAME says which of them it has"
-            said = [f"{name}: nobody has described this model{like}. {bounds}"]
+            bounds = (
+                "The figures are the bounds of all published rules; `request.model_family=NAME` selects one of them"
+            )
+            said = [f"{name}: this model is in no catalogue{like}. {bounds}"]
         else:
             said = [f"{name}: family {self.family} ({', '.join(self.patterns)})"]
         said += [line for rule in self.rules for line in _rule_lines(rule)]

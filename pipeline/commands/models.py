@@ -20,7 +20,7 @@ from pipeline.catalogue import (
 from pipeline.catalogue.offers import host_among, price_at, sellers
 from pipeline.catalogue.prices import Price
 from pipeline.commands.model_cards import ModelCard, RuleCard, SizeCard, table
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.formatting import printable
 from pipeline.run.prepare import price_for
 from pipeline.tokens import AUTO, KINDS, GeminiCrops, GeminiGrid, SpanningRule, TokenRule, UnknownRule, spanning
@@ -154,7 +154,7 @@ def _traps(rule: TokenRule, dated: Sequence[DatedRule]) -> list[str]:
         if rule.auto == "original" and meant and high and meant > high:
             found.append(
                 f"auto means original: {meant:,} tokens at {width}x{height}, {meant / high:.1f} times "
-                f"the {high:,} of --detail high"
+                f"the {high:,} of `request.detail=high`"
             )
     if isinstance(rule, SpanningRule):
         found.append(f"{len(rule.rules)} published rules may bill it: the first is expected, ranges span all")

@@ -32,21 +32,21 @@ def _no_key(endpoint: EndpointConfig) -> str:
     where, name = public_url(endpoint.base_url), endpoint.api_key_env
     if not is_variable_name(name):
         return (
-            f"no key for {where}: --api-key-env (endpoint.api_key_env) names an environment variable that is not set "
+            f"no key for {where}: `endpoint.api_key_env` names an environment variable that is not set "
             "and is not shown, because it may be the key itself. Name the variable that holds the key, for example "
             "OPENAI_API_KEY"
         )
     return (
         f"no key for {where}: the environment variable {name} is not set. "
         f"Set it (export {name}=...), put it into a .env file here, "
-        "or name another variable with --api-key-env. To try without a key: --emulator"
+        "or name another variable with `endpoint.api_key_env`. To try without a key: `emulator=True`"
     )
 
 
 def _check_dotenv_address(endpoint: EndpointConfig, found: Environment, key: Variable | None) -> None:
     """Raises InputError where an address that `.env` names would be sent what is not of that file."""
     address, name = public_url(endpoint.base_url), shown_variable(endpoint.api_key_env)
-    way_out = f"To ask this address, name it: --base-url {address}, or export {BASE_URL_VARIABLE}={address}"
+    way_out = f"To ask this address, name it: `endpoint.base_url={address}`, or export {BASE_URL_VARIABLE}={address}"
     if endpoint.headers:
         raise InputError(
             f"the address {address} is from {DOTENV}, and endpoint.headers is from the configuration: "

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pipeline.config.environment import DOTENV, Environment, Variable, read_environment
 from pipeline.config.messages import explain
 from pipeline.config.nesting import DEEPEST, is_too_deep
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError
 
 PRESET_DIRS = tuple(folder / "configs" for folder in Path(__file__).parents[1:3])
@@ -29,31 +29,25 @@ def presets() -> dict[str, Path]:
 
 
 def load_config(
-    name_or_file: str | Path | None = None,
+    base: str | Path | RunConfig | None = None,
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     given_as: Mapping[str, str] | None = None,
 ) -> RunConfig:
-    """Join environment, file and flags. `overrides` are dotted: `{"request.model": "gpt-4o"}`.
+    """Joins a preset, a file or an earlier configuration with the environment and with `overrides`.
 
-    A path in the file starts at the file's folder, one in `overrides` at the working directory.
-    Raises InputError that names the file, the key and the nearest known one; of an override what `given_as` calls it
-    (`{"limits.rpm": "--rpm"}`).
+    The keys of `overrides` are dotted: `{"request.model": "gpt-4o"}`. A path in a file starts at the file's folder, one
+    in `overrides` at the working directory. An earlier configuration has its environment already: none is read.
+    Raises InputError that names the file, the key and the nearest known key. `given_as` says how a key was given, as a
+    reference of `references.py`: `{"limits.rpm": "`rpm=`"}`.
     """
-    merged: dict[str, Any] = {}
-    where = "the command line"
-    if name_or_file is not None:
-        path = find_config(name_or_file)
-        where = str(path)
-        _merge(merged, _located(_read_toml(path), path.parent))
-    for dotted, value in (overrides or {}).items():
-        _merge(merged, _located(_nested(dotted, value), Path()))
+    merged, where = _table(base)
+    _override(merged, overrides or {})
     if is_too_deep(merged):
         raise InputError(f"{where}: nested deeper than {DEEPEST} levels")
     _check_text(merged, ())
-    named = {**dict.fromkeys(overrides or {}, "the command line"), **(given_as or {})}
-    environment = read_environment() if environ is None else Environment(environ)
-    address = _default_address(merged, environment)
+    named = {**dict.fromkeys(overrides or {}, _OVERRIDES), **(given_as or {})}
+    address = None if isinstance(base, RunConfig) else _default_address(merged, _environment(environ))
     if address is not None:
         _merge(merged, {"endpoint": {"base_url": address.value}})
         named["endpoint.base_url"] = f"{BASE_URL_VARIABLE} ({address.place})"
@@ -61,7 +55,41 @@ def load_config(
         config = RunConfig.model_validate(merged)
     except ValidationError as error:
         raise InputError(explain(error, where, named)) from None
+    if isinstance(base, RunConfig):
+        return _marked_as(config, base)
     return _marked(config, merged) if address is not None and address.place == DOTENV else config
+
+
+_OVERRIDES = "the overrides"
+
+
+def _environment(environ: Mapping[str, str] | None) -> Environment:
+    return read_environment() if environ is None else Environment(environ)
+
+
+def _table(base: str | Path | RunConfig | None) -> tuple[dict[str, Any], str]:
+    """A configuration as nested tables, and what messages call it."""
+    if base is None:
+        return {}, _OVERRIDES
+    if isinstance(base, RunConfig):
+        tables = base.model_dump(exclude_unset=True)
+        return {**tables, **({"endpoints": [*tables["endpoints"]]} if "endpoints" in tables else {})}, _OVERRIDES
+    path = find_config(base)
+    return _located(_read_toml(path), path.parent), str(path)
+
+
+def _override(merged: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Overrides win over `merged`. A key of `[endpoint]` holds for every `[[endpoints]]` of it too."""
+    listed = merged.get("endpoints")
+    several = [dict(one) for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    if listed and len(several) == len(listed):
+        merged["endpoints"] = several
+    for key, value in overrides.items():
+        tables = _located(_nested(key, value), Path())
+        _merge(merged, tables)
+        if key.startswith("endpoint.") and key != "endpoint.base_url":
+            for one in several:
+                _merge(one, tables["endpoint"])
 
 
 def _default_address(merged: Mapping[str, Any], environment: Environment) -> Variable | None:
@@ -82,7 +110,7 @@ def _marked(config: RunConfig, merged: Mapping[str, Any]) -> RunConfig:
     return config.model_copy(update={"endpoint": config.endpoint.marked_from_dotenv(), **changed})
 
 
-def marked_as(config: RunConfig, before: RunConfig) -> RunConfig:
+def _marked_as(config: RunConfig, before: RunConfig) -> RunConfig:
     """The same, with those addresses marked that are marked in an earlier form of this configuration."""
     marked = {one.base_url for one in (before.endpoint, *before.endpoints) if one.is_from_dotenv}
     if not marked:

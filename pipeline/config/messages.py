@@ -6,7 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.sections import OwnPrice, RunConfig
+from pipeline.config.references import override
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import OwnPrice
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import is_secret_name
 
@@ -25,11 +27,15 @@ def explain(error: ValidationError, where: str, given_as: Mapping[str, str]) -> 
     by_place: dict[str, list[str]] = {}
     for item in error.errors(include_url=False, include_input=True):
         by_place.setdefault(_given_as(item["loc"], given_as) or where, []).append(_explain_one(dict(item)))
-    # `--set images.quality` names the key already.
     return "; ".join(
-        f"{place}: {'; '.join(line.removeprefix(place.removeprefix('--set ') + ': ') for line in lines)}"
-        for place, lines in by_place.items()
+        f"{place}: {'; '.join(_unnamed(line, place) for line in lines)}" for place, lines in by_place.items()
     )
+
+
+def _unnamed(line: str, place: str) -> str:
+    """The line without the key at its beginning where the place names that key already."""
+    key, _, rest = line.partition(": ")
+    return rest if place == override(key) else line
 
 
 def _given_as(path: Sequence[object], given_as: Mapping[str, str]) -> str | None:

@@ -1,16 +1,13 @@
-"""TOML, environment and flags -> one frozen `RunConfig`.
+"""The settings: each is declared here once, and read where it is used.
 
-A flag beats the file, the file beats the environment, the environment beats the defaults below.
-Keys of an endpoint are never part of a configuration: `api_key()` reads them where they are used.
+A configuration is frozen and holds no key of an endpoint: `keys.py` reads keys where they are used.
 """
 
-import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import (
     AfterValidator,
@@ -22,12 +19,14 @@ from pydantic import (
 )
 
 from pipeline.config.base_urls import normalise_base_url
+from pipeline.config.setting import Setting
 from pipeline.config.types import (
     Ceiling,
     Concurrency,
     Count,
     Detail,
     Dollars,
+    Duration,
     Megabytes,
     PerMinute,
     Seconds,
@@ -42,166 +41,270 @@ DEFAULT_PROMPT = (
 )
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of the configuration file."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class EndpointConfig(_Section):
-    """Where requests go. Times are in seconds."""
+class EndpointConfig(Section):
+    """Where requests go. `[[endpoints]]` holds several of these, and each inherits from `[endpoint]`."""
 
-    base_url: Annotated[str, AfterValidator(normalise_base_url)] = "https://api.openai.com/v1"
-    api_key_env: Annotated[str, AfterValidator(variable_name)] = "OPENAI_API_KEY"
-    """The environment variable that holds the key; never the key."""
-    api_key_header: str = "Authorization"
-    """`Authorization` sends `Bearer KEY`; any other header (Azure: `api-key`) sends the key alone."""
-    headers: dict[str, str] = {}
-    proxy: str | None = None
-    ca_file: Path | None = None
-    connect_timeout_s: Seconds = 10.0
-    timeout_s: Seconds = 300.0
-    """Of one request, from its first byte to the last of its answer."""
-    first_byte_timeout_s: Seconds | None = None
-    """The longest silence in it; None: no bound of its own, since an answer that is not streamed comes at its end."""
-    model: str | None = None
-    """What this endpoint calls the model of `[request]`, where it has another name for it."""
-    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
-    """Its share of the requests, among several endpoints."""
-    concurrency: Concurrency | None = None
-    rpm: PerMinute | None = None
-    tpm: PerMinute | None = None
-    """These three are its own, in place of those of `[limits]`."""
+    base_url: Annotated[
+        str,
+        AfterValidator(normalise_base_url),
+        Setting(
+            "The address of the endpoint, with or without /v1.",
+            keyword="base_url",
+            metavar="URL",
+            default_help="OPENAI_BASE_URL, else OpenAI",
+        ),
+    ] = "https://api.openai.com/v1"
+    api_key_env: Annotated[
+        str,
+        AfterValidator(variable_name),
+        Setting(
+            "The environment variable that holds the key. A .env file in the working directory is read too.",
+            keyword="api_key_env",
+            metavar="NAME",
+        ),
+    ] = "OPENAI_API_KEY"
+    api_key_header: Annotated[
+        str, Setting("The header of the key: `Authorization` sends `Bearer KEY`, any other the key alone.")
+    ] = "Authorization"
+    headers: Annotated[dict[str, str], Setting("Further headers of each request.")] = {}
+    proxy: Annotated[str | None, Setting("The proxy of this endpoint, in place of the environment's.")] = None
+    ca_file: Annotated[Path | None, Setting("A file of certificates to trust.")] = None
+    connect_timeout_s: Annotated[Seconds, Setting("The longest time to connect, in seconds.")] = 10.0
+    timeout_s: Annotated[Seconds, Setting("The longest time of one request, in seconds.")] = 300.0
+    first_byte_timeout_s: Annotated[
+        Seconds | None, Setting("The longest wait for the first byte of an answer, in seconds.")
+    ] = None
+    model: Annotated[
+        str | None, Setting("The name of the model at this endpoint, where it differs from `request.model`.")
+    ] = None
+    weight: Annotated[
+        float, Field(ge=1e-6, le=1e6), Setting("The share of the requests that this endpoint gets among several.")
+    ] = 1.0
+    concurrency: Annotated[Concurrency | None, Setting("Replaces `limits.concurrency` at this endpoint.")] = None
+    rpm: Annotated[PerMinute | None, Setting("Replaces `limits.rpm` at this endpoint.")] = None
+    tpm: Annotated[PerMinute | None, Setting("Replaces `limits.tpm` at this endpoint.")] = None
     _is_from_dotenv: bool = PrivateAttr(default=False)
 
     @property
     def is_from_dotenv(self) -> bool:
-        """Whether nothing but a `.env` file names this address, so that only a key of the same file goes there."""
+        """Whether only a `.env` file names this address, so that only a key of the same file goes there."""
         return self._is_from_dotenv
 
     def marked_from_dotenv(self) -> Self:
-        """The same, with its address noted as one that `.env` names."""
+        """Returns a copy whose address is marked as one that `.env` names."""
         marked = self.model_copy()
         marked._is_from_dotenv = True  # noqa: SLF001 - of its own class
         return marked
 
 
-class RequestConfig(_Section):
-    """What is asked."""
+class RequestConfig(Section):
+    """What the model is asked."""
 
-    model: str | None = None
-    prompt: Annotated[str, Field(min_length=1)] = DEFAULT_PROMPT
-    prompt_name: Annotated[str, Field(min_length=1)] = "caption"
-    system: str | None = None
-    detail: Detail = "auto"
-    max_tokens: Annotated[int, Field(gt=0, le=10**9)] | None = 300
-    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
-    """`auto` asks the catalogue what the model takes."""
-    model_family: Annotated[str, Field(min_length=1)] | None = None
-    """The catalogue's family that a private or deployment name belongs to (`vision-batch models` lists them)."""
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    extra: Annotated[dict[str, Any], AfterValidator(sendable)] = {}
-    """Further fields of the request body, sent as they are (`seed`, `top_p`, `ocr_model`, ...)."""
-    dedup: bool = True
-    """Whether equal requests (same pixels, same question) share one answer."""
-    max_failures: Annotated[int, Field(ge=1, le=1000)] = 6
-    """Attempts of one record that may fail for a transient reason before its row says `failed`."""
+    model: Annotated[str | None, Setting("The model to ask.", keyword="model", metavar="NAME", in_hash=True)] = None
+    prompt: Annotated[
+        str,
+        Field(min_length=1),
+        Setting(
+            "The prompt that goes with every image.",
+            keyword="prompt",
+            metavar="TEXT",
+            default_help="a caption of one or two sentences",
+            in_hash=True,
+        ),
+    ] = DEFAULT_PROMPT
+    prompt_name: Annotated[
+        str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
+    ] = "caption"
+    system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    detail: Annotated[
+        Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
+    ] = "auto"
+    max_tokens: Annotated[
+        Annotated[int, Field(gt=0, le=10**9)] | None,
+        Setting("The longest answer, in tokens.", keyword="max_tokens", metavar="N", in_hash=True),
+    ] = 300
+    max_tokens_field: Annotated[
+        Literal["auto", "max_tokens", "max_completion_tokens"],
+        Setting("The request's name for `request.max_tokens`; `auto` looks it up in the catalogue."),
+    ] = "auto"
+    model_family: Annotated[
+        Annotated[str, Field(min_length=1)] | None,
+        Setting(
+            "The family of a private model name; `vision-batch models` lists the families.",
+            keyword="model_family",
+            metavar="NAME",
+        ),
+    ] = None
+    temperature: Annotated[
+        Annotated[float, Field(ge=0, le=2)] | None,
+        Setting(
+            "The sampling temperature.",
+            keyword="temperature",
+            metavar="X",
+            default_help="the model's own",
+            in_hash=True,
+        ),
+    ] = None
+    extra: Annotated[
+        dict[str, Any],
+        AfterValidator(sendable),
+        Setting("Further fields of the request, sent as they are: `seed`, `top_p`, ...", in_hash=True),
+    ] = {}
+    dedup: Annotated[
+        bool, Setting("Send equal requests (same pixels, same prompt) once and share the answer.", keyword="dedup")
+    ] = True
+    max_failures: Annotated[
+        int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
+    ] = 6
 
     @property
     def choices(self) -> int:
-        """How many answers one request asks for."""
+        """The number of answers that one request asks for."""
         n = self.extra.get("n")
         return n if isinstance(n, int) and n > 0 else 1
 
 
-class ImagesConfig(_Section):
+class ImagesConfig(Section):
     """How images are prepared."""
 
-    quality: Annotated[int, Field(ge=1, le=95)] = 85
-    """Of the JPEG that is sent where an image is resized or converted."""
-    max_side: Annotated[int, Field(ge=16, le=10**6)] | None = None
-    """A further limit for the longer side, in pixels."""
-    max_image_tokens: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    """Images are sent smaller where the model's rule expects more tokens than this."""
-    verify: Literal["structure", "full"] = "structure"
-    """How an image that is sent unchanged is checked: its structure, or by decoding it."""
-    keep_metadata: bool = False
-    """Send EXIF (GPS!), XMP and comments of images that need no resize."""
-    max_megapixels: Megabytes = 178.0
-    max_file_mb: Megabytes = 256.0
-    max_sent_mb: Megabytes = 4.0
-    """An image that would be sent unchanged and is larger than this is sent as JPEG instead."""
-    max_decoded_mb: Megabytes = 512.0
-    """An image is not decoded where its file, its decoder and its pixels would take more memory than this."""
-    decode_mb: Annotated[int, Field(ge=1, le=10**9)] = 256
-    """Memory for images being decoded, all threads together; one that takes more is decoded alone. As much again holds
-    images that are fetched, or files that are read, and not decoded yet.
-    """
-    prepared_mb: Annotated[int, Field(ge=1, le=10**9)] = 128
-    """Memory for requests that are ready, in flight or waiting for another try."""
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Decoding threads; 0: one a core."""
+    quality: Annotated[
+        int, Field(ge=1, le=95), Setting("The JPEG quality of images that are resized or converted.", in_hash=True)
+    ] = 85
+    max_side: Annotated[
+        Annotated[int, Field(ge=16, le=10**6)] | None,
+        Setting("The longest side of an image that is sent, in pixels.", in_hash=True),
+    ] = None
+    max_image_tokens: Annotated[
+        Annotated[int, Field(ge=1, le=10**9)] | None,
+        Setting(
+            "Send images smaller, so that each takes at most N tokens.",
+            keyword="max_image_tokens",
+            metavar="N",
+            in_hash=True,
+        ),
+    ] = None
+    verify: Annotated[
+        Literal["structure", "full"],
+        Setting("How to check an image that is sent unchanged: by its structure, or by decoding it."),
+    ] = "structure"
+    keep_metadata: Annotated[bool, Setting("Send EXIF (with GPS), XMP and comments of images that need no resize.")] = (
+        False
+    )
+    max_megapixels: Annotated[Megabytes, Setting("The largest image that is decoded, in megapixels.")] = 178.0
+    max_file_mb: Annotated[Megabytes, Setting("The largest image file that is read, in MB.")] = 256.0
+    max_sent_mb: Annotated[
+        Megabytes, Setting("The largest file that is sent unchanged, in MB; a larger one is sent as JPEG.")
+    ] = 4.0
+    max_decoded_mb: Annotated[
+        Megabytes, Setting("The most memory that one image may take while it is decoded, in MB.")
+    ] = 512.0
+    decode_mb: Annotated[
+        int,
+        Field(ge=1, le=10**9),
+        Setting("Memory for images being decoded, and as much again for files not decoded yet, in MB."),
+    ] = 256
+    prepared_mb: Annotated[
+        int, Field(ge=1, le=10**9), Setting("Memory for prepared requests, including those in flight, in MB.")
+    ] = 128
+    threads: Annotated[int, Field(ge=0, le=1024), Setting("Decoding threads; 0 means one per core.")] = 0
 
 
-class SourceConfig(_Section):
-    """How a manifest is read. Columns are found by convention where they are not named."""
+class SourceConfig(Section):
+    """How a manifest is read."""
 
-    image_column: str | None = None
-    id_column: str | None = None
-    skip_bad_rows: bool = False
-    on_duplicate_id: Literal["error", "first"] = "error"
-    """Whether an id that stands twice ends the command, or its first row counts."""
-    max_record_kb: Annotated[int, Field(ge=1, le=32_768)] = 1_024
-    """The most that the other columns of a row may take as JSON, in KiB; a row with more is a bad row."""
-
-
-class LimitsConfig(_Section):
-    """What the endpoint, and the user, allow."""
-
-    concurrency: Concurrency = "auto"
-    """Requests in flight; `auto` finds how many the endpoint can use."""
-    rpm: PerMinute | None = None
-    """Requests a minute. What the endpoint tells in its headers tightens this and `tpm`, and never loosens them."""
-    tpm: PerMinute | None = None
-    """Tokens a minute."""
-    count_tokens: Literal["auto", "requested", "billed"] = "auto"
-    """What the endpoint counts as tokens: the prompt and `max_tokens`, or what it bills; `auto` asks the catalogue."""
-    straggler_s: Seconds = 10.0
-    """No request is given up sooner; beyond it, at four times what nearly all answers take."""
-    max_wait_s: Seconds = 3600.0
-    """The longest wait that an endpoint may ask for; beyond it the run stops."""
-    max_error_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """The share of the last 200 records that may fail alike before the run stops."""
-    outage_s: Seconds = 1800.0
-    first_contact_s: Seconds = 10.0
-    """How long to try an endpoint that has never answered in this run."""
-    grace_s: Annotated[float, Field(ge=0, le=1e9)] = 60.0
-    """How long what is in flight may take to come home after Ctrl-C."""
+    image_column: Annotated[
+        str | None, Setting("The manifest's column of images.", default_help="the first of the usual names")
+    ] = None
+    id_column: Annotated[
+        str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
+    ] = None
+    skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
+    on_duplicate_id: Annotated[
+        Literal["error", "first"],
+        Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
+    ] = "error"
+    max_record_kb: Annotated[
+        int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
+    ] = 1_024
 
 
-class BudgetConfig(_Section):
-    """What a run may spend at most. A ceiling that is reached ends the run with exit code 3; it can go on later."""
+class LimitsConfig(Section):
+    """How fast requests are sent, and when a run gives up."""
 
-    max_cost_usd: Ceiling | None = None
-    """Of this run, its resumes included."""
-    max_cost_total_usd: Ceiling | None = None
-    """Of all runs on this OUT."""
-    confirm_usd: Dollars = Decimal(10)
-    """What a run without a ceiling may be expected to cost unasked; where that is unknown, its ceiling."""
-    max_requests: Count | None = None
-    """Of this run, as `max_tokens`."""
-    max_tokens: Count | None = None
-    max_time_s: Seconds | None = None
-    """Of this command."""
+    concurrency: Annotated[
+        Concurrency,
+        Setting("Requests in flight; auto finds the best number.", keyword="concurrency", metavar="auto|N"),
+    ] = "auto"
+    rpm: Annotated[
+        PerMinute | None,
+        Setting("Requests per minute; lower limits that the endpoint advertises win.", keyword="rpm", metavar="N"),
+    ] = None
+    tpm: Annotated[
+        PerMinute | None,
+        Setting("Tokens per minute; lower limits that the endpoint advertises win.", keyword="tpm", metavar="N"),
+    ] = None
+    count_tokens: Annotated[
+        Literal["auto", "requested", "billed"],
+        Setting("What counts as tokens: prompt and `request.max_tokens`, or the bill; `auto` asks the catalogue."),
+    ] = "auto"
+    straggler_s: Annotated[Seconds, Setting("The earliest time at which a slow request is sent again, in seconds.")] = (
+        10.0
+    )
+    max_wait_s: Annotated[
+        Seconds, Setting("The longest wait that an endpoint may ask for, in seconds; a longer one ends the run.")
+    ] = 3600.0
+    max_error_rate: Annotated[
+        float, Field(gt=0, le=1), Setting("The share of the last 200 records that may fail alike.")
+    ] = 0.5
+    outage_s: Annotated[Seconds, Setting("How long a run waits for an endpoint that fails, in seconds.")] = 1800.0
+    first_contact_s: Annotated[
+        Seconds, Setting("How long a run waits for an endpoint that has not answered yet, in seconds.")
+    ] = 10.0
+    grace_s: Annotated[
+        float,
+        Field(ge=0, le=1e9),
+        Setting("How long requests in flight may finish after Ctrl-C, in seconds.", keyword="grace_s", metavar="S"),
+    ] = 60.0
 
 
-class OutputConfig(_Section):
+class BudgetConfig(Section):
+    """What a run may spend. A limit that is reached ends the run with exit code 3; the same command resumes it."""
+
+    max_cost_usd: Annotated[
+        Ceiling | None,
+        Setting("Stop before this run, with its resumes, would cost more.", keyword="max_cost", metavar="USD"),
+    ] = None
+    max_cost_total_usd: Annotated[
+        Ceiling | None,
+        Setting("Stop before all runs on OUT together would cost more.", keyword="max_cost_total", metavar="USD"),
+    ] = None
+    confirm_usd: Annotated[
+        Dollars, Setting("The expected cost above which a run without a budget asks for confirmation, in dollars.")
+    ] = Decimal(10)
+    max_requests: Annotated[Count | None, Setting("Stop before this run would send more requests.")] = None
+    max_tokens: Annotated[Count | None, Setting("Stop before this run would be billed more tokens.")] = None
+    max_time_s: Annotated[
+        Duration | None,
+        Setting("Stop after this time: seconds, or for example 45m or 4h.", keyword="max_time", metavar="TIME"),
+    ] = None
+
+
+class OutputConfig(Section):
     """How answers reach `data/`."""
 
-    rows_per_part: Annotated[int, Field(ge=1, le=10**8)] = 50_000
-    seal_interval_s: Seconds = 30.0
-    """How soon an answer that is kept shows in `data/`."""
+    rows_per_part: Annotated[int, Field(ge=1, le=10**8), Setting("Rows per Parquet file.")] = 50_000
+    seal_interval_s: Annotated[
+        Seconds, Setting("The longest time until a committed answer is in `data/`, in seconds.")
+    ] = 30.0
 
 
-class OwnPrice(_Section):
+class OwnPrice(Section):
     """What one model costs, as the user knows it: US dollars. It counts before every published price."""
 
     model: Annotated[str, Field(min_length=1)]
@@ -229,72 +332,53 @@ class OwnPrice(_Section):
         return self
 
 
-class PricesConfig(_Section):
-    """What nobody publishes: the user's own contracts, and machines of one's own."""
+class PricesConfig(Section):
+    """Your own prices, which replace published ones."""
 
-    usd_per_hour: Ceiling | None = None
-    """Of the machines that serve the model, where tokens cost nothing."""
-    models: tuple[OwnPrice, ...] = ()
-    """The first one that matches counts."""
-
-
-class CatalogueConfig(_Section):
-    """What is known of models, beyond what ships with the package."""
-
-    file: Path | None = None
-    """Families in the format of the package's own files; they count before those."""
-    host: Annotated[str, AfterValidator(host_name)] | None = None
-    """Whose rules count, where the endpoint's address does not tell: a gateway that passes on to `siliconflow.cn`."""
+    usd_per_hour: Annotated[
+        Ceiling | None, Setting("The price per hour of machines that serve the model without a price per token.")
+    ] = None
+    models: Annotated[
+        tuple[OwnPrice, ...], Setting("Prices per model, as tables `[[prices.models]]`; the first match counts.")
+    ] = ()
 
 
-class RunConfig(_Section):
-    """One run as declared. `config.toml` in OUT holds it as resolved."""
+class CatalogueConfig(Section):
+    """Facts about models beyond those of the package."""
 
-    endpoint: EndpointConfig = EndpointConfig()
-    endpoints: tuple[EndpointConfig, ...] = ()
-    """Several to share the work, each with what it does not say itself from `endpoint`."""
-    request: RequestConfig = RequestConfig()
-    images: ImagesConfig = ImagesConfig()
-    source: SourceConfig = SourceConfig()
-    limits: LimitsConfig = LimitsConfig()
-    budget: BudgetConfig = BudgetConfig()
-    output: OutputConfig = OutputConfig()
-    prices: PricesConfig = PricesConfig()
-    catalogue: CatalogueConfig = CatalogueConfig()
+    file: Annotated[Path | None, Setting("A file of model families, which replace those of the package.")] = None
+    host: Annotated[
+        Annotated[str, AfterValidator(host_name)] | None,
+        Setting("The host whose token rules apply behind a gateway, for example `siliconflow.cn`."),
+    ] = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _inherit(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
-        if (
-            isinstance(data, dict)
-            and isinstance(data.get("endpoints"), list)
-            and isinstance(data.get("endpoint", {}), dict)
-        ):
-            shared = {**data.get("endpoint", {})}
-            data = {
-                **data,
-                "endpoints": [{**shared, **one} if isinstance(one, dict) else one for one in data["endpoints"]],
-            }
-        return data
 
-    @property
-    def all_endpoints(self) -> tuple[EndpointConfig, ...]:
-        return self.endpoints or (self.endpoint,)
+class Settings(TypedDict, total=False):
+    """The settings that are keywords of `pipeline.run` and the other functions, for type checkers.
 
-    @property
-    def rules_host(self) -> str:
-        """The host whose own token rules count, where there are any."""
-        return self.catalogue.host or urlsplit(self.all_endpoints[0].base_url).hostname or ""
+    A keyword follows from its `Setting`; a test compares the two. None leaves a setting as it is.
+    """
 
-    def identity(self) -> dict[str, Any]:
-        """What makes two rows comparable: the question, not the way it travelled."""
-        travel = {"max_failures", "max_tokens_field", "model_family", "dedup"}
-        request = self.request.model_dump(mode="json", exclude=travel)
-        images = self.images.model_dump(mode="json", include={"quality", "max_side"})
-        limit = self.images.max_image_tokens
-        return {**request, **images, **({} if limit is None else {"max_image_tokens": limit})}
-
-    def config_hash(self) -> str:
-        """16 hexadecimal digits of the declared question; prices and token rules are not part of it."""
-        text = json.dumps(self.identity(), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    model: str | None
+    model_family: str | None
+    prompt: str | None
+    system: str | None
+    detail: str | None
+    max_image_tokens: int | None
+    max_tokens: int | None
+    temperature: float | None
+    base_url: str | Sequence[str] | None
+    """One address, or several endpoints that share the requests."""
+    api_key_env: str | None
+    concurrency: int | Literal["auto"] | None
+    rpm: float | None
+    tpm: float | None
+    max_cost: Decimal | float | str | None
+    max_cost_total: Decimal | float | str | None
+    max_time: float | str | None
+    skip_bad_rows: bool | None
+    on_duplicate_id: str | None
+    dedup: bool | None
+    grace_s: float | None
+    overrides: Mapping[str, Any]
+    """Any setting by its key: `{"images.quality": 90}`."""

@@ -6,7 +6,9 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import Field, WrapValidator
+from pydantic import BeforeValidator, Field, WrapValidator
+
+from pipeline.config.durations import duration_s
 
 Detail = Literal["low", "high", "auto", "original"]
 
@@ -57,3 +59,16 @@ def sendable(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 Concurrency = Annotated[int | Literal["auto"], WrapValidator(lambda value, _: _concurrency(value))]
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    lasts_s = duration_s(value)
+    if lasts_s is None:
+        raise ValueError("no duration; write for example 90s, 45m, 4h or 1h30m")
+    return lasts_s
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=1e9)]
+"""Seconds, or a text such as `4h`."""

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from math import inf, isfinite
 from typing import Final
 
-from pipeline.limits.decision import duration_s
+from pipeline.config.durations import duration_s
 from pipeline.records import LimitsTold, Quota
 
 _OPENAI: Final = ("x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}")

@@ -11,7 +11,7 @@ from pipeline.catalogue import DatedRule, Family, rule_of
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers, sellers
 from pipeline.catalogue.prices import Price
 from pipeline.config.loading import presets
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError
 from pipeline.estimates.figures import (
     Estimate,
@@ -124,7 +124,7 @@ class EstimateJob:
 
 
 def is_configuration(name: str) -> bool:
-    """Whether an entry of `--models` is a preset or a file (`mine.toml`, `./mine`), and no model (`openai/gpt-4o`)."""
+    """Whether an entry of `models=` is a preset or a file (`mine.toml`, `./mine`), and no model (`openai/gpt-4o`)."""
     return name.endswith(".toml") or name.startswith(("./", "../", "/")) or name in presets()
 
 
@@ -139,20 +139,20 @@ def parse_size(text: str) -> Size:
     found = re.fullmatch(r"(\d{1,6})\s*[xX\N{MULTIPLICATION SIGN}*]\s*(\d{1,6})", text.strip())
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     if min(size) < 1:
-        raise InputError(f"--size {text!r}: write WIDTHxHEIGHT in pixels, for example 1600x1200")
+        raise InputError(f"`sizes=` {text!r}: write WIDTHxHEIGHT in pixels, for example 1600x1200")
     return size
 
 
 def check_job(job: EstimateJob) -> None:
     """Raises InputError where the parts of a command do not fit each other."""
     if job.count is None and not job.sources:
-        raise InputError("name a SOURCE, or say how many images of which size: --count 10000 --size 1600x1200")
+        raise InputError("name a SOURCE, or say how many images of which size: `count=10000` `sizes=1600x1200`")
     if job.count is not None and job.sources:
-        raise InputError("--count takes the place of a SOURCE; name one of them")
+        raise InputError("`count=` takes the place of a SOURCE; name one of them")
     if (job.count is None) != (not job.sizes):
-        raise InputError("--count and --size belong together: --count 10000 --size 1600x1200")
+        raise InputError("`count=` and `sizes=` belong together: `count=10000` `sizes=1600x1200`")
     if job.probe is not None and (job.probe < LEAST_PROBE or job.count is not None):
-        raise InputError("--probe N looks at N images of a SOURCE, and at two at least")
+        raise InputError("`probe=N` looks at N images of a SOURCE, and at two at least")
 
 
 async def estimate_job(job: EstimateJob, show: Show) -> Estimate:
@@ -340,7 +340,7 @@ def _fact(dated: DatedRule) -> RuleFact:
 def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
     if stated is None or max_tokens is None or stated <= max_tokens:
         return []
-    return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of --max-tokens"]
+    return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of `request.max_tokens`"]
 
 
 def _refused(images: int, of: int) -> list[str]:
@@ -364,7 +364,7 @@ def _notes(
         called = f"{candidate.model!r}" if candidate.model else "this server's model"
         found.append(
             f"nobody has described {called}: the range is what the rules of known models would say; "
-            "--model-family says what it is"
+            "`request.model_family` says what it is"
         )
     found += traps(question, by_detail)
     unreached = out_of_reach(question)

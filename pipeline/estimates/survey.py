@@ -17,7 +17,8 @@ from time import monotonic
 import aiohttp
 import anyio
 
-from pipeline.config.sections import ImagesConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import ImagesConfig
 from pipeline.endpoints.session import Proxies, open_image_session
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.estimates.histogram import Moments, Tally

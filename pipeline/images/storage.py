@@ -196,7 +196,8 @@ def _read(descriptor: int, max_bytes: int) -> bytes | Failure:
 def _os_failure(error: OSError) -> Failure:
     if error.errno in _EXHAUSTED:
         raise ResourceError(
-            f"cannot open any more files ({error.strerror}): raise the limit (ulimit -n 4096) or lower --concurrency"
+            f"cannot open any more files ({error.strerror}): raise the limit (ulimit -n 4096) "
+            "or lower `limits.concurrency`"
         ) from None
     if error.errno in _MISSING:
         return Failure(kind=ErrorKind.IMAGE_MISSING, message="no such file")

@@ -4,13 +4,13 @@ The table is DESIGN's "What each failure does"; counting, waiting and the circui
 """
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
+from pipeline.config.durations import duration_s
 from pipeline.errors import ErrorKind
 from pipeline.records import Failure
 
@@ -81,14 +81,14 @@ ASKED_TWICE: Final = frozenset({ErrorKind.EMPTY_ANSWER, ErrorKind.IMAGE_IGNORED}
 
 
 _WAY_OUT: Final[Mapping[ErrorKind, str]] = {
-    ErrorKind.AUTHENTICATION: "the key was refused; check the environment variable that holds it (--api-key-env)",
-    ErrorKind.PERMISSION: "the key may not do this; check the account, or name another model (--model)",
+    ErrorKind.AUTHENTICATION: "the key was refused; check the variable that holds it (`endpoint.api_key_env`)",
+    ErrorKind.PERMISSION: "the key may not do this; check the account, or name another model (`request.model`)",
     ErrorKind.QUOTA_EXHAUSTED: "the account has no credit left; add some, then run the same command to go on",
-    ErrorKind.MODEL_NOT_FOUND: "check the model's name (--model) and the address (--base-url)",
+    ErrorKind.MODEL_NOT_FOUND: "check the model's name (`request.model`) and the address (`endpoint.base_url`)",
     ErrorKind.SERVER_ERROR: "the endpoint answers with errors only; run the same command later to go on",
     ErrorKind.TIMEOUT: "the endpoint does not answer; run the same command later to go on",
     ErrorKind.CONNECTION: "the endpoint breaks every connection off; run the same command later to go on",
-    ErrorKind.UNREACHABLE: "check the address (--base-url) and the network, then run the same command to go on",
+    ErrorKind.UNREACHABLE: "check the address (`endpoint.base_url`) and the network, then run the command again",
     ErrorKind.RATE_LIMITED: "run the same command later to go on",
     ErrorKind.OVERLOADED: "run the same command later to go on",
 }
@@ -123,29 +123,6 @@ def backoff_s(failures: int, rand: float, initial_s: float = 0.5, max_s: float =
     """
     ceiling_s = min(max_s, initial_s * 2.0 ** min(failures - 1, 64))
     return rand * ceiling_s
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|μs|ns)")
-_UNIT_S: Final = {
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ns": 1e-9,
-}
-
-
-def duration_s(text: str) -> float | None:
-    """Seconds of a Go duration (`6m0s`, `2m59.56s`, `12ms`); None where the text is none."""
-    text = text.strip()
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    lasts_s = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
-    return lasts_s if math.isfinite(lasts_s) else None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -31,7 +31,7 @@ def confirmed(job: Job, source: Source, total: int | None, question: Question, s
     """The job, with a ceiling where its cost cannot be predicted. `total` is the number of its images, where known.
 
     Raises InputError where the job is expected to cost more than `budget.confirm_usd`, has no ceiling, and neither
-    `--yes` nor a person at a terminal (`Job.confirm`) has agreed to it.
+    `yes=True` nor a person at a terminal (`Job.confirm`) has agreed to it.
     """
     budget, prices = job.config.budget, _prices(job)
     has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
@@ -50,13 +50,15 @@ def confirmed(job: Job, source: Source, total: int | None, question: Question, s
     raise InputError(f"{words}, which is more than budget.confirm_usd ({dollars(budget.confirm_usd)}). {_WAYS}")
 
 
-_WAYS = "Set a ceiling with --max-cost USD, or agree beforehand with --yes"
+_WAYS = "Set a ceiling with `budget.max_cost_usd=USD`, or agree beforehand with `yes=True`"
 
 
 def _bounded(job: Job) -> Job:
     """Nothing can be predicted: what needs no confirmation is the ceiling."""
     if job.config.request.max_tokens is None:
-        raise InputError(f"the cost of this run can neither be predicted nor bounded. Set --max-tokens. {_WAYS}")
+        raise InputError(
+            f"the cost of this run can neither be predicted nor bounded. Set `request.max_tokens`. {_WAYS}"
+        )
     return replace(job, implied_ceiling_usd=job.config.budget.confirm_usd)
 
 

@@ -13,7 +13,8 @@ from secrets import token_hex
 import aiohttp
 
 from pipeline.catalogue.prices import Price
-from pipeline.config.sections import BudgetConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import BudgetConfig
 from pipeline.endpoints.session import open_image_session
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
@@ -107,18 +108,20 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
         return
     if price is None:
         raise InputError(
-            f"a ceiling in dollars (--max-cost) needs a price, and none is known for {model!r} there. "
-            "Set a ceiling in tokens or requests instead: --set budget.max_tokens=N, --set budget.max_requests=N"
+            f"a ceiling in dollars (`budget.max_cost_usd`) needs a price, and none is known for {model!r} there. "
+            "Set a ceiling in tokens or requests instead: `budget.max_tokens=N`, `budget.max_requests=N`"
         )
     if config.request.max_tokens is None:
-        raise InputError("a ceiling in dollars (--max-cost) needs a bound of the answer: set --max-tokens")
+        raise InputError(
+            "a ceiling in dollars (`budget.max_cost_usd`) needs a bound of the answer: set `request.max_tokens`"
+        )
 
 
 def check_question(question: Question) -> None:
     """Raises InputError where the images cannot be asked about as the user wants it."""
     unreached = out_of_reach(question)
     if unreached is not None:
-        raise InputError(f"--max-image-tokens: {unreached}")
+        raise InputError(f"`images.max_image_tokens`: {unreached}")
 
 
 def dear_choice(job: Job, source: Source, question: Question) -> str | None:
@@ -137,7 +140,7 @@ def exceeds(allowed: str, bad: int, asked: int) -> bool:
     except (ValueError, OverflowError):
         most = nan
     if not 0 <= most < inf:
-        raise InputError(f"--max-failed {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
+        raise InputError(f"`max_failed=` {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
     return bad > (most * asked if text.endswith("%") else most)
 
 

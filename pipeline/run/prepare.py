@@ -15,7 +15,8 @@ import anyio
 from pipeline.catalogue import Family, bare_name, family_named, first_family, price_of, rule_of
 from pipeline.catalogue.facts import on_host
 from pipeline.catalogue.prices import Price, cost_usd
-from pipeline.config.sections import EndpointConfig, OwnPrice, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig, OwnPrice
 from pipeline.endpoints.chat import ChatEndpoint
 from pipeline.endpoints.session import Proxies
 from pipeline.endpoints.template import RequestTemplate, model_field
@@ -51,7 +52,7 @@ async def with_model(config: RunConfig, chat: ChatEndpoint) -> RunConfig:
     if len(found) != 1:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
         where = public_url(config.all_endpoints[0].base_url)
-        raise InputError(f"name a model with --model; {where} serves {names or 'none'}")
+        raise InputError(f"name a model with `request.model`; {where} serves {names or 'none'}")
     config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
     return await _with_family(config, found[0], chat)
 
@@ -60,7 +61,10 @@ def no_list_message(failure: Failure) -> str:
     """Why no model is known: the list of models does not come, in the server's words."""
     is_of_the_list = failure.kind not in {*FINAL_STOPS, ErrorKind.UNREACHABLE}
     words = failure.message.removesuffix(".") if is_of_the_list else stop_message(failure)
-    return f"no model is named, and the endpoint's list of models cannot be read: {words}; name the model with --model"
+    return (
+        f"no model is named, and the endpoint's list of models cannot be read: {words}; "
+        "name the model with `request.model`"
+    )
 
 
 async def _with_family(config: RunConfig, model: str, chat: ChatEndpoint) -> RunConfig:

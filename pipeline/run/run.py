@@ -79,7 +79,7 @@ async def run_job(
         if say is not None and job.implied_ceiling_usd is not None:
             say(
                 f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
-                "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
+                "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another ceiling, `yes=True` none"
             )
         if say is not None and (line := dear_choice(job, source, prepare.question())) is not None:
             say(line)
@@ -205,14 +205,14 @@ class _Run:
             "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
             f"{totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
-            "time": f"the time is up (--max-time, {budget.max_time_s or 0:.0f} s)",
+            "time": f"the time is up (`budget.max_time_s`, {budget.max_time_s or 0:.0f} s)",
         }[error.what]
         if totals.cost_unknown_usd:
             reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         words = [reached, *left_words(stats, totals)]
         again = "goes on where it stopped" if error.what == "time" else "goes on with a higher ceiling"
         if self.job.implied_ceiling_usd is not None and error.what == "nano_usd":
-            again = "goes on with a ceiling (--max-cost USD), or without one (--yes)"
+            again = "goes on with a ceiling (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
         return f"{'; '.join(words)}. The same command {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:

@@ -151,7 +151,7 @@ class ManifestSource:
             self.skipped += 1
             return
         where = f"{self._label}:{row.line}" if self._unit == "line" else f"{self._label}: {self._unit} {row.line}"
-        way_out = ", or skip such rows with --skip-bad-rows" if row.skippable else ""
+        way_out = ", or skip such rows with `source.skip_bad_rows`" if row.skippable else ""
         raise InputError(f"{where}: {row.what}; fix the {self._unit}{way_out}")
 
     def _all_skipped(self) -> str:

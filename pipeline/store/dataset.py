@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from pipeline import files
 from pipeline.config.loading import load_config
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, OutInUseError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors as _disk
 from pipeline.files import stamp
@@ -897,7 +897,7 @@ def _refusal(out: Path, before: Mapping[str, object], now: Mapping[str, object],
     """A line each."""
     lines = outdir.differences(before, now) or ["(a value that is not shown, because it may be a secret)"]
     way_out = (
-        "Use another OUT, or the same settings as before. Or: --on-config-change keep (asks what OUT does not hold) "
+        "Use another OUT, or the same settings as before. Or: `on_config_change=keep` (asks what OUT does not hold) "
         f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed"
     )
     return [

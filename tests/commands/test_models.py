@@ -14,7 +14,7 @@ from pipeline.catalogue import families, family_named, first_family, near_names,
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.commands.models import model_cards, table
 from pipeline.config.loading import load_config, presets
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError
 from pipeline.records import Usage
 from pipeline.run.prepare import family_for, own_price, price_for

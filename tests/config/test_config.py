@@ -7,7 +7,7 @@ import pytest
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.keys import api_key
 from pipeline.config.loading import load_config, presets
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError
 
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.durations import duration_s
 from pipeline.emulator.headers import HeaderStyle, RetryAfter, Told, go_duration, limit_headers, retry_after_headers
-from pipeline.limits.decision import duration_s, retry_after
+from pipeline.limits.decision import retry_after
 
 NOON_NS = 1_767_268_800 * 10**9  # 1 January 2026, 12:00 UTC
 REQUESTS, TOKENS = Told(600, 59, 100_000_000), Told(2_000_000, 30_000, 360 * 10**9)

@@ -17,7 +17,7 @@ import pytest
 
 import pipeline
 from pipeline.config.loading import load_config
-from pipeline.config.sections import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.engine.progress import describe
 from pipeline.errors import InputError
 from pipeline.estimates.estimate import Candidate, parse_size, provider_and_model

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.durations import duration_s
 from pipeline.errors import ErrorKind
 from pipeline.limits.decision import (
     TRANSIENT,
     Reaction,
     backoff_s,
-    duration_s,
     max_attempts_of,
     reaction,
     retry_after,

@@ -17,7 +17,8 @@ import pytest
 import pipeline
 from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price, cost_usd
-from pipeline.config.sections import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig
 from pipeline.records import Usage
 from pipeline.run import prepare
 from pipeline.run.job import Job

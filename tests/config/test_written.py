@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.config.loading import load_config
-from pipeline.config.settings_text import written_value
+from pipeline.config.written import written_value
 
 
 @pytest.mark.parametrize(
