@@ -19,10 +19,10 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.estimates.figures import Estimate
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
-    "Asking",
+    "RerunPolicy",
     "BudgetReachedError",
     "EndpointStoppedError",
     "Estimate",

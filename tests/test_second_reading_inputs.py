@@ -187,7 +187,7 @@ def test_an_empty_ledger_alone(photos: Path, endpoint: str) -> None:
 def test_a_refresh_that_was_cut_off_before_a_rebuild(photos: Path, endpoint: str) -> None:
     """`--refresh` had answered one of three when it stopped; after a rebuild it goes on with the other two."""
     ask(photos, endpoint)
-    refresh: dict[str, Any] = {"asking": pipeline.Asking(refresh=True)}
+    refresh: dict[str, Any] = {"asking": pipeline.RerunPolicy(refresh=True)}
     with pytest.raises(pipeline.BudgetReachedError):
         ask(photos, endpoint, concurrency=1, overrides={"budget.max_requests": 1}, **refresh)
     pipeline.rebuild("out")

@@ -19,7 +19,7 @@ from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, run_sample
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 
 
 class RunOptions(Settings, total=False):
@@ -126,7 +126,7 @@ def _prepared(
 
 
 def _job(sources: list[str], out: Path, config: RunConfig, options: RunOptions) -> Job:
-    asking = Asking.parse(
+    asking = RerunPolicy.parse(
         retry_failed=options.get("retry_failed", False),
         retry_kind=_joined(options.get("retry_kind")),
         retry_status=_joined(options.get("retry_status")),

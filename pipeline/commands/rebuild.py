@@ -28,7 +28,7 @@ from pipeline.store.dataset import LEDGER_NAME, Dataset, check_names, last_confi
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger import CONFIG_META, History, KeptRow, SqliteLedger, check_plain
 from pipeline.store.remains import Remains
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage.parts import PartReport
 from pipeline.store.salvage.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
 from pipeline.store.unsaved import UnsavedAnswer
@@ -210,7 +210,7 @@ class _Rebuild:
         others = dict.fromkeys(each for each in data_hashes(self.data, numbers) if each != config_hash)
         runs: dict[str, int] = {}
         for at, each in enumerate([*others, config_hash]):
-            ledger.begin_run(f"rebuilt-{self.now:%Y%m%dT%H%M%SZ}-{at}", each, Asking().describe())
+            ledger.begin_run(f"rebuilt-{self.now:%Y%m%dT%H%M%SZ}-{at}", each, RerunPolicy().describe())
             runs[each] = ledger.run
             ledger.end_run()
         return runs

@@ -30,7 +30,7 @@ from pipeline.run.prepare import MEGABYTE
 from pipeline.sources import Source, open_sources
 from pipeline.store.columns import Totals
 from pipeline.store.dataset import Dataset
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 from pipeline.tokens.prompt import Question, dearer_detail, out_of_reach, tokens_by_detail
 
 RUN, TOTAL = "run", "total"
@@ -49,7 +49,7 @@ class Job:
     emulated: bool = False
     """The endpoint is the emulator: rows say so instead of naming a port."""
     limit: int | None = None
-    asking: Asking = field(default_factory=Asking)
+    asking: RerunPolicy = field(default_factory=RerunPolicy)
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""

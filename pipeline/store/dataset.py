@@ -71,7 +71,7 @@ from pipeline.store.ledger import (
     Twin,
     damaged_words,
 )
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 from pipeline.tokens.ratios import models_of
 
 LEDGER_NAME = "ledger.sqlite"
@@ -106,7 +106,7 @@ class Dataset:
         ledger: Ledger,
         *,
         config: RunConfig,
-        asking: Asking,
+        asking: RerunPolicy,
         endpoint: str,
         failpoint: Callable[[str], None],
         redactor: Redactor = NOTHING_SECRET,
@@ -114,7 +114,7 @@ class Dataset:
         self.out = out
         self.run_id = ""
         self._asking = asking
-        self._settled = frozenset() if asking != Asking() else _SETTLED
+        self._settled = frozenset() if asking != RerunPolicy() else _SETTLED
         self._comparable: set[int] = set()
         self._ledger = ledger
         self._config = config
@@ -151,7 +151,7 @@ class Dataset:
         config: RunConfig,
         run_id: str,
         now: Callable[[], datetime],
-        asking: Asking | None = None,
+        asking: RerunPolicy | None = None,
         endpoint: str | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
         redactor: Redactor = NOTHING_SECRET,
@@ -171,7 +171,7 @@ class Dataset:
         ledger = SqliteLedger(out / LEDGER_NAME, failpoint)
         failpoint("ledger-made")
         endpoint = config.endpoint.base_url if endpoint is None else endpoint
-        asking = Asking() if asking is None else asking
+        asking = RerunPolicy() if asking is None else asking
         dataset = cls(
             out, ledger, config=config, asking=asking, endpoint=endpoint, failpoint=failpoint, redactor=redactor
         )
@@ -214,7 +214,7 @@ class Dataset:
             if ledger.meta("schema") is None:
                 raise InputError(f"{out}: the run that made it ended before it began; run the same command again")
             dataset = Dataset(
-                out, ledger, config=config, asking=Asking(), endpoint=config.endpoint.base_url, failpoint=failpoint
+                out, ledger, config=config, asking=RerunPolicy(), endpoint=config.endpoint.base_url, failpoint=failpoint
             )
             with _decoding(ledger):
                 dataset._columns = columns_of(ledger)
@@ -492,7 +492,7 @@ class Dataset:
         total: int,
         *,
         config: RunConfig,
-        asking: Asking,
+        asking: RerunPolicy,
         skip: Callable[["Dataset"], int] = lambda _: 0,
     ) -> int:
         """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed.

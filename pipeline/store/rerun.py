@@ -14,7 +14,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class RerunPolicy:
     """The options of one run that decide which records are asked."""
 
     retry_failed: bool = False
@@ -39,7 +39,7 @@ class Asking:
         refresh: bool = False,
         refresh_changed: bool = False,
         on_config_change: str = "refuse",
-    ) -> "Asking":
+    ) -> "RerunPolicy":
         """From the words of the command line. Raises InputError that lists what is known."""
         if on_config_change not in {"refuse", "keep", "refresh"}:
             raise InputError(f"`on_config_change=` {on_config_change!r}: refuse, keep or refresh")

@@ -25,7 +25,7 @@ from pipeline.records import record_key
 from pipeline.store import parquet, swap
 from pipeline.store.dataset import Dataset
 from pipeline.store.ledger import SqliteLedger
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 from tests.store.test_dataset import answered, names, open_out, parts_of, record, rows_in
 from tests.support import unprivileged
 
@@ -346,7 +346,7 @@ def test_an_interrupted_run_goes_on_as_the_same(out: Path) -> None:
 
     def refresh() -> Dataset:
         return Dataset.open(
-            out, config=sized(2), run_id="refreshing", now=lambda: NOON, asking=Asking.parse(refresh=True)
+            out, config=sized(2), run_id="refreshing", now=lambda: NOON, asking=RerunPolicy.parse(refresh=True)
         )
 
     with refresh() as dataset:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline import Asking, BudgetReachedError, InputError
+from pipeline import BudgetReachedError, InputError, RerunPolicy
 from pipeline.catalogue.prices import Price
 from pipeline.commands.status import lines, read_status
 from pipeline.engine import progress
@@ -45,12 +45,12 @@ def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
     return pipeline.run(source, quiet=True, **settings(url, **more))
 
 
-def expected(source: Path, *, asking: Asking | None = None, limit: int | None = None, **more: Any) -> Decimal:
+def expected(source: Path, *, asking: RerunPolicy | None = None, limit: int | None = None, **more: Any) -> Decimal:
     """What a run on `out` is expected to cost, for what is still to be asked."""
     wanted = settings(**more)
     config = pipeline.api.resolve(None, {name: wanted[name] for name in wanted if name != "out"})  # type: ignore[arg-type] # settings
     out = Path(wanted["out"])
-    job = Job(sources=[str(source)], out=out, config=config, limit=limit, asking=asking or Asking())
+    job = Job(sources=[str(source)], out=out, config=config, limit=limit, asking=asking or RerunPolicy())
     where, total = open_job_source(job)
     question = Preparer.build(config, datetime.now(UTC).date()).question()
     found = expected_usd(job, where, total, question, [PRICE], above=Decimal(0))
@@ -117,8 +117,8 @@ def test_only_what_is_still_to_be_asked_is_expected(photos: Path, endpoint: str)
     ask(photos, endpoint, limit=5)
     assert expected(photos) == each * (IMAGES - 5)
     assert expected(photos, limit=6) == each
-    assert expected(photos, asking=Asking(retry_failed=True)) == each * (IMAGES - 5)
-    assert expected(photos, asking=Asking(refresh=True)) == each * IMAGES
+    assert expected(photos, asking=RerunPolicy(retry_failed=True)) == each * (IMAGES - 5)
+    assert expected(photos, asking=RerunPolicy(refresh=True)) == each * IMAGES
     assert expected(photos, overrides={"request.prompt_name": "other"}) == each * IMAGES
 
 
@@ -132,7 +132,7 @@ def test_what_failed_is_expected_where_it_is_asked_again(photos: Path, endpoint:
     (photos / "03.jpg").write_bytes(b"no image")
     ask(photos, endpoint)
     assert expected(photos) == 0
-    assert expected(photos, asking=Asking(retry_failed=True)) * IMAGES == expected(photos, out="elsewhere")
+    assert expected(photos, asking=RerunPolicy(retry_failed=True)) * IMAGES == expected(photos, out="elsewhere")
 
 
 # ---------------------------------------------------------------- ceilings and flags

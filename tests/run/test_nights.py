@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from PIL import Image
 
 import pipeline
-from pipeline import Asking
+from pipeline import RerunPolicy
 from pipeline.catalogue.prices import Price
 from pipeline.run import prepare
 from pipeline.tokens import OpenAITiles
@@ -35,7 +35,7 @@ CRASHING = """
 import os, sys
 from pathlib import Path
 import pipeline
-from pipeline import Asking
+from pipeline import RerunPolicy
 from pipeline.store.dataset import Dataset
 step, left = sys.argv[4], int(sys.argv[5])
 def failpoint(reached):
@@ -109,11 +109,11 @@ class Nights(RuleBasedStateMachine):
         if kind in {"keep", "other"}:
             self.prompt = PROMPTS[1 - PROMPTS.index(self.prompt)]
         asking = {
-            "plain": Asking(),
-            "changed": Asking(refresh_changed=True),
-            "refresh": Asking(refresh=True),
-            "keep": Asking(on_config_change="keep"),
-            "other": Asking(on_config_change="refresh"),
+            "plain": RerunPolicy(),
+            "changed": RerunPolicy(refresh_changed=True),
+            "refresh": RerunPolicy(refresh=True),
+            "keep": RerunPolicy(on_config_change="keep"),
+            "other": RerunPolicy(on_config_change="refresh"),
         }[kind]
         wanted = {name for name in self.files if self.is_asked(name, kind)}
         least, most = self.to_pay(wanted, kind)
@@ -143,7 +143,7 @@ class Nights(RuleBasedStateMachine):
         lasting = {width for name, width in known.items() if name not in wanted}
         return (len(widths),) * 2 if kind == "refresh" else (len(widths - {*known.values()}), len(widths - lasting))
 
-    def run(self, asking: Asking) -> pipeline.RunSummary:
+    def run(self, asking: RerunPolicy) -> pipeline.RunSummary:
         return pipeline.run(
             self.source,
             out=self.out,
@@ -156,7 +156,7 @@ class Nights(RuleBasedStateMachine):
             overrides={"output.rows_per_part": 3},
         )
 
-    def crashed(self, asking: Asking, crash: tuple[str, int]) -> bool:
+    def crashed(self, asking: RerunPolicy, crash: tuple[str, int]) -> bool:
         """A run in another process, which ends itself at that step; False where it never came so far."""
         step, skip = crash
         arguments = [str(self.source), str(self.out), self.url, step, str(skip), self.prompt, _code(asking)]
@@ -189,8 +189,8 @@ class Nights(RuleBasedStateMachine):
     url: str = ""
 
 
-def _code(asking: Asking) -> str:
-    return f"Asking({', '.join(f'{name}={value!r}' for name, value in dataclasses.asdict(asking).items())})"
+def _code(asking: RerunPolicy) -> str:
+    return f"RerunPolicy({', '.join(f'{name}={value!r}' for name, value in dataclasses.asdict(asking).items())})"
 
 
 def test_any_sequence_of_nights(emulator_url: str) -> None:
@@ -225,7 +225,7 @@ def test_fourteen_nights(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch,
             _draw_night(make_image, tmp_path / "tonight", night, expected, seen)
             settle = another_price_list(monkeypatch) if night >= 6 else _nothing()
             with settle:
-                asking = Asking(refresh_changed=True, on_config_change="keep")
+                asking = RerunPolicy(refresh_changed=True, on_config_change="keep")
                 summary = pipeline.run(
                     tmp_path / "tonight", out="out", model="gpt-4o", base_url=url, prompt=prompt, quiet=True,
                     asking=asking, max_failed=1,

@@ -23,7 +23,7 @@ from pipeline.records import Outcome
 from pipeline.store import parquet, unsaved
 from pipeline.store.dataset import Dataset
 from pipeline.store.ledger import SqliteLedger
-from pipeline.store.rerun import Asking
+from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage import parts
 from pipeline.store.salvage.database import DatabaseFiles
 from pipeline.store.salvage.records import BadPageError, values
@@ -299,7 +299,7 @@ def test_a_ledger_that_is_damaged_while_it_is_read(killed: Path) -> None:
     open_out(killed).close()
     with closing(sqlite3.connect(killed / LEDGER)) as connection, connection:
         connection.execute("UPDATE record SET state = 255")
-    asking = Asking(retry_failed=True)
+    asking = RerunPolicy(retry_failed=True)
     with (
         Dataset.open(killed, config=CONFIG, run_id="after", now=lambda: NOON, asking=asking) as dataset,
         pytest.raises(DamagedLedgerError, match="its records"),
