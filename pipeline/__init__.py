@@ -22,12 +22,12 @@ from pipeline.estimates.figures import Estimate
 from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
-    "RerunPolicy",
     "BudgetReachedError",
     "EndpointStoppedError",
     "Estimate",
     "InputError",
     "InterruptedRunError",
+    "RerunPolicy",
     "ResourceError",
     "RunSummary",
     "VisionBatchError",

@@ -78,7 +78,7 @@ class BudgetReachedError(VisionBatchError):
     exit_code = 3
 
     def __init__(self, message: str, *, what: str = "", budget: str = "", need: int = 0) -> None:
-        """`what` (nano_usd, tokens, requests, time) is used up, of which budget, and how much a request needs."""
+        """`what` (nano_usd, tokens, requests, time) is used up; its budget, and how much a request needs."""
         super().__init__(message)
         self.what, self.budget, self.need = what, budget, need
 

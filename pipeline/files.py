@@ -1,7 +1,7 @@
 """Files inside an output directory: made anew and renamed into place, never written through a link.
 
-OUT and `data/` themselves may be links. Anything else that is one was put there by somebody else, and may lead
-anywhere: a name is made free first, and then taken, or the command ends.
+OUT and `data/` themselves may be links. Any other link was put there by another program, and may lead
+anywhere: a name is freed before it is used, or the command ends.
 """
 
 import errno

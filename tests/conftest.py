@@ -1,6 +1,7 @@
 """Fixtures for every test: images drawn here, and a loop that nothing may block."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -26,6 +27,10 @@ settings.register_profile(
     database=DirectoryBasedExampleDatabase(EXAMPLES) if os.access(ROOT, os.W_OK) else None,
 )
 settings.load_profile("here")
+
+# A job in the background of a script ignores Ctrl-C, and so would every command that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOREIGN = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),

@@ -6,7 +6,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import typer
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig
@@ -87,11 +86,11 @@ def test_the_columns_in_the_documentation() -> None:
     assert named == schema().names
 
 
-@pytest.mark.parametrize("command", sorted(typer.main.get_group(app).commands))
+@pytest.mark.parametrize("command", sorted(app.commands))
 def test_the_flags_in_the_documentation(command: str) -> None:
     """Every flag that `--help` shows stands in the README or in docs/, by its long or its short name."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for flag in typer.main.get_group(app).commands[command].params:
+    for flag in app.commands[command].params:
         names = [name for name in flag.opts if name.startswith("-")]
         if names and not getattr(flag, "hidden", False):
             assert any(re.search(rf"(?<![\w-]){name}(?![\w-])", text) for name in names), f"{command} {names}"

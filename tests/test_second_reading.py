@@ -7,7 +7,7 @@ import pytest
 
 import pipeline
 from pipeline import BudgetReachedError
-from pipeline.api import resolve
+from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.ratelimit_headers import reset_s

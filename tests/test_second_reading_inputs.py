@@ -14,7 +14,7 @@ import pytest
 
 import pipeline
 from pipeline import InputError, ResourceError
-from pipeline.cli import app
+from pipeline.cli.output import confirm
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.endpoints.chat import ChatEndpoint
@@ -107,7 +107,7 @@ def test_dry_run_as_json(photos: Path) -> None:
 def test_nobody_answers_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input ends where a dear run asks whether to go on: that is no."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    assert not app._confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
+    assert not confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
 
 
 # ---------------------------------------------------------------- manifests and answers
@@ -187,7 +187,7 @@ def test_an_empty_ledger_alone(photos: Path, endpoint: str) -> None:
 def test_a_refresh_that_was_cut_off_before_a_rebuild(photos: Path, endpoint: str) -> None:
     """`--refresh` had answered one of three when it stopped; after a rebuild it goes on with the other two."""
     ask(photos, endpoint)
-    refresh: dict[str, Any] = {"asking": pipeline.RerunPolicy(refresh=True)}
+    refresh: dict[str, Any] = {"refresh": True}
     with pytest.raises(pipeline.BudgetReachedError):
         ask(photos, endpoint, concurrency=1, overrides={"budget.max_requests": 1}, **refresh)
     pipeline.rebuild("out")

@@ -41,7 +41,7 @@ __all__ = [
 
 
 def family_of(model: str, own: Path | None = None) -> Family | None:
-    """The family of a model's name, or None for one that nobody has described yet.
+    """The family of a model's name, or None where the catalogue has no entry.
 
     `own` is a user's file in the format of ours; what it says counts first.
     """
@@ -135,5 +135,5 @@ def _last_day(comments: str) -> date | None:
     return max(days, default=None)
 
 
-def _base(price: Any) -> Decimal:  # noqa: ANN401 - a Decimal, or genai-prices' tiers, of which the first counts
+def _base(price: Any) -> Decimal:  # noqa: ANN401 - a Decimal, or genai-prices' tiers: the first counts
     return Decimal(getattr(price, "base", price))

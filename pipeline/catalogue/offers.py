@@ -82,7 +82,7 @@ def _price(model: str, **where: Any) -> Price | None:  # noqa: ANN401 - genai-pr
     )
 
 
-def _base(price: Any) -> Decimal:  # noqa: ANN401 - a Decimal, or tiers by the prompt's length, of which the first counts
+def _base(price: Any) -> Decimal:  # noqa: ANN401 - a Decimal, or tiers by the prompt's length: the first counts
     return Decimal(getattr(price, "base", price))
 
 

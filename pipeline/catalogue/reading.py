@@ -86,7 +86,7 @@ def hosts() -> tuple[Host, ...]:
 
 @cache
 def unknown_rule() -> UnknownRule:
-    """The bounded rule of models that nobody has described."""
+    """The bounded rule of models without an entry."""
     entry = _document(UnknownFile, HERE / UNKNOWN).unknown
     return UnknownRule(entry.name, tuple(_rule(rule) for rule in entry.rule), entry.max_side)
 

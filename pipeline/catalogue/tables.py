@@ -30,7 +30,7 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class _Table(BaseModel):
-    """A number in quotes is no number, and a key that nobody reads is a mistake."""
+    """A number in quotes is no number, and an unknown key is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -24,7 +24,6 @@ from pipeline.config.environment import read_environment
 from pipeline.endpoints.session import version
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import InputError, VisionBatchError
-from pipeline.formatting import printable
 from pipeline.interrupts import watch_interrupts
 from pipeline.redaction.addresses import public_text
 from pipeline.redaction.redactor import Redactor, is_secret_name
@@ -113,12 +112,20 @@ def exit_code(arguments: Sequence[str]) -> int:
         complain("aborted")
         return 1
     except click.ClickException as error:
-        error.message = printable(error.message)
-        error.show()
+        _complain_of_usage(error)
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last resort: a user sees one line, the details are in a file
         return _bug()
     return ended if isinstance(ended, int) else 0
+
+
+def _complain_of_usage(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = "" if context is None else f" '{context.command_path} -h' lists the options."
+    complain(f"{error.format_message()}{hint}")
 
 
 def _bug() -> int:

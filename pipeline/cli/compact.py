@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from pipeline.api import datasets
-from pipeline.cli.options import JSON, Argument, Option, command
+from pipeline.cli.options import JSON, Option, command
 from pipeline.cli.output import show_json, show_lines
 from pipeline.engine.progress import counted
 
 OPTIONS = (
-    Argument(
-        "out",
+    click.Argument(
+        ["out"],
         metavar="OUT",
         type=click.Path(path_type=Path),
         help="An output directory that no run is at work on.",

@@ -24,7 +24,7 @@ _DEFAULTS: Final = EmulatorConfig()
 def _option(name: str, panel: str, help: str, metavar: str = "N", type: type = str) -> Option:  # noqa: A002 - as click names them
     """An option that sets the field of `EmulatorConfig` of its name, whose default it takes."""
     flag, default = f"--{name.replace('_', '-')}", getattr(_DEFAULTS, name, None)
-    kind = click.Choice([*type]) if issubclass(type, StrEnum) else type
+    kind = click.Choice([one.value for one in type]) if issubclass(type, StrEnum) else type
     default = default if isinstance(default, str | int | float) else None
     shown = None if issubclass(type, StrEnum) else metavar
     return Option(
@@ -112,6 +112,6 @@ def emulate(*, host: str, port: int, until_eof: bool, **given: Any) -> int:  # n
         "decode": not given.pop("fast"),
         "billing": billing,
     }
-    changes |= {name: _PARSED.get(name, lambda value: value)(value) for name, value in given.items()}
+    changes |= {name: _PARSED[name](value) if name in _PARSED else value for name, value in given.items()}
     run_forever(EmulatorConfig(**changes), host, port, announce=click.echo, until_eof=until_eof)
     return 0

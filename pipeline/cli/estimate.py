@@ -17,7 +17,6 @@ from pipeline.cli.options import (
     QUIET,
     SET,
     YES,
-    Argument,
     Option,
     command,
     setting_options,
@@ -30,7 +29,7 @@ from pipeline.estimates.render import files, text
 from pipeline.estimates.render.html import WRITERS
 
 OPTIONS = (
-    Argument("sources", nargs=-1, metavar="[SOURCE]...", help="As of run; none with --count."),
+    click.Argument(["sources"], nargs=-1, metavar="[SOURCE]...", help="As of run; none with --count."),
     Option(
         "models",
         "--models",

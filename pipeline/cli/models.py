@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import click
+
 from pipeline.api import endpoints
-from pipeline.cli.options import CONFIG, JSON, SET, Argument, command, setting_options, settings_of
+from pipeline.cli.options import CONFIG, JSON, SET, command, setting_options, settings_of
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.models import table
 
 OPTIONS = (
-    Argument(
-        "name",
+    click.Argument(
+        ["name"],
         required=False,
         metavar="[NAME]",
         help="A model, a family, provider:model or a preset. [default: all families]",

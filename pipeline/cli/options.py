@@ -39,25 +39,16 @@ class Command(click.Command):
     """A command whose `--help` groups its options."""
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the arguments, the general options, then every other group."""
-        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], GENERAL: []}
+        """Writes the general options, then every other group."""
+        groups: dict[str, list[tuple[str, str]]] = {GENERAL: []}
         for parameter in self.get_params(context):
-            if isinstance(parameter, Argument):
-                groups["Arguments"].append((parameter.make_metavar(context), parameter.help or ""))
-            elif (record := parameter.get_help_record(context)) is not None:
+            record = None if isinstance(parameter, click.Argument) else parameter.get_help_record(context)
+            if record is not None:
                 groups.setdefault(getattr(parameter, "panel", GENERAL), []).append(record)
         for heading, records in groups.items():
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
-
-
-class Argument(click.Argument):
-    """An argument that `--help` describes."""
-
-    def __init__(self, name: str, *, help: str, **attributes: Any) -> None:  # noqa: A002, ANN401 - of click
-        super().__init__([name], **attributes)
-        self.help = help
 
 
 def command(name: str, parameters: Iterable[click.Parameter]) -> Callable[[Callable[..., int]], Command]:
@@ -69,6 +60,7 @@ def command(name: str, parameters: Iterable[click.Parameter]) -> Callable[[Calla
             params=[*parameters],
             callback=function,
             help=function.__doc__,
+            short_help=function.__doc__,
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         )
 
@@ -105,7 +97,8 @@ def _setting_option(one: Declared) -> Option:
 def _help(one: Declared) -> str:
     """The sentence of a setting, and its default."""
     if one.is_switch:
-        return one.setting.help if not one.default else f"Turn off: {one.setting.help}"
+        words = one.setting.help
+        return f"Turn off: {words[0].lower()}{words[1:]}" if one.default else words
     default = one.setting.default_help or ("" if one.default is None else str(one.default))
     repeated = " Repeat it for several endpoints." if one.setting.keyword == "base_url" else ""
     return f"{one.setting.help}{repeated}" + (f" [default: {default}]" if default else "")
@@ -118,8 +111,8 @@ def _metavar(one: Declared) -> str:
     return one.setting.metavar or "VALUE"
 
 
-SOURCES: Final = Argument(
-    "sources",
+SOURCES: Final = click.Argument(
+    ["sources"],
     nargs=-1,
     required=True,
     metavar="SOURCE...",

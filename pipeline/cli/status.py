@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from pipeline.api import datasets
-from pipeline.cli.options import JSON, Argument, Option, command
+from pipeline.cli.options import JSON, Option, command
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.status import lines
 from pipeline.errors import ResourceError
 
 OPTIONS = (
-    Argument(
-        "out",
+    click.Argument(
+        ["out"],
         metavar="OUT",
         type=click.Path(path_type=Path),
         help="An output directory. A run may be at work on it.",

@@ -214,8 +214,8 @@ def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | N
     said = f"the token rule does not fit: {report.ratio:.3f} of what was predicted is billed"
     if not better:
         return f"{said}. No published rule gives this bill"
-    fits = "; or ".join(better[:2])
-    return f"{said}. A rule that would fit this one request: {fits}. To say so: `request.model_family=NAME`"
+    fitting = "; or ".join(better[:2])
+    return f"{said}. A rule that would fit this one request: {fitting}. To say so: `request.model_family=NAME`"
 
 
 def rule_source(config: RunConfig, today: date) -> str:

@@ -132,7 +132,7 @@ def early_error(fault: Fault | None, retry_after: Mapping[str, str]) -> ApiError
     """The error that a fault shows before a request is looked at; `retry_after` are the headers of its 429."""
     if fault is Fault.RATE_LIMITED:
         return LimitError("fault", "Rate limit reached.", kind="requests", headers=retry_after)
-    if fault is Fault.RATE_LIMITED_UNTOLD:
+    if fault is Fault.RATE_LIMITED_BARE:
         return LimitError("fault", "Rate limit reached.", kind="requests", headers={})
     if fault is Fault.INSUFFICIENT_QUOTA:
         message = "You exceeded your current quota, please check your plan and billing details."
@@ -156,7 +156,7 @@ def requests_limited(per_minute: float, wait_ns: int, retry_after: Mapping[str, 
 def tokens_limited(
     model: str, per_minute: float, requested: int, wait_ns: int, retry_after: Mapping[str, str]
 ) -> LimitError:
-    """No room for so many tokens."""
+    """The request's tokens exceed the rest of the limit."""
     message = (
         f"Rate limit reached for {model} on tokens per min (TPM): Limit {plain(per_minute)}, "
         f"Requested {requested}. Please try again in {go_duration(wait_ns)}."
@@ -165,7 +165,7 @@ def tokens_limited(
 
 
 def too_many_at_once(slots: int) -> LimitError:
-    """All slots are taken, and so is the room to wait for one."""
+    """All slots are taken, and the queue is full."""
     message = f"Too many concurrent requests: at most {slots} are worked on at a time."
     return LimitError("slots", message, kind="requests", headers={})
 

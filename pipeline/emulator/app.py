@@ -8,11 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
+from pipeline.emulator.admission import Admission
 from pipeline.emulator.api_errors import ApiError, unrouted
 from pipeline.emulator.billing import SERVED
 from pipeline.emulator.chat import ChatDesk
 from pipeline.emulator.config import EmulatorConfig
-from pipeline.emulator.gate import Gate
 from pipeline.emulator.responses import DroppedError, ErrorDesk, Handler, hang_up, stamp
 from pipeline.emulator.stats import KEPT_REQUESTS, EmulatorStats, RequestLog
 from pipeline.emulator.timing import Clock, Sleep, Timing
@@ -31,7 +31,7 @@ class Emulator:
         self.timing = timing
         self.stats = EmulatorStats()
         self.requests = RequestLog()
-        self._gate = Gate(config, timing.wall_ns)
+        self._admission = Admission(config, timing.wall_ns)
         self._errors = ErrorDesk(config.error_style, timing.wall_ns)
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="emulator")
         self.desk = ChatDesk(
@@ -39,7 +39,7 @@ class Emulator:
             timing=timing,
             stats=self.stats,
             log=self.requests,
-            gate=self._gate,
+            admission=self._admission,
             errors=self._errors,
             threads=self._threads,
         )
@@ -48,7 +48,7 @@ class Emulator:
         """Forget all requests, number them from 1 again, and fill the limits. Outages keep their times."""
         self.stats.clear()
         self.requests.clear()
-        self._gate.open_anew()
+        self._admission.reset()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -100,7 +100,7 @@ class Emulator:
 
     def _let_in(self, request: web.Request) -> None:
         self.desk.meet_outage(self.timing.clock_ns())
-        self._gate.check_key(request.headers)
+        self._admission.check_key(request.headers)
 
 
 EMULATOR = web.AppKey("emulator", Emulator)

@@ -47,7 +47,7 @@ class Billing:
         self.family("")
 
     def image_rule(self, model: str) -> TokenRule:
-        """What an estimate expects: the rule that counts today; of models that nobody has described the median."""
+        """What an estimate expects: the rule that counts today; the median of all rules for an unknown model."""
         return rule_of(self.family(model), datetime.now(UTC).date(), self.rules_of)
 
     def wants_max_completion_tokens(self, model: str) -> bool:

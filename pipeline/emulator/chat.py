@@ -17,6 +17,7 @@ from typing import Any, cast
 import orjson
 from aiohttp import web
 
+from pipeline.emulator.admission import Admission
 from pipeline.emulator.answers import ERROR_IN_200, bill, caption, completion, reply
 from pipeline.emulator.api_errors import (
     ApiError,
@@ -32,7 +33,6 @@ from pipeline.emulator.chat_request import ChatRequest
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.error_styles import blocks_prompts
 from pipeline.emulator.faults import UNANSWERED, Fault
-from pipeline.emulator.gate import Gate
 from pipeline.emulator.hangup import wait_for_hangup
 from pipeline.emulator.limits import CountTokens
 from pipeline.emulator.responses import DroppedError, ErrorDesk, hang_up, stamp
@@ -67,7 +67,7 @@ class ChatDesk:
         timing: Timing,
         stats: EmulatorStats,
         log: RequestLog,
-        gate: Gate,
+        admission: Admission,
         errors: ErrorDesk,
         threads: Executor,
     ) -> None:
@@ -76,7 +76,7 @@ class ChatDesk:
         self._timing = timing
         self._stats = stats
         self._log = log
-        self._gate = gate
+        self._admission = admission
         self._errors = errors
         self._threads = threads
         self._max_body_bytes = int(config.max_body_mb * 1_000_000)
@@ -131,7 +131,7 @@ class ChatDesk:
         """Why the request will be refused, once its body is read."""
         try:
             self._check_outage(visit)
-            self._gate.check_key(request.headers)
+            self._admission.check_key(request.headers)
             self._admit_request(visit)
         except ApiError as error:
             return error
@@ -147,7 +147,7 @@ class ChatDesk:
     def _admit_request(self, visit: _Visit) -> None:
         second = self._timing.second(visit.arrived_ns)
         try:
-            self._gate.admit_request(visit.arrived_ns)
+            self._admission.admit_request(visit.arrived_ns)
             self._stats.second(second).requests += 1
         except LimitError as error:
             self._stats.refuse(error.limit, second)
@@ -155,11 +155,11 @@ class ChatDesk:
         finally:
             self._tell_limits(visit, visit.arrived_ns)
 
-    def _check_room(self, visit: _Visit) -> None:
+    def _check_queue(self, visit: _Visit) -> None:
         if self._workers is None:
             return
         try:
-            self._workers.check_room()
+            self._workers.check_queue()
         except LimitError as error:
             second = self._timing.second(visit.arrived_ns)
             self._stats.second(second).requests -= 1
@@ -174,7 +174,7 @@ class ChatDesk:
         visit.admitted_ns = now_ns
         second = self._timing.second(now_ns)
         try:
-            self._gate.admit_tokens(asked.model, visit.tokens, visit.arrived_ns, now_ns)
+            self._admission.admit_tokens(asked.model, visit.tokens, visit.arrived_ns, now_ns)
             self._stats.admit_tokens(visit.tokens, second)
         except LimitError as error:
             self._stats.second(self._timing.second(visit.arrived_ns)).requests -= 1
@@ -184,8 +184,8 @@ class ChatDesk:
             self._tell_limits(visit, now_ns)
 
     def _tell_limits(self, visit: _Visit, now_ns: int) -> None:
-        if self._gate.limited:
-            visit.limits = self._gate.headers(now_ns)
+        if self._admission.limited:
+            visit.limits = self._admission.headers(now_ns)
 
     async def _serve(self, request: web.Request, body: bytes, visit: _Visit) -> web.StreamResponse:
         visit.fault = fault = self._choose_fault(visit.number)
@@ -197,7 +197,7 @@ class ChatDesk:
         if seen.error is not None:
             raise seen.error
         asked = cast("ChatRequest", seen.request)  # where there is no error
-        self._check_room(visit)
+        self._check_queue(visit)
         self._admit_tokens(asked, seen.prompt, visit)
         await self._work(visit)
         return await self._answer(request, asked, seen, visit)
@@ -226,7 +226,7 @@ class ChatDesk:
             raise DroppedError
         if fault not in UNANSWERED:
             return
-        error = early_error(fault, self._gate.retry_after(self._config.fault_retry_after_ms * _MILLISECOND_NS))
+        error = early_error(fault, self._admission.retry_after(self._config.fault_retry_after_ms * _MILLISECOND_NS))
         if error is not None:
             self._count(fault)
             raise error
@@ -285,7 +285,7 @@ class ChatDesk:
 
     def _settle(self, visit: _Visit, billed: int) -> None:
         now_ns = self._timing.clock_ns()
-        more = self._gate.settle(visit.tokens, billed, visit.admitted_ns, now_ns)
+        more = self._admission.settle(visit.tokens, billed, visit.admitted_ns, now_ns)
         self._stats.admit_tokens(more, self._timing.second(now_ns))
 
     async def _send_half(self, request: web.Request, body: bytes, visit: _Visit) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""What an emulator can be told: limits, speed, faults and outages."""
+"""The settings of an emulator: limits, speed, faults and outages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class EmulatorConfig:
     slots: int | None = None
     """Requests that are worked on at a time, the others queue in the order of arrival; None: all of them."""
     queue: int | None = None
-    """So many may wait for one of the slots; what comes beyond is refused with a 429 that tells no time. None: all."""
+    """Requests that may wait for a slot. More get a 429 without Retry-After. None: unlimited."""
     thrash: float = 0.0
     """With F requests in flight, more than the slots N, work takes 1 + thrash x (F - N) / N times as long."""
 
@@ -61,7 +61,7 @@ class EmulatorConfig:
     fault_retry_after_ms: int = 1000
     """What the fault `429` asks to wait."""
     goes_bad_after: int | None = None
-    """The first so many requests are answered well, all later ones with `goes_bad`; None: all are answered well."""
+    """The number of good answers, after which every answer shows `goes_bad`. None: all answers are good."""
     goes_bad: BadAnswer = BadAnswer.EMPTY
     outages: tuple[Outage, ...] = ()
     outage_kind: OutageKind = OutageKind.UNAVAILABLE

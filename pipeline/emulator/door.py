@@ -35,7 +35,7 @@ class Door:
             raise InputError(message) from None
 
     async def close(self) -> None:
-        """Refuse connections and reset those that are open. The port stays ours: nobody else is given it."""
+        """Refuse connections and reset those that are open. The port stays reserved for this process."""
         addresses = self._runner.addresses
         for site in list(self._runner.sites):
             await site.stop()

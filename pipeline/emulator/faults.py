@@ -12,7 +12,7 @@ class Fault(StrEnum):
 
     RATE_LIMITED = "429"
     """429 that says how long to wait, as `retry_after` writes it [no]."""
-    RATE_LIMITED_UNTOLD = "429_no_retry_after"
+    RATE_LIMITED_BARE = "429_no_retry_after"
     """429 that does not say how long to wait [no]."""
     INSUFFICIENT_QUOTA = "insufficient_quota"
     """The account has no credit left: 429, or the status that the error style has for it [no]."""
@@ -49,7 +49,7 @@ class Fault(StrEnum):
     TRUNCATE = "truncate"
     """Half the text, and `finish_reason` length [yes]."""
     IMAGE_IGNORED = "image_ignored"
-    """An answer by somebody who saw no image [yes, without the images' tokens]."""
+    """An answer without a look at the image [yes, without the images' tokens]."""
     WRONG_USAGE = "wrong_usage"
     """`usage` reports ten times the prompt tokens that were billed, and a total that contradicts it [yes]."""
 
@@ -65,7 +65,7 @@ class BadAnswer(StrEnum):
 UNANSWERED = frozenset(
     {
         Fault.RATE_LIMITED,
-        Fault.RATE_LIMITED_UNTOLD,
+        Fault.RATE_LIMITED_BARE,
         Fault.INSUFFICIENT_QUOTA,
         Fault.BAD_KEY,
         Fault.SERVER_ERROR,

@@ -40,15 +40,17 @@ class RetryAfter(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A limit as a header may tell it: so many a minute, what is left, and the time until all is there again."""
+class LimitState:
+    """A limit as headers report it: the allowance a minute, the rest of it, and the time until it is whole again."""
 
     per_minute: float
     remaining: int
     reset_ns: int
 
 
-def limit_headers(style: HeaderStyle, requests: Told | None, tokens: Told | None, wall_ns: int) -> dict[str, str]:
+def limit_headers(
+    style: HeaderStyle, requests: LimitState | None, tokens: LimitState | None, wall_ns: int
+) -> dict[str, str]:
     """The headers of a response; None stands for a limit that there is not. `wall_ns` is Unix time."""
     return _STYLES[style](requests, tokens, wall_ns)
 
@@ -56,16 +58,16 @@ def limit_headers(style: HeaderStyle, requests: Told | None, tokens: Told | None
 def retry_after_headers(style: RetryAfter, wait_ns: int, wall_ns: int) -> dict[str, str]:
     """The headers of a 429 after which `wait_ns` have to pass, rounded up. `wall_ns` is Unix time."""
     wait_ms = _up(wait_ns, MILLISECOND_NS)
-    told = {"retry-after-ms": str(wait_ms), "retry-after": str(_up(wait_ms, 1000))}
+    values = {"retry-after-ms": str(wait_ms), "retry-after": str(_up(wait_ms, 1000))}
     if style is RetryAfter.NONE:
         return {}
     if style is RetryAfter.DATE:
         then = formatdate(_up(wall_ns + wait_ns, SECOND_NS), usegmt=True)
         return {"retry-after": then, "Date": formatdate(wall_ns // SECOND_NS, usegmt=True)}
     if style is RetryAfter.BOTH:
-        return told
+        return values
     name = "retry-after-ms" if style is RetryAfter.MS else "retry-after"
-    return {name: told[name]}
+    return {name: values[name]}
 
 
 def go_duration(duration_ns: int) -> str:
@@ -86,31 +88,31 @@ def plain(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def _openai(requests: Told | None, tokens: Told | None, _: int) -> dict[str, str]:
+def _openai(requests: LimitState | None, tokens: LimitState | None, _: int) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for name, told in _each(requests, tokens):
-        headers[f"x-ratelimit-limit-{name}"] = plain(told.per_minute)
-        headers[f"x-ratelimit-remaining-{name}"] = str(told.remaining)
-        headers[f"x-ratelimit-reset-{name}"] = go_duration(told.reset_ns)
+    for name, state in _each(requests, tokens):
+        headers[f"x-ratelimit-limit-{name}"] = plain(state.per_minute)
+        headers[f"x-ratelimit-remaining-{name}"] = str(state.remaining)
+        headers[f"x-ratelimit-reset-{name}"] = go_duration(state.reset_ns)
     return headers
 
 
-def _openai_commas(requests: Told | None, tokens: Told | None, wall_ns: int) -> dict[str, str]:
+def _openai_commas(requests: LimitState | None, tokens: LimitState | None, wall_ns: int) -> dict[str, str]:
     headers = _openai(requests, tokens, wall_ns)
     return {name: f"{int(value):,}" if value.isdecimal() else value for name, value in headers.items()}
 
 
-def _azure(requests: Told | None, tokens: Told | None, _: int) -> dict[str, str]:
+def _azure(requests: LimitState | None, tokens: LimitState | None, _: int) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for name, told in _each(requests, tokens):
-        headers[f"x-ratelimit-limit-{name}"] = plain(told.per_minute)
-        headers[f"x-ratelimit-remaining-{name}"] = str(told.remaining)
-        headers[f"x-ratelimit-reset-{name}"] = str(_up(told.reset_ns, SECOND_NS))
+    for name, state in _each(requests, tokens):
+        headers[f"x-ratelimit-limit-{name}"] = plain(state.per_minute)
+        headers[f"x-ratelimit-remaining-{name}"] = str(state.remaining)
+        headers[f"x-ratelimit-reset-{name}"] = str(_up(state.reset_ns, SECOND_NS))
         headers[f"x-ratelimit-renewalperiod-{name}"] = "60"
     return headers
 
 
-def _openrouter(requests: Told | None, _: Told | None, wall_ns: int) -> dict[str, str]:
+def _openrouter(requests: LimitState | None, _: LimitState | None, wall_ns: int) -> dict[str, str]:
     if requests is None:
         return {}
     return {
@@ -120,26 +122,26 @@ def _openrouter(requests: Told | None, _: Told | None, wall_ns: int) -> dict[str
     }
 
 
-def _anthropic(requests: Told | None, tokens: Told | None, wall_ns: int) -> dict[str, str]:
+def _anthropic(requests: LimitState | None, tokens: LimitState | None, wall_ns: int) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for name, told in _each(requests, tokens):
-        reset_s = _up(wall_ns + told.reset_ns, SECOND_NS)
+    for name, state in _each(requests, tokens):
+        reset_s = _up(wall_ns + state.reset_ns, SECOND_NS)
         then = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=reset_s)
-        headers[f"anthropic-ratelimit-{name}-limit"] = plain(told.per_minute)
-        headers[f"anthropic-ratelimit-{name}-remaining"] = str(told.remaining)
+        headers[f"anthropic-ratelimit-{name}-limit"] = plain(state.per_minute)
+        headers[f"anthropic-ratelimit-{name}-remaining"] = str(state.remaining)
         headers[f"anthropic-ratelimit-{name}-reset"] = then.strftime("%Y-%m-%dT%H:%M:%SZ")
     return headers
 
 
-def _mistral(requests: Told | None, _: Told | None, __: int) -> dict[str, str]:
+def _mistral(requests: LimitState | None, _: LimitState | None, __: int) -> dict[str, str]:
     return {} if requests is None else {"X-RateLimit-Remaining": str(requests.remaining)}
 
 
-def _none(_: Told | None, __: Told | None, ___: int) -> dict[str, str]:
+def _none(_: LimitState | None, __: LimitState | None, ___: int) -> dict[str, str]:
     return {}
 
 
-_STYLES: Mapping[HeaderStyle, Callable[[Told | None, Told | None, int], dict[str, str]]] = {
+_STYLES: Mapping[HeaderStyle, Callable[[LimitState | None, LimitState | None, int], dict[str, str]]] = {
     HeaderStyle.OPENAI: _openai,
     HeaderStyle.OPENAI_COMMAS: _openai_commas,
     HeaderStyle.AZURE: _azure,
@@ -150,7 +152,7 @@ _STYLES: Mapping[HeaderStyle, Callable[[Told | None, Told | None, int], dict[str
 }
 
 
-def _each(requests: Told | None, tokens: Told | None) -> Iterator[tuple[str, Told]]:
+def _each(requests: LimitState | None, tokens: LimitState | None) -> Iterator[tuple[str, LimitState]]:
     if requests is not None:
         yield "requests", requests
     if tokens is not None:

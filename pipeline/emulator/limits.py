@@ -1,8 +1,8 @@
 """Rate limits as arithmetic: token bucket, fixed window and sliding window, with the time passed in.
 
 All three count anything that comes in whole amounts (requests, tokens) and have one protocol. Time is in
-nanoseconds of a clock that does not run backwards; where it does, it counts as standing still. Nobody
-documents which kind a provider has; a client must get on with each of them.
+nanoseconds of a clock that does not run backwards; where it does, it counts as standing still. Providers do
+not document which kind they use; a client must get on with each of them.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ MINUTE_NS = 60_000_000_000
 
 
 class LimitKind(StrEnum):
-    """How a limit of so many a minute is kept."""
+    """How a limit of N a minute is counted."""
 
     BUCKET = "bucket"
     """A token bucket: evenly refilled, a burst at once after a pause."""
@@ -43,7 +43,7 @@ class Standing:
 
 
 class Limit(Protocol):
-    """Grants amounts, so many a minute."""
+    """Grants amounts up to N a minute."""
 
     def ask(self, amount: int, now_ns: int) -> int:
         """Take `amount` and return 0, or take nothing and return the nanoseconds until it would be granted."""
@@ -123,26 +123,26 @@ class FixedWindow:
         self._used = 0
 
     def ask(self, amount: int, now_ns: int) -> int:
-        self._turn(now_ns)
+        self._begin_minute(now_ns)
         if self._used + amount > self._limit:
             return self._left_ns(now_ns)
         self._used += amount
         return 0
 
     def charge(self, amount: int, now_ns: int) -> None:
-        self._turn(now_ns)
+        self._begin_minute(now_ns)
         self._used += amount
 
     def give_back(self, amount: int, at_ns: int, now_ns: int) -> None:
-        self._turn(now_ns)
+        self._begin_minute(now_ns)
         if at_ns // MINUTE_NS == self._minute:
             self._used = max(0, self._used - amount)
 
     def standing(self, now_ns: int) -> Standing:
-        self._turn(now_ns)
+        self._begin_minute(now_ns)
         return Standing(max(0, self._limit - self._used), self._left_ns(now_ns) if self._used else 0)
 
-    def _turn(self, now_ns: int) -> None:
+    def _begin_minute(self, now_ns: int) -> None:
         if now_ns // MINUTE_NS > self._minute:
             self._minute = now_ns // MINUTE_NS
             self._used = 0

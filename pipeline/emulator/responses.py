@@ -39,7 +39,7 @@ def stamp(response: web.StreamResponse, spent_ns: int) -> None:
 
 
 def hang_up(request: web.Request) -> web.Response:
-    """Reset the connection; what is returned reaches nobody."""
+    """Reset the connection; the client never receives the returned response."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=_CLIENT_GONE)

@@ -17,7 +17,7 @@ class OutageKind(StrEnum):
     RESET = "reset"
     """Open connections are reset at its beginning, and every request after that."""
     REFUSE = "refuse"
-    """The same, and nobody listens: connections are refused."""
+    """The same with a closed port: connections are refused."""
 
 
 @dataclass(frozen=True, slots=True)

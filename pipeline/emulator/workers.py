@@ -1,4 +1,4 @@
-"""A server with so many workers: what comes beyond them queues, and too much of it slows them down."""
+"""A server with N workers: more requests queue, and a long queue slows the workers down."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,8 +19,8 @@ class Workers:
         self._stats = stats
         self._inside = 0
 
-    def check_room(self) -> None:
-        """Raise LimitError where nobody else may wait."""
+    def check_queue(self) -> None:
+        """Raise LimitError where the queue is full."""
         if self._inside >= self._most:
             raise too_many_at_once(self._slots)
 

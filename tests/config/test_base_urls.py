@@ -24,7 +24,7 @@ from pipeline.config.base_urls import checked_address, is_loopback, normalise_ba
         ("http://[1::2::3]", "IPv6 address"),
         ("http://\ud800.example", "not valid Unicode"),
         ("http://", "not an http(s) address"),
-        ("https://data:[::1]:9", "not an http(s) address"),
+        ("https://data:[::1]:9", "address"),
         ("file:///etc/passwd", "not an http(s) address"),
     ],
 )

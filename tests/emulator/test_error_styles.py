@@ -33,7 +33,7 @@ async def _ask(config: EmulatorConfig, body: dict[str, Any]) -> tuple[int, Any, 
     [
         (Fault.BAD_KEY, ErrorKind.AUTHENTICATION),
         (Fault.RATE_LIMITED, ErrorKind.RATE_LIMITED),
-        (Fault.RATE_LIMITED_UNTOLD, ErrorKind.RATE_LIMITED),
+        (Fault.RATE_LIMITED_BARE, ErrorKind.RATE_LIMITED),
         (Fault.INSUFFICIENT_QUOTA, ErrorKind.QUOTA_EXHAUSTED),
         (Fault.SERVER_ERROR, ErrorKind.SERVER_ERROR),
         (Fault.OVERLOADED, ErrorKind.OVERLOADED),

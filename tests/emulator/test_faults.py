@@ -30,7 +30,7 @@ async def _ask(fault: Fault, body: dict[str, Any]) -> tuple[int, dict[str, str],
     ("fault", "status", "code", "kind"),
     [
         (Fault.RATE_LIMITED, 429, "rate_limit_exceeded", "requests"),
-        (Fault.RATE_LIMITED_UNTOLD, 429, "rate_limit_exceeded", "requests"),
+        (Fault.RATE_LIMITED_BARE, 429, "rate_limit_exceeded", "requests"),
         (Fault.INSUFFICIENT_QUOTA, 429, "insufficient_quota", "insufficient_quota"),
         (Fault.BAD_KEY, 401, "invalid_api_key", "invalid_request_error"),
         (Fault.SERVER_ERROR, 500, None, "server_error"),

@@ -5,11 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.durations import duration_s
-from pipeline.emulator.headers import HeaderStyle, RetryAfter, Told, go_duration, limit_headers, retry_after_headers
+from pipeline.emulator.headers import (
+    HeaderStyle,
+    LimitState,
+    RetryAfter,
+    go_duration,
+    limit_headers,
+    retry_after_headers,
+)
 from pipeline.limits.decision import retry_after
 
 NOON_NS = 1_767_268_800 * 10**9  # 1 January 2026, 12:00 UTC
-REQUESTS, TOKENS = Told(600, 59, 100_000_000), Told(2_000_000, 30_000, 360 * 10**9)
+REQUESTS, TOKENS = LimitState(600, 59, 100_000_000), LimitState(2_000_000, 30_000, 360 * 10**9)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 
 from pipeline.emulator import EmulatorConfig, serve
+from pipeline.emulator.admission import Admission
 from pipeline.emulator.api_errors import ApiError
 from pipeline.emulator.chat_request import elided, parse_chat_request, parse_json
-from pipeline.emulator.gate import Gate
 
 Body = Callable[..., dict[str, Any]]
 IMAGE = "messages[0].content[0].image_url"
@@ -108,9 +108,9 @@ def test_what_endpoints_add_is_accepted(chat_body: Body) -> None:
 
 def test_a_key_of_odd_bytes_is_only_wrong() -> None:
     """A header that is not UTF-8 is compared and refused, not an error of the emulator's."""
-    gate = Gate(EmulatorConfig(api_key="sk-right"), lambda: 0)
+    admission = Admission(EmulatorConfig(api_key="sk-right"), lambda: 0)
     with pytest.raises(ApiError) as raised:
-        gate.check_key({"Authorization": "Bearer \udce4"})
+        admission.check_key({"Authorization": "Bearer \udce4"})
     assert raised.value.status == 401
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline import BudgetReachedError, InputError, RerunPolicy
+from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price
 from pipeline.cli.app import exit_code
 from pipeline.run import prepare
@@ -99,11 +99,11 @@ def test_only_what_is_left_counts(server: Stub, make_image: MakeImage) -> None:
     ask(server, yes=True)
     make_image("photos/new.png", 60, 15, seed=60)
     assert ask(server).asked == 1
-    assert ask(server, asking=RerunPolicy(retry_failed=True)).asked == 0
+    assert ask(server, retry_failed=True).asked == 0
     os.utime("photos/3.png", ns=(1, 1))
-    assert ask(server, asking=RerunPolicy(refresh_changed=True)).asked == 1
+    assert ask(server, refresh_changed=True).asked == 1
     with pytest.raises(InputError, match="expected to cost"):
-        ask(server, asking=RerunPolicy(refresh=True))
+        ask(server, refresh=True)
 
 
 def test_what_cannot_be_predicted_has_a_ceiling(server: Stub) -> None:

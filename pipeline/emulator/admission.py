@@ -5,24 +5,24 @@ from collections.abc import Callable, Mapping
 
 from pipeline.emulator.api_errors import more_than_a_minute, no_key, requests_limited, tokens_limited, wrong_key
 from pipeline.emulator.config import EmulatorConfig
-from pipeline.emulator.headers import Told, limit_headers, retry_after_headers
+from pipeline.emulator.headers import LimitState, limit_headers, retry_after_headers
 from pipeline.emulator.limits import CountTokens, Limit, make_limit
 
 
-class Gate:
+class Admission:
     """Lets requests in. One with a wrong key takes nothing from a limit, one that is refused from neither."""
 
     def __init__(self, config: EmulatorConfig, wall_ns: Callable[[], int]) -> None:
         self._config = config
         self._wall_ns = wall_ns
-        self.open_anew()
+        self.reset()
 
     @property
     def limited(self) -> bool:
         """Whether there is any limit, and so a header about it."""
         return self._requests is not None or self._tokens is not None
 
-    def open_anew(self) -> None:
+    def reset(self) -> None:
         """Begin as if nothing had been granted."""
         config = self._config
         self._requests = _limit(config, config.rpm, config.request_burst)
@@ -80,16 +80,18 @@ class Gate:
     def headers(self, now_ns: int) -> dict[str, str]:
         """How the limits stand, as the style in use tells it."""
         config = self._config
-        requests = _told(self._requests, config.rpm, now_ns)
-        return limit_headers(config.header_style, requests, _told(self._tokens, config.tpm, now_ns), self._wall_ns())
+        requests = _state_of(self._requests, config.rpm, now_ns)
+        return limit_headers(
+            config.header_style, requests, _state_of(self._tokens, config.tpm, now_ns), self._wall_ns()
+        )
 
 
 def _limit(config: EmulatorConfig, per_minute: float | None, burst: int) -> Limit | None:
     return None if per_minute is None else make_limit(config.limit_kind, per_minute, burst)
 
 
-def _told(limit: Limit | None, per_minute: float | None, now_ns: int) -> Told | None:
+def _state_of(limit: Limit | None, per_minute: float | None, now_ns: int) -> LimitState | None:
     if limit is None or per_minute is None:
         return None
     standing = limit.standing(now_ns)
-    return Told(per_minute, standing.remaining, standing.reset_ns)
+    return LimitState(per_minute, standing.remaining, standing.reset_ns)
