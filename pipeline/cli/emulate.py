@@ -25,6 +25,7 @@ def _option(name: str, panel: str, help: str, metavar: str = "N", type: type = s
     """An option that sets the field of `EmulatorConfig` of its name, whose default it takes."""
     flag, default = f"--{name.replace('_', '-')}", getattr(_DEFAULTS, name, None)
     kind = click.Choice([one.value for one in type]) if issubclass(type, StrEnum) else type
+    default = str(default) if isinstance(default, StrEnum) else default
     default = default if isinstance(default, str | int | float) else None
     shown = None if issubclass(type, StrEnum) else metavar
     return Option(
