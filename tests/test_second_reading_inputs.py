@@ -54,7 +54,7 @@ def vision_batch(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize("allowed", ["-1", "-1%", "nan%", "inf%", "nan", "1e3", "9" * 400])
 def test_a_tolerance_that_is_none(photos: Path, endpoint: str, allowed: str) -> None:
     """A number of failed rows that cannot be meant is exit code 2, before anything is sent or made."""
-    with pytest.raises(InputError, match="--max-failed"):
+    with pytest.raises(InputError, match="`max_failed=`"):
         ask(photos, endpoint, max_failed=allowed)
     assert not Path("out").exists()
 

@@ -7,7 +7,7 @@ from pipeline.cli.options import CONFIG, EMULATOR, JSON, SET, command, setting_o
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.check import lines
 from pipeline.errors import EndpointStoppedError
-from pipeline.estimates.render.text import terminal_columns
+from pipeline.estimates.render import text
 
 OPTIONS = (
     SET,
@@ -30,7 +30,7 @@ def check(*, as_json: bool, **given: Any) -> int:  # noqa: ANN401 - of click
         plain = [report.as_dict() for report in reports]
         show_json(plain if len(plain) > 1 else plain[0])
     else:
-        show_lines(*lines(reports, terminal_columns()))
+        show_lines(*lines(reports, text.terminal_columns()))
     if failed:
         raise EndpointStoppedError(f"{len(failed)} of {len(reports)} endpoints failed: see above")
     return 0

@@ -119,7 +119,8 @@ def estimate(*, sources: tuple[str, ...], output: Path | None, as_json: bool, qu
     if output is not None:
         files.check_output(output, WRITERS)
     is_quiet = quiet or as_json
-    options = {**given, **settings_of(given), "quiet": is_quiet, "on_note": None if is_quiet else note}
+    settings = settings_of(given)
+    options = {**given, **settings, "quiet": is_quiet, "on_note": None if is_quiet else note}
     options |= {"models": given["models"] or (), "config": [*given["config"]] or None}
     found = estimates.estimate(sources, **cast("estimates.EstimateOptions", options))
     if output is not None:

@@ -132,7 +132,7 @@ def test_duplicate_ids(photos: Path, endpoint: str) -> None:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    """--retry-kind lists what there is."""
+    """The error lists the kinds that there are."""
     with pytest.raises(InputError, match="no such kind; known: image_missing"):
         RerunPolicy.parse(retry_kind="timeouts")
 
@@ -219,7 +219,7 @@ def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> N
     last = describe(again).splitlines()[-1]
     assert last == (
         "still in out from earlier runs: 1 failed (image_unsupported 1); "
-        "--retry-failed asks rows without an answer again"
+        "`retry_failed=True` asks rows without an answer again"
     )
     assert ask(photos, endpoint, retry_failed=True).bad_before == 0
 

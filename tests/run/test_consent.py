@@ -38,7 +38,9 @@ def ask(server: Stub, source: str = "photos", **more: Any) -> pipeline.RunSummar
 
 def test_a_script_is_refused(server: Stub) -> None:
     """Exit code 2, nothing sent, no OUT made; the words have the sum and both ways out. `-q` is no consent."""
-    with pytest.raises(InputError, match=r"expected to cost \$\d\d\.\d\d .*\(\$10\.00\)\. .*--max-cost USD.*--yes"):
+    with pytest.raises(
+        InputError, match=r"expected to cost \$\d\d\.\d\d .*\(\$10\.00\)\. .*`budget\.max_cost_usd=USD`.*`yes=True`"
+    ):
         ask(server)
     words = ["run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", server.base_url, "--detail", "low"]
     assert exit_code(words) == 2
@@ -110,7 +112,7 @@ def test_what_cannot_be_predicted_has_a_ceiling(server: Stub) -> None:
     """Addresses whose sizes are unknown: `budget.confirm_usd` is the ceiling, exit code 3 names what lifts it."""
     urls = [f"{server.url}/{number}.png" for number in range(IMAGES)]
     Path("urls.csv").write_text("image\n" + "".join(f"{url}\n" for url in urls))
-    with pytest.raises(BudgetReachedError, match=r"of \$10\.0000.*--max-cost USD.*--yes") as reached:
+    with pytest.raises(BudgetReachedError, match=r"of \$10\.0000.*`budget\.max_cost_usd=USD`.*`yes=True`") as reached:
         ask(server, "urls.csv", dedup=False, concurrency=1)
     assert reached.value.exit_code == 3
     assert server.asked.total() < IMAGES

@@ -100,9 +100,9 @@ def test_every_word_asks_the_rows_that_it_names(words: dict[str, Any], widths: s
 
 def test_unknown_words_are_named() -> None:
     """A status or a kind that does not exist ends the command with those that do."""
-    with pytest.raises(InputError, match=r"--retry-status 'bad': no such status; known: ok, truncated, refused"):
+    with pytest.raises(InputError, match=r"`retry_status=` 'bad': no such status; known: ok, truncated, refused"):
         RerunPolicy.parse(retry_status="refused,bad")
-    with pytest.raises(InputError, match="--retry-kind 'bad': no such kind; known: image_missing"):
+    with pytest.raises(InputError, match="`retry_kind=` 'bad': no such kind; known: image_missing"):
         RerunPolicy.parse(retry_kind="bad")
 
 
@@ -143,8 +143,8 @@ def test_the_last_line_of_a_second_night(server: Stub) -> None:
     assert "earlier runs" not in first
     assert describe(ask(server)).splitlines()[-1] == (
         "still in out from earlier runs: 1 truncated (reasoning_exhausted 1), 2 refused (content_filter 1, refused 1), "
-        "1 failed (bad_request 1); --retry-failed asks rows without an answer again, "
-        "--retry-status refused asks refused rows again"
+        "1 failed (bad_request 1); `retry_failed=True` asks rows without an answer again, "
+        "`retry_status=refused` asks refused rows again"
     )
     server.decide = good
     ask(server, retry_failed=True, retry_status="refused")
