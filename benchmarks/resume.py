@@ -21,7 +21,7 @@ from common import draw_jpeg, peak_mb
 
 from pipeline.config.loading import load_config
 from pipeline.emulator import child_emulator
-from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.records import Answer, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
 
 BATCH = 1_000
@@ -32,17 +32,19 @@ def outcome(number: int) -> Outcome:
     name = f"images/{number:07d}.jpg"
     digest = hashlib.sha256(name.encode()).hexdigest()
     return Outcome(
-        record=ImageRecord(name, name, name),
+        record=ImageRecord(name, (LocalFile(name, name),)),
         result=Answer(status=Status.OK, caption=f"Picture number {number}.", model="gpt-4o", usage=USAGE),
-        facts=ImageFacts(
-            width=640,
-            height=480,
-            sent_width=640,
-            sent_height=480,
-            sent_bytes=9,
-            source_bytes=9,
-            sha256=digest,
-            stamp=number,
+        image_facts=(
+            ImageFacts(
+                width=640,
+                height=480,
+                sent_width=640,
+                sent_height=480,
+                sent_bytes=9,
+                source_bytes=9,
+                sha256=digest,
+                stamp=number,
+            ),
         ),
         request_sha256=digest,
         attempts=1,

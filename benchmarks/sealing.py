@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from common import peak_mb
 
 from pipeline.config.loading import load_config
-from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.records import Answer, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
 from pipeline.store.parquet import use_steady_memory
 
@@ -32,17 +32,19 @@ def outcome(number: int, row_kb: float) -> Outcome:
     name, noise = f"images/{number:07d}.jpg", random.Random(number)
     text = noise.randbytes(int(row_kb * 512)).hex()
     return Outcome(
-        record=ImageRecord(name, name, name, json.dumps({"text": text})),
+        record=ImageRecord(name, (LocalFile(name, name),), json.dumps({"text": text})),
         result=Answer(status=Status.OK, caption=f"Picture number {number}.", model="gpt-4o", usage=USAGE),
-        facts=ImageFacts(
-            width=640,
-            height=480,
-            sent_width=640,
-            sent_height=480,
-            sent_bytes=9,
-            source_bytes=9,
-            sha256=f"{number:064x}",
-            stamp=number,
+        image_facts=(
+            ImageFacts(
+                width=640,
+                height=480,
+                sent_width=640,
+                sent_height=480,
+                sent_bytes=9,
+                source_bytes=9,
+                sha256=f"{number:064x}",
+                stamp=number,
+            ),
         ),
         request_sha256=f"{noise.getrandbits(256):064x}",
         attempts=1,

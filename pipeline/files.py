@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import ResourceError
+from pipeline.records import ImageRecord, LocalFile, combined_stamp
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
@@ -143,10 +144,18 @@ def held(path: Path) -> Iterator[BinaryIO | None]:
         yield file
 
 
-def stamp(location: str) -> int | None:
-    """24 bits that change with the size or the time of a file; None where there is none."""
+def stamp_of(found: os.stat_result) -> int:
+    """24 bits that change with the size or the time of a file."""
+    return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode()) & 0xFFFFFF
+
+
+def record_stamp(record: ImageRecord) -> int | None:
+    """The stamp of a record's files as they are now; None where there are none."""
+    return combined_stamp(_file_stamp(image.path) if isinstance(image, LocalFile) else None for image in record.images)
+
+
+def _file_stamp(path: str) -> int | None:
     try:
-        found = os.stat(location)  # noqa: PTH116 - the location may be no UTF-8, and there may be millions
+        return stamp_of(os.stat(path))  # noqa: PTH116 - the path may be no UTF-8, and there may be millions
     except (OSError, ValueError):
         return None
-    return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode()) & 0xFFFFFF

@@ -1,11 +1,13 @@
 """The values that flow through a run. All are frozen; none does anything."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+import zlib
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import ClassVar
 
 from pipeline.errors import ErrorKind
 
@@ -21,19 +23,90 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One image to ask about, as the source names it.
+class LocalFile:
+    """An image in a file of this machine. Bytes of `path` that are not UTF-8 stand as surrogate escapes."""
 
-    `id` is printable Unicode (NFC). `location` is what storage opens: a path, in which bytes that are no
-    UTF-8 stand as surrogate escapes, or a URL. `image` is the same for people to read. `extra` holds the
-    manifest's other columns as one JSON object. `line` counts from 1 and is None where a source has no lines.
+    name: str
+    """The image as the source names it, printable and without secrets; so in every location."""
+    path: str
+
+    is_remote: ClassVar[bool] = False
+    """Whether the image is fetched over the network before it is prepared; so in every location."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that a record holds for the location, roughly; so in every location."""
+        return len(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """An image behind an address with a scheme. `url` may hold a signature or a login, `name` holds neither."""
+
+    name: str
+    url: str
+
+    is_remote: ClassVar[bool] = True
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class DataUrl:
+    """An image inside a `data:` URL (RFC 2397)."""
+
+    name: str
+    url: str
+
+    is_remote: ClassVar[bool] = False
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.url)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InMemoryImage:
+    """An image that the calling program holds. `read` returns its bytes as a file, made when they are needed."""
+
+    name: str
+    read: Callable[[], bytes]
+    size_bytes: int
+    """An upper bound of the memory that `read` takes."""
+
+    is_remote: ClassVar[bool] = False
+    held_bytes: ClassVar[int] = 0
+    """The image belongs to the caller, whose memory it takes anyway."""
+
+
+Location = LocalFile | ImageUrl | DataUrl | InMemoryImage
+"""Where an image is: made by the source, opened by `images.locate` or, where it is remote, by `images.fetch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One record to ask about: nearly always one image, or several that one request sends together.
+
+    `id` is printable Unicode (NFC). `extra` holds the manifest's other columns as one JSON object. `line` counts
+    from 1 and is None where a source has no lines.
     """
 
     id: str
-    image: str
-    location: str
+    images: tuple[Location, ...]
     extra: str | None = None
     line: int | None = None
+
+    @property
+    def image(self) -> str:
+        """The column `image`: the name of the first."""
+        return self.images[0].name
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the record takes before any image is read, roughly."""
+        return sum(image.held_bytes for image in self.images) + len(self.extra or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +136,30 @@ class PreparedImage:
     facts: ImageFacts
 
 
+class _HasImages:
+    """What requests and outcomes have in common: the facts of their images, in the record's order."""
+
+    __slots__ = ()
+
+    image_facts: tuple[ImageFacts, ...]
+
+    @property
+    def facts(self) -> ImageFacts | None:
+        """Of the first image, which the columns of a row describe; None where no image was prepared."""
+        return self.image_facts[0] if self.image_facts else None
+
+    @property
+    def stamp(self) -> int | None:
+        """24 bits that change with any of the record's files."""
+        return combined_stamp(facts.stamp for facts in self.image_facts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedRequest:
-    """A request that only needs sending: the JSON body with the image in it."""
+class PreparedRequest(_HasImages):
+    """A request that only needs sending: the body with the images in it."""
 
     record: ImageRecord
-    facts: ImageFacts
+    image_facts: tuple[ImageFacts, ...]
     body: bytes
     request_sha256: str
     predicted_prompt_tokens: int | None = None
@@ -126,7 +217,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitsTold:
+class RateLimitInfo:
     """The limits that came with a response."""
 
     requests: Quota | None = None
@@ -153,7 +244,7 @@ class Answer:
     latency_s: float = 0.0
     error_kind: ErrorKind | None = None
     error_message: str | None = None
-    limits: LimitsTold | None = None
+    limits: RateLimitInfo | None = None
     doubts: tuple[str, ...] = ()
     """What it states of usage or cost and is not believed, in words."""
 
@@ -174,7 +265,7 @@ class Failure:
     usage: Usage | None = None
     """Tokens billed although there is no answer."""
     cost_usd: Decimal | None = None
-    limits: LimitsTold | None = None
+    limits: RateLimitInfo | None = None
     doubts: tuple[str, ...] = ()
     """As those of an answer."""
 
@@ -192,11 +283,11 @@ class BilledAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class Shared(_HasImages):
     """A record whose request another record was answered for: it shares that answer, and costs nothing."""
 
     record: ImageRecord
-    facts: ImageFacts
+    image_facts: tuple[ImageFacts, ...]
     request_sha256: str
     key: bytes
     """Of the record that was asked."""
@@ -205,12 +296,12 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(_HasImages):
     """All that is known of a record asked one prompt, when nothing more will be asked: one row to be."""
 
     record: ImageRecord
     result: Answer | Failure
-    facts: ImageFacts | None = None
+    image_facts: tuple[ImageFacts, ...] = ()
     request_sha256: str | None = None
     predicted_prompt_tokens: int | None = None
     token_rule: str | None = None
@@ -243,6 +334,14 @@ def record_key(record_id: str, prompt_name: str) -> bytes:
     return hashlib.blake2b(named, digest_size=16).digest()
 
 
+def combined_stamp(stamps: Iterable[int | None]) -> int | None:
+    """One stamp for several files; of one file its own. None where no location is a file."""
+    each = tuple(stamps)
+    if len(each) == 1 or not any(stamp is not None for stamp in each):
+        return each[0] if each else None
+    return zlib.crc32(repr(each).encode()) & 0xFFFFFF
+
+
 def has_no_text(status: Status, kind: ErrorKind | None) -> bool:
     """Whether an answer was cut off before any text: only then a truncated row has a kind."""
     return status is Status.TRUNCATED and kind is not None
@@ -258,3 +357,6 @@ def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
 
 Grow = Callable[[int], Awaitable[None]]
 """Called with the bytes that have arrived of something; it returns as soon as there is room for them."""
+
+FetchedImages = tuple[bytes | None, ...]
+"""The bytes of a record's remote images, in order; None for each that is read where it is prepared."""

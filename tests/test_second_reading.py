@@ -13,9 +13,9 @@ from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.ratelimit_headers import reset_s
 from pipeline.engine.stages import Clock, Endpoint
 from pipeline.errors import ErrorKind, InterruptedRunError
+from pipeline.http.values import retry_after
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.limits.concurrency import Climb
-from pipeline.limits.decision import retry_after
 from pipeline.records import Answer, Failure
 from pipeline.run import prepare
 from tests.emulators import emulator

@@ -17,13 +17,13 @@ from pipeline import InputError, ResourceError
 from pipeline.cli.output import confirm
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, SourceConfig
-from pipeline.endpoints.chat import ChatEndpoint
-from pipeline.endpoints.session import open_session, version
 from pipeline.endpoints.usage import believed
+from pipeline.http.session import open_session, version
+from pipeline.run.endpoints import endpoint_of, most_slots
 from pipeline.run.job import exceeds
-from pipeline.run.prepare import endpoint_of, most_slots
 from pipeline.sources import open_sources
 from pipeline.store.ledger import SqliteLedger
+from tests.clients import ChatClient
 from tests.support import MakeImage
 
 ROOT = Path(__file__).parents[1]
@@ -72,8 +72,8 @@ async def test_slots_are_bounded_by_file_handles() -> None:
         for endpoints in (1, 2):
             config = RunConfig(endpoints=(one,) * endpoints)
             config = config.model_copy(update={"limits": config.limits.model_copy(update={"concurrency": 10**8})})
-            chat = ChatEndpoint(session, one, None)
-            assert endpoint_of(config, one, chat, name="x", price=None).slots == most_slots(endpoints) < 10**8
+            client = ChatClient(session, one).client
+            assert endpoint_of(config, one, client, "x").slots == most_slots(endpoints) < 10**8
     assert most_slots(2) == most_slots() // 2
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack, cast
 
-from pipeline.api.running import PathLike, in_a_loop, names_of
+from pipeline.api.running import PathLike, in_a_loop
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.emulator.child import child_emulator
@@ -18,7 +18,8 @@ from pipeline.estimates.estimate import Candidate, EstimateJob, estimate_job, pa
 from pipeline.estimates.figures import Estimate
 from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, check_sample, sample_job
-from pipeline.run.prepare import emulating
+from pipeline.run.model import emulating
+from pipeline.sources import SourceLike, source_list
 
 
 class EstimateOptions(Settings, total=False):
@@ -57,7 +58,7 @@ class EstimateOptions(Settings, total=False):
 _ARGUMENTS = EstimateOptions.__annotations__.keys() - Settings.__annotations__.keys()
 
 
-def estimate(sources: PathLike | Sequence[PathLike] = (), **options: Unpack[EstimateOptions]) -> Estimate:
+def estimate(sources: SourceLike = (), **options: Unpack[EstimateOptions]) -> Estimate:
     """Tokens, cost and time of a run, each with a range, from the headers of the images alone.
 
     `EstimateOptions` lists the keywords. Without `models` the model of the configuration counts, or a few well-known
@@ -69,7 +70,7 @@ def estimate(sources: PathLike | Sequence[PathLike] = (), **options: Unpack[Esti
             of a sample, as `run`.
     """
     settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
-    job, quiet = _job(names_of(sources), options, settings), options.get("quiet", True)
+    job, quiet = _job(source_list(sources), options, settings), options.get("quiet", True)
     emulator, wanted, out = options.get("emulator", False), options.get("sample"), options.get("out")
     if wanted is None:
         if emulator or out is not None:
@@ -82,7 +83,7 @@ def estimate(sources: PathLike | Sequence[PathLike] = (), **options: Unpack[Esti
     return _sampled(job, sample, options, emulator=emulator)
 
 
-def _job(sources: list[str], options: EstimateOptions, settings: Settings) -> EstimateJob:
+def _job(sources: list[SourceLike], options: EstimateOptions, settings: Settings) -> EstimateJob:
     config = options.get("config")
     configs = [config] if config is None or isinstance(config, str | Path | RunConfig) else [*config]
     candidates, notes = candidates_of(split_names(options.get("models", ())), configs, settings)

@@ -1,7 +1,7 @@
 """Runs asynchronous work for blocking callers, and opens the endpoint that a call asks."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.emulator.child import child_emulator
-from pipeline.run.prepare import emulated, emulating
+from pipeline.run.model import emulated, emulating
 
 T = TypeVar("T")
 PathLike = str | Path
@@ -48,8 +48,3 @@ def with_model(settings: Settings, config: PathLike | RunConfig | None) -> Setti
     """The settings with a model for the emulator, where none is named."""
     named = resolve(config, settings).request.model
     return {**settings, "model": named or EMULATED_MODEL}
-
-
-def names_of(sources: PathLike | Sequence[PathLike]) -> list[str]:
-    """The sources as text."""
-    return [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]

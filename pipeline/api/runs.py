@@ -1,6 +1,6 @@
 """`run`, `run_async` and `dry_run`: ask an endpoint about the images of a source."""
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Unpack, cast
@@ -8,7 +8,7 @@ from typing import Any, Unpack, cast
 import anyio
 
 from pipeline.api.progress import RunProgress, reporter
-from pipeline.api.running import PathLike, in_a_loop, names_of, opened_endpoint, with_model
+from pipeline.api.running import PathLike, in_a_loop, opened_endpoint, with_model
 from pipeline.commands.preview import FirstRequest, first_request
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
@@ -19,6 +19,7 @@ from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, run_sample
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
+from pipeline.sources import SourceLike, source_list
 from pipeline.store.rerun import RerunPolicy
 
 
@@ -64,12 +65,13 @@ class RunOptions(Settings, total=False):
 _ARGUMENTS = RunOptions.__annotations__.keys() - Settings.__annotations__.keys()
 
 
-def run(sources: PathLike | Sequence[PathLike], *, out: PathLike, **options: Unpack[RunOptions]) -> RunSummary:
+def run(sources: SourceLike, *, out: PathLike, **options: Unpack[RunOptions]) -> RunSummary:
     """Asks a vision endpoint about every image of `sources` that `out` holds no answer for.
 
-    `config` names a preset or a file. Settings have keywords of their own (`model=`, `prompt=`, `base_url=`,
-    `max_cost=`, ...); `overrides={"images.quality": 90}` reaches every other one. `RunOptions` lists all keywords.
-    A run without a budget (`max_cost=`) whose expected cost is above `budget.confirm_usd` (10 dollars) needs `yes=True`
+    `sources` is a folder, a glob or a manifest, a list of them, or records in memory: dictionaries (the columns of a
+    row), images of Pillow, a `datasets.Dataset`. `config` names a preset or a file. Settings have keywords (`model=`,
+    `prompt=`, `max_cost=`, ...); `overrides={"images.quality": 90}` reaches every other one. `RunOptions` lists all
+    keywords. A run without a budget (`max_cost=`) whose expected cost is above `budget.confirm_usd` (10 dollars) needs `yes=True`
     or a `confirm` that returns True. A call from a notebook runs in a thread of its own.
 
     Returns the summary of the run; its `exit_code` is 1 where more than `max_failed` rows have no answer.
@@ -89,9 +91,7 @@ def run(sources: PathLike | Sequence[PathLike], *, out: PathLike, **options: Unp
         return in_a_loop(work)
 
 
-async def run_async(
-    sources: PathLike | Sequence[PathLike], *, out: PathLike, **options: Unpack[RunOptions]
-) -> RunSummary:
+async def run_async(sources: SourceLike, *, out: PathLike, **options: Unpack[RunOptions]) -> RunSummary:
     """Does what `run` does, in the caller's event loop (asyncio). Cancelling it stops the run as Ctrl-C does.
 
     Raises:
@@ -106,14 +106,14 @@ async def run_async(
 
 @contextmanager
 def _prepared(
-    sources: PathLike | Sequence[PathLike], out: Path, options: RunOptions
+    sources: SourceLike, out: Path, options: RunOptions
 ) -> Iterator[Callable[[], Coroutine[Any, Any, RunSummary]]]:
     """Yields the run as a function to be awaited; its endpoint and its display are open for the block."""
     quiet, emulator = options.get("quiet", False), options.get("emulator", False)
     settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
     with ExitStack() as stack:
         resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
-        job = _job(names_of(sources), out, resolved, options)
+        job = _job(source_list(sources), out, resolved, options)
         show = _shown(stack, options)
         note = options.get("on_note") or (None if quiet else say)
         sample = options.get("sample")
@@ -125,7 +125,7 @@ def _prepared(
         yield lambda: run_sample(job, drawn, bar, show, note)
 
 
-def _job(sources: list[str], out: Path, config: RunConfig, options: RunOptions) -> Job:
+def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOptions) -> Job:
     asking = RerunPolicy.parse(
         retry_failed=options.get("retry_failed", False),
         retry_kind=_joined(options.get("retry_kind")),
@@ -168,7 +168,7 @@ def _shown(stack: ExitStack, options: RunOptions) -> Callable[[RunStats], None]:
 
 
 def dry_run(
-    sources: PathLike | Sequence[PathLike],
+    sources: SourceLike,
     *,
     config: PathLike | RunConfig | None = None,
     emulator: bool = False,
@@ -184,7 +184,7 @@ def dry_run(
 
 
 def rehearsal(
-    sources: PathLike | Sequence[PathLike],
+    sources: SourceLike,
     *,
     config: PathLike | RunConfig | None = None,
     emulator: bool = False,
@@ -193,4 +193,4 @@ def rehearsal(
 ) -> FirstRequest:
     """The same as a value: the number of requests, the address, the image, the body and the most that it may cost."""
     resolved = resolve(config, with_model(settings, config) if emulator else settings)
-    return first_request(Job(sources=names_of(sources), out=Path(), config=resolved, emulated=emulator, limit=limit))
+    return first_request(Job(sources=source_list(sources), out=Path(), config=resolved, emulated=emulator, limit=limit))

@@ -21,9 +21,9 @@ from pipeline.cli.rebuild import rebuild
 from pipeline.cli.run import run
 from pipeline.cli.status import status
 from pipeline.config.environment import read_environment
-from pipeline.endpoints.session import version
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import InputError, VisionBatchError
+from pipeline.http.session import version
 from pipeline.interrupts import watch_interrupts
 from pipeline.redaction.addresses import public_text
 from pipeline.redaction.redactor import Redactor, is_secret_name

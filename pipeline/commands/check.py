@@ -17,17 +17,29 @@ from pipeline.catalogue.prices import Price
 from pipeline.config.keys import api_key
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
-from pipeline.endpoints.chat import ChatEndpoint
-from pipeline.endpoints.secrets import redactor_of
-from pipeline.endpoints.session import open_session
+from pipeline.endpoints.adapter import adapter_named
+from pipeline.endpoints.client import EndpointClient
+from pipeline.endpoints.pricing import price_for
 from pipeline.engine.progress import exact
 from pipeline.engine.stages import Clock
 from pipeline.errors import EndpointStoppedError, InputError
+from pipeline.http.session import open_session
 from pipeline.limits.decision import stop_message
 from pipeline.money import usd_text
-from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedImage, PreparedRequest
+from pipeline.records import (
+    Answer,
+    Failure,
+    ImageFacts,
+    ImageRecord,
+    InMemoryImage,
+    PreparedImage,
+    PreparedRequest,
+    RateLimitInfo,
+)
+from pipeline.run.endpoints import targets_of
 from pipeline.run.job import Job, endpoint_names
-from pipeline.run.prepare import Preparer, PricedChat, family_for, price_for, renamed, with_model
+from pipeline.run.model import family_for, with_model
+from pipeline.run.prepare import Preparer
 from pipeline.tokens.ratios import TOLERATED, Billed, fits
 from pipeline.tokens.text import message_tokens
 
@@ -159,18 +171,14 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
     """
     names = endpoint_names(Job(sources=(), out=Path(), config=config, emulated=emulated))
     async with AsyncExitStack() as sessions:
-        keys = [api_key(one) for one in config.all_endpoints]
-        redactor = redactor_of(config, keys)
-        opened = [await sessions.enter_async_context(open_session(one, connections=1)) for one in config.all_endpoints]
-        chats = [
-            ChatEndpoint(session, one, key, redactor=redactor)
-            for session, one, key in zip(opened, config.all_endpoints, keys, strict=True)
-        ]
+        adapters = [adapter_named(one.api) for one in config.all_endpoints]
+        targets = targets_of(config, [api_key(one) for one in config.all_endpoints])
+        opened = [await sessions.enter_async_context(open_session(one.endpoint, connections=1)) for one in targets]
         reports: list[CheckReport] = []
-        for one, chat, name in zip(config.all_endpoints, chats, names, strict=True):
-            alone = config.model_copy(update={"endpoint": one, "endpoints": ()})
+        for target, adapter, session, name in zip(targets, adapters, opened, names, strict=True):
+            alone = config.model_copy(update={"endpoint": target.endpoint, "endpoints": ()})
             try:
-                alone = await with_model(alone, chat)
+                alone = await with_model(alone, target)
             except (EndpointStoppedError, InputError) as error:
                 if isinstance(error, InputError) and not reports:
                     raise  # as in a run: the list of the first tells which models there are to choose from
@@ -178,22 +186,30 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
                 continue
             if not reports:  # as in a run: all are asked for the model of the first
                 config = config.model_copy(update={"request": alone.request})
-            reports.append(await _check_endpoint(alone, chat, name=name, emulated=emulated))
+            prepare = _preparer(alone)
+            price = price_for(alone, alone.endpoint, emulated=emulated)
+            client = EndpointClient(session, target, adapter, prepare.template, price=price)
+            reports.append(await _check_endpoint(prepare, client, name=name, price=price))
     return tuple(reports)
 
 
-async def _check_endpoint(config: RunConfig, chat: ChatEndpoint, *, name: str, emulated: bool) -> CheckReport:
-    """Ask the only endpoint of `config`."""
-    question = config.request.model_copy(update={"prompt": PROMPT, "system": None})
-    config = config.model_copy(update={"request": question})
-    today, price = Clock().utc().date(), price_for(config, config.endpoint, emulated=emulated)
-    prepared = Preparer.build(config, today).request(ImageRecord("check", "check", "check"), drawn(config.images))
-    model = config.request.model or ""
-    result = await PricedChat(chat, price, renamed(model, config.endpoint))(prepared)
+def _preparer(config: RunConfig) -> Preparer:
+    """Prepares the one request of `config`: its own prompt, about the picture that is drawn here."""
+    request = config.request.model_copy(update={"prompt": PROMPT, "system": None})
+    return Preparer.build(config.model_copy(update={"request": request}), Clock().utc().date())
+
+
+async def _check_endpoint(prepare: Preparer, client: EndpointClient, *, name: str, price: Price | None) -> CheckReport:
+    config, image = prepare.config, drawn(prepare.config.images)
+    record = ImageRecord("check", (InMemoryImage("check", lambda: image.data, len(image.data)),))
+    prepared = prepare.request(record, [image])
+    result = await client.ask(prepared)
     if isinstance(result, Failure):
-        return CheckReport(endpoint=name, model=config.endpoint.model or model, error=stop_message(result))
-    report = _report(prepared, result, endpoint=name, source=rule_source(config, today), price=price)
-    return replace(report, warning=misfit(report, config, prepared.facts))
+        model = config.endpoint.model or config.request.model or ""
+        return CheckReport(endpoint=name, model=model, error=stop_message(result))
+    source = rule_source(config, Clock().utc().date())
+    report = _report(prepared, result, endpoint=name, source=source, price=price)
+    return replace(report, warning=misfit(report, config, image.facts))
 
 
 def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | None:
@@ -245,7 +261,7 @@ def drawn(images: ImagesConfig) -> PreparedImage:
 def _report(
     prepared: PreparedRequest, answer: Answer, *, endpoint: str, source: str, price: Price | None
 ) -> CheckReport:
-    told = answer.limits or LimitsTold()
+    told = answer.limits or RateLimitInfo()
     return CheckReport(
         endpoint=endpoint,
         model=answer.model or "(not named)",

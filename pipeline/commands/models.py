@@ -21,8 +21,8 @@ from pipeline.catalogue.offers import host_among, price_at, sellers
 from pipeline.catalogue.prices import Price
 from pipeline.commands.model_cards import ModelCard, RuleCard, SizeCard, table
 from pipeline.config.run_config import RunConfig
+from pipeline.endpoints.pricing import price_for
 from pipeline.formatting import printable
-from pipeline.run.prepare import price_for
 from pipeline.tokens import AUTO, KINDS, GeminiCrops, GeminiGrid, SpanningRule, TokenRule, UnknownRule, spanning
 
 __all__ = ["EXAMPLES", "Asked", "ModelCard", "RuleCard", "SizeCard", "model_cards", "table"]

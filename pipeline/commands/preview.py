@@ -5,15 +5,16 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from itertools import islice
 
+from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.pricing import most_cost_usd, price_for
 from pipeline.engine.progress import counted, dollars
 from pipeline.engine.stages import Clock
 from pipeline.errors import InputError
 from pipeline.formatting import printable_lines
-from pipeline.images import storage
 from pipeline.money import usd_text
 from pipeline.records import ImageFacts, PreparedImage
 from pipeline.run.job import Job, endpoint_name, open_job_source
-from pipeline.run.prepare import Preparer, most_cost_usd, price_for
+from pipeline.run.prepare import Preparer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +72,16 @@ def first_request(job: Job) -> FirstRequest:
     source, total = open_job_source(job)
     prepare = Preparer.build(job.config, Clock().utc().date())
     one = job.config.all_endpoints[0]
-    address = f"{endpoint_name(job)}/chat/completions"
+    address = f"{endpoint_name(job)}/{adapter_of(job.config).path}"
     for record in islice(source.records(), 100):
-        if storage.is_url(record.location):
+        if any(image.is_remote for image in record.images):
             return FirstRequest(requests=total, address=address, image=record.image)
-        image = prepare.image(record, None)
-        if isinstance(image, PreparedImage):
-            request, price = prepare.request(record, image), price_for(job.config, one, emulated=job.emulated)
+        images = [image for where in record.images if isinstance(image := prepare.image(where, None), PreparedImage)]
+        if len(images) == len(record.images):
+            request, price = prepare.request(record, images), price_for(job.config, one, emulated=job.emulated)
             return FirstRequest(
-                requests=total, address=address, image=record.image, facts=image.facts,
-                body=prepare.template.preview(image), max_answer_tokens=request.max_answer_tokens,
+                requests=total, address=address, image=record.image, facts=request.facts,
+                body=prepare.template.preview(images), max_answer_tokens=request.max_answer_tokens,
                 predicted_prompt_tokens=request.predicted_prompt_tokens,
                 most_usd=None if price is None else most_cost_usd(request, price),
             )  # fmt: skip

@@ -60,6 +60,11 @@ class EndpointConfig(Section):
             default_help="OPENAI_BASE_URL, else OpenAI",
         ),
     ] = "https://api.openai.com/v1"
+    api: Annotated[
+        str,
+        Field(min_length=1),
+        Setting("The kind of endpoint, which decides path, body and response; `chat` is OpenAI's chat/completions."),
+    ] = "chat"
     api_key_env: Annotated[
         str,
         AfterValidator(variable_name),

@@ -17,7 +17,7 @@ import orjson
 
 from pipeline.config.durations import duration_s
 from pipeline.errors import ErrorKind
-from pipeline.limits.decision import retry_after
+from pipeline.http.values import retry_after
 from pipeline.records import Failure
 from pipeline.redaction.redactor import _EXCERPT_BYTES, NOTHING_SECRET, Redactor, one_line
 

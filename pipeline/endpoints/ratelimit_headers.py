@@ -11,13 +11,12 @@ what span they are for, and tell no limit; but where nothing remains, when it is
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from math import inf, isfinite
 from typing import Final
 
 from pipeline.config.durations import duration_s
-from pipeline.records import LimitsTold, Quota
+from pipeline.http.values import epoch_s
+from pipeline.records import Quota, RateLimitInfo
 
 _OPENAI: Final = ("x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}")
 _ANTHROPIC: Final = (
@@ -30,7 +29,7 @@ _EPOCH_S: Final = 1e9
 _NUMBER: Final = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 
 
-def limits_told(headers: Mapping[str, str]) -> LimitsTold | None:
+def rate_limit_info(headers: Mapping[str, str]) -> RateLimitInfo | None:
     """Requests and tokens as these headers tell them; None where they tell nothing.
 
     `headers` are case-insensitive, or in lower case. Points in time count against the response's own `Date`.
@@ -39,7 +38,7 @@ def limits_told(headers: Mapping[str, str]) -> LimitsTold | None:
     back_s = None if requests or tokens else _unnamed_reset_s(headers)
     if requests is None and tokens is None and back_s is None:
         return None
-    return LimitsTold(requests=requests, tokens=tokens, reset_s=back_s)
+    return RateLimitInfo(requests=requests, tokens=tokens, reset_s=back_s)
 
 
 def _unnamed_reset_s(headers: Mapping[str, str]) -> float | None:
@@ -98,10 +97,4 @@ def _seconds(text: str, bare: float | None) -> float | None:
     """Since 1970."""
     if bare is not None:
         return bare / 1000 if bare >= 1000 * _EPOCH_S else bare
-    for read in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            date = read(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            continue
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    return None
+    return epoch_s(text)

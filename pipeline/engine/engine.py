@@ -47,12 +47,14 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.limits.budget import Amounts
-from pipeline.limits.decision import TRANSIENT, Reaction, backoff_s, is_worth_fetching_again, reaction
+from pipeline.limits.decision import TRANSIENT, Reaction, reaction
+from pipeline.limits.fetching import fetch_retry_s
 from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
     BilledAttempt,
     Failure,
+    FetchedImages,
     ImageRecord,
     Outcome,
     PreparedRequest,
@@ -212,7 +214,7 @@ class Engine:
         held = 0
         for record in islice(self._stages.records, size):
             taken.append(record)
-            held += len(record.location) + len(record.extra or "")
+            held += record.held_bytes
             if held >= READ_BYTES:
                 break
         return taken
@@ -265,15 +267,21 @@ class Engine:
                 return data
             return await self._in(self._decoders, self._stages.prepare, record, data)
 
-    async def _fetched(self, record: ImageRecord, share: Share) -> bytes | Failure | None:
+    async def _fetched(self, record: ImageRecord, share: Share) -> FetchedImages | Failure:
         failures = 0
         while True:
             data = await self._stages.fetch(record, share.grow)
             failures += 1
-            if not isinstance(data, Failure) or not is_worth_fetching_again(data, failures, self._config.max_failures):
+            if not isinstance(data, Failure):
+                return data
+            wait_s = fetch_retry_s(
+                data, failures, max_failures=self._config.max_failures, max_wait_s=self._config.max_wait_s,
+                rand=self._clock.random.random(),
+            )  # fmt: skip
+            if wait_s is None:
                 return data
             share.clear()
-            await self._clock.sleep(backoff_s(failures, self._clock.random.random()))
+            await self._clock.sleep(wait_s)
 
     # ---------------------------------------------------------------- asking
 

@@ -12,7 +12,18 @@ import anyio
 from pipeline.engine.stats import RunStats
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.limits.refusals import Refusals
-from pipeline.records import Answer, BilledAttempt, Failure, Grow, ImageRecord, Outcome, PreparedRequest, Shared, Usage
+from pipeline.records import (
+    Answer,
+    BilledAttempt,
+    Failure,
+    FetchedImages,
+    Grow,
+    ImageRecord,
+    Outcome,
+    PreparedRequest,
+    Shared,
+    Usage,
+)
 
 Arrival = Outcome | BilledAttempt | Shared
 """What comes to the keeper."""
@@ -48,9 +59,9 @@ class Stages:
     """Blocking; read in a thread of its own."""
     missing: Callable[[Sequence[ImageRecord]], Sequence[bool]]
     """For each, whether it is to be asked. Blocking, in the writer's thread."""
-    fetch: Callable[[ImageRecord, Grow], Awaitable[bytes | Failure | None]]
-    """Bytes of a remote image; None where `prepare` reads the file itself."""
-    prepare: Callable[[ImageRecord, bytes | None], PreparedRequest | Failure]
+    fetch: Callable[[ImageRecord, Grow], Awaitable[FetchedImages | Failure]]
+    """The bytes of remote images; None for each that `prepare` reads itself."""
+    prepare: Callable[[ImageRecord, FetchedImages], PreparedRequest | Failure]
     """Blocking, in the decoding threads: one hop a record."""
     endpoints: Sequence[Endpoint]
     twin: Callable[[PreparedRequest], Shared | None]
@@ -159,7 +170,7 @@ class Trial:
             endpoint=endpoint,
             record=self.request.record,
             result=result,
-            facts=self.request.facts,
+            image_facts=self.request.image_facts,
             request_sha256=self.request.request_sha256,
             predicted_prompt_tokens=self.request.predicted_prompt_tokens,
             token_rule=self.request.token_rule,

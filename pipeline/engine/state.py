@@ -17,7 +17,7 @@ from pipeline.limits.rate_window import WINDOW_S, Cooldown, Limits, Taken, back_
 from pipeline.limits.refusals import Refusals
 from pipeline.limits.surge import Surge
 from pipeline.limits.timeouts import Patience
-from pipeline.records import Answer, Failure, LimitsTold, PreparedRequest
+from pipeline.records import Answer, Failure, PreparedRequest, RateLimitInfo
 
 NEVER = float("inf")
 STREAK = 8
@@ -183,7 +183,7 @@ class Channel:
             if self.endpoint.counts_billed and (billed := result.usage.billed_tokens) is not None:
                 self.limits.settle(taken, billed)
 
-    def _learn(self, request: PreparedRequest, result: Answer | Failure, told: LimitsTold) -> None:
+    def _learn(self, request: PreparedRequest, result: Answer | Failure, told: RateLimitInfo) -> None:
         granted = 0
         if isinstance(result, Answer):
             granted = result.usage.billed_tokens or request.predicted_prompt_tokens or 0

@@ -108,11 +108,11 @@ class RunStats:
             self._count(counted, times=-1)
         self._count(Bill(usage=outcome.usage, cost_usd=outcome.cost_usd))
         self.unpriced += outcome.cost_usd is None and isinstance(outcome.result, Answer)
-        if outcome.facts is not None:
-            self.source_bytes += outcome.facts.source_bytes
-            self.sent_bytes += outcome.facts.sent_bytes
+        for facts in outcome.image_facts:
+            self.source_bytes += facts.source_bytes
+            self.sent_bytes += facts.sent_bytes
             if self.saves is not None and outcome.usage.prompt_tokens:
-                self.tokens_saved += self.saves(outcome.facts)
+                self.tokens_saved += self.saves(facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

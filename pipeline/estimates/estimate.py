@@ -12,6 +12,8 @@ from pipeline.catalogue.offers import batch_price, host_among, price_at, provide
 from pipeline.catalogue.prices import Price
 from pipeline.config.loading import presets
 from pipeline.config.run_config import RunConfig
+from pipeline.endpoints.adapter import counts_every_model
+from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import (
     Estimate,
@@ -27,8 +29,8 @@ from pipeline.estimates.figures import (
 from pipeline.estimates.histogram import Counted, Moments, Tally
 from pipeline.estimates.survey import Show, Survey, SurveyJob, flaw_of, survey
 from pipeline.images.probe import ImageSize
-from pipeline.run.prepare import bills_two_models, family_for, price_for
-from pipeline.sources.naming import public_image, shown
+from pipeline.run.model import family_for
+from pipeline.sources import SourceLike, source_name
 from pipeline.tokens import TokenRange, UnknownRule
 from pipeline.tokens.prompt import Question, Size, answer_tokens, out_of_reach
 from pipeline.tokens.spans import Span
@@ -110,7 +112,7 @@ class EstimateJob:
     """One estimate as asked for: a source, or a number of images with their sizes."""
 
     candidates: Sequence[Candidate]
-    sources: Sequence[str] = ()
+    sources: Sequence[SourceLike] = ()
     count: int | None = None
     sizes: Sequence[Size] = ()
     """With `count`: images are spread evenly over them."""
@@ -184,7 +186,7 @@ def estimated(job: EstimateJob, tally: Tally, seen: Survey) -> Estimate:
         for candidate, question, counted in zip(job.candidates, tally.questions, tally.counted, strict=True)
     ]
     return Estimate(
-        source=", ".join(shown(public_image(one)) for one in job.sources) or _imagined_name(job),
+        source=", ".join(map(source_name, job.sources)) or _imagined_name(job),
         images=seen.images,
         seen=seen.seen,
         readable=readable,
@@ -370,7 +372,7 @@ def _notes(
     unreached = out_of_reach(question)
     found += [unreached] if unreached else []
     found += [f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(today) if one.note]
-    if not has_price and bills_two_models(candidate.config, candidate.config.all_endpoints[0]):
+    if not has_price and not counts_every_model(candidate.config, candidate.config.all_endpoints[0]):
         found.append(
             "another model reads the image first and is billed too: an entry of [[prices.models]] with usd_per_image "
             "(of that one) beside the tokens gives the price"

@@ -25,9 +25,9 @@ from pipeline.estimates.histogram import Tally
 from pipeline.estimates.statistics import Interval, SampleFacts, stratified
 from pipeline.estimates.survey import Show, SurveyJob, survey
 from pipeline.run.job import Job
-from pipeline.run.prepare import emulated
+from pipeline.run.model import emulated
 from pipeline.run.run import run_job
-from pipeline.sources import open_sources
+from pipeline.sources import has_stream, open_sources
 from pipeline.store import parquet
 from pipeline.store.dataset import check_out
 from pipeline.store.layout import DATA_NAME
@@ -110,7 +110,7 @@ async def run_sample(
 
     Raises InputError before anything is sent, and whatever stops a run.
     """
-    if "-" in job.sources:
+    if has_stream(job.sources):
         raise InputError(_TWICE)
     if sample.wanted < LEAST:
         raise InputError(_TOO_FEW)
@@ -130,7 +130,7 @@ def check_sample(job: EstimateJob, sample: Sample) -> None:
     check_job(job)
     if job.count is not None or job.probe is not None:
         raise InputError("`sample=` asks images of a SOURCE; it goes with neither `count=` nor `probe=`")
-    if "-" in job.sources:
+    if has_stream(job.sources):
         raise InputError(_TWICE)
     if sample.wanted < LEAST:
         raise InputError(_TOO_FEW)

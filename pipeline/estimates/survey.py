@@ -19,14 +19,16 @@ import anyio
 
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
-from pipeline.endpoints.session import Proxies, open_image_session
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.estimates.histogram import Moments, Tally
-from pipeline.images.probe import ImageSize, SizeUnknown, fetch_size
+from pipeline.http.proxies import Proxies
+from pipeline.http.session import open_image_session
+from pipeline.images.probe import ImageSize
+from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes
 from pipeline.quiet import quiet_decoders
-from pipeline.records import Failure, ImageRecord
-from pipeline.sources import Source, open_sources
+from pipeline.records import Failure, ImageRecord, ImageUrl
+from pipeline.sources import Source, SourceLike, open_sources
 from pipeline.tokens.prompt import Size
 
 FETCHES = 64
@@ -41,7 +43,7 @@ Show = Callable[[int, int | None], None]
 class SurveyJob:
     """What to look at, and how much of it."""
 
-    sources: Sequence[str]
+    sources: Sequence[SourceLike]
     config: RunConfig
     limit: int | None = None
     probe: int | None = None
@@ -219,8 +221,8 @@ async def _fetch(
     session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found], proxy_of: Proxies
 ) -> None:
     """Ask for every size that is still missing. Raises InputError for a proxy that is none, before any is asked for."""
-    addresses = {at: records[at].location for at, one in enumerate(found) if one is None}
-    missing = iter([(at, address, proxy_of(address)) for at, address in addresses.items()])
+    remote = ((at, records[at].images[0]) for at, one in enumerate(found) if one is None)
+    missing = iter([(at, image.url, proxy_of(image.url)) for at, image in remote if isinstance(image, ImageUrl)])
 
     async def ask() -> None:
         for at, address, proxy in missing:

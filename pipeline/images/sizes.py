@@ -1,5 +1,6 @@
 """The upright sizes of images, from a manifest's own columns or from the headers of local files."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -9,9 +10,10 @@ from typing import Self
 
 import orjson
 
-from pipeline.images import storage
-from pipeline.images.probe import ImageSize, SizeUnknown, read_sizes, size_in
-from pipeline.records import Failure, ImageRecord
+from pipeline.images.locate import read_image
+from pipeline.images.probe import ImageSize, read_sizes, size_in
+from pipeline.images.remote_sizes import SizeUnknown
+from pipeline.records import Failure, ImageRecord, LocalFile, Location
 
 FIRST_CHUNK, CHUNK = 64, 2048
 
@@ -62,15 +64,16 @@ class LocalSizes:
         """What can be known of these records here; None for each that has to be fetched."""
         found: list[Found] = [declared_size(record.extra) for record in records]
         self.declared += len(records) - found.count(None)
-        local = []
+        paths: dict[int, str] = {}
         for at, record in enumerate(records):
-            if found[at] is not None:
+            image = record.images[0]
+            if found[at] is not None or image.is_remote:
                 continue
-            if record.location.startswith("data:"):
-                found[at] = _embedded(record.location)
-            elif not storage.is_url(record.location):
-                local.append(at)
-        for at, one in zip(local, self._read([records[at].location for at in local]), strict=True):
+            if isinstance(image, LocalFile):
+                paths[at] = image.path
+            else:
+                found[at] = _size_of(image)
+        for at, one in zip(paths, self._read(list(paths.values())), strict=True):
             found[at] = one
         return found
 
@@ -89,8 +92,9 @@ class LocalSizes:
         return found
 
 
-def _embedded(url: str) -> ImageSize | Failure:
-    data = storage.decode_data_url(url)
+def _size_of(image: Location) -> ImageSize | Failure:
+    """Of an image that is no file, such as a `data:` URL: it is read whole, one at a time."""
+    data = read_image(image, sys.maxsize)
     return data if isinstance(data, Failure) else size_in(data)
 
 

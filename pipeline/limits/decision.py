@@ -3,14 +3,10 @@
 The table is DESIGN's "What each failure does"; counting, waiting and the circuit are the engine's.
 """
 
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
-from pipeline.config.durations import duration_s
 from pipeline.errors import ErrorKind
 from pipeline.records import Failure
 
@@ -123,46 +119,6 @@ def backoff_s(failures: int, rand: float, initial_s: float = 0.5, max_s: float =
     """
     ceiling_s = min(max_s, initial_s * 2.0 ** min(failures - 1, 64))
     return rand * ceiling_s
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the endpoint asks to wait, never negative; None where it does not say so legibly.
-
-    Reads `retry-after-ms`, then `retry-after` as seconds, Go duration or HTTP date. A date counts
-    against the response's own `Date`, so that a wrong clock on this machine changes nothing.
-    `headers` are case-insensitive, or in lower case.
-    """
-    told_ms = _number(headers.get("retry-after-ms"))
-    if told_ms is not None:
-        return max(0.0, told_ms / 1000.0)
-    told = headers.get("retry-after")
-    if told is None:
-        return None
-    for wait_s in (_number(told), duration_s(told), _until(told, headers.get("date"))):
-        if wait_s is not None:
-            return max(0.0, wait_s)
-    return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _until(text: str, now: str | None) -> float | None:
-    then, start = _date(text), _date(now or "")
-    return None if then is None or start is None else (then - start).total_seconds()
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 _TRY_AGAIN_STATUSES: Final = frozenset({408, 425, 429})

@@ -7,7 +7,7 @@ says which. What is spread evenly and never exceeds the allowance in any sixty s
 from collections import deque
 from dataclasses import dataclass, replace
 
-from pipeline.records import LimitsTold, Quota
+from pipeline.records import Quota, RateLimitInfo
 
 WINDOW_S = 60.0
 SLACK_S = 0.1
@@ -131,7 +131,7 @@ class Limits:
         """What the request came to, now that it is known."""
         self.tokens.correct(taken.slice_, tokens - taken.tokens)
 
-    def learn(self, told: LimitsTold, granted_tokens: float = 0.0) -> str | None:
+    def learn(self, told: RateLimitInfo, granted_tokens: float = 0.0) -> str | None:
         """What a response's headers say; an answer to a request of so many tokens came with them.
 
         A minute that has no room for what was granted in one request is disbelieved: the first time in words.
@@ -168,7 +168,7 @@ class Limits:
         return self.tokens.told is None or tokens <= self.tokens.told
 
 
-def back_in_s(told: LimitsTold | None) -> float | None:
+def back_in_s(told: RateLimitInfo | None) -> float | None:
     """Seconds until what is used up, by a refusal's own headers, is back; None where they do not say so."""
     quotas = () if told is None else (told.requests, told.tokens)
     spent = [quota.reset_s for quota in quotas if quota is not None and quota.remaining == 0]

@@ -6,14 +6,14 @@ from decimal import Decimal
 from itertools import islice
 
 from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.endpoints.pricing import price_for
 from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import sizes_of
 from pipeline.records import Usage
 from pipeline.run.job import Job
-from pipeline.run.prepare import price_for
-from pipeline.sources import Source
+from pipeline.sources import Source, has_stream
 from pipeline.store.dataset import Dataset
 from pipeline.tokens.prompt import Question, answer_tokens
 from pipeline.tokens.spans import Span
@@ -77,7 +77,7 @@ def expected_usd(
     That is so for standard input, and for addresses whose size is not known here. What OUT already holds is counted
     only where all images of the source cost more than `above` together.
     """
-    if total is None or "-" in job.sources:
+    if total is None or has_stream(job.sources):
         return None
     each = _each_usd(job, source, total, question, prices)
     most = job.config.budget.max_requests

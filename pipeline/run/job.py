@@ -15,11 +15,11 @@ import aiohttp
 from pipeline.catalogue.prices import Price
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import BudgetConfig
-from pipeline.endpoints.session import open_image_session
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
 from pipeline.errors import InputError
+from pipeline.http.session import open_image_session
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.money import nano_usd
@@ -27,7 +27,7 @@ from pipeline.records import ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
-from pipeline.sources import Source, open_sources
+from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.columns import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.rerun import RerunPolicy
@@ -43,7 +43,7 @@ FETCHES = 64
 class Job:
     """One run as asked for: what to read, where to keep it, and how."""
 
-    sources: Sequence[str]
+    sources: Sequence[SourceLike]
     out: Path
     config: RunConfig
     emulated: bool = False
@@ -126,7 +126,7 @@ def check_question(question: Question) -> None:
 
 def dear_choice(job: Job, source: Source, question: Question) -> str | None:
     """One line where the `detail` of this job costs more than another that looks at as much, on its first images."""
-    if "-" in job.sources or not question.rule.details:
+    if has_stream(job.sources) or not question.rule.details:
         return None
     line = dearer_detail(question, tokens_by_detail(question, first_sizes(source.records())))
     return None if line is None else f"note: {line}"
@@ -203,7 +203,7 @@ def engine_config(job: Job) -> EngineConfig:
         max_error_rate=limits.max_error_rate,
         straggler_s=limits.straggler_s,
         max_time_s=config.budget.max_time_s,
-        reads_ahead="-" not in job.sources,
+        reads_ahead=not has_stream(job.sources),
         seal_interval_s=config.output.seal_interval_s,
         grace_s=limits.grace_s,
     )

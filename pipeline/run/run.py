@@ -11,27 +11,26 @@ from typing import Any
 import aiohttp
 
 from pipeline.config.keys import destination, find_key
-from pipeline.endpoints.chat import ChatEndpoint
-from pipeline.endpoints.secrets import redactor_of
-from pipeline.endpoints.session import open_session
+from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.progress import dollars, exact
 from pipeline.engine.stages import Clock, Endpoint, Stages
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import BudgetReachedError, DamagedLedgerError, ErrorKind, ResourceError, VisionBatchError
+from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
 from pipeline.records import Status, is_unanswered
 from pipeline.run.consent import confirmed
+from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.job import (
     FETCHES,
     TOTAL,
     Job,
     budgets_of,
-    check_budget,
     check_question,
     dear_choice,
     endpoint_name,
-    endpoint_names,
     engine_config,
     exceeds,
     fetch_session,
@@ -40,7 +39,8 @@ from pipeline.run.job import (
     open_job_source,
 )
 from pipeline.run.low_water import LowWater
-from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer, endpoint_of, price_for, with_model
+from pipeline.run.model import with_model
+from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
 from pipeline.sources import Source
 from pipeline.store.columns import Totals
 from pipeline.store.dataset import LEDGER_NAME, Dataset, check_out
@@ -59,21 +59,18 @@ async def run_job(
     clock = Clock() if clock is None else clock
     exceeds(job.max_failed, 0, 0)
     check_out(job.out)
+    adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
     if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
         each = zip(job.config.all_endpoints, keys, strict=True)
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
-    async with AsyncExitStack() as sessions:
-        values = [None if key is None else key.value for key in keys]
-        redactor = redactor_of(job.config, values)
-        chats = [
-            ChatEndpoint(await sessions.enter_async_context(open_session(one)), one, value, redactor=redactor)
-            for one, value in zip(job.config.all_endpoints, values, strict=True)
-        ]
-        job = replace(job, config=await with_model(job.config, chats[0]), redactor=redactor)
-        endpoints = endpoints_of(job, chats)
+    async with AsyncExitStack() as stack:
+        targets = targets_of(job.config, [None if key is None else key.value for key in keys])
+        sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
+        job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
+        endpoints = endpoints_of(job, targets, sessions, prepare)
         check_question(prepare.question())
         job = confirmed(job, source, total, prepare.question(), lambda dataset: LowWater.of(source, job, dataset).skip)
         if say is not None and job.implied_ceiling_usd is not None:
@@ -85,24 +82,13 @@ async def run_job(
             say(line)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:
-            images = await sessions.enter_async_context(fetch_session(job.config))
+            images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers and job.asks_as_usual:
                 say(f"prompt: {job.config.request.prompt}")
-            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, sessions)
-
-
-def endpoints_of(job: Job, chats: Sequence[ChatEndpoint]) -> list[Endpoint]:
-    """What the engine asks. Raises InputError where a ceiling in dollars is set and nobody can say what one asks."""
-    named = endpoint_names(job)
-    endpoints = []
-    for one, chat, name in zip(job.config.all_endpoints, chats, named, strict=True):
-        price = price_for(job.config, one, emulated=job.emulated)
-        check_budget(job.config, one.model or job.config.request.model or "", price)
-        endpoints.append(endpoint_of(job.config, one, chat, name=name, price=price))
-    return endpoints
+            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
 
 
 class _Run:
@@ -142,8 +128,6 @@ class _Run:
     ) -> Stages:
         config = self.job.config
         self.stats.saves = prepare.saved
-        if len(endpoints) == 1:  # several may count text differently
-            endpoints = [replace(endpoints[0], ask=prepare.learning(endpoints[0].ask))]
         water = LowWater.of(source, self.job, dataset)
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip

@@ -10,28 +10,16 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Checkable, Source, check_ids, first_of_each
-from pipeline.sources.blocks import csv_blocks, tsv_blocks
-from pipeline.sources.delimited import read_csv, read_tsv
 from pipeline.sources.folder import FolderSource, ImageSource
-from pipeline.sources.jsonlines import read_jsonl
+from pipeline.sources.formats import FORMATS, format_of
+from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
 from pipeline.sources.lines import opened, standard_input
-from pipeline.sources.manifest import ManifestSource, Reader, StreamSource
-from pipeline.sources.naming import IMAGE_SUFFIXES, public_address, shown
-from pipeline.sources.parquetfile import read_parquet
+from pipeline.sources.manifest import ManifestSource, StreamSource
+from pipeline.sources.naming import IMAGE_SUFFIXES, public_address, public_image, scheme_of, shown
 from pipeline.sources.patterns import split_glob
-from pipeline.sources.textlist import read_text
 
-__all__ = ["Source", "open_source", "open_sources"]
+__all__ = ["Source", "SourceLike", "has_stream", "open_source", "open_sources", "source_list", "source_name"]
 
-READERS: dict[str, Reader] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".txt": read_text,
-    ".parquet": read_parquet,
-}
-BLOCKS = {read_csv: csv_blocks, read_tsv: tsv_blocks}
 _LATER = (".tar", ".tar.gz", ".tgz", ".zip")
 _NEAR_AMONG = 10_000
 
@@ -81,24 +69,38 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     return _open(os.fspath(spec), config or SourceConfig(), out)
 
 
-def open_sources(
-    specs: Sequence[str | os.PathLike[str]], config: SourceConfig | None = None, *, out: Path | None = None
-) -> Source:
-    """Several of them in the given order, as one source; ids that stand in two of them are found by `check`."""
+def open_sources(specs: Sequence[SourceLike], config: SourceConfig | None = None, *, out: Path | None = None) -> Source:
+    """Several of them in the given order, as one source; ids that stand in two of them are found by `check`.
+
+    What is no text is an iterable of records in memory (`source_list` tells them apart).
+    """
     if not specs:
         raise InputError("no SOURCE: name a folder, a glob or a manifest")
-    sources = [_open(os.fspath(spec), config or SourceConfig(), out) for spec in specs]
+    sources = [_open(spec, config or SourceConfig(), out) for spec in specs]
     if [source.name for source in sources].count("-") > 1:
         raise InputError("standard input (-) can be read only once")
     first_counts = config is not None and config.on_duplicate_id == "first"
     return sources[0] if len(sources) == 1 and not first_counts else JoinedSource(sources, first_counts=first_counts)
 
 
-def _open(spec: str, config: SourceConfig, out: Path | None) -> Checkable:
+def source_name(spec: SourceLike) -> str:
+    """A SOURCE for people to read."""
+    return shown(public_image(os.fspath(spec))) if isinstance(spec, str | os.PathLike) else InMemorySource.name
+
+
+def has_stream(specs: Sequence[SourceLike]) -> bool:
+    """Whether standard input, which can be read only once, is among them."""
+    return any(isinstance(spec, str) and spec == "-" for spec in specs)
+
+
+def _open(spec: SourceLike, config: SourceConfig, out: Path | None) -> Checkable:
+    if not isinstance(spec, str | os.PathLike):
+        return InMemorySource(spec, config)
+    spec = os.fspath(spec)
     if not spec:
         raise InputError("SOURCE is empty: name a folder, a glob or a manifest")
     if spec == "-":
-        return StreamSource("", config, read_jsonl, standard_input, name="-")
+        return StreamSource("", config, FORMATS[".jsonl"].reader, standard_input, name="-")
     try:
         return _local(Path(spec), spec, config, out)
     except OSError as error:
@@ -110,8 +112,9 @@ def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Che
         return FolderSource(spec.rstrip("/") or "/", name=spec, out=out)
     if path.exists():
         return _file(spec, config)
-    if "://" in spec:
-        return _address(spec)
+    scheme = scheme_of(spec)
+    if scheme not in {None, "data"}:
+        return _address(spec, str(scheme))
     split = split_glob(spec)
     if split is not None:
         root, pattern = split
@@ -122,14 +125,11 @@ def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Che
 
 
 def _file(path: str, config: SourceConfig) -> Checkable:
-    suffixes = path.lower().removesuffix(".gz")
-    reader = READERS.get(Path(suffixes).suffix)
-    packed = path.lower().endswith(".gz")
-    if reader is not None and not (packed and reader is read_parquet):
+    known = format_of(path)
+    if known is not None:
         if not Path(path).is_file():
             raise InputError(f"{shown(path)}: not a regular file; to read a stream, give it as standard input (-)")
-        unit = "row" if reader is read_parquet else "line"
-        return ManifestSource(path, config, reader, opened, name=path, unit=unit, blocks=BLOCKS.get(reader))
+        return ManifestSource(path, config, known.reader, opened, name=path, unit=known.unit, blocks=known.blocks)
     if path.lower().endswith(IMAGE_SUFFIXES):
         return ImageSource(path)
     if path.lower().endswith(_LATER):
@@ -137,17 +137,16 @@ def _file(path: str, config: SourceConfig) -> Checkable:
     raise InputError(f"{shown(path)}: not a kind of file that is read. {_what_is_read()}")
 
 
-def _address(url: str) -> Checkable:
-    scheme, _, rest = url.partition("://")
-    path = rest.partition("?")[0].lower()
-    if scheme.lower() in {"http", "https", "file"} and not path.endswith((*READERS, *_LATER)):
+def _address(url: str, scheme: str) -> Checkable:
+    path = url.partition("?")[0].lower()
+    if scheme in {"http", "https", "file"} and not path.endswith((*FORMATS, *_LATER)):
         return ImageSource(url)
-    what = f"{scheme}:// sources" if scheme.lower() not in {"http", "https"} else "manifests behind an address"
+    what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests behind an address"
     raise InputError(f"{shown(public_address(url))}: {what} are not read yet in this version; copy it here first")
 
 
 def _what_is_read() -> str:
-    return f"Manifests end in {' '.join(READERS)}, images in {' '.join(IMAGE_SUFFIXES)}"
+    return f"Manifests end in {' '.join(FORMATS)}, images in {' '.join(IMAGE_SUFFIXES)}"
 
 
 def _missing(path: str, what: str) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord
-from pipeline.sources.naming import is_address, public_address, shown
+from pipeline.records import ImageRecord, ImageUrl
+from pipeline.sources.naming import shown
 
 _NAMED_AT_MOST = 10_000
 
@@ -109,7 +109,8 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     other, place = before
     name = shown(source.name)
     also = f" (and {more:,} more ids repeat)" if more else ""
-    if is_address(record.location) and public_address(record.location) != record.location:
+    image = record.images[0]
+    if isinstance(image, ImageUrl) and image.name != image.url:
         also += "; parameters of an address that may be secret are no part of its id"
     if other is not source:
         return (

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord
+from pipeline.records import ImageRecord, LocalFile
 from pipeline.sources.base import check_ids
-from pipeline.sources.naming import IMAGE_SUFFIXES, identify, location, public_image, shown
+from pipeline.sources.naming import IMAGE_SUFFIXES, identify, location_of, public_image, scheme_of, shown
 from pipeline.sources.patterns import START, Everything, Pattern, State
 
 _SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
@@ -46,10 +46,11 @@ class FolderSource:
         prefix = self._prefix
         for path in self._paths():
             opens = prefix + path
-            yield ImageRecord(identify(path), shown(opens), opens)
+            yield ImageRecord(identify(path), (LocalFile(shown(opens), opens),))
 
     def place(self, record: ImageRecord) -> str:
-        return repr(record.location)
+        image = record.images[0]
+        return repr(image.path if isinstance(image, LocalFile) else image.name)
 
     def _paths(self) -> Iterator[str]:
         walk = _Walk(self._pattern, self._out)
@@ -89,9 +90,8 @@ class ImageSource:
 
     def records(self) -> Iterator[ImageRecord]:
         image = self._image
-        public = public_image(image)
-        record_id = identify(public if "://" in image else image.rpartition("/")[2])
-        yield ImageRecord(record_id, shown(public), location(image, ""))
+        named = image.rpartition("/")[2] if scheme_of(image) is None else public_image(image)
+        yield ImageRecord(identify(named), (location_of(image, ""),))
 
     def place(self, record: ImageRecord) -> str:
         return repr(record.image)

@@ -7,12 +7,12 @@ from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord
+from pipeline.records import ImageRecord, LocalFile
 from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
-from pipeline.sources.naming import identify, location, public_image, shown
+from pipeline.sources.naming import identify, location_of, public_image, shown
 
 ABSENT: Final = object()
 """Stands for an id in rows that have none, so that the image's name is the id."""
@@ -99,17 +99,11 @@ class ManifestSource:
                 return
         for line, image, given, extra in islice(self._rows(extras=True), done, None):
             if _is_plain(image):
-                where = image if image[0] == "/" else prefix + image
-                yield ImageRecord(image if given is None else identify(given), image, where, extra, line)
+                where = LocalFile(image, image if image[0] == "/" else prefix + image)
+                yield ImageRecord(image if given is None else identify(given), (where,), extra, line)
                 continue
-            public = public_image(image)
-            yield ImageRecord(
-                identify(public if given is None else given),
-                shown(public),
-                location(image, prefix),
-                extra,
-                line,
-            )
+            record_id = identify(public_image(image) if given is None else given)
+            yield ImageRecord(record_id, (location_of(image, prefix),), extra, line)
 
     def _plain_blocks(self, *, extras: bool) -> Iterator[Block]:
         """Blocks in which every image is a plain path and every id is one. Raises OddError at the first other one."""
@@ -136,7 +130,7 @@ class ManifestSource:
                     self._reject(row)
                     continue
                 line, image, given, extra = row
-                flaw = _image_flaw(image) or (None if given is ABSENT else _id_flaw(given))
+                flaw = image_flaw(image) or (None if given is ABSENT else id_flaw(given))
                 flaw = flaw or record_flaw(extra, self._config)
                 if flaw or not isinstance(image, str):
                     self._reject(BadRow(line, str(flaw)))
@@ -170,9 +164,9 @@ class StreamSource(ManifestSource):
 def _records(block: Block, prefix: str) -> Iterator[ImageRecord]:
     images = block.images
     ids = images if block.ids is None else map(identify, block.ids)
-    places = [image if image[0] == "/" else prefix + image for image in images]
+    places = [(LocalFile(image, image if image[0] == "/" else prefix + image),) for image in images]
     extras = block.extras or repeat(None)
-    return map(ImageRecord, ids, images, places, extras, range(block.line, block.line + len(images)))
+    return map(ImageRecord, ids, places, extras, range(block.line, block.line + len(images)))
 
 
 def _is_plain(image: str) -> bool:
@@ -180,7 +174,8 @@ def _is_plain(image: str) -> bool:
     return image.isascii() and ":" not in image
 
 
-def _image_flaw(image: object) -> str | None:
+def image_flaw(image: object) -> str | None:
+    """What is wrong with the text that names an image."""
     if not isinstance(image, str):
         return "the image is missing" if image is None else f"the image is {_kind(image)}, not text"
     if not image or image.isspace():
@@ -188,7 +183,8 @@ def _image_flaw(image: object) -> str | None:
     return "the image's name holds a NUL byte" if "\0" in image else None
 
 
-def _id_flaw(given: object) -> str | None:
+def id_flaw(given: object) -> str | None:
+    """What is wrong with an id."""
     if given is ABSENT or (isinstance(given, str) and given):
         return None
     if given is None or given == "":

@@ -1,4 +1,4 @@
-"""How an image that a source names becomes an id, a text for people and a location.
+"""How an image that a source names becomes an id, a text for people and a location: the one place that reads its text.
 
 Two facts rule here: file names are bytes, which Python holds with surrogate escapes where they are no UTF-8,
 and addresses carry signatures, which are keys and change from night to night.
@@ -10,6 +10,7 @@ import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
+from pipeline.records import DataUrl, ImageUrl, LocalFile, Location
 from pipeline.redaction.addresses import public_url
 
 IMAGE_SUFFIXES = (
@@ -19,7 +20,8 @@ IMAGE_SUFFIXES = (
 )
 """Files in a folder that count as images; manifests may name any file."""
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_DATA = "data:"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -33,37 +35,44 @@ def identify(text: str) -> str:
     return text if text.isascii() else shown(unicodedata.normalize("NFC", text))
 
 
-def is_address(image: str) -> bool:
-    """Whether `image` is a URL (`data:` included) and no path."""
-    return ":" in image and (image.startswith("data:") or _SCHEME.match(image) is not None)
+def scheme_of(image: str) -> str | None:
+    """The scheme of an address, in lower case (`data` included); None for a path."""
+    if ":" not in image:
+        return None
+    found = _SCHEME.match(image)
+    return found[1].lower() if found else "data" if image.startswith(_DATA) else None
 
 
 def public_image(image: str) -> str:
     """`image` as the source names it, less what is secret (signatures) or megabytes long (`data:`)."""
-    return public_address(image) if is_address(image) else image
+    return image if scheme_of(image) is None else public_address(image)
 
 
-def location(image: str, prefix: str) -> str:
-    """What storage opens. `prefix` (empty, or ending in `/`) is where relative paths start."""
-    if image.startswith("/"):
-        return image
-    if not is_address(image):
-        return prefix + image
-    return _file_path(image) if image[:7].lower() == "file://" else image
+def location_of(image: str, prefix: str) -> Location:
+    """Where an image is that a source names by a text. `prefix` (empty, or ending in `/`) begins relative paths."""
+    scheme = scheme_of(image)
+    if scheme is None:
+        return LocalFile(shown(image), image if image.startswith("/") else prefix + image)
+    name = shown(public_address(image))
+    if scheme == "data":
+        return DataUrl(name, image)
+    path = _file_path(image) if scheme == "file" else None
+    return ImageUrl(name, image) if path is None else LocalFile(name, path)
 
 
 def public_address(url: str) -> str:
     """An address without signature, user name and password; of a `data:` URL its type and a digest."""
-    if url.startswith("data:"):
+    if url.startswith(_DATA):
         digest = hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return f"{url[: url.find(',')][:64].partition(';')[0]};blake2b,{digest}"
     return public_url(url)
 
 
-def _file_path(url: str) -> str:
+def _file_path(url: str) -> str | None:
+    """The path in a `file://` address of this machine; None where it names another machine."""
     host, slash, path = url[7:].partition("/")
     if host.lower() not in {"", "localhost"} or not slash:
-        return url
+        return None
     return os.fsdecode(unquote_to_bytes("/" + path))
 
 

@@ -246,7 +246,7 @@ def shared_row(shared: Shared, *, prompt_name: str, endpoint: str, run_id: str, 
     outcome = Outcome(
         record=shared.record,
         result=Answer(status=shared.status, caption=None),
-        facts=shared.facts,
+        image_facts=shared.image_facts,
         request_sha256=shared.request_sha256,
         usage=_NOTHING,
         cost_usd=Decimal(0),

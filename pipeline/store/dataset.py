@@ -26,7 +26,7 @@ from pipeline.config.loading import load_config
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, OutInUseError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors as _disk
-from pipeline.files import stamp
+from pipeline.files import record_stamp
 from pipeline.formatting import whole
 from pipeline.limits.budget import Amounts
 from pipeline.limits.decision import TRANSIENT
@@ -262,7 +262,7 @@ class Dataset:
 
     def _is_asked_again(self, record: ImageRecord, known: Known) -> bool:
         status, kind = state_of(known.state)
-        changed = self._asking.refresh_changed and known.stamp != stamp(record.location)
+        changed = self._asking.refresh_changed and known.stamp != record_stamp(record)
         return self._asking.wants(
             status,
             kind,
@@ -284,7 +284,7 @@ class Dataset:
             self._lent.add(twin.key)
         return Shared(
             record=request.record,
-            facts=request.facts,
+            image_facts=request.image_facts,
             request_sha256=request.request_sha256,
             key=twin.key,
             status=status,
@@ -672,7 +672,7 @@ class Dataset:
             self._key(outcome),
             state_code(outcome.status, error_of(outcome)[0]),
             parquet.encode_row(row_of(outcome, **self._of_this_run(outcome.endpoint))),
-            stamp=outcome.facts.stamp if outcome.facts else None,
+            stamp=outcome.stamp,
             request_sha256=outcome.request_sha256,
             shareable=outcome.status in SHAREABLE,
         )
@@ -700,7 +700,7 @@ class Dataset:
             record_key(shared.record.id, self._prompt_name),
             state_code(shared.status, shared.error_kind),
             parquet.encode_row(row if asked is None else filled(row, asked)),
-            stamp=shared.facts.stamp,
+            stamp=shared.stamp,
             request_sha256=shared.request_sha256,
             shares=shared.key if asked is None else None,
         )

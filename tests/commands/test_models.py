@@ -15,9 +15,10 @@ from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.commands.models import model_cards, table
 from pipeline.config.loading import load_config, presets
 from pipeline.config.run_config import RunConfig
+from pipeline.endpoints.pricing import own_price, price_for
 from pipeline.errors import InputError
 from pipeline.records import Usage
-from pipeline.run.prepare import family_for, own_price, price_for
+from pipeline.run.model import family_for
 
 TODAY = date(2026, 11, 20)
 OWN = """

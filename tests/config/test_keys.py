@@ -9,7 +9,8 @@ import pipeline
 from pipeline import InputError
 from pipeline.config.loading import find_config, load_config
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.session import proxy_of, ssl_context
+from pipeline.http.proxies import proxy_of
+from pipeline.http.tls import ssl_context
 from tests.stub import stub
 from tests.support import Command, MakeImage
 

@@ -13,7 +13,7 @@ from pipeline.emulator.headers import (
     limit_headers,
     retry_after_headers,
 )
-from pipeline.limits.decision import retry_after
+from pipeline.http.values import retry_after
 
 NOON_NS = 1_767_268_800 * 10**9  # 1 January 2026, 12:00 UTC
 REQUESTS, TOKENS = LimitState(600, 59, 100_000_000), LimitState(2_000_000, 30_000, 360 * 10**9)

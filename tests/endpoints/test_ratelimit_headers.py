@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.endpoints.ratelimit_headers import limits_told, number, reset_s
-from pipeline.records import LimitsTold, Quota
+from pipeline.endpoints.ratelimit_headers import number, rate_limit_info, reset_s
+from pipeline.records import Quota, RateLimitInfo
 
 DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
 
 
-def told(requests: tuple[object, ...] | None = None, tokens: tuple[object, ...] | None = None) -> LimitsTold:
+def told(requests: tuple[object, ...] | None = None, tokens: tuple[object, ...] | None = None) -> RateLimitInfo:
     """From (limit, remaining, reset_s) of each."""
     made = [None if it is None else Quota(limit=it[0], remaining=it[1], reset_s=it[2]) for it in (requests, tokens)]  # type: ignore[arg-type] # numbers by place
-    return LimitsTold(requests=made[0], tokens=made[1])
+    return RateLimitInfo(requests=made[0], tokens=made[1])
 
 
 STYLES = {
@@ -137,14 +137,14 @@ STYLES = {
 )
 def test_a_quota_without_a_name(headers: dict[str, str], expected_s: float) -> None:
     """OpenRouter and others: of which span it is nobody says, but when it is back."""
-    assert limits_told(headers) == LimitsTold(reset_s=expected_s)
+    assert rate_limit_info(headers) == RateLimitInfo(reset_s=expected_s)
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_of_headers(style: str) -> None:
     """Limit, remaining and the seconds until all is back, as the headers of each style mean them."""
     headers, expected = STYLES[style]
-    assert limits_told(headers) == expected
+    assert rate_limit_info(headers) == expected
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_every_style_of_headers(style: str) -> None:
 )
 def test_what_tells_no_limit(headers: dict[str, str]) -> None:
     """Nothing told, limits of an unknown span, and nonsense are all no limit."""
-    assert limits_told(headers) is None
+    assert rate_limit_info(headers) is None
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,4 @@ def test_no_header_is_an_error(text: str) -> None:
     seconds = reset_s(text, DATE)
     assert seconds is None or seconds >= 0
     reset_s("2025-01-01T00:00:01Z", text)
-    limits_told({"x-ratelimit-limit-requests": text, "x-ratelimit-remaining-requests": text})
+    rate_limit_info({"x-ratelimit-limit-requests": text, "x-ratelimit-remaining-requests": text})

@@ -30,9 +30,11 @@ from pipeline.records import (
     Answer,
     BilledAttempt,
     Failure,
+    FetchedImages,
     Grow,
     ImageFacts,
     ImageRecord,
+    LocalFile,
     Outcome,
     PreparedRequest,
     Shared,
@@ -78,7 +80,7 @@ class Bench:
     def __init__(
         self, count: int = 0, script: Script | None = None, *, records: Iterator[ImageRecord] | None = None
     ) -> None:
-        self.records = records or (ImageRecord(str(n), str(n), str(n)) for n in range(count))
+        self.records = records or (ImageRecord(str(n), (LocalFile(str(n), str(n)),)) for n in range(count))
         self.script = script
         self.asked: Counter[str] = Counter()
         self.kept: list[Outcome] = []
@@ -100,10 +102,10 @@ class Bench:
         self.leases: list[Amounts] = []
         self.clock = fast_clock()
 
-    def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+    def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
         if record.id in self.unprepared:
             return fail(ErrorKind.IMAGE_MISSING)
-        return PreparedRequest(record=record, facts=FACTS, body=self.body, request_sha256=record.id)
+        return PreparedRequest(record=record, image_facts=(FACTS,), body=self.body, request_sha256=record.id)
 
     async def ask(self, request: PreparedRequest) -> Answer | Failure:
         return await self.ask_by(self.script, request)
@@ -134,8 +136,8 @@ class Bench:
     def twin(self, request: PreparedRequest) -> Shared | None:
         return None
 
-    async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
-        return None
+    async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
+        return (None,)
 
     def engine(self, slots: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
         stages = Stages(
@@ -420,7 +422,7 @@ async def test_a_source_that_breaks_off_keeps_what_came_before() -> None:
 
     def records() -> Iterator[ImageRecord]:
         for n in range(40):
-            yield ImageRecord(str(n), str(n), str(n))
+            yield ImageRecord(str(n), (LocalFile(str(n), str(n)),))
         raise InputError("manifest.csv:41: no image")
 
     bench = Bench(records=records())
@@ -436,7 +438,7 @@ async def test_the_source_is_read_no_further_than_needed() -> None:
         nonlocal read
         for n in range(100_000):
             read += 1
-            yield ImageRecord(str(n), str(n), str(n))
+            yield ImageRecord(str(n), (LocalFile(str(n), str(n)),))
 
     bench = Bench(records=records(), script=never_answers)
     engine = bench.engine()
@@ -475,9 +477,9 @@ async def test_fetches_are_retried_like_requests() -> None:
     fetched: Counter[str] = Counter()
 
     class Remote(Bench):
-        async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+        async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
             fetched[record.id] += 1
-            return fail(ErrorKind.FETCH_FAILED) if fetched[record.id] < 3 else b"image"
+            return fail(ErrorKind.FETCH_FAILED) if fetched[record.id] < 3 else (b"image",)
 
     bench = Remote(2)
     await bench.run()
@@ -485,20 +487,52 @@ async def test_fetches_are_retried_like_requests() -> None:
     assert {row.status for row in bench.by_id().values()} == {Status.OK}
 
 
+async def test_a_wait_that_an_image_host_asks_for() -> None:
+    """The record waits as long as its host asks and holds no permit; one that would wait too long fails at once."""
+    fetched: Counter[str] = Counter()
+    sent: dict[str, float] = {}
+    began = 0.0
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        sent[name] = bench.clock.now() - began
+        return GOOD
+
+    class Remote(Bench):
+        async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
+            fetched[record.id] += 1
+            wait_s = {"0": 30.0, "1": 3601.0}.get(record.id, 0.0)
+            if wait_s and fetched[record.id] == 1:
+                return fail(ErrorKind.FETCH_FAILED, status=429, retry_after_s=wait_s)
+            return (b"image",)
+
+    bench = Remote(6, script)
+    began = bench.clock.now()
+    await bench.run(slots=1, max_wait_s=3600.0)
+    assert {name: row.status for name, row in bench.by_id().items() if row.status is not Status.OK} == {
+        "1": Status.FAILED
+    }
+    assert fetched == {"0": 2, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1}
+    assert max(sent[name] for name in "2345") < 30.0 <= sent["0"] < 60.0
+
+
 async def test_equal_requests_are_asked_once() -> None:
     """Ten records, three different requests: three are sent, whatever the concurrency; the others share."""
     by_request: dict[str, str] = {}
 
     class Same(Bench):
-        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
             request = str(int(record.id) % 3)
-            return PreparedRequest(record=record, facts=FACTS, body=b"x", request_sha256=request)
+            return PreparedRequest(record=record, image_facts=(FACTS,), body=b"x", request_sha256=request)
 
         def twin(self, request: PreparedRequest) -> Shared | None:
             if request.request_sha256 not in by_request:
                 return None
             return Shared(
-                record=request.record, facts=FACTS, request_sha256=request.request_sha256, key=b"", status=Status.OK
+                record=request.record,
+                image_facts=(FACTS,),
+                request_sha256=request.request_sha256,
+                key=b"",
+                status=Status.OK,
             )
 
         def keep(
@@ -518,8 +552,8 @@ async def test_where_the_first_fails_the_next_takes_its_place() -> None:
     """Of two equal requests the first fails for good: the second is asked, and does not wait for ever."""
 
     class Same(Bench):
-        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
-            return PreparedRequest(record=record, facts=FACTS, body=b"x", request_sha256="same")
+        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
+            return PreparedRequest(record=record, image_facts=(FACTS,), body=b"x", request_sha256="same")
 
     async def script(name: str, attempt: int) -> Answer | Failure:
         return GOOD if bench.asked.total() > 2 else fail(ErrorKind.SERVER_ERROR, status=500)
@@ -531,7 +565,13 @@ async def test_where_the_first_fails_the_next_takes_its_place() -> None:
 
 async def test_an_id_under_way_is_not_asked_twice() -> None:
     """A stream brings one id twice before its answer is kept: one request, one row."""
-    twice = iter([ImageRecord("a", "1", "1"), ImageRecord("a", "2", "2"), ImageRecord("b", "3", "3")])
+    twice = iter(
+        [
+            ImageRecord("a", (LocalFile("1", "1"),)),
+            ImageRecord("a", (LocalFile("2", "2"),)),
+            ImageRecord("b", (LocalFile("3", "3"),)),
+        ]
+    )
     bench = Bench(records=twice)
     await bench.run()
     assert bench.asked == {"a": 1, "b": 1}
@@ -730,7 +770,9 @@ async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> Non
     bench = Bench(4, never_answers)
     engine = bench.engine()
     engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
-    turn = await engine._turns.next(Trial(bench.prepare(ImageRecord("a", "a", "a"), None), engine._clock.utc()))  # type: ignore[arg-type] # prepared
+    prepared = bench.prepare(ImageRecord("a", (LocalFile("a", "a"),)), (None,))
+    assert isinstance(prepared, PreparedRequest)
+    turn = await engine._turns.next(Trial(prepared, engine._clock.utc()))
     with anyio.fail_after(5), engine._flight(turn) as flight:
         await engine._answer(flight)
     assert engine.stats.in_flight == 0
@@ -832,7 +874,7 @@ async def test_a_decoder_that_never_returns_holds_nothing() -> None:
     stuck, release = threading.Event(), threading.Event()
 
     class Stuck(Bench):
-        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
             stuck.set()
             release.wait(60)
             return fail(ErrorKind.IMAGE_MISSING)
@@ -858,7 +900,7 @@ async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
     tries: Counter[str] = Counter()
 
     class Fetching(Bench):
-        async def fetch(self, record: ImageRecord, grow: Grow) -> bytes | Failure | None:
+        async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
             nonlocal fetched, peak
             tries[record.id] += 1
             for _ in range(10):
@@ -869,13 +911,14 @@ async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
             if tries[record.id] == 1 and int(record.id) % 3 == 0:
                 fetched -= 10
                 return fail(ErrorKind.FETCH_FAILED)
-            return b"x" * 10
+            return (b"x" * 10,)
 
-        def prepare(self, record: ImageRecord, data: bytes | None) -> PreparedRequest | Failure:
+        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
             nonlocal prepared
+            (data,) = images
             assert data is not None
             prepared += len(data)
-            return super().prepare(record, data)
+            return super().prepare(record, images)
 
     bench = Fetching(30)
     await bench.run(fetched_bytes=25, threads=1)

@@ -12,7 +12,18 @@ from pipeline.engine.state import AWAKE_S, NEVER, QUOTA_PAUSE_S, STREAK, Channel
 from pipeline.errors import ErrorKind
 from pipeline.limits.rate_window import Taken
 from pipeline.limits.refusals import FEW, MOST
-from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LimitsTold, PreparedRequest, Quota, Status, Usage
+from pipeline.records import (
+    Answer,
+    Failure,
+    ImageFacts,
+    ImageRecord,
+    LocalFile,
+    PreparedRequest,
+    Quota,
+    RateLimitInfo,
+    Status,
+    Usage,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FACTS = ImageFacts(
@@ -51,8 +62,8 @@ async def never_asked(request: PreparedRequest) -> Answer | Failure:
 
 def request_of(number: int, prompt_tokens: int | None = 100, answer_tokens: int | None = 300) -> PreparedRequest:
     return PreparedRequest(
-        record=ImageRecord(str(number), str(number), str(number)),
-        facts=FACTS,
+        record=ImageRecord(str(number), (LocalFile(str(number), str(number)),)),
+        image_facts=(FACTS,),
         body=b"x",
         request_sha256=str(number),
         predicted_prompt_tokens=prompt_tokens,
@@ -144,7 +155,7 @@ def test_a_request_that_nobody_waits_for_frees_its_slot() -> None:
 def test_what_headers_tell_counts_from_then_on() -> None:
     """The first answer tells ten requests a minute: the next one is six seconds later, give or take its catching up."""
     bench = rig()
-    bench.ask(Answer(status=Status.OK, caption="x", limits=LimitsTold(requests=Quota(limit=10, reset_s=6.0))))
+    bench.ask(Answer(status=Status.OK, caption="x", limits=RateLimitInfo(requests=Quota(limit=10, reset_s=6.0))))
     bench.send()
     assert 5.5 <= bench.ready_in() <= 6.0
 
@@ -354,7 +365,7 @@ def test_no_surge_after_a_pause() -> None:
 def test_a_request_larger_than_the_told_limit_ends_its_record() -> None:
     """Its 429 says that a minute grants 350 tokens, and it needs 400: no waiting helps, and the others do not wait."""
     bench = rig()
-    told = LimitsTold(tokens=Quota(limit=350, reset_s=60.0))
+    told = RateLimitInfo(tokens=Quota(limit=350, reset_s=60.0))
     large = bench.trial()
     assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), large) is None
     assert large.exceeds_limit
@@ -569,7 +580,7 @@ def test_a_rate_limit_takes_slots() -> None:
 def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
     """Four of five a minute are used: a 429 is about that, and takes no slots."""
     limits = rig().channel.limits
-    limits.learn(LimitsTold(requests=Quota(limit=5, reset_s=1.0)))
+    limits.learn(RateLimitInfo(requests=Quota(limit=5, reset_s=1.0)))
     for second in range(4):
         assert not limits.is_tight(float(second))
         limits.take(float(second), 1)
@@ -623,7 +634,7 @@ def test_another_trouble_shortens_no_pause() -> None:
 
 def used_up(reset_s: float | None, remaining: float = 0) -> Failure:
     quota = Quota(limit=600, remaining=remaining, reset_s=reset_s)
-    return fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(requests=quota))
+    return fail(ErrorKind.RATE_LIMITED, status=429, limits=RateLimitInfo(requests=quota))
 
 
 def test_a_refusal_that_tells_the_reset_is_waited_out() -> None:
@@ -638,7 +649,7 @@ def test_a_refusal_that_tells_the_reset_is_waited_out() -> None:
 
 def test_of_two_that_are_used_up_the_later_counts() -> None:
     """Requests are back in 5 s, tokens in 50 s; a quota of which something remains does not count."""
-    told = LimitsTold(
+    told = RateLimitInfo(
         requests=Quota(limit=600, remaining=0, reset_s=5.0), tokens=Quota(limit=90_000, remaining=0, reset_s=50.0)
     )
     bench = rig()
@@ -743,7 +754,7 @@ def test_a_wait_for_the_limits_is_told() -> None:
 def test_whose_limit_it_is() -> None:
     """The endpoint's where it is the smaller one; tokens where these are what is waited for."""
     bench = rig(rpm=100, tpm=90_000)
-    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=2), tokens=Quota(limit=1200))), takes_s=0.0)
+    bench.ask(replace(GOOD, limits=RateLimitInfo(requests=Quota(limit=2), tokens=Quota(limit=1200))), takes_s=0.0)
     now = bench.hand.now_s
     assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 2 requests a min")
     bench.channel.limits.requests.told = 6_000_000
@@ -757,7 +768,7 @@ def test_whose_limit_it_is() -> None:
 def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
     """`limit-tokens: 40` beside an answer of 120: said once, and nobody waits for it; a sane one later counts."""
     bench = rig()
-    nonsense = LimitsTold(tokens=Quota(limit=40, remaining=40, reset_s=1.0))
+    nonsense = RateLimitInfo(tokens=Quota(limit=40, remaining=40, reset_s=1.0))
     for _ in range(3):
         bench.ask(replace(GOOD, limits=nonsense))
         assert bench.ready_in() == 0
@@ -766,7 +777,7 @@ def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
     assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=nonsense), trial := bench.trial()) == 0.0
     assert not trial.exceeds_limit
     bench.until_ready()
-    bench.ask(replace(GOOD, limits=LimitsTold(tokens=Quota(limit=700))))
+    bench.ask(replace(GOOD, limits=RateLimitInfo(tokens=Quota(limit=700))))
     assert bench.channel.limits.tokens.per_minute == 700
     assert len(bench.channel.remarks) == 1
 
@@ -784,7 +795,7 @@ def test_a_pause_goes_on_while_this_machine_sleeps() -> None:
 def test_a_quota_of_unknown_span_is_waited_for() -> None:
     """OpenRouter's 429: `X-RateLimit-Remaining: 0` and the moment of its reset."""
     bench = rig()
-    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=LimitsTold(reset_s=33.0)), takes_s=0.0)
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=RateLimitInfo(reset_s=33.0)), takes_s=0.0)
     assert bench.ready_in() == 33.0
 
 
@@ -792,5 +803,5 @@ def test_a_quota_of_unknown_span_is_waited_for() -> None:
 def test_less_than_one_a_minute_is_no_limit(limit: float) -> None:
     """Nonsense in a header stalls nobody."""
     bench = rig()
-    bench.ask(replace(GOOD, limits=LimitsTold(requests=Quota(limit=limit), tokens=Quota(limit=limit))))
+    bench.ask(replace(GOOD, limits=RateLimitInfo(requests=Quota(limit=limit), tokens=Quota(limit=limit))))
     assert bench.ready_in() == 0

@@ -10,13 +10,15 @@ import pipeline
 from pipeline.catalogue import families, rule_of
 from pipeline.commands.models import Asked, model_cards
 from pipeline.config.loading import load_config
+from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
 from pipeline.estimates.estimate import Candidate
 from pipeline.estimates.figures import ModelEstimate
 from pipeline.estimates.histogram import Tally
 from pipeline.estimates.render import text as render
 from pipeline.records import ImageFacts
-from pipeline.run.prepare import Preparer, family_for, price_for
+from pipeline.run.model import family_for
+from pipeline.run.prepare import Preparer
 from pipeline.tokens import TokenRange
 from pipeline.tokens.prompt import Question
 from pipeline.tokens.spans import Span

@@ -18,7 +18,7 @@ from pipeline.estimates.histogram import Tally
 from pipeline.estimates.survey import Survey, SurveyJob, drawn_at_random, survey
 from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import LocalSizes, declared_size
-from pipeline.records import ImageRecord
+from pipeline.records import ImageRecord, LocalFile
 from pipeline.tokens.spans import Span
 from tests.support import MakeImage
 
@@ -54,7 +54,7 @@ def test_columns_of_a_manifest(extra: str | None, size: tuple[int, int] | None) 
 
 
 def records(count: int) -> Iterator[ImageRecord]:
-    return (ImageRecord(str(number), str(number), str(number)) for number in range(count))
+    return (ImageRecord(str(number), (LocalFile(str(number), str(number)),)) for number in range(count))
 
 
 def test_a_draw_is_fair_and_in_order() -> None:
@@ -72,7 +72,7 @@ def test_a_draw_is_fair_and_in_order() -> None:
 def test_threads_only_where_the_disk_is_slow(tmp_path: Path) -> None:
     """Several threads read after a slow chunk, and stop after a fast one; what is found is in order all the same."""
     times = iter([0.0, 1.0, 1.0, 1.01, 2.0, 2.0])
-    names = [ImageRecord(str(number), "", str(tmp_path / str(number))) for number in range(200)]
+    names = [ImageRecord(str(number), (LocalFile("", str(tmp_path / str(number))),)) for number in range(200)]
     for number in range(200):
         (tmp_path / str(number)).write_bytes(b"GIF89a" + bytes([number + 1, 0, 9, 0]) + bytes(3))
     with LocalSizes(lambda: next(times)) as local:
@@ -152,7 +152,7 @@ async def test_addresses_of_a_busy_host(server: str, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(names))
     found, tally, _ = await surveyed(tmp_path / "list.txt", keep_sizes=True)
     assert (found.seen, found.known, found.unreadable, tally.images) == (4, 2, 1, 1)
-    assert (dict(found.by_reason), found.by_kind) == ({"HTTP 429": 2}, {"image_missing": 1})
+    assert (dict(found.by_reason), found.by_kind) == ({"HTTP 429 Too Many Requests": 2}, {"image_missing": 1})
     assert found.sizes is not None
     assert list(found.sizes) == [90 << 32 | 60, 0, 0, 0]
     assert readable_images(tally.images, found) == Span(2, 1, 3)

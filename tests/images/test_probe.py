@@ -19,7 +19,8 @@ from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import probe
 from pipeline.images.prepare import prepare_image
-from pipeline.images.probe import ImageSize, SizeUnknown, fetch_size, read_size, read_sizes, size_in
+from pipeline.images.probe import ImageSize, read_size, read_sizes, size_in
+from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import SizeRule
 from tests.support import MakeImage
@@ -232,8 +233,8 @@ async def moody() -> AsyncIterator[tuple[str, list[str]]]:
     [
         ("/2/429/20", True, 3, [20.0, 20.0]),
         ("/2/503/-", True, 3, [0.25, 0.5]),
-        ("/3/429/1", "HTTP 429", 3, [1.0, 1.0]),
-        ("/1/429/31", "HTTP 429", 1, []),
+        ("/3/429/1", "HTTP 429 Too Many Requests", 3, [1.0, 1.0]),
+        ("/1/429/31", "HTTP 429 Too Many Requests", 1, []),
         ("/3/403/-", "fetch_failed", 1, []),
         ("/3/404/-", "image_missing", 1, []),
         ("/endless", "its size stands behind the first 1 MB", 0, []),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.limits.rate_window import SLACK_S, Allowance, Cooldown, Limits
-from pipeline.records import LimitsTold, Quota
+from pipeline.records import Quota, RateLimitInfo
 
 Sent = list[tuple[float, float]]
 
@@ -76,16 +76,16 @@ def test_what_is_larger_than_a_minute_waits_for_an_empty_one() -> None:
 def test_the_endpoint_tightens_and_never_loosens() -> None:
     """Its headers count where they are stricter than the user, or the user has set nothing."""
     limits = Limits(rpm=100)
-    limits.learn(LimitsTold(requests=Quota(limit=600, reset_s=1.0), tokens=Quota(limit=5000, reset_s=1.0)))
+    limits.learn(RateLimitInfo(requests=Quota(limit=600, reset_s=1.0), tokens=Quota(limit=5000, reset_s=1.0)))
     assert (limits.requests.per_minute, limits.tokens.per_minute) == (100, 5000)
-    limits.learn(LimitsTold(requests=Quota(limit=60, reset_s=1.0)))
+    limits.learn(RateLimitInfo(requests=Quota(limit=60, reset_s=1.0)))
     assert limits.requests.per_minute == 60
 
 
 def test_the_quota_of_a_day_is_no_pace() -> None:
     """200 requests a day, back in two hours: that is no allowance of a minute."""
     limits = Limits()
-    limits.learn(LimitsTold(requests=Quota(limit=200, remaining=180, reset_s=7200.0)))
+    limits.learn(RateLimitInfo(requests=Quota(limit=200, remaining=180, reset_s=7200.0)))
     assert limits.requests.per_minute is None
 
 
@@ -93,7 +93,7 @@ def test_a_request_that_no_minute_has_room_for() -> None:
     """Only what the endpoint itself tells makes a request too large."""
     limits = Limits(tpm=100)
     assert limits.allows(5000)
-    limits.learn(LimitsTold(tokens=Quota(limit=1000)))
+    limits.learn(RateLimitInfo(tokens=Quota(limit=1000)))
     assert not limits.allows(5000)
 
 
@@ -103,7 +103,7 @@ def test_without_a_limit_nobody_waits_and_all_is_counted() -> None:
     for _ in range(5):
         assert limits.ready_at(1.0, 100) == 1.0
         limits.take(1.0, 100)
-    limits.learn(LimitsTold(requests=Quota(limit=5), tokens=Quota(limit=1e6)))
+    limits.learn(RateLimitInfo(requests=Quota(limit=5), tokens=Quota(limit=1e6)))
     assert limits.ready_at(2.0, 100) > 60
 
 

@@ -21,7 +21,7 @@ import pytest
 import pipeline
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError
-from pipeline.records import Failure, ImageRecord, Outcome
+from pipeline.records import Failure, ImageRecord, LocalFile, Outcome
 from pipeline.run import low_water
 from pipeline.run.job import Job
 from pipeline.run.low_water import LowWater
@@ -177,7 +177,9 @@ def one_run(dataset: Dataset, manifest: Manifest, chance: random.Random, *, dist
             if failed:
                 lowest_open = min(lowest_open, under_way[name])
             kind = ErrorKind.TIMEOUT if failed else ErrorKind.IMAGE_MISSING
-            ended.append(Outcome(record=ImageRecord(name, name, name), result=Failure(kind=kind, message="-")))
+            ended.append(
+                Outcome(record=ImageRecord(name, (LocalFile(name, name),)), result=Failure(kind=kind, message="-"))
+            )
             del under_way[name]
         dataset.keep(ended)
         water.rise(dataset, min(lowest_open, next(iter(under_way.values()), read)))

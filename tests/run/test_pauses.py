@@ -97,9 +97,9 @@ def test_an_endpoint_that_is_away_is_told_at_once(photos: Path, capsys: pytest.C
     """Proves that a refused connection is said at the first pause, and again as the reason why the run ends."""
     with stub() as server:
         url = server.base_url
-    with pytest.raises(EndpointStoppedError, match="nobody listens"):
+    with pytest.raises(EndpointStoppedError, match="no server listens"):
         ask(photos, url, **{"limits.first_contact_s": 0.5})
-    said = [text for text in notes(capsys) if "nobody listens" in text]
+    said = [text for text in notes(capsys) if "no server listens" in text]
     assert len(said) == 1
     assert said[0].endswith("for at most 0.5 s (limits.first_contact_s)")
 

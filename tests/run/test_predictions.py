@@ -19,8 +19,8 @@ import pipeline
 from pipeline.commands.check import PROMPT, misfit
 from pipeline.commands.status import lines, newest_bills, read_status
 from pipeline.config.loading import load_config
+from pipeline.endpoints.pricing import own_price
 from pipeline.records import ImageFacts
-from pipeline.run.prepare import own_price
 from tests.emulators import emulator
 from tests.support import MakeImage
 

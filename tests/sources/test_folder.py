@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord
+from pipeline.records import ImageRecord, ImageUrl, LocalFile
 from pipeline.sources import open_source, open_sources
+
+
+def path_of(record: ImageRecord) -> str:
+    (image,) = record.images
+    assert isinstance(image, LocalFile)
+    return image.path
 
 
 def plant(root: Path, *names: str) -> Path:
@@ -48,13 +54,15 @@ def test_any_tree_is_walked_once_and_in_order(tmp_path_factory: pytest.TempPathF
 
 
 def test_a_record_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves that `id` is relative to the source, and `image` and `location` are as the source was written."""
+    """Proves that `id` is relative to the source, and the image's name and path are as the source was written."""
     plant(tmp_path, "photos/cats/1.jpg")
     monkeypatch.chdir(tmp_path)
-    expected = ImageRecord("cats/1.jpg", "photos/cats/1.jpg", "photos/cats/1.jpg")
+    expected = ImageRecord("cats/1.jpg", (LocalFile("photos/cats/1.jpg", "photos/cats/1.jpg"),))
     assert list(open_source("photos", SourceConfig()).records()) == [expected]
     assert list(open_source("photos/", SourceConfig()).records()) == [expected]
-    assert next(open_source(".", SourceConfig()).records()).location == "./photos/cats/1.jpg"
+    assert next(open_source(".", SourceConfig()).records()).images == (
+        LocalFile("./photos/cats/1.jpg", "./photos/cats/1.jpg"),
+    )
 
 
 def test_only_images_count_and_hidden_names_do_not(tmp_path: Path) -> None:
@@ -88,7 +96,7 @@ def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
         "two  spaces .jpg",
     ]
     assert all(record.image.encode() for record in records)
-    contents = [Path(record.location).read_bytes() for record in records]
+    contents = [Path(path_of(record)).read_bytes() for record in records]
     assert contents == [b"caf\xe9.jpg", b"d\xff/x.png", b"line\nbreak.jpg", b"two  spaces .jpg"]
 
 
@@ -165,7 +173,7 @@ def test_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, ex
     assert ids(f"{tmp_path}/{pattern}") == expected
     monkeypatch.chdir(tmp_path)
     assert ids(pattern) == expected
-    assert all(Path(record.location).is_file() for record in open_source(pattern, SourceConfig()).records())
+    assert all(Path(path_of(record)).is_file() for record in open_source(pattern, SourceConfig()).records())
 
 
 def test_a_glob_without_a_match_is_an_error(tmp_path: Path) -> None:
@@ -189,10 +197,10 @@ def test_a_single_image(tmp_path: Path) -> None:
     """Proves that one file, or one address, is a source of one record."""
     plant(tmp_path, "a.jpg")
     path = str(tmp_path / "a.jpg")
-    assert list(open_source(path, SourceConfig()).records()) == [ImageRecord("a.jpg", path, path)]
+    assert list(open_source(path, SourceConfig()).records()) == [ImageRecord("a.jpg", (LocalFile(path, path),))]
     url = "https://host.example/a.jpg?X-Amz-Signature=secret"
     [record] = open_source(url, SourceConfig()).records()
-    assert (record.id, record.location) == ("https://host.example/a.jpg", url)
+    assert (record.id, record.images) == ("https://host.example/a.jpg", (ImageUrl("https://host.example/a.jpg", url),))
 
 
 def test_several_sources_in_order(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord
+from pipeline.records import DataUrl, ImageRecord, ImageUrl, LocalFile
 from pipeline.sources import open_source, open_sources
 from pipeline.sources.blocks import csv_blocks
 from pipeline.sources.delimited import read_csv
@@ -27,6 +27,12 @@ from pipeline.sources.lines import opened
 from pipeline.sources.manifest import ManifestSource
 
 SKIP = SourceConfig(skip_bad_rows=True)
+
+
+def path_of(record: ImageRecord) -> str:
+    (image,) = record.images
+    assert isinstance(image, LocalFile)
+    return image.path
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -49,14 +55,14 @@ def extras(path: Path) -> list[Any]:
 
 
 def test_a_csv_row_becomes_a_record(tmp_path: Path) -> None:
-    """Proves id, image, location, the other columns as JSON, and the physical line, quoted newlines included."""
+    """Proves id, image, path, the other columns as JSON, and the physical line, quoted newlines included."""
     path = write(
         tmp_path / "m.csv",
         '\ufeffimage,id,caption\r\na/1.jpg,one,"a cat,\r\nasleep"\r\n\r\n/abs/2.jpg,two,"a ""dog"""\r\n',
     )
     assert read(path) == [
-        ImageRecord("one", "a/1.jpg", f"{tmp_path}/a/1.jpg", '{"caption":"a cat,\\r\\nasleep"}', 2),
-        ImageRecord("two", "/abs/2.jpg", "/abs/2.jpg", '{"caption":"a \\"dog\\""}', 5),
+        ImageRecord("one", (LocalFile("a/1.jpg", f"{tmp_path}/a/1.jpg"),), '{"caption":"a cat,\\r\\nasleep"}', 2),
+        ImageRecord("two", (LocalFile("/abs/2.jpg", "/abs/2.jpg"),), '{"caption":"a \\"dog\\""}', 5),
     ]
 
 
@@ -98,7 +104,7 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
         ("https://h.example/x.jpg", 5),
         (r"caf\xe9.jpg", 6),
     ]
-    Path(records[3].location).write_bytes(b"here")
+    Path(path_of(records[3])).write_bytes(b"here")
     assert (tmp_path / "caf\udce9.jpg").read_bytes() == b"here"
 
 
@@ -110,7 +116,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (source.name, source.check()) == ("-", None)
     records = source.records()
     assert next(records) == ImageRecord(
-        "http://h.example/1.jpg", "http://h.example/1.jpg", "http://h.example/1.jpg", '{"n":1}', 1
+        "http://h.example/1.jpg", (ImageUrl("http://h.example/1.jpg", "http://h.example/1.jpg"),), '{"n":1}', 1
     )
     with pytest.raises(InputError, match=r"^standard input:2: the image is a number, not text; fix the line"):
         next(records)
@@ -144,7 +150,7 @@ def test_parquet_rows(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "m.parquet")
     [record] = read(tmp_path / "m.parquet")
-    assert (record.id, record.location, record.line) == ("7", f"{tmp_path}/a.jpg", 1)
+    assert (record.id, path_of(record), record.line) == ("7", f"{tmp_path}/a.jpg", 1)
     assert json.loads(record.extra or "") == {
         "when": "2023-11-14T22:13:20.123456+00:00",
         "day": "2026-11-20",
@@ -172,7 +178,7 @@ def test_json_beyond_the_fast_reader(tmp_path: Path) -> None:
     line = json.dumps({"image": "caf\udce9.jpg", "score": math.nan, "n": 2**70, "odd": "\udce9"})
     [record] = read(write(tmp_path / "m.jsonl", line + "\n"))
     assert record.id == r"caf\xe9.jpg"
-    assert record.location == f"{tmp_path}/caf\udce9.jpg"
+    assert path_of(record) == f"{tmp_path}/caf\udce9.jpg"
     assert json.loads(record.extra or "") == {"score": None, "n": 2**70, "odd": "\udce9"}
     assert (record.extra or "").encode()
 
@@ -196,7 +202,7 @@ def test_csv_and_jsonl_bring_back_what_was_written(
     for name in ("m.csv", "m.jsonl"):
         records = read(folder / name)
         assert [record.id for record in records] == [str(n) for n in range(len(rows))]
-        assert [record.location for record in records] == [f"{folder}/{image}" for image, _, _ in rows]
+        assert [path_of(record) for record in records] == [f"{folder}/{image}" for image, _, _ in rows]
         got = [tuple(json.loads(record.extra or "").values()) for record in records]
         assert got == [row[1:] for row in rows]
 
@@ -410,7 +416,7 @@ def test_duplicate_ids_in_parquet_and_across_sources(tmp_path: Path) -> None:
 def test_addresses_lose_their_signature(tmp_path: Path, url: str, public: str) -> None:
     """Proves that a signed address keeps its id from night to night, and that no signature reaches a row."""
     [record] = read(write(tmp_path / "m.txt", url + "\n"))
-    assert (record.id, record.image, record.location) == (public, public, url)
+    assert (record.id, record.image, record.images) == (public, public, (ImageUrl(public, url),))
 
 
 def test_data_urls_and_file_urls(tmp_path: Path) -> None:
@@ -420,10 +426,10 @@ def test_data_urls_and_file_urls(tmp_path: Path) -> None:
     first, second, third, fourth = read(path)
     assert first.id == first.image
     assert first.id.startswith("data:image/png;blake2b,")
-    assert first.location == embedded
-    assert (second.id, second.location) == ("file:///a/b%20c.jpg", "/a/b c.jpg")
-    assert third.location == "file://other/x.jpg"
-    assert fourth.location == f"{tmp_path}/C:\\x.jpg"
+    assert first.images == (DataUrl(first.id, embedded),)
+    assert (second.id, path_of(second)) == ("file:///a/b%20c.jpg", "/a/b c.jpg")
+    assert third.images == (ImageUrl("file://other/x.jpg", "file://other/x.jpg"),)
+    assert path_of(fourth) == f"{tmp_path}/C:\\x.jpg"
 
 
 # --- memory ---

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ErrorKind
 from pipeline.money import Bill, nano_usd, usd
-from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
 from pipeline.store.columns import Totals, count_bill, count_outcome, error_of, row_of, state_code, state_of
 
 NOON = datetime(2026, 11, 3, 12, 0, 0, 123456, tzinfo=UTC)
 
 ANSWERED = Outcome(
-    record=ImageRecord("a/b.jpg", "a/b.jpg", "/photos/a/b.jpg", extra='{"split":"train"}', line=2),
+    record=ImageRecord("a/b.jpg", (LocalFile("a/b.jpg", "/photos/a/b.jpg"),), extra='{"split":"train"}', line=2),
     result=Answer(
         status=Status.OK,
         caption="A quay.",
@@ -28,14 +28,16 @@ ANSWERED = Outcome(
         latency_s=1.25,
         error_message="not shown where the status is ok",
     ),
-    facts=ImageFacts(
-        width=4032,
-        height=3024,
-        sent_width=1024,
-        sent_height=768,
-        sent_bytes=150_000,
-        source_bytes=3_000_000,
-        sha256="ab" * 32,
+    image_facts=(
+        ImageFacts(
+            width=4032,
+            height=3024,
+            sent_width=1024,
+            sent_height=768,
+            sent_bytes=150_000,
+            source_bytes=3_000_000,
+            sha256="ab" * 32,
+        ),
     ),
     request_sha256="cd" * 32,
     predicted_prompt_tokens=765,
@@ -47,7 +49,7 @@ ANSWERED = Outcome(
     answered_at=NOON,
 )
 FAILED = Outcome(
-    record=ImageRecord("c.jpg", "c.jpg", "/photos/c.jpg"),
+    record=ImageRecord("c.jpg", (LocalFile("c.jpg", "/photos/c.jpg"),)),
     result=Failure(kind=ErrorKind.TIMEOUT, message="no answer within 300 s", model="m", request_id="r"),
     attempts=6,
 )

@@ -28,6 +28,7 @@ from pipeline.records import (
     Failure,
     ImageFacts,
     ImageRecord,
+    LocalFile,
     Outcome,
     Shared,
     Status,
@@ -55,7 +56,7 @@ def open_out(
 
 
 def record(name: str) -> ImageRecord:
-    return ImageRecord(name, name, f"/photos/{name}")
+    return ImageRecord(name, (LocalFile(name, f"/photos/{name}"),))
 
 
 def answered(name: str, caption: str = "A quay.") -> Outcome:
@@ -63,14 +64,16 @@ def answered(name: str, caption: str = "A quay.") -> Outcome:
     return Outcome(
         record=record(name),
         result=Answer(status=Status.OK, caption=caption, model="gpt-4o", usage=usage, latency_s=0.5),
-        facts=ImageFacts(
-            width=4032,
-            height=3024,
-            sent_width=1024,
-            sent_height=768,
-            sent_bytes=9,
-            source_bytes=99,
-            sha256="ab",
+        image_facts=(
+            ImageFacts(
+                width=4032,
+                height=3024,
+                sent_width=1024,
+                sent_height=768,
+                sent_bytes=9,
+                source_bytes=99,
+                sha256="ab",
+            ),
         ),
         predicted_prompt_tokens=765,
         attempts=1,
@@ -128,7 +131,11 @@ def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
         assert facts is not None
         dataset.keep(
             [],
-            shared=[Shared(record=record("follower"), facts=facts, request_sha256="b" * 64, key=key, status=Status.OK)],
+            shared=[
+                Shared(
+                    record=record("follower"), image_facts=(facts,), request_sha256="b" * 64, key=key, status=Status.OK
+                )
+            ],
         )
     with open_out(tmp_path / "out") as dataset:
         assert dataset.missing([record("leader"), record("follower")]) == [False, True]

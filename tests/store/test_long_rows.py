@@ -17,7 +17,7 @@ import pipeline
 from pipeline import InputError
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import SourceConfig
-from pipeline.records import Answer, ImageRecord, Outcome, Status
+from pipeline.records import Answer, ImageRecord, LocalFile, Outcome, Status
 from pipeline.sources import open_sources
 from pipeline.store import dataset, ledger, parquet
 from pipeline.store.dataset import Dataset
@@ -139,7 +139,7 @@ def test_the_check_and_the_run_agree_on_every_row(tmp_path: Path) -> None:
 
 def long_answer(name: str, size: int) -> Outcome:
     answer = Answer(status=Status.OK, caption=name * (size // len(name)), model="gpt-4o")
-    return Outcome(record=ImageRecord(name, name, name), result=answer, attempts=1)
+    return Outcome(record=ImageRecord(name, (LocalFile(name, name),)), result=answer, attempts=1)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_much_that_waits_is_sealed_in_pieces(tmp_path: Path) -> None:
         first.keep([long_answer(name, 3_600)])
     first.close(seal=False)
     with Dataset.open(out, config=CONFIG, run_id="night", now=lambda: NOON) as second:
-        assert not any(second.missing([ImageRecord(name, name, name) for name in names]))
+        assert not any(second.missing([ImageRecord(name, (LocalFile(name, name),)) for name in names]))
     parts = sorted((out / "data").glob("*.parquet"))
     footers = [pq.read_metadata(part) for part in parts]
     assert [name for part in parts for name in pq.read_table(part)["id"].to_pylist()] == names

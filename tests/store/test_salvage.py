@@ -400,7 +400,7 @@ def test_an_answer_that_no_part_can_hold(tmp_path: Path) -> None:
 def test_stamps_survive(killed: Path) -> None:
     """Files that have not changed since are not asked again by --refresh-changed after a rebuild."""
     with open_out(killed) as dataset:
-        dataset.keep([replace(answered("000.jpg"), facts=replace(answered("0").facts, stamp=5))])  # type: ignore[type-var]
+        dataset.keep([replace(answered("000.jpg"), image_facts=(replace(answered("0").image_facts[0], stamp=5),))])
     rebuild(killed, now=lambda: NOON)
     with SqliteLedger(killed / LEDGER) as ledger:
         stamps = [known.stamp for known in ledger.known([key for key, *_ in ledger.records()]).values()]

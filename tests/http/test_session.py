@@ -17,18 +17,13 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from pipeline.config.loading import load_config
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.chat import ChatEndpoint
-from pipeline.endpoints.session import (
-    CA_VARIABLES,
-    USER_AGENT,
-    _image_context,
-    failure_of,
-    open_image_session,
-    open_session,
-    proxy_of,
-)
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.http.errors import failure_of
+from pipeline.http.proxies import proxy_of
+from pipeline.http.session import USER_AGENT, open_image_session, open_session
+from pipeline.http.tls import CA_VARIABLES, image_context
 from pipeline.records import Answer, Failure
+from tests.clients import ChatClient
 
 BODY = b'{"choices":[{"message":{"content":"A red boat."},"finish_reason":"stop"}]}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -63,7 +58,7 @@ async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 async def ask(endpoint: EndpointConfig) -> Answer | Failure:
     async with open_session(endpoint, 1) as session:
-        return await ChatEndpoint(session, endpoint, "secret-key").ask(b"{}")
+        return await ChatClient(session, endpoint, "secret-key").ask(b"{}")
 
 
 async def failure(endpoint: EndpointConfig) -> Failure:
@@ -95,7 +90,7 @@ async def test_the_headers_that_are_sent() -> None:
     async with listening(serve) as port:
         endpoint = EndpointConfig(base_url=f"http://127.0.0.1:{port}/v1")
         async with open_session(endpoint, 1) as session:
-            chat = ChatEndpoint(session, endpoint, "secret-key")
+            chat = ChatClient(session, endpoint, "secret-key")
             results = [await chat.ask(b"{}"), await chat.ask(b"{}")]
     assert all(isinstance(result, Answer) for result in results)
     assert heads[0] == heads[1]  # on one connection, kept alive
@@ -121,7 +116,7 @@ async def test_the_pool_has_a_connection_for_every_slot() -> None:
     async with listening(serve) as port:
         endpoint = EndpointConfig(base_url=f"http://127.0.0.1:{port}")
         async with open_session(endpoint, 150) as session, asyncio.TaskGroup() as tasks:
-            chat = ChatEndpoint(session, endpoint, None)
+            chat = ChatClient(session, endpoint, None)
             asked = [tasks.create_task(chat.ask(b"{}")) for _ in range(150)]
             for _ in range(150):
                 await arrived.acquire()
@@ -140,7 +135,7 @@ async def test_nobody_listens() -> None:
     got = await failure(EndpointConfig(base_url=f"http://127.0.0.1:{port}/v1"))
     assert got == Failure(
         kind=ErrorKind.UNREACHABLE,
-        message=f"nobody listens on http://127.0.0.1:{port} (connection refused)",
+        message=f"no server listens on http://127.0.0.1:{port} (connection refused)",
     )
 
 
@@ -328,7 +323,7 @@ async def test_images_trust_the_authority_of_the_endpoint_besides(
         endpoint = EndpointConfig(base_url="https://api.test", ca_file=certificate, proxy="http://proxy.test:1")
         async with open_image_session(endpoint, 1) as session, session.get(f"https://127.0.0.1:{port}") as response:
             assert response.status == 200
-    context = _image_context(endpoint)
+    context = image_context(endpoint)
     assert context is not None
     system = ssl.create_default_context().cert_store_stats()["x509"]
     assert context.cert_store_stats()["x509"] == system + 1
@@ -345,7 +340,7 @@ async def test_https_to_a_server_without_tls() -> None:
     async with listening(serve) as port:
         got = await failure(EndpointConfig(base_url=f"https://127.0.0.1:{port}"))
     assert got.kind is ErrorKind.UNREACHABLE
-    assert "does it speak http://" in got.message
+    assert "use http://" in got.message
 
 
 async def test_ca_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

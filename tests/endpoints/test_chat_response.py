@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.endpoints.answers import read_answer
+from pipeline.endpoints.chat import CHAT
+from pipeline.endpoints.reading import Response, read_response
 from pipeline.endpoints.usage import believed
 from pipeline.errors import ErrorKind
 from pipeline.records import Answer, Failure, Status, Usage
@@ -28,7 +29,8 @@ def completion(content: object = "A red boat.", finish_reason: str | None = "sto
 
 def read(body: object, status: int = 200, **headers: str) -> Answer | Failure:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw, 0.25)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_response(Response(status=status, headers=named, body=raw, latency_s=0.25), CHAT.read)
 
 
 def answer(body: object, status: int = 200, **headers: str) -> Answer:

@@ -12,10 +12,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.chat import MAX_ANSWER_BYTES, ChatEndpoint
-from pipeline.endpoints.session import open_session
+from pipeline.endpoints.transfer import MAX_ANSWER_BYTES
 from pipeline.errors import ErrorKind, InputError
+from pipeline.http.session import open_session
 from pipeline.records import Answer, Failure, Status
+from tests.clients import ChatClient
 
 KEY = "secret-key-0123456789"
 COMPLETION = {
@@ -38,13 +39,13 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def chatting(handler: Handler, key: str | None = KEY, **settings: object) -> AsyncIterator[ChatEndpoint]:
+async def chatting(handler: Handler, key: str | None = KEY, **settings: object) -> AsyncIterator[ChatClient]:
     """A client of such a server, with a clock that advances a second each time it is read."""
     async with serving(handler) as base_url:
         endpoint = EndpointConfig.model_validate({"base_url": base_url, **settings})
         ticks = count()
         async with open_session(endpoint, 4) as session:
-            yield ChatEndpoint(session, endpoint, key, clock=lambda: float(next(ticks)))
+            yield ChatClient(session, endpoint, key, clock=lambda: float(next(ticks)))
 
 
 def always(status: int, body: object, **headers: str) -> Handler:
@@ -103,7 +104,7 @@ async def test_the_address_keeps_its_query() -> None:
     async with serving(handler) as base_url:
         endpoint = EndpointConfig(base_url=f"{base_url}/deployments/my%20one/?api-version=2026-01-01")
         async with open_session(endpoint, 1) as session:
-            chat = ChatEndpoint(session, endpoint, KEY)
+            chat = ChatClient(session, endpoint, KEY)
             await chat.ask(b"{}")
             await chat.models()
     assert chat.url == f"{base_url}/deployments/my%20one/chat/completions?api-version=2026-01-01"
@@ -281,7 +282,7 @@ async def test_a_key_that_no_header_may_hold(key: str) -> None:
     endpoint = EndpointConfig(base_url="http://127.0.0.1:9", api_key_env="MY_KEY")
     async with open_session(endpoint, 1) as session:
         with pytest.raises(InputError, match="MY_KEY") as caught:
-            ChatEndpoint(session, endpoint, key)
+            ChatClient(session, endpoint, key)
     assert "abc" not in str(caught.value)
 
 
@@ -290,7 +291,7 @@ async def test_headers_that_may_not_be_sent() -> None:
     endpoint = EndpointConfig(base_url="http://127.0.0.1:9", headers={"X-Team": "a\r\nHost: b"})
     async with open_session(endpoint, 1) as session:
         with pytest.raises(InputError, match="X-Team"):
-            ChatEndpoint(session, endpoint, None)
+            ChatClient(session, endpoint, None)
 
 
 async def test_an_address_with_a_login() -> None:
@@ -298,7 +299,7 @@ async def test_an_address_with_a_login() -> None:
     endpoint = EndpointConfig.model_construct(base_url="https://me:hidden@api.test/v1")
     async with open_session(endpoint, 1) as session:
         with pytest.raises(InputError, match="login") as caught:
-            ChatEndpoint(session, endpoint, None)
+            ChatClient(session, endpoint, None)
     assert "hidden" not in str(caught.value)
 
 
@@ -321,7 +322,7 @@ async def test_a_date_counts_against_our_clock_where_the_response_has_none() -> 
         port = server.sockets[0].getsockname()[1]
         endpoint = EndpointConfig(base_url=f"http://127.0.0.1:{port}/v1")
         async with open_session(endpoint, 1) as session:
-            result = await ChatEndpoint(session, endpoint, None, epoch=lambda: now).ask(b"{}")
+            result = await ChatClient(session, endpoint, None, epoch=lambda: now).ask(b"{}")
     assert isinstance(result, Failure)
     assert result.retry_after_s == 30
     assert result.limits is not None
@@ -331,7 +332,7 @@ async def test_a_date_counts_against_our_clock_where_the_response_has_none() -> 
 
 async def test_a_list_of_models_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that accepts and says nothing is not waited for as long as for an answer; the words name `--model`."""
-    monkeypatch.setattr("pipeline.endpoints.chat.NEEDED_S", 0.05)
+    monkeypatch.setattr("pipeline.endpoints.models.NEEDED_S", 0.05)
 
     async def handler(_: web.Request) -> web.Response:
         await asyncio.sleep(5)

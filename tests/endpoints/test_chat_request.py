@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.loading import load_config
 from pipeline.config.sections import RequestConfig
-from pipeline.endpoints.template import RequestTemplate
+from pipeline.endpoints.chat_request import ChatTemplate
 from pipeline.errors import InputError
 from pipeline.records import ImageFacts, PreparedImage
 
@@ -34,7 +34,7 @@ def image(data: bytes = b"\xff\xd8bytes", media_type: str = "image/jpeg") -> Pre
 
 
 def rendered(request: RequestConfig, of: PreparedImage | None = None) -> Any:
-    return json.loads(RequestTemplate.build(request, "gpt-4o", "max_tokens").render(of or image()))
+    return json.loads(ChatTemplate(request, "gpt-4o", "max_tokens").body([of or image()]))
 
 
 def test_the_documented_shape() -> None:
@@ -62,7 +62,7 @@ def test_every_option() -> None:
     request = RequestConfig(
         prompt="p", system="s", detail="low", max_tokens=7, temperature=0.0, extra={"seed": 3, "ocr_model": "gpt-4o"}
     )
-    body = json.loads(RequestTemplate.build(request, "gpt-5", "max_completion_tokens").render(image()))
+    body = json.loads(ChatTemplate(request, "gpt-5", "max_completion_tokens").body([image()]))
     assert body["messages"][0] == {"role": "system", "content": "s"}
     assert body["messages"][1]["content"][1]["image_url"]["detail"] == "low"
     assert {key: body[key] for key in body if key != "messages"} == {
@@ -109,7 +109,7 @@ def test_one_template_serves_all_media_types() -> None:
 def test_extra_fields_override_nothing(key: str) -> None:
     """A field with an option of its own, and streaming, are refused by name before anything is sent."""
     with pytest.raises(InputError, match=rf"request\.extra\.{key}"):
-        RequestTemplate.build(RequestConfig(extra={key: 1}), "gpt-4o", "max_tokens")
+        ChatTemplate(RequestConfig(extra={key: 1}), "gpt-4o", "max_tokens")
 
 
 @pytest.mark.parametrize("value", [float("nan"), date(2026, 1, 1)])
@@ -123,24 +123,48 @@ def test_a_prompt_that_is_no_unicode() -> None:
     """Half a surrogate pair (from a badly decoded argument) is an input error, not a crash."""
     request = RequestConfig.model_construct(**{**RequestConfig().__dict__, "prompt": "a\udc80"})
     with pytest.raises(InputError, match="Unicode"):
-        RequestTemplate.build(request, "gpt-4o", "max_tokens")
+        ChatTemplate(request, "gpt-4o", "max_tokens")
 
 
 def test_digest_tells_requests_apart() -> None:
     """Equal for equal question and image, different as soon as either differs."""
-    one = RequestTemplate.build(RequestConfig(prompt="a"), "gpt-4o", "max_tokens")
-    same = RequestTemplate.build(RequestConfig(prompt="a"), "gpt-4o", "max_tokens")
-    other = RequestTemplate.build(RequestConfig(prompt="b"), "gpt-4o", "max_tokens")
-    assert one.digest("00") == same.digest("00")
-    assert len({one.digest("00"), one.digest("01"), other.digest("00")}) == 3
-    assert len(one.digest("00")) == 64
+    one = ChatTemplate(RequestConfig(prompt="a"), "gpt-4o", "max_tokens")
+    same = ChatTemplate(RequestConfig(prompt="a"), "gpt-4o", "max_tokens")
+    other = ChatTemplate(RequestConfig(prompt="b"), "gpt-4o", "max_tokens")
+    zero, first = image(b"0"), image(b"1")
+    assert one.digest([zero]) == same.digest([zero])
+    digests = {one.digest([zero]), one.digest([first]), other.digest([zero]), one.digest([zero, first])}
+    assert len({*digests, one.digest([first, zero])}) == 5
+    assert len(one.digest([zero])) == 64
+
+
+def test_several_images() -> None:
+    """Text, image, text, image, text: in the record's order, each with its own type, whatever the prompt holds."""
+    prompt = "<image-0> and <image-1>, or <image-2>?"
+    template = ChatTemplate(RequestConfig(prompt=prompt, detail="low"), "gpt-4o", "max_tokens")
+    images = [image(b"first"), image(b"second", "image/png")]
+    (message,) = json.loads(template.body(images))["messages"]
+    text, first, second = message["content"]
+    assert text == {"type": "text", "text": prompt}
+    urls = [f"data:{one.media_type};base64,{base64.b64encode(one.data).decode()}" for one in images]
+    assert [first["image_url"], second["image_url"]] == [{"url": url, "detail": "low"} for url in urls]
+    assert template.preview(images).count("characters>") == 2
+
+
+def test_another_name_for_the_model() -> None:
+    """Only the field `model` changes, also where the prompt quotes it."""
+    template = ChatTemplate(RequestConfig(prompt='{"model":"gpt-4o"'), "gpt-4o", "max_tokens")
+    body = template.body([image()])
+    renamed = json.loads(template.renamed(body, "mine"))
+    assert renamed == {**json.loads(body), "model": "mine"}
+    assert template.renamed(body, "gpt-4o") is body
 
 
 def test_preview_elides_the_image_only() -> None:
     """What --dry-run shows is the request, readable, with the length in place of the base64."""
     of = image(b"x" * 138_244)
-    template = RequestTemplate.build(RequestConfig(prompt="Größe?"), "gpt-4o", "max_tokens")
-    preview = template.preview(of)
+    template = ChatTemplate(RequestConfig(prompt="Größe?"), "gpt-4o", "max_tokens")
+    preview = template.preview([of])
     assert "Größe?" in preview
     assert "data:image/jpeg;base64,<184,328 characters>" in preview
     assert len(base64.b64encode(of.data)) == 184_328

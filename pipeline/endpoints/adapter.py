@@ -1,0 +1,85 @@
+"""What the rest of the package knows of a kind of endpoint, and the registry of those that exist.
+
+An adapter says where requests go, what their bodies are, what responses mean, and which bills a response does not
+count. The engine, a run, `check`, `estimate` and `preview` use this protocol only. `docs/extending.md` shows how to
+add one.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig, RequestConfig
+from pipeline.endpoints.chat import CHAT
+from pipeline.endpoints.other_models import OtherModel
+from pipeline.endpoints.reading import Response
+from pipeline.errors import InputError
+from pipeline.records import Answer, Failure, PreparedImage
+
+
+class RequestTemplate(Protocol):
+    """The requests of one configuration, complete but for their images."""
+
+    def body(self, images: Sequence[PreparedImage]) -> bytes:
+        """The body to send: pieces of text with the images between them, joined once."""
+
+    def digest(self, images: Sequence[PreparedImage]) -> str:
+        """The column `request_sha256`: equal for equal requests about equal bytes."""
+
+    def preview(self, images: Sequence[PreparedImage]) -> str:
+        """The request for people to read: indented, each image replaced by its length."""
+
+    def renamed(self, body: bytes, model: str) -> bytes:
+        """The same body for an endpoint that has another name for the model."""
+
+
+class EndpointAdapter(Protocol):
+    """One kind of endpoint."""
+
+    @property
+    def path(self) -> str:
+        """Where requests are posted, below the base URL and without a leading slash."""
+
+    @property
+    def other_models(self) -> Sequence[OtherModel]:
+        """Models that a request may involve and whose tokens the response does not count."""
+
+    def template(self, request: RequestConfig, model: str, max_tokens_field: str) -> RequestTemplate:
+        """Prepare the requests of a configuration. Raises InputError where a setting cannot be sent."""
+
+    def read(self, response: Response) -> Answer | Failure:
+        """What a response with a 2xx status means. Other statuses are read alike for all adapters."""
+
+
+ADAPTERS: Final[dict[str, EndpointAdapter]] = {
+    "chat": CHAT,
+}
+"""By the name that `endpoint.api` holds."""
+
+
+def adapter_named(name: str) -> EndpointAdapter:
+    """The adapter of this name. Raises InputError that lists the registered ones."""
+    found = ADAPTERS.get(name)
+    if found is None:
+        raise InputError(f"endpoint.api: {name!r} is not known; known: {', '.join(ADAPTERS)}")
+    return found
+
+
+def adapter_of(config: RunConfig) -> EndpointAdapter:
+    """The adapter of a configuration, whose endpoints share prepared requests. Raises InputError where they cannot."""
+    names = list(dict.fromkeys(one.api for one in config.all_endpoints))
+    if len(names) > 1:
+        raise InputError(
+            f"endpoint.api: the endpoints of one run share their requests, and these differ: {', '.join(names)}; "
+            "run each of them on its own"
+        )
+    return adapter_named(names[0])
+
+
+def counts_every_model(config: RunConfig, endpoint: EndpointConfig) -> bool:
+    """Whether responses of this endpoint count the tokens of all models that it bills for a request."""
+    host = config.catalogue.host or urlsplit(endpoint.base_url).hostname or ""
+    model = endpoint.model or config.request.model or ""
+    others = adapter_named(endpoint.api).other_models
+    return not any(other.is_involved(config.request.extra, model, host) for other in others)

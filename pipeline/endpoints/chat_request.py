@@ -1,0 +1,139 @@
+"""The body of a chat/completions request: JSON prepared once, between whose pieces the images go.
+
+Shape: OpenAI, "Images and vision" (chat/completions), which AI/ML API, 302.AI and the gateways share.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import pybase64
+
+from pipeline.errors import InputError
+from pipeline.formatting import json_text
+from pipeline.records import PreparedImage
+
+_OWN_OPTION: Final = {
+    "model": "request.model",
+    "messages": "request.prompt and request.system",
+    "max_tokens": "request.max_tokens",
+    "max_completion_tokens": "request.max_tokens and request.max_tokens_field",
+    "temperature": "request.temperature",
+}
+
+
+class PromptSettings(Protocol):
+    """The settings that a body consists of; `config.sections.RequestConfig` has them."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def system(self) -> str | None: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def temperature(self) -> float | None: ...
+    @property
+    def extra(self) -> dict[str, Any]: ...
+
+
+class ChatTemplate:
+    """The requests of one configuration: ready JSON between which only the base64 of the images goes."""
+
+    def __init__(self, request: PromptSettings, model: str, max_tokens_field: str) -> None:
+        """Raises InputError where `request.extra` or the prompt cannot be sent."""
+        _check_extra(request.extra)
+        self._request, self._max_tokens_field = request, max_tokens_field
+        self._model_field = _model_field(model)
+        self._model = model
+        self._texts = {1: self._written(1)}
+
+    def body(self, images: Sequence[PreparedImage]) -> bytes:
+        """The JSON body to send, about 4/3 of the images' bytes."""
+        texts, *_ = self._of(len(images))
+        pieces = [texts[0]]
+        for image, text in zip(images, texts[1:], strict=True):
+            pieces += (image.media_type.encode(), b";base64,", pybase64.b64encode(image.data), text)
+        return b"".join(pieces)
+
+    def digest(self, images: Sequence[PreparedImage]) -> str:
+        _, sha256 = self._of(len(images))
+        return hashlib.sha256("\0".join([sha256, *(image.sha256 for image in images)]).encode()).hexdigest()
+
+    def preview(self, images: Sequence[PreparedImage]) -> str:
+        texts, _ = self._of(len(images))
+        pieces = [texts[0]]
+        for image, text in zip(images, texts[1:], strict=True):
+            characters = 4 * ((len(image.data) + 2) // 3)
+            pieces += (f"{image.media_type};base64,<{characters:,} characters>".encode(), text)
+        return json_text(json.loads(b"".join(pieces)))
+
+    def renamed(self, body: bytes, model: str) -> bytes:
+        return body if model == self._model else body.replace(self._model_field, _model_field(model), 1)
+
+    def _of(self, images: int) -> "_Texts":
+        """Threads may both write what is missing: it is the same."""
+        found = self._texts.get(images)
+        if found is None:
+            found = self._texts[images] = self._written(images)
+        return found
+
+    def _written(self, images: int) -> "_Texts":
+        number = 0
+        while True:  # until no placeholder is part of the prompt
+            marks = [f"<image-{number + at}>" for at in range(images)]
+            whole = _serialised(self._body([f"data:{mark}" for mark in marks]))
+            if all(whole.count(mark.encode()) == 1 for mark in marks):
+                break
+            number += 1
+        texts: list[bytes] = []
+        for mark in marks:
+            before, _, whole = whole.partition(mark.encode())
+            texts.append(before)
+        texts.append(whole)
+        return tuple(texts), hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+    def _body(self, image_urls: Sequence[str]) -> dict[str, Any]:
+        request = self._request
+        content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
+        for url in image_urls:
+            image = {"url": url} if request.detail == "auto" else {"url": url, "detail": request.detail}
+            content.append({"type": "image_url", "image_url": image})
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if request.system:
+            messages.insert(0, {"role": "system", "content": request.system})
+        body: dict[str, Any] = {"model": self._model, "messages": messages}
+        if request.max_tokens is not None:
+            body[self._max_tokens_field] = request.max_tokens
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        return {**body, **request.extra}
+
+
+_Texts = tuple[tuple[bytes, ...], str]
+"""The JSON before, between and after the images, and the SHA-256 of all of it, in hexadecimal."""
+
+
+def _model_field(model: str) -> bytes:
+    """How a request names its model: the first field of its body."""
+    return b'{"model":' + _serialised(model)
+
+
+def _serialised(body: Mapping[str, Any] | str) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise InputError("the prompt holds characters that are no valid Unicode text") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"request.extra: not possible in JSON: {error}") from None
+
+
+def _check_extra(extra: Mapping[str, Any]) -> None:
+    for key in extra:
+        if key in _OWN_OPTION:
+            raise InputError(f"request.extra.{key}: set {_OWN_OPTION[key]} instead")
+        if key in {"stream", "stream_options"}:
+            raise InputError(f"request.extra.{key}: answers are read whole; streaming is not possible")

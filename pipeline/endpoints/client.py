@@ -1,0 +1,89 @@
+"""One attempt at one endpoint: bytes out, a priced `Answer` or `Failure` back."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from email.utils import formatdate
+
+import aiohttp
+
+from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate
+from pipeline.endpoints.pricing import most_amounts
+from pipeline.endpoints.reading import Response, read_response
+from pipeline.endpoints.target import Target
+from pipeline.endpoints.transfer import JsonBody, network_failure, read_body, too_long
+from pipeline.limits.budget import Amounts
+from pipeline.records import Answer, Failure, PreparedRequest
+
+Observe = Callable[[PreparedRequest, Answer | Failure], None]
+"""Called with every request that was sent and its result."""
+
+
+class EndpointClient:
+    """Sends prepared requests to one endpoint. `session` comes from `http.session.open_session`."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        target: Target,
+        adapter: EndpointAdapter,
+        template: RequestTemplate,
+        *,
+        price: Price | None = None,
+        observe: Observe | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        epoch: Callable[[], float] = time.time,
+    ) -> None:
+        """`template` made the requests. `clock` gives seconds, `epoch` seconds since 1970."""
+        self._session, self._target, self._adapter, self._template = session, target, adapter, template
+        self._url = target.url(adapter.path)
+        self._price, self._observe = price, observe
+        self._clock, self._epoch = clock, epoch
+
+    async def ask(self, request: PreparedRequest) -> Answer | Failure:
+        """One attempt, never repeated. What the network and the server do is a value.
+
+        The cost is the provider's own figure, else tokens x price. Cancelling it closes the connection.
+        """
+        result = await self._post(self._body(request), self.most(request))
+        if result.cost_usd is None and self._price is not None and result.usage is not None:
+            cost = cost_usd(result.usage, self._price, images=len(request.image_facts))
+            result = replace(result, cost_usd=cost)
+        if self._observe is not None:
+            self._observe(request, result)
+        return result
+
+    def most(self, request: PreparedRequest) -> Amounts:
+        """The most that one attempt can take of a budget; None where prompt, answer or price are not bounded."""
+        return most_amounts(request, self._price)
+
+    def _body(self, request: PreparedRequest) -> bytes:
+        model = self._target.endpoint.model
+        return request.body if model is None else self._template.renamed(request.body, model)
+
+    async def _post(self, body: bytes, most: Amounts) -> Answer | Failure:
+        """Redirects are not followed: the key is for this address alone."""
+        started = self._clock()
+        try:
+            async with self._session.post(
+                self._url, data=JsonBody(body), headers=self._target.headers, allow_redirects=False
+            ) as response:
+                content = await read_body(response)
+        except (aiohttp.ClientError, OSError) as error:
+            return network_failure(error, self._target.redactor)
+        if content is None:
+            return too_long(response.status)
+        headers = self._dated(response.headers)
+        came = Response(
+            status=response.status, headers=headers, body=content, latency_s=self._clock() - started,
+            redactor=self._target.redactor, most=most,
+        )  # fmt: skip
+        return read_response(came, self._adapter.read)
+
+    def _dated(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Dates in headers count against the response's own; where it has none, against this machine's clock."""
+        if "Date" in headers:
+            return headers
+        own = {name.lower(): value for name, value in headers.items()}
+        return own | {"date": formatdate(self._epoch(), usegmt=True)}

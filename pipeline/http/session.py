@@ -1,0 +1,75 @@
+"""HTTP sessions: one for each endpoint, and one for images that are fetched from anywhere."""
+
+import ssl
+from importlib import metadata
+from typing import Final
+
+import aiohttp
+
+from pipeline.config.sections import EndpointConfig
+from pipeline.http.proxies import proxy_of
+from pipeline.http.tls import image_context, ssl_context
+
+_KEEP_ALIVE_S: Final = 4.0
+"""Below the 5 s after which uvicorn and Node close an idle connection: one that is reused must still stand."""
+_IMAGE_SILENCE_S: Final = 120.0
+"""A host of images that sends nothing for this long is given up, where no other time is set."""
+
+
+def version() -> str:
+    """Of the installed package."""
+    try:
+        return metadata.version("vision-batch")
+    except metadata.PackageNotFoundError:  # a checkout that was never installed
+        return "0"
+
+
+USER_AGENT: Final = f"vision-batch/{version()}"
+
+
+def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.ClientSession:
+    """A pooled session for one endpoint; use it with `async with`, inside the running loop.
+
+    `connections` is the most requests ever in flight; 0 where the caller sees to that. Raises InputError where
+    the CA file or the proxy cannot be used.
+    """
+    silence_s = endpoint.first_byte_timeout_s
+    return _session(endpoint, connections, ssl_context(endpoint), proxy_of(endpoint), silence_s)
+
+
+def open_image_session(endpoint: EndpointConfig, connections: int) -> aiohttp.ClientSession:
+    """The same for images that are fetched from anywhere: no key, and the proxy is each address's (`proxy_for`).
+
+    Trusted are the system's authorities, or the environment's, and the one of the endpoint besides them.
+    """
+    silence_s = endpoint.first_byte_timeout_s or _IMAGE_SILENCE_S
+    return _session(endpoint, connections, image_context(endpoint), None, silence_s)
+
+
+def _session(
+    endpoint: EndpointConfig,
+    connections: int,
+    context: ssl.SSLContext | None,
+    proxy: str | None,
+    silence_s: float | None,
+) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=connections,
+        keepalive_timeout=_KEEP_ALIVE_S,
+        ttl_dns_cache=60,
+        ssl=context or True,
+    )
+    timeout = aiohttp.ClientTimeout(
+        total=endpoint.timeout_s,
+        connect=endpoint.connect_timeout_s,  # DNS too; nobody waits for a free connection, the pool has all
+        sock_connect=endpoint.connect_timeout_s,
+        sock_read=silence_s,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        headers={"User-Agent": USER_AGENT},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=proxy,
+        trust_env=False,  # proxy_of() read it once; aiohttp would read it, and netrc, for every request
+    )

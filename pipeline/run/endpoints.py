@@ -1,0 +1,79 @@
+"""The endpoints of a configuration as the engine asks them."""
+
+import resource
+import sys
+from collections.abc import Sequence
+
+import aiohttp
+
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig
+from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.client import EndpointClient
+from pipeline.endpoints.pricing import price_for
+from pipeline.endpoints.secrets import redactor_of
+from pipeline.endpoints.target import Target
+from pipeline.engine.stages import Endpoint
+from pipeline.limits.concurrency import MOST
+from pipeline.run.job import Job, check_budget, endpoint_names
+from pipeline.run.model import family_for
+from pipeline.run.prepare import Preparer
+
+
+def targets_of(config: RunConfig, keys: Sequence[str | None]) -> list[Target]:
+    """Every endpoint with its key. Raises InputError where one of them cannot be asked; nothing is sent."""
+    redactor = redactor_of(config, keys)
+    return [Target.of(one, key, redactor) for one, key in zip(config.all_endpoints, keys, strict=True)]
+
+
+def endpoints_of(
+    job: Job, targets: Sequence[Target], sessions: Sequence[aiohttp.ClientSession], prepare: Preparer
+) -> list[Endpoint]:
+    """What the engine asks. Raises InputError where a ceiling in dollars is set and a price is unknown.
+
+    With one endpoint its first bill shows how many tokens the text has; several may count text differently.
+    """
+    config, adapter = job.config, adapter_of(job.config)
+    endpoints = []
+    for target, session, name in zip(targets, sessions, endpoint_names(job), strict=True):
+        one = target.endpoint
+        price = price_for(config, one, emulated=job.emulated)
+        check_budget(config, one.model or config.request.model or "", price)
+        client = EndpointClient(
+            session,
+            target,
+            adapter,
+            prepare.template,
+            price=price,
+            observe=prepare.learn if len(targets) == 1 else None,
+        )
+        endpoints.append(endpoint_of(config, one, client, name))
+    return endpoints
+
+
+def endpoint_of(config: RunConfig, one: EndpointConfig, client: EndpointClient, name: str) -> Endpoint:
+    """One endpoint of a configuration with its limits."""
+    most = min(MOST, most_slots(len(config.all_endpoints)))
+    limits, family = config.limits, family_for(config, one)
+    concurrency = limits.concurrency if one.concurrency is None else one.concurrency
+    counted = limits.count_tokens
+    if counted == "auto":
+        counted = "requested" if family is None or family.counts_requested else "billed"
+    return Endpoint(
+        name=name,
+        ask=client.ask,
+        most=client.most,
+        slots=None if concurrency == "auto" else min(concurrency, most_slots(len(config.all_endpoints))),
+        most_slots=most,
+        rpm=one.rpm or limits.rpm,
+        tpm=one.tpm or limits.tpm,
+        weight=one.weight,
+        counts_billed=counted == "billed",
+        timeout_s=one.timeout_s,
+    )
+
+
+def most_slots(endpoints: int = 1) -> int:
+    """Requests in flight that each of N endpoints may have: every one needs a file handle of this process."""
+    handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if handles == resource.RLIM_INFINITY else max(1, handles // 2 // endpoints)

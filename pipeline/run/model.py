@@ -1,0 +1,78 @@
+"""Which model a run asks for, and which family of the catalogue it belongs to."""
+
+from pipeline.catalogue import Family, family_named, first_family
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig
+from pipeline.endpoints.models import also_known_as, list_models
+from pipeline.endpoints.target import Target
+from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
+from pipeline.limits.decision import FINAL_STOPS, stop_message
+from pipeline.records import Failure
+from pipeline.redaction.addresses import public_url
+
+NAMED_MODELS = 8
+"""How many of a server's models an error message names."""
+
+
+async def with_model(config: RunConfig, target: Target) -> RunConfig:
+    """The same with a model: a server that serves just one is not asked which."""
+    if config.request.model is not None:
+        return await _with_family(config, config.request.model, target)
+    found = await list_models(target)
+    if isinstance(found, Failure):
+        raise EndpointStoppedError(no_list_message(found))
+    if len(found) != 1:
+        names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
+        where = public_url(config.all_endpoints[0].base_url)
+        raise InputError(f"name a model with `request.model`; {where} serves {names or 'none'}")
+    config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
+    return await _with_family(config, found[0], target)
+
+
+def no_list_message(failure: Failure) -> str:
+    """Why no model is known: the list of models does not come, in the server's words."""
+    is_of_the_list = failure.kind not in {*FINAL_STOPS, ErrorKind.UNREACHABLE}
+    words = failure.message.removesuffix(".") if is_of_the_list else stop_message(failure)
+    return (
+        f"no model is named, and the endpoint's list of models cannot be read: {words}; "
+        "name the model with `request.model`"
+    )
+
+
+async def _with_family(config: RunConfig, model: str, target: Target) -> RunConfig:
+    """The same with the family of a private name, where the catalogue does not know it and the server tells."""
+    if family_for(config) is not None:
+        return config
+    family = first_family(await also_known_as(target, model), config.catalogue.file)
+    if family is None:
+        return config
+    return config.model_copy(update={"request": config.request.model_copy(update={"model_family": family.name})})
+
+
+def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family | None:
+    """The family of the model that an endpoint (None: the first) is asked for: as the user says, else by the name that
+    the endpoint has for it, else by its own; None where none of these tells.
+    """
+    named, own = config.request.model_family, config.catalogue.file
+    if named is not None:
+        return family_named(named, own)
+    names = (one or config.all_endpoints[0]).model, config.request.model
+    return first_family([name for name in names if name], own)
+
+
+def emulating(config: RunConfig, rules_host: str) -> list[str]:
+    """What `vision-batch emulate` has to be told so that it bills as the model would be at `rules_host`."""
+    family, own = family_for(config), config.catalogue.file
+    words = [] if own is None else ["--catalogue", str(own)]
+    words += [] if family is None else ["--model-family", family.name]
+    return [*words, "--rules-of", rules_host] if rules_host else words
+
+
+def emulated(config: RunConfig, url: str, rules_host: str) -> RunConfig:
+    """The same asked at an emulator, which stands for the first endpoint and bills by the rules of `rules_host`."""
+    changed = {
+        "endpoint": config.all_endpoints[0].model_copy(update={"base_url": url}),
+        "endpoints": (),
+        "catalogue": config.catalogue.model_copy(update={"host": rules_host or None}),
+    }
+    return config.model_copy(update=changed)

@@ -1,0 +1,153 @@
+"""Records that the calling program holds: paths, rows as dictionaries, images of Pillow, a `datasets.Dataset`."""
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from PIL import Image
+
+from pipeline.config.sections import SourceConfig
+from pipeline.errors import InputError
+from pipeline.records import ImageRecord, InMemoryImage, Location
+from pipeline.sources.base import check_ids
+from pipeline.sources.columns import Columns, choose_columns
+from pipeline.sources.extras import record_flaw, to_json
+from pipeline.sources.manifest import ABSENT, id_flaw, image_flaw
+from pipeline.sources.naming import identify, location_of
+
+SourceLike = str | os.PathLike[str] | Iterable[Any]
+"""A SOURCE of the command line, or records in memory."""
+_NAME: Final = "records in memory"
+_PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
+_CHANNEL_BYTES: Final = 4
+"""Of a pixel at most, in the modes that are sent."""
+
+
+def source_list(given: SourceLike) -> list[SourceLike]:
+    """One SOURCE or several: a list of paths names several, anything else that can be iterated is one.
+
+    An iterator is read to its end here.
+    """
+    if isinstance(given, str | os.PathLike):
+        return [os.fspath(given)]
+    if isinstance(given, list | tuple) and not any(_is_item(one) for one in given):
+        return [os.fspath(one) if isinstance(one, str | os.PathLike) else _repeatable(one) for one in given]
+    return [_repeatable(given)]
+
+
+def _repeatable(items: Iterable[Any]) -> Iterable[Any]:
+    """The items of an iterator as a list: a source is read several times."""
+    return list(items) if iter(items) is items else items
+
+
+def _is_item(value: object) -> bool:
+    """Whether a list with this value in it is a list of records."""
+    return isinstance(value, Mapping | Image.Image | bytes) or not isinstance(value, str | os.PathLike | Iterable)
+
+
+class InMemorySource:
+    """The items of a sequence, one record each. Images are encoded one by one, when a record is prepared.
+
+    A sequence (`list`, `datasets.Dataset`) is read as the run goes on; anything else is made a list first.
+    """
+
+    name = _NAME
+    is_manifest = False
+
+    def __init__(self, items: Iterable[Any], config: SourceConfig) -> None:
+        self._items = _undecoded(items) if _is_sequence(items) else list(items)
+        self._config = config
+        self.skipped = 0
+
+    def check(self) -> int | None:
+        return check_ids([self])
+
+    def ids(self) -> Iterator[str] | None:
+        return (record.id for record in self.records())
+
+    def place(self, record: ImageRecord) -> str:
+        return f"record {record.line}"
+
+    def records(self) -> Iterator[ImageRecord]:
+        self.skipped = 0
+        columns: Columns | None = None
+        for position in range(len(self._items)):
+            item = self._items[position]
+            if isinstance(item, Mapping) and columns is None:
+                columns = choose_columns([str(name) for name in item], self._config, _NAME)
+            found = self._record(position, item, columns)
+            if isinstance(found, ImageRecord):
+                yield found
+            elif self._config.skip_bad_rows:
+                self.skipped += 1
+            else:
+                raise InputError(
+                    f"{_NAME}: record {position + 1}: {found}; fix the record, or skip such records with "
+                    "source.skip_bad_rows"
+                )
+        if len(self._items) == self.skipped:
+            raise InputError(f"{_NAME}: no records")
+
+    def _record(self, position: int, item: object, columns: Columns | None) -> ImageRecord | str:
+        """The record of one item, or what is wrong with it."""
+        image, given, extra = item, ABSENT, None
+        column = None
+        if isinstance(item, Mapping) and columns is not None:
+            column = columns.image
+            image = item.get(column)
+            given = ABSENT if columns.id is None else item.get(columns.id, ABSENT)
+            others = {key: value for key, value in item.items() if key not in {column, columns.id}}
+            extra = to_json({key: value for key, value in others.items() if not isinstance(value, Image.Image)})
+        flaw = (None if given is ABSENT else id_flaw(given)) or record_flaw(extra, self._config)
+        where = self._location(position, column, image)
+        if flaw or isinstance(where, str):
+            return flaw or str(where)
+        named = where.name if given is ABSENT else str(given)
+        return ImageRecord(identify(named), (where,), extra, position + 1)
+
+    def _location(self, position: int, column: str | None, image: object) -> Location | str:
+        """Where the image of one item is, or what is wrong with it. `{"bytes", "path"}` is Hugging Face's form."""
+        if isinstance(image, Mapping):
+            image = image.get("path") if image.get("bytes") is None else image["bytes"]
+        if isinstance(image, Image.Image | bytes):
+            size = len(image) if isinstance(image, bytes) else image.width * image.height * _CHANNEL_BYTES
+            return InMemoryImage(str(position), lambda: self._encoded(position, column), size)
+        text = os.fspath(image) if isinstance(image, os.PathLike) else image
+        flaw = image_flaw(text)
+        if flaw or not isinstance(text, str):
+            return str(flaw)
+        return location_of(text, "")
+
+    def _encoded(self, position: int, column: str | None) -> bytes:
+        """The image again, from the sequence: a record in flight holds none of its pixels."""
+        item = self._items[position]
+        image = item if column is None else item[column]
+        if isinstance(image, Mapping):
+            image = image["bytes"]
+        return image if isinstance(image, bytes) else encoded(image)
+
+
+def encoded(image: Image.Image) -> bytes:
+    """The image as a file without any loss; its EXIF orientation and colour profile are kept."""
+    buffer = io.BytesIO()
+    if image.mode in _PNG_MODES:
+        image.save(buffer, "PNG", compress_level=1, exif=image.getexif(), icc_profile=image.info.get("icc_profile"))
+    else:
+        image.save(buffer, "TIFF", exif=image.getexif(), icc_profile=image.info.get("icc_profile"))
+    return buffer.getvalue()
+
+
+def _is_sequence(items: object) -> bool:
+    return isinstance(items, Sequence) or (hasattr(items, "__len__") and hasattr(items, "__getitem__"))
+
+
+def _undecoded(items: Any) -> Any:  # noqa: ANN401 - any sequence
+    """A `datasets.Dataset` that gives the files of its images instead of decoding each in every pass."""
+    features = getattr(items, "features", None)
+    if not isinstance(features, Mapping) or not hasattr(items, "cast_column"):
+        return items
+    for name, feature in features.items():
+        if type(feature).__name__ == "Image" and getattr(feature, "decode", False):
+            items = items.cast_column(name, type(feature)(decode=False))
+    return items
