@@ -7,29 +7,73 @@ if interrupts.is_our_command():
 
 from pipeline.api.datasets import compact, read, rebuild, status
 from pipeline.api.endpoints import check, check_endpoints, models
-from pipeline.api.estimates import estimate
-from pipeline.api.runs import dry_run, run, run_async
+from pipeline.api.estimates import EstimateOptions, estimate
+from pipeline.api.progress import RunProgress
+from pipeline.api.runs import RunOptions, dry_run, run, run_async
+from pipeline.commands.check import CheckReport
+from pipeline.commands.compact import CompactReport
+from pipeline.commands.models import ModelCard
+from pipeline.commands.rebuilt import RebuildReport
+from pipeline.commands.status import OutStatus
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import (
+    BudgetConfig,
+    CatalogueConfig,
+    EndpointConfig,
+    ImagesConfig,
+    LimitsConfig,
+    OutputConfig,
+    PricesConfig,
+    RequestConfig,
+    Settings,
+    SourceConfig,
+)
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
+    DamagedLedgerError,
     EndpointStoppedError,
     InputError,
     InterruptedRunError,
+    OutInUseError,
     ResourceError,
     VisionBatchError,
 )
 from pipeline.estimates.figures import Estimate
+from pipeline.sources import SourceLike
 from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
+    "BudgetConfig",
     "BudgetReachedError",
+    "CatalogueConfig",
+    "CheckReport",
+    "CompactReport",
+    "DamagedLedgerError",
+    "EndpointConfig",
     "EndpointStoppedError",
     "Estimate",
+    "EstimateOptions",
+    "ImagesConfig",
     "InputError",
     "InterruptedRunError",
+    "LimitsConfig",
+    "ModelCard",
+    "OutInUseError",
+    "OutStatus",
+    "OutputConfig",
+    "PricesConfig",
+    "RebuildReport",
+    "RequestConfig",
     "RerunPolicy",
     "ResourceError",
+    "RunConfig",
+    "RunOptions",
+    "RunProgress",
     "RunSummary",
+    "Settings",
+    "SourceConfig",
+    "SourceLike",
     "VisionBatchError",
     "check",
     "check_endpoints",

@@ -24,6 +24,11 @@ def status(out: PathLike, *, verify: bool = False) -> OutStatus:
     """What `out` holds and whether a run is at work on it; also while one is.
 
     While none is, the parts are compared with the ledger by their footers; `verify` reads every part to its end.
+
+    Raises:
+        InputError: `out` holds no output of a run.
+        OutInUseError: another process holds the ledger and does not let it be read.
+        ResourceError, DamagedLedgerError: the ledger cannot be read.
     """
     check_ledger(Path(out))
     return read_status(Path(out), verify=verify)
@@ -33,12 +38,23 @@ def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
     """A new ledger for `out` from its parts alone, where the old one is lost or damaged.
 
     With `drop_unreadable` a part that cannot be read is moved aside, and its records are asked again.
+
+    Raises:
+        InputError: `out` holds no output of a run, or its parts are not of a run.
+        OutInUseError: a run is at work on `out`.
+        ResourceError, DamagedLedgerError: a part or the old ledger cannot be read, or the disk fails.
     """
     return rebuild_ledger(Path(out), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
 
 
 def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport:
-    """Even parts of `rows_per_part` rows (default: `output.rows_per_part`), and the ledger without its gaps."""
+    """Rewrites the rows as parts of `rows_per_part` rows (default: `output.rows_per_part`), the ledger without gaps.
+
+    Raises:
+        InputError: `out` holds no output of a run.
+        OutInUseError: a run is at work on `out`.
+        ResourceError, DamagedLedgerError: a part or the ledger cannot be read, or the disk fails.
+    """
     return compact_out(Path(out), rows_per_part=rows_per_part)
 
 
@@ -47,6 +63,9 @@ def read(out: PathLike) -> "pd.DataFrame":
 
     `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored. A manifest column that
     bears the name of one of ours is shown as `record.<name>`. Where nothing is answered yet there are no rows.
+
+    Raises:
+        InputError: `out` holds no output of a run.
     """
     import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
 

@@ -17,10 +17,12 @@ from pipeline.estimates.candidates import candidate
 def check(
     *, config: PathLike | RunConfig | None = None, emulator: bool = False, **settings: Unpack[Settings]
 ) -> CheckReport:
-    """One small paid request: is the endpoint there, the key accepted, the image seen, which limits are advertised?
+    """Sends one small paid request: is the key accepted, does the model see images, which limits are advertised?
 
-    Raises EndpointStoppedError in the provider's words, and InputError where the configuration has several endpoints:
-    `check_endpoints` is for those.
+    Raises:
+        InputError: the settings are wrong, or the configuration has several endpoints: `check_endpoints` asks those.
+        EndpointStoppedError: the endpoint rejects the request or cannot be reached, in the provider's words.
+        ResourceError: the emulator cannot be started, or no file handle is left.
     """
     with opened_endpoint(config, settings, emulator=emulator) as resolved:
         several = len(resolved.all_endpoints)
@@ -35,7 +37,13 @@ def check(
 def check_endpoints(
     *, config: PathLike | RunConfig | None = None, emulator: bool = False, **settings: Unpack[Settings]
 ) -> tuple[CheckReport, ...]:
-    """The same for every endpoint of the configuration; one that fails has the reason in its report (`error`)."""
+    """Sends one small paid request to every endpoint; one that fails has the reason in its report (`error`).
+
+    Raises:
+        InputError: the settings are wrong.
+        EndpointStoppedError: no model is named, and the endpoint does not list its models.
+        ResourceError: the emulator cannot be started, or no file handle is left.
+    """
     with opened_endpoint(config, settings, emulator=emulator) as resolved:
         return in_a_loop(lambda: ask_each(resolved, emulated=emulator))
 
@@ -43,9 +51,12 @@ def check_endpoints(
 def models(
     name: str | None = None, *, config: PathLike | RunConfig | None = None, **settings: Unpack[Settings]
 ) -> tuple[ModelCard, ...]:
-    """What is known of one model or family, or of all: token rules, sizes, limits, prices, each with its source.
+    """Facts about one model or family, or about all: token rules, sizes, limits, prices, each with its source.
 
     `name` may also be `provider:model`, a preset or a configuration file, as in `estimate`.
+
+    Raises:
+        InputError: the settings or a file of models are wrong.
     """
     today = datetime.now(UTC).date()
     if name is None:

@@ -71,8 +71,8 @@ def run(sources: SourceLike, *, out: PathLike, **options: Unpack[RunOptions]) ->
     `sources` is a folder, a glob or a manifest, a list of them, or records in memory: dictionaries (the columns of a
     row), images of Pillow, a `datasets.Dataset`. `config` names a preset or a file. Settings have keywords (`model=`,
     `prompt=`, `max_cost=`, ...); `overrides={"images.quality": 90}` reaches every other one. `RunOptions` lists all
-    keywords. A run without a budget (`max_cost=`) whose expected cost is above `budget.confirm_usd` (10 dollars) needs `yes=True`
-    or a `confirm` that returns True. A call from a notebook runs in a thread of its own.
+    keywords. A run without a budget (`max_cost=`) whose expected cost is above `budget.confirm_usd` (10 dollars) needs
+    `yes=True`, or a `confirm` that returns True. A call from a notebook runs in a thread of its own.
 
     Returns the summary of the run; its `exit_code` is 1 where more than `max_failed` rows have no answer.
 
