@@ -8,7 +8,7 @@ from pipeline.config.run_config import RunConfig, settings
 from pipeline.config.setting import Declared
 
 PAGE = Path(__file__).with_name("settings.md")
-WIDTH = 100
+WIDTH = 99
 HEAD = """# Settings
 
 Each setting has a key, and some have a keyword of `pipeline.run` and a flag of the same name too:
@@ -17,8 +17,8 @@ Each setting has a key, and some have a keyword of `pipeline.run` and a flag of 
 - in Python: `pipeline.run(..., rpm=60)`, or `overrides={"limits.rpm": 60}` for any key;
 - on the command line: `--rpm 60`, or `--set limits.rpm=60` for any key.
 
-A flag or a keyword beats the file, which beats the environment, which beats the default. This page is
-written from the declarations in `pipeline/config/sections.py` by `python docs/write_settings.py`.
+A flag or a keyword beats the file, which beats the environment, which beats the default. This page
+is written from the declarations in `pipeline/config/sections.py` by `python docs/write_settings.py`.
 """
 
 
