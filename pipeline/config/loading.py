@@ -93,7 +93,7 @@ def _override(merged: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 
 def _default_address(merged: Mapping[str, Any], environment: Environment) -> Variable | None:
-    """The environment's address, where nothing else names one."""
+    """The address of the environment, where no other is named."""
     shared = merged.get("endpoint", {})
     if not isinstance(shared, Mapping) or "base_url" in shared:
         return None
@@ -101,7 +101,7 @@ def _default_address(merged: Mapping[str, Any], environment: Environment) -> Var
 
 
 def _marked(config: RunConfig, merged: Mapping[str, Any]) -> RunConfig:
-    """The same, with those endpoints marked whose address is the default one, which `.env` names."""
+    """Marks the endpoints without an address of their own as addressed by `.env`."""
     endpoints = [
         one if "base_url" in given else one.marked_from_dotenv()
         for one, given in zip(config.endpoints, merged.get("endpoints", ()), strict=True)
@@ -111,7 +111,7 @@ def _marked(config: RunConfig, merged: Mapping[str, Any]) -> RunConfig:
 
 
 def _marked_as(config: RunConfig, before: RunConfig) -> RunConfig:
-    """The same, with those addresses marked that are marked in an earlier form of this configuration."""
+    """Marks the addresses that are marked in an earlier form of this configuration."""
     marked = {one.base_url for one in (before.endpoint, *before.endpoints) if one.is_from_dotenv}
     if not marked:
         return config
@@ -168,7 +168,7 @@ def _nested(dotted: str, value: object) -> dict[str, Any]:
 
 
 def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same with absolute paths, so that OUT's own copy of it means the same files."""
+    """Makes paths absolute, so that the copy in OUT means the same files."""
     found = dict(what)
     for section, key in (("catalogue", "file"), ("endpoint", "ca_file"), ("endpoints", "ca_file")):
         entry = found.get(section)

@@ -39,7 +39,7 @@ def _unnamed(line: str, place: str) -> str:
 
 
 def _given_as(path: Sequence[object], given_as: Mapping[str, str]) -> str | None:
-    """What an override is called that holds this key, or part of which it is."""
+    """The reference of the override that holds this key or a part of it."""
     dotted = [".".join(map(str, path[:length])) for length in range(len(path), 0, -1)]
     return next((given_as[key] for key in dotted if key in given_as), None)
 

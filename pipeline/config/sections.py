@@ -310,7 +310,7 @@ class OutputConfig(Section):
 
 
 class OwnPrice(Section):
-    """What one model costs, as the user knows it: US dollars. It counts before every published price."""
+    """Your price of one model, in US dollars. It replaces every published price."""
 
     model: Annotated[str, Field(min_length=1)]
     """A name, or a shell pattern, with or without a gateway's prefix."""
