@@ -11,8 +11,8 @@ from random import Random
 
 from pipeline.catalogue.offers import price_at
 from pipeline.config.loading import load_config
-from pipeline.estimates.estimate import Candidate, provider_and_model
-from pipeline.tokens.prompt import Question, Size
+from pipeline.estimates.job import Candidate, provider_and_model
+from pipeline.tokens.prompt import PromptShape, Size
 
 IMAGES, SEED = 1000, 5
 TODAY = date(2026, 11, 21)
@@ -35,9 +35,9 @@ def images() -> Counter[Size]:
     return Counter(Random(SEED).choices(list(SIZES), weights=list(SIZES.values()), k=IMAGES))
 
 
-def question(candidate: Candidate, detail: str | None = None, limit: int | None = None) -> Question:
-    asked = candidate.question(TODAY)
-    return Question(rule=asked.rule, detail=detail or asked.detail, text=asked.text, max_image_tokens=limit)
+def prompt_shape(candidate: Candidate, detail: str | None = None, limit: int | None = None) -> PromptShape:
+    asked = candidate.prompt_shape(TODAY)
+    return PromptShape(rule=asked.rule, detail=detail or asked.detail, text=asked.text, max_image_tokens=limit)
 
 
 def row(name: str, drawn: Counter[Size]) -> list[str]:
@@ -46,7 +46,7 @@ def row(name: str, drawn: Counter[Size]) -> list[str]:
     config = load_config(None, {"request.model": model}, environ={})
     candidate = Candidate(name=name, config=config, provider=provider, anywhere=provider is None)
     price = price_at(model, provider) if provider else candidate.prices()[0]
-    asked, within = question(candidate), question(candidate, limit=WITHIN)
+    asked, within = prompt_shape(candidate), prompt_shape(candidate, limit=WITHIN)
 
     def cell(tokens: int) -> str:
         worth = "unknown" if price is None else f"${tokens * price.input_usd_per_mtok / _MILLION:.2f}"
@@ -57,7 +57,7 @@ def row(name: str, drawn: Counter[Size]) -> list[str]:
     as_they_are = sum(asked.rule.tokens(*size, asked.detail).expected * times for size, times in drawn.items())
     high = "-"
     if asked.rule.auto == "original":
-        high = cell(_total(question(candidate, "high"), drawn))
+        high = cell(_total(prompt_shape(candidate, "high"), drawn))
     least = cell(_total(within, drawn)) if within.size().reaches() else "not by size"
     refused = sum(times for size, times in drawn.items() if _is_refused(candidate, size))
     first = cell(as_they_are) + (f" ({refused} refused)" if refused else "")
@@ -74,8 +74,8 @@ def _is_refused(candidate: Candidate, size: Size) -> bool:
     return by_side or (limits.max_pixels is not None and size[0] * size[1] > limits.max_pixels)
 
 
-def _total(question: Question, drawn: Counter[Size]) -> int:
-    return sum(question.image_tokens(*size).expected * times for size, times in drawn.items())
+def _total(shape: PromptShape, drawn: Counter[Size]) -> int:
+    return sum(shape.image_tokens(*size).expected * times for size, times in drawn.items())
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ import pipeline
 from pipeline.catalogue import Family, families, family_of
 from pipeline.config.loading import load_config
 from pipeline.emulator.child import child_emulator
-from pipeline.estimates.estimate import Candidate
-from pipeline.tokens.prompt import Question, Size
+from pipeline.estimates.job import Candidate
+from pipeline.tokens.prompt import PromptShape, Size
 
 TOLERATED = 0.01
 ORIENTATION, TURNED = 0x0112, 6
@@ -89,14 +89,14 @@ def names() -> Iterator[tuple[Family, str]]:
         yield family, next(name for name in tried if family_of(name) is family)
 
 
-def question(model: str) -> Question:
+def prompt_shape(model: str) -> PromptShape:
     config = load_config(None, {"request.model": model}, environ={})
-    return Candidate(name=model, config=config, anywhere=True).question(datetime.now(UTC).date())
+    return Candidate(name=model, config=config, anywhere=True).prompt_shape(datetime.now(UTC).date())
 
 
 def row(family: Family, model: str, estimated: int, sizes: Mapping[str, Size], out: Path) -> Row:
     """What the run of one family left in `out`, beside what was estimated."""
-    rows, asked = pipeline.read(out).set_index("id"), question(model)
+    rows, asked = pipeline.read(out).set_index("id"), prompt_shape(model)
     if set(rows.status) != {"ok"} or len(rows) != len(sizes):
         raise SystemExit(f"{model}: {dict(rows.status.value_counts())} of {len(sizes)} images")
     sent = zip(rows.index, rows.sent_width, rows.sent_height, strict=True)

@@ -24,7 +24,7 @@ def speed(folder: Path, out: Path, base_url: str, slots: int, *, keeps: bool) ->
 
     def forget(*_: Sequence[object]) -> None: ...
 
-    with patch.object(Dataset, "keep", forget), patch.object(Dataset, "seal", forget):
+    with patch.object(Dataset, "commit", forget), patch.object(Dataset, "seal", forget):
         return pipeline.run(folder, out=out, **settings).images_per_s  # type: ignore[arg-type] # settings by name
 
 

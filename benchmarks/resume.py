@@ -58,7 +58,7 @@ def prepare(folder: Path, records: int) -> None:
     config = load_config("demo", {"request.model": "gpt-4o"}, {})
     with Dataset.open(folder / "out", config=config, run_id="first", now=lambda: now) as dataset:
         for start in range(0, records, BATCH):
-            dataset.keep([outcome(number) for number in range(start, min(start + BATCH, records))])
+            dataset.commit([outcome(number) for number in range(start, min(start + BATCH, records))])
             if start % 50_000 == 0:
                 dataset.seal()
         dataset.end_run()

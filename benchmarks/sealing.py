@@ -63,10 +63,10 @@ def prepare(out: Path, rows: int, row_kb: float, waiting: int) -> None:
         stop = min(start + batch, rows)
         if start < rows - waiting <= stop:
             stop = rows - waiting
-            dataset.keep([outcome(number, row_kb) for number in range(start, stop)])
+            dataset.commit([outcome(number, row_kb) for number in range(start, stop)])
             dataset.seal()
             start, stop = stop, min(start + batch, rows)  # noqa: PLW2901 - the rest of this batch waits
-        dataset.keep([outcome(number, row_kb) for number in range(start, stop)])
+        dataset.commit([outcome(number, row_kb) for number in range(start, stop)])
     dataset.close(seal=False)
 
 

@@ -5,7 +5,7 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api.datasets import compact, read, rebuild, status
+from pipeline.api.datasets import compact, read, rebuild, scan, status
 from pipeline.api.endpoints import check, check_endpoints, models
 from pipeline.api.estimates import EstimateOptions, estimate
 from pipeline.api.progress import RunProgress
@@ -85,5 +85,6 @@ __all__ = [
     "rebuild",
     "run",
     "run_async",
+    "scan",
     "status",
 ]

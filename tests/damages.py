@@ -168,7 +168,7 @@ def versions(out: Path) -> list[Version]:
             if (out / name).exists():
                 shutil.copy(out / name, copy)
         with contextlib.closing(sqlite3.connect(Path(copy) / LEDGER)) as connection:
-            rows = connection.execute("SELECT row FROM answer WHERE shares IS NULL ORDER BY seq").fetchall()
+            rows = connection.execute("SELECT row FROM answer WHERE leader IS NULL ORDER BY seq").fetchall()
             assert connection.execute("SELECT count(*) FROM answer").fetchone()[0] == len(rows)
             pages = pages_of_rows(connection)
         frames = newest_frames(out / LOG)

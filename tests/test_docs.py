@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
-from pipeline.store.parquet import schema
+from pipeline.store.columns import schema
 from tests.support import Command, MakeImage
 
 ROOT = Path(__file__).parent.parent

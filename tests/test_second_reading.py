@@ -10,6 +10,7 @@ from pipeline import BudgetReachedError
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
+from pipeline.endpoints import pricing
 from pipeline.endpoints.ratelimit_headers import reset_s
 from pipeline.engine.stages import Clock, Endpoint
 from pipeline.errors import ErrorKind, InterruptedRunError
@@ -17,7 +18,6 @@ from pipeline.http.values import retry_after
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.limits.concurrency import Climb
 from pipeline.records import Answer, Failure
-from pipeline.run import prepare
 from tests.emulators import emulator
 from tests.engine.test_engine import Bench, never_answers
 from tests.engine.test_scheduler import bill, dear, line
@@ -119,7 +119,7 @@ async def test_the_lease_ends_at_the_ceiling() -> None:
 
 def test_the_words_name_the_ceiling_that_was_reached(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--max-cost 0.01 --max-cost-total 100` after an earlier run: the message says 0.01."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     for number in range(30):
         make_image(f"photos/{number:02}.jpg", 64, 48, seed=number)
     settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "quiet": True, "concurrency": 2, "detail": "low"}

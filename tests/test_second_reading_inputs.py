@@ -22,7 +22,7 @@ from pipeline.http.session import open_session, version
 from pipeline.run.endpoints import endpoint_of, most_slots
 from pipeline.run.job import exceeds
 from pipeline.sources import open_sources
-from pipeline.store.ledger import SqliteLedger
+from pipeline.store.ledger.sqlite import SqliteLedger
 from tests.clients import ChatClient
 from tests.support import MakeImage
 

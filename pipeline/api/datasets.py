@@ -1,8 +1,7 @@
-"""`read`, `status`, `rebuild` and `compact`: what a run leaves in its output directory."""
+"""`read`, `scan`, `status`, `rebuild` and `compact`: what a run leaves in its output directory."""
 
-import json
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,12 @@ from pipeline.commands.compact import compact as compact_out
 from pipeline.commands.rebuild import rebuild as rebuild_ledger
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus, read_status
-from pipeline.errors import InputError
-from pipeline.store import parquet
-from pipeline.store.dataset import check_ledger
+from pipeline.store import reading
+from pipeline.store.opening import check_ledger
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 def status(out: PathLike, *, verify: bool = False) -> OutStatus:
@@ -58,28 +57,27 @@ def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport
     return compact_out(Path(out), rows_per_part=rows_per_part)
 
 
-def read(out: PathLike) -> "pd.DataFrame":
-    """The rows of an output directory: money as float, the manifest's columns beside ours.
+def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
+    """The rows of an output directory: money as float, the manifest's columns beside those of vision-batch.
 
-    `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored. A manifest column that
-    bears the name of one of ours is shown as `record.<name>`. Where nothing is answered yet there are no rows.
+    `columns` names the columns to read (default: all); `where` is an SQL condition over them, for example
+    `"status = 'ok' AND cost_usd > 0.01"`. `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored.
+    A manifest column with the name of another column is shown as `record.<name>`. A new output directory has no rows.
 
     Raises:
-        InputError: `out` holds no output of a run.
+        InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
+        ResourceError: a part is damaged.
     """
-    import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
-
-    folder = Path(out) / "data"
-    if not folder.is_dir():
-        raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
-    has_parts = any(folder.glob("*.parquet"))
-    frame = pd.read_parquet(folder) if has_parts else parquet.schema().empty_table().to_pandas()
-    frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
-    extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
-    extra.index = frame.index
-    renamed = extra.rename(columns={name: f"record.{name}" for name in extra.columns if name in frame.columns})
-    return frame.join(renamed)
+    return reading.read(Path(out), columns, where)
 
 
-def _as_float(amount: Decimal) -> float:
-    return float(amount)
+def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
+    """The rows of an output directory as they are stored, in batches of pyarrow: for more rows than fit in memory.
+
+    `columns` and `where` as in `read`.
+
+    Raises:
+        InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
+        ResourceError: a part is damaged.
+    """
+    return reading.scan(Path(out), columns, where)

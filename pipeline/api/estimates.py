@@ -14,8 +14,9 @@ from pipeline.emulator.child import child_emulator
 from pipeline.engine.progress import make_progress, say
 from pipeline.errors import InputError
 from pipeline.estimates.candidates import candidates_of, split_names
-from pipeline.estimates.estimate import Candidate, EstimateJob, estimate_job, parse_size
+from pipeline.estimates.estimate import estimate_job
 from pipeline.estimates.figures import Estimate
+from pipeline.estimates.job import Candidate, EstimateJob, parse_size
 from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, check_sample, sample_job
 from pipeline.run.model import emulating

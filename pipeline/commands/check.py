@@ -239,7 +239,7 @@ def rule_source(config: RunConfig, today: date) -> str:
     family = family_for(config)
     rules = family.rules_for(today, config.rules_host) if family else ()
     if family is None or not rules:
-        return "nobody has described this model: bounds; `request.model_family` says what it is"
+        return "no token rule is known for this model: bounds; `request.model_family` names the one that fits"
     return f"{family.name}; {rules[0].source.title}, read {rules[0].source.checked_on}"
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.errors import InputError, ResourceError
-from pipeline.store import layout, parquet, swap
-from pipeline.store.dataset import LEDGER_NAME, Dataset, last_config
-from pipeline.store.intake import columns_of
-from pipeline.store.ledger import Ledger
+from pipeline.store import between_runs, layout, parquet, swap
+from pipeline.store.contents import columns_of
+from pipeline.store.ledger.protocol import Ledger
+from pipeline.store.ledger.transfer import vacuum
+from pipeline.store.opening import LEDGER_NAME, last_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def compact(
         raise InputError(f"rows per part: {rows_per_part}; it takes 1 or more")
     data, ledger_file = out / layout.DATA_NAME, out / LEDGER_NAME
     ledger_bytes_before = _bytes(_ledger_files(ledger_file))
-    with Dataset.between_runs(out, failpoint) as ledger:
+    with between_runs.held(out, failpoint) as ledger:
         limit = rows_per_part or last_config(out).output.rows_per_part
         before = parquet.rows_by_part(data)
         bytes_before = _bytes(_part_files(data))
@@ -61,7 +62,7 @@ def compact(
             _replace(out, ledger, before, limit, failpoint=failpoint, exchange=exchange)
         after = parquet.rows_by_part(data)
         with suppress(ResourceError):  # no room for it: the ledger is whole without
-            ledger.vacuum()
+            vacuum(ledger)
         failpoint("vacuumed")
     return CompactReport(
         records=sum(after.values()),

@@ -22,15 +22,21 @@ from pipeline.commands.rebuilt import RebuildReport, losses_of_ledger, losses_of
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.records import Status, record_key
-from pipeline.store import layout, outdir, parquet, remains, unsaved
-from pipeline.store.columns import SHAREABLE, count_row, state_code
-from pipeline.store.dataset import LEDGER_NAME, Dataset, check_names, last_config
+from pipeline.store import between_runs, columns, layout, outdir, parquet, part_repair, remains, unsaved
+from pipeline.store.accounting import count_row
+from pipeline.store.dedup import SHAREABLE
 from pipeline.store.layout import DATA_NAME
-from pipeline.store.ledger import CONFIG_META, History, KeptRow, SqliteLedger, check_plain
+from pipeline.store.ledger import transfer
+from pipeline.store.ledger.header import check_held_format, check_plain
+from pipeline.store.ledger.protocol import CONFIG_META, CommittedRow
+from pipeline.store.ledger.sqlite import SqliteLedger
+from pipeline.store.ledger.transfer import History, RecordFacts
+from pipeline.store.opening import LEDGER_NAME, check_names, last_config
 from pipeline.store.remains import Remains
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage.parts import PartReport
 from pipeline.store.salvage.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
+from pipeline.store.states import state_code
 from pipeline.store.unsaved import UnsavedAnswer
 
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
@@ -60,10 +66,12 @@ def rebuild(
     path = out / LEDGER_NAME
     with files.disk_errors(out):
         _check_place(out)
-        with held(path) as ledger_file, workplace(out, now(), ledger_file) as work:
-            report = _Rebuild(out, work, now(), failpoint).run(drop_unreadable=drop_unreadable)
+        with held(path) as ledger_file:
+            check_held_format(path, ledger_file)
+            with workplace(out, now(), ledger_file) as work:
+                report = _Rebuild(out, work, now(), failpoint).run(drop_unreadable=drop_unreadable)
         failpoint("rebuilt")
-    with Dataset.put_right(out, _config(out)) as (ledger, taken):
+    with between_runs.repaired(out, _config(out)) as (ledger, taken):
         records = sum(ledger.states().values())
     return replace(report, records=records, answers=taken.answers, lost_answers=report.lost_answers + taken.unreadable)
 
@@ -111,7 +119,7 @@ class _Rebuild:
             numbers = parquet.part_numbers(self.data) if self.data.is_dir() else []
             older_rows = _keep_last(ledger, self.data, numbers, self.step)
             self._fill(ledger, numbers, columns, old.history)
-            lost = set(ledger.compare()) - self.saved
+            lost = set(transfer.compare(ledger)) - self.saved
             records = sum(ledger.states().values())
         self._put_in_place(new)
         return RebuildReport(
@@ -126,17 +134,17 @@ class _Rebuild:
         )
 
     def _read_old(self, ledger: SqliteLedger) -> Remains:
-        known: list[remains.Known] = []
+        known: list[RecordFacts] = []
 
-        def know(record: remains.Known) -> None:
+        def know(record: RecordFacts) -> None:
             known.append(record)
             if len(known) == BATCH:
-                ledger.note_earlier(known)
+                transfer.note_earlier(ledger, known)
                 known.clear()
 
         scratch = self.work.folder / OLD_NAME
         old = remains.read(self.work.aside, scratch, self._keep, know)
-        ledger.note_earlier(known)
+        transfer.note_earlier(ledger, known)
         self._write_answers()
         return old
 
@@ -154,23 +162,23 @@ class _Rebuild:
 
     def _columns(self, old: Remains) -> pa.Schema:
         """What OUT was made with; where that is lost, the present columns."""
-        columns = parquet.known_columns(old.columns)
-        if columns is not None:
-            return columns
-        has_captions = any("captions" in names for names in parquet.column_names(self.data))
-        return parquet.schema(n=2 if has_captions else 1)
+        stored = columns.stored_schema(old.columns)
+        if stored is not None:
+            return stored
+        has_captions = any("captions" in names for names in part_repair.column_names(self.data))
+        return columns.schema(choices=2 if has_captions else 1)
 
     def _survey(self, columns: pa.Schema, old: Remains) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""
-        return parquet.reports(self.data, columns, old.footers) if self.data.is_dir() else {}
+        return part_repair.reports(self.data, columns, old.footers) if self.data.is_dir() else {}
 
     def _mend(self, number: int, report: PartReport, columns: pa.Schema, old: Remains) -> Path | None:
         """Write a damaged part anew as far as it can be read; where the damaged one lies then."""
         if report.is_whole:
             return None
-        aside = parquet.copy_aside(self.data, number, self.out)
+        aside = part_repair.copy_aside(self.data, number, self.out)
         if report.rows or not report.loses:
-            parquet.rewrite(self.data, number, columns, old.footers.get(number))
+            part_repair.rewrite(self.data, number, columns, old.footers.get(number))
         else:
             (self.data / parquet.part_name(number)).unlink()
         parquet.sync_folder(self.data)
@@ -199,7 +207,7 @@ class _Rebuild:
         else:
             totals = history.totals if history.is_whole else remains.agreed(history.totals, counts)
             bills = [bill for bill in history.attempts if history.is_whole or not self._has_row(ledger, bill[0])]
-            ledger.carry(replace(history, meta=declared | history.meta, totals=totals, attempts=bills))
+            transfer.carry(ledger, replace(history, meta=declared | history.meta, totals=totals, attempts=bills))
         if numbers:
             _forget_gaps(ledger, numbers)
         if history is None or not history.totals:
@@ -259,7 +267,7 @@ def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: 
     Each part is replaced whole, while the row that stays is in another one or in the same: to end in the middle
     loses nothing, and to do it again finds what is left to do.
     """
-    twice = set(ledger.repeated(parquet.places(data))) if numbers else set()
+    twice = set(transfer.repeated(ledger, parquet.places(data))) if numbers else set()
     last: dict[bytes, tuple[datetime, int, int]] = {}
     older: defaultdict[int, set[int]] = defaultdict(set)
     for number in numbers if twice else []:
@@ -269,7 +277,7 @@ def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: 
             if first != last[key]:
                 older[first[1]].add(first[2])
     for number, rows in older.items():
-        parquet.drop_rows(data, number, rows)
+        part_repair.drop_rows(data, number, rows)
         failpoint("older-dropped")
     return sum(map(len, older.values()))
 
@@ -315,7 +323,7 @@ def _take_over(
     has_history: bool,
 ) -> None:
     """The records of one part; `counts` is added what their rows come to."""
-    ledger.restore(number, [], {})
+    ledger.restore(number, [], {}, [])
     with pq.ParquetFile(data / parquet.part_name(number)) as file:
         for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
             of_batch: Counter[str] = Counter()
@@ -330,11 +338,11 @@ def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:
     return [numbers.get(run_id, numbers.get(config_hash, 0)) for run_id, config_hash in by]
 
 
-def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[KeptRow]:
+def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[CommittedRow]:
     for row in batch.to_pylist():
         status, kind = Status(row["status"]), row["error_kind"]
         count_row(counts, row)
-        yield KeptRow(
+        yield CommittedRow(
             record_key(row["id"], row["prompt_name"]),
             state_code(status, None if kind is None else ErrorKind(kind)),
             b"",

@@ -22,9 +22,9 @@ from pipeline.files import disk_errors
 from pipeline.formatting import printable
 from pipeline.money import known_cost, usd_text
 from pipeline.records import Status
-from pipeline.store import parquet
-from pipeline.store.dataset import Dataset, last_config
+from pipeline.store import between_runs, parquet
 from pipeline.store.layout import DATA_NAME, way_out
+from pipeline.store.opening import last_config
 from pipeline.tokens.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.tokens.text import message_tokens
 
@@ -100,11 +100,11 @@ def _read_status(out: Path, *, verify: bool) -> OutStatus:
     told = _told(out)
     try:
         if "totals" not in told or _state(told) == "killed":  # it was published up to two seconds before the end
-            told |= Dataset.look(out)
+            told |= between_runs.look(out)
         found = _of(out, told)
         lines(found)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # the file is damaged
-        found = _of(out, Dataset.look(out))
+        found = _of(out, between_runs.look(out))
     return replace(found, damage=tuple(_damage(out, verify=verify)))
 
 
@@ -115,7 +115,7 @@ def _of(out: Path, told: dict[str, Any]) -> OutStatus:
 
 def _damage(out: Path, *, verify: bool) -> Iterator[str]:
     try:
-        yield from Dataset.damages(out, verify=verify)
+        yield from between_runs.damages(out, verify=verify)
     except (VisionBatchError, OSError) as error:
         yield str(error)
 

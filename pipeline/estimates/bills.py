@@ -17,8 +17,8 @@ from pipeline.estimates.histogram import Moments
 from pipeline.estimates.statistics import LEAST_PACE, Interval, Measured, Stratum, is_alike, seconds_per_image, total
 from pipeline.limits.decision import TRANSIENT
 from pipeline.records import Status
-from pipeline.tokens.prompt import Question
-from pipeline.tokens.spans import Span
+from pipeline.tokens.prompt import PromptShape
+from pipeline.tokens.ranges import Range
 
 COLUMNS = (
     "id", "prompt_name", "status", "error_kind", "duplicate_of", "prompt_tokens", "completion_tokens",
@@ -38,11 +38,11 @@ class Population:
     predicted: NDArray[np.int64]
 
     @classmethod
-    def of(cls, sizes: "array[int]", question: Question) -> "Population":
+    def of(cls, sizes: "array[int]", shape: PromptShape) -> "Population":
         packed = np.frombuffer(sizes, dtype=np.int64)
         positions = np.flatnonzero(packed)
         different, which = np.unique(packed[positions], return_inverse=True)
-        tokens = [question.tokens(size >> 32, size & 0xFFFFFFFF).expected for size in different.tolist()]
+        tokens = [shape.tokens(size >> 32, size & 0xFFFFFFFF).expected for size in different.tolist()]
         return cls(positions, np.asarray(tokens, dtype=np.int64)[which])
 
 
@@ -78,7 +78,7 @@ class Bills:
         self.asked = sum(map(len, rows))
         self.answered = sum(map(len, self.rows))
 
-    def tokens(self, name: str) -> Span[int] | None:
+    def tokens(self, name: str) -> Range[int] | None:
         """Of a column of counts, over all images; None where an answer does not tell."""
         return _count(self._total(name, _known(name), unit=1.0), self._sum(name))
 
@@ -91,7 +91,7 @@ class Bills:
         costs = [row["cost_usd"] for group in self.rows for _, row in group if row["cost_usd"] is not None]
         return sum(costs, Decimal(0)) if costs else None
 
-    def cost_usd(self, input_usd_per_mtok: Decimal | None) -> Span[Decimal] | None:
+    def cost_usd(self, input_usd_per_mtok: Decimal | None) -> Range[Decimal] | None:
         """Of all images; what the predicted prompt costs is known, where the price is."""
         token_usd = float(input_usd_per_mtok or 0) / _MILLION
         found = self._total("cost_usd", token_usd, unit=token_usd)
@@ -165,13 +165,13 @@ def _value(row: Row, name: str) -> float | None:
     return float(value)
 
 
-def _count(found: Interval | None, least: float) -> Span[int] | None:
+def _count(found: Interval | None, least: float) -> Range[int] | None:
     if found is None:
         return None
     bounded = found.at_least(least)
     # A margin that is nothing but rounding is none.
-    return Span(round(bounded.expected), floor(bounded.low + 1e-6), ceil(bounded.high - 1e-6))
+    return Range(round(bounded.expected), floor(bounded.low + 1e-6), ceil(bounded.high - 1e-6))
 
 
-def money(found: Interval) -> Span[Decimal]:
-    return Span(*(Decimal(amount).quantize(_NANO) for amount in (found.expected, found.low, found.high)))
+def money(found: Interval) -> Range[Decimal]:
+    return Range(*(Decimal(amount).quantize(_NANO) for amount in (found.expected, found.low, found.high)))

@@ -11,7 +11,7 @@ from pipeline.config.loading import load_config, presets
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.errors import InputError
-from pipeline.estimates.estimate import DEFAULT_PRESETS, Candidate, is_configuration, provider_and_model
+from pipeline.estimates.job import DEFAULT_PRESETS, Candidate, is_configuration, provider_and_model
 
 PathLike = str | Path
 

@@ -10,8 +10,8 @@ from pipeline.catalogue.prices import Price
 from pipeline.estimates.histogram import Distribution
 from pipeline.estimates.statistics import SampleFacts
 from pipeline.tokens import AUTO, SpanningRule, UnknownRule
-from pipeline.tokens.prompt import Question, Size, dearer_detail
-from pipeline.tokens.spans import Span
+from pipeline.tokens.prompt import PromptShape, Size, dearer_detail
+from pipeline.tokens.ranges import Range
 
 _MILLION = Decimal(1_000_000)
 _MINUTE_S = 60.0
@@ -53,31 +53,31 @@ class ModelEstimate:
     token_rule: str
     rules: tuple[RuleFact, ...]
     detail: str
-    text_tokens: Span[int]
+    text_tokens: Range[int]
     """Of one request."""
     typical_sent: Size
-    typical_tokens: Span[int]
+    typical_tokens: Range[int]
     """Of the typical image alone."""
-    mean_tokens: Span[int]
+    mean_tokens: Range[int]
     """Of an image alone, in the mean over those that would be sent."""
-    input_tokens: Span[int]
+    input_tokens: Range[int]
     raw_input_tokens: int
-    """Expected, if the images were sent as they are, or as large as they are not refused."""
+    """Expected, if the images were sent as they are, or at the largest size that the model accepts."""
     sent_pixels: float
     """Of those that the images have, the share that is sent."""
     tokens_by_detail: Mapping[str, float]
     """Expected, an image."""
-    output_tokens: Span[int]
+    output_tokens: Range[int]
     output_basis: str
     """`assumed`, `stated` or `measured`."""
-    reasoning_tokens: Span[int] | None = None
+    reasoning_tokens: Range[int] | None = None
     """Part of the output; None: unknown without a sample."""
     price: Price | None
-    cost_usd: Span[Decimal] | None
+    cost_usd: Range[Decimal] | None
     batch_price: Price | None
-    batch_cost_usd: Span[Decimal] | None
+    batch_cost_usd: Range[Decimal] | None
     batch_hours: int | None = None
-    seconds: Span[float] | None
+    seconds: Range[float] | None
     """At the given limits; None where none is given."""
     limited_by: str | None
     notes: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Estimate:
     """In the source."""
     seen: int
     """Of these, those whose size was looked at: all, or those that a probe drew."""
-    readable: Span[int]
+    readable: Range[int]
     """Images that would be sent."""
     declared: int
     """Of those seen, sizes taken from the manifest's own columns."""
@@ -102,7 +102,7 @@ class Estimate:
     """Images that would not be sent, by `ErrorKind`."""
     size_unknown: Unreadable
     """Addresses that told no size for now; they count as those that did."""
-    source_bytes: Span[int] | None
+    source_bytes: Range[int] | None
     """Of all files; None where no length is known."""
     seed: int | None
     """Of the probe; None where all were seen."""
@@ -134,8 +134,8 @@ def plain(value: object) -> object:
 
 
 def cost_of(
-    images: Span[int], tokens_in: Span[int], tokens_out: Span[int], price: Price | None
-) -> Span[Decimal] | None:
+    images: Range[int], tokens_in: Range[int], tokens_out: Range[int], price: Price | None
+) -> Range[Decimal] | None:
     """US dollars, a request an image; None without a price."""
     if price is None:
         return None
@@ -145,7 +145,7 @@ def cost_of(
         return requests * (price.usd_per_request + price.usd_per_image) + by_tokens / _MILLION
 
     most = images.high, tokens_in.high, tokens_out.high
-    return Span(
+    return Range(
         usd(images.expected, tokens_in.expected, tokens_out.expected),
         usd(images.low, tokens_in.low, tokens_out.low),
         None if None in most else usd(most[0] or 0, most[1] or 0, most[2] or 0),
@@ -153,8 +153,8 @@ def cost_of(
 
 
 def seconds_at(
-    images: Span[int], tokens: Span[int], *, rpm: float | None, tpm: float | None
-) -> tuple[Span[float], str] | None:
+    images: Range[int], tokens: Range[int], *, rpm: float | None, tpm: float | None
+) -> tuple[Range[float], str] | None:
     """How long the limits allow it to take at best, and which of them decides; None where none is given."""
     by_requests = [0.0 if rpm is None else count / rpm for count in (images.expected, images.low)]
     by_tokens = [0.0 if tpm is None else count / tpm for count in (tokens.expected, tokens.low)]
@@ -168,12 +168,12 @@ def seconds_at(
     ]
     known = [one for one in most if one is not None]
     word = f"{rpm:,.0f} requests a minute" if by_requests[0] >= by_tokens[0] else f"{tpm or 0:,.0f} tokens a minute"
-    return Span(expected, low, max(known) if len(known) == len(most) else None), word
+    return Range(expected, low, max(known) if len(known) == len(most) else None), word
 
 
-def text_span(expected: int, most: int) -> Span[int]:
+def text_range(expected: int, most: int) -> Range[int]:
     """Without a tokenizer: hardly any prose has more than 8 bytes a token, twice what is expected."""
-    return Span(expected, ceil(expected / 2), most)
+    return Range(expected, ceil(expected / 2), most)
 
 
 def no_spread(count: int, what: str) -> str:
@@ -181,18 +181,18 @@ def no_spread(count: int, what: str) -> str:
     return f"no spread seen in {count:,} {what}: the range allows for {min(3, count)} in {count:,} others to differ"
 
 
-def traps(question: Question, by_detail: Mapping[str, float]) -> tuple[str, ...]:
+def traps(shape: PromptShape, by_detail: Mapping[str, float]) -> tuple[str, ...]:
     """What a user would not expect of a model and a detail, with the cheaper choice, a line each."""
-    rule, asked = question.rule, question.detail
+    rule, asked = shape.rule, shape.detail
     if isinstance(rule, UnknownRule):
         return ()
     found = []
     if asked != AUTO and asked not in rule.details:
         known = f"it tells apart {', '.join(rule.details)}" if rule.details else "it knows none"
         found.append(f"detail {asked!r} makes no difference to this model: {known}")
-    if asked == AUTO and (line := dearer_detail(replace(question, detail="low"), by_detail)) is not None:
+    if asked == AUTO and (line := dearer_detail(replace(shape, detail="low"), by_detail)) is not None:
         found.append(line)
-    if (line := dearer_detail(question, by_detail)) is not None:
+    if (line := dearer_detail(shape, by_detail)) is not None:
         found.append(line)
     if isinstance(rule, SpanningRule):
         found.append(f"{len(rule.rules)} published rules may bill it; the range spans them, the first is expected")

@@ -11,9 +11,9 @@ from math import ceil, floor, sqrt
 from typing import NamedTuple
 
 from pipeline.estimates.statistics import by_three, t_quantile
-from pipeline.tokens import TokenRange, refuses_shape
-from pipeline.tokens.prompt import Question, Size
-from pipeline.tokens.spans import Span
+from pipeline.tokens import TokenRange, rejects_shape
+from pipeline.tokens.prompt import PromptShape, Size
+from pipeline.tokens.ranges import Range
 
 MOST_SIZES = 50_000
 """Different sizes that are kept apart; then they are counted, and forgotten."""
@@ -66,36 +66,36 @@ class Counted:
     lower: Moments = field(default_factory=Moments)
     upper: Moments = field(default_factory=Moments)
     raw_tokens: int = 0
-    """Expected, if the images were sent as they are, or as large as they are not refused."""
-    refused: int = 0
+    """Expected, if the images were sent as they are, or at the largest size that the model accepts."""
+    rejected: int = 0
     """Images whose shape the model refuses."""
     sent_pixels: int = 0
     by_detail: dict[str, int] = field(default_factory=dict)
     """Expected tokens of the images alone, for each detail that the model tells apart."""
 
-    def add(self, question: Question, size: Size, times: int) -> None:
-        tokens = question.tokens(*size)
+    def add(self, shape: PromptShape, size: Size, times: int) -> None:
+        tokens = shape.tokens(*size)
         self.expected.add(tokens.expected, times)
         self.lower.add(tokens.lower, times)
         self.upper.add(tokens.upper, times)
-        self.raw_tokens += times * (question.unsized_tokens(*size) + question.text.expected)
-        self.refused += times * refuses_shape(question.rule, *size)
-        width, height = question.sent(*size)
+        self.raw_tokens += times * (shape.unsized_tokens(*size) + shape.text.expected)
+        self.rejected += times * rejects_shape(shape.rule, *size)
+        width, height = shape.sent(*size)
         self.sent_pixels += times * width * height
-        for detail in question.rule.details:
-            more = times * question.image_tokens(*size, detail).expected
+        for detail in shape.rule.details:
+            more = times * shape.image_tokens(*size, detail).expected
             self.by_detail[detail] = self.by_detail.get(detail, 0) + more
 
-    def input_tokens(self, population: int) -> Span[int]:
+    def input_tokens(self, population: int) -> Range[int]:
         """Of the population, from what was counted: the rule's range, and the sample's interval around it."""
         low = self.lower.scaled(population) - Fraction(self.lower.half_width(population))
         high = self.upper.scaled(population) + Fraction(self.upper.half_width(population))
-        return Span(round(self.expected.scaled(population)), max(0, floor(low)), ceil(high))
+        return Range(round(self.expected.scaled(population)), max(0, floor(low)), ceil(high))
 
-    def image_tokens(self, images: int, text: TokenRange) -> Span[int]:
+    def image_tokens(self, images: int, text: TokenRange) -> Range[int]:
         """Of an image alone, in the mean over the `images` that were counted."""
         sums = (self.expected.total, text.expected), (self.lower.total, text.lower), (self.upper.total, text.upper)
-        return Span(*(round(Fraction(total, images) - each) for total, each in sums))
+        return Range(*(round(Fraction(total, images) - each) for total, each in sums))
 
     def add_unreadable(self, count: int) -> None:
         """Images that are not sent take part in means as nothing."""
@@ -122,12 +122,12 @@ class Distribution:
     pixels: int
 
 
-class Tally:
-    """Counts sizes; `questions` are asked once for each."""
+class SizeHistogram:
+    """Counts sizes. Each of the `shapes` is evaluated once for each size."""
 
-    def __init__(self, questions: Sequence[Question]) -> None:
-        self.questions = tuple(questions)
-        self.counted = tuple(Counted() for _ in questions)
+    def __init__(self, shapes: Sequence[PromptShape]) -> None:
+        self.shapes = tuple(shapes)
+        self.counted = tuple(Counted() for _ in shapes)
         self.images = 0
         self._waiting: Counter[Size] = Counter()
         self._first: Mapping[Size, int] | None = None
@@ -160,9 +160,9 @@ class Tally:
             self._pixels += times * width * height
         ends = [*self._ends, *waiting]
         self._ends = [min(ends, key=_area), max(ends, key=_area)]
-        for question, counted in zip(self.questions, self.counted, strict=True):
+        for shape, counted in zip(self.shapes, self.counted, strict=True):
             for size, times in waiting.items():
-                counted.add(question, size, times)
+                counted.add(shape, size, times)
 
     def distribution(self) -> Distribution | None:
         """None where nothing was counted."""

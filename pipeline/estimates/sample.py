@@ -19,9 +19,10 @@ from pipeline.config.run_config import RunConfig
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimates.bills import COLUMNS, Bills, Population, Row, money
-from pipeline.estimates.estimate import Candidate, EstimateJob, check_job, estimated
+from pipeline.estimates.estimate import estimated
 from pipeline.estimates.figures import Estimate, ModelEstimate, cost_of, no_spread
-from pipeline.estimates.histogram import Tally
+from pipeline.estimates.histogram import SizeHistogram
+from pipeline.estimates.job import Candidate, EstimateJob, check_job
 from pipeline.estimates.statistics import Interval, SampleFacts, stratified
 from pipeline.estimates.survey import Show, SurveyJob, survey
 from pipeline.run.job import Job
@@ -29,10 +30,10 @@ from pipeline.run.model import emulated
 from pipeline.run.run import run_job
 from pipeline.sources import has_stream, open_sources
 from pipeline.store import parquet
-from pipeline.store.dataset import check_out
 from pipeline.store.layout import DATA_NAME
+from pipeline.store.opening import check_out
 from pipeline.tokens import UnknownRule
-from pipeline.tokens.spans import Span
+from pipeline.tokens.ranges import Range
 
 FOLDER = "estimate-sample"
 """Where answers are kept that nobody gave a place: what is paid for is not thrown away."""
@@ -50,7 +51,7 @@ class Sample:
     wanted: int
     seed: int = 0
     out: Path | None = None
-    """None: a folder of `estimate-sample` for each model and question."""
+    """None: a folder of `estimate-sample` for each model and prompt."""
     yes: bool = False
     """Whether it may cost more than `budget.confirm_usd` unasked."""
     emulators: tuple[str, ...] = ()
@@ -85,19 +86,19 @@ async def sample_job(
     Raises InputError before anything is sent, and whatever stops a run.
     """
     check_sample(job, sample)
-    tally = Tally([candidate.question(job.today) for candidate in job.candidates])
+    histogram = SizeHistogram([candidate.prompt_shape(job.today) for candidate in job.candidates])
     config = job.candidates[0].config
     what = SurveyJob(sources=job.sources, config=config, limit=job.limit, keep_sizes=True)
-    seen = await survey(what, tally, show)
-    estimate = estimated(job, tally, seen)
+    seen = await survey(what, histogram, show)
+    estimate = estimated(job, histogram, seen)
     models = []
     urls = sample.emulators or (None,) * len(job.candidates)
-    for candidate, question, model, url in zip(job.candidates, tally.questions, estimate.models, urls, strict=True):
-        population = Population.of(seen.sizes or array("q"), question)
+    for candidate, shape, model, url in zip(job.candidates, histogram.shapes, estimate.models, urls, strict=True):
+        population = Population.of(seen.sizes or array("q"), shape)
         strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
         chosen = [population.positions[list(one.chosen)] for one in strata]
         kept, out = await _ask(job, sample, candidate, chosen, show_run, say=say, emulator_url=url)
-        exact = not isinstance(question.rule, UnknownRule)
+        exact = not isinstance(shape.rule, UnknownRule)
         bills = Bills(population, strata, kept.rows, exact=exact, images=estimate.readable.expected, mixed=kept.mixed)
         models.append(_measured(model, bills, candidate.config, readable=estimate.readable, seed=sample.seed, out=out))
     return replace(estimate, models=tuple(models))
@@ -116,10 +117,10 @@ async def run_sample(
         raise InputError(_TOO_FEW)
     check_out(job.out)
     candidate = Candidate(name=job.config.request.model or "", config=job.config)
-    tally = Tally([candidate.question(datetime.now(UTC).date())])
+    histogram = SizeHistogram([candidate.prompt_shape(datetime.now(UTC).date())])
     what = SurveyJob(sources=job.sources, config=job.config, limit=job.limit, keep_sizes=True, out=job.out)
-    seen = await survey(what, tally, show)
-    population = Population.of(seen.sizes or array("q"), tally.questions[0])
+    seen = await survey(what, histogram, show)
+    population = Population.of(seen.sizes or array("q"), histogram.shapes[0])
     strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
     chosen = frozenset(at for one in strata for at in population.positions[list(one.chosen)].tolist())
     return await run_job(replace(job, chosen=chosen), show_run, say=say)
@@ -210,7 +211,7 @@ def kept_of(out: Path, strata: Sequence[Sequence[str]], prompt_name: str) -> Kep
 
 
 def _measured(
-    model: ModelEstimate, bills: Bills, config: RunConfig, *, readable: Span[int], seed: int, out: Path
+    model: ModelEstimate, bills: Bills, config: RunConfig, *, readable: Range[int], seed: int, out: Path
 ) -> ModelEstimate:
     """The estimate of one model with what was measured in place of what was assumed."""
     if not bills.answered:
@@ -236,19 +237,19 @@ def _measured(
     )
 
 
-def _mean(asked: Span[int], text: Span[int], images: int) -> Span[int]:
+def _mean(asked: Range[int], text: Range[int], images: int) -> Range[int]:
     """Of an image alone, from what all prompts were billed, for a model whose rule nobody knows."""
     low, high = text.high or text.expected, text.low
     most = None if asked.high is None else max(0, ceil(asked.high / images) - high)
-    return Span(max(0, round(asked.expected / images) - text.expected), max(0, asked.low // images - low), most)
+    return Range(max(0, round(asked.expected / images) - text.expected), max(0, asked.low // images - low), most)
 
 
-def _reasoning(found: Span[int] | None, answers: Span[int]) -> Span[int] | None:
+def _reasoning(found: Range[int] | None, answers: Range[int]) -> Range[int] | None:
     """Where none was seen nobody knows how many there might be, but they are part of the answers."""
-    return found if found is None or found.expected else Span(0, 0, answers.high)
+    return found if found is None or found.expected else Range(0, 0, answers.high)
 
 
-def _notes(bills: Bills, tokens_in: Span[int] | None, tokens_out: Span[int] | None) -> list[str]:
+def _notes(bills: Bills, tokens_in: Range[int] | None, tokens_out: Range[int] | None) -> list[str]:
     said = []
     if bills.answered < bills.asked:
         missing = bills.asked - bills.answered
@@ -284,5 +285,5 @@ def _facts(bills: Bills, config: RunConfig, images: int, tokens: int, *, seed: i
     )
 
 
-def _span(found: Interval) -> Span[float]:
-    return Span(found.expected, found.low, found.high)
+def _span(found: Interval) -> Range[float]:
+    return Range(found.expected, found.low, found.high)

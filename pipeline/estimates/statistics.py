@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tokens.spans import Span
+from pipeline.tokens.ranges import Range
 
 CONFIDENCE: Final = 0.95
 PER_STRATUM: Final = 5
@@ -77,12 +77,12 @@ class SampleFacts:
     seed: int
     out: str
     """Where the answers are kept: a run on it goes on from them."""
-    images_per_s: Span[float] | None
-    hours: Span[float] | None
+    images_per_s: Range[float] | None
+    hours: Range[float] | None
     """Of the whole job, at that pace."""
     usd_per_hour: Decimal | None
     """Of the user's own machines (`prices.usd_per_hour`)."""
-    own_usd: Span[Decimal] | None
+    own_usd: Range[Decimal] | None
     """What these cost for the whole job."""
     spent_usd: Decimal | None = None
     """What the answers of the sample cost, whenever they were asked; None where no answer says."""

@@ -20,7 +20,7 @@ import anyio
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind, InterruptedRunError
-from pipeline.estimates.histogram import Moments, Tally
+from pipeline.estimates.histogram import Moments, SizeHistogram
 from pipeline.http.proxies import Proxies
 from pipeline.http.session import open_image_session
 from pipeline.images.probe import ImageSize
@@ -85,7 +85,9 @@ class Survey:
         """Images seen of which is known whether they would be sent, and in which size."""
         return self.seen - self.unknown
 
-    def take(self, records: Sequence[ImageRecord], found: Sequence[Found], images: ImagesConfig, tally: Tally) -> None:
+    def take(
+        self, records: Sequence[ImageRecord], found: Sequence[Found], images: ImagesConfig, histogram: SizeHistogram
+    ) -> None:
         """Count what was found of these records."""
         sizes: list[Size] = []
         for record, one in zip(records, found, strict=True):
@@ -95,7 +97,7 @@ class Survey:
             if self.sizes is not None:
                 self.sizes.append(0 if size is None else size[0] << 32 | size[1])
         self.seen += len(records)
-        tally.add_all(sizes)
+        histogram.add_all(sizes)
 
     def _size(self, name: str, found: Found, images: ImagesConfig) -> Size | None:
         if isinstance(found, SizeUnknown):
@@ -129,7 +131,7 @@ def flaw_of(found: ImageSize, images: ImagesConfig) -> Failure | None:
     return None
 
 
-async def survey(job: SurveyJob, tally: Tally, show: Show, now: Callable[[], float] = monotonic) -> Survey:
+async def survey(job: SurveyJob, histogram: SizeHistogram, show: Show, now: Callable[[], float] = monotonic) -> Survey:
     """Look at every image of the sources, or at `job.probe` of them.
 
     Raises InputError for what is wrong with a source, before any image is looked at; InterruptedRunError for Ctrl-C.
@@ -137,12 +139,14 @@ async def survey(job: SurveyJob, tally: Tally, show: Show, now: Callable[[], flo
     quiet_decoders()
     found = Survey(sizes=array("q") if job.keep_sizes else None)
     with _stoppable():
-        await _look_at_all(job, found, tally, show, now)
+        await _look_at_all(job, found, histogram, show, now)
     found.images = found.images or found.seen
     return found
 
 
-async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, now: Callable[[], float]) -> None:
+async def _look_at_all(
+    job: SurveyJob, found: Survey, histogram: SizeHistogram, show: Show, now: Callable[[], float]
+) -> None:
     async with AsyncExitStack() as stack:
         reader = stack.enter_context(ThreadPoolExecutor(1, "survey"))
         local = stack.enter_context(LocalSizes(now))
@@ -157,10 +161,10 @@ async def _look_at_all(job: SurveyJob, found: Survey, tally: Tally, show: Show, 
                 if session is None:
                     session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
                 await _fetch(session, chunk, sizes, proxy_of)
-            await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, tally)
+            await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, histogram)
             show(found.seen, total)
         found.declared = local.declared
-        await loop.run_in_executor(reader, tally.settle)
+        await loop.run_in_executor(reader, histogram.settle)
 
 
 @contextmanager

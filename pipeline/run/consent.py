@@ -14,20 +14,21 @@ from pipeline.images.sizes import sizes_of
 from pipeline.records import Usage
 from pipeline.run.job import Job
 from pipeline.sources import Source, has_stream
-from pipeline.store.dataset import Dataset
-from pipeline.tokens.prompt import Question, answer_tokens
-from pipeline.tokens.spans import Span
+from pipeline.store.between_runs import count_missing
+from pipeline.store.marks import Marks
+from pipeline.tokens.prompt import PromptShape, answer_tokens
+from pipeline.tokens.ranges import Range
 
 LOOKED_AT = 64
 """Images whose headers are read: some milliseconds, however large the source."""
 AMONG = 200_000
 """They are taken evenly from the first records of the source, so that a million are not walked over twice."""
-Skip = Callable[[Dataset], int]
+Skip = Callable[[Marks], int]
 """How many records, from the beginning of the source, an OUT is known to have done with."""
-_ONE = Span(1, 1, 1)
+_ONE = Range(1, 1, 1)
 
 
-def confirmed(job: Job, source: Source, total: int | None, question: Question, skip: Skip) -> Job:
+def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, skip: Skip) -> Job:
     """The job, with a ceiling where its cost cannot be predicted. `total` is the number of its images, where known.
 
     Raises InputError where the job is expected to cost more than `budget.confirm_usd`, has no ceiling, and neither
@@ -37,7 +38,7 @@ def confirmed(job: Job, source: Source, total: int | None, question: Question, s
     has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
     if job.yes or job.emulated or has_ceiling or not prices:
         return job
-    expected = expected_usd(job, source, total, question, prices, above=budget.confirm_usd, skip=skip)
+    expected = expected_usd(job, source, total, shape, prices, above=budget.confirm_usd, skip=skip)
     if expected is None:
         return _bounded(job)
     if expected <= budget.confirm_usd:
@@ -66,7 +67,7 @@ def expected_usd(
     job: Job,
     source: Source,
     total: int | None,
-    question: Question,
+    shape: PromptShape,
     prices: Sequence[Price],
     *,
     above: Decimal,
@@ -79,16 +80,16 @@ def expected_usd(
     """
     if total is None or has_stream(job.sources):
         return None
-    each = _each_usd(job, source, total, question, prices)
+    each = _each_usd(job, source, total, shape, prices)
     most = job.config.budget.max_requests
     if each is None or each * total <= above:
         return None if each is None else each * total
     records = islice(job.asked(source.records()), job.limit)
-    left = Dataset.left(job.out, records, total, config=job.config, asking=job.asking, skip=skip)
+    left = count_missing(job.out, records, total, config=job.config, policy=job.asking, skip=skip)
     return each * (left if most is None else min(left, most))
 
 
-def _each_usd(job: Job, source: Source, total: int, question: Question, prices: Sequence[Price]) -> Decimal | None:
+def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: Sequence[Price]) -> Decimal | None:
     """What one image is expected to cost at the dearest endpoint; None where nothing is known of them."""
     if not total:
         return Decimal(0)
@@ -101,7 +102,7 @@ def _each_usd(job: Job, source: Source, total: int, question: Question, prices: 
     request = job.config.request
     answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=request.choices).expected
     usages = [
-        Usage(prompt_tokens=question.tokens(one.width, one.height).expected, completion_tokens=answer) for one in sizes
+        Usage(prompt_tokens=shape.tokens(one.width, one.height).expected, completion_tokens=answer) for one in sizes
     ]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
     return max(sum(each, Decimal(0)) / len(sizes) for each in costs)

@@ -28,10 +28,10 @@ from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
-from pipeline.store.columns import Totals
+from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.rerun import RerunPolicy
-from pipeline.tokens.prompt import Question, dearer_detail, out_of_reach, tokens_by_detail
+from pipeline.tokens.prompt import PromptShape, dearer_detail, out_of_reach, tokens_by_detail
 
 RUN, TOTAL = "run", "total"
 """The budget of one run, and that of all runs on an OUT."""
@@ -117,18 +117,18 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
         )
 
 
-def check_question(question: Question) -> None:
+def check_prompt(shape: PromptShape) -> None:
     """Raises InputError where the images cannot be asked about as the user wants it."""
-    unreached = out_of_reach(question)
+    unreached = out_of_reach(shape)
     if unreached is not None:
         raise InputError(f"`images.max_image_tokens`: {unreached}")
 
 
-def dear_choice(job: Job, source: Source, question: Question) -> str | None:
+def dear_choice(job: Job, source: Source, shape: PromptShape) -> str | None:
     """One line where the `detail` of this job costs more than another that looks at as much, on its first images."""
-    if has_stream(job.sources) or not question.rule.details:
+    if has_stream(job.sources) or not shape.rule.details:
         return None
-    line = dearer_detail(question, tokens_by_detail(question, first_sizes(source.records())))
+    line = dearer_detail(shape, tokens_by_detail(shape, first_sizes(source.records())))
     return None if line is None else f"note: {line}"
 
 
@@ -148,7 +148,7 @@ def left_words(stats: RunStats, totals: Totals) -> list[str]:
     """What is left undone, and about what it would cost."""
     if stats.total is None:
         return []
-    left, paid = stats.total - stats.done, totals.records - totals.shared
+    left, paid = stats.total - stats.done, totals.records - totals.deduplicated
     words = f"{left:,} of {stats.total:,} images are left"
     if totals.cost_usd and paid:
         words += f", about {dollars(totals.cost_usd / paid * left)}"

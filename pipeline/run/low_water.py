@@ -16,7 +16,7 @@ import orjson
 from pipeline.records import ImageRecord
 from pipeline.run.job import Job
 from pipeline.sources import Source
-from pipeline.store.dataset import Dataset
+from pipeline.store.marks import Marks
 
 MARK_EVERY = 1_000
 """Records between two places that a mark can stand at: what a kill makes the next run look up in vain."""
@@ -35,7 +35,7 @@ class LowWater:
         """Records from the beginning that earlier runs are done with; `records` begins behind them."""
 
     @classmethod
-    def of(cls, source: Source, job: Job, dataset: Dataset) -> "LowWater":
+    def of(cls, source: Source, job: Job, marks: Marks) -> "LowWater":
         """Raises InputError where the source cannot be read."""
         records = job.asked(source.records())
         if not (source.is_manifest and job.asking.passes_over_rows and job.chosen is None and job.limit is None):
@@ -43,7 +43,7 @@ class LowWater:
         named = f"{os.path.realpath(source.name)}\0{job.config.source!r}\0{job.config.request.prompt_name}"
         name = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         water = cls(records, name)
-        mark = dataset.mark(name)
+        mark = marks.mark(name)
         if "ids" in mark and not water.pass_over(int(mark["records"]), str(mark["ids"])):
             return cls(job.asked(source.records()), name)
         return water
@@ -68,13 +68,13 @@ class LowWater:
                 count, ids = self._note(count, ids), []
         self._note(count, ids)
 
-    def rise(self, dataset: Dataset, records: float) -> None:
+    def rise(self, marks: Marks, records: float) -> None:
         """Remember that this number of records from the beginning have rows by now."""
         reached = None
         while self._places and self._places[0][0] <= records:
             reached = self._places.popleft()
         if self._name is not None and reached is not None:
-            dataset.set_mark(self._name, {"records": reached[0], "ids": reached[1]})
+            marks.set_mark(self._name, {"records": reached[0], "ids": reached[1]})
 
     def _note(self, count: int, ids: list[str]) -> int:
         self._add(ids)

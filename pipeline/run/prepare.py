@@ -30,7 +30,7 @@ from pipeline.records import (
 from pipeline.run.model import family_for
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
-from pipeline.tokens.prompt import Question
+from pipeline.tokens.prompt import PromptShape
 from pipeline.tokens.text import calibrated, message_tokens, most_message_tokens
 
 MEGABYTE = 1 << 20
@@ -137,13 +137,13 @@ class Preparer:
         sent = facts.sent_width, facts.sent_height
         if isinstance(self.rule, UnknownRule) or sent == (facts.width, facts.height):
             return 0
-        unsized = self.question().unsized_tokens(facts.width, facts.height)
+        unsized = self.prompt_shape().unsized_tokens(facts.width, facts.height)
         return unsized - self.rule.tokens(*sent, self.config.request.detail).expected
 
-    def question(self) -> Question:
+    def prompt_shape(self) -> PromptShape:
         """The prompt as an estimate counts it."""
         images = self.config.images
-        return Question(
+        return PromptShape(
             rule=self.rule,
             detail=self.config.request.detail,
             text=TokenRange.exactly(self.text.tokens),

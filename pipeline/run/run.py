@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import price_for
@@ -28,7 +29,7 @@ from pipeline.run.job import (
     TOTAL,
     Job,
     budgets_of,
-    check_question,
+    check_prompt,
     dear_choice,
     endpoint_name,
     engine_config,
@@ -42,16 +43,19 @@ from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
 from pipeline.sources import Source
-from pipeline.store.columns import Totals
-from pipeline.store.dataset import LEDGER_NAME, Dataset, check_out
+from pipeline.store.accounting import Totals
+from pipeline.store.dataset import Dataset
+from pipeline.store.opening import LEDGER_NAME, check_out
 
 State = tuple[Status, ErrorKind | None]
+Say = Callable[[str], None]
+"""Shows a line to the user."""
 
 
 async def run_job(
-    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Callable[[str], None] | None = None
+    job: Job, show: Callable[[RunStats], None], clock: Clock | None = None, say: Say | None = None
 ) -> RunSummary:
-    """Ask for everything that OUT does not hold yet. `say` is told what the user should know before.
+    """Ask for everything that OUT does not hold yet. `say` shows what the user should know before.
 
     Raises InputError before anything is sent. Whatever stops the run later is raised once everything that
     was paid for is kept, and carries the summary.
@@ -62,24 +66,16 @@ async def run_job(
     adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
-    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
-        each = zip(job.config.all_endpoints, keys, strict=True)
-        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+    _say_destinations(job, keys, say)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
         endpoints = endpoints_of(job, targets, sessions, prepare)
-        check_question(prepare.question())
-        job = confirmed(job, source, total, prepare.question(), lambda dataset: LowWater.of(source, job, dataset).skip)
-        if say is not None and job.implied_ceiling_usd is not None:
-            say(
-                f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
-                "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another ceiling, `yes=True` none"
-            )
-        if say is not None and (line := dear_choice(job, source, prepare.question())) is not None:
-            say(line)
+        check_prompt(prepare.prompt_shape())
+        job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
+        _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
         with run.dataset() as dataset:
             images = await stack.enter_async_context(fetch_session(job.config))
@@ -89,6 +85,26 @@ async def run_job(
             if say is not None and not numbers.has_answers and job.asks_as_usual:
                 say(f"prompt: {job.config.request.prompt}")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
+
+
+def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
+    """Where requests go and with which key; once for each OUT."""
+    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+
+
+def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
+    """The ceiling of a run that has none of its own, and a `detail` that costs more than another."""
+    if say is None:
+        return
+    if job.implied_ceiling_usd is not None:
+        say(
+            f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
+            "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another ceiling, `yes=True` none"
+        )
+    if (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
+        say(line)
 
 
 class _Run:
@@ -109,7 +125,7 @@ class _Run:
             config=job.config,
             run_id=self.run_id,
             now=self.clock.utc,
-            asking=job.asking,
+            policy=job.asking,
             endpoint=endpoint_name(job),
             redactor=job.redactor,
         )
@@ -128,7 +144,7 @@ class _Run:
     ) -> Stages:
         config = self.job.config
         self.stats.saves = prepare.saved
-        water = LowWater.of(source, self.job, dataset)
+        water = LowWater.of(source, self.job, dataset.marks)
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
@@ -137,8 +153,8 @@ class _Run:
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
-            twin=dataset.twin,
-            keep=dataset.keep,
+            twin=dataset.follow,
+            keep=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
             budgets=budgets_of(self.job.budget, dataset),
@@ -147,7 +163,7 @@ class _Run:
         )
 
     def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
-        water.rise(dataset, stats.low_water)
+        water.rise(dataset.marks, stats.low_water)
         dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:

@@ -1,73 +1,66 @@
-"""An `Outcome` as one row of `data/`, as one small number in the ledger, and as what it adds to the totals.
+"""The columns of `data/`: one table that feeds the Arrow schema, the rows, the documentation and the dataset card.
 
-Everything here is exact: money is counted in nano-dollars, the resolution of the column `cost_usd`.
+To add a column, add an entry to `COLUMNS`; docs/extending.md shows it. The schema is fixed when OUT is made, so that
+a new column appears in new output directories only.
 """
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from decimal import Decimal
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
 
 from pipeline.errors import ErrorKind
-from pipeline.money import Bill, nano_usd, usd, usd_text
-from pipeline.records import Answer, Failure, Outcome, Shared, Status, Usage, has_no_text
-from pipeline.tokens.ratios import count_billed
-
-_LARGEST_INT = 2**63 - 1
-
-# These numbers are stored: new statuses and kinds are added at the end, none is ever changed.
-_STATUS_CODES = {
-    Status.OK: 1,
-    Status.TRUNCATED: 2,
-    Status.REFUSED: 3,
-    Status.INVALID: 4,
-    Status.FAILED: 5,
-}
-_KIND_CODES = {
-    ErrorKind.IMAGE_MISSING: 1,
-    ErrorKind.IMAGE_UNREADABLE: 2,
-    ErrorKind.IMAGE_TRUNCATED: 3,
-    ErrorKind.IMAGE_UNSUPPORTED: 4,
-    ErrorKind.IMAGE_BOMB: 5,
-    ErrorKind.IMAGE_TOO_LARGE: 6,
-    ErrorKind.FETCH_FAILED: 7,
-    ErrorKind.RATE_LIMITED: 8,
-    ErrorKind.REQUEST_EXCEEDS_LIMIT: 9,
-    ErrorKind.OVERLOADED: 10,
-    ErrorKind.SERVER_ERROR: 11,
-    ErrorKind.TIMEOUT: 12,
-    ErrorKind.CONNECTION: 13,
-    ErrorKind.UNREACHABLE: 14,
-    ErrorKind.INVALID_RESPONSE: 15,
-    ErrorKind.EMPTY_ANSWER: 16,
-    ErrorKind.IMAGE_IGNORED: 17,
-    ErrorKind.BAD_REQUEST: 18,
-    ErrorKind.REQUEST_TOO_LARGE: 19,
-    ErrorKind.CONTENT_FILTER: 20,
-    ErrorKind.REFUSED: 21,
-    ErrorKind.REASONING_EXHAUSTED: 22,
-    ErrorKind.AUTHENTICATION: 23,
-    ErrorKind.PERMISSION: 24,
-    ErrorKind.QUOTA_EXHAUSTED: 25,
-    ErrorKind.MODEL_NOT_FOUND: 26,
-}
-_STATUS_OF = {code: status for status, code in _STATUS_CODES.items()}
-_KIND_OF = {code: kind for kind, code in _KIND_CODES.items()}
+from pipeline.money import nano_usd, usd
+from pipeline.records import Answer, Failure, ImageFacts, Outcome, Status, Usage
+from pipeline.store.accounting import storable
 
 
-def state_code(status: Status, kind: ErrorKind | None) -> int:
-    """Status and kind as the number that the ledger keeps for a record."""
-    return _STATUS_CODES[status] + (8 * _KIND_CODES[kind] if kind is not None else 0)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOrigin:
+    """What all rows of one run have in common."""
+
+    prompt_name: str
+    endpoint: str
+    """The endpoint of outcomes that do not name theirs."""
+    run_id: str
+    config_hash: str
 
 
-def state_of(code: int) -> tuple[Status, ErrorKind | None]:
-    """The inverse of `state_code`."""
-    return _STATUS_OF[code % 8], _KIND_OF.get(code // 8)
+Value = Callable[[Outcome, RowOrigin], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `data/`."""
+
+    name: str
+    type: pa.DataType
+    value: Value
+    """How a row gets its value: None is null, a Decimal is money, a datetime is a time."""
+    doc: str
+    """One sentence for the documentation and the dataset card."""
+    from_leader: bool = False
+    """Whether a row that shares another record's answer takes the value of that record's row."""
+    is_essential: bool = False
+    """Whether a row of a damaged part that lost this value is asked again. Any other value becomes null."""
+    only_with_choices: bool = False
+    """Whether the column exists only where more than one choice is asked for (`n` > 1)."""
+
+
+def _of_answer(value: Callable[[Answer], object]) -> Value:
+    return lambda outcome, _: value(outcome.result) if isinstance(outcome.result, Answer) else None
+
+
+def _of_facts(value: Callable[[ImageFacts], object]) -> Value:
+    return lambda outcome, _: None if outcome.facts is None else value(outcome.facts)
+
+
+def _of_usage(tokens: Callable[[Usage], int | None]) -> Value:
+    return lambda outcome, _: storable(tokens(outcome.usage))
 
 
 def error_of(outcome: Outcome) -> tuple[ErrorKind | None, str | None]:
-    """The columns `error_kind` and `error_message`: null where the status is `ok`."""
+    """The kind and the message of an outcome's error; None where the status is `ok`."""
     result = outcome.result
     if isinstance(result, Failure):
         return result.kind, result.message
@@ -76,219 +69,229 @@ def error_of(outcome: Outcome) -> tuple[ErrorKind | None, str | None]:
     return result.error_kind, result.error_message
 
 
-def count_bill(counts: Counter[str], bill: Bill, times: int = 1) -> None:
-    """Add what billed attempts come to; with `times` = -1 take it away, where a row counts them again."""
-    usage = bill.usage
-    counts["requests"] += times * bill.attempts
-    counts["prompt_tokens"] += times * (_int(usage.prompt_tokens) or 0)
-    counts["cached_tokens"] += times * (_int(usage.cached_tokens) or 0)
-    counts["completion_tokens"] += times * (_int(usage.completion_tokens) or 0)
-    counts["reasoning_tokens"] += times * (_int(usage.reasoning_tokens) or 0)
-    counts["total_tokens"] += times * (_int(usage.total_tokens) or 0)
-    counts["cost_nano_usd"] += times * (nano_usd(bill.cost_usd) or 0)
+def _error_kind(outcome: Outcome, _: RowOrigin) -> str | None:
+    kind = error_of(outcome)[0]
+    return None if kind is None else kind.value
 
 
-def count_outcome(counts: Counter[str], outcome: Outcome) -> None:
-    """Add an outcome, its billed attempts included."""
-    count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
-    counts[outcome.status.value] += 1
-    counts["without_text"] += has_no_text(outcome.status, outcome.error_kind)
-    if isinstance(outcome.result, Answer):
-        counts["predicted_prompt_tokens"] += _int(outcome.predicted_prompt_tokens) or 0
-        counts["unpriced"] += nano_usd(outcome.cost_usd) is None
-        if outcome.attempts == 1:
-            billed, predicted = _int(outcome.usage.prompt_tokens), _int(outcome.predicted_prompt_tokens)
-            count_billed(counts, outcome.result.model, billed=billed, predicted=predicted)
-
-
-def count_row(counts: Counter[str], row: Mapping[str, Any]) -> None:
-    """Add what a row says of itself, where nothing else counts it: as `data/` or the ledger holds it."""
-    status = Status(row["status"])
-    for name in _TOKENS:
-        counts[name] += row[name] or 0
-    cost_usd = None if row["cost_usd"] is None else Decimal(str(row["cost_usd"]))
-    counts["cost_nano_usd"] += nano_usd(cost_usd) or 0
-    counts["requests"] += row["attempts"] or 0
-    counts["predicted_prompt_tokens"] += row["predicted_prompt_tokens"] or 0
-    counts["unpriced"] += cost_usd is None and status is not Status.FAILED
-    if status is not Status.FAILED and row["attempts"] == 1:
-        count_billed(counts, row["model"], billed=row["prompt_tokens"], predicted=row["predicted_prompt_tokens"])
-    counts["shared"] += row["duplicate_of"] is not None
-    counts["without_text"] += has_no_text(status, None if row["error_kind"] is None else ErrorKind(row["error_kind"]))
-    counts[status.value] += 1
-
-
-_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """What was asked, answered and paid: in one run, or in all runs on one output directory.
-
-    The statuses count answers as they were kept; a record that was asked again counts each time.
-    """
-
-    requests: int = 0
-    ok: int = 0
-    truncated: int = 0
-    refused: int = 0
-    invalid: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    total_tokens: int = 0
-    predicted_prompt_tokens: int = 0
-    shared: int = 0
-    """Records that share another's answer; the statuses count them too."""
-    cost_usd: Decimal = Decimal(0)
-    cost_unknown_usd: Decimal = Decimal(0)
-    """The most that requests can have cost whose bill nobody knows: given up, cut off, or in flight at a kill."""
-    unpriced: int = 0
-    """Answers whose cost is unknown; `cost_usd` is the sum of the others."""
-
-    tokens_unknown: int = 0
-    """The most that such requests can have taken."""
-
-    @property
-    def tokens(self) -> int:
-        """What a budget counts."""
-        return self.prompt_tokens + self.completion_tokens + self.tokens_unknown
-
-    @property
-    def spent_usd(self) -> Decimal:
-        """What a budget counts."""
-        return self.cost_usd + self.cost_unknown_usd
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain values for JSON; money as text."""
-        return asdict(self) | {
-            "cost_usd": usd_text(self.cost_usd),
-            "cost_unknown_usd": usd_text(self.cost_unknown_usd),
-        }
-
-    @property
-    def records(self) -> int:
-        return self.ok + self.truncated + self.refused + self.invalid + self.failed
-
-    def __sub__(self, other: "Totals") -> "Totals":
-        """What has come on top since `other`."""
-        return Totals(**{name: getattr(self, name) - getattr(other, name) for name in Totals.__dataclass_fields__})
-
-    @staticmethod
-    def of(counts: Mapping[str, int]) -> "Totals":
-        """From the counts that the ledger keeps; names of other versions are left out."""
-        known = {name: value for name, value in counts.items() if name in _COUNTED}
-        return Totals(
-            **known,
-            cost_usd=usd(counts.get("cost_nano_usd", 0)),
-            cost_unknown_usd=usd(counts.get("cost_unknown_nano_usd", 0)),
-        )
-
-
-_COUNTED = frozenset(Totals.__dataclass_fields__) - {"cost_usd", "cost_unknown_usd"}
-
-
-def row_of(outcome: Outcome, *, prompt_name: str, endpoint: str, run_id: str, config_hash: str) -> dict[str, object]:
-    """One plain value for each column of `data/`, null included.
-
-    `cost_usd` is a Decimal with nine places, `asked_at` and `answered_at` are as they came. Numbers that
-    no column can hold (an endpoint may state anything) become null: a row that is kept can be sealed.
-    """
-    result, usage, record = outcome.result, outcome.usage, outcome.record
-    kind, message = error_of(outcome)
+def _cost(outcome: Outcome, _: RowOrigin) -> object:
     nano = nano_usd(outcome.cost_usd)
-    return {
-        "id": record.id,
-        "prompt_name": prompt_name,
-        "image": record.image,
-        "status": outcome.status.value,
-        **_answer_columns(result),
-        "flags": [],
-        "model": result.model,
-        "endpoint": endpoint,
-        "request_id": result.request_id,
-        "prompt_tokens": _int(usage.prompt_tokens),
-        "cached_tokens": _int(usage.cached_tokens),
-        "completion_tokens": _int(usage.completion_tokens),
-        "reasoning_tokens": _int(usage.reasoning_tokens),
-        "total_tokens": _int(usage.total_tokens),
-        "predicted_prompt_tokens": _int(outcome.predicted_prompt_tokens),
-        "token_rule": outcome.token_rule,
-        "cost_usd": None if nano is None else usd(nano),
-        "attempts": outcome.attempts,
-        **_image_columns(outcome),
-        "request_sha256": outcome.request_sha256,
-        "duplicate_of": None,
-        "error_kind": None if kind is None else kind.value,
-        "error_message": message,
-        "run_id": run_id,
-        "config_hash": config_hash,
-        "asked_at": outcome.asked_at,
-        "answered_at": outcome.answered_at,
-        "record": record.extra,
+    return None if nano is None else usd(nano)
+
+
+def _latency(outcome: Outcome, _: RowOrigin) -> float | None:
+    return outcome.result.latency_s if isinstance(outcome.result, Answer) and outcome.attempts else None
+
+
+_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
+_INT, _SMALL_INT = pa.int64(), pa.int32()
+_MONEY, _TIME = pa.decimal128(18, 9), pa.timestamp("us", tz="UTC")
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        "id",
+        _TEXT,
+        lambda outcome, _: outcome.record.id,
+        "From the manifest, or the path relative to the source.",
+        is_essential=True,
+    ),
+    Column(
+        "prompt_name",
+        _TEXT,
+        lambda _, origin: origin.prompt_name,
+        "The name of the prompt; with `id` it is the key of the row.",
+        is_essential=True,
+    ),
+    Column(
+        "image", _TEXT, lambda outcome, _: outcome.record.image, "Path or URL of the image, as the source names it."
+    ),
+    Column(
+        "status",
+        _TEXT,
+        lambda outcome, _: outcome.status.value,
+        "`ok`, `truncated` (the answer hit `max_tokens`), `refused`, `invalid` or `failed`.",
+        from_leader=True,
+        is_essential=True,
+    ),
+    Column(
+        "caption",
+        _TEXT,
+        _of_answer(lambda answer: answer.caption),
+        "The text of the answer; null where there is none.",
+        from_leader=True,
+        is_essential=True,
+    ),
+    Column(
+        "captions",
+        _TEXTS,
+        _of_answer(lambda answer: list(answer.captions) or None),
+        "All choices of the answer; the column exists only with `n` > 1.",
+        from_leader=True,
+        is_essential=True,
+        only_with_choices=True,
+    ),
+    Column("flags", _TEXTS, lambda _, __: [], "What is doubtful about the answer.", from_leader=True),
+    Column("model", _TEXT, lambda outcome, _: outcome.result.model, "The model as served.", from_leader=True),
+    Column(
+        "endpoint",
+        _TEXT,
+        lambda outcome, origin: outcome.endpoint or origin.endpoint,
+        "The endpoint that was asked.",
+        from_leader=True,
+    ),
+    Column(
+        "provider",
+        _TEXT,
+        _of_answer(lambda answer: answer.provider),
+        "The provider behind a gateway, where the response names it.",
+        from_leader=True,
+    ),
+    Column(
+        "finish_reason",
+        _TEXT,
+        _of_answer(lambda answer: answer.finish_reason),
+        "Why the model stopped, in the provider's word.",
+        from_leader=True,
+    ),
+    Column(
+        "request_id",
+        _TEXT,
+        lambda outcome, _: outcome.result.request_id,
+        "The provider's name for the request.",
+        from_leader=True,
+    ),
+    Column(
+        "prompt_tokens",
+        _INT,
+        _of_usage(lambda usage: usage.prompt_tokens),
+        "Prompt tokens billed, summed over every attempt that was billed.",
+    ),
+    Column(
+        "cached_tokens",
+        _INT,
+        _of_usage(lambda usage: usage.cached_tokens),
+        "The part of `prompt_tokens` that the provider read from its cache.",
+    ),
+    Column(
+        "completion_tokens",
+        _INT,
+        _of_usage(lambda usage: usage.completion_tokens),
+        "Completion tokens billed, summed in the same way.",
+    ),
+    Column(
+        "reasoning_tokens",
+        _INT,
+        _of_usage(lambda usage: usage.reasoning_tokens),
+        "The part of `completion_tokens` that the model spent on reasoning.",
+    ),
+    Column(
+        "total_tokens",
+        _INT,
+        _of_usage(lambda usage: usage.total_tokens),
+        "The provider's own total of tokens.",
+    ),
+    Column(
+        "predicted_prompt_tokens",
+        _INT,
+        lambda outcome, _: storable(outcome.predicted_prompt_tokens),
+        "Prompt tokens as estimated before the request.",
+    ),
+    Column("token_rule", _TEXT, lambda outcome, _: outcome.token_rule, "The dated rule that estimated them."),
+    Column(
+        "cost_usd",
+        _MONEY,
+        _cost,
+        "The provider's own figure, else usage times price; null where no price is known.",
+    ),
+    Column("attempts", _SMALL_INT, lambda outcome, _: outcome.attempts, "Requests sent for this row."),
+    Column("latency_s", pa.float64(), _latency, "Seconds that the answered request took."),
+    Column("width", _SMALL_INT, _of_facts(lambda facts: facts.width), "Pixels of the image, after EXIF rotation."),
+    Column("height", _SMALL_INT, _of_facts(lambda facts: facts.height), "Pixels of the image, after EXIF rotation."),
+    Column("sent_width", _SMALL_INT, _of_facts(lambda facts: facts.sent_width), "Pixels of the image as sent."),
+    Column("sent_height", _SMALL_INT, _of_facts(lambda facts: facts.sent_height), "Pixels of the image as sent."),
+    Column("sent_bytes", _SMALL_INT, _of_facts(lambda facts: facts.sent_bytes), "Bytes of the image as sent."),
+    Column("sha256", _TEXT, _of_facts(lambda facts: facts.sha256), "Hash of the source's bytes."),
+    Column(
+        "request_sha256",
+        _TEXT,
+        lambda outcome, _: outcome.request_sha256,
+        "Hash of the image as sent and of the request.",
+    ),
+    Column("duplicate_of", _TEXT, lambda _, __: None, "The `id` of the record whose answer this row shares."),
+    Column(
+        "error_kind",
+        _TEXT,
+        _error_kind,
+        "The kind of error; null where the status is `ok`.",
+        from_leader=True,
+        is_essential=True,
+    ),
+    Column(
+        "error_message",
+        _TEXT,
+        lambda outcome, _: error_of(outcome)[1],
+        "The error in one line; null where the status is `ok`.",
+        from_leader=True,
+    ),
+    Column("run_id", _TEXT, lambda _, origin: origin.run_id, "The run that wrote the row."),
+    Column("config_hash", _TEXT, lambda _, origin: origin.config_hash, "The configuration that the run declared."),
+    Column("asked_at", _TIME, lambda outcome, _: outcome.asked_at, "When the request was sent.", from_leader=True),
+    Column(
+        "answered_at",
+        _TIME,
+        lambda outcome, _: outcome.answered_at,
+        "When the answer arrived.",
+        from_leader=True,
+        is_essential=True,
+    ),
+    Column("record", _TEXT, lambda outcome, _: outcome.record.extra, "The manifest's other columns, as JSON."),
+)
+KEY_NAMES = ("id", "prompt_name")
+
+
+def schema(*, choices: int = 1) -> pa.Schema:
+    """The Arrow schema of a new output directory whose requests ask for this number of choices."""
+    columns = [column for column in COLUMNS if choices > 1 or not column.only_with_choices]
+    return pa.schema([pa.field(column.name, column.type) for column in columns], metadata={"vision_batch": "1"})
+
+
+def stored_schema(stored: bytes | None) -> pa.Schema | None:
+    """A schema as a ledger stores it; None where it cannot be read, or has a column that is not in the table."""
+    try:
+        found: pa.Schema = pa.ipc.read_schema(pa.py_buffer(stored or b""))
+        types = {field.name: field.type for field in found if field.nullable}  # names are decoded here
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+    known = {column.name: column.type for column in COLUMNS}
+    required = {column.name for column in COLUMNS if column.is_essential and not column.only_with_choices} | {
+        "asked_at"
     }
+    is_ours = all(known.get(name) == kind for name, kind in types.items())
+    return found if is_ours and required <= types.keys() and len(types) == len(found) else None
 
 
-SHARED_COLUMNS = (
-    "status", "caption", "captions", "labels", "flags", "model", "endpoint", "provider", "finish_reason", "request_id",
-    "error_kind", "error_message", "asked_at", "answered_at",
-)  # fmt: skip
-"""What a row that shares an answer takes from the row of the record that was asked."""
-
-SHAREABLE = frozenset({Status.OK, Status.TRUNCATED, Status.REFUSED})
-"""Answers that another record with the same request need not pay for again."""
+def of_schema(names: Iterable[str]) -> tuple[Column, ...]:
+    """The entries of the table with these names. Raises KeyError for a name that is not in it."""
+    known = {column.name: column for column in COLUMNS}
+    return tuple(known[name] for name in names)
 
 
-def shared_row(shared: Shared, *, prompt_name: str, endpoint: str, run_id: str, config_hash: str) -> dict[str, object]:
-    """The row of a record that shares an answer, before it is filled: no tokens, no cost, no request."""
-    outcome = Outcome(
-        record=shared.record,
-        result=Answer(status=shared.status, caption=None),
-        image_facts=shared.image_facts,
-        request_sha256=shared.request_sha256,
-        usage=_NOTHING,
-        cost_usd=Decimal(0),
-    )
-    row = row_of(outcome, prompt_name=prompt_name, endpoint=endpoint, run_id=run_id, config_hash=config_hash)
-    return {**row, "latency_s": None}
+def row_of(outcome: Outcome, origin: RowOrigin, columns: Sequence[Column] = COLUMNS) -> dict[str, object]:
+    """One plain value for each column, null included. `cost_usd` is a Decimal with nine places.
+
+    Numbers that no column can hold become null, so that every committed row can be sealed.
+    """
+    return {column.name: column.value(outcome, origin) for column in columns}
 
 
-def filled(row: dict[str, object], asked: Mapping[str, object]) -> dict[str, object]:
-    """A shared row with the answer of the row `asked`."""
-    taken = {name: asked[name] for name in SHARED_COLUMNS if name in asked}
-    return {**row, **taken, "duplicate_of": asked["id"]}
+def with_leader(row: Mapping[str, object], leader: Mapping[str, object]) -> dict[str, object]:
+    """The row of a follower with the answer that stands in its leader's row."""
+    taken = {column.name: leader[column.name] for column in COLUMNS if column.from_leader and column.name in leader}
+    return {**row, **taken, "duplicate_of": leader["id"]}
 
 
-_NOTHING = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0, reasoning_tokens=0, total_tokens=0)
-
-
-def _answer_columns(result: Answer | Failure) -> dict[str, object]:
-    if isinstance(result, Failure):
-        return dict.fromkeys(("caption", "captions", "provider", "finish_reason", "latency_s"))
-    return {
-        "caption": result.caption,
-        "captions": list(result.captions) or None,
-        "provider": result.provider,
-        "finish_reason": result.finish_reason,
-        "latency_s": result.latency_s,
-    }
-
-
-def _image_columns(outcome: Outcome) -> dict[str, object]:
-    facts = outcome.facts
-    if facts is None:
-        return dict.fromkeys(("width", "height", "sent_width", "sent_height", "sent_bytes", "sha256"))
-    return {
-        "width": facts.width,
-        "height": facts.height,
-        "sent_width": facts.sent_width,
-        "sent_height": facts.sent_height,
-        "sent_bytes": facts.sent_bytes,
-        "sha256": facts.sha256,
-    }
-
-
-def _int(value: int | None) -> int | None:
-    return value if value is not None and abs(value) <= _LARGEST_INT else None
+def markdown_lines(names: Iterable[str] | None = None) -> list[str]:
+    """The table of columns as Markdown: of all columns, or of those with these names."""
+    columns = COLUMNS if names is None else of_schema(names)
+    rows = (f"| `{column.name}` | `{column.type}` | {column.doc} |" for column in columns)
+    return ["| column | type | what |", "|---|---|---|", *rows]

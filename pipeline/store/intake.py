@@ -1,38 +1,40 @@
-"""What lies beside a ledger and belongs into it, and whether what stands in one is what a run writes."""
+"""Takes in the answers that the ledger could not commit, from the files `OUT/.unsaved-*.jsonl`."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
 
-from pipeline.errors import ErrorKind, ResourceError
+from pipeline.errors import ErrorKind
 from pipeline.records import Status, record_key
 from pipeline.store import parquet, unsaved
-from pipeline.store.columns import SHAREABLE, count_row, state_code, state_of
+from pipeline.store.accounting import count_row
+from pipeline.store.dedup import SHAREABLE
 from pipeline.store.layout import DATA_NAME
-from pipeline.store.ledger import BillRow, KeptRow, Ledger
-from pipeline.store.salvage.rows import is_answer
+from pipeline.store.ledger.protocol import BillRow, CommittedRow, Ledger
+from pipeline.store.rows import table_of
+from pipeline.store.sealing import Sealer
+from pipeline.store.states import state_code
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = -(1 << 62)
-_JSON_META = ("identity", "lease", "lost_parts")
 
 
 @dataclass(slots=True)
 class TakenIn:
-    """What was found beside the ledger."""
+    """What the files of unsaved answers held."""
 
     answers: int = 0
-    """Taken: newer than any row that OUT held of the record."""
+    """Taken: newer than any row of the record in OUT."""
     older: int = 0
-    """Passed over: OUT holds that row, or a newer one."""
+    """Passed over: OUT has that row, or a newer one."""
     unreadable: int = 0
-    """Answers that no part can hold: what is in them is damaged."""
+    """Answers that no part can hold, because they are damaged."""
 
 
 class _Place(NamedTuple):
@@ -42,13 +44,11 @@ class _Place(NamedTuple):
     at: int
 
 
-def take_in(
-    out: Path, ledger: Ledger, columns: pa.Schema, commit: Callable[..., None], seal: Callable[[], None]
-) -> TakenIn:
-    """Commit what `OUT/.unsaved-*.jsonl` holds, where it is newer than the rows in `data/`, and delete the files.
+def take_in(out: Path, ledger: Ledger, sealer: Sealer) -> TakenIn:
+    """Commit the unsaved answers that are newer than the rows in `data/`, and delete the files.
 
-    Nothing may wait in the ledger to be sealed before; `seal` does it after each file. Each file is taken line by
-    line, and the ledger remembers how far, so that one that is met again after a crash is not counted twice.
+    All rows have to be sealed before; each file is sealed after it is read. A file is taken line by line, and the
+    ledger stores how far, so that a file which is met again after a crash is not counted twice.
     """
     taken = TakenIn()
     for path in unsaved.paths(out):
@@ -57,11 +57,12 @@ def take_in(
         done, before = int(ledger.meta(name) or b"0"), taken.unreadable
         for number, batch in enumerate(unsaved.read(path)):
             if number >= done:
-                rows = _chosen(number, batch, newest, columns, taken)
+                rows = _chosen(number, batch, newest, sealer.columns, taken)
                 bills, counts = [BillRow(*bill) for bill in batch.bills], _counts(batch, rows)
                 meta = {name: str(number + 1).encode()}
-                commit(rows, counts=counts, bills=bills, of_run=batch.run_id, meta=meta)
-        seal()
+                sealer.commit(rows, counts=counts, bills=bills, of_run=batch.run_id, meta=meta)
+        sealer.seal()
+        sealer.find_tail()
         if taken.unreadable > before:
             path.rename(path.with_name(f".unreadable-{path.name.removeprefix('.')}"))
         else:
@@ -72,8 +73,8 @@ def take_in(
 
 def _chosen(
     number: int, batch: unsaved.UnsavedBatch, newest: dict[bytes, _Place], columns: pa.Schema, taken: TakenIn
-) -> list[KeptRow]:
-    """The rows of one line that are to be kept."""
+) -> list[CommittedRow]:
+    """The rows of one line that are committed."""
     rows = []
     for at, answer in enumerate(batch.answers):
         row = _row_of(answer)
@@ -89,7 +90,7 @@ def _chosen(
     return good
 
 
-def _counts(batch: unsaved.UnsavedBatch, rows: Sequence[KeptRow]) -> Counter[str]:
+def _counts(batch: unsaved.UnsavedBatch, rows: Sequence[CommittedRow]) -> Counter[str]:
     counts = Counter(batch.counts or {})
     if batch.counts is None:
         for row in rows:
@@ -97,19 +98,19 @@ def _counts(batch: unsaved.UnsavedBatch, rows: Sequence[KeptRow]) -> Counter[str
     return counts
 
 
-def _row_of(answer: unsaved.UnsavedAnswer) -> KeptRow | None:
-    """As the ledger takes it; None where it is no row of ours."""
+def _row_of(answer: unsaved.UnsavedAnswer) -> CommittedRow | None:
+    """The row as the ledger commits it; None where it is damaged."""
     try:
         row = orjson.loads(answer.row)
         status, kind = Status(row["status"]), row["error_kind"]
-        return KeptRow(
+        return CommittedRow(
             record_key(row["id"], row["prompt_name"]),
             state_code(status, None if kind is None else ErrorKind(kind)),
             answer.row,
             stamp=answer.stamp,
             request_sha256=row["request_sha256"],
-            shareable=status in SHAREABLE and answer.shares is None and row["duplicate_of"] is None,
-            shares=answer.shares,
+            shareable=status in SHAREABLE and answer.leader is None and row["duplicate_of"] is None,
+            leader=answer.leader,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -152,63 +153,13 @@ def _newer_than_parts(newest: dict[bytes, _Place], data: Path, ledger: Ledger) -
     return newest
 
 
-def _that_fit(rows: Sequence[KeptRow], columns: pa.Schema) -> list[KeptRow]:
-    """Those that a part can hold: one that cannot would stop every seal."""
+def _that_fit(rows: Sequence[CommittedRow], columns: pa.Schema) -> list[CommittedRow]:
+    """The rows that a part can hold: any other would stop every seal."""
     try:
-        parquet.table_of([row.row for row in rows], columns)
+        table_of([row.row for row in rows], columns)
     except (pa.ArrowException, ValueError):
         if len(rows) == 1:
             return []
         half = len(rows) // 2
         return _that_fit(rows[:half], columns) + _that_fit(rows[half:], columns)
     return list(rows)
-
-
-def columns_of(ledger: Ledger) -> pa.Schema:
-    """The columns that OUT was made with. Raises ValueError where they are none of ours."""
-    columns = parquet.known_columns(ledger.meta("schema"))
-    if columns is None:
-        raise ValueError("the columns are none of ours")
-    return columns
-
-
-def what_is_wrong(ledger: Ledger) -> str | None:
-    """What stands in the ledger and was written by no run; None where all of it can be read as it should.
-
-    SQLite knows pages and records, and not what is in them.
-    """
-    for name, check in _CHECKS.items():
-        try:
-            for _ in check(ledger):
-                pass
-        except ResourceError:
-            return f"{name} cannot be read"
-        except Exception as error:  # noqa: BLE001 - whatever a value leads to that is not what it should be
-            return f"{name}: {type(error).__name__}: {error}"
-    return None
-
-
-def _check_answers(ledger: Ledger) -> Iterator[object]:
-    columns = columns_of(ledger)
-    for key, row, _, _ in ledger.waiting():
-        if not is_answer(key, row):
-            raise ValueError("an answer is not that of its record")
-        yield parquet.table_of([row], columns)
-
-
-def _check_meta(ledger: Ledger) -> Iterator[object]:
-    for name in (*_JSON_META, *ledger.meta_names("mark ")):
-        yield orjson.loads(ledger.meta(name) or b"{}")
-    yield int(ledger.meta("parts") or b"0")
-    yield (ledger.meta("config_hash") or b"").decode()
-
-
-_CHECKS: dict[str, Callable[[Ledger], Iterator[Any] | Collection[Any]]] = {
-    "its columns": columns_of,
-    "its settings": _check_meta,
-    "its sums by state": lambda ledger: [state_of(code) for code in ledger.states()],
-    "its totals": lambda ledger: [value + 0 for value in ledger.counts().values()],
-    "its records": lambda ledger: [state_of(code) for code in ledger.states_of_records()],
-    "its bills": lambda ledger: [orjson.loads(bill.bill)["attempts"] + 0 for bill in ledger.bills()],
-    "its answers": _check_answers,
-}

@@ -1,8 +1,8 @@
 """Which set of parts `data/` holds, and how one set takes the place of another.
 
 A set of parts has a name, in the dotted file `.layout` beside them (none: the parts as runs made them). The ledger
-says which part each record is in, and of which set. Where the two names differ, sets were exchanged and the
-ledger was not told yet: it is told from the parts themselves. So a crash leaves nothing to guess.
+stores the name of the set, and the part of each record. Where the two names differ, sets were exchanged and the
+ledger was not updated yet: it is updated from the parts themselves. So a crash leaves nothing to guess.
 """
 
 import os
@@ -16,14 +16,15 @@ import orjson
 from pipeline import files
 from pipeline.errors import ResourceError
 from pipeline.store import outdir, parquet
-from pipeline.store.ledger import Ledger, footer_name
+from pipeline.store.ledger.protocol import Ledger
+from pipeline.store.ledger.schema import footer_name
 
 DATA_NAME = "data"
 NEW_NAME = ".data-new"
 OLD_NAME = ".data-old"
 LAYOUT_NAME = ".layout"
 SHOWN = 3
-"""Damages that an error names; `status` names all."""
+"""The number of damages that an error names; `status` names all."""
 UNREADABLE = "cannot be read"
 
 
@@ -54,14 +55,14 @@ def put_in_place(out: Path, exchange: Callable[[Path, Path], bool], step: Callab
 
 
 def settle(out: Path, ledger: Ledger, step: Callable[[str], None]) -> None:
-    """Finish what `put_in_place` began, or take it back: ledger and parts agree, and nothing lies beside them."""
+    """Finish or undo what `put_in_place` began: ledger and parts agree, and nothing lies beside them."""
     data = out / DATA_NAME
     put_back(out)
     if not data.is_dir() or not (numbers := parquet.part_numbers(data)):
         return
     name = set_name(data)
     if name != (ledger.meta("layout") or b""):
-        if ledger.next_part() is None:  # else what waits may have no row yet; `put_in_place` finds nothing waiting
+        if ledger.next_part() is None:  # else an unsealed record may have no row yet; `put_in_place` finds none
             check_sum(out, ledger)
         gaps = sorted(set(range(numbers[-1])) - set(numbers))
         meta = {"layout": name, "parts": str(numbers[-1] + 1).encode(), "lost_parts": orjson.dumps(gaps)}
@@ -77,11 +78,11 @@ def footers(data: Path) -> dict[str, bytes]:
 
 
 def check_sum(out: Path, ledger: Ledger) -> None:
-    """Raise ResourceError where the parts hold more or fewer rows than the ledger knows of records."""
+    """Raise ResourceError where the parts hold more or fewer rows than the ledger has records."""
     rows, records = sum(parquet.rows_by_part(out / DATA_NAME).values()), sum(ledger.states().values())
     if rows != records:
         raise ResourceError(
-            f"{out / DATA_NAME}: the parts hold {rows:,} rows, and the ledger knows of {records:,} records. Put back "
+            f"{out / DATA_NAME}: the parts hold {rows:,} rows, and the ledger has {records:,} records. Put back "
             f"what is missing, or let `vision-batch rebuild {out}` make the ledger agree; nothing was changed"
         )
 
@@ -108,18 +109,18 @@ def way_out(out: Path, found: Sequence[str]) -> str:
 def damages(out: Path, ledger: Ledger) -> list[str]:
     """What in `data/` is not as the ledger sealed it, by the footers of the parts: one line each.
 
-    A part that answers wait for is passed over: a crash may have come between its renaming and its mark.
+    A part with unsealed rows is passed over: a crash may have come between its renaming and its mark.
     """
     data = out / DATA_NAME
     if not data.is_dir() or set_name(data) != (ledger.meta("layout") or b""):
         return []  # the next start puts that right
-    waiting, recorded = ledger.waiting_parts(), ledger.part_rows()
+    unsealed, recorded = ledger.unsealed_parts(), ledger.part_rows()
     lost = orjson.loads(ledger.meta("lost_parts") or b"[]")
     known = set(range(int(ledger.meta("parts") or b"0"))).difference(lost)
     present = set(parquet.part_numbers(data))
     found = [f"{parquet.part_name(number)} is gone" for number in sorted(known - present)]
     total = 0
-    for number in sorted(present - waiting):
+    for number in sorted(present - unsealed):
         try:
             rows = parquet.count_rows(data, number)
         except ResourceError:
@@ -127,11 +128,11 @@ def damages(out: Path, ledger: Ledger) -> list[str]:
             continue
         total += rows
         if number not in known and rows:  # without rows: the first one, of a run that was killed before its mark
-            found.append(f"{parquet.part_name(number)} ({rows:,} rows) is no part that a run wrote here")
+            found.append(f"{parquet.part_name(number)} ({rows:,} rows) was not written by a run here")
         elif number in known and rows != recorded.get(number, 0):
             found.append(f"{parquet.part_name(number)} has {rows:,} rows, and {recorded.get(number, 0):,} were written")
     records = sum(ledger.states().values())
-    if not found and not waiting and total != records:
+    if not found and not unsealed and total != records:
         found.append(f"the parts hold {total:,} rows, and the ledger has {records:,} records")
     return found
 
@@ -159,10 +160,10 @@ def put_back(out: Path) -> None:
 
 
 def clear(out: Path, step: Callable[[str], None] = lambda _: None) -> None:
-    """Delete the set that is not the one in `data/`; what somebody else has put among its parts moves over."""
+    """Delete the set that is not in `data/`; files of others among its parts move over."""
     data = out / DATA_NAME
     for folder in (out / NEW_NAME, out / OLD_NAME):
-        if folder.is_symlink() or folder.is_file():  # none of ours: what it leads to is left alone
+        if folder.is_symlink() or folder.is_file():  # not ours: its target stays
             folder.unlink()
         if not folder.is_dir():
             continue

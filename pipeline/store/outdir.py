@@ -22,6 +22,7 @@ from pipeline import files
 from pipeline.formatting import printable
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, is_public_header, is_secret_name, is_variable_name
+from pipeline.store.columns import markdown_lines
 
 CARD_NAME = "README.md"
 CONFIG_NAME = "config.toml"
@@ -186,7 +187,7 @@ def _cut(*values: object) -> list[str]:
     return [f"{'…' if start else ''}{text[start:stop]}{'…' if text[stop:] else ''}" for text in texts]
 
 
-def write_card(out: Path, configurations: Sequence[Configuration], *, columns: Mapping[str, str]) -> None:
+def write_card(out: Path, configurations: Sequence[Configuration], *, columns: Sequence[str]) -> None:
     """`README.md`, which says what each row was asked, and points `datasets` at `data/`.
 
     One that was edited is left alone.
@@ -213,7 +214,7 @@ def _signed(body: str) -> str:
     return f"{body}<!-- vision-batch {digest}: replaced by the next run as long as nobody edits this file -->\n"
 
 
-def _card(configurations: Sequence[Configuration], *, columns: Mapping[str, str]) -> str:
+def _card(configurations: Sequence[Configuration], *, columns: Sequence[str]) -> str:
     lines = [_FRONT_MATTER, "# Answers of a vision model, one row per image and prompt", "", "Made with vision-batch."]
     lines += ["", "The rows differ in what was asked: the column `config_hash` says which."] * (len(configurations) > 1)
     lines.append("")
@@ -222,9 +223,7 @@ def _card(configurations: Sequence[Configuration], *, columns: Mapping[str, str]
     lines += [
         'Read it with `pandas.read_parquet("data")` in this folder, or `datasets.load_dataset("path/to/it")`.',
         "",
-        "| column | type |",
-        "|---|---|",
-        *(f"| {_inline(name)} | {_inline(kind)} |" for name, kind in columns.items()),
+        *markdown_lines(columns),
         "",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -1,160 +1,38 @@
-"""Rows as the ledger stores them (JSON) -> Parquet parts, renamed into place when they are complete.
+"""Parquet parts: written under a dotted name, and renamed into place when they are complete.
 
-Parts are read and written in row groups, which are bounded in rows and in bytes, so that no part has to be in memory
-whole. What is unfinished bears a leading dot, which readers of Parquet directories (pandas, pyarrow, `datasets`)
-pass over. Pages carry checksums, and every reading here verifies them.
+Parts are read and written in row groups, which are bounded in rows and in bytes, so that no part has to fit in memory.
+Readers of Parquet directories (pandas, pyarrow, `datasets`) pass over dotted names. Pages carry checksums, and every
+reading here verifies them.
 """
 
 import errno
-import filecmp
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
-import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from pipeline import files
 from pipeline.errors import ResourceError
 from pipeline.records import record_key
-from pipeline.store.salvage import parts as salvage
-from pipeline.store.salvage.parts import PartReport, footer_of
+from pipeline.store.columns import KEY_NAMES
+from pipeline.store.salvage.parts import footer_of
 
 ROWS_A_GROUP, GROUP_BYTES = 4_096, 8 << 20
 """A row group has no more rows, and is complete once it takes this much memory: what reading a part takes."""
-ROWS_A_TABLE, BATCH_BYTES = 1_000, 4 << 20
-"""Rows, and bytes of JSON, that become a table at a time: Arrow reads no block of 2 GiB."""
-KEY_COLUMNS = ("id", "prompt_name")
 _PART = re.compile(r"part-(\d{5,})\.parquet")
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("id", pa.string()),
-    ("prompt_name", pa.string()),
-    ("image", pa.string()),
-    ("status", pa.string()),
-    ("caption", pa.string()),
-    ("captions", pa.list_(pa.string())),
-    ("flags", pa.list_(pa.string())),
-    ("model", pa.string()),
-    ("endpoint", pa.string()),
-    ("provider", pa.string()),
-    ("finish_reason", pa.string()),
-    ("request_id", pa.string()),
-    ("prompt_tokens", pa.int64()),
-    ("cached_tokens", pa.int64()),
-    ("completion_tokens", pa.int64()),
-    ("reasoning_tokens", pa.int64()),
-    ("total_tokens", pa.int64()),
-    ("predicted_prompt_tokens", pa.int64()),
-    ("token_rule", pa.string()),
-    ("cost_usd", pa.decimal128(18, 9)),
-    ("attempts", pa.int32()),
-    ("latency_s", pa.float64()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("sent_width", pa.int32()),
-    ("sent_height", pa.int32()),
-    ("sent_bytes", pa.int32()),
-    ("sha256", pa.string()),
-    ("request_sha256", pa.string()),
-    ("duplicate_of", pa.string()),
-    ("error_kind", pa.string()),
-    ("error_message", pa.string()),
-    ("run_id", pa.string()),
-    ("config_hash", pa.string()),
-    ("asked_at", pa.timestamp("us", tz="UTC")),
-    ("answered_at", pa.timestamp("us", tz="UTC")),
-    ("record", pa.string()),
-)
-
-
-def schema(*, n: int = 1) -> pa.Schema:
-    """The columns of `data/`, in order. `captions` only where `n` > 1 choices are asked for."""
-    fields = [pa.field(name, kind) for name, kind in _COLUMNS if name != "captions" or n > 1]
-    return pa.schema(fields, metadata={"vision_batch": "1"})
-
-
-def known_columns(stored: bytes | None) -> pa.Schema | None:
-    """A schema as a ledger keeps it; None where it cannot be read, or has columns that no version of ours has."""
-    try:
-        columns: pa.Schema = pa.ipc.read_schema(pa.py_buffer(stored or b""))
-        kinds = {field.name: field.type for field in columns if field.nullable}  # names are decoded here
-    except (pa.ArrowException, OSError, ValueError):
-        return None
-    ours = dict(_COLUMNS)
-    is_ours = all(ours.get(name) == kind for name, kind in kinds.items())
-    has_all = set(salvage.NEEDED) | {"error_kind", "asked_at", "answered_at"} <= kinds.keys()
-    return columns if is_ours and has_all and len(kinds) == len(columns) else None
-
-
-def encode_row(row: Mapping[str, object]) -> bytes:
-    """A row as JSON: times in UTC with microseconds, money as decimal text.
-
-    Half surrogate pairs, which a model may well answer, become U+FFFD: Parquet takes no other than UTF-8.
-    """
-    try:
-        return orjson.dumps(row, default=str, option=orjson.OPT_NAIVE_UTC)
-    except TypeError:
-        mended = {name: _mended(value) for name, value in row.items()}
-        return orjson.dumps(mended, default=str, option=orjson.OPT_NAIVE_UTC)
-
-
-def _mended(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, list):
-        return [_mended(item) for item in value]
-    return value
-
-
-def table_of(rows: Iterable[bytes], columns: pa.Schema) -> pa.Table:
-    """Rows from `encode_row` as a table; names that are no column are left out, absent ones are null.
-
-    Raises ArrowInvalid where they are not what `encode_row` writes.
-    """
-    lines = b"\n".join(rows)
-    if not lines:
-        return empty(columns)
-    # Arrow's JSON reader knows no time zones: times are read as text. One block, so that no row is too long for it.
-    as_text = [field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in columns]
-    read = pj.ReadOptions(use_threads=False, block_size=len(lines) + 1)
-    parse = pj.ParseOptions(explicit_schema=pa.schema(as_text), unexpected_field_behavior="ignore")
-    found = pj.read_json(pa.BufferReader(lines), read_options=read, parse_options=parse).cast(columns)
-    found.validate(full=True)  # text that is no UTF-8 is written without a word, and cannot be read again
-    return found
-
-
-def tables_of(rows: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]:
-    """The same in tables of `BATCH_BYTES` of JSON, and one row more, at most."""
-    held: list[bytes] = []
-    size = 0
-    for row in rows:
-        held.append(row)
-        size += len(row)
-        if size >= BATCH_BYTES or len(held) == ROWS_A_TABLE:
-            yield table_of(held, columns)
-            held, size = [], 0
-    if held:
-        yield table_of(held, columns)
-
-
-def empty(columns: pa.Schema) -> pa.Table:
-    """No rows. (Arrow's own `empty_table` imports pandas, a tenth of a second and 40 MB.)"""
-    return pa.Table.from_batches([], schema=columns)
 
 
 def use_steady_memory() -> None:
     """Let Arrow take its memory from the C library, for the whole process.
 
-    Its own pool (mimalloc) does not give back what sealing took: in 100,000 records of small parts that came to 40 MB,
-    in steps. Whoever has chosen a pool (ARROW_DEFAULT_MEMORY_POOL) keeps it.
+    Arrow's own pool (mimalloc) keeps what sealing took: 40 MB over 100,000 records of small parts. A pool that
+    ARROW_DEFAULT_MEMORY_POOL names stays.
     """
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
         pa.set_memory_pool(pa.system_memory_pool())
@@ -177,7 +55,7 @@ def is_ours(name: str) -> bool:
 
 def read_columns(folder: Path, number: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of one part, of these columns only. Raises ResourceError where it cannot be read."""
-    for table in _batches(folder / part_name(number), names):
+    for table in tables_in(folder / part_name(number), names):
         yield from table.to_pylist()
 
 
@@ -251,10 +129,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def rows_without(folder: Path, number: int, columns: pa.Schema, keys: Collection[bytes]) -> Iterator[pa.Table]:
-    """The rows of one part but those of these records, with exactly `columns`; none where there is no such part."""
+    """The rows of one part without those of these records, with exactly `columns`; none where there is no such part."""
     if not (folder / part_name(number)).exists():
         return
-    for table in _batches(folder / part_name(number), columns.names, columns):
+    for table in tables_in(folder / part_name(number), columns.names, columns):
         is_kept = [record_key(name, prompt) not in keys for name, prompt in _keys(table)]
         yield table if all(is_kept) else table.filter(pa.array(is_kept))
 
@@ -266,7 +144,7 @@ def rows_of(folder: Path, number: int, columns: pa.Schema, keys: Collection[byte
         return
     with _opened(path) as file:
         for group in range(file.num_row_groups):
-            found = (names for table in _group(file, group, KEY_COLUMNS) for names in _keys(table))
+            found = (names for table in _group(file, group, KEY_NAMES) for names in _keys(table))
             if not any(record_key(*names) in keys for names in found):
                 continue
             for table in _group(file, group, columns.names, columns):
@@ -278,7 +156,7 @@ def rows_of(folder: Path, number: int, columns: pa.Schema, keys: Collection[byte
 def count_rows(folder: Path, number: int) -> int:
     """The rows of one part, from its footer."""
     path = folder / part_name(number)
-    with _readable(path):
+    with readable(path):
         return int(pq.read_metadata(path).num_rows)
 
 
@@ -288,7 +166,7 @@ def footer(folder: Path, number: int) -> bytes:
     Measured for 100,000 rows: 3 KB with one row group, 19 KB with 25 of them.
     """
     path = folder / part_name(number)
-    with _readable(path):
+    with readable(path):
         return footer_of(path)
 
 
@@ -296,7 +174,7 @@ def check_columns(folder: Path, columns: pa.Schema) -> None:
     """Raise ResourceError where the footer of a part cannot be read, or its rows could not be read as `columns`."""
     for number in part_numbers(folder):
         path = folder / part_name(number)
-        with _readable(path):
+        with readable(path):
             there = pq.read_schema(path)
             if missing := [name for name in columns.names if name not in there.names]:
                 raise KeyError(f"it has no column {missing[0]}")
@@ -306,7 +184,7 @@ def check_columns(folder: Path, columns: pa.Schema) -> None:
 def size_of(folder: Path, number: int) -> tuple[int, int]:
     """The rows of one part, and their bytes before compression, from its footer."""
     path = folder / part_name(number)
-    with _readable(path):
+    with readable(path):
         footer = pq.read_metadata(path)
     return footer.num_rows, sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
 
@@ -319,13 +197,13 @@ def rows_by_part(folder: Path) -> dict[int, int]:
 def batches(folder: Path, columns: pa.Schema) -> Iterator[pa.Table]:
     """All rows of all parts in their order, a few thousand at a time, with exactly `columns`."""
     for number in part_numbers(folder):
-        yield from _batches(folder / part_name(number), columns.names, columns)
+        yield from tables_in(folder / part_name(number), columns.names, columns)
 
 
 def places(folder: Path) -> Iterator[tuple[bytes, int]]:
     """(key, number of its part) of every row of every part."""
     for number in part_numbers(folder):
-        for table in _batches(folder / part_name(number), KEY_COLUMNS):
+        for table in tables_in(folder / part_name(number), KEY_NAMES):
             for name, prompt in _keys(table):
                 yield record_key(name, prompt), number
 
@@ -333,7 +211,7 @@ def places(folder: Path) -> Iterator[tuple[bytes, int]]:
 def answered(folder: Path, number: int, keys: Collection[bytes]) -> Iterator[tuple[bytes, int, datetime | None]]:
     """(key, row counted from 0, when it was answered) of these records in one part."""
     at = 0
-    for table in _batches(folder / part_name(number), [*KEY_COLUMNS, "answered_at"]):
+    for table in tables_in(folder / part_name(number), [*KEY_NAMES, "answered_at"]):
         times = table["answered_at"]
         for row, (name, prompt) in enumerate(_keys(table)):
             if (key := record_key(name, prompt)) in keys:
@@ -341,66 +219,14 @@ def answered(folder: Path, number: int, keys: Collection[bytes]) -> Iterator[tup
         at += table.num_rows
 
 
-def drop_rows(folder: Path, number: int, rows: Collection[int]) -> None:
-    """Write one part anew without these rows, counted from 0."""
-    path = folder / part_name(number)
-    with _readable(path):
-        columns = pq.read_schema(path)
-    write_tables(folder, number, _without_places(path, rows), columns)
-
-
-def _without_places(path: Path, rows: Collection[int]) -> Iterator[pa.Table]:
-    at = 0
-    for table in _batches(path, None):
-        yield table.filter(pa.array([at + row not in rows for row in range(table.num_rows)]))
-        at += table.num_rows
-
-
 def keys_of(folder: Path, number: int) -> Iterator[list[bytes]]:
     """The keys of all rows of one part, some at a time; all of it is read and its checksums are verified."""
-    for table in _batches(folder / part_name(number), None):
+    for table in tables_in(folder / part_name(number), None):
         yield [record_key(name, prompt) for name, prompt in _keys(table)]
 
 
-def column_names(folder: Path) -> list[list[str]]:
-    """Of each part whose footer can be read."""
-    found = []
-    for number in part_numbers(folder) if folder.is_dir() else []:
-        with suppress(*salvage.Unreadable):
-            found.append(list(pq.read_schema(folder / part_name(number)).names))
-    return found
-
-
-def reports(folder: Path, columns: pa.Schema, footers: Mapping[int, bytes]) -> dict[int, PartReport]:
-    """How much of each part can be read; `footers` are the ledger's copies."""
-    return {
-        number: salvage.report(folder / part_name(number), columns, footers.get(number))
-        for number in part_numbers(folder)
-    }
-
-
-def rewrite(folder: Path, number: int, columns: pa.Schema, footer: bytes | None) -> None:
-    """Write one part anew with the rows of it that can be read."""
-    groups = salvage.groups(folder / part_name(number), columns, footer)
-    write_tables(folder, number, (group.table for group in groups), columns)
-
-
-def copy_aside(folder: Path, number: int, to: Path) -> Path:
-    """Copy a damaged part into the folder `to`, under a dotted name that is free; where the copy lies."""
-    source = folder / part_name(number)
-    named = to / f".unreadable-{part_name(number)}"
-    for again in count():
-        path = named if not again else named.with_name(f"{named.name}.{again}")
-        if not os.path.lexists(path):
-            with source.open("rb") as file:
-                files.copy(file, path)
-            return path
-        if not files.is_odd(path) and filecmp.cmp(path, source, shallow=False):  # by a rebuild that was cut off
-            return path
-    raise AssertionError
-
-
-def _batches(path: Path, names: Sequence[str] | None, columns: pa.Schema | None = None) -> Iterator[pa.Table]:
+def tables_in(path: Path, names: Sequence[str] | None, columns: pa.Schema | None = None) -> Iterator[pa.Table]:
+    """The rows of a part in bounded tables, of these columns (None: all), with exactly the schema `columns`."""
     with _opened(path) as file:
         for group in range(file.num_row_groups):
             yield from _group(file, group, names, columns)
@@ -409,7 +235,7 @@ def _batches(path: Path, names: Sequence[str] | None, columns: pa.Schema | None 
 def _group(
     file: pq.ParquetFile, group: int, names: Sequence[str] | None, columns: pa.Schema | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of one row group. It is one table, but for parts of earlier versions, which are one group each."""
+    """The rows of one row group, in tables bounded in rows and bytes, whichever program wrote it."""
     found = file.metadata.row_group(group)
     rows = max(1, min(ROWS_A_GROUP, found.num_rows * GROUP_BYTES // max(1, found.total_byte_size)))
     wanted = None if names is None else list(names)
@@ -420,12 +246,13 @@ def _group(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    with _readable(path), pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
+    with readable(path), pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
         yield file
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Raise ResourceError, with the way out, where a part cannot be read."""
     try:
         yield
     except (pa.ArrowException, KeyError, OSError, ValueError) as error:

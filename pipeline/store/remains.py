@@ -10,14 +10,17 @@ import orjson
 from pipeline import files
 from pipeline.errors import InputError, ResourceError
 from pipeline.store import unsaved
-from pipeline.store.intake import what_is_wrong
-from pipeline.store.ledger import CARRIED, CONFIG_META, SUFFIXES, History, SqliteLedger, footer_name
+from pipeline.store.contents import what_is_wrong
+from pipeline.store.ledger import transfer
+from pipeline.store.ledger.header import SUFFIXES
+from pipeline.store.ledger.protocol import CONFIG_META
+from pipeline.store.ledger.schema import footer_name
+from pipeline.store.ledger.sqlite import SqliteLedger
+from pipeline.store.ledger.transfer import CARRIED, History, RecordFacts
 from pipeline.store.salvage.database import Damage, DatabaseFiles, Found
 from pipeline.store.salvage.rows import AnswerRow, AttemptRow, MetaRow, RecordRow, RunRow, TotalRow
 from pipeline.store.unsaved import UnsavedAnswer
 
-Known = tuple[bytes, int | None, int | None]
-"""(key, stamp, request) of a record."""
 _LARGEST_TOTAL = 1 << 62
 
 
@@ -37,7 +40,9 @@ class Remains:
     """Answers that waited in it, older versions of the same among them."""
 
 
-def read(ledger: Path, scratch: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[Known], None]) -> Remains:
+def read(
+    ledger: Path, scratch: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[RecordFacts], None]
+) -> Remains:
     """Read a copy of an old ledger; `keep` gets its answers that may not be sealed, `know` its records.
 
     `scratch` is an empty folder for one more copy: SQLite writes to what it opens. Raises InputError where this is the
@@ -64,12 +69,12 @@ def _copy(source: Path, target: Path) -> None:
             files.copy(file, target)
 
 
-def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[Known], None]) -> Remains:
+def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callable[[RecordFacts], None]) -> Remains:
     """Through SQL. Raises ResourceError where anything in it is damaged, before anything is handed on."""
     if not path.exists():
         raise ResourceError(f"{path}: there is a log, and no ledger")
     with SqliteLedger(path, check_all=True) as ledger:
-        history = ledger.history()
+        history = transfer.history(ledger)
         if history is None:
             if not ledger.meta_names(""):
                 return Remains(None)
@@ -79,11 +84,12 @@ def _read_whole(path: Path, keep: Callable[[UnsavedAnswer], None], know: Callabl
         answers = 0
         # Newer answers may lie behind a frame of the log that SQLite cannot read: then the time of each tells.
         is_last = not unsaved.paths(path.parent)
-        for _, row, shares, stamp in ledger.waiting():
-            keep(UnsavedAnswer(row, shares, None if stamp is None else stamp & 0xFFFFFF, is_last=is_last))
+        for one in ledger.unsealed():
+            stamp = None if one.stamp is None else one.stamp & 0xFFFFFF
+            keep(UnsavedAnswer(one.row, one.leader, stamp, is_last=is_last))
             answers += 1
-        for known in ledger.records():
-            know(known)
+        for facts in transfer.records(ledger):
+            know(facts)
         names = ledger.meta_names(footer_name_start())
         footers = {int(name.removeprefix(footer_name_start())): ledger.meta(name) or b"" for name in names}
         return Remains(history, ledger.meta("schema"), footers, answers=answers)
@@ -94,28 +100,23 @@ def footer_name_start() -> str:
 
 
 def _read_damaged(
-    path: Path, why: str, keep: Callable[[UnsavedAnswer], None], know: Callable[[Known], None]
+    path: Path, why: str, keep: Callable[[UnsavedAnswer], None], know: Callable[[RecordFacts], None]
 ) -> Remains:
     found = _Newest()
     answers = 0
     with DatabaseFiles(path) as database:
         for one in database.rows():
             match one.row:
-                case AnswerRow(row=row, shares=shares):
-                    keep(UnsavedAnswer(row, shares))
+                case AnswerRow(row=row, leader=leader):
+                    keep(UnsavedAnswer(row, leader))
                     answers += 1
                 case RecordRow(key=key, stamp=stamp, request=request):
-                    know((key, narrow(stamp), narrow(request)))
+                    know((key, stamp, request))
                 case _:
                     found.add(one)
         damage = replace(database.damage)
     columns = found.meta.get("schema")
     return Remains(found.history(), columns, found.footers(), is_whole=False, why=why, damage=damage, answers=answers)
-
-
-def narrow(value: int | None) -> int | None:
-    """24 bits with a sign, as the present version stores them; the first one stored more."""
-    return None if value is None else (value & 0xFFFFFF ^ 0x800000) - 0x800000
 
 
 class _Newest:

@@ -24,7 +24,7 @@ class UnsavedAnswer:
     """A row as the ledger would hold it."""
 
     row: bytes
-    shares: bytes | None = None
+    leader: bytes | None = None
     stamp: int | None = None
     is_last: bool = False
     """Whether it is known to be newer than any other row of its record; else their times decide."""
@@ -68,7 +68,7 @@ def _line(batch: UnsavedBatch) -> bytes:
     answers = [
         {
             "row": orjson.Fragment(one.row),
-            "shares": None if one.shares is None else one.shares.hex(),
+            "leader": None if one.leader is None else one.leader.hex(),
             "stamp": one.stamp,
             "is_last": one.is_last,
         }
@@ -98,7 +98,7 @@ def _batch(line: dict[str, object]) -> UnsavedBatch:
     answers = tuple(
         UnsavedAnswer(
             row=orjson.dumps(one["row"]),
-            shares=None if one["shares"] is None else bytes.fromhex(str(one["shares"])),
+            leader=None if one["leader"] is None else bytes.fromhex(str(one["leader"])),
             stamp=one["stamp"] if isinstance(one["stamp"], int) else None,
             is_last=one["is_last"] is True,
         )

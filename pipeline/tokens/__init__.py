@@ -6,7 +6,7 @@ largest size at which nothing is lost and the bill stays the same. Which model h
 
 from pipeline.tokens.anthropic import AnthropicArea, AnthropicPatches
 from pipeline.tokens.base import AUTO, TokenRange, TokenRule
-from pipeline.tokens.bounds import GrokTiles, SpanningRule, UnknownRule, accepted, refuses_shape, spanning
+from pipeline.tokens.bounds import GrokTiles, SpanningRule, UnknownRule, accepted, rejects_shape, spanning
 from pipeline.tokens.building import KINDS, token_rule
 from pipeline.tokens.gemini import GeminiCrops, GeminiGrid
 from pipeline.tokens.openai import TILE_SIDE, OpenAIPatches, OpenAITiles, PatchLimits
@@ -32,7 +32,7 @@ __all__ = [
     "TokenRule",
     "UnknownRule",
     "accepted",
-    "refuses_shape",
+    "rejects_shape",
     "spanning",
     "token_rule",
 ]

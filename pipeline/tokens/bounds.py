@@ -100,7 +100,7 @@ def accepted(rule: TokenRule, width: int, height: int, detail: str = AUTO) -> tu
     return width, height
 
 
-def refuses_shape(rule: TokenRule, width: int, height: int) -> bool:
+def rejects_shape(rule: TokenRule, width: int, height: int) -> bool:
     """Whether the model refuses the image because it is too long for how wide it is, at any size."""
     rules = rule.rules if isinstance(rule, SpanningRule) else (rule,)
     longer, shorter = max(width, height), min(width, height)

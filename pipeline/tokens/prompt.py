@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from pipeline.tokens import AUTO, TokenRange, TokenRule, UnknownRule, accepted
 from pipeline.tokens.presizing import LEAST_SIDE, LookedAt
-from pipeline.tokens.spans import Span
+from pipeline.tokens.ranges import Range
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PromptShape:
     """What is asked about each image: at which detail, with how much text, and by which rule it is billed."""
 
     rule: TokenRule
@@ -35,7 +35,7 @@ class Question:
         return self.rule.tokens(*size.target(width, height), size.detail)
 
     def unsized_tokens(self, width: int, height: int) -> int:
-        """Expected, if the image were sent as it is, or as large as it is not refused; as sent where nobody knows."""
+        """Expected without resizing, or at the largest size that the model accepts; as sent if the rule is unknown."""
         if isinstance(self.rule, UnknownRule):
             return self.image_tokens(width, height).expected
         return self.rule.tokens(*accepted(self.rule, width, height, self.detail), self.detail).expected
@@ -46,12 +46,12 @@ class Question:
         return TokenRange(image.expected + text.expected, image.upper + text.upper, image.lower + text.lower)
 
 
-def tokens_by_detail(question: Question, sizes: Iterable[Size]) -> dict[str, float]:
+def tokens_by_detail(shape: PromptShape, sizes: Iterable[Size]) -> dict[str, float]:
     """Expected tokens of one of these images at each detail that the model tells apart; empty without images."""
     counted = Counter(sizes)
     return {
-        detail: sum(n * question.image_tokens(*size, detail).expected for size, n in counted.items()) / counted.total()
-        for detail in (question.rule.details if counted else ())
+        detail: sum(n * shape.image_tokens(*size, detail).expected for size, n in counted.items()) / counted.total()
+        for detail in (shape.rule.details if counted else ())
     }
 
 
@@ -59,21 +59,21 @@ ASSUMED_ANSWER_TOKENS = 100
 """About two sentences. An assumption of ours; `output_tokens=` states another, a sample measures."""
 
 
-def answer_tokens(images: Span[int], *, stated: int | None, max_tokens: int | None, choices: int) -> Span[int]:
+def answer_tokens(images: Range[int], *, stated: int | None, max_tokens: int | None, choices: int) -> Range[int]:
     """Of all answers, `choices` an image. Without a statement: the assumption, and anything up to `max_tokens`."""
     if stated is not None:
-        each = Span(*(choices * stated,) * 3)
+        each = Range(*(choices * stated,) * 3)
     else:
         most = None if max_tokens is None else max_tokens * choices
         expected = ASSUMED_ANSWER_TOKENS * choices
-        each = Span(expected if most is None else min(expected, most), choices, most)
+        each = Range(expected if most is None else min(expected, most), choices, most)
     high = None if each.high is None or images.high is None else images.high * each.high
-    return Span(images.expected * each.expected, images.low * each.low, high)
+    return Range(images.expected * each.expected, images.low * each.low, high)
 
 
-def dearer_detail(question: Question, by_detail: Mapping[str, float]) -> str | None:
+def dearer_detail(shape: PromptShape, by_detail: Mapping[str, float]) -> str | None:
     """Why the detail that is asked for costs more than `high`, with the way out; None where it does not."""
-    rule, asked = question.rule, question.detail
+    rule, asked = shape.rule, shape.detail
     low, high, meant = by_detail.get("low"), by_detail.get("high"), by_detail.get(rule.auto)
     if asked == "low" and low is not None and high is not None and low > high:
         return (
@@ -88,10 +88,10 @@ def dearer_detail(question: Question, by_detail: Mapping[str, float]) -> str | N
     return None
 
 
-def out_of_reach(question: Question) -> str | None:
+def out_of_reach(shape: PromptShape) -> str | None:
     """Why no size of an image has as few tokens as `max_image_tokens` says, with the way out; None where one has."""
-    limit, rule, asked = question.max_image_tokens, question.rule, question.detail
-    if limit is None or question.size().reaches():
+    limit, rule, asked = shape.max_image_tokens, shape.rule, shape.detail
+    if limit is None or shape.size().reaches():
         return None
     least = {detail: rule.tokens(LEAST_SIDE, LEAST_SIDE, detail).expected for detail in (asked, *rule.details)}
     line = f"no image has {limit:,} tokens or fewer on this model: the smallest has {least[asked]:,} at detail {asked}"

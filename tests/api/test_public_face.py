@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import pipeline
@@ -33,7 +34,7 @@ def ours(annotation: Any) -> set[type]:
 
 def reachable(name: str) -> set[type]:
     """The types of a function's signature, the keywords of its options, and the sections of a configuration."""
-    hints = typing.get_type_hints(getattr(pipeline, name), {"pd": pd}, include_extras=True)
+    hints = typing.get_type_hints(getattr(pipeline, name), {"pd": pd, "pa": pa}, include_extras=True)
     queue = [one for hint in hints.values() for one in ours(hint)]
     found: set[type] = set()
     while queue:

@@ -24,7 +24,7 @@ from pipeline.errors import InputError, OutInUseError, ResourceError
 from pipeline.records import record_key
 from pipeline.store import parquet, swap
 from pipeline.store.dataset import Dataset
-from pipeline.store.ledger import SqliteLedger
+from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.rerun import RerunPolicy
 from tests.store.test_dataset import answered, names, open_out, parts_of, record, rows_in
 from tests.support import unprivileged
@@ -42,9 +42,9 @@ def out(tmp_path: Path) -> Path:
     """Nine records: seven in parts of two, two that wait in the ledger, and one that waits to be replaced."""
     path = tmp_path / "out"
     with open_out(path, sized(2)) as dataset:
-        dataset.keep([answered(name) for name in names(7)])
+        dataset.commit([answered(name) for name in names(7)])
     dataset = open_out(path, sized(2))
-    dataset.keep([answered("001.jpg", "again"), *(answered(name) for name in names(2, 7))])
+    dataset.commit([answered("001.jpg", "again"), *(answered(name) for name in names(2, 7))])
     dataset.close(seal=False)
     assert parts_of(path) == [names(2), names(2, 2), names(2, 4), names(1, 6)]
     return path
@@ -74,7 +74,7 @@ def go_on(out: Path, rows_per_part: int, ids: list[str]) -> None:
         assert dataset.missing([record(name) for name in ids]) == [False] * len(ids)
         before = parts_of(out)
         (place,) = [part for part, some in enumerate(before) if ids[2] in some]
-        dataset.keep([answered(ids[2], "later"), answered("new.jpg")])
+        dataset.commit([answered(ids[2], "later"), answered("new.jpg")])
     after = parts_of(out)
     assert set(after[place]) - {"new.jpg"} == set(before[place])
     assert dict(rows_in(out))[ids[2]] == "later"
@@ -126,7 +126,7 @@ def test_names_of_parts_do_not_grow(out: Path) -> None:
 def test_small_datasets(tmp_path: Path, rows: int, rows_per_part: int) -> None:
     """Proves that no rows, one part, and a size beyond all of them work, and that pandas reads what is there."""
     with open_out(tmp_path / "out", sized(5)) as dataset:
-        dataset.keep([answered(name) for name in names(rows)])
+        dataset.commit([answered(name) for name in names(rows)])
     compact(tmp_path / "out", rows_per_part=rows_per_part)
     assert [name for part in parts_of(tmp_path / "out") for name in part] == names(rows)
     assert max(map(len, parts_of(tmp_path / "out"))) == min(rows, rows_per_part)
@@ -146,7 +146,7 @@ def test_gaps_in_the_numbers(out: Path) -> None:
     assert_whole(out, names(5, 4))
     with open_out(out, sized(3)) as dataset:
         assert dataset.missing([record(name) for name in names(9)]) == [True] * 4 + [False] * 5
-        dataset.keep([answered(name) for name in names(4)])
+        dataset.commit([answered(name) for name in names(4)])
     assert_whole(out, names(9))
 
 
@@ -313,7 +313,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_out(out, sized(2)) as dataset:
         for name in names(12):
-            dataset.keep([answered(name, secrets.token_hex(100_000))])
+            dataset.commit([answered(name, secrets.token_hex(100_000))])
             dataset.seal()
     before = files_in(out)
     ended = subprocess.run(
@@ -331,14 +331,14 @@ def test_the_ledger_shrinks(out: Path) -> None:
     """Proves that the file has given back, once it is closed, what records in no order left free in its pages."""
     with open_out(out, sized(2000)) as dataset:
         for start in range(9, 5009, 500):
-            dataset.keep([answered(name) for name in names(500, start)])
+            dataset.commit([answered(name) for name in names(500, start)])
     before = (out / "ledger.sqlite").stat().st_size
     report = compact(out, rows_per_part=2000)
     after = (out / "ledger.sqlite").stat().st_size
     assert (report.ledger_bytes_before, report.ledger_bytes_after) == (before, after)
     assert after < before
     with SqliteLedger(out / "ledger.sqlite") as ledger:
-        assert ledger._pragma("page_count") * ledger._pragma("page_size") == after
+        assert ledger.database.pragma("page_count") * ledger.database.pragma("page_size") == after
 
 
 def test_an_interrupted_run_goes_on_as_the_same(out: Path) -> None:
@@ -346,11 +346,11 @@ def test_an_interrupted_run_goes_on_as_the_same(out: Path) -> None:
 
     def refresh() -> Dataset:
         return Dataset.open(
-            out, config=sized(2), run_id="refreshing", now=lambda: NOON, asking=RerunPolicy.parse(refresh=True)
+            out, config=sized(2), run_id="refreshing", now=lambda: NOON, policy=RerunPolicy.parse(refresh=True)
         )
 
     with refresh() as dataset:
-        dataset.keep([answered("000.jpg", "anew")])
+        dataset.commit([answered("000.jpg", "anew")])
     compact(out, rows_per_part=4)
     with refresh() as dataset:
         assert dataset.run_id == "refreshing"

@@ -10,11 +10,11 @@ import numpy as np
 from pipeline.estimates.bills import Bills, Population
 from pipeline.estimates.statistics import Interval, Stratum
 from pipeline.tokens import OpenAITiles, TokenRange
-from pipeline.tokens.prompt import Question
-from pipeline.tokens.spans import Span
+from pipeline.tokens.prompt import PromptShape
+from pipeline.tokens.ranges import Range
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
-QUESTION = Question(rule=OpenAITiles("t", 85, 170), detail="auto", text=TokenRange.exactly(45))
+QUESTION = PromptShape(rule=OpenAITiles("t", 85, 170), detail="auto", text=TokenRange.exactly(45))
 POPULATION = Population(np.arange(4), np.asarray([100, 200, 300, 400]))
 WHOLE = (Stratum(4, (0, 1, 2, 3)),)
 HALF = (Stratum(4, (0, 2)),)
@@ -40,10 +40,10 @@ def test_population_of_a_survey() -> None:
 def test_an_exact_rule_needs_little_margin() -> None:
     """Where billed and predicted are equally far apart in all answers, the others may be as far again, or a token."""
     bills = Bills(POPULATION, HALF, [[row(103), row(303)]], exact=True)
-    assert bills.tokens("prompt_tokens") == Span(1012, 1006, 1018)
+    assert bills.tokens("prompt_tokens") == Range(1012, 1006, 1018)
     assert bills.is_alike("prompt_tokens")
     exactly = Bills(POPULATION, HALF, [[row(100), row(300)]], exact=True)
-    assert exactly.tokens("prompt_tokens") == Span(1000, 998, 1002)
+    assert exactly.tokens("prompt_tokens") == Range(1000, 998, 1002)
     free = Bills(POPULATION, HALF, [[row(103), row(303)]], exact=False)
     found = free.tokens("prompt_tokens")
     assert found is not None
@@ -57,8 +57,8 @@ def test_cost_of_a_known_price() -> None:
     price = Decimal("2.5")
     rows = [row(each, cost_usd=each * price / 1_000_000 + Decimal("0.0001")) for each in (100, 300)]
     cost = Bills(POPULATION, HALF, [rows], exact=True).cost_usd(price)
-    assert cost == Span(Decimal("0.002900000"), Decimal("0.002700000"), Decimal("0.003100000"))
-    assert Bills(POPULATION, WHOLE, [[row(1)] * 4], exact=True).cost_usd(None) == Span.exactly(Decimal("0.004000000"))
+    assert cost == Range(Decimal("0.002900000"), Decimal("0.002700000"), Decimal("0.003100000"))
+    assert Bills(POPULATION, WHOLE, [[row(1)] * 4], exact=True).cost_usd(None) == Range.exactly(Decimal("0.004000000"))
 
 
 def test_what_is_not_told_is_not_known() -> None:
@@ -66,11 +66,11 @@ def test_what_is_not_told_is_not_known() -> None:
     bills = Bills(POPULATION, WHOLE, [[row(100), row(None), row(300), row(400)]], exact=True)
     assert bills.tokens("prompt_tokens") is None
     assert bills.tokens("reasoning_tokens") is None
-    assert bills.tokens("completion_tokens") == Span.exactly(40)
+    assert bills.tokens("completion_tokens") == Range.exactly(40)
     unpriced = [row(1, cost_usd=None), row(2), row(3), row(4)]
     assert Bills(POPULATION, WHOLE, [unpriced], exact=True).cost_usd(None) is None
     failed = Bills(POPULATION, WHOLE, [[FAILED, row(200), row(300), row(400)]], exact=True)
-    assert failed.tokens("prompt_tokens") == Span.exactly(900)
+    assert failed.tokens("prompt_tokens") == Range.exactly(900)
 
 
 def test_what_does_not_count() -> None:
@@ -78,7 +78,7 @@ def test_what_does_not_count() -> None:
     rows = [TIMED_OUT, row(203), row(303, duplicate_of="b"), row(403)]
     bills = Bills(POPULATION, WHOLE, [rows], exact=True)
     assert (bills.asked, bills.answered) == (4, 2)
-    assert bills.tokens("prompt_tokens") == Span(1012, 1006, 1018)
+    assert bills.tokens("prompt_tokens") == Range(1012, 1006, 1018)
     none = Bills(POPULATION, WHOLE, [[None] * 4], exact=True)
     assert (none.tokens("prompt_tokens"), none.pace()) == (None, "nothing was asked anew")
 
@@ -114,7 +114,7 @@ def test_images_without_a_size() -> None:
     assert found.expected == 2000
     assert 1000 <= found.low < 1500
     assert (found.high or 0) > 2500
-    assert Bills(POPULATION, WHOLE, [rows], exact=True, images=4).tokens("prompt_tokens") == Span.exactly(1000)
+    assert Bills(POPULATION, WHOLE, [rows], exact=True, images=4).tokens("prompt_tokens") == Range.exactly(1000)
 
 
 def test_what_a_sample_cost() -> None:

@@ -20,8 +20,8 @@ from pipeline.config.loading import load_config
 from pipeline.config.run_config import RunConfig
 from pipeline.engine.progress import describe
 from pipeline.errors import InputError
-from pipeline.estimates.estimate import Candidate, parse_size, provider_and_model
 from pipeline.estimates.figures import ModelEstimate
+from pipeline.estimates.job import Candidate, parse_size, provider_and_model
 from pipeline.estimates.render import files
 from pipeline.estimates.render import text as render
 from tests.support import MakeImage
@@ -90,7 +90,7 @@ def test_a_model_that_nobody_knows(vision_batch: Command) -> None:
     done = vision_batch("--count", "10", "--size", "640x480", "--models", "nobodys-model:7b")
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert "nobody has described 'nobodys-model:7b': the range is what the rules of known models would say" in said
+    assert "no token rule is known for 'nobodys-model:7b': the range covers the rules of known models" in said
     assert "price: unknown" in done.stdout
     found = json.loads(
         vision_batch("--count", "10", "--size", "640x480", "--models", "nobodys-model:7b", "--json").stdout
@@ -231,8 +231,8 @@ def test_a_rule_of_a_host() -> None:
     there = load_config(
         None, {"request.model": "qwen2.5-vl-72b-instruct", "endpoint.base_url": "https://api.siliconflow.cn/v1"}, {}
     )
-    assert Candidate(name="a", config=config, anywhere=True).question(TODAY).rule.name == "qwen-28-2025"
-    assert Candidate(name="b", config=there).question(TODAY).rule.name == "siliconflow-28-2025"
+    assert Candidate(name="a", config=config, anywhere=True).prompt_shape(TODAY).rule.name == "qwen-28-2025"
+    assert Candidate(name="b", config=there).prompt_shape(TODAY).rule.name == "siliconflow-28-2025"
 
 
 @pytest.mark.parametrize(

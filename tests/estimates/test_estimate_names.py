@@ -12,16 +12,16 @@ from pipeline.commands.models import Asked, model_cards
 from pipeline.config.loading import load_config
 from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
-from pipeline.estimates.estimate import Candidate
 from pipeline.estimates.figures import ModelEstimate
-from pipeline.estimates.histogram import Tally
+from pipeline.estimates.histogram import SizeHistogram
+from pipeline.estimates.job import Candidate
 from pipeline.estimates.render import text as render
 from pipeline.records import ImageFacts
 from pipeline.run.model import family_for
 from pipeline.run.prepare import Preparer
 from pipeline.tokens import TokenRange
-from pipeline.tokens.prompt import Question
-from pipeline.tokens.spans import Span
+from pipeline.tokens.prompt import PromptShape
+from pipeline.tokens.ranges import Range
 from tests.commands.test_models import TODAY, config
 from tests.support import MakeImage
 
@@ -67,11 +67,11 @@ def facts(width: int, height: int, sent: tuple[int, int]) -> ImageFacts:
 def test_an_image_that_would_be_refused_saves_nothing(model: str) -> None:
     """16 megapixels more than OpenAI answers have no bill: what sizing spares is counted from the largest that has."""
     family = next(one for one in families() if one.name == model.split("-sol", maxsplit=1)[0])
-    asked = Question(rule=rule_of(family, TODAY), detail="auto", text=TokenRange.exactly(46))
-    tally = Tally([asked])
-    tally.add((6000, 6000), 3)
-    tally.settle()
-    (counted,) = tally.counted
+    asked = PromptShape(rule=rule_of(family, TODAY), detail="auto", text=TokenRange.exactly(46))
+    histogram = SizeHistogram([asked])
+    histogram.add((6000, 6000), 3)
+    histogram.settle()
+    (counted,) = histogram.counted
     assert counted.raw_tokens == counted.expected.total
     prepare = Preparer.build(config(request__model=model), TODAY)
     assert prepare.saved(facts(6000, 6000, asked.sent(6000, 6000))) == 0
@@ -253,7 +253,7 @@ def test_answers_that_a_run_would_cut_off() -> None:
 def test_several_answers_an_image() -> None:
     """`n` choices have the stated tokens each, as they have the assumed ones."""
     (model,) = compared(models="gpt-4o", output_tokens=50, overrides={"request.extra": {"n": 3}}).values()
-    assert model.output_tokens == Span(1500, 1500, 1500)
+    assert model.output_tokens == Range(1500, 1500, 1500)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_shapes_that_a_model_refuses() -> None:
     """Qwen takes no image more than 200 times as long as wide: it is said how many there are, and of no other model."""
     found = pipeline.estimate(count=5, sizes=["20000x100", "30000x60"], models="qwen3-vl-8b,gpt-4o").models
     said = (
-        "2 of 5 images are more than 200 times as long as wide, which this model refuses; they are counted all the same"
+        "2 of 5 images are more than 200 times as long as wide, which this model rejects; they are counted all the same"
     )
     assert [said in model.notes for model in found] == [True, False]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.estimates import histogram
-from pipeline.estimates.histogram import Moments, Tally
+from pipeline.estimates.histogram import Moments, SizeHistogram
 from pipeline.tokens import OpenAITiles, TokenRange, UnknownRule
-from pipeline.tokens.prompt import Question
+from pipeline.tokens.prompt import PromptShape
 from tests.tokens.token_rules import described
 
 TEXT = TokenRange(46, 160, 23)
@@ -19,8 +19,8 @@ RULES = [rule for _, rule in sorted(described().items())]
 SIZES = st.tuples(st.integers(1, 9000), st.integers(1, 9000))
 
 
-def question(rule: object, detail: str = "auto", text: TokenRange = TEXT) -> Question:
-    return Question(rule=rule, detail=detail, text=text)  # type: ignore[arg-type] # any rule
+def prompt_shape(rule: object, detail: str = "auto", text: TokenRange = TEXT) -> PromptShape:
+    return PromptShape(rule=rule, detail=detail, text=text)  # type: ignore[arg-type] # any rule
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 5)), min_size=1, max_size=30))
@@ -37,22 +37,22 @@ def test_moments_are_exact(values: list[tuple[int, int]]) -> None:
 @given(st.sampled_from(RULES), st.lists(SIZES, min_size=1, max_size=20), st.sampled_from(["auto", "low", "high"]))
 def test_a_tally_is_the_sum_over_its_images(rule: object, sizes: list[tuple[int, int]], detail: str) -> None:
     """Whatever the order, and however often the sizes are settled, the totals are those of a plain loop."""
-    asked = question(rule, detail)
-    tally = Tally([asked])
+    asked = prompt_shape(rule, detail)
+    histogram = SizeHistogram([asked])
     for number, size in enumerate(sizes):
-        tally.add(size)
+        histogram.add(size)
         if number % 3 == 0:
-            tally.settle()
-    found = tally.distribution()
+            histogram.settle()
+    found = histogram.distribution()
     each = [asked.tokens(*size) for size in sizes]
-    total = tally.counted[0].input_tokens(len(sizes))
+    total = histogram.counted[0].input_tokens(len(sizes))
     expected = sum(one.expected for one in each), sum(one.lower for one in each), sum(one.upper for one in each)
     assert (total.expected, total.low, total.high) == expected
     assert total.low <= total.expected <= (total.high or 0)
-    assert tally.counted[0].sent_pixels == sum(w * h for w, h in (asked.sent(*size) for size in sizes))
+    assert histogram.counted[0].sent_pixels == sum(w * h for w, h in (asked.sent(*size) for size in sizes))
     assert found is not None
     assert found.smallest in sizes
-    assert sum(one.images for one in found.classes) == len(sizes) == tally.images
+    assert sum(one.images for one in found.classes) == len(sizes) == histogram.images
     assert found.pixels == sum(width * height for width, height in sizes)
 
 
@@ -60,7 +60,7 @@ def test_sizes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many different sizes there are, only so many are kept apart; the sums do not change."""
     rule = OpenAITiles("tiles", 85, 170)
     many = [(width, height) for width in range(100, 160) for height in range(100, 160)]
-    whole, parts = Tally([question(rule)]), Tally([question(rule)])
+    whole, parts = SizeHistogram([prompt_shape(rule)]), SizeHistogram([prompt_shape(rule)])
     whole.add_all(many)
     monkeypatch.setattr(histogram, "MOST_SIZES", 100)
     for size in many:
@@ -75,21 +75,21 @@ def test_sizes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unreadable_image_costs_nothing() -> None:
     """Of a probe that met one that cannot be read, the mean counts it as no tokens."""
-    tally = Tally([question(OpenAITiles("tiles", 85, 170), text=TokenRange.exactly(0))])
-    tally.add((512, 512), 3)
-    tally.settle()
-    tally.counted[0].add_unreadable(1)
-    assert tally.counted[0].input_tokens(400).expected == 300 * 255
+    histogram = SizeHistogram([prompt_shape(OpenAITiles("tiles", 85, 170), text=TokenRange.exactly(0))])
+    histogram.add((512, 512), 3)
+    histogram.settle()
+    histogram.counted[0].add_unreadable(1)
+    assert histogram.counted[0].input_tokens(400).expected == 300 * 255
 
 
 def test_a_probe_without_spread() -> None:
     """Where all that was seen is alike, 3 in that many of the others may be nothing, or twice as much."""
-    tally = Tally([question(OpenAITiles("tiles", 85, 170), text=TokenRange.exactly(0))])
-    tally.add((512, 512), 100)
-    tally.settle()
-    found = tally.counted[0].input_tokens(1100)
+    histogram = SizeHistogram([prompt_shape(OpenAITiles("tiles", 85, 170), text=TokenRange.exactly(0))])
+    histogram.add((512, 512), 100)
+    histogram.settle()
+    found = histogram.counted[0].input_tokens(1100)
     assert (found.low, found.expected, found.high) == (1070 * 255, 1100 * 255, 1130 * 255)
-    assert tally.counted[0].input_tokens(100).low == 100 * 255
+    assert histogram.counted[0].input_tokens(100).low == 100 * 255
     one = Moments()
     one.add(7)
     assert one.half_width(10) == 63  # a single image tells nothing of the others
@@ -98,7 +98,7 @@ def test_a_probe_without_spread() -> None:
 def test_unknown_models_are_bounded() -> None:
     """The range of a model that nobody knows holds what known rules say of the same size sent."""
     rule = UnknownRule("unknown", tuple(RULES), 2048)
-    tokens = question(rule).image_tokens(1600, 1200)
+    tokens = prompt_shape(rule).image_tokens(1600, 1200)
     assert tokens.lower < tokens.expected < tokens.upper
 
 
@@ -108,7 +108,7 @@ def test_a_probe_holds_the_truth(name: str) -> None:
 
     They are at most 1.3 times as wide as the textbook's for a simple random sample.
     """
-    asked = question(described()[name], text=TokenRange.exactly(46))
+    asked = prompt_shape(described()[name], text=TokenRange.exactly(46))
     rng = random.Random(1)
     kinds = [(round(rng.lognormvariate(6.8, 0.6)), round(rng.lognormvariate(6.6, 0.6))) for _ in range(500)]
     tokens = [asked.tokens(*kind).expected for kind in kinds]
@@ -118,8 +118,8 @@ def test_a_probe_holds_the_truth(name: str) -> None:
     held, widest = 0, 0.0
     for seed in range(500):
         drawn = Counter(random.Random(seed).sample(population, 2000))
-        tally = Tally([asked])
-        counted = tally.counted[0]
+        histogram = SizeHistogram([asked])
+        counted = histogram.counted[0]
         for kind, times in drawn.items():
             for moments in (counted.expected, counted.lower, counted.upper):
                 moments.add(tokens[kind], times)

@@ -14,22 +14,22 @@ from aiohttp import web
 from pipeline.config.loading import load_config
 from pipeline.errors import InputError, InterruptedRunError
 from pipeline.estimates.estimate import readable_images
-from pipeline.estimates.histogram import Tally
+from pipeline.estimates.histogram import SizeHistogram
 from pipeline.estimates.survey import Survey, SurveyJob, drawn_at_random, survey
 from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import LocalSizes, declared_size
 from pipeline.records import ImageRecord, LocalFile
-from pipeline.tokens.spans import Span
+from pipeline.tokens.ranges import Range
 from tests.support import MakeImage
 
 
-async def surveyed(*sources: object, **job: object) -> tuple[Survey, Tally, list[tuple[int, int | None]]]:
+async def surveyed(*sources: object, **job: object) -> tuple[Survey, SizeHistogram, list[tuple[int, int | None]]]:
     """The survey, its sizes, and what was shown of its progress."""
     shown: list[tuple[int, int | None]] = []
-    tally = Tally([])
+    histogram = SizeHistogram([])
     overrides = {"images.max_megapixels": 1.0}
     what = SurveyJob(sources=[str(source) for source in sources], config=load_config(None, overrides, {}), **job)  # type: ignore[arg-type] # by name
-    return await survey(what, tally, lambda seen, total: shown.append((seen, total))), tally, shown
+    return await survey(what, histogram, lambda seen, total: shown.append((seen, total))), histogram, shown
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ async def test_everything_is_counted(make_image: MakeImage, tmp_path: Path) -> N
     lines = ["image,width,height", "gone.jpg,320,200", "a.jpg,,", "gone.jpg?2,,", f'"data:image/jpeg;base64,{data}",,']
     lines += ["gone.jpg?3,2000,1000"]
     (tmp_path / "m.csv").write_text("\n".join(lines))
-    found, tally, shown = await surveyed(tmp_path / "m.csv", keep_sizes=True)
+    found, histogram, shown = await surveyed(tmp_path / "m.csv", keep_sizes=True)
     assert (found.images, found.seen, found.declared, found.unreadable) == (5, 5, 2, 2)
     assert found.by_kind == {"image_missing": 1, "image_bomb": 1}
     assert [name for name, _, _ in found.examples] == ["gone.jpg?2", "gone.jpg?3"]
     assert found.sizes is not None
     assert [(size >> 32, size & 0xFFFFFFFF) for size in found.sizes] == [(320, 200), (64, 48), (0, 0), (64, 48), (0, 0)]
     assert (found.file_bytes.count, found.file_bytes.total) == (2, 2 * seen)
-    assert tally.images == 3
+    assert histogram.images == 3
     assert shown == [(5, 5)]
 
 
@@ -140,30 +140,30 @@ async def test_addresses_beside_files(server: str, make_image: MakeImage, tmp_pa
     """Of a list with both, hundreds of addresses are asked for, in order with the files."""
     make_image("b.jpg", 40, 30)
     (tmp_path / "list.txt").write_text("\n".join(["b.jpg", *(f"{server}/a.jpg?{n}" for n in range(200)), server]))
-    found, tally, shown = await surveyed(tmp_path / "list.txt", keep_sizes=True)
+    found, histogram, shown = await surveyed(tmp_path / "list.txt", keep_sizes=True)
     assert found.sizes is not None
     assert list(found.sizes) == [40 << 32 | 30, *[90 << 32 | 60] * 200, 0]
-    assert (found.unreadable, tally.images, shown) == (1, 201, [(64, 202), (202, 202)])
+    assert (found.unreadable, histogram.images, shown) == (1, 201, [(64, 202), (202, 202)])
 
 
 async def test_addresses_of_a_busy_host(server: str, tmp_path: Path) -> None:
     """Where a host gives no header for now, the size is unknown: neither a size, nor an image that is not sent."""
     names = [f"{server}/a.jpg", f"{server}/busy.jpg", f"{server}/busy.jpg?2", f"{server}/gone.jpg"]
     (tmp_path / "list.txt").write_text("\n".join(names))
-    found, tally, _ = await surveyed(tmp_path / "list.txt", keep_sizes=True)
-    assert (found.seen, found.known, found.unreadable, tally.images) == (4, 2, 1, 1)
+    found, histogram, _ = await surveyed(tmp_path / "list.txt", keep_sizes=True)
+    assert (found.seen, found.known, found.unreadable, histogram.images) == (4, 2, 1, 1)
     assert (dict(found.by_reason), found.by_kind) == ({"HTTP 429 Too Many Requests": 2}, {"image_missing": 1})
     assert found.sizes is not None
     assert list(found.sizes) == [90 << 32 | 60, 0, 0, 0]
-    assert readable_images(tally.images, found) == Span(2, 1, 3)
+    assert readable_images(histogram.images, found) == Range(2, 1, 3)
 
 
 async def test_what_is_no_address(make_image: MakeImage, tmp_path: Path) -> None:
     """It is counted like every image that a run would not send, whatever proxy there is."""
     make_image("a.png", 40, 30)
     (tmp_path / "list.txt").write_text("a.png\nhttp://[bad/a.jpg\nhttp:///b.jpg\n")
-    found, tally, _ = await surveyed(tmp_path / "list.txt")
-    assert (found.by_kind, tally.images) == ({"image_unsupported": 2}, 1)
+    found, histogram, _ = await surveyed(tmp_path / "list.txt")
+    assert (found.by_kind, histogram.images) == ({"image_unsupported": 2}, 1)
 
 
 async def test_a_proxy_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ async def test_ctrl_c(make_image: MakeImage, tmp_path: Path) -> None:
 
     what = SurveyJob(sources=[str(tmp_path / "photos")], config=load_config(None, {}, {}))
     with pytest.raises(InterruptedRunError) as stopped:
-        await survey(what, Tally([]), show)
+        await survey(what, SizeHistogram([]), show)
     assert (stopped.value.exit_code, seen) == (130, [64])
     assert signal.getsignal(signal.SIGINT) is before
 

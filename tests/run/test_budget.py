@@ -19,8 +19,8 @@ from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig
+from pipeline.endpoints import pricing
 from pipeline.records import Usage
-from pipeline.run import prepare
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
 from tests.emulators import emulator
@@ -35,11 +35,11 @@ KILLED = """
 import os, signal, sys
 from decimal import Decimal
 import pipeline
-from pipeline.run import prepare
+from pipeline.endpoints import pricing
 from pipeline.store.dataset import Dataset
 from pipeline.catalogue.prices import Price
 source, url, ceiling, commits = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-prepare.price_of = lambda *_: Price(input_usd_per_mtok=Decimal("2.5"), output_usd_per_mtok=Decimal(10))
+pricing.price_of = lambda *_: Price(input_usd_per_mtok=Decimal("2.5"), output_usd_per_mtok=Decimal(10))
 def failpoint(reached):
     global commits
     commits -= reached == "committed"
@@ -61,7 +61,7 @@ def photos(make_image: MakeImage) -> Path:
 @pytest.fixture
 def priced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator costs what gpt-4o does."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
 
 
 @pytest.fixture

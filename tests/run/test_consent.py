@@ -12,7 +12,7 @@ import pipeline
 from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price
 from pipeline.cli.app import exit_code
-from pipeline.run import prepare
+from pipeline.endpoints import pricing
 from tests.stub import Stub, stub
 from tests.support import MakeImage
 
@@ -24,7 +24,7 @@ IMAGES = 6
 @pytest.fixture
 def server(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """An endpoint on this machine that is very dear, and six images."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: DEAR)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: DEAR)
     for number in range(IMAGES):
         make_image(f"photos/{number}.png", 20 + number, 15, seed=number)
     with stub(picture=Path("photos/0.png").read_bytes()) as running:
@@ -92,7 +92,7 @@ def test_a_terminal_is_asked(server: Stub) -> None:
 
 def test_no_price_no_question(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that costs nothing, as far as is known, is asked at once."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: None)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: None)
     assert ask(server).asked == IMAGES
 
 

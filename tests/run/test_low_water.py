@@ -27,7 +27,7 @@ from pipeline.run.job import Job
 from pipeline.run.low_water import LowWater
 from pipeline.sources import open_sources
 from pipeline.store.dataset import Dataset
-from pipeline.store.ledger import SqliteLedger
+from pipeline.store.ledger.sqlite import SqliteLedger
 from tests.stub import stub
 from tests.support import MakeImage
 
@@ -161,7 +161,7 @@ def one_run(dataset: Dataset, manifest: Manifest, chance: random.Random, *, dist
     """Read, ask, keep and mark as a run does it; disturbed: the manifest changes meanwhile, the run is killed."""
     source = open_sources([manifest.path], CONFIG.source)
     job = Job(sources=[str(manifest.path)], out=dataset.out, config=CONFIG)
-    water = LowWater.of(source, job, dataset)
+    water = LowWater.of(source, job, dataset.marks)
     if disturbed and chance.random() < 0.3:
         manifest.change()
     read, lowest_open, under_way = water.skip, inf, dict[str, int]()
@@ -181,13 +181,13 @@ def one_run(dataset: Dataset, manifest: Manifest, chance: random.Random, *, dist
                 Outcome(record=ImageRecord(name, (LocalFile(name, name),)), result=Failure(kind=kind, message="-"))
             )
             del under_way[name]
-        dataset.keep(ended)
-        water.rise(dataset, min(lowest_open, next(iter(under_way.values()), read)))
+        dataset.commit(ended)
+        water.rise(dataset.marks, min(lowest_open, next(iter(under_way.values()), read)))
         if disturbed and chance.random() < 0.2:
             manifest.change()
         if disturbed and chance.random() < 0.1:
             return
-    water.rise(dataset, min(lowest_open, next(iter(under_way.values()), read)))
+    water.rise(dataset.marks, min(lowest_open, next(iter(under_way.values()), read)))
 
 
 def test_manifests_that_change_under_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,5 +211,5 @@ def test_manifests_that_change_under_a_run(tmp_path: Path, monkeypatch: pytest.M
             source = open_sources([manifest.path], CONFIG.source)
             assert not any(dataset.missing(list(source.records()))), (case, manifest.path.name)
             job = Job(sources=[str(manifest.path)], out=dataset.out, config=CONFIG)
-            skipped += LowWater.of(source, job, dataset).skip == len(manifest.ids)
+            skipped += LowWater.of(source, job, dataset.marks).skip == len(manifest.ids)
     assert skipped == CASES  # and the mark is where it promises least work

@@ -13,14 +13,14 @@ from pipeline import BudgetReachedError, InputError, RerunPolicy
 from pipeline.catalogue.prices import Price
 from pipeline.commands.status import lines, read_status
 from pipeline.config.keywords import resolve
+from pipeline.endpoints import pricing
 from pipeline.engine import progress
 from pipeline.engine.progress import dollars, exact
 from pipeline.money import usd, usd_text
-from pipeline.run import prepare
 from pipeline.run.consent import expected_usd
 from pipeline.run.job import Job, open_job_source
 from pipeline.run.prepare import Preparer
-from pipeline.store.columns import Totals
+from pipeline.store.accounting import Totals
 from tests.emulators import emulator
 from tests.engine.test_progress import stats, summary
 from tests.support import MakeImage
@@ -32,7 +32,7 @@ IMAGES = 12
 @pytest.fixture
 def photos(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve images; an endpoint on this machine costs what gpt-4o does."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     for number in range(IMAGES):
         make_image(f"photos/{number:02}.jpg", 64, 48, seed=number)
     return Path("photos").resolve()
@@ -53,7 +53,7 @@ def expected(source: Path, *, asking: RerunPolicy | None = None, limit: int | No
     out = Path(wanted["out"])
     job = Job(sources=[str(source)], out=out, config=config, limit=limit, asking=asking or RerunPolicy())
     where, total = open_job_source(job)
-    question = Preparer.build(config, datetime.now(UTC).date()).question()
+    question = Preparer.build(config, datetime.now(UTC).date()).prompt_shape()
     found = expected_usd(job, where, total, question, [PRICE], above=Decimal(0))
     assert found is not None
     return found

@@ -21,6 +21,7 @@ from PIL import Image
 
 import pipeline
 from pipeline.catalogue.prices import Price
+from pipeline.endpoints import pricing
 from pipeline.run import prepare
 from pipeline.tokens import OpenAITiles
 from tests.emulators import emulator
@@ -204,7 +205,7 @@ def another_price_list(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A catalogue of another day: other tokens an image, other dollars a token."""
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "rule_of", lambda *_: NEW_RULE)
-        patch.setattr(prepare, "price_of", lambda *_: NEW_PRICE)
+        patch.setattr(pricing, "price_of", lambda *_: NEW_PRICE)
         yield
 
 

@@ -151,7 +151,7 @@ def test_check_tells_rule_price_and_limits() -> None:
     with emulator() as url:
         said = "\n".join(pipeline.check(model="new-model", base_url=url).lines())
     assert "its headers tell none" in said
-    assert "unknown-2026-11 (nobody has described this model: bounds" in said
+    assert "unknown-2026-11 (no token rule is known for this model: bounds" in said
 
 
 def test_check_says_what_was_not_billed_as_predicted(endpoint: str) -> None:

@@ -12,11 +12,11 @@ import pipeline
 from pipeline import VisionBatchError
 from pipeline.catalogue.prices import Price
 from pipeline.commands.status import lines, read_status
+from pipeline.endpoints import pricing
 from pipeline.engine.progress import describe
 from pipeline.engine.stats import RunSummary
 from pipeline.money import usd
-from pipeline.run import prepare
-from pipeline.store.ledger import SqliteLedger
+from pipeline.store.ledger.sqlite import SqliteLedger
 from tests.stub import Reply, Stub, answer, stub
 from tests.support import MakeImage
 
@@ -76,7 +76,7 @@ def test_the_summary_is_the_ledger_s(
     stop: dict[str, Any], code: int, server: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records that were billed and have no row yet when the run stops count, and so do the last requests."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
 
     def decide(width: int) -> Reply:
         ends = code == 4 and server.asked.total() > 20
@@ -98,7 +98,7 @@ def test_the_summary_is_the_ledger_s(
 
 def test_a_resumed_run_tells_its_own_part(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second command tells what it took itself; `runs/*.json` has the sums of both."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     first, second = ask(server, max_cost="0.008"), ask(server, max_cost="1")
     totals = json.loads(Path(f"out/runs/{second.run_id}.json").read_text())["totals"]
     assert first.run_id == second.run_id
@@ -120,7 +120,7 @@ def bad_request(_: int) -> Reply:
 @pytest.mark.parametrize("price", [None, PRICE])
 def test_unknown_is_unknown(price: Price | None, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without usage: neither "0 in, 0 out" nor "$0.0000"; with a price, the most that it can have cost."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: price)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: price)
     server.decide = without_usage
     done = ask(server)
     for text in (describe(done), "\n".join(lines(read_status(Path("out"))))):
@@ -136,7 +136,7 @@ def test_nothing_answered_is_not_nothing_paid(server: Stub, monkeypatch: pytest.
     """All refused with 400: no dollars where the price is known, an unknown cost where it is not."""
     server.decide = bad_request
     for price, cost in ((None, None), (PRICE, Decimal(0))):
-        monkeypatch.setattr(prepare, "price_of", lambda *_, found=price: found)
+        monkeypatch.setattr(pricing, "price_of", lambda *_, found=price: found)
         done = ask(server, out=f"out-{price is None}", limit=3)
         assert done.cost_usd == cost
         assert read_status(Path(f"out-{price is None}")).cost_usd == cost
@@ -155,7 +155,7 @@ def test_sums_beyond_64_bits(tmp_path: Path) -> None:
 
 def test_tokens_of_a_run_without_usage_are_unknown(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that stops before any answer, and whose requests state no usage, does not claim to have taken none."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     server.decide = unbilled
     summary = ask(server, max_cost="0.02")
     assert (summary.exit_code, summary.prompt_tokens, summary.completion_tokens) == (3, None, None)

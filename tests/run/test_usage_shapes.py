@@ -19,10 +19,10 @@ import pytest
 import pipeline
 from pipeline import BudgetReachedError
 from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.endpoints import pricing
 from pipeline.endpoints.usage import believed
 from pipeline.limits.rate_window import Limits
 from pipeline.records import Usage
-from pipeline.run import prepare
 from tests.stub import Reply, Stub, stub
 from tests.support import MakeImage
 
@@ -134,7 +134,7 @@ def asked(server: Stub, run: int, **budget: Any) -> tuple[dict[str, Any], list[S
 @pytest.mark.parametrize("run", range(RUNS))
 def test_a_ceiling_in_dollars_holds(run: int, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Booked is never less than what the requests took, and never more than the ceiling; the exit code is 0 or 3."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     totals, shapes = asked(server, run, max_cost=str(CEILING_USD))
     spent = Decimal(totals["cost_usd"]) + Decimal(totals["cost_unknown_usd"])
     assert sum(shape.true_usd for shape in shapes) <= spent <= CEILING_USD
@@ -185,7 +185,7 @@ def test_what_is_not_believed_is_said_once(
     usage: dict[str, Any], value: str, server: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line names the endpoint and the value; the sums are those of ordinary requests."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     server.decide = lambda _: stated(usage)
     done = pipeline.run("photos", out="out", model="gpt-4o", base_url=server.base_url, detail="low")
     said = [line for line in capsys.readouterr().err.splitlines() if "not believed" in line]
@@ -198,7 +198,7 @@ def test_what_is_not_believed_is_said_once(
 
 def test_a_bill_larger_than_predicted_is_believed(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """33 times the prediction, as some models bill images, counts; nothing is sent once the ceiling is passed."""
-    monkeypatch.setattr(prepare, "price_of", lambda *_: PRICE)
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     server.decide = lambda _: stated({"prompt_tokens": 33 * 100, "completion_tokens": 5, "total_tokens": 33 * 100 + 5})
     each = cost_usd(Usage(prompt_tokens=3300, completion_tokens=5), PRICE) or Decimal(0)
     with pytest.raises(BudgetReachedError) as stopped:

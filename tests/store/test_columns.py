@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pipeline.errors import ErrorKind
 from pipeline.money import Bill, nano_usd, usd
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
-from pipeline.store.columns import Totals, count_bill, count_outcome, error_of, row_of, state_code, state_of
+from pipeline.store.accounting import Totals, count_bill, count_outcome
+from pipeline.store.columns import RowOrigin, error_of, row_of
+from pipeline.store.states import state_code, state_of
 
 NOON = datetime(2026, 11, 3, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -56,7 +58,7 @@ FAILED = Outcome(
 
 
 def rowed(outcome: Outcome) -> dict[str, object]:
-    return row_of(outcome, prompt_name="caption", endpoint="http://e/v1", run_id="run", config_hash="hash")
+    return row_of(outcome, RowOrigin(prompt_name="caption", endpoint="http://e/v1", run_id="run", config_hash="hash"))
 
 
 def test_an_answer_fills_its_columns() -> None:

@@ -112,8 +112,8 @@ def test_a_run_leaves_a_whole_dataset(tmp_path: Path) -> None:
     with open_out(out) as dataset:
         records = [record(name) for name in names(12)]
         assert dataset.missing(records) == [True] * 12
-        dataset.keep([answered(name) for name in names(7)])
-        dataset.keep([answered(name) for name in names(5, 7)])
+        dataset.commit([answered(name) for name in names(7)])
+        dataset.commit([answered(name) for name in names(5, 7)])
         assert dataset.missing(records) == [False] * 12
         assert rows_in(out) == []
     assert parts_of(out) == [names(5), names(5, 5), names(2, 10)]
@@ -125,13 +125,13 @@ def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
     parts hold as many rows as the ledger knows of records.
     """
     with open_out(tmp_path / "out") as dataset:
-        dataset.keep([replace(answered(name), request_sha256="a" * 64) for name in ("leader", "follower")])
+        dataset.commit([replace(answered(name), request_sha256="a" * 64) for name in ("leader", "follower")])
         dataset.seal()
         key, facts = record_key("leader", "caption"), answered("follower").facts
         assert facts is not None
-        dataset.keep(
+        dataset.commit(
             [],
-            shared=[
+            followers=[
                 Shared(
                     record=record("follower"), image_facts=(facts,), request_sha256="b" * 64, key=key, status=Status.OK
                 )
@@ -140,14 +140,14 @@ def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
     with open_out(tmp_path / "out") as dataset:
         assert dataset.missing([record("leader"), record("follower")]) == [False, True]
         assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader"]
-        dataset.keep([answered("follower")])
+        dataset.commit([answered("follower")])
     assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader", "follower"]
 
 
 def test_pandas_sees_the_columns_of_the_contract(tmp_path: Path) -> None:
     """Proves names, order and types of every column as pandas reads them from the directory."""
     with open_out(tmp_path / "out") as dataset:
-        dataset.keep([answered("a.jpg")])
+        dataset.commit([answered("a.jpg")])
     frame = pd.read_parquet(tmp_path / "out" / "data")
     assert list(frame.columns) == COLUMNS
     by_type: dict[str, list[str]] = {}
@@ -196,7 +196,7 @@ def test_datasets_loads_the_directory(tmp_path: Path) -> None:
     """
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered(name, name) for name in names(7)])
+        dataset.commit([answered(name, name) for name in names(7)])
     loaded = load_with_datasets(out, tmp_path / "home")
     assert (loaded["rows"], loaded["captions"]) == (7, names(7))
     assert (loaded["splits"], list(loaded["features"])) == (["train"], COLUMNS)
@@ -210,7 +210,7 @@ def test_all_choices_have_a_column_where_several_are_asked_for(tmp_path: Path) -
     config = RunConfig.model_validate({"request": {"model": "m", "extra": {"n": 2}}})
     several = Answer(status=Status.OK, caption="x", captions=("x", "y"))
     with open_out(tmp_path / "out", config) as dataset:
-        dataset.keep([replace(answered("a"), result=several)])
+        dataset.commit([replace(answered("a"), result=several)])
     frame = pd.read_parquet(tmp_path / "out" / "data")
     assert list(frame["captions"][0]) == ["x", "y"]
 
@@ -220,12 +220,12 @@ def test_only_what_failed_for_a_transient_reason_is_asked_again(tmp_path: Path) 
     out = tmp_path / "out"
     transient, final = failed("001.jpg"), failed("002.jpg", ErrorKind.IMAGE_TRUNCATED)
     with open_out(out) as dataset:
-        dataset.keep([answered("000.jpg"), transient, final, *map(answered, names(4, 3))])
+        dataset.commit([answered("000.jpg"), transient, final, *map(answered, names(4, 3))])
     with open_out(out, run_id="next") as dataset:
         asked = [name for name in names(8) if dataset.missing([record(name)]) == [True]]
         assert asked == ["001.jpg", "007.jpg"]
         assert dataset.states()[Status.FAILED, ErrorKind.TIMEOUT] == 1
-        dataset.keep([answered(name, "second night") for name in asked])
+        dataset.commit([answered(name, "second night") for name in asked])
         assert dataset.states() == {
             (Status.OK, None): 7,
             (Status.FAILED, ErrorKind.IMAGE_TRUNCATED): 1,
@@ -238,10 +238,10 @@ def test_totals_count_answers_tokens_and_money_exactly(tmp_path: Path) -> None:
     """Proves the totals of a run and of all runs, over a reopening, to the last nano-dollar."""
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered("a"), failed("b")])
+        dataset.commit([answered("a"), failed("b")])
         dataset.end_run()
     with open_out(out, run_id="next") as dataset:
-        dataset.keep([answered("b"), replace(answered("c"), cost_usd=None)])
+        dataset.commit([answered("b"), replace(answered("c"), cost_usd=None)])
         run, total = dataset.run_totals(), dataset.totals()
     assert (run.records, run.ok, run.requests, run.prompt_tokens, run.unpriced) == (2, 2, 2, 1530, 1)
     assert run.cost_usd == Decimal("0.0020325")
@@ -258,11 +258,11 @@ def test_a_billed_attempt_is_counted_once(tmp_path: Path) -> None:
         whole, attempts=2, usage=whole.usage + usage, cost_usd=Decimal("0.5020325")
     )  # as the engine sums it up
     with open_out(tmp_path / "out") as dataset:
-        dataset.keep([], [attempt])
+        dataset.commit([], [attempt])
         before = dataset.totals()
         assert (before.records, before.requests, before.prompt_tokens) == (0, 1, 765)
         assert before.cost_usd == Decimal("0.5")
-        dataset.keep([whole])
+        dataset.commit([whole])
         after = dataset.totals()
         assert (after.records, after.requests, after.prompt_tokens) == (1, 2, 1530)
         assert after.cost_usd == Decimal("0.5020325")
@@ -274,11 +274,11 @@ def test_what_a_killed_run_paid_is_in_the_row(tmp_path: Path) -> None:
     usage = Usage(prompt_tokens=2**70, completion_tokens=3)
     attempt = BilledAttempt(record=record("a"), at=NOON, usage=usage, cost_usd=Decimal("0.25"))
     with open_out(out) as dataset:
-        dataset.keep([], [attempt])
-        dataset.keep([], [replace(attempt, usage=Usage(prompt_tokens=1), cost_usd=None)])
+        dataset.commit([], [attempt])
+        dataset.commit([], [replace(attempt, usage=Usage(prompt_tokens=1), cost_usd=None)])
     with open_out(out) as dataset:
         assert dataset.missing([record("a")]) == [True]
-        dataset.keep([answered("a")])
+        dataset.commit([answered("a")])
         totals = dataset.totals()
     frame = pd.read_parquet(out / "data")
     assert (frame["attempts"][0], frame["completion_tokens"][0]) == (3, 15)
@@ -306,7 +306,7 @@ def test_a_directory_with_only_housekeeping_files_counts_as_empty(tmp_path: Path
     """Proves that what Finder and git leave behind does not stop a run."""
     (tmp_path / ".DS_Store").write_bytes(b"")
     with open_out(tmp_path) as dataset:
-        dataset.keep([answered("a")])
+        dataset.commit([answered("a")])
     assert rows_in(tmp_path) == [("a", "A quay.")]
 
 
@@ -316,7 +316,7 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) ->
     """
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered("a")])
+        dataset.commit([answered("a")])
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     other = RunConfig.model_validate({"request": {"model": "gpt-4o-mini", "max_tokens": 5}})
     with pytest.raises(InputError) as caught:
@@ -346,11 +346,11 @@ def test_a_secret_that_differs_is_not_shown(tmp_path: Path) -> None:
 def test_a_second_run_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     """Proves that OUT in use is exit code 2 with host and pid, and that the first run goes on unharmed."""
     with open_out(tmp_path / "out") as dataset:
-        dataset.keep([answered("a")])
+        dataset.commit([answered("a")])
         with pytest.raises(OutInUseError, match=f"{socket.gethostname()}, pid {os.getpid()}") as caught:
             open_out(tmp_path / "out")
         assert caught.value.exit_code == 2
-        dataset.keep([answered("b")])
+        dataset.commit([answered("b")])
     assert rows_in(tmp_path / "out") == [("a", "A quay."), ("b", "A quay.")]
 
 
@@ -366,7 +366,7 @@ def test_a_part_that_is_gone_is_noticed(tmp_path: Path) -> None:
     """Proves that a run does not go on as if answers were there that somebody deleted."""
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered(name) for name in names(12)])
+        dataset.commit([answered(name) for name in names(12)])
     (out / "data" / "part-00001.parquet").unlink()
     with pytest.raises(ResourceError, match=r"part-00001\.parquet is gone.*1 of 3 parts.*rebuild"):
         open_out(out)
@@ -376,7 +376,7 @@ def test_a_ledger_that_is_gone_or_damaged_is_noticed(tmp_path: Path) -> None:
     """Proves that parts without a readable ledger are neither overwritten nor asked again, and the way out."""
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered("a")])
+        dataset.commit([answered("a")])
     (out / "ledger.sqlite").write_bytes(b"not a ledger")
     with pytest.raises(ResourceError, match="vision-batch rebuild"):
         open_out(out)
@@ -390,10 +390,10 @@ def test_smaller_parts_later_begin_a_new_one(tmp_path: Path) -> None:
     """Proves that another part size takes effect from the next part on, without a gap in the numbers."""
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered(name) for name in names(4)])
+        dataset.commit([answered(name) for name in names(4)])
     smaller = RunConfig.model_validate({"request": {"model": "gpt-4o"}, "output": {"rows_per_part": 2}})
     with open_out(out, smaller) as dataset:
-        dataset.keep([answered(name) for name in names(3, 4)])
+        dataset.commit([answered(name) for name in names(3, 4)])
     assert parts_of(out) == [names(4), names(2, 4), names(1, 6)]
 
 
@@ -401,9 +401,9 @@ def test_new_and_known_records_mixed_fill_parts_exactly(tmp_path: Path) -> None:
     """Proves that a record asked again takes no room of a new one, also within one commit."""
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered(name) for name in names(4)])
+        dataset.commit([answered(name) for name in names(4)])
         dataset.seal()
-        dataset.keep([answered(name, "again") for name in ["000.jpg", "004.jpg", "001.jpg", "005.jpg", "005.jpg"]])
+        dataset.commit([answered(name, "again") for name in ["000.jpg", "004.jpg", "001.jpg", "005.jpg", "005.jpg"]])
     assert parts_of(out) == [["002.jpg", "003.jpg", "000.jpg", "004.jpg", "001.jpg"], ["005.jpg"]]
 
 
@@ -422,7 +422,7 @@ def test_after_a_lost_resource_nothing_is_sealed_and_nothing_lost(tmp_path: Path
 
     def run() -> None:
         with open_out(out) as dataset:
-            dataset.keep([answered("a")])
+            dataset.commit([answered("a")])
             raise ResourceError("the disk is full")
 
     with pytest.raises(ResourceError, match="full"):
@@ -458,10 +458,10 @@ def failpoint(reached):
 dataset = open_out(out, failpoint=failpoint)
 armed = True
 for name in names(7):
-    dataset.keep([answered(name)])
+    dataset.commit([answered(name)])
     print(name, flush=True)
 dataset.seal()
-dataset.keep([answered(name, "again") for name in ("001.jpg", "006.jpg", "007.jpg")])
+dataset.commit([answered(name, "again") for name in ("001.jpg", "006.jpg", "007.jpg")])
 print("again", flush=True)
 dataset.seal()
 print("sealed", flush=True)
@@ -488,7 +488,7 @@ def test_a_crash_while_the_directory_is_made_is_repaired(tmp_path: Path, step: s
     out = tmp_path / "out"
     assert crash(out, step, 0, "making") == []
     with open_out(out) as dataset:
-        dataset.keep([answered("a")])
+        dataset.commit([answered("a")])
     assert rows_in(out) == [("a", "A quay.")]
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "config.toml", "data", "ledger.sqlite"]
 
@@ -517,7 +517,7 @@ def test_a_crash_at_any_step_loses_and_doubles_nothing(tmp_path: Path, step: str
         again = {name for name, caption in rows if caption == "again"}
         assert again in ({"001.jpg", "006.jpg", "007.jpg"}, set())
         assert again or "again" not in told
-        dataset.keep([answered(name, "later") for name in names(9) if name not in kept])
+        dataset.commit([answered(name, "later") for name in names(9) if name not in kept])
     assert sorted(name for name, _ in rows_in(out)) == names(9)
     assert [len(part) for part in parts_of(out)] == [5, 4]
 
@@ -570,7 +570,7 @@ class KeepingMachine(RuleBasedStateMachine):
 
     @rule(asked=batches)
     def keep(self, asked: list[tuple[int, str | None]]) -> None:
-        self.dataset.keep(self.outcomes(asked))
+        self.dataset.commit(self.outcomes(asked))
         self.remember(asked)
 
     @rule()
@@ -588,7 +588,7 @@ class KeepingMachine(RuleBasedStateMachine):
 
     @rule(asked=batches, step=st.sampled_from(["rows-built", "before-commit", "committed"]))
     def die_keeping(self, asked: list[tuple[int, str | None]], step: str) -> None:
-        died = self.die_in(step, lambda: self.dataset.keep(self.outcomes(asked)))
+        died = self.die_in(step, lambda: self.dataset.commit(self.outcomes(asked)))
         if not died or step == "committed":
             self.remember(asked)
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, OutInUseError, ResourceError
-from pipeline.store.ledger import HOLDER_NAME, MIGRATIONS, BillRow, KeptRow, SqliteLedger, Twin, network_type
+from pipeline.store.ledger.database import network_type
+from pipeline.store.ledger.errors import HOLDER_NAME
+from pipeline.store.ledger.protocol import BillRow, CommittedRow, Leader
+from pipeline.store.ledger.schema import FORMAT
+from pipeline.store.ledger.sqlite import SqliteLedger
 
 OK, TIMED_OUT = 1, 101
-COUNTED_SINCE = 3
-"""The version of the ledger that counts the rows of parts."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,11 +40,11 @@ def key(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def kept(number: int, text: str = "row", state: int = OK) -> KeptRow:
-    return KeptRow(key(number), state, f"{text} {number}".encode())
+def kept(number: int, text: str = "row", state: int = OK) -> CommittedRow:
+    return CommittedRow(key(number), state, f"{text} {number}".encode())
 
 
-def commit(ledger: SqliteLedger, *rows: KeptRow, part: int = 0, bills: tuple[BillRow, ...] = ()) -> int:
+def commit(ledger: SqliteLedger, *rows: CommittedRow, part: int = 0, bills: tuple[BillRow, ...] = ()) -> int:
     counts = {"requests": len(rows) + len(bills)}
     return ledger.commit(rows, new_parts=[part] * len(rows), counts=counts, bills=bills)
 
@@ -52,8 +54,8 @@ def child(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def waiting(ledger: SqliteLedger, part: int) -> list[bytes]:
-    return [row for batch in ledger.pending(part) for _, row, _ in batch]
+def unsealed(ledger: SqliteLedger, part: int) -> list[bytes]:
+    return [row for batch in ledger.unsealed_batches(part) for _, row, _ in batch]
 
 
 def test_what_is_committed_is_kept(path: Path) -> None:
@@ -63,21 +65,21 @@ def test_what_is_committed_is_kept(path: Path) -> None:
         assert commit(ledger, kept(1), kept(2, state=TIMED_OUT)) == 2
         ledger.set_meta({"mark": b"\x00\xff"})
     with SqliteLedger(path) as ledger:
-        assert set(ledger.known([key(1), key(2), key(3)])) == {key(1), key(2)}
-        assert [known.state for known in ledger.known([key(1), key(2)]).values()] == [OK, TIMED_OUT]
+        assert set(ledger.find([key(1), key(2), key(3)])) == {key(1), key(2)}
+        assert [record.state for record in ledger.find([key(1), key(2)]).values()] == [OK, TIMED_OUT]
         assert ledger.states() == {OK: 1, TIMED_OUT: 1}
         assert ledger.counts() == ledger.counts("night") == {"requests": 2}
         assert ledger.counts("another night") == {}
         assert (ledger.meta("mark"), ledger.meta("none")) == (b"\x00\xff", None)
-        assert waiting(ledger, 0) == [b"row 1", b"row 2"]
+        assert unsealed(ledger, 0) == [b"row 1", b"row 2"]
 
 
 def test_many_keys_are_looked_up_at_once(ledger: SqliteLedger) -> None:
     """Proves that a lookup of more keys than one query takes finds exactly those that are kept."""
     commit(ledger, *(kept(number) for number in range(0, 4000, 2)))
-    found = set(ledger.known([key(number) for number in range(4000)]))
+    found = set(ledger.find([key(number) for number in range(4000)]))
     assert found == {key(number) for number in range(0, 4000, 2)}
-    assert set(ledger.known([])) == set()
+    assert set(ledger.find([])) == set()
 
 
 def test_a_record_asked_again_keeps_its_part(ledger: SqliteLedger) -> None:
@@ -88,56 +90,52 @@ def test_a_record_asked_again_keeps_its_part(ledger: SqliteLedger) -> None:
     assert new == 2
     assert ledger.states() == {OK: 3}
     assert ledger.next_part() == 3
-    assert waiting(ledger, 3) == [b"row 1", b"again 1", b"once more 1"]
-    assert (waiting(ledger, 5), waiting(ledger, 6), waiting(ledger, 7)) == ([b"row 2"], [b"row 4"], [])
+    assert unsealed(ledger, 3) == [b"row 1", b"again 1", b"once more 1"]
+    assert (unsealed(ledger, 5), unsealed(ledger, 6), unsealed(ledger, 7)) == ([b"row 2"], [b"row 4"], [])
 
 
 def test_sealed_rows_leave_and_records_stay(ledger: SqliteLedger) -> None:
     """Proves that marking lets go of exactly the rows that were read for that part."""
     commit(ledger, kept(1), kept(2))
     commit(ledger, kept(3), part=1)
-    (batch,) = ledger.pending(0)
+    (batch,) = ledger.unsealed_batches(0)
     commit(ledger, kept(1, "later"))
     ledger.mark_sealed(0, batch[-1][0], rows=2)
-    assert waiting(ledger, 0) == [b"later 1"]
-    assert waiting(ledger, 1) == [b"row 3"]
+    assert unsealed(ledger, 0) == [b"later 1"]
+    assert unsealed(ledger, 1) == [b"row 3"]
     assert ledger.meta("parts") == b"1"
     ledger.mark_sealed(0, 99, rows=2)
     ledger.mark_sealed(1, 99, rows=1)
     assert ledger.next_part() is None
     assert ledger.meta("parts") == b"2"
-    assert set(ledger.known([key(1), key(2), key(3)])) == {key(1), key(2), key(3)}
+    assert set(ledger.find([key(1), key(2), key(3)])) == {key(1), key(2), key(3)}
 
 
 def test_pending_rows_come_in_bounded_batches(ledger: SqliteLedger) -> None:
     """Proves that a large backlog is not read at once, and arrives whole and in order."""
     commit(ledger, *(kept(number) for number in range(2500)))
-    assert [len(batch) for batch in ledger.pending(0)] == [1000, 1000, 500]
-    assert waiting(ledger, 0) == [f"row {number}".encode() for number in range(2500)]
+    assert [len(batch) for batch in ledger.unsealed_batches(0)] == [1000, 1000, 500]
+    assert unsealed(ledger, 0) == [f"row {number}".encode() for number in range(2500)]
 
 
 def test_pending_batches_are_bounded_in_bytes(ledger: SqliteLedger) -> None:
     """Proves that rows of a megabyte are read four at a time, and one that is larger than a batch alone."""
     sizes = [1 << 20] * 6 + [9 << 20] + [1]
-    commit(ledger, *(KeptRow(key(number), OK, b"x" * size) for number, size in enumerate(sizes)))
-    assert [len(batch) for batch in ledger.pending(0)] == [4, 3, 1]
-    assert list(map(len, waiting(ledger, 0))) == sizes
+    commit(ledger, *(CommittedRow(key(number), OK, b"x" * size) for number, size in enumerate(sizes)))
+    assert [len(batch) for batch in ledger.unsealed_batches(0)] == [4, 3, 1]
+    assert list(map(len, unsealed(ledger, 0))) == sizes
 
 
 def test_rows_of_parts_are_counted(path: Path) -> None:
-    """Proves that a part's rows are known from when it was sealed, and that an older ledger is counted once."""
+    """Proves that a part's rows are stored when it is sealed, and read again after the ledger is opened anew."""
     with SqliteLedger(path) as ledger:
         ledger.begin_run("night", "hash", "all")
         commit(ledger, kept(1), kept(2))
         commit(ledger, kept(3), part=1)
-        assert (ledger.part_rows(), ledger.waiting_parts()) == ({}, {0, 1})
+        assert (ledger.part_rows(), ledger.unsealed_parts()) == ({}, {0, 1})
         ledger.mark_sealed(0, 99, rows=2)
         ledger.mark_sealed(1, 99, rows=1)
-        assert (ledger.part_rows(), ledger.waiting_parts()) == ({0: 2, 1: 1}, set())
-    with sqlite3.connect(path) as older:
-        older.execute("DELETE FROM total WHERE scope = 'part'")
-        older.execute(f"PRAGMA user_version = {COUNTED_SINCE - 1}")
-    older.close()
+        assert (ledger.part_rows(), ledger.unsealed_parts()) == ({0: 2, 1: 1}, set())
     with SqliteLedger(path) as ledger:
         assert ledger.part_rows() == {0: 2, 1: 1}
 
@@ -146,19 +144,19 @@ def request(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def answered(number: int, to: int, state: int = OK) -> KeptRow:
-    return KeptRow(key(number), state, b"row", request_sha256=request(to), shareable=state == OK)
+def answered(number: int, to: int, state: int = OK) -> CommittedRow:
+    return CommittedRow(key(number), state, b"row", request_sha256=request(to), shareable=state == OK)
 
 
-def test_a_twin_is_who_was_answered_for_the_same_request(ledger: SqliteLedger) -> None:
+def test_a_leader_was_answered_for_the_same_request(ledger: SqliteLedger) -> None:
     """Proves that the present answer counts: not that to another request, nor one that cannot be shared."""
     commit(ledger, answered(1, to=7), answered(2, to=8, state=TIMED_OUT))
-    assert list(ledger.twins(request(7))) == [Twin(key(1), OK, ledger.run)]
-    assert list(ledger.twins(request(8))) == []
-    assert list(ledger.twins(request(9))) == []
+    assert list(ledger.leaders(request(7))) == [Leader(key(1), OK, ledger.run)]
+    assert list(ledger.leaders(request(8))) == []
+    assert list(ledger.leaders(request(9))) == []
     commit(ledger, answered(1, to=9))
-    assert list(ledger.twins(request(7))) == []
-    assert list(ledger.twins(request(9))) == [Twin(key(1), OK, ledger.run)]
+    assert list(ledger.leaders(request(7))) == []
+    assert list(ledger.leaders(request(9))) == [Leader(key(1), OK, ledger.run)]
 
 
 def test_a_run_goes_on_until_it_ends(path: Path) -> None:
@@ -178,8 +176,8 @@ def test_what_is_forgotten_was_never_asked(ledger: SqliteLedger) -> None:
     """Proves that a record forgotten when its part is sealed has neither row nor state."""
     commit(ledger, kept(1), kept(2))
     ledger.mark_sealed(0, 99, rows=1, forgotten=[key(1)])
-    assert set(ledger.known([key(1), key(2)])) == {key(2)}
-    assert (ledger.states(), waiting(ledger, 0)) == ({OK: 1}, [])
+    assert set(ledger.find([key(1), key(2)])) == {key(2)}
+    assert (ledger.states(), unsealed(ledger, 0)) == ({OK: 1}, [])
 
 
 def test_bills_end_with_the_row(ledger: SqliteLedger) -> None:
@@ -207,7 +205,7 @@ def test_a_commit_is_all_or_nothing(path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             commit(ledger, kept(1, "lost"), kept(2), bills=(BillRow(key(3), "noon", b""),))
         failing = False
-        assert set(ledger.known([key(1), key(2)])) == {key(1)}
+        assert set(ledger.find([key(1), key(2)])) == {key(1)}
         assert (ledger.counts(), ledger.states(), list(ledger.bills())) == ({"requests": 1}, {OK: 1}, [])
         assert commit(ledger, kept(2)) == 1
 
@@ -225,7 +223,8 @@ def test_another_process_is_refused_too(path: Path, ledger: SqliteLedger) -> Non
     """Proves that the lock holds between processes, also without the file that names the holder."""
     (path.parent / HOLDER_NAME).unlink()
     ended = child(
-        f"from pathlib import Path; from pipeline.store.ledger import SqliteLedger;SqliteLedger(Path({str(path)!r}))"
+        "from pathlib import Path; from pipeline.store.ledger.sqlite import SqliteLedger;"
+        f"SqliteLedger(Path({str(path)!r}))"
     )
     assert "OutInUseError" in ended.stderr
     assert "it does not say which" in ended.stderr
@@ -236,23 +235,24 @@ def test_the_lock_ends_with_its_holder(path: Path) -> None:
     ended = child(f"""
 import os
 from pathlib import Path
-from pipeline.store.ledger import KeptRow, SqliteLedger
+from pipeline.store.ledger.protocol import CommittedRow
+from pipeline.store.ledger.sqlite import SqliteLedger
 armed = False
 ledger = SqliteLedger(Path({str(path)!r}), lambda step: os._exit(9) if armed else None)
 armed = True
-ledger.commit([KeptRow(bytes(16), 1, b"")], new_parts=[0], counts={{}})
+ledger.commit([CommittedRow(bytes(16), 1, b"")], new_parts=[0], counts={{}})
 """)
     assert (ended.returncode, ended.stderr) == (9, "")
     assert json.loads((path.parent / HOLDER_NAME).read_text())["pid"] != os.getpid()
     with SqliteLedger(path) as ledger:
-        assert set(ledger.known([bytes(16)])) == set()
+        assert set(ledger.find([bytes(16)])) == set()
     assert not (path.parent / HOLDER_NAME).exists()
 
 
 def test_commits_wait_for_the_disk(path: Path) -> None:
     """Proves the settings that the promise rests on: write-ahead log, fully synchronous, exclusive."""
     with SqliteLedger(path) as ledger:
-        settings = [ledger._one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "locking_mode")]
+        settings = [ledger.database.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "locking_mode")]
     assert settings == [("wal",), (2,), ("exclusive",)]
 
 
@@ -260,11 +260,11 @@ def test_a_network_file_system_gets_a_rollback_journal(path: Path, monkeypatch: 
     """Proves that there the journal is truncated instead, that the lock still holds, and that data moves over."""
     with SqliteLedger(path) as ledger:
         commit(ledger, kept(1))
-    monkeypatch.setattr("pipeline.store.ledger.network_type", lambda _: "nfs4")
+    monkeypatch.setattr("pipeline.store.ledger.database.network_type", lambda _: "nfs4")
     with SqliteLedger(path) as ledger:
-        assert ledger.network_type == "nfs4"
-        assert ledger._one("PRAGMA journal_mode") == ("truncate",)
-        assert set(ledger.known([key(1)])) == {key(1)}
+        assert ledger.database.network_type == "nfs4"
+        assert ledger.database.one("PRAGMA journal_mode") == ("truncate",)
+        assert set(ledger.find([key(1)])) == {key(1)}
         with pytest.raises(OutInUseError):
             SqliteLedger(path)
 
@@ -294,25 +294,35 @@ def test_the_deepest_and_latest_mount_tells_the_file_system(tmp_path: Path, fold
     assert network_type(Path(folder), tmp_path / "none") is None
 
 
-def test_a_ledger_of_the_first_version_is_brought_forward(path: Path) -> None:
-    """Proves that the first migration's tables, filled as version 1 filled them, answer as before after the second."""
-    hashed, stamp = request(7), 0xFEDCBA98
-    hash8 = int.from_bytes(bytes.fromhex(hashed[:16]), signed=True)
+def test_an_earlier_format_is_refused(path: Path) -> None:
+    """Proves that a ledger of an earlier format ends in one line, and that no byte of it changes."""
     with sqlite3.connect(path, isolation_level=None) as connection:
-        MIGRATIONS[0](connection)
-        connection.execute("PRAGMA user_version = 1")
-        for number, wide in ((1, stamp), (2, None)):
-            record = (key(number), 0, OK, 3, wide, int(hashed[-8:], 16))
-            connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", record)
-        connection.execute("INSERT INTO dedup VALUES (?, ?)", (hash8, key(1)))
+        connection.execute("CREATE TABLE record (key16 BLOB PRIMARY KEY, part INTEGER NOT NULL) WITHOUT ROWID")
+        connection.execute("PRAGMA application_id = 0x56426174")
+        connection.execute(f"PRAGMA user_version = {FORMAT - 1}")
     connection.close()
-    with SqliteLedger(path) as ledger:
-        assert ledger.known([key(1), key(2)]) == {
-            key(1): (key(1), OK, 3, stamp & 0xFFFFFF),
-            key(2): (key(2), OK, 3, None),
-        }
-        assert list(ledger.twins(hashed)) == [Twin(key(1), OK, 3)]
-        assert list(ledger.twins(request(8))) == []
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=f"earlier version of vision-batch .ledger format {FORMAT - 1}.*another OUT"):
+        SqliteLedger(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_earlier_format_in_the_log_is_refused(path: Path, tmp_path: Path) -> None:
+    """Proves that the format is read from a log that is not folded into the file yet, and nothing changes."""
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA application_id = 0x56426174")
+        connection.execute("PRAGMA user_version = 1")
+        for name in (path.name, f"{path.name}-wal"):
+            (killed / name).write_bytes((tmp_path / name).read_bytes())
+    connection.close()
+    before = {file.name: file.read_bytes() for file in killed.iterdir()}
+    with pytest.raises(InputError, match="earlier version"):
+        SqliteLedger(killed / path.name)
+    assert {file.name: file.read_bytes() for file in killed.iterdir()} == before
 
 
 def test_ten_million_records_would_stay_under_half_a_gigabyte(path: Path) -> None:
@@ -341,7 +351,7 @@ def test_a_newer_ledger_is_refused(path: Path) -> None:
     """Proves that a version which this one does not know is left alone, with the way out."""
     SqliteLedger(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
     connection.close()
     with pytest.raises(InputError, match="newer vision-batch"):
         SqliteLedger(path)
@@ -375,7 +385,7 @@ def test_damaged_pages_name_the_way_back(path: Path) -> None:
     damaged[4096:] = b"\xff" * (len(damaged) - 4096)
     path.write_bytes(damaged)
     with pytest.raises(ResourceError, match="vision-batch rebuild"):
-        SqliteLedger(path).known([key(1)])
+        SqliteLedger(path).find([key(1)])
 
 
 def test_a_folder_that_is_gone_is_a_lost_resource(tmp_path: Path) -> None:
@@ -390,7 +400,8 @@ def test_a_disk_without_room_keeps_what_is_kept(path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from pipeline.store.ledger import KeptRow, SqliteLedger
+from pipeline.store.ledger.protocol import CommittedRow
+from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.errors import ResourceError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ledger = SqliteLedger(Path({str(path)!r}))
@@ -398,26 +409,26 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 number = 0
 try:
     while True:
-        row = KeptRow(number.to_bytes(16, "big"), 1, bytes(20_000))
+        row = CommittedRow(number.to_bytes(16, "big"), 1, bytes(20_000))
         ledger.commit([row], new_parts=[0], counts={{}})
         number += 1
 except ResourceError as error:
     print(number)
-    assert "What is kept stays kept" in str(error), error
+    assert "Committed answers are safe" in str(error), error
 """
     ended = child(code)
     assert (ended.returncode, ended.stderr) == (0, "")
     number = int(ended.stdout)
     assert number > 0
     with SqliteLedger(path) as ledger:
-        assert set(ledger.known([key(n) for n in range(number + 1)])) == {key(n) for n in range(number)}
+        assert set(ledger.find([key(n) for n in range(number + 1)])) == {key(n) for n in range(number)}
 
 
 def test_a_bug_stays_what_it_is(ledger: SqliteLedger) -> None:
     """Proves that only lost resources are translated: an error of ours is not disguised as one."""
     with pytest.raises(sqlite3.IntegrityError):
         ledger.commit(
-            [KeptRow(key(1), None, b"")],  # type: ignore[arg-type]  # the bug under test
+            [CommittedRow(key(1), None, b"")],  # type: ignore[arg-type]  # the bug under test
             new_parts=[0],
             counts={},
         )

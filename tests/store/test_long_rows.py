@@ -19,8 +19,9 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import SourceConfig
 from pipeline.records import Answer, ImageRecord, LocalFile, Outcome, Status
 from pipeline.sources import open_sources
-from pipeline.store import dataset, ledger, parquet
+from pipeline.store import parquet, rows, sealing
 from pipeline.store.dataset import Dataset
+from pipeline.store.ledger import sqlite
 from tests.store.test_dataset import NOON
 from tests.stub import stub
 from tests.support import MakeImage
@@ -145,10 +146,10 @@ def long_answer(name: str, size: int) -> Outcome:
 @pytest.fixture
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every bound in bytes, a thousandth of what it is."""
-    monkeypatch.setattr(parquet, "BATCH_BYTES", 4 << 10)
+    monkeypatch.setattr(rows, "BATCH_BYTES", 4 << 10)
     monkeypatch.setattr(parquet, "GROUP_BYTES", 8 << 10)
-    monkeypatch.setattr(ledger, "_BYTES_A_BATCH", 4 << 10)
-    monkeypatch.setattr(dataset, "PART_BYTES", 256 << 10)
+    monkeypatch.setattr(sqlite, "_BYTES_A_BATCH", 4 << 10)
+    monkeypatch.setattr(sealing, "PART_BYTES", 256 << 10)
 
 
 @pytest.mark.usefixtures("small_bounds")
@@ -160,7 +161,7 @@ def test_much_that_waits_is_sealed_in_pieces(tmp_path: Path) -> None:
     first = Dataset.open(out, config=CONFIG, run_id="night", now=lambda: NOON)
     names = [f"{number:03}" for number in range(300)]
     for name in names:
-        first.keep([long_answer(name, 3_600)])
+        first.commit([long_answer(name, 3_600)])
     first.close(seal=False)
     with Dataset.open(out, config=CONFIG, run_id="night", now=lambda: NOON) as second:
         assert not any(second.missing([ImageRecord(name, (LocalFile(name, name),)) for name in names]))
@@ -180,7 +181,7 @@ def test_rows_of_a_full_part_are_replaced_inside_it(tmp_path: Path) -> None:
     parts = []
     for size in (3_600, 40, 9_000):
         with Dataset.open(out, config=CONFIG, run_id="night", now=lambda: NOON) as night:
-            night.keep([long_answer(name, size) for name in names])
+            night.commit([long_answer(name, size) for name in names])
         frame = pd.read_parquet(out / "data")
         assert sorted(frame["id"]) == names
         assert set(frame["caption"].str.len()) == {size // 3 * 3}

@@ -73,7 +73,7 @@ HOSTILE = "---\nconfigs: []\n---\n# x\n```\n<script>`|\u2028[a](javascript:b) ``
 
 def test_the_card_points_at_the_data_whatever_the_prompt_says(tmp_path: Path) -> None:
     """Proves that hostile prompts and names reach neither the front matter nor the markup of the card."""
-    columns = {"id": "string", "cost_usd": "decimal128(18, 9)"}
+    columns = ["id", "cost_usd"]
     asked = {"model": HOSTILE, "prompt_name": HOSTILE, "prompt": HOSTILE, "detail": HOSTILE}
     outdir.write_card(tmp_path, [outdir.Configuration(HOSTILE, 3, asked)], columns=columns)
     card = (tmp_path / "README.md").read_text("utf-8")
@@ -100,14 +100,14 @@ def asked(prompt: str) -> list[outdir.Configuration]:
 def test_an_edited_card_is_left_alone(tmp_path: Path) -> None:
     """Proves that our own card is replaced by the next run, and one that somebody changed never."""
     path = tmp_path / "README.md"
-    outdir.write_card(tmp_path, asked("first"), columns={})
-    outdir.write_card(tmp_path, asked("second"), columns={})
+    outdir.write_card(tmp_path, asked("first"), columns=[])
+    outdir.write_card(tmp_path, asked("second"), columns=[])
     ours = path.read_text("utf-8")
     assert "second" in ours
     assert "first" not in ours
     edited = ours.replace("# Answers", "# My answers")
     path.write_text(edited, "utf-8")
-    outdir.write_card(tmp_path, asked("third"), columns={})
+    outdir.write_card(tmp_path, asked("third"), columns=[])
     assert path.read_text("utf-8") == edited
     path.write_text("", "utf-8")
     assert not outdir.is_ours(path.read_text("utf-8"))

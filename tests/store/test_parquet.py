@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ResourceError
 from pipeline.records import record_key
-from pipeline.store import parquet
+from pipeline.store import parquet, part_repair, rows
+from pipeline.store.columns import schema
+from pipeline.store.rows import encode_row, table_of, tables_of
 
-COLUMNS = parquet.schema()
+COLUMNS = schema()
 
 
 def table(*ids: str, caption: str | None = "c", prompt_name: str = "caption") -> pa.Table:
     rows = [{"id": name, "prompt_name": prompt_name, "caption": caption} for name in ids]
-    return parquet.table_of([parquet.encode_row(row) for row in rows], COLUMNS)
+    return table_of([encode_row(row) for row in rows], COLUMNS)
 
 
 def test_values_survive_the_way_through_the_ledger() -> None:
@@ -34,13 +36,17 @@ def test_values_survive_the_way_through_the_ledger() -> None:
         "latency_s": 0.1,
         "asked_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
         "answered_at": datetime(2026, 1, 2, 5, 4, 5, 0, tzinfo=timezone(timedelta(hours=2))),
-        "no such column": 1,
     }
-    (read,) = parquet.table_of([parquet.encode_row(row)], COLUMNS).to_pylist()
+    (read,) = table_of([encode_row(row)], COLUMNS).to_pylist()
     told = {name: value for name, value in read.items() if value is not None}
-    del row["no such column"]
     assert told == row
     assert read["answered_at"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_a_name_that_is_no_column_is_an_error() -> None:
+    """Proves that a row with an unknown name does not lose it silently: the error names it."""
+    with pytest.raises(ValueError, match="'no such column', which is no column"):
+        table_of([encode_row({"id": "a", "no such column": 1})], COLUMNS)
 
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
@@ -59,17 +65,17 @@ ROWS = st.fixed_dictionaries(
 
 
 @given(st.lists(ROWS, min_size=1, max_size=4))
-def test_no_value_that_a_row_can_hold_stops_the_sealing(rows: list[dict[str, object]]) -> None:
+def test_no_value_that_a_row_can_hold_stops_the_sealing(given_rows: list[dict[str, object]]) -> None:
     """Proves that every row which the ledger took becomes the same row of a part: none can block a run for good."""
-    table = parquet.table_of([parquet.encode_row(row) for row in rows], COLUMNS)
+    table = table_of([encode_row(row) for row in given_rows], COLUMNS)
     assert table.schema.equals(COLUMNS)
-    assert table.select(list(rows[0])).to_pylist() == rows
+    assert table.select(list(given_rows[0])).to_pylist() == given_rows
 
 
 def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
-    """Proves that text which is no UTF-8 cannot stop the keeper, and that a whole pair becomes its character."""
+    """Proves that text which is no UTF-8 cannot stop the writer, and that a whole pair becomes its character."""
     row = {"id": "a", "caption": "x\ud83dy \ud83d\ude00", "flags": ["\udc00"]}
-    (read,) = parquet.table_of([parquet.encode_row(row)], COLUMNS).to_pylist()
+    (read,) = table_of([encode_row(row)], COLUMNS).to_pylist()
     assert read["caption"] == "x\ufffdy \U0001f600"
     assert read["flags"] == ["\ufffd"]
 
@@ -77,7 +83,7 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
 def test_captions_stand_only_where_they_are_asked_for() -> None:
     """Proves that the column of all choices exists with n > 1 only, right after the caption."""
     assert "captions" not in COLUMNS.names
-    several = parquet.schema(n=2)
+    several = schema(choices=2)
     assert several.names.index("captions") == several.names.index("caption") + 1
     assert [name for name in several.names if name != "captions"] == COLUMNS.names
 
@@ -161,7 +167,7 @@ def test_row_groups_are_bounded_in_rows(tmp_path: Path, monkeypatch: pytest.Monk
     assert groups_of(tmp_path / "part-00000.parquet") == [4, 4, 3]
     read = pq.read_table(tmp_path / "part-00000.parquet")["id"].to_pylist()
     assert read == ids[:2] + ids[5:] + ids[2:5]
-    parquet.drop_rows(tmp_path, 0, {0, 10})
+    part_repair.drop_rows(tmp_path, 0, {0, 10})
     assert pq.read_table(tmp_path / "part-00000.parquet")["id"].to_pylist() == read[1:10]
     found = parquet.rows_of(tmp_path, 0, COLUMNS, {record_key("03", "caption"), record_key("99", "caption")})
     assert [row["id"] for row in found] == ["03"]
@@ -172,10 +178,10 @@ def test_row_groups_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.Mon
     tables by its bytes, so that no block of 2 GiB can come about.
     """
     monkeypatch.setattr(parquet, "GROUP_BYTES", 3_000)
-    monkeypatch.setattr(parquet, "BATCH_BYTES", 2_000)
+    monkeypatch.setattr(rows, "BATCH_BYTES", 2_000)
     sizes = [1_000] * 6 + [9_000, 10]
-    rows = [parquet.encode_row({"id": str(at), "prompt_name": "p", "caption": "x" * n}) for at, n in enumerate(sizes)]
-    tables = list(parquet.tables_of(rows, COLUMNS))
+    encoded = [encode_row({"id": str(at), "prompt_name": "p", "caption": "x" * n}) for at, n in enumerate(sizes)]
+    tables = list(tables_of(encoded, COLUMNS))
     assert [one.num_rows for one in tables] == [2, 2, 2, 1, 1]
     parquet.write_tables(tmp_path, 0, tables, COLUMNS)
     assert groups_of(tmp_path / "part-00000.parquet") == [4, 3, 1]
@@ -183,7 +189,7 @@ def test_row_groups_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_part_of_one_row_group_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves that parts of earlier versions, one row group each, are read some rows at a time, by their bytes."""
+    """Proves that a part of one row group, which another program wrote, is read some rows at a time, by their bytes."""
     pq.write_table(
         table(*map(str, range(50)), caption="x" * 2_000), tmp_path / "part-00000.parquet", use_dictionary=False
     )

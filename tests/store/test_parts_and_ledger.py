@@ -58,8 +58,12 @@ DAMAGES: dict[str, tuple[Callable[[], object], str, int]] = {
     "removed rows": (lambda: rewrite(0, lambda table: table.slice(1)), "part-00000.parquet has 3 rows, and 4", 1),
     "doubled rows": (lambda: rewrite(1, double), "part-00001.parquet has 8 rows, and 4 were", 0),
     "a removed part": (lambda: part(1).unlink(), "part-00001.parquet is gone", 4),
-    "a copied part": (lambda: shutil.copy(part(0), part(7)), "part-00007.parquet (4 rows) is no part", 0),
-    "a copy as the next part": (lambda: shutil.copy(part(0), part(3)), "part-00003.parquet (4 rows) is no part", 0),
+    "a copied part": (lambda: shutil.copy(part(0), part(7)), "part-00007.parquet (4 rows) was not written", 0),
+    "a copy as the next part": (
+        lambda: shutil.copy(part(0), part(3)),
+        "part-00003.parquet (4 rows) was not",
+        0,
+    ),
     "a cut part": (lambda: os.truncate(part(0), 900), "part-00000.parquet cannot be read", 4),
     "an emptied part": (lambda: os.truncate(part(1), 0), "part-00001.parquet cannot be read", 4),
 }
@@ -114,7 +118,7 @@ def test_the_commands_say_it() -> None:
         ask(server)
         assert command("status", "out", "--check").returncode == 0
         DAMAGES["a copied part"][0]()
-        said = "part-00007.parquet (4 rows) is no part that a run wrote here"
+        said = "part-00007.parquet (4 rows) was not written by a run here"
         plain, checked = command("status", "out"), command("status", "out", "--check")
         assert (plain.returncode, checked.returncode) == (0, 5)
         assert f"damage in data/: {said}" in plain.stdout

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from pipeline.commands.rebuild import rebuild
 from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, ResourceError
 from pipeline.records import Outcome
-from pipeline.store import parquet, unsaved
+from pipeline.store import columns, unsaved
 from pipeline.store.dataset import Dataset
-from pipeline.store.ledger import SqliteLedger
+from pipeline.store.ledger import transfer
+from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage import parts
 from pipeline.store.salvage.database import DatabaseFiles
@@ -45,12 +46,12 @@ def killed(tmp_path: Path) -> Path:
     """Ten sealed rows in two parts; four of them answered again, and six new ones, in five commits of the log."""
     made, out = tmp_path / "made", tmp_path / "out"
     with open_out(made) as dataset:
-        dataset.keep([answered(name) for name in names(10)])
+        dataset.commit([answered(name) for name in names(10)])
     dataset = open_out(made, run_id="next")
-    dataset.keep([later(name, 1) for name in names(4)])
+    dataset.commit([later(name, 1) for name in names(4)])
     for number in range(10, 14):
-        dataset.keep([later(f"{number:03d}.jpg", 1, "new " * (5_000 if number == 11 else 1))])
-    dataset.keep([later(name, 1, "last") for name in names(2, 14)])
+        dataset.commit([later(f"{number:03d}.jpg", 1, "new " * (5_000 if number == 11 else 1))])
+    dataset.commit([later(name, 1, "last") for name in names(2, 14)])
     shutil.copytree(made, out)
     dataset.close()
     return out
@@ -85,7 +86,7 @@ def test_pages_tell_what_sql_tells(killed: Path) -> None:
         rows = [found.row for found in database.rows()]
         assert database.damage.pages == database.damage.frames == database.damage.entries == 0
     with closing(sqlite3.connect(killed / LEDGER)) as connection:
-        answers = set(connection.execute("SELECT seq, key16, part, row, shares FROM answer"))
+        answers = set(connection.execute("SELECT seq, key16, part, row, leader FROM answer"))
         records = set(connection.execute("SELECT key16, part, state, run, stamp, request FROM record"))
     assert {tuple(row) for row in rows if isinstance(row, AnswerRow)} >= answers
     assert len(answers) == 10
@@ -258,7 +259,7 @@ def test_one_column_of_one_row_group(killed: Path, column: str, lost: int) -> No
     grouped(part)
     start, end = column_range(part, 1, column)
     damage(part, end - 3, bytes(byte ^ 0xFF for byte in part.read_bytes()[end - 3 : end]))
-    report = parts.report(part, parquet.schema())
+    report = parts.report(part, columns.schema())
     assert (report.rows, report.lost, report.groups) == (5 - lost, lost, 3)
     assert report.loses
     assert start < end
@@ -299,9 +300,9 @@ def test_a_ledger_that_is_damaged_while_it_is_read(killed: Path) -> None:
     open_out(killed).close()
     with closing(sqlite3.connect(killed / LEDGER)) as connection, connection:
         connection.execute("UPDATE record SET state = 255")
-    asking = RerunPolicy(retry_failed=True)
+    policy = RerunPolicy(retry_failed=True)
     with (
-        Dataset.open(killed, config=CONFIG, run_id="after", now=lambda: NOON, asking=asking) as dataset,
+        Dataset.open(killed, config=CONFIG, run_id="after", now=lambda: NOON, policy=policy) as dataset,
         pytest.raises(DamagedLedgerError, match="its records"),
     ):
         dataset.missing([record("000.jpg")])
@@ -347,16 +348,15 @@ def batch(outcomes: list[Outcome], counts: dict[str, int] | None) -> unsaved.Uns
 
 
 def row_of(outcome: Outcome) -> dict[str, object]:
-    from pipeline.store.columns import row_of as row  # noqa: PLC0415 - the name is taken
-
-    return row(outcome, prompt_name="caption", endpoint="e", run_id="night", config_hash=CONFIG.config_hash())
+    origin = columns.RowOrigin(prompt_name="caption", endpoint="e", run_id="night", config_hash=CONFIG.config_hash())
+    return columns.row_of(outcome, origin, columns.of_schema(columns.schema().names))
 
 
 def test_files_beside_the_ledger_are_taken_once(tmp_path: Path) -> None:
     """Newer answers are taken and older ones passed over; a file that is met again is not counted twice."""
     out = tmp_path / "out"
     with open_out(out) as dataset:
-        dataset.keep([answered(name) for name in names(4)])
+        dataset.commit([answered(name) for name in names(4)])
     path = unsaved.new_path(out, "test")
     unsaved.append(
         path, [batch([later("000.jpg", -1, "older"), later("001.jpg", 1, "newer")], {"requests": 2, "ok": 2})]
@@ -400,10 +400,11 @@ def test_an_answer_that_no_part_can_hold(tmp_path: Path) -> None:
 def test_stamps_survive(killed: Path) -> None:
     """Files that have not changed since are not asked again by --refresh-changed after a rebuild."""
     with open_out(killed) as dataset:
-        dataset.keep([replace(answered("000.jpg"), image_facts=(replace(answered("0").image_facts[0], stamp=5),))])
+        dataset.commit([replace(answered("000.jpg"), image_facts=(replace(answered("0").image_facts[0], stamp=5),))])
     rebuild(killed, now=lambda: NOON)
     with SqliteLedger(killed / LEDGER) as ledger:
-        stamps = [known.stamp for known in ledger.known([key for key, *_ in ledger.records()]).values()]
+        keys = [key for key, *_ in transfer.records(ledger)]
+        stamps = [stored.stamp for stored in ledger.find(keys).values()]
     assert sorted(stamps, key=str) == [5, *[None] * 15]
 
 
@@ -416,7 +417,7 @@ def test_a_running_process_is_not_disturbed(killed: Path) -> None:
             with pytest.raises(InputError, match="in use"):
                 command()
         assert sorted(killed.iterdir()) == before
-        dataset.keep([answered("020.jpg")])
+        dataset.commit([answered("020.jpg")])
 
 
 TRY = """

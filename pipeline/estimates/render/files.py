@@ -12,7 +12,7 @@ from pipeline.estimates.figures import Estimate, ModelEstimate
 from pipeline.estimates.render.text import assumptions, details, facts, sizes, table
 from pipeline.estimates.statistics import SampleFacts
 from pipeline.formatting import csv_cell, json_text, markdown
-from pipeline.tokens.spans import Span
+from pipeline.tokens.ranges import Range
 
 _SAMPLE_COLUMNS = ("sample_asked", "sample_answered", "sample_seed", "sample_spent_usd", "sample_out")
 
@@ -65,7 +65,7 @@ def _exact(amount: Decimal | None) -> str:
     return "" if amount is None else f"{amount:f}"
 
 
-def _columns(name: str, value: Span[int] | Span[float] | Span[Decimal] | None) -> dict[str, object]:
+def _columns(name: str, value: Range[int] | Range[float] | Range[Decimal] | None) -> dict[str, object]:
     ends = ("", "", "") if value is None else (value.expected, value.low, value.high)
     plain = [f"{one:f}" if isinstance(one, Decimal) else "" if one is None else one for one in ends]
     return dict(zip((name, f"{name}_low", f"{name}_high"), plain, strict=True))

@@ -12,7 +12,7 @@ from pipeline.estimates.figures import Estimate, ModelEstimate, Unreadable
 from pipeline.estimates.histogram import SizeClass
 from pipeline.formatting import printable, printable_lines
 from pipeline.tokens import AUTO
-from pipeline.tokens.spans import N, Span
+from pipeline.tokens.ranges import N, Range
 
 BAR = 24
 """Characters of the longest bar."""
@@ -131,7 +131,7 @@ def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _figure(value: Span[N] | None, show: Callable[[N], str]) -> tuple[str, str]:
+def _figure(value: Range[N] | None, show: Callable[[N], str]) -> tuple[str, str]:
     if value is None:
         return UNKNOWN, ""
     expected, low = show(value.expected), show(value.low)
@@ -246,13 +246,13 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def span(value: Span[N] | None, show: Callable[[N], str]) -> str:
+def span(value: Range[N] | None, show: Callable[[N], str]) -> str:
     """`expected (low to high)`; the range only where it shows."""
     expected, ends = _figure(value, show)
     return f"{expected} ({ends})" if ends else expected
 
 
-def money(value: Span[Decimal] | None) -> str:
+def money(value: Range[Decimal] | None) -> str:
     return span(value, usd)
 
 

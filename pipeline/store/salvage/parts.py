@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ErrorKind
 from pipeline.records import Status
+from pipeline.store.columns import COLUMNS
 
 NEEDED = ("id", "prompt_name", "status")
 """Columns without which a row is none."""
-PAID = (*NEEDED, "caption", "captions", "labels", "error_kind", "answered_at")
+ESSENTIAL = frozenset(column.name for column in COLUMNS if column.is_essential)
 """Columns that make the answer: a row that lost one of them is asked again; any other is null."""
 NAMED = 20
-"""Ids of lost rows that are told."""
+"""The most ids of lost rows that a report names."""
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8
 _MOST_ROWS = 10_000_000
@@ -176,7 +177,7 @@ def _group(file: pq.ParquetFile, number: int, columns: pa.Schema, size: int) -> 
         nulls: tuple[str, ...] = ()
     except Unreadable:
         table, nulls = _by_columns(file, number, [field for field in columns if field.name in there], rows)
-    if not set(PAID).isdisjoint(nulls):
+    if not ESSENTIAL.isdisjoint(nulls):
         return Group(_none(columns), lost=rows, lost_ids=_ids(file, number))
     absent = tuple(name for name in columns.names if name not in there)
     whole = pa.table([_column(table, field) for field in columns], schema=columns)

@@ -12,17 +12,17 @@ KEY_BYTES = 16
 
 
 class AnswerRow(NamedTuple):
-    """An answer that waited to be sealed."""
+    """An unsealed answer."""
 
     seq: int
     key: bytes
     part: int
     row: bytes
-    shares: bytes | None
+    leader: bytes | None
 
 
 class RecordRow(NamedTuple):
-    """What the ledger knows of an answered record for good."""
+    """What the ledger stores of an answered record for good."""
 
     key: bytes
     part: int
@@ -36,7 +36,7 @@ class RunRow(NamedTuple):
     number: int
     run_id: str
     config_hash: str
-    asking: str
+    rerun: str
     state: str
 
 
@@ -66,10 +66,10 @@ LedgerRow = AnswerRow | RecordRow | RunRow | AttemptRow | TotalRow | MetaRow
 def ledger_row(rowid: int | None, values: Sequence[Value]) -> LedgerRow | None:  # noqa: PLR0911 - a table of shapes
     """The row of our tables that these columns are; None for one of an index, of the schema, or of nothing known."""
     match rowid, values:
-        case int(seq), [None, bytes(key), int(part), bytes(row), None | bytes() as shares] if is_answer(key, row):
-            return AnswerRow(seq, key, part, row, shares) if shares is None or len(shares) == KEY_BYTES else None
-        case int(number), [None, str(run_id), str(config_hash), str(asking), "begun" | "ended" as state]:
-            return RunRow(number, run_id, config_hash, asking, state)
+        case int(seq), [None, bytes(key), int(part), bytes(row), None | bytes() as leader] if is_answer(key, row):
+            return AnswerRow(seq, key, part, row, leader) if leader is None or len(leader) == KEY_BYTES else None
+        case int(number), [None, str(run_id), str(config_hash), str(rerun), "begun" | "ended" as state]:
+            return RunRow(number, run_id, config_hash, rerun, state)
         case int(), [None, bytes(key), str(run_id), str(at), bytes(bill)] if len(key) == KEY_BYTES and is_json(bill):
             return AttemptRow(key, run_id, at, bill)
         case None, [bytes(key), int(part), int(state), int(run), None | int() as stamp, None | int() as request]:

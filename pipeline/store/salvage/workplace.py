@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 from pipeline import files
 from pipeline.store import parquet
-from pipeline.store.dataset import LEDGER_NAME, REBUILD_NAME
-from pipeline.store.ledger import SUFFIXES, in_use
+from pipeline.store.ledger.errors import in_use
+from pipeline.store.ledger.header import SUFFIXES
+from pipeline.store.opening import LEDGER_NAME, REBUILD_NAME
 
 _ASIDE_NAME, NEW_NAME, OLD_NAME, ANSWERS_NAME = "aside", "new", "old", "answers.jsonl"
 

@@ -8,7 +8,7 @@ N = TypeVar("N", int, float, Decimal)
 
 
 @dataclass(frozen=True, slots=True)
-class Span(Generic[N]):
+class Range(Generic[N]):
     """What to expect, and what it lies between. `high` is None where nothing bounds it."""
 
     expected: N
@@ -16,5 +16,5 @@ class Span(Generic[N]):
     high: N | None
 
     @classmethod
-    def exactly(cls, value: N) -> "Span[N]":
+    def exactly(cls, value: N) -> "Range[N]":
         return cls(value, value, value)

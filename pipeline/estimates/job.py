@@ -1,0 +1,143 @@
+"""One estimate as asked for: the candidates, and the images or their number."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlsplit
+
+from pipeline.catalogue import DatedRule, Family, rule_of
+from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
+from pipeline.catalogue.prices import Price
+from pipeline.config.loading import presets
+from pipeline.config.run_config import RunConfig
+from pipeline.endpoints.pricing import price_for
+from pipeline.errors import InputError
+from pipeline.estimates.figures import text_range
+from pipeline.run.model import family_for
+from pipeline.sources import SourceLike
+from pipeline.tokens import TokenRange
+from pipeline.tokens.prompt import PromptShape, Size
+from pipeline.tokens.text import message_tokens, most_message_tokens
+
+DEFAULT_PRESETS = ("openai", "anthropic", "gemini")
+"""Whose models are compared where none is named."""
+
+
+LEAST_PROBE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One model to estimate for, and the configuration that it would be asked with."""
+
+    name: str
+    config: RunConfig
+    provider: str | None = None
+    """Whose price counts, as genai-prices names it; None: the configured endpoint's."""
+    anywhere: bool = False
+    """Nobody said where it is asked: it is priced where it is sold first."""
+
+    @property
+    def model(self) -> str:
+        return self.config.all_endpoints[0].model or self.config.request.model or ""
+
+    @property
+    def host(self) -> str:
+        """Of the endpoint; empty where nobody said."""
+        return "" if self.anywhere or self.provider else urlsplit(self.config.all_endpoints[0].base_url).hostname or ""
+
+    @property
+    def rules_host(self) -> str:
+        """Whose own rules count; empty where nobody said."""
+        config = self.config
+        if self.provider is None:
+            return (config.catalogue.host or "") if self.anywhere else config.rules_host
+        family = self.family()
+        return host_among(self.provider, [host for rule in family.rules for host in rule.hosts] if family else ())
+
+    @property
+    def where(self) -> str:
+        return self.provider or ("where it is sold first" if self.anywhere else self.host)
+
+    def family(self) -> Family | None:
+        return family_for(self.config)
+
+    def rules(self, today: date) -> tuple[DatedRule, ...]:
+        family = self.family()
+        return family.rules_for(today, self.rules_host) if family else ()
+
+    def prompt_shape(self, today: date) -> PromptShape:
+        """What a run with this configuration would ask of each image."""
+        request, family = self.config.request, self.family()
+        text = text_range(
+            message_tokens(request.system, request.prompt), most_message_tokens(request.system, request.prompt)
+        )
+        return PromptShape(
+            rule=rule_of(family, today, self.rules_host),
+            detail=request.detail,
+            text=TokenRange(text.expected, text.high or text.expected, text.low),
+            max_side=self.config.images.max_side,
+            max_image_tokens=self.config.images.max_image_tokens,
+        )
+
+    def prices(self) -> tuple[Price | None, Price | None]:
+        """(online, by batch); None where it is unknown."""
+        endpoint, family = self.config.all_endpoints[0], self.family()
+        if self.provider is not None:
+            online = price_at(self.model, self.provider)
+            return online, batch_price(self.model, online, family, provider_id=self.provider)
+        online = price_for(self.config, endpoint, emulated=self.anywhere)
+        name = self.model.rsplit("/", 1)[-1].lower() if self.anywhere else self.model
+        at = None if self.anywhere else endpoint.base_url
+        return online, batch_price(name, online, family, provider_api_url=at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateJob:
+    """One estimate as asked for: a source, or a number of images with their sizes."""
+
+    candidates: Sequence[Candidate]
+    sources: Sequence[SourceLike] = ()
+    count: int | None = None
+    sizes: Sequence[Size] = ()
+    """With `count`: images are spread evenly over them."""
+    probe: int | None = None
+    seed: int = 0
+    limit: int | None = None
+    output_tokens: int | None = None
+    """Of one answer, as the user expects them."""
+    today: date
+    notes: tuple[str, ...] = ()
+
+
+def is_configuration(name: str) -> bool:
+    """Whether an entry of `models=` is a preset or a file (`mine.toml`, `./mine`), and no model (`openai/gpt-4o`)."""
+    return name.endswith(".toml") or name.startswith(("./", "../", "/")) or name in presets()
+
+
+def provider_and_model(name: str) -> tuple[str | None, str]:
+    """`openrouter:openai/gpt-4o` -> its two parts; a colon after anything but a known provider is part of the name."""
+    provider, colon, model = name.partition(":")
+    return (provider, model) if colon and model and provider in providers() else (None, name)
+
+
+def parse_size(text: str) -> Size:
+    """`1600x1200` -> pixels. Raises InputError."""
+    found = re.fullmatch(r"(\d{1,6})\s*[xX\N{MULTIPLICATION SIGN}*]\s*(\d{1,6})", text.strip())
+    size = (int(found[1]), int(found[2])) if found else (0, 0)
+    if min(size) < 1:
+        raise InputError(f"`sizes=` {text!r}: write WIDTHxHEIGHT in pixels, for example 1600x1200")
+    return size
+
+
+def check_job(job: EstimateJob) -> None:
+    """Raises InputError where the parts of a command do not fit each other."""
+    if job.count is None and not job.sources:
+        raise InputError("name a SOURCE, or say how many images of which size: `count=10000` `sizes=1600x1200`")
+    if job.count is not None and job.sources:
+        raise InputError("`count=` takes the place of a SOURCE; name one of them")
+    if (job.count is None) != (not job.sizes):
+        raise InputError("`count=` and `sizes=` belong together: `count=10000` `sizes=1600x1200`")
+    if job.probe is not None and (job.probe < LEAST_PROBE or job.count is not None):
+        raise InputError("`probe=N` looks at N images of a SOURCE, and at two at least")

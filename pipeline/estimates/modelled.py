@@ -1,0 +1,155 @@
+"""What a set of images would take on one model: tokens, dollars and hours, with notes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.catalogue import DatedRule
+from pipeline.catalogue.offers import sellers
+from pipeline.endpoints.adapter import counts_every_model
+from pipeline.estimates.figures import ModelEstimate, RuleFact, cost_of, no_spread, seconds_at, traps
+from pipeline.estimates.histogram import Counted
+from pipeline.estimates.job import Candidate, EstimateJob
+from pipeline.estimates.survey import Survey
+from pipeline.tokens import UnknownRule
+from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
+from pipeline.tokens.ranges import Range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """The images that all models are estimated for."""
+
+    survey: Survey
+    readable: Range[int]
+    typical: Size
+    pixels: int
+    """Of the images seen."""
+
+
+def model_estimate(
+    job: EstimateJob, candidate: Candidate, shape: PromptShape, counted: Counted, images: Population
+) -> ModelEstimate:
+    """What the images would take on one model."""
+    request, family, seen = candidate.config.request, candidate.family(), images.survey
+    tokens_in = counted.input_tokens(seen.images)
+    tokens_out = answer_tokens(
+        images.readable, stated=job.output_tokens, max_tokens=request.max_tokens, choices=request.choices
+    )
+    online, batch = candidate.prices()
+    time = _time(candidate, images.readable, tokens_in, tokens_out)
+    read, text = seen.known - seen.unreadable, shape.text
+    by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
+    image = shape.image_tokens(*images.typical)
+    return ModelEstimate(
+        name=candidate.name, model=candidate.model, where=candidate.where, family=family.name if family else None,
+        token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
+        detail=shape.detail, text_tokens=Range(text.expected, text.lower, text.upper),
+        typical_sent=shape.sent(*images.typical), typical_tokens=Range(image.expected, image.lower, image.upper),
+        mean_tokens=counted.image_tokens(read, text), input_tokens=tokens_in,
+        raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
+        sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
+        output_tokens=tokens_out, output_basis="assumed" if job.output_tokens is None else "stated",
+        price=online, cost_usd=cost_of(images.readable, tokens_in, tokens_out, online),
+        batch_price=batch, batch_cost_usd=cost_of(images.readable, tokens_in, tokens_out, batch),
+        batch_hours=family.batch.hours if family and family.batch and batch else None,
+        seconds=time[0] if time else None, limited_by=time[1] if time else None,
+        notes=_notes(job, candidate, shape, counted, seen, by_detail=by_detail, has_price=online is not None),
+    )  # fmt: skip
+
+
+def _notes(
+    job: EstimateJob,
+    candidate: Candidate,
+    shape: PromptShape,
+    counted: Counted,
+    seen: Survey,
+    *,
+    by_detail: Mapping[str, float],
+    has_price: bool,
+) -> tuple[str, ...]:
+    unreached = out_of_reach(shape)
+    return (
+        *_too_long(job.output_tokens, candidate.config.request.max_tokens),
+        *_rejected(counted.rejected, seen.known),
+        *_not_extrapolated(counted, seen),
+        *_undescribed(candidate, shape),
+        *traps(shape, by_detail),
+        *([unreached] if unreached else []),
+        *(f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(job.today) if one.note),
+        *([] if has_price else [_no_price(candidate)]),
+    )
+
+
+def _time(
+    candidate: Candidate, images: Range[int], tokens_in: Range[int], tokens_out: Range[int]
+) -> tuple[Range[float], str] | None:
+    """At the limits of all endpoints together; where the provider counts what is asked for, `max_tokens` counts."""
+    config, family = candidate.config, candidate.family()
+    request, limits = config.request, config.limits
+    rpm = _together([one.rpm or limits.rpm for one in config.all_endpoints])
+    tpm = _together([one.tpm or limits.tpm for one in config.all_endpoints])
+    requested = family is None or family.counts_requested
+    if limits.count_tokens != "auto":
+        requested = limits.count_tokens == "requested"
+    answers = tokens_out
+    if requested and request.max_tokens is not None:
+        answers = answer_tokens(images, stated=request.max_tokens * request.choices, max_tokens=None, choices=1)
+    high = None if tokens_in.high is None or answers.high is None else tokens_in.high + answers.high
+    tokens = Range(tokens_in.expected + answers.expected, tokens_in.low + answers.low, high)
+    return seconds_at(images, tokens, rpm=rpm, tpm=tpm)
+
+
+def _together(each: Sequence[float | None]) -> float | None:
+    known = [one for one in each if one is not None]
+    return sum(known) if len(known) == len(each) else None
+
+
+def _fact(dated: DatedRule) -> RuleFact:
+    return RuleFact(
+        name=dated.rule.name,
+        evidence=dated.evidence,
+        source=dated.source.title,
+        url=dated.source.url,
+        checked_on=dated.source.checked_on,
+        valid_from=dated.valid_from,
+        valid_to=dated.valid_to,
+        note=dated.note,
+    )
+
+
+def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
+    if stated is None or max_tokens is None or stated <= max_tokens:
+        return []
+    return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of `request.max_tokens`"]
+
+
+def _rejected(images: int, of: int) -> list[str]:
+    if not images:
+        return []
+    some = f"{images:,} of {of:,} images are" if images > 1 else f"1 of {of:,} images is"
+    return [f"{some} more than 200 times as long as wide, which this model rejects; they are counted all the same"]
+
+
+def _not_extrapolated(counted: Counted, seen: Survey) -> list[str]:
+    """A sample of images that are all alike has no range."""
+    return [] if counted.expected.has_spread or seen.known == seen.images else [no_spread(seen.known, "images")]
+
+
+def _undescribed(candidate: Candidate, shape: PromptShape) -> list[str]:
+    if not isinstance(shape.rule, UnknownRule):
+        return []
+    called = f"{candidate.model!r}" if candidate.model else "this server's model"
+    known = "the range covers the rules of known models; `request.model_family` names the one that fits"
+    return [f"no token rule is known for {called}: {known}"]
+
+
+def _no_price(candidate: Candidate) -> str:
+    if not counts_every_model(candidate.config, candidate.config.all_endpoints[0]):
+        return (
+            "another model reads the image first and is billed too: an entry of [[prices.models]] with usd_per_image "
+            "(of that one) beside the tokens gives the price"
+        )
+    where = "" if candidate.anywhere else f" at {candidate.where}"
+    sold = sellers(candidate.model) if candidate.anywhere else ()
+    others = f"; it is sold as {' and '.join(sold)}" if sold else ""
+    return f"no price of it is known{where}; [prices] in a configuration gives your own{others}"

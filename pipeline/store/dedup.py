@@ -1,0 +1,96 @@
+"""Request deduplication: equal requests are asked once.
+
+The record that is asked is the leader; the others are followers. The row of a follower takes its leader's answer when
+it is sealed, and costs nothing.
+"""
+
+from collections.abc import Collection
+from decimal import Decimal
+
+from pipeline.records import Answer, Outcome, PreparedRequest, Shared, Status, Usage, record_key
+from pipeline.store.columns import Column, RowOrigin, row_of, with_leader
+from pipeline.store.ledger.protocol import CommittedRow, Leader, Ledger
+from pipeline.store.rerun import RerunPolicy
+from pipeline.store.rows import encode_row
+from pipeline.store.sealing import Sealer
+from pipeline.store.states import state_code, state_of
+
+SHAREABLE = frozenset({Status.OK, Status.TRUNCATED, Status.REFUSED})
+"""Statuses of answers that followers may take."""
+
+_NO_USAGE = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0, reasoning_tokens=0, total_tokens=0)
+
+
+class Deduplication:
+    """The leaders of one run, and their followers."""
+
+    def __init__(self, ledger: Ledger, policy: RerunPolicy, *, prompt_name: str, sealer: Sealer) -> None:
+        self._ledger, self._policy, self._sealer = ledger, policy, sealer
+        self._prompt_name = prompt_name
+        self._leading: set[bytes] = set()
+        self._leading_before: set[bytes] = set()
+        """Leaders since the last seal, and between the two before: those whose answers may change under followers."""
+        self._replaced: dict[tuple[bytes, str], dict[str, object]] = {}
+        """Rows of such leaders from before they were asked again, by key and request."""
+
+    def follow(self, request: PreparedRequest) -> Shared | None:
+        """The request as a follower of a record that was answered for the same one; None where it must be asked."""
+        own = record_key(request.record.id, self._prompt_name)
+        candidates = self._ledger.leaders(request.request_sha256)
+        leader = next((one for one in candidates if one.key != own and self._may_lead(one)), None)
+        if leader is None:
+            return None
+        if self._policy.refresh_changed:
+            self._leading.add(leader.key)
+        status, kind = state_of(leader.state)
+        return Shared(
+            record=request.record,
+            image_facts=request.image_facts,
+            request_sha256=request.request_sha256,
+            key=leader.key,
+            status=status,
+            error_kind=kind,
+        )
+
+    def _may_lead(self, leader: Leader) -> bool:
+        """Whether followers may take its answer: not where this run asks it again."""
+        status, kind = state_of(leader.state)
+        by_this_run = leader.run == self._ledger.run
+        is_asked_again = self._policy.wants(
+            status, kind, by_this_run=by_this_run, by_this_config=True, has_changed=False
+        )
+        return status in SHAREABLE and not is_asked_again
+
+    def before_commit(self, keys: Collection[bytes]) -> None:
+        """Save the rows of leaders that this commit replaces: their followers take the answers from before."""
+        leading = self._leading | self._leading_before
+        if not leading or not (replaced := leading.intersection(keys)):
+            return
+        self._sealer.seal()  # not `after_seal`: the leaders of a while ago still count
+        for key, row in self._sealer.rows_of(replaced):
+            self._replaced[key, str(row["request_sha256"])] = dict(row)
+
+    def after_seal(self) -> None:
+        """Forget leaders from before the last seal but one."""
+        self._leading, self._leading_before = set(), self._leading
+
+    def row(self, follower: Shared, origin: RowOrigin, columns: tuple[Column, ...]) -> CommittedRow:
+        """The row of a follower: without tokens and cost, and without its answer unless the leader's row is saved."""
+        outcome = Outcome(
+            record=follower.record,
+            result=Answer(status=follower.status, caption=None),
+            image_facts=follower.image_facts,
+            request_sha256=follower.request_sha256,
+            usage=_NO_USAGE,
+            cost_usd=Decimal(0),
+        )
+        row = row_of(outcome, origin, columns)
+        leader = self._replaced.get((follower.key, follower.request_sha256))
+        return CommittedRow(
+            record_key(follower.record.id, self._prompt_name),
+            state_code(follower.status, follower.error_kind),
+            encode_row(row if leader is None else with_leader(row, leader)),
+            stamp=follower.stamp,
+            request_sha256=follower.request_sha256,
+            leader=follower.key if leader is None else None,
+        )

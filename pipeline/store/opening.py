@@ -1,0 +1,155 @@
+"""What is checked before an output directory is opened, and what a new one declares."""
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline import files
+from pipeline.config.loading import load_config
+from pipeline.config.run_config import RunConfig
+from pipeline.errors import InputError, ResourceError
+from pipeline.formatting import whole
+from pipeline.redaction.redactor import Redactor
+from pipeline.store import columns, outdir
+from pipeline.store.layout import DATA_NAME
+from pipeline.store.ledger.errors import HOLDER_NAME
+from pipeline.store.ledger.header import check_format
+from pipeline.store.ledger.protocol import CONFIG_META, Ledger
+from pipeline.store.rerun import RerunPolicy
+
+LEDGER_NAME = "ledger.sqlite"
+REBUILD_NAME = ".rebuild"
+"""Lies in OUT while a rebuild is at work, or after one was interrupted."""
+
+_IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
+"""Names in a directory that still counts as empty."""
+
+
+def check_out(out: Path) -> None:
+    """Raise InputError for a path that is neither an output directory nor empty. Nothing in it is touched."""
+    if whole(str(out)) != str(out):
+        raise InputError(f"{out}: the name of an output directory must be UTF-8, which Parquet's libraries require")
+    if out.is_symlink() and not out.exists():
+        raise InputError(f"{out} is a link to {out.readlink()}, which is not there; make it, or name another OUT")
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; the output is a directory: name another one")
+    names = {entry.name for entry in out.iterdir()} - _IGNORED
+    is_there = LEDGER_NAME in names
+    if not names or (is_there and (out / LEDGER_NAME).stat().st_size):
+        return
+    if _has_parts(out):
+        raise _without_ledger(out, "empty" if is_there else "gone")
+    if is_there:  # killed before anything was written
+        return
+    raise InputError(
+        f"{out} is not empty and was not made by vision-batch (it holds {min(names)!r}). "
+        "Name a new or empty directory; nothing in this one was touched"
+    )
+
+
+def check_ledger(out: Path) -> None:
+    """Raise InputError, with the way out, where the ledger of OUT is empty or has another format."""
+    path = out / LEDGER_NAME
+    if not path.is_file():
+        return
+    if path.stat().st_size:
+        check_format(path)
+    elif _has_parts(out):
+        raise InputError(
+            f"{path} is empty, and the answers in {DATA_NAME}/ are whole: "
+            f"`vision-batch rebuild {out}` makes a new ledger from them"
+        )
+    else:
+        raise InputError(f"{path} is empty: the run that made it ended before it began; run the same command again")
+
+
+def check_names(out: Path) -> None:
+    """Raise OSError where something else has one of our names, before anything is sent."""
+    for name in (DATA_NAME, outdir.RUNS_NAME):
+        outdir.check_folder(out / name, may_be_link=name == DATA_NAME)
+    for name in (outdir.STATUS_NAME, outdir.CONFIG_NAME):
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            raise IsADirectoryError(errno.EISDIR, "is a directory; move it away", str(out / name))
+
+
+def check_rebuilt(out: Path) -> None:
+    """Raise ResourceError where a rebuild was interrupted: ledger and parts may not belong together."""
+    if os.path.lexists(out / REBUILD_NAME):
+        raise ResourceError(
+            f"{out}: a rebuild was interrupted. `vision-batch rebuild {out}` continues it; nothing is lost"
+        )
+
+
+def last_config(out: Path) -> RunConfig:
+    """The configuration of the last run, from OUT's own `config.toml`; the defaults where there is none."""
+    path = out / outdir.CONFIG_NAME
+    if files.is_odd(path):
+        raise InputError(f"{path} is a link or no plain file; move it away, and the next run writes it anew")
+    return load_config(path, environ={}) if path.is_file() else RunConfig()
+
+
+def identity_of(config: RunConfig, redactor: Redactor) -> dict[str, Any]:
+    """What makes the answers of a configuration comparable, without secrets."""
+    return redactor.settings(outdir.public(config.identity()))
+
+
+def declare(
+    out: Path,
+    ledger: Ledger,
+    config: RunConfig,
+    identity: Mapping[str, Any],
+    policy: RerunPolicy,
+    *,
+    now: Callable[[], datetime],
+    step: Callable[[str], None],
+) -> None:
+    """Store the configuration in a new ledger, and compare it with that of an old one.
+
+    Raises InputError where OUT belongs to another configuration, ResourceError where the ledger has lost its contents.
+    """
+    name, stored = config.config_hash(), orjson.dumps(identity)
+    declared = ledger.meta("config_hash")
+    if declared is None:
+        if _has_parts(out):
+            raise _without_ledger(out, "without contents")
+        n = config.request.extra.get("n")
+        schema = columns.schema(choices=n if isinstance(n, int) else 1)
+        made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
+        ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
+        step("declared")
+    elif declared != name.encode():
+        before = ledger.meta("identity") or b"{}"
+        if policy.on_config_change == "refuse":
+            raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
+        ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
+    if ledger.meta(CONFIG_META + name) != stored:
+        ledger.set_meta({CONFIG_META + name: stored})
+
+
+def _has_parts(out: Path) -> bool:
+    return any((out / DATA_NAME).glob("part-*.parquet")) and (out / outdir.CONFIG_NAME).exists()
+
+
+def _without_ledger(out: Path, state: str) -> ResourceError:
+    return ResourceError(
+        f"{out / LEDGER_NAME} is {state}. The answers in {DATA_NAME}/ are whole: "
+        f"`vision-batch rebuild {out}` makes a new ledger from them"
+    )
+
+
+def _other_configuration(out: Path, before: Mapping[str, object], now: Mapping[str, object], rows: int) -> InputError:
+    """One line for each setting that differs, and the way out."""
+    lines = outdir.differences(before, now) or ["(a value that is not shown, because it may be a secret)"]
+    return InputError(
+        f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
+        *(f"  {line}" for line in lines),
+        "Use another OUT, or the same settings as before. Or: `on_config_change=keep` (asks what OUT does not hold) "
+        f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed",
+    )

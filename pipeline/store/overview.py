@@ -1,0 +1,32 @@
+"""What an output directory holds, as plain values."""
+
+from collections import Counter
+
+from pipeline.errors import ErrorKind
+from pipeline.records import Status
+from pipeline.store.accounting import Totals
+from pipeline.store.ledger.protocol import Ledger
+from pipeline.store.states import state_of
+from pipeline.tokens.ratios import models_of
+
+
+def states_of(ledger: Ledger) -> dict[tuple[Status, ErrorKind | None], int]:
+    """The number of records with each status and kind of error."""
+    return {state_of(code): records for code, records in ledger.states().items()}
+
+
+def overview(ledger: Ledger) -> dict[str, object]:
+    """The whole of OUT: `records` by status, `errors` by kind, `totals`, tokens by `models`."""
+    records: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for (status, kind), count in states_of(ledger).items():
+        records[status] += count
+        if kind is not None:
+            errors[kind] += count
+    counts = ledger.counts()
+    return {
+        "records": dict(records),
+        "errors": dict(errors),
+        "totals": Totals.of(counts).as_dict(),
+        "models": models_of(counts),
+    }

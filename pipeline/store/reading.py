@@ -1,0 +1,98 @@
+"""Reads the rows of an output directory, also while a run is at work on it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError, ResourceError
+from pipeline.store import columns as our_columns
+from pipeline.store import parquet
+from pipeline.store.filters import to_arrow
+from pipeline.store.layout import DATA_NAME
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ROWS_A_BATCH = 4_096
+_READ_AHEAD = 2
+"""Batches that Arrow decodes before they are asked for: this bounds the memory."""
+
+
+def scan(out: Path, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows in batches, as they are stored: all columns, or these; all rows, or those where `where` is true.
+
+    Raises InputError, before the first batch, where there is no output directory, for an unknown column, and for a
+    `where` that cannot be read; ResourceError where a part cannot be read.
+    """
+    folder, schema = _opened(out)
+    names = _checked(columns, schema)
+    condition = None if where is None else to_arrow(where, schema)
+    return _batches(folder, schema, names, condition)
+
+
+def read(out: Path, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
+    """The rows as a DataFrame: money as float, and the manifest's columns beside ours in place of `record`.
+
+    Raises what `scan` raises.
+    """
+    import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
+
+    _, schema = _opened(out)
+    names = _checked(columns, schema)
+    chosen = pa.schema([schema.field(name) for name in names])
+    frame: pd.DataFrame = pa.Table.from_batches(scan(out, columns, where), schema=chosen).to_pandas()
+    if "cost_usd" in names:
+        frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
+    if "record" not in names:
+        return frame
+    extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
+    extra.index = frame.index
+    renamed = extra.rename(columns={name: f"record.{name}" for name in extra.columns if name in frame.columns})
+    return frame.join(renamed)
+
+
+def _as_float(amount: Decimal) -> float:
+    return float(amount)
+
+
+def _opened(out: Path) -> tuple[Path, pa.Schema]:
+    """The folder of parts, and their schema; that of new output directories where there is no part yet."""
+    folder = out / DATA_NAME
+    if not folder.is_dir():
+        raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
+    numbers = parquet.part_numbers(folder)
+    if not numbers:
+        return folder, our_columns.schema()
+    path = folder / parquet.part_name(numbers[0])
+    with parquet.readable(path):
+        return folder, pq.read_schema(path)
+
+
+def _checked(columns: Sequence[str] | None, schema: pa.Schema) -> list[str]:
+    if columns is None:
+        return list(schema.names)
+    names = [columns] if isinstance(columns, str) else list(columns)
+    if unknown := [name for name in names if name not in schema.names]:
+        raise InputError(f"no column {unknown[0]!r}; known: {', '.join(schema.names)}")
+    return names
+
+
+def _batches(folder: Path, schema: pa.Schema, names: list[str], condition: object) -> Iterator[pa.RecordBatch]:
+    import pyarrow.dataset as ds  # noqa: PLC0415 - a run does not need it
+
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    file_format = ds.ParquetFileFormat(default_fragment_scan_options=options)
+    for number in parquet.part_numbers(folder):
+        path = folder / parquet.part_name(number)
+        if not path.exists():
+            raise ResourceError(f"{path}: it was replaced while it was read (`vision-batch compact`?); read again")
+        with parquet.readable(path):
+            part = ds.dataset(str(path), format=file_format, schema=schema)
+            yield from part.to_batches(
+                columns=names, filter=condition, batch_size=_ROWS_A_BATCH, batch_readahead=_READ_AHEAD
+            )
