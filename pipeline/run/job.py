@@ -1,4 +1,4 @@
-"""One run as asked for, and what follows from it before anything is opened: names, numbers, ceilings."""
+"""One run as requested, and what follows from it before anything is opened: names, numbers, budgets."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,7 @@ FETCHES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run as asked for: what to read, where to keep it, and how."""
+    """One run as requested: what to read, where the rows go, and how."""
 
     sources: Sequence[SourceLike]
     out: Path
@@ -54,19 +54,19 @@ class Job:
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
     redactor: Redactor = NOTHING_SECRET
-    """Knows the keys, once they are read."""
+    """Removes the keys from texts, once they are read."""
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
     yes: bool = False
-    """Whether it may cost more than `budget.confirm_usd` unasked."""
+    """Whether it may cost more than `budget.confirm_usd` without confirmation."""
     confirm: Callable[[str], bool] | None = None
-    """Puts that question to a person; None where there is none to ask."""
+    """Asks a person for that confirmation; None where no person can answer."""
     implied_ceiling_usd: Decimal | None = None
-    """The ceiling of a run whose cost cannot be predicted, where the user sets none."""
+    """The budget of a run whose cost cannot be predicted, where the user sets none."""
 
     @property
     def budget(self) -> BudgetConfig:
-        """What the run may spend, an implied ceiling included."""
+        """What the run may spend, an implied budget included."""
         budget = self.config.budget
         if self.implied_ceiling_usd is None:
             return budget
@@ -74,11 +74,11 @@ class Job:
 
     @property
     def asks_as_usual(self) -> bool:
-        """Whether nobody has said what to ask: the prompt is the built-in one."""
+        """Whether the prompt is the built-in one."""
         return "prompt" not in self.config.request.model_fields_set
 
     def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
-        """Those of the source that this run is about."""
+        """The records of the source that belong to this run."""
         chosen = self.chosen
         if chosen is None:
             return records
@@ -91,7 +91,7 @@ def new_run_id(now: datetime) -> str:
 
 
 def open_job_source(job: Job) -> tuple[Source, int | None]:
-    """The source, after one quick pass over it in which everything that is wrong with it is found."""
+    """The source, checked in one quick pass, and the number of its records, where known."""
     source = open_sources(job.sources, job.config.source, out=job.out)
     total = source.check()
     if job.chosen is not None:
