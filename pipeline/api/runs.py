@@ -126,7 +126,7 @@ def _prepared(
 
 
 def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOptions) -> Job:
-    asking = RerunPolicy.parse(
+    rerun = RerunPolicy.parse(
         retry_failed=options.get("retry_failed", False),
         retry_kind=_joined(options.get("retry_kind")),
         retry_status=_joined(options.get("retry_status")),
@@ -141,7 +141,7 @@ def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOp
         emulated=options.get("emulator", False),
         limit=options.get("limit"),
         max_failed=str(options.get("max_failed", 0)),
-        asking=asking,
+        rerun=rerun,
         yes=options.get("yes", False),
         confirm=options.get("confirm"),
     )

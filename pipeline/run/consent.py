@@ -84,8 +84,8 @@ def expected_usd(
     most = job.config.budget.max_requests
     if each is None or each * total <= above:
         return None if each is None else each * total
-    records = islice(job.asked(source.records()), job.limit)
-    left = count_missing(job.out, records, total, config=job.config, policy=job.asking, skip=skip)
+    records = islice(job.selected(source.records()), job.limit)
+    left = count_missing(job.out, records, total, config=job.config, policy=job.rerun, skip=skip)
     return each * (left if most is None else min(left, most))
 
 
@@ -94,7 +94,7 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
     if not total:
         return Decimal(0)
     within = min(total, AMONG)
-    records = islice(job.asked(source.records()), 0, within, -(-within // LOOKED_AT))
+    records = islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT))
     found = sizes_of(records)
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:

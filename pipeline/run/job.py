@@ -49,7 +49,7 @@ class Job:
     emulated: bool = False
     """The endpoint is the emulator: rows say so instead of naming a port."""
     limit: int | None = None
-    asking: RerunPolicy = field(default_factory=RerunPolicy)
+    rerun: RerunPolicy = field(default_factory=RerunPolicy)
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
@@ -73,11 +73,11 @@ class Job:
         return budget.model_copy(update={"max_cost_usd": self.implied_ceiling_usd})
 
     @property
-    def asks_as_usual(self) -> bool:
+    def has_default_prompt(self) -> bool:
         """Whether the prompt is the built-in one."""
         return "prompt" not in self.config.request.model_fields_set
 
-    def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
+    def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """The records of the source that belong to this run."""
         chosen = self.chosen
         if chosen is None:

@@ -82,7 +82,7 @@ async def run_job(
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
-            if say is not None and not numbers.has_answers and job.asks_as_usual:
+            if say is not None and not numbers.has_answers and job.has_default_prompt:
                 say(f"prompt: {job.config.request.prompt}")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
 
@@ -125,7 +125,7 @@ class _Run:
             config=job.config,
             run_id=self.run_id,
             now=self.clock.utc,
-            policy=job.asking,
+            policy=job.rerun,
             endpoint=endpoint_name(job),
             redactor=job.redactor,
         )

@@ -51,7 +51,7 @@ def expected(source: Path, *, asking: RerunPolicy | None = None, limit: int | No
     wanted = settings(**more)
     config = resolve(None, {name: wanted[name] for name in wanted if name != "out"})  # type: ignore[arg-type] # settings
     out = Path(wanted["out"])
-    job = Job(sources=[str(source)], out=out, config=config, limit=limit, asking=asking or RerunPolicy())
+    job = Job(sources=[str(source)], out=out, config=config, limit=limit, rerun=asking or RerunPolicy())
     where, total = open_job_source(job)
     question = Preparer.build(config, datetime.now(UTC).date()).prompt_shape()
     found = expected_usd(job, where, total, question, [PRICE], above=Decimal(0))
