@@ -97,8 +97,7 @@ def _setting_option(one: Declared) -> Option:
 def _help(one: Declared) -> str:
     """The sentence of a setting, and its default."""
     if one.is_switch:
-        words = one.setting.help
-        return f"Turn off: {words[0].lower()}{words[1:]}" if one.default else words
+        return one.setting.off_help or one.setting.help
     default = one.setting.default_help or ("" if one.default is None else str(one.default))
     repeated = " Repeat it for several endpoints." if one.setting.keyword == "base_url" else ""
     return f"{one.setting.help}{repeated}" + (f" [default: {default}]" if default else "")

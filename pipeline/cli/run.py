@@ -58,7 +58,7 @@ OPTIONS = (
         default="0",
         show_default=True,
         panel=LIMITS,
-        help="Rows without an answer that do not make the exit code 1.",
+        help="The number or share of rows without an answer above which the exit code is 1.",
     ),
     YES,
     LIMIT,

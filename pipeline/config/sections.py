@@ -162,7 +162,12 @@ class RequestConfig(Section):
         Setting("Further fields of the request, sent as they are: `seed`, `top_p`, ...", in_hash=True),
     ] = {}
     dedup: Annotated[
-        bool, Setting("Send equal requests (same pixels, same prompt) once and share the answer.", keyword="dedup")
+        bool,
+        Setting(
+            "Send equal requests (same pixels, same prompt) once and share the answer.",
+            keyword="dedup",
+            off_help="Send every request, equal ones too.",
+        ),
     ] = True
     max_failures: Annotated[
         int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")

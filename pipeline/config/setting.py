@@ -28,6 +28,8 @@ class Setting:
     """What `--help` shows as the value. None: the choices of a Literal, else the type."""
     default_help: str | None = None
     """The default as `--help` states it, where the value itself does not explain it."""
+    off_help: str | None = None
+    """The sentence of the flag that turns off what is on by default."""
     in_hash: bool = False
     """Whether another value asks the model something else, so that the rows of both are not comparable."""
 
