@@ -15,15 +15,14 @@ from pipeline.commands.compact import CompactReport
 from pipeline.commands.models import ModelCard
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus
+from pipeline.config.prices import CatalogueConfig, PricesConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import (
     BudgetConfig,
-    CatalogueConfig,
     EndpointConfig,
     ImagesConfig,
     LimitsConfig,
     OutputConfig,
-    PricesConfig,
     RequestConfig,
     Settings,
     SourceConfig,

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.config.prices import OwnPrice
 from pipeline.config.references import override
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import OwnPrice
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import is_secret_name
 

@@ -9,14 +9,13 @@ from urllib.parse import urlsplit
 from pydantic import model_validator
 from pydantic_core import to_jsonable_python
 
+from pipeline.config.prices import CatalogueConfig, PricesConfig
 from pipeline.config.sections import (
     BudgetConfig,
-    CatalogueConfig,
     EndpointConfig,
     ImagesConfig,
     LimitsConfig,
     OutputConfig,
-    PricesConfig,
     RequestConfig,
     Section,
     SourceConfig,

@@ -4,7 +4,6 @@ A configuration is frozen and holds no key of an endpoint: `keys.py` reads keys 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypedDict
@@ -15,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    model_validator,
 )
 
 from pipeline.config.base_urls import normalise_base_url
@@ -30,7 +28,6 @@ from pipeline.config.types import (
     Megabytes,
     PerMinute,
     Seconds,
-    host_name,
     sendable,
     variable_name,
 )
@@ -312,55 +309,6 @@ class OutputConfig(Section):
     seal_interval_s: Annotated[
         Seconds, Setting("The longest time until a committed answer is in `data/`, in seconds.")
     ] = 30.0
-
-
-class OwnPrice(Section):
-    """Your price of one model, in US dollars. It replaces every published price."""
-
-    model: Annotated[str, Field(min_length=1)]
-    """A name, or a shell pattern, with or without a gateway's prefix."""
-    base_url: Annotated[str, AfterValidator(normalise_base_url)] | None = None
-    """Only at this endpoint; None: wherever it is asked."""
-    input_usd_per_mtok: Dollars | None = None
-    """A million tokens; so the next two."""
-    output_usd_per_mtok: Dollars | None = None
-    cached_usd_per_mtok: Dollars | None = None
-    usd_per_image: Dollars | None = None
-    usd_per_request: Dollars | None = None
-    source: str = "own price"
-    checked_on: date | None = None
-
-    @model_validator(mode="after")
-    def _says_a_price(self) -> Self:
-        by_token = self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
-        half = (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None)
-        if half or not (by_token or self.usd_per_image is not None or self.usd_per_request is not None):
-            raise ValueError(
-                f"the price of {self.model!r} needs input_usd_per_mtok and output_usd_per_mtok, "
-                "or usd_per_image, or usd_per_request"
-            )
-        return self
-
-
-class PricesConfig(Section):
-    """Your own prices, which replace published ones."""
-
-    usd_per_hour: Annotated[
-        Ceiling | None, Setting("The price per hour of machines that serve the model without a price per token.")
-    ] = None
-    models: Annotated[
-        tuple[OwnPrice, ...], Setting("Prices per model, as tables `[[prices.models]]`; the first match counts.")
-    ] = ()
-
-
-class CatalogueConfig(Section):
-    """Facts about models beyond those of the package."""
-
-    file: Annotated[Path | None, Setting("A file of model families, which replace those of the package.")] = None
-    host: Annotated[
-        Annotated[str, AfterValidator(host_name)] | None,
-        Setting("The host whose token rules apply behind a gateway, for example `siliconflow.cn`."),
-    ] = None
 
 
 class Settings(TypedDict, total=False):
