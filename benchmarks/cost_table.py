@@ -10,7 +10,7 @@ from datetime import date
 from random import Random
 
 from pipeline.catalogue.offers import price_at
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.estimates.job import Candidate, provider_and_model
 from pipeline.tokens.prompt import PromptShape, Size
 

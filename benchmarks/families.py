@@ -20,7 +20,7 @@ from PIL import Image
 
 import pipeline
 from pipeline.catalogue import Family, families, family_of
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.emulator.child import child_emulator
 from pipeline.estimates.job import Candidate
 from pipeline.tokens.prompt import PromptShape, Size

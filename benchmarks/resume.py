@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from common import draw_jpeg, peak_mb
 
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.emulator import child_emulator
 from pipeline.records import Answer, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset

@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from common import peak_mb
 
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.records import Answer, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
 from pipeline.store.parquet import use_steady_memory

@@ -5,28 +5,74 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api import check, check_endpoints, compact, dry_run, estimate, models, read, rebuild, run, scan, status
+from pipeline.api.datasets import compact, read, rebuild, scan, status
+from pipeline.api.endpoints import check, check_endpoints, models
+from pipeline.api.estimates import EstimateOptions, estimate
+from pipeline.api.progress import RunProgress
+from pipeline.api.runs import RunOptions, dry_run, run, run_async
+from pipeline.commands.check import CheckReport
+from pipeline.commands.compact import CompactReport
+from pipeline.commands.models import ModelCard
+from pipeline.commands.rebuilt import RebuildReport
+from pipeline.commands.status import OutStatus
+from pipeline.config.prices import CatalogueConfig, PricesConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import (
+    BudgetConfig,
+    EndpointConfig,
+    ImagesConfig,
+    LimitsConfig,
+    OutputConfig,
+    RequestConfig,
+    Settings,
+    SourceConfig,
+)
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
+    DamagedLedgerError,
     EndpointStoppedError,
     InputError,
     InterruptedRunError,
+    OutInUseError,
     ResourceError,
     VisionBatchError,
 )
 from pipeline.estimates.figures import Estimate
+from pipeline.sources import SourceLike
 from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
+    "BudgetConfig",
     "BudgetReachedError",
+    "CatalogueConfig",
+    "CheckReport",
+    "CompactReport",
+    "DamagedLedgerError",
+    "EndpointConfig",
     "EndpointStoppedError",
     "Estimate",
+    "EstimateOptions",
+    "ImagesConfig",
     "InputError",
     "InterruptedRunError",
+    "LimitsConfig",
+    "ModelCard",
+    "OutInUseError",
+    "OutStatus",
+    "OutputConfig",
+    "PricesConfig",
+    "RebuildReport",
+    "RequestConfig",
     "RerunPolicy",
     "ResourceError",
+    "RunConfig",
+    "RunOptions",
+    "RunProgress",
     "RunSummary",
+    "Settings",
+    "SourceConfig",
+    "SourceLike",
     "VisionBatchError",
     "check",
     "check_endpoints",
@@ -37,6 +83,7 @@ __all__ = [
     "read",
     "rebuild",
     "run",
+    "run_async",
     "scan",
     "status",
 ]

@@ -38,7 +38,7 @@ def disk_errors(out: Path) -> Iterator[None]:
         if error.errno in _FULL:
             hint = "Committed answers are safe: free some space and run the same command"
         elif error.errno in _NO_HANDLES:
-            hint = "Raise the limit (ulimit -n 4096) or lower --concurrency; committed answers are safe"
+            hint = "Raise the limit (ulimit -n 4096) or lower `limits.concurrency`; committed answers are safe"
         else:
             hint = "Check that this path can be written; committed answers are safe"
         raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error

@@ -350,7 +350,7 @@ def has_no_text(status: Status, kind: ErrorKind | None) -> bool:
 def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
     """Whether a row holds no answer: failed, invalid, or truncated before any text.
 
-    A refusal is an answer: it is reported, and counts neither for exit code 1 nor for `--retry-failed`.
+    A refusal is an answer: it is reported, and counts neither for exit code 1 nor for `retry_failed`.
     """
     return status in {Status.FAILED, Status.INVALID} or has_no_text(status, kind)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from pipeline.config.settings import EndpointConfig, RequestConfig
+from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.models import also_known_as, list_models

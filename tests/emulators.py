@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from PIL import Image
 
-from pipeline.cli import app
+from pipeline.cli import app, emulate
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.server import serve
 from pipeline.quiet import quiet_decoders
@@ -62,7 +62,7 @@ def _child() -> "subprocess.Popen[str]":
 
 def _configured(args: Sequence[str]) -> EmulatorConfig:
     """What the command would listen with."""
-    with patch.object(app, "run_forever") as run_forever:
+    with patch.object(emulate, "run_forever") as run_forever:
         app.app(["emulate", *args], standalone_mode=False)
     config = run_forever.call_args.args[0]
     assert isinstance(config, EmulatorConfig)

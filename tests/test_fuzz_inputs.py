@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from pipeline.config.settings import EndpointConfig, OwnPrice, RunConfig, SourceConfig
+from pipeline.config.prices import OwnPrice
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources import open_source
 from pipeline.store.outdir import to_toml

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from pipeline.config.base_urls import is_loopback
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "data" / "samples"
@@ -109,7 +109,7 @@ def test_wheel_has_presets_and_types(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f"pipeline/configs/{path.name}" for path in PRESETS} <= names
-    assert {"pipeline/py.typed", "pipeline/config/settings.py"} <= names
+    assert {"pipeline/py.typed", "pipeline/config/sections.py"} <= names
     assert [name for name in names if not name.startswith(("pipeline/", "vision_batch-"))] == []
 
 

@@ -7,8 +7,9 @@ import pytest
 
 import pipeline
 from pipeline import BudgetReachedError
-from pipeline.api import resolve
-from pipeline.config.settings import RequestConfig, RunConfig
+from pipeline.config.keywords import resolve
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import RequestConfig
 from pipeline.endpoints import pricing
 from pipeline.endpoints.ratelimit_headers import reset_s
 from pipeline.engine.stages import Clock, Endpoint

@@ -14,8 +14,9 @@ import pytest
 
 import pipeline
 from pipeline import InputError, ResourceError
-from pipeline.cli import app
-from pipeline.config.settings import EndpointConfig, RunConfig, SourceConfig
+from pipeline.cli.output import confirm
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.endpoints.usage import believed
 from pipeline.http.session import open_session, version
 from pipeline.run.endpoints import endpoint_of, most_slots
@@ -53,7 +54,7 @@ def vision_batch(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize("allowed", ["-1", "-1%", "nan%", "inf%", "nan", "1e3", "9" * 400])
 def test_a_tolerance_that_is_none(photos: Path, endpoint: str, allowed: str) -> None:
     """A number of failed rows that cannot be meant is exit code 2, before anything is sent or made."""
-    with pytest.raises(InputError, match="--max-failed"):
+    with pytest.raises(InputError, match="`max_failed=`"):
         ask(photos, endpoint, max_failed=allowed)
     assert not Path("out").exists()
 
@@ -106,7 +107,7 @@ def test_dry_run_as_json(photos: Path) -> None:
 def test_nobody_answers_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input ends where a dear run asks whether to go on: that is no."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    assert not app._confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
+    assert not confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
 
 
 # ---------------------------------------------------------------- manifests and answers
@@ -186,7 +187,7 @@ def test_an_empty_ledger_alone(photos: Path, endpoint: str) -> None:
 def test_a_refresh_that_was_cut_off_before_a_rebuild(photos: Path, endpoint: str) -> None:
     """`--refresh` had answered one of three when it stopped; after a rebuild it goes on with the other two."""
     ask(photos, endpoint)
-    refresh: dict[str, Any] = {"asking": pipeline.RerunPolicy(refresh=True)}
+    refresh: dict[str, Any] = {"refresh": True}
     with pytest.raises(pipeline.BudgetReachedError):
         ask(photos, endpoint, concurrency=1, overrides={"budget.max_requests": 1}, **refresh)
     pipeline.rebuild("out")

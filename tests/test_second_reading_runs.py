@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import pipeline
-from pipeline import EndpointStoppedError, RerunPolicy
+from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.records import Answer, Failure
@@ -124,7 +124,7 @@ def test_a_failed_refresh_leaves_the_good_row(draw: Draw, why: str) -> None:
     asks for it once more.
     """
     folder = draw(3)
-    asking = RerunPolicy(refresh_changed=True) if why == "changed" else RerunPolicy(refresh=True)
+    again = {"refresh_changed": True} if why == "changed" else {"refresh": True}
     source = listed(folder)
     with stub() as server:
         assert ask(source, server.base_url).exit_code == 0
@@ -135,7 +135,7 @@ def test_a_failed_refresh_leaves_the_good_row(draw: Draw, why: str) -> None:
             os.utime(folder / "001.png", ns=(1, 1))
             server.decide = lambda width: 500 if width == FIRST + 1 else 200
         server.asked.clear()
-        failed = ask(source, server.base_url, asking=asking)
+        failed = ask(source, server.base_url, **again)
         assert (failed.exit_code, failed.by_status["failed"]) == (1, 1)
         assert server.asked[FIRST + 1] == (0 if why == "gone" else 2)
         assert (set(rows().status), rows().caption.to_dict()) == ({"ok"}, before.caption.to_dict())
@@ -143,7 +143,7 @@ def test_a_failed_refresh_leaves_the_good_row(draw: Draw, why: str) -> None:
             Path("elsewhere.png").rename(folder / "001.png")
         server.decide = lambda _: 200
         server.asked.clear()
-        assert ask(source, server.base_url, asking=asking).exit_code == 0
+        assert ask(source, server.base_url, **again).exit_code == 0
         assert server.asked[FIRST + 1] == 1
 
 
@@ -153,7 +153,7 @@ def test_transient_failures_of_a_retry_are_asked_again(draw: Draw) -> None:
     with stub(lambda width: 400 if width < FIRST + 3 else 200) as server:
         assert ask(source, server.base_url).by_error == {"bad_request": 3}
         server.decide = lambda width: 500 if width == FIRST + 1 else 200
-        retried = ask(source, server.base_url, asking=RerunPolicy(retry_failed=True))
+        retried = ask(source, server.base_url, retry_failed=True)
         assert (retried.exit_code, retried.by_status["ok"], retried.by_error) == (1, 2, {"server_error": 1})
         server.decide = lambda _: 200
         plain = ask(source, server.base_url)
@@ -166,9 +166,7 @@ def test_another_prompt_name_asks_all(draw: Draw) -> None:
     source = listed(draw(4))
     with stub() as server:
         ask(source, server.base_url)
-        other = ask(
-            source, server.base_url, asking=RerunPolicy(on_config_change="keep"), overrides={"request.prompt_name": "b"}
-        )
+        other = ask(source, server.base_url, on_config_change="keep", overrides={"request.prompt_name": "b"})
         assert (other.asked, other.skipped) == (4, 0)
     assert pd.read_parquet("out/data").groupby("prompt_name").size().to_dict() == {"b": 4, "caption": 4}
 
@@ -260,7 +258,7 @@ def test_a_retry_of_what_is_rightly_refused(draw: Draw) -> None:
     folder = draw(30)
     with stub(lambda width: 400 if width >= FIRST + 8 else 200) as server:
         assert ask(folder, server.base_url).exit_code == 1
-        again = ask(folder, server.base_url, asking=RerunPolicy(retry_failed=True))
+        again = ask(folder, server.base_url, retry_failed=True)
         assert (again.exit_code, again.asked, again.by_error) == (1, 22, {"bad_request": 22})
 
 
@@ -271,7 +269,7 @@ def test_another_question_is_as_new_as_an_empty_out(draw: Draw) -> None:
         ask(folder, server.base_url)
         server.decide = lambda _: 400
         with pytest.raises(EndpointStoppedError, match="alike"):
-            ask(folder, server.base_url, prompt="What else?", asking=RerunPolicy(on_config_change="refresh"))
+            ask(folder, server.base_url, prompt="What else?", on_config_change="refresh")
 
 
 # ---------------------------------------------------------------- kills, ledgers

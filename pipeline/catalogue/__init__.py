@@ -66,7 +66,7 @@ def family_named(name: str, own: Path | None = None) -> Family:
     if found is None:
         near = ", ".join(near_names(name, own))
         raise InputError(
-            f"--model-family {name!r}: no such family;{f' did you mean {near}?' if near else ''} "
+            f"`model_family=` {name!r}: no such family;{f' did you mean {near}?' if near else ''} "
             "`vision-batch models` lists them"
         )
     return found

@@ -14,7 +14,9 @@ from PIL import Image, ImageDraw
 
 from pipeline.catalogue import all_families
 from pipeline.catalogue.prices import Price
-from pipeline.config.settings import ImagesConfig, RunConfig, api_key
+from pipeline.config.keys import api_key
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import ImagesConfig
 from pipeline.endpoints.adapter import adapter_named
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.pricing import price_for
@@ -230,7 +232,8 @@ def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | N
     said = f"the token rule does not fit: {report.ratio:.3f} of what was predicted is billed"
     if not better:
         return f"{said}. No published rule gives this bill"
-    return f"{said}. A rule that would fit this one request: {'; or '.join(better[:2])}. To say so: --model-family NAME"
+    fitting = "; or ".join(better[:2])
+    return f"{said}. A rule that would fit this one request: {fitting}. To say so: `request.model_family=NAME`"
 
 
 def rule_source(config: RunConfig, today: date) -> str:
@@ -238,7 +241,7 @@ def rule_source(config: RunConfig, today: date) -> str:
     family = family_for(config)
     rules = family.rules_for(today, config.rules_host) if family else ()
     if family is None or not rules:
-        return "no token rule is known for this model: bounds; --model-family names the one that fits"
+        return "no token rule is known for this model: bounds; `request.model_family` names the one that fits"
     return f"{family.name}; {rules[0].source.title}, read {rules[0].source.checked_on}"
 
 

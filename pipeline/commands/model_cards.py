@@ -1,4 +1,4 @@
-"""What is known of a model as values, and as lines for people."""
+"""Facts about a model as values, and as lines for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +30,7 @@ class RuleCard:
 
 @dataclass(frozen=True, slots=True)
 class SizeCard:
-    """What becomes of an image of `width` x `height`, asked for with this `detail`."""
+    """The size sent and the tokens of an image of `width` x `height` with this `detail`."""
 
     width: int
     height: int
@@ -42,16 +42,16 @@ class SizeCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """All that is known of one model, or of one family."""
+    """The facts about one model, or about one family."""
 
     name: str
     family: str | None
-    """None: nobody has described this model, and what follows are bounds."""
+    """None: the model is in no catalogue, and the figures are bounds."""
     near: tuple[str, ...]
     """Families with names like it."""
     patterns: tuple[str, ...]
     rules: tuple[RuleCard, ...]
-    """Those that count today and there; the first is expected, the range of tokens spans them."""
+    """The rules that apply today at this endpoint; the first is expected, the range of tokens spans all."""
     details: tuple[str, ...]
     auto: str
     sizes: tuple[SizeCard, ...]
@@ -81,8 +81,10 @@ class ModelCard:
         name = printable(self.name)
         if self.family is None:
             like = f"; like it are: {', '.join(self.near)}" if self.near else ""
-            bounds = "What follows are the bounds of all published rules; --model-family NAME says which of them it has"
-            said = [f"{name}: nobody has described this model{like}. {bounds}"]
+            bounds = (
+                "The figures are the bounds of all published rules; `request.model_family=NAME` selects one of them"
+            )
+            said = [f"{name}: this model is in no catalogue{like}. {bounds}"]
         else:
             said = [f"{name}: family {self.family} ({', '.join(self.patterns)})"]
         said += [line for rule in self.rules for line in _rule_lines(rule)]

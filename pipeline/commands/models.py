@@ -1,4 +1,4 @@
-"""What is known of models: how they bill an image, at which sizes, what they accept and cost, and who says so."""
+"""Facts about models: how they bill an image, at which sizes, what they accept and cost, each with its source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -20,7 +20,7 @@ from pipeline.catalogue import (
 from pipeline.catalogue.offers import host_among, price_at, sellers
 from pipeline.catalogue.prices import Price
 from pipeline.commands.model_cards import ModelCard, RuleCard, SizeCard, table
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import price_for
 from pipeline.formatting import printable
 from pipeline.tokens import AUTO, KINDS, GeminiCrops, GeminiGrid, SpanningRule, TokenRule, UnknownRule, spanning
@@ -35,7 +35,7 @@ RESOLUTIONS = ("low", "medium", "high", "ultra_high")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A model as somebody asks for it: by a name, at a provider, at the configured endpoint, or anywhere."""
+    """A model as the user names it: at a provider, at the configured endpoint, or anywhere."""
 
     model: str
     name: str
@@ -43,13 +43,13 @@ class Asked:
     provider: str | None = None
     """As genai-prices names it."""
     anywhere: bool = True
-    """Nobody said where: the price is that of where it is sold first."""
+    """No endpoint is named: the price is that of its first provider."""
 
 
 def model_cards(config: RunConfig, today: date, name: str | Asked | None = None) -> tuple[ModelCard, ...]:
     """Of one model or family, or of all families. `config` says where it is asked, own families and own prices.
 
-    A name that nobody knows gives a card of bounds. Raises InputError for a catalogue file that cannot be read.
+    An unknown name gives a card of bounds. Raises InputError for a catalogue file that cannot be read.
     """
     own = config.catalogue.file
     if name is None:
@@ -154,7 +154,7 @@ def _traps(rule: TokenRule, dated: Sequence[DatedRule]) -> list[str]:
         if rule.auto == "original" and meant and high and meant > high:
             found.append(
                 f"auto means original: {meant:,} tokens at {width}x{height}, {meant / high:.1f} times "
-                f"the {high:,} of --detail high"
+                f"the {high:,} of `request.detail=high`"
             )
     if isinstance(rule, SpanningRule):
         found.append(f"{len(rule.rules)} published rules may bill it: the first is expected, ranges span all")

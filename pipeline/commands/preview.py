@@ -85,4 +85,4 @@ def first_request(job: Job) -> FirstRequest:
                 predicted_prompt_tokens=request.predicted_prompt_tokens,
                 most_usd=None if price is None else most_cost_usd(request, price),
             )  # fmt: skip
-    raise InputError("none of the first 100 images can be prepared; run without --dry-run to see why in the rows")
+    raise InputError("none of the first 100 images can be prepared; run without `dry_run=` to see why in the rows")

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline import files
 from pipeline.commands.rebuilt import RebuildReport, losses_of_ledger, losses_of_parts, words
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.records import Status, record_key
 from pipeline.store import between_runs, columns, layout, old_ledger, outdir, parquet, part_repair, unsaved

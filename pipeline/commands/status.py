@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.catalogue import all_families
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.engine.progress import by_outcome, counted, tokens_text, with_unknown
 from pipeline.errors import ErrorKind, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors
@@ -73,7 +73,7 @@ class OutStatus:
 
     @property
     def bad(self) -> int:
-        """Records that `--check` counts: without an answer."""
+        """Records that `check=` counts: without an answer."""
         failed = self.records.get(Status.FAILED, 0) + self.records.get(Status.INVALID, 0)
         return failed + self.errors.get(ErrorKind.REASONING_EXHAUSTED, 0)
 
@@ -133,7 +133,7 @@ def _warning(out: Path, ratio: Ratio) -> str:
         return said
     if not better:
         return f"{said}. No published rule gives these bills"
-    return f"{said}. A rule that would fit: {'; or '.join(better[:2])}. To say so: --model-family NAME"
+    return f"{said}. A rule that would fit: {'; or '.join(better[:2])}. To say so: `request.model_family=NAME`"
 
 
 def _fitting(config: RunConfig, bills: list[Billed]) -> list[str]:

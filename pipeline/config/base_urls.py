@@ -1,4 +1,4 @@
-"""Which http(s) addresses can be asked: decided before anything is sent, so that no library fails on one later."""
+"""Checks http(s) addresses before anything is sent, so that no library fails on one later."""
 
 import ipaddress
 import re

@@ -1,7 +1,7 @@
-"""Variables of the process and of the `.env` file in the working directory, and which of the two each is from.
+"""Variables of the process and of the `.env` file in the working directory, each with its place.
 
-The process is the user's. A `.env` may have come with somebody else's files: what is read from it is used, and what
-it names as an address gets no key that it does not hold itself (`config.find_key`).
+The user sets the variables of the process. A `.env` file may have come with foreign files: its values are used, and an
+address that it names gets no key from elsewhere (`keys.find_key`).
 """
 
 import os
@@ -21,7 +21,7 @@ PROCESS: Final = "the environment"
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A value, and where it is from: `DOTENV` or `PROCESS`."""
+    """A value and its place: `DOTENV` or `PROCESS`."""
 
     value: str = field(repr=False)
     place: str
@@ -29,7 +29,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Both places. A variable of the process counts before one of the file, also where it is empty."""
+    """Both places. A variable of the process wins over one of the file, also where it is empty."""
 
     process: Mapping[str, str]
     dotenv: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Environment:
         return self.find_in_dotenv(name)
 
     def find_in_dotenv(self, name: str) -> Variable | None:
-        """The variable as the file has it, whatever the process says.
+        """The variable of the file, whatever the process has.
 
         Raises InputError where it refers to another variable: it could be one of the process.
         """

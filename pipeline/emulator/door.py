@@ -29,7 +29,7 @@ class Door:
             raise InputError(f"port {port} is no port: expected 0 to 65535 (0 takes a free one)") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                message = f"port {port} on {host} is in use: choose another with --port, or 0 for a free one"
+                message = f"port {port} on {host} is in use: choose another with `port=`, or 0 for a free one"
             else:
                 message = f"cannot listen on {host}, port {port}: {error.strerror or error}"
             raise InputError(message) from None

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from pipeline.config.settings import EndpointConfig, RequestConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
 from pipeline.endpoints.other_models import OtherModel
 from pipeline.endpoints.reading import Response

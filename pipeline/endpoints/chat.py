@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.config.settings import RequestConfig
+from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.chat_request import ChatTemplate
 from pipeline.endpoints.chat_response import read_answer
 from pipeline.endpoints.other_models import OtherModel

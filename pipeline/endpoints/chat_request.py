@@ -24,7 +24,7 @@ _OWN_OPTION: Final = {
 
 
 class PromptSettings(Protocol):
-    """The settings that a body consists of; `config.settings.RequestConfig` has them."""
+    """The settings that a body consists of; `config.sections.RequestConfig` has them."""
 
     @property
     def prompt(self) -> str: ...

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import orjson
 
+from pipeline.config.durations import duration_s
 from pipeline.errors import ErrorKind
-from pipeline.http.values import duration_s, retry_after
+from pipeline.http.values import retry_after
 from pipeline.records import Failure
 from pipeline.redaction.redactor import _EXCERPT_BYTES, NOTHING_SECRET, Redactor, one_line
 
@@ -213,12 +214,12 @@ def _words(status: int, headers: Mapping[str, str], error: ErrorBody, body: byte
     if status in _REDIRECTS:
         return (
             f"HTTP {status}: the address redirects to {headers.get('location', 'nowhere')}. The key is not "
-            "sent elsewhere: if that is the right address, give it as --base-url"
+            "sent elsewhere: if that is the right address, give it as `endpoint.base_url`"
         )
     words = error.message or excerpt(body).strip()
     words = f"HTTP {status}: {words}" if words and not error.message else words or f"HTTP {status}"
     if status in {404, 405} and not error.codes & _MODEL_CODES:
-        return f"{one_line(words, redactor)} (is the address, --base-url, right, and the model's name?)"
+        return f"{one_line(words, redactor)} (is the address, `endpoint.base_url`, right, and the model's name?)"
     return words
 
 

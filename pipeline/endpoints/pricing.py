@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 from pipeline.catalogue import bare_name, price_of
 from pipeline.catalogue.prices import Price, cost_usd
-from pipeline.config.settings import EndpointConfig, OwnPrice, RunConfig
+from pipeline.config.prices import OwnPrice
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.adapter import counts_every_model
 from pipeline.limits.budget import Amounts
 from pipeline.records import PreparedRequest, Usage

@@ -14,7 +14,8 @@ from dataclasses import replace
 from math import inf, isfinite
 from typing import Final
 
-from pipeline.http.values import duration_s, epoch_s
+from pipeline.config.durations import duration_s
+from pipeline.http.values import epoch_s
 from pipeline.records import Quota, RateLimitInfo
 
 _OPENAI: Final = ("x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}")

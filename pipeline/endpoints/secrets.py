@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from urllib.request import getproxies
 
-from pipeline.config.settings import EndpointConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.redaction.addresses import secrets_in
 from pipeline.redaction.redactor import Redactor, header_secrets, is_variable_name
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.secrets import secrets_of
 from pipeline.errors import InputError
 from pipeline.redaction.redactor import Redactor, shown_variable

@@ -376,7 +376,7 @@ class Engine:
         good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
-            way_out = f"check the prompt and the model; then --retry-kind {alike} asks them again"
+            way_out = f"check the prompt and the model; then `retry_kind={alike}` asks them again"
             self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
 
     async def _watch_flights(self) -> None:

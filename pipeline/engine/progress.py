@@ -199,8 +199,8 @@ def _still(summary: RunSummary) -> str:
         if kinds:
             rows, why = sum(kinds.values()), ", ".join(f"{printable(kind)} {count:,}" for kind, count in kinds.items())
             named.append(f"{rows:,} {status} ({why})")
-    ways = ["--retry-failed asks rows without an answer again"] if summary.bad_before else []
-    ways += ["--retry-status refused asks refused rows again"] if summary.still.get(Status.REFUSED) else []
+    ways = ["`retry_failed=True` asks rows without an answer again"] if summary.bad_before else []
+    ways += ["`retry_status=refused` asks refused rows again"] if summary.still.get(Status.REFUSED) else []
     return f"still in {summary.out} from earlier runs: {', '.join(named)}; {', '.join(ways)}"
 
 

@@ -189,7 +189,7 @@ class Channel:
             granted = result.usage.billed_tokens or request.predicted_prompt_tokens or 0
         doubted = self.limits.learn(told, granted)
         if doubted is not None:
-            self.remarks.append(f"{self.name} tells {doubted}: it is not believed; --tpm sets one")
+            self.remarks.append(f"{self.name} tells {doubted}: it is not believed; `limits.tpm` sets one")
 
     def judge(self, trial: Trial, result: Answer | Failure, sent_at: float) -> float | None:
         """How long this record waits for its next attempt (seconds); None when there is none."""

@@ -65,7 +65,7 @@ class RunStats:
 
     @property
     def bad(self) -> int:
-        """Rows that `--max-failed` counts."""
+        """Rows that `max_failed` counts."""
         without_text = sum(rows for (status, kind), rows in self.by_state.items() if has_no_text(status, kind))
         return self.by_status[Status.FAILED] + self.by_status[Status.INVALID] + without_text
 
@@ -117,7 +117,7 @@ class RunStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What a run did: `runs/<run_id>.json`, and `--json`."""
+    """What a run did: `runs/<run_id>.json`, and the command line's JSON."""
 
     run_id: str
     out: str

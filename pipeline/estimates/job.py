@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pipeline.catalogue import DatedRule, Family, rule_of
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
 from pipeline.catalogue.prices import Price
-from pipeline.config.settings import RunConfig, presets
+from pipeline.config.loading import presets
+from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
@@ -111,7 +112,7 @@ class EstimateJob:
 
 
 def is_configuration(name: str) -> bool:
-    """Whether an entry of `--models` is a preset or a file (`mine.toml`, `./mine`), and no model (`openai/gpt-4o`)."""
+    """Whether an entry of `models=` is a preset or a file (`mine.toml`, `./mine`), and no model (`openai/gpt-4o`)."""
     return name.endswith(".toml") or name.startswith(("./", "../", "/")) or name in presets()
 
 
@@ -126,17 +127,17 @@ def parse_size(text: str) -> Size:
     found = re.fullmatch(r"(\d{1,6})\s*[xX\N{MULTIPLICATION SIGN}*]\s*(\d{1,6})", text.strip())
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     if min(size) < 1:
-        raise InputError(f"--size {text!r}: write WIDTHxHEIGHT in pixels, for example 1600x1200")
+        raise InputError(f"`sizes=` {text!r}: write WIDTHxHEIGHT in pixels, for example 1600x1200")
     return size
 
 
 def check_job(job: EstimateJob) -> None:
     """Raises InputError where the parts of a command do not fit each other."""
     if job.count is None and not job.sources:
-        raise InputError("name a SOURCE, or say how many images of which size: --count 10000 --size 1600x1200")
+        raise InputError("name a SOURCE, or say how many images of which size: `count=10000` `sizes=1600x1200`")
     if job.count is not None and job.sources:
-        raise InputError("--count takes the place of a SOURCE; name one of them")
+        raise InputError("`count=` takes the place of a SOURCE; name one of them")
     if (job.count is None) != (not job.sizes):
-        raise InputError("--count and --size belong together: --count 10000 --size 1600x1200")
+        raise InputError("`count=` and `sizes=` belong together: `count=10000` `sizes=1600x1200`")
     if job.probe is not None and (job.probe < LEAST_PROBE or job.count is not None):
-        raise InputError("--probe N looks at N images of a SOURCE, and at two at least")
+        raise InputError("`probe=N` looks at N images of a SOURCE, and at two at least")

@@ -120,7 +120,7 @@ def _fact(dated: DatedRule) -> RuleFact:
 def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
     if stated is None or max_tokens is None or stated <= max_tokens:
         return []
-    return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of --max-tokens"]
+    return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of `request.max_tokens`"]
 
 
 def _rejected(images: int, of: int) -> list[str]:
@@ -139,7 +139,7 @@ def _undescribed(candidate: Candidate, shape: PromptShape) -> list[str]:
     if not isinstance(shape.rule, UnknownRule):
         return []
     called = f"{candidate.model!r}" if candidate.model else "this server's model"
-    known = "the range covers the rules of known models; --model-family names the one that fits"
+    known = "the range covers the rules of known models; `request.model_family` names the one that fits"
     return [f"no token rule is known for {called}: {known}"]
 
 

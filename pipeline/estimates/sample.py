@@ -14,7 +14,8 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.settings import RunConfig, api_key
+from pipeline.config.keys import api_key
+from pipeline.config.run_config import RunConfig
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimates.bills import COLUMNS, Bills, Population, Row, money
@@ -37,8 +38,8 @@ from pipeline.tokens.ranges import Range
 FOLDER = "estimate-sample"
 """Where the answers of a sample without `out` are kept: what is paid for is not thrown away."""
 LEAST = 2
-_TWICE = "--sample reads its SOURCE twice, which standard input (-) does not allow"
-_TOO_FEW = "--sample N asks two images at least"
+_TWICE = "`sample=` reads its SOURCE twice, which standard input (-) does not allow"
+_TOO_FEW = "`sample=N` asks two images at least"
 _MILLION = 1_000_000
 _HOUR_S = 3600
 
@@ -129,18 +130,18 @@ def check_sample(job: EstimateJob, sample: Sample) -> None:
     """Raises InputError where nothing could be asked, or what was paid for could not be kept apart."""
     check_job(job)
     if job.count is not None or job.probe is not None:
-        raise InputError("--sample asks images of a SOURCE; it goes with neither --count nor --probe")
+        raise InputError("`sample=` asks images of a SOURCE; it goes with neither `count=` nor `probe=`")
     if has_stream(job.sources):
         raise InputError(_TWICE)
     if sample.wanted < LEAST:
         raise InputError(_TOO_FEW)
     if sample.out is not None and len(job.candidates) > 1:
-        raise InputError("--out keeps the answers of one model; without it each has a folder of its own")
+        raise InputError("`out=` keeps the answers of one model; without it each has a folder of its own")
     for candidate in job.candidates:
         if candidate.provider is not None:
             raise InputError(
-                f"--sample asks the configured endpoint; {candidate.name!r} only names whose price counts: "
-                "name a configuration (-c, or in --models) that says where it is asked"
+                f"`sample=` asks the configured endpoint; {candidate.name!r} only names whose price counts: "
+                "name a configuration (`config=`, or in `models=`) that says where it is asked"
             )
         if not sample.emulators:
             for one in candidate.config.all_endpoints:

@@ -17,7 +17,8 @@ from time import monotonic
 import aiohttp
 import anyio
 
-from pipeline.config.settings import ImagesConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.estimates.histogram import Moments, SizeHistogram
 from pipeline.http.proxies import Proxies

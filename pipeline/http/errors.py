@@ -88,7 +88,7 @@ def failure_of(
     number = _number(error)
     if number in _NO_HANDLES:
         raise ResourceError(
-            "no file handle left for another connection: raise the limit (ulimit -n 4096) or lower --concurrency"
+            "no file handle left for another connection: raise the limit (ulimit -n 4096) or lower `limits.concurrency`"
         ) from error
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _proxy_failure(error, redactor)

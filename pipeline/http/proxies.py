@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from pipeline.config.base_urls import checked_address, is_loopback
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.errors import InputError
 
 PROXIES: Final = 1024

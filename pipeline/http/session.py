@@ -6,7 +6,7 @@ from typing import Final
 
 import aiohttp
 
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.http.proxies import proxy_of
 from pipeline.http.tls import image_context, ssl_context
 

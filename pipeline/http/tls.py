@@ -5,7 +5,7 @@ import ssl
 from typing import Final
 from urllib.parse import urlsplit
 
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.errors import InputError
 
 CA_VARIABLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

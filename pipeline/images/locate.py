@@ -75,7 +75,8 @@ def os_failure(error: OSError) -> Failure:
     """Why a file cannot be opened or read. Raises ResourceError as `opened` does."""
     if error.errno in _EXHAUSTED:
         raise ResourceError(
-            f"cannot open any more files ({error.strerror}): raise the limit (ulimit -n 4096) or lower --concurrency"
+            f"cannot open any more files ({error.strerror}): raise the limit (ulimit -n 4096) "
+            "or lower `limits.concurrency`"
         ) from None
     if error.errno in _MISSING:
         return Failure(kind=ErrorKind.IMAGE_MISSING, message="no such file")

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 
 from PIL import Image
 
-from pipeline.config.settings import ImagesConfig
+from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, Header, describe, inspect, probe, scan_count, sniff, stripped
 from pipeline.images.decoding import attempt, decoding_bytes, loaded, measured, rendered

@@ -77,14 +77,14 @@ ASKED_TWICE: Final = frozenset({ErrorKind.EMPTY_ANSWER, ErrorKind.IMAGE_IGNORED}
 
 
 _WAY_OUT: Final[Mapping[ErrorKind, str]] = {
-    ErrorKind.AUTHENTICATION: "the key was refused; check the environment variable that holds it (--api-key-env)",
-    ErrorKind.PERMISSION: "the key may not do this; check the account, or name another model (--model)",
+    ErrorKind.AUTHENTICATION: "the key was refused; check the variable that holds it (`endpoint.api_key_env`)",
+    ErrorKind.PERMISSION: "the key may not do this; check the account, or name another model (`request.model`)",
     ErrorKind.QUOTA_EXHAUSTED: "the account has no credit left; add some, then run the same command to go on",
-    ErrorKind.MODEL_NOT_FOUND: "check the model's name (--model) and the address (--base-url)",
+    ErrorKind.MODEL_NOT_FOUND: "check the model's name (`request.model`) and the address (`endpoint.base_url`)",
     ErrorKind.SERVER_ERROR: "the endpoint answers with errors only; run the same command later to go on",
     ErrorKind.TIMEOUT: "the endpoint does not answer; run the same command later to go on",
     ErrorKind.CONNECTION: "the endpoint breaks every connection off; run the same command later to go on",
-    ErrorKind.UNREACHABLE: "check the address (--base-url) and the network, then run the same command to go on",
+    ErrorKind.UNREACHABLE: "check the address (`endpoint.base_url`) and the network, then run the command again",
     ErrorKind.RATE_LIMITED: "run the same command later to go on",
     ErrorKind.OVERLOADED: "run the same command later to go on",
 }

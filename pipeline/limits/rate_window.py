@@ -151,7 +151,9 @@ class Limits:
     def words(self, now: float, tokens: float) -> str:
         """Which of them a request of so many tokens waits for."""
         by_tokens = self.tokens.ready_at(now, tokens) > self.requests.ready_at(now, 1)
-        allowance, what, flag = (self.tokens, "token", "--tpm") if by_tokens else (self.requests, "request", "--rpm")
+        allowance, what, flag = (
+            (self.tokens, "token", "`limits.tpm`") if by_tokens else (self.requests, "request", "`limits.rpm`")
+        )
         limit = allowance.per_minute or 0.0
         whose = flag if limit == allowance.own else "the endpoint"
         number = f"{limit:,.0f}" if limit >= 1 else f"{limit:g}"

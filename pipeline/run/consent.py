@@ -1,4 +1,4 @@
-"""Whether a run may begin unasked: what it is expected to cost, against `budget.confirm_usd`. Nothing is sent here."""
+"""Whether a run may begin without confirmation: its expected cost against `budget.confirm_usd`. Sends nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,19 +20,19 @@ from pipeline.tokens.prompt import PromptShape, answer_tokens
 from pipeline.tokens.ranges import Range
 
 LOOKED_AT = 64
-"""Images whose headers are read: some milliseconds, however large the source."""
+"""Images whose headers are read; more would delay the start of a run by more than some milliseconds."""
 AMONG = 200_000
-"""They are taken evenly from the first records of the source, so that a million are not walked over twice."""
+"""They are taken evenly from the first records; without this bound a source of millions is read twice."""
 Skip = Callable[[Marks], int]
-"""How many records, from the beginning of the source, an OUT is known to have done with."""
+"""The number of records at the beginning of the source that OUT has finished with."""
 _ONE = Range(1, 1, 1)
 
 
 def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, skip: Skip) -> Job:
-    """The job, with a ceiling where its cost cannot be predicted. `total` is the number of its images, where known.
+    """The job, with a budget where its cost cannot be predicted. `total` is the number of its images, where known.
 
-    Raises InputError where the job is expected to cost more than `budget.confirm_usd`, has no ceiling, and neither
-    `--yes` nor a person at a terminal (`Job.confirm`) has agreed to it.
+    Raises InputError where the job is expected to cost more than `budget.confirm_usd`, has no budget, and neither
+    `yes=True` nor a person at a terminal (`Job.confirm`) has agreed to it.
     """
     budget, prices = job.config.budget, _prices(job)
     has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
@@ -51,13 +51,15 @@ def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, s
     raise InputError(f"{words}, which is more than budget.confirm_usd ({dollars(budget.confirm_usd)}). {_WAYS}")
 
 
-_WAYS = "Set a ceiling with --max-cost USD, or agree beforehand with --yes"
+_WAYS = "Set a ceiling with `budget.max_cost_usd=USD`, or agree beforehand with `yes=True`"
 
 
 def _bounded(job: Job) -> Job:
-    """Nothing can be predicted: what needs no confirmation is the ceiling."""
+    """The job with `budget.confirm_usd` as its budget, since its cost cannot be predicted."""
     if job.config.request.max_tokens is None:
-        raise InputError(f"the cost of this run can neither be predicted nor bounded. Set --max-tokens. {_WAYS}")
+        raise InputError(
+            f"the cost of this run can neither be predicted nor bounded. Set `request.max_tokens`. {_WAYS}"
+        )
     return replace(job, implied_ceiling_usd=job.config.budget.confirm_usd)
 
 
@@ -82,8 +84,8 @@ def expected_usd(
     most = job.config.budget.max_requests
     if each is None or each * total <= above:
         return None if each is None else each * total
-    records = islice(job.asked(source.records()), job.limit)
-    left = count_missing(job.out, records, total, config=job.config, policy=job.asking, skip=skip)
+    records = islice(job.selected(source.records()), job.limit)
+    left = count_missing(job.out, records, total, config=job.config, policy=job.rerun, skip=skip)
     return each * (left if most is None else min(left, most))
 
 
@@ -92,7 +94,7 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
     if not total:
         return Decimal(0)
     within = min(total, AMONG)
-    records = islice(job.asked(source.records()), 0, within, -(-within // LOOKED_AT))
+    records = islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT))
     found = sizes_of(records)
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import aiohttp
 
-from pipeline.config.settings import EndpointConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.pricing import price_for

@@ -1,4 +1,4 @@
-"""One run as asked for, and what follows from it before anything is opened: names, numbers, ceilings."""
+"""One run as requested, and what follows from it before anything is opened: names, numbers, budgets."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,8 @@ from secrets import token_hex
 import aiohttp
 
 from pipeline.catalogue.prices import Price
-from pipeline.config.settings import BudgetConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import BudgetConfig
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
@@ -40,7 +41,7 @@ FETCHES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run as asked for: what to read, where to keep it, and how."""
+    """One run as requested: what to read, where the rows go, and how."""
 
     sources: Sequence[SourceLike]
     out: Path
@@ -48,7 +49,7 @@ class Job:
     emulated: bool = False
     """The endpoint is the emulator: rows say so instead of naming a port."""
     limit: int | None = None
-    asking: RerunPolicy = field(default_factory=RerunPolicy)
+    rerun: RerunPolicy = field(default_factory=RerunPolicy)
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
@@ -57,27 +58,27 @@ class Job:
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
     yes: bool = False
-    """Whether it may cost more than `budget.confirm_usd` unasked."""
+    """Whether it may cost more than `budget.confirm_usd` without confirmation."""
     confirm: Callable[[str], bool] | None = None
-    """Puts that question to a person; None where there is none to ask."""
+    """Asks a person for that confirmation; None where no person can answer."""
     implied_ceiling_usd: Decimal | None = None
-    """The ceiling of a run whose cost cannot be predicted, where the user sets none."""
+    """The budget of a run whose cost cannot be predicted, where the user sets none."""
 
     @property
     def budget(self) -> BudgetConfig:
-        """What the run may spend, an implied ceiling included."""
+        """What the run may spend, an implied budget included."""
         budget = self.config.budget
         if self.implied_ceiling_usd is None:
             return budget
         return budget.model_copy(update={"max_cost_usd": self.implied_ceiling_usd})
 
     @property
-    def asks_as_usual(self) -> bool:
+    def has_default_prompt(self) -> bool:
         """Whether the prompt is the built-in one."""
         return "prompt" not in self.config.request.model_fields_set
 
-    def asked(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
-        """Those of the source that this run is about."""
+    def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
+        """The records of the source that belong to this run."""
         chosen = self.chosen
         if chosen is None:
             return records
@@ -90,7 +91,7 @@ def new_run_id(now: datetime) -> str:
 
 
 def open_job_source(job: Job) -> tuple[Source, int | None]:
-    """The source, after one quick pass over it in which everything that is wrong with it is found."""
+    """The source, checked in one quick pass, and the number of its records, where known."""
     source = open_sources(job.sources, job.config.source, out=job.out)
     total = source.check()
     if job.chosen is not None:
@@ -107,18 +108,20 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
         return
     if price is None:
         raise InputError(
-            f"a ceiling in dollars (--max-cost) needs a price, and none is known for {model!r} there. "
-            "Set a ceiling in tokens or requests instead: --set budget.max_tokens=N, --set budget.max_requests=N"
+            f"a ceiling in dollars (`budget.max_cost_usd`) needs a price, and none is known for {model!r} there. "
+            "Set a ceiling in tokens or requests instead: `budget.max_tokens=N`, `budget.max_requests=N`"
         )
     if config.request.max_tokens is None:
-        raise InputError("a ceiling in dollars (--max-cost) needs a bound of the answer: set --max-tokens")
+        raise InputError(
+            "a ceiling in dollars (`budget.max_cost_usd`) needs a bound of the answer: set `request.max_tokens`"
+        )
 
 
 def check_prompt(shape: PromptShape) -> None:
     """Raises InputError where no image can be sent as the settings demand."""
     unreached = out_of_reach(shape)
     if unreached is not None:
-        raise InputError(f"--max-image-tokens: {unreached}")
+        raise InputError(f"`images.max_image_tokens`: {unreached}")
 
 
 def dear_choice(job: Job, source: Source, shape: PromptShape) -> str | None:
@@ -137,7 +140,7 @@ def exceeds(allowed: str, bad: int, asked: int) -> bool:
     except (ValueError, OverflowError):
         most = nan
     if not 0 <= most < inf:
-        raise InputError(f"--max-failed {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
+        raise InputError(f"`max_failed=` {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
     return bad > (most * asked if text.endswith("%") else most)
 
 

@@ -37,15 +37,15 @@ class LowWater:
     @classmethod
     def of(cls, source: Source, job: Job, marks: Marks) -> "LowWater":
         """Raises InputError where the source cannot be read."""
-        records = job.asked(source.records())
-        if not (source.is_manifest and job.asking.passes_over_rows and job.chosen is None and job.limit is None):
+        records = job.selected(source.records())
+        if not (source.is_manifest and job.rerun.passes_over_rows and job.chosen is None and job.limit is None):
             return cls(islice(records, job.limit))
         named = f"{os.path.realpath(source.name)}\0{job.config.source!r}\0{job.config.request.prompt_name}"
         name = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         water = cls(records, name)
         mark = marks.mark(name)
         if "ids" in mark and not water.pass_over(int(mark["records"]), str(mark["ids"])):
-            return cls(job.asked(source.records()), name)
+            return cls(job.selected(source.records()), name)
         return water
 
     def pass_over(self, records: int, ids: str) -> bool:

@@ -1,7 +1,8 @@
 """Which model a run asks for, and which family of the catalogue it belongs to."""
 
 from pipeline.catalogue import Family, family_named, first_family
-from pipeline.config.settings import EndpointConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.models import also_known_as, list_models
 from pipeline.endpoints.target import Target
 from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
@@ -23,7 +24,7 @@ async def with_model(config: RunConfig, target: Target) -> RunConfig:
     if len(found) != 1:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
         where = public_url(config.all_endpoints[0].base_url)
-        raise InputError(f"name a model with --model; {where} serves {names or 'none'}")
+        raise InputError(f"name a model with `request.model`; {where} serves {names or 'none'}")
     config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
     return await _with_family(config, found[0], target)
 
@@ -32,7 +33,10 @@ def no_list_message(failure: Failure) -> str:
     """Why no model is known: the list of models does not come, in the server's words."""
     is_of_the_list = failure.kind not in {*FINAL_STOPS, ErrorKind.UNREACHABLE}
     words = failure.message.removesuffix(".") if is_of_the_list else stop_message(failure)
-    return f"no model is named, and the endpoint's list of models cannot be read: {words}; name the model with --model"
+    return (
+        f"no model is named, and the endpoint's list of models cannot be read: {words}; "
+        "name the model with `request.model`"
+    )
 
 
 async def _with_family(config: RunConfig, model: str, target: Target) -> RunConfig:

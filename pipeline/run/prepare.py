@@ -8,7 +8,7 @@ import aiohttp
 import anyio
 
 from pipeline.catalogue import rule_of
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate, adapter_of
 from pipeline.engine.semaphores import ThreadRoom
 from pipeline.http.proxies import Proxies

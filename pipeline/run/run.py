@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from pipeline.config.environment import Variable
-from pipeline.config.settings import destination, find_key
+from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
@@ -82,7 +82,7 @@ async def run_job(
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
-            if say is not None and not numbers.has_answers and job.asks_as_usual:
+            if say is not None and not numbers.has_answers and job.has_default_prompt:
                 say(f"prompt: {job.config.request.prompt}")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
 
@@ -101,7 +101,7 @@ def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> N
     if job.implied_ceiling_usd is not None:
         say(
             f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
-            "(budget.confirm_usd). --max-cost USD sets another ceiling, --yes none"
+            "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another ceiling, `yes=True` none"
         )
     if (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
         say(line)
@@ -125,7 +125,7 @@ class _Run:
             config=job.config,
             run_id=self.run_id,
             now=self.clock.utc,
-            policy=job.asking,
+            policy=job.rerun,
             endpoint=endpoint_name(job),
             redactor=job.redactor,
         )
@@ -205,14 +205,14 @@ class _Run:
             "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
             f"{totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
-            "time": f"the time is up (--max-time, {budget.max_time_s or 0:.0f} s)",
+            "time": f"the time is up (`budget.max_time_s`, {budget.max_time_s or 0:.0f} s)",
         }[error.what]
         if totals.cost_unknown_usd:
             reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         words = [reached, *left_words(stats, totals)]
         again = "goes on where it stopped" if error.what == "time" else "goes on with a higher ceiling"
         if self.job.implied_ceiling_usd is not None and error.what == "nano_usd":
-            again = "goes on with a ceiling (--max-cost USD), or without one (--yes)"
+            again = "goes on with a ceiling (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
         return f"{'; '.join(words)}. The same command {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:

@@ -122,5 +122,5 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     unit, _, number = place.partition(" ")
     return (
         f"{name}: id {record.id!r} on {unit}s {number} and {record.line}{also}; "
-        "remove one, or name the column that holds distinct ids with --set source.id_column=NAME"
+        "remove one, or name the column that holds distinct ids with `source.id_column=NAME`"
     )

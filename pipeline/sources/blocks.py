@@ -13,7 +13,7 @@ from typing import Final
 import pyarrow as pa
 from pyarrow import csv
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.sources.columns import choose_columns
 from pipeline.sources.extras import safe_size, to_json
 

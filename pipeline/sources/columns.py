@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 
 IMAGE_COLUMNS = ("image", "image_path", "path", "file_name", "file", "filename", "filepath", "url", "image_url")
@@ -49,7 +49,7 @@ def _no_image_column(names: Sequence[str], name: str) -> str:
     return (
         f"{name}: no column that holds images; columns: {_listed(names)}. "
         f"The names that count are {', '.join(IMAGE_COLUMNS)}; "
-        "name another with --set source.image_column=NAME"
+        "name another with `source.image_column=NAME`"
     )
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import orjson
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.redaction.addresses import public_text
 
 BYTES_LIMIT = 1024
@@ -32,7 +32,7 @@ def record_flaw(record: str | None, config: SourceConfig) -> str | None:
         return None
     return (
         f"its other columns take {size / 1024:,.0f} KiB, and source.max_record_kb is {config.max_record_kb:,} "
-        "(--set source.max_record_kb=N allows more)"
+        "(`source.max_record_kb=N` allows more)"
     )
 
 

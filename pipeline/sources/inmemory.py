@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord, InMemoryImage, Location
 from pipeline.sources.base import check_ids

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from pipeline.config.nesting import DEEPEST, is_too_deep
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.sources.columns import ID_COLUMN, choose_columns
 from pipeline.sources.extras import safe_size, to_json
 from pipeline.sources.lines import raw_lines

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord, LocalFile
 from pipeline.sources.base import check_ids
@@ -145,7 +145,7 @@ class ManifestSource:
             self.skipped += 1
             return
         where = f"{self._label}:{row.line}" if self._unit == "line" else f"{self._label}: {self._unit} {row.line}"
-        way_out = ", or skip such rows with --skip-bad-rows" if row.skippable else ""
+        way_out = ", or skip such rows with `source.skip_bad_rows`" if row.skippable else ""
         raise InputError(f"{where}: {row.what}; fix the {self._unit}{way_out}")
 
     def _all_skipped(self) -> str:

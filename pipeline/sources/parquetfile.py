@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.columns import IMAGE_COLUMNS, Columns, choose_columns
 from pipeline.sources.extras import BYTES_LIMIT, safe_size, to_json
@@ -155,7 +155,7 @@ def _require_text(schema: Any, columns: Columns, name: str) -> None:  # noqa: AN
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return
     others = [column for column in schema.names if column != columns.image and column.lower() in IMAGE_COLUMNS]
-    way_out = f"; to read {others[0]!r} instead: --set source.image_column={others[0]}" if others else ""
+    way_out = f"; to read {others[0]!r} instead: `source.image_column={others[0]}`" if others else ""
     if pa.types.is_struct(kind) or _is_bytes(kind):
         raise InputError(
             f"{name}: the column {columns.image!r} holds the images themselves ({kind}), "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.sources.lines import raw_lines
 from pipeline.sources.manifest import ABSENT, BadRow, Row
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError, OutInUseError
 from pipeline.files import disk_errors
 from pipeline.records import ImageRecord

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import orjson
 
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.files import disk_errors
 from pipeline.limits.budget import Amounts

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from pipeline import files
-from pipeline.config.settings import RunConfig, load_config
+from pipeline.config.loading import load_config
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError, ResourceError
 from pipeline.formatting import whole
 from pipeline.redaction.redactor import Redactor
@@ -149,6 +150,6 @@ def _other_configuration(out: Path, before: Mapping[str, object], now: Mapping[s
     return InputError(
         f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
         *(f"  {line}" for line in lines),
-        "Use another OUT, or the same settings as before. Or: --on-config-change keep (asks what OUT does not hold) "
+        "Use another OUT, or the same settings as before. Or: `on_config_change=keep` (asks what OUT does not hold) "
         f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed",
     )

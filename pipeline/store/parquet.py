@@ -258,7 +258,8 @@ def readable(path: Path) -> Iterator[None]:
     except (pa.ArrowException, KeyError, OSError, ValueError) as error:
         if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:  # nothing is wrong with the part
             raise ResourceError(
-                f"{path}: no file handle left to read it: raise the limit (ulimit -n 4096) or lower --concurrency"
+                f"{path}: no file handle left to read it: raise the limit (ulimit -n 4096) "
+                "or lower `limits.concurrency`"
             ) from error
         raise ResourceError(
             f"{path}: this part cannot be read ({error}). Put it back from a copy, or let "

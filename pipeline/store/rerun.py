@@ -42,11 +42,11 @@ class RerunPolicy:
     ) -> "RerunPolicy":
         """From the values of the command line. Raises InputError that lists the known ones."""
         if on_config_change not in {"refuse", "keep", "refresh"}:
-            raise InputError(f"--on-config-change {on_config_change!r}: refuse, keep or refresh")
+            raise InputError(f"`on_config_change=` {on_config_change!r}: refuse, keep or refresh")
         return cls(
             retry_failed=retry_failed,
-            retry_statuses=_words("--retry-status", "status", retry_status, Status),
-            retry_kinds=_words("--retry-kind", "kind", retry_kind, ErrorKind),
+            retry_statuses=_words("`retry_status=`", "status", retry_status, Status),
+            retry_kinds=_words("`retry_kind=`", "kind", retry_kind, ErrorKind),
             refresh=refresh,
             refresh_changed=refresh_changed,
             on_config_change=on_config_change,  # type: ignore[arg-type] # one of the three, as just seen

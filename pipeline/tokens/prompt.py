@@ -56,7 +56,7 @@ def tokens_by_detail(shape: PromptShape, sizes: Iterable[Size]) -> dict[str, flo
 
 
 ASSUMED_ANSWER_TOKENS = 100
-"""About two sentences. An assumption of ours; `--output-tokens` states another, a sample measures."""
+"""About two sentences. An assumption of ours; `output_tokens=` states another, a sample measures."""
 
 
 def answer_tokens(images: Range[int], *, stated: int | None, max_tokens: int | None, choices: int) -> Range[int]:
@@ -78,12 +78,12 @@ def dearer_detail(shape: PromptShape, by_detail: Mapping[str, float]) -> str | N
     if asked == "low" and low is not None and high is not None and low > high:
         return (
             f"`low` costs more than `high` on this model ({low:,.0f} against {high:,.0f} tokens an image): "
-            "take --detail high"
+            "take `request.detail=high`"
         )
     if asked == AUTO and rule.auto == "original" and meant is not None and high is not None and high < meant:
         return (
             f"`auto` means `original` on this model ({meant:,.0f} tokens an image): "
-            f"--detail high takes {high:,.0f}, {meant / high:.1f} times less"
+            f"`request.detail=high` takes {high:,.0f}, {meant / high:.1f} times less"
         )
     return None
 
@@ -96,4 +96,4 @@ def out_of_reach(shape: PromptShape) -> str | None:
     least = {detail: rule.tokens(LEAST_SIDE, LEAST_SIDE, detail).expected for detail in (asked, *rule.details)}
     line = f"no image has {limit:,} tokens or fewer on this model: the smallest has {least[asked]:,} at detail {asked}"
     cheaper = [detail for detail, tokens in least.items() if tokens <= limit]
-    return f"{line}; take --detail {cheaper[0]}, about {least[cheaper[0]]:,}" if cheaper else line
+    return f"{line}; take `request.detail={cheaper[0]}`, about {least[cheaper[0]]:,}" if cheaper else line

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.commands.compact import CompactReport, Supply, compact, is_even
 from pipeline.commands.rebuild import rebuild
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError, OutInUseError, ResourceError
 from pipeline.records import record_key
 from pipeline.store import parquet, swap

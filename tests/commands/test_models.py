@@ -13,7 +13,8 @@ import pipeline
 from pipeline.catalogue import families, family_named, first_family, near_names, price_of
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.commands.models import model_cards, table
-from pipeline.config.settings import RunConfig, load_config, presets
+from pipeline.config.loading import load_config, presets
+from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import own_price, price_for
 from pipeline.errors import InputError
 from pipeline.records import Usage
@@ -102,7 +103,7 @@ def test_a_model_in_full() -> None:
     ("model", "trap"),
     [
         ("gpt-5.4", "low costs more than high: 3,687 against 2,942 tokens at 4032x3024"),
-        ("gpt-5.6", "auto means original: 14,364 tokens at 4032x3024, 4.9 times the 2,942 of --detail high"),
+        ("gpt-5.6", "auto means original: 14,364 tokens at 4032x3024, 4.9 times the 2,942 of `request.detail=high`"),
         ("gpt-4.1-mini", "3 published rules may bill it"),
         ("gemini-4-pro", "no bill and no document confirms its rule"),
     ],
@@ -115,7 +116,7 @@ def test_traps_are_named(model: str, trap: str) -> None:
 def test_a_name_that_nobody_knows() -> None:
     """A sentence with the nearest names, bounds, and no price; not an error."""
     said = lines("gpt-5o")
-    assert "nobody has described this model; like it are: gpt-5" in said
+    assert "this model is in no catalogue; like it are: gpt-5" in said
     assert "1024x768 auto: sent 1024x768, 1,064 (256 to 25,501) tokens" in said
     assert said.splitlines()[-1] == "price        unknown; [prices] in a configuration gives your own"
     assert near_names("zzzzzz") == []

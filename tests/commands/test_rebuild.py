@@ -14,7 +14,7 @@ import pytest
 import pipeline
 from pipeline.commands.rebuild import rebuild
 from pipeline.commands.status import lines, read_status
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.errors import InputError, OutInUseError, ResourceError
 from pipeline.store.dataset import Dataset
 from tests.support import MakeImage

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.base_urls import normalise_base_url
-from pipeline.config.settings import RunConfig, api_key, load_config, presets
+from pipeline.config.keys import api_key
+from pipeline.config.loading import load_config, presets
+from pipeline.config.references import argument, override
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError
 
 
@@ -68,8 +71,8 @@ def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, said: str
 
 
 def test_a_key_is_named_once() -> None:
-    """`--set images.quality=300` names its key already; a flag, which does not, is told with it."""
-    for name, said in (("--set images.quality", ""), ("--quality", "images.quality: ")):
+    """An override names its key already; the key is added to a keyword, which does not."""
+    for name, said in ((override("images.quality"), ""), (argument("quality"), "images.quality: ")):
         with pytest.raises(InputError) as caught:
             load_config(None, {"images.quality": 300}, {}, given_as={"images.quality": name})
         assert str(caught.value) == f"{name}: {said}Input should be less than or equal to 95 (got 300)"

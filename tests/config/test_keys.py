@@ -7,7 +7,8 @@ import pytest
 
 import pipeline
 from pipeline import InputError
-from pipeline.config.settings import EndpointConfig, find_config, load_config
+from pipeline.config.loading import find_config, load_config
+from pipeline.config.sections import EndpointConfig
 from pipeline.http.proxies import proxy_of
 from pipeline.http.tls import ssl_context
 from tests.stub import stub

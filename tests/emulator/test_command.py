@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli import app, emulate
 from pipeline.emulator import EmulatorConfig, Fault
 from pipeline.emulator.error_styles import ErrorStyle
 from pipeline.emulator.faults import BadAnswer
@@ -27,7 +27,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[EmulatorConfig]:
     def run_forever(config: EmulatorConfig, *_: Any, **__: Any) -> None:
         configs.append(config)
 
-    monkeypatch.setattr(app, "run_forever", run_forever)
+    monkeypatch.setattr(emulate, "run_forever", run_forever)
     return configs
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.durations import duration_s
 from pipeline.emulator.headers import (
     HeaderStyle,
     LimitState,
@@ -12,7 +13,7 @@ from pipeline.emulator.headers import (
     limit_headers,
     retry_after_headers,
 )
-from pipeline.http.values import duration_s, retry_after
+from pipeline.http.values import retry_after
 
 NOON_NS = 1_767_268_800 * 10**9  # 1 January 2026, 12:00 UTC
 REQUESTS, TOKENS = LimitState(600, 59, 100_000_000), LimitState(2_000_000, 30_000, 360 * 10**9)

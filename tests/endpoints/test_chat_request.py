@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.settings import RequestConfig, load_config
+from pipeline.config.loading import load_config
+from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.chat_request import ChatTemplate
 from pipeline.errors import InputError
 from pipeline.records import ImageFacts, PreparedImage

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from pipeline.config.settings import EndpointConfig
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.transfer import MAX_ANSWER_BYTES
 from pipeline.errors import ErrorKind, InputError
 from pipeline.http.session import open_session

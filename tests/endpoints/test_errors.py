@@ -151,7 +151,7 @@ def test_pages_instead_of_errors() -> None:
 
 def test_a_404_points_at_address_and_model() -> None:
     """Both may be wrong; where a code says that it is the model, the provider's words stand alone."""
-    assert "--base-url" in read_failure(404, {}, b"404 page not found").message
+    assert "`endpoint.base_url`" in read_failure(404, {}, b"404 page not found").message
     known = json.dumps(openai_error("model_not_found", message="The model `gpt-9` does not exist")).encode()
     assert read_failure(404, {}, known).message == "The model `gpt-9` does not exist"
 

@@ -523,7 +523,7 @@ async def test_a_long_wait_for_the_limits_is_shown() -> None:
 
     bench.turns._clock = replace(bench.turns._clock, sleep=looking)
     await bench.ask()
-    assert str(seen[0]).startswith("--rpm allows 1 request a minute: next at ")
+    assert str(seen[0]).startswith("`limits.rpm` allows 1 request a minute: next at ")
     assert bench.turns.waiting is None
 
 

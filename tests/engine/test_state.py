@@ -746,7 +746,7 @@ def test_a_wait_for_the_limits_is_told() -> None:
     request, now = request_of(7), bench.hand.now_s
     at = (START + timedelta(seconds=bench.ready_in())).astimezone()
     words = bench.channel.pacing(now, now + bench.ready_in(), request)
-    assert words == f"--rpm allows 1 request a minute: next at {at:%H:%M:%S}"
+    assert words == f"`limits.rpm` allows 1 request a minute: next at {at:%H:%M:%S}"
     assert bench.channel.pacing(now, now + 2.0, request) is None
     assert bench.channel.pacing(now, NEVER, request) is None
 

@@ -16,7 +16,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import pipeline
-from pipeline.config.settings import RunConfig, load_config
+from pipeline.config.loading import load_config
+from pipeline.config.run_config import RunConfig
 from pipeline.engine.progress import describe
 from pipeline.errors import InputError
 from pipeline.estimates.figures import ModelEstimate
@@ -325,7 +326,7 @@ def test_no_more_tokens_than_that(photos: Path, endpoint: str, tmp_path: Path) -
     assert "which saved" in describe(summary)
     with pytest.raises(InputError, match="another configuration"):
         pipeline.run(photos, out="out", base_url=endpoint, quiet=True, model="gpt-4o")
-    with pytest.raises(InputError, match=r"no image has 100 tokens or fewer on this model.*take --detail low"):
+    with pytest.raises(InputError, match=r"no image has 100 tokens or fewer on this model.*take `request.detail=low`"):
         pipeline.run(photos, out="new", base_url=endpoint, quiet=True, model="gpt-4o", max_image_tokens=100)
     assert not Path("new").exists()
     assert any("no image has 100 tokens" in note for note in one(photos, model="gpt-4o", max_image_tokens=100).notes)

@@ -9,7 +9,7 @@ import pytest
 import pipeline
 from pipeline.catalogue import families, rule_of
 from pipeline.commands.models import Asked, model_cards
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import ModelEstimate
@@ -98,7 +98,7 @@ def test_a_family_that_nobody_needs_is_said() -> None:
     """Where all names are known, a note says that the flag did nothing; one that does not exist is refused as ever."""
     found = pipeline.estimate(count=1, sizes=["9x9"], models="gpt-4o,o3", model_family="gpt-4o-mini")
     assert [model.family for model in found.models] == ["gpt-4o", "o-series"]
-    said = "--model-family gpt-4o-mini is meant for models that no family claims, and there is none here"
+    said = "`model_family=gpt-4o-mini` is meant for models that no family claims, and there is none here"
     assert found.notes == (said,)
     with pytest.raises(InputError, match="no such family"):
         pipeline.estimate(count=1, sizes=["9x9"], models="gpt-4o,o3", model_family="gtp-4o")
@@ -124,7 +124,7 @@ def test_the_name_that_an_endpoint_has_for_a_model() -> None:
 @pytest.mark.parametrize("models", [",", " , ", "", [""]])
 def test_models_that_name_none(models: Any) -> None:
     """A list without a name is a mistake (an empty variable of a script), and no wish for the usual three."""
-    with pytest.raises(InputError, match=r"--models '.*' names no model"):
+    with pytest.raises(InputError, match=r"`models=` '.*' names no model"):
         pipeline.estimate(count=1, sizes=["9x9"], models=models)
 
 
@@ -245,7 +245,7 @@ def test_answers_that_a_run_would_cut_off() -> None:
     """More tokens an answer than --max-tokens allows are taken at their word, and the contradiction is said."""
     (model,) = compared(models="gpt-4o", output_tokens=500).values()
     assert model.output_tokens.expected == 5000
-    assert "answers of 500 tokens are cut off in a run at the 300 of --max-tokens" in model.notes
+    assert "answers of 500 tokens are cut off in a run at the 300 of `request.max_tokens`" in model.notes
     (fitting,) = compared(models="gpt-4o", output_tokens=300).values()
     assert fitting.notes == ()
 
@@ -257,11 +257,11 @@ def test_several_answers_an_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [({"out": "out"}, "--out keeps"), ({"emulator": True}, "--emulator rehearses")]
+    ("more", "said"), [({"out": "out"}, "`out=` keeps"), ({"emulator": True}, "`emulator=True` rehearses")]
 )
 def test_flags_of_a_sample_without_one(more: dict[str, Any], said: str) -> None:
     """They are not passed over in silence: `-o` is no place for the estimate, and nothing is rehearsed."""
-    with pytest.raises(InputError, match=f"{said}.*--sample N"):
+    with pytest.raises(InputError, match=f"{said}.*`sample=N`"):
         pipeline.estimate(count=1, sizes=["9x9"], models="gpt-4o", **more)
 
 

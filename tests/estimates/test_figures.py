@@ -65,7 +65,7 @@ def test_low_that_costs_more_than_high() -> None:
     dear, cheap = asked("gpt-5.4/openai-patch-2026-08", "low"), asked("gpt-4o/openai-tile-2026-08", "low")
     (line,) = traps(dear, by_detail(dear))
     assert "`low` costs more than `high`" in line
-    assert "take --detail high" in line
+    assert "take `request.detail=high`" in line
     assert traps(cheap, by_detail(cheap)) == ()
 
 
@@ -75,7 +75,7 @@ def test_auto_that_means_original() -> None:
     tokens = by_detail(shape)
     (line,) = traps(shape, tokens)
     assert f"`auto` means `original` on this model ({tokens['original']:,.0f} tokens an image)" in line
-    assert f"--detail high takes {tokens['high']:,.0f}" in line
+    assert f"`request.detail=high` takes {tokens['high']:,.0f}" in line
     assert traps(asked("gpt-5.6/openai-patch-2026-08", "original"), tokens) == ()
 
 
@@ -103,7 +103,7 @@ def test_tokens_that_no_size_has() -> None:
     line = out_of_reach(replace(tiles, max_image_tokens=200))
     assert line is not None
     assert "no image has 200 tokens or fewer on this model: the smallest has 255 at detail auto" in line
-    assert "take --detail low, about 85" in line
+    assert "take `request.detail=low`, about 85" in line
     least = out_of_reach(replace(tiles, max_image_tokens=50))
     assert least is not None
     assert "take" not in least

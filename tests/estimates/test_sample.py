@@ -124,10 +124,10 @@ def test_a_rehearsal_needs_no_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"probe": 3}, "--sample asks images of a SOURCE"),
+        ({"probe": 3}, "`sample=` asks images of a SOURCE"),
         ({"sample": 1}, "two images at least"),
         ({"models": "openrouter:openai/gpt-4o"}, "only names whose price counts"),
-        ({"models": "gpt-4o,gpt-5", "out": "out"}, "--out keeps the answers of one model"),
+        ({"models": "gpt-4o,gpt-5", "out": "out"}, "`out=` keeps the answers of one model"),
         ({"base_url": "https://api.example.com"}, "no key for https://api.example.com/v1"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_run_on_a_sample(tmp_path: Path, endpoint: str) -> None:
     rest = pipeline.run(source, **settings)
     assert (rest.requests, rest.skipped, rest.by_status["failed"]) == (28, 12, 1)
     for source_name, wanted in (("-", 3), (source, 1)):
-        with pytest.raises(InputError, match="--sample"):
+        with pytest.raises(InputError, match="`sample="):
             pipeline.run(source_name, sample=wanted, **settings)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.errors import InputError, InterruptedRunError
 from pipeline.estimates.estimate import readable_images
 from pipeline.estimates.histogram import SizeHistogram

@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from pipeline.config.settings import EndpointConfig, load_config
+from pipeline.config.loading import load_config
+from pipeline.config.sections import EndpointConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.http.errors import failure_of
 from pipeline.http.proxies import proxy_of

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.http.values import duration_s, retry_after
+from pipeline.config.durations import duration_s
+from pipeline.http.values import retry_after
 
 
 @pytest.mark.parametrize(

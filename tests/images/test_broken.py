@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.settings import ImagesConfig
+from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format
 from pipeline.images.decoding import attempt

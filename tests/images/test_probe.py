@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.settings import ImagesConfig
+from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import probe
 from pipeline.images.prepare import prepare_image

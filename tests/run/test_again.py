@@ -16,9 +16,9 @@ from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
 
-def ask(source: Path, endpoint: str, asking: RerunPolicy | None = None, **more: Any) -> pipeline.RunSummary:
+def ask(source: Path, endpoint: str, **more: Any) -> pipeline.RunSummary:
     settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "base_url": endpoint, "quiet": True, **more}
-    return pipeline.run(source, asking=asking, **settings)
+    return pipeline.run(source, **settings)
 
 
 def rows() -> pd.DataFrame:
@@ -71,17 +71,17 @@ def test_transient_failures_are_asked_again_untold_the_others_when_told(photos: 
     assert ask(photos, endpoint).by_status == {"ok": 4}
     shutil.copy(photos / "3.jpg", photos / "broken.jpg")
     assert ask(photos, endpoint).asked == 0
-    assert ask(photos, endpoint, RerunPolicy.parse(retry_kind="timeout")).asked == 0
-    assert ask(photos, endpoint, RerunPolicy.parse(retry_kind="image_truncated")).by_status == {"ok": 1}
+    assert ask(photos, endpoint, retry_kind="timeout").asked == 0
+    assert ask(photos, endpoint, retry_kind="image_truncated").by_status == {"ok": 1}
     assert len(rows()) == 5
-    assert ask(photos, endpoint, RerunPolicy(retry_failed=True)).asked == 0
+    assert ask(photos, endpoint, retry_failed=True).asked == 0
 
 
 def test_refresh_asks_all_again_once(photos: Path, endpoint: str) -> None:
     """--refresh: each record once more, one row a key; the same line after it begins a new refresh."""
     ask(photos, endpoint)
     before = rows()
-    assert ask(photos, endpoint, RerunPolicy(refresh=True)).requests == 4
+    assert ask(photos, endpoint, refresh=True).requests == 4
     assert len(rows()) == 4
     assert set(rows().run_id) != set(before.run_id)
 
@@ -92,24 +92,22 @@ def test_changed_files_are_asked_again(photos: Path, make_image: MakeImage, endp
     make_image("photos/1.jpg", 400, 300, seed=99)
     os.utime(photos / "1.jpg", ns=(1, 1))
     assert ask(photos, endpoint).requests == 0
-    assert ask(photos, endpoint, RerunPolicy(refresh_changed=True)).requests == 1
+    assert ask(photos, endpoint, refresh_changed=True).requests == 1
     assert rows().width.to_dict() == {"0.jpg": 320, "1.jpg": 400, "2.jpg": 320, "3.jpg": 320}
-    assert ask(photos, endpoint, RerunPolicy(refresh_changed=True)).requests == 0
+    assert ask(photos, endpoint, refresh_changed=True).requests == 0
 
 
 def test_another_configuration(photos: Path, make_image: MakeImage, endpoint: str) -> None:
     """Refused with the difference; `keep` asks only what is new; `refresh` asks all, and each only once."""
     ask(photos, endpoint, prompt="What is this?")
-    with pytest.raises(InputError, match=r"(?s)prompt: .*this.* -> .*that.*--on-config-change keep.*the 4 rows"):
+    with pytest.raises(InputError, match=r"(?s)prompt: .*this.* -> .*that.*`on_config_change=keep`.*the 4 rows"):
         ask(photos, endpoint, prompt="What is that?")
     make_image("photos/new.jpg", seed=50)
-    keep = RerunPolicy(on_config_change="keep")
-    assert ask(photos, endpoint, keep, prompt="What is that?").requests == 1
+    assert ask(photos, endpoint, on_config_change="keep", prompt="What is that?").requests == 1
     assert len(set(rows().config_hash)) == 2
-    refresh = RerunPolicy(on_config_change="refresh")
-    assert ask(photos, endpoint, refresh, prompt="What is that?").requests == 4
+    assert ask(photos, endpoint, on_config_change="refresh", prompt="What is that?").requests == 4
     assert len(set(rows().config_hash)) == 1
-    assert ask(photos, endpoint, refresh, prompt="What is that?").requests == 0
+    assert ask(photos, endpoint, on_config_change="refresh", prompt="What is that?").requests == 0
 
 
 def test_the_dataset_is_the_union_of_all_nights(photos: Path, make_image: MakeImage, endpoint: str) -> None:
@@ -134,7 +132,7 @@ def test_duplicate_ids(photos: Path, endpoint: str) -> None:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    """--retry-kind lists what there is."""
+    """The error lists the kinds that there are."""
     with pytest.raises(InputError, match="no such kind; known: image_missing"):
         RerunPolicy.parse(retry_kind="timeouts")
 
@@ -181,7 +179,7 @@ def test_a_week_of_nights(make_image: MakeImage, endpoint: str) -> None:
         broken = Path("tonight/broken.jpg")
         broken.write_bytes(b"no image" * (night + 1))
         expected["broken.jpg"] = -1
-        summary = ask(Path("tonight"), endpoint, RerunPolicy(refresh_changed=True), max_failed=1)
+        summary = ask(Path("tonight"), endpoint, refresh_changed=True, max_failed=1)
         requests += summary.requests
         assert (summary.exit_code, summary.by_status["failed"]) == (0, 1)
     widths = rows().width.fillna(-1).astype(int).to_dict()
@@ -201,7 +199,7 @@ def test_a_changed_file_still_lends_its_old_answer(
         make_image(f"photos/{old}.jpg", 500 + number, 300, seed=50 + number)
         os.utime(photos / f"{old}.jpg", ns=(7, 7))
     before = rows().caption.to_dict()
-    summary = ask(photos, endpoint, RerunPolicy(refresh_changed=True), concurrency=concurrency)
+    summary = ask(photos, endpoint, refresh_changed=True, concurrency=concurrency)
     assert (summary.exit_code, summary.asked) == (0, 8)
     after = rows()
     assert after.width.to_dict() == {
@@ -209,7 +207,7 @@ def test_a_changed_file_still_lends_its_old_answer(
         **{f"{'AZ'[number % 2]}{old}.jpg": 320 for number, old in enumerate("0123")},
     }
     assert {str(name)[1:]: text for name, text in after.caption.items() if str(name)[0] in "AZ"} == before
-    assert ask(photos, endpoint, RerunPolicy(refresh_changed=True), concurrency=concurrency).asked == 0
+    assert ask(photos, endpoint, refresh_changed=True, concurrency=concurrency).asked == 0
 
 
 def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> None:
@@ -221,9 +219,9 @@ def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> N
     last = describe(again).splitlines()[-1]
     assert last == (
         "still in out from earlier runs: 1 failed (image_unsupported 1); "
-        "--retry-failed asks rows without an answer again"
+        "`retry_failed=True` asks rows without an answer again"
     )
-    assert ask(photos, endpoint, asking=RerunPolicy(retry_failed=True)).bad_before == 0
+    assert ask(photos, endpoint, retry_failed=True).bad_before == 0
 
 
 def test_a_refresh_pays_equal_pixels_once(photos: Path, endpoint: str) -> None:
@@ -233,5 +231,5 @@ def test_a_refresh_pays_equal_pixels_once(photos: Path, endpoint: str) -> None:
     ask(photos, endpoint)
     for number in range(8):
         shutil.copy(photos / "0.jpg", photos / f"copy{number}.jpg")
-    again = ask(photos, endpoint, asking=RerunPolicy(refresh=True), concurrency=1)
+    again = ask(photos, endpoint, refresh=True, concurrency=1)
     assert (again.asked, again.requests, again.shared) == (9, 1, 8)

@@ -17,7 +17,8 @@ import pytest
 import pipeline
 from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price, cost_usd
-from pipeline.config.settings import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig
 from pipeline.endpoints import pricing
 from pipeline.records import Usage
 from pipeline.run.job import Job
@@ -231,7 +232,7 @@ def test_a_ceiling_in_dollars_needs_a_bound_of_the_answer(photos: Path, endpoint
         budget=BudgetConfig(max_cost_usd=Decimal(1)),
     )
     job = Job(sources=[str(photos)], out=Path("out"), config=config)
-    with pytest.raises(InputError, match="--max-tokens") as caught:
+    with pytest.raises(InputError, match=r"`request\.max_tokens`") as caught:
         anyio.run(run_job, job, lambda _: None)
     assert caught.value.exit_code == 2
     assert emulator_get(endpoint, "stats")["requests"] == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline import BudgetReachedError, InputError, RerunPolicy
+from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price
 from pipeline.cli.app import exit_code
 from pipeline.endpoints import pricing
@@ -38,7 +38,9 @@ def ask(server: Stub, source: str = "photos", **more: Any) -> pipeline.RunSummar
 
 def test_a_script_is_refused(server: Stub) -> None:
     """Exit code 2, nothing sent, no OUT made; the words have the sum and both ways out. `-q` is no consent."""
-    with pytest.raises(InputError, match=r"expected to cost \$\d\d\.\d\d .*\(\$10\.00\)\. .*--max-cost USD.*--yes"):
+    with pytest.raises(
+        InputError, match=r"expected to cost \$\d\d\.\d\d .*\(\$10\.00\)\. .*`budget\.max_cost_usd=USD`.*`yes=True`"
+    ):
         ask(server)
     words = ["run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", server.base_url, "--detail", "low"]
     assert exit_code(words) == 2
@@ -99,18 +101,18 @@ def test_only_what_is_left_counts(server: Stub, make_image: MakeImage) -> None:
     ask(server, yes=True)
     make_image("photos/new.png", 60, 15, seed=60)
     assert ask(server).asked == 1
-    assert ask(server, asking=RerunPolicy(retry_failed=True)).asked == 0
+    assert ask(server, retry_failed=True).asked == 0
     os.utime("photos/3.png", ns=(1, 1))
-    assert ask(server, asking=RerunPolicy(refresh_changed=True)).asked == 1
+    assert ask(server, refresh_changed=True).asked == 1
     with pytest.raises(InputError, match="expected to cost"):
-        ask(server, asking=RerunPolicy(refresh=True))
+        ask(server, refresh=True)
 
 
 def test_what_cannot_be_predicted_has_a_ceiling(server: Stub) -> None:
     """Addresses whose sizes are unknown: `budget.confirm_usd` is the ceiling, exit code 3 names what lifts it."""
     urls = [f"{server.url}/{number}.png" for number in range(IMAGES)]
     Path("urls.csv").write_text("image\n" + "".join(f"{url}\n" for url in urls))
-    with pytest.raises(BudgetReachedError, match=r"of \$10\.0000.*--max-cost USD.*--yes") as reached:
+    with pytest.raises(BudgetReachedError, match=r"of \$10\.0000.*`budget\.max_cost_usd=USD`.*`yes=True`") as reached:
         ask(server, "urls.csv", dedup=False, concurrency=1)
     assert reached.value.exit_code == 3
     assert server.asked.total() < IMAGES

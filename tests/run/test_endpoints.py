@@ -13,7 +13,8 @@ import pytest
 
 import pipeline
 from pipeline import EndpointStoppedError
-from pipeline.config.settings import EndpointConfig, LimitsConfig, RequestConfig, RunConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import EndpointConfig, LimitsConfig, RequestConfig
 from pipeline.emulator.child import child_emulator
 from pipeline.engine.stats import RunStats
 from pipeline.run.job import Job

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError
 from pipeline.records import Failure, ImageRecord, LocalFile, Outcome
 from pipeline.run import low_water

@@ -12,6 +12,7 @@ import pipeline
 from pipeline import BudgetReachedError, InputError, RerunPolicy
 from pipeline.catalogue.prices import Price
 from pipeline.commands.status import lines, read_status
+from pipeline.config.keywords import resolve
 from pipeline.endpoints import pricing
 from pipeline.engine import progress
 from pipeline.engine.progress import dollars, exact
@@ -48,9 +49,9 @@ def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
 def expected(source: Path, *, asking: RerunPolicy | None = None, limit: int | None = None, **more: Any) -> Decimal:
     """What a run on `out` is expected to cost, for what is still to be asked."""
     wanted = settings(**more)
-    config = pipeline.api.resolve(None, {name: wanted[name] for name in wanted if name != "out"})  # type: ignore[arg-type] # settings
+    config = resolve(None, {name: wanted[name] for name in wanted if name != "out"})  # type: ignore[arg-type] # settings
     out = Path(wanted["out"])
-    job = Job(sources=[str(source)], out=out, config=config, limit=limit, asking=asking or RerunPolicy())
+    job = Job(sources=[str(source)], out=out, config=config, limit=limit, rerun=asking or RerunPolicy())
     where, total = open_job_source(job)
     question = Preparer.build(config, datetime.now(UTC).date()).prompt_shape()
     found = expected_usd(job, where, total, question, [PRICE], above=Decimal(0))
@@ -178,9 +179,9 @@ def test_a_mistake_in_a_flag_names_the_flag(setting: dict[str, Any], said: str) 
     """Also where there is a configuration file, whose own mistakes are said to be its."""
     for config in (None, "openai"):
         with pytest.raises(InputError) as caught:
-            pipeline.api.resolve(config, setting)  # type: ignore[arg-type] # what a user may write
+            resolve(config, setting)  # type: ignore[arg-type] # what a user may write
         assert str(caught.value).startswith(said)
         assert ".toml" not in str(caught.value)
     Path("mine.toml").write_text("[limits]\nrpm = 0\n")
     with pytest.raises(InputError, match=r"^mine\.toml: limits\.rpm: "):
-        pipeline.api.resolve("mine.toml", {})
+        resolve("mine.toml", {})

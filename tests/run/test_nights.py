@@ -1,6 +1,5 @@
 """Many nights on one output directory, against a plain model of what it must hold, and what it may have cost."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from PIL import Image
 
 import pipeline
-from pipeline import RerunPolicy
 from pipeline.catalogue.prices import Price
 from pipeline.endpoints import pricing
 from pipeline.run import prepare
@@ -36,7 +35,6 @@ CRASHING = """
 import os, sys
 from pathlib import Path
 import pipeline
-from pipeline import RerunPolicy
 from pipeline.store.dataset import Dataset
 step, left = sys.argv[4], int(sys.argv[5])
 def failpoint(reached):
@@ -48,7 +46,7 @@ def failpoint(reached):
 original = Dataset.open.__func__
 Dataset.open = classmethod(lambda cls, *a, **k: original(cls, *a, **k, failpoint=failpoint))
 pipeline.run(sys.argv[1], out=sys.argv[2], base_url=sys.argv[3], model="gpt-4o", prompt=sys.argv[6], quiet=True,
-             concurrency=2, asking=eval(sys.argv[7]), overrides={"output.rows_per_part": 3})
+             concurrency=2, overrides={"output.rows_per_part": 3}, **eval(sys.argv[7]))
 """
 
 
@@ -109,18 +107,19 @@ class Nights(RuleBasedStateMachine):
         """One run, perhaps crashed and resumed; then every row is as the model has it, and paid no more than once."""
         if kind in {"keep", "other"}:
             self.prompt = PROMPTS[1 - PROMPTS.index(self.prompt)]
-        asking = {
-            "plain": RerunPolicy(),
-            "changed": RerunPolicy(refresh_changed=True),
-            "refresh": RerunPolicy(refresh=True),
-            "keep": RerunPolicy(on_config_change="keep"),
-            "other": RerunPolicy(on_config_change="refresh"),
-        }[kind]
+        kinds: dict[str, dict[str, Any]] = {
+            "plain": {},
+            "changed": {"refresh_changed": True},
+            "refresh": {"refresh": True},
+            "keep": {"on_config_change": "keep"},
+            "other": {"on_config_change": "refresh"},
+        }
+        again = kinds[kind]
         wanted = {name for name in self.files if self.is_asked(name, kind)}
         least, most = self.to_pay(wanted, kind)
         before = emulator_get(self.url, "stats")["billed"]
-        if crash is None or self.crashed(asking, crash):
-            assert self.run(asking).exit_code == 0
+        if crash is None or self.crashed(again, crash):
+            assert self.run(again).exit_code == 0
         for name in wanted:
             self.rows[name] = Row(self.files[name], self.prompt)
         spent = emulator_get(self.url, "stats")["billed"] - before
@@ -144,7 +143,7 @@ class Nights(RuleBasedStateMachine):
         lasting = {width for name, width in known.items() if name not in wanted}
         return (len(widths),) * 2 if kind == "refresh" else (len(widths - {*known.values()}), len(widths - lasting))
 
-    def run(self, asking: RerunPolicy) -> pipeline.RunSummary:
+    def run(self, again: dict[str, Any]) -> pipeline.RunSummary:
         return pipeline.run(
             self.source,
             out=self.out,
@@ -153,14 +152,14 @@ class Nights(RuleBasedStateMachine):
             prompt=self.prompt,
             quiet=True,
             concurrency=2,
-            asking=asking,
             overrides={"output.rows_per_part": 3},
+            **again,
         )
 
-    def crashed(self, asking: RerunPolicy, crash: tuple[str, int]) -> bool:
+    def crashed(self, again: dict[str, Any], crash: tuple[str, int]) -> bool:
         """A run in another process, which ends itself at that step; False where it never came so far."""
         step, skip = crash
-        arguments = [str(self.source), str(self.out), self.url, step, str(skip), self.prompt, _code(asking)]
+        arguments = [str(self.source), str(self.out), self.url, step, str(skip), self.prompt, repr(again)]
         ended = subprocess.run(
             [sys.executable, "-c", CRASHING, *arguments],
             cwd=ROOT,
@@ -188,10 +187,6 @@ class Nights(RuleBasedStateMachine):
             self.folder.cleanup()
 
     url: str = ""
-
-
-def _code(asking: RerunPolicy) -> str:
-    return f"RerunPolicy({', '.join(f'{name}={value!r}' for name, value in dataclasses.asdict(asking).items())})"
 
 
 def test_any_sequence_of_nights(emulator_url: str) -> None:
@@ -226,10 +221,10 @@ def test_fourteen_nights(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch,
             _draw_night(make_image, tmp_path / "tonight", night, expected, seen)
             settle = another_price_list(monkeypatch) if night >= 6 else _nothing()
             with settle:
-                asking = RerunPolicy(refresh_changed=True, on_config_change="keep")
+                again: dict[str, Any] = {"refresh_changed": True, "on_config_change": "keep"}
                 summary = pipeline.run(
                     tmp_path / "tonight", out="out", model="gpt-4o", base_url=url, prompt=prompt, quiet=True,
-                    asking=asking, max_failed=1,
+                    max_failed=1, **again,
                 )  # fmt: skip
             assert (summary.exit_code, summary.by_error) == (0, {"image_unsupported": 1})
         billed = emulator_get(url, "stats")["billed"]

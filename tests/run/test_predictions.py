@@ -18,7 +18,7 @@ import pytest
 import pipeline
 from pipeline.commands.check import PROMPT, misfit
 from pipeline.commands.status import lines, newest_bills, read_status
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.endpoints.pricing import own_price
 from pipeline.records import ImageFacts
 from tests.emulators import emulator

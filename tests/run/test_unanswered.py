@@ -46,9 +46,9 @@ def server(make_image: MakeImage) -> Iterator[Stub]:
         yield running
 
 
-def ask(server: Stub, asking: RerunPolicy | None = None, source: str = "list.txt", **more: Any) -> pipeline.RunSummary:
+def ask(server: Stub, source: str = "list.txt", **more: Any) -> pipeline.RunSummary:
     server.asked.clear()
-    return pipeline.run(source, out="out", model="gpt-4o", base_url=server.base_url, quiet=True, asking=asking, **more)
+    return pipeline.run(source, out="out", model="gpt-4o", base_url=server.base_url, quiet=True, **more)
 
 
 def good(width: int) -> Reply:
@@ -64,7 +64,7 @@ def test_truncated_without_text_is_no_answer(server: Stub) -> None:
     assert exit_code(["status", "out", "--check"]) == 1
     assert ask(server, max_failed=2).exit_code == 0
     server.decide = good
-    ask(server, RerunPolicy(retry_failed=True))
+    ask(server, retry_failed=True)
     assert exit_code(["status", "out", "--check"]) == 0
 
 
@@ -89,20 +89,20 @@ def test_every_word_asks_the_rows_that_it_names(words: dict[str, Any], widths: s
     ask(server)
     assert ask(server).asked == 0
     server.decide = good
-    done = ask(server, RerunPolicy.parse(**words))
+    done = ask(server, **words)
     assert set(server.asked) == widths
     assert done.by_status == ({"ok": len(widths)} if widths else {})
     rows = pd.read_parquet("out/data").set_index("id")
     assert set(rows.loc[[f"photos/{width}.png" for width in widths]].status) <= {"ok"}
     assert len(rows) == 6
-    assert ask(server, RerunPolicy.parse(**words)).asked == (1 if words == {"retry_status": "ok"} else 0)
+    assert ask(server, **words).asked == (1 if words == {"retry_status": "ok"} else 0)
 
 
 def test_unknown_words_are_named() -> None:
     """A status or a kind that does not exist ends the command with those that do."""
-    with pytest.raises(InputError, match=r"--retry-status 'bad': no such status; known: ok, truncated, refused"):
+    with pytest.raises(InputError, match=r"`retry_status=` 'bad': no such status; known: ok, truncated, refused"):
         RerunPolicy.parse(retry_status="refused,bad")
-    with pytest.raises(InputError, match="--retry-kind 'bad': no such kind; known: image_missing"):
+    with pytest.raises(InputError, match="`retry_kind=` 'bad': no such kind; known: image_missing"):
         RerunPolicy.parse(retry_kind="bad")
 
 
@@ -112,7 +112,7 @@ def test_an_answer_without_text_is_not_shared_with_those_who_ask_again(server: S
     Path("list.txt").write_text(f"photos/{EXHAUSTED}.png\nphotos/copy.png\nphotos/{OK}.png\n")
     assert (ask(server).by_status, server.asked[EXHAUSTED]) == ({"truncated": 2, "ok": 1}, 1)
     server.decide = good
-    assert (ask(server, RerunPolicy(retry_failed=True)).by_status, server.asked) == ({"ok": 2}, {EXHAUSTED: 1})
+    assert (ask(server, retry_failed=True).by_status, server.asked) == ({"ok": 2}, {EXHAUSTED: 1})
 
 
 @pytest.mark.parametrize("status", [EXHAUSTED, REFUSED])
@@ -133,7 +133,7 @@ def test_a_refresh_without_text_leaves_the_answer(server: Stub) -> None:
     server.decide = good
     ask(server)
     server.decide = lambda width: first_night(width if width == EXHAUSTED else OK)
-    ask(server, RerunPolicy(refresh=True))
+    ask(server, refresh=True)
     assert set(pd.read_parquet("out/data").status) == {"ok"}
 
 
@@ -143,9 +143,9 @@ def test_the_last_line_of_a_second_night(server: Stub) -> None:
     assert "earlier runs" not in first
     assert describe(ask(server)).splitlines()[-1] == (
         "still in out from earlier runs: 1 truncated (reasoning_exhausted 1), 2 refused (content_filter 1, refused 1), "
-        "1 failed (bad_request 1); --retry-failed asks rows without an answer again, "
-        "--retry-status refused asks refused rows again"
+        "1 failed (bad_request 1); `retry_failed=True` asks rows without an answer again, "
+        "`retry_status=refused` asks refused rows again"
     )
     server.decide = good
-    ask(server, RerunPolicy.parse(retry_failed=True, retry_status="refused"))
+    ask(server, retry_failed=True, retry_status="refused")
     assert "earlier runs" not in describe(ask(server))

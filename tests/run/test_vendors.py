@@ -47,19 +47,20 @@ OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": 
 
 STOPS = {
     "OpenRouter, no credits": (openrouter(402), "no credit left"),
-    "OpenRouter, the key": (openrouter("401"), "--api-key-env"),
+    "OpenRouter, the key": (openrouter("401"), "endpoint.api_key_env"),
     "AI/ML API, no credits": (Reply(403, {**AIMLAPI, "statusCode": "403"}), "no credit left"),
     "AI/ML API, no credits, in a 200": (Reply(200, {**AIMLAPI, "statusCode": "403"}), "no credit left"),
-    "Azure, the key": (Reply(401, {"statusCode": 401, "message": "their words"}), "--api-key-env"),
+    "Azure, the key": (Reply(401, {"statusCode": 401, "message": "their words"}), "endpoint.api_key_env"),
     "Azure, the deployment": (
-        Reply(404, {"error": {"code": "DeploymentNotFound", "message": "their words"}}), "--model",
+        Reply(404, {"error": {"code": "DeploymentNotFound", "message": "their words"}}), "request.model",
     ),
     "Anthropic, the key": (
         Reply(401, {"type": "error", "error": {"type": "authentication_error", "message": "their words"}}),
-        "--api-key-env",
+        "endpoint.api_key_env",
     ),
     "vLLM, the model, in a 200": (
-        Reply(200, {"object": "error", "message": "their words", "type": "NotFoundError", "code": 404}), "--model",
+        Reply(200, {"object": "error", "message": "their words", "type": "NotFoundError", "code": 404}),
+        "request.model",
     ),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord, ImageUrl, LocalFile
 from pipeline.sources import open_source, open_sources

@@ -12,7 +12,7 @@ from datasets import Image as ImageFeature
 from PIL import Image, ImageCms, ImageOps
 
 import pipeline
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.images.locate import read_image
 from pipeline.records import ImageRecord, ImageUrl, InMemoryImage, LocalFile

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.settings import SourceConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import DataUrl, ImageRecord, ImageUrl, LocalFile
 from pipeline.sources import open_source, open_sources
@@ -247,7 +247,7 @@ def test_columns_by_name(tmp_path: Path, name: str) -> None:
 
 def test_no_column_holds_images(tmp_path: Path) -> None:
     """Proves that the error lists the columns, the names that count and the option."""
-    message = r"columns: a, b\. The names that count are image, .*image_url; .*--set source\.image_column=NAME"
+    message = r"columns: a, b\. The names that count are image, .*image_url; .*`source\.image_column=NAME`"
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "m.csv", "a,b\n1,2\n"))
 
@@ -298,7 +298,7 @@ def test_a_bad_row_is_told_or_skipped(tmp_path: Path, name: str, content: bytes,
         message = str(caught.value)
         assert message.startswith(f"{path}:{line}: ")
         assert what in message
-        assert message.endswith("; fix the line, or skip such rows with --skip-bad-rows")
+        assert message.endswith("; fix the line, or skip such rows with `source.skip_bad_rows`")
     source = open_source(path, SKIP)
     assert (source.check(), source.skipped) == (2, 1)
     assert [record.image[0] for record in source.records()] == ["a", "c"]

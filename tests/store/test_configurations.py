@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline import RerunPolicy
-from pipeline.config.settings import load_config
+from pipeline.config.loading import load_config
 from pipeline.store.outdir import read_configurations
 from tests.stub import Stub, stub
 from tests.support import MakeImage
 
 HOSTILE = 'Say "what"\n[x]\n# is `here`\x07 \\ é?'
-KEEP = RerunPolicy(on_config_change="keep")
 
 
 @pytest.fixture
@@ -28,7 +26,14 @@ def server(make_image: MakeImage) -> Iterator[Stub]:
 
 def ask(server: Stub, prompt: str, **more: Any) -> str:
     """One run -> its config_hash."""
-    settings = {"out": "out", "model": "gpt-4o", "base_url": server.base_url, "quiet": True, "asking": KEEP, **more}
+    settings = {
+        "out": "out",
+        "model": "gpt-4o",
+        "base_url": server.base_url,
+        "quiet": True,
+        "on_config_change": "keep",
+        **more,
+    }
     return pipeline.run("photos", prompt=prompt, **settings).config_hash
 
 
@@ -64,7 +69,7 @@ def test_rows_of_two_configurations(server: Stub, make_image: MakeImage) -> None
 def test_a_configuration_without_rows_is_left_out(server: Stub, make_image: MakeImage) -> None:
     """Once all its rows are asked again with another one, only that one is told."""
     _, second = two_nights(server, make_image)
-    ask(server, "And this?", model="gpt-4.1", asking=RerunPolicy(on_config_change="refresh"))
+    ask(server, "And this?", model="gpt-4.1", on_config_change="refresh")
     assert list(read_configurations(Path("out"))) == [second]
     assert f"## Configuration `{second}`: 5 rows" in Path("out/README.md").read_text()
 

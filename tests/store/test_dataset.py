@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError, OutInUseError, ResourceError
 from pipeline.records import (
     Answer,

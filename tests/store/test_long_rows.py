@@ -15,7 +15,8 @@ import pytest
 
 import pipeline
 from pipeline import InputError
-from pipeline.config.settings import RunConfig, SourceConfig
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import SourceConfig
 from pipeline.records import Answer, ImageRecord, LocalFile, Outcome, Status
 from pipeline.sources import open_sources
 from pipeline.store import parquet, rows, sealing

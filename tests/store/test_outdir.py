@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.store import outdir
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -97,13 +97,13 @@ Writers = Mapping[str, Callable[[Estimate], str]]
 def check_output(file: Path, writers: Writers) -> None:
     """Before anything is looked at or paid for. Raises InputError, ResourceError where writing is not permitted."""
     if file.suffix.lower() not in writers:
-        raise InputError(f"--output {file}: write to one of {' '.join(writers)}")
+        raise InputError(f"`output={file}`: write to one of {' '.join(writers)}")
     if file.is_dir():
-        raise InputError(f"--output {file}: this is a folder")
+        raise InputError(f"`output={file}`: this is a folder")
     if not file.parent.is_dir():
-        raise InputError(f"--output {file}: there is no folder {file.parent}")
+        raise InputError(f"`output={file}`: there is no folder {file.parent}")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise ResourceError(f"--output {file}: writing there is not permitted")
+        raise ResourceError(f"`output={file}`: writing there is not permitted")
 
 
 def write(estimate: Estimate, file: Path, writers: Writers) -> None:
@@ -111,4 +111,4 @@ def write(estimate: Estimate, file: Path, writers: Writers) -> None:
     try:
         file.write_text(writers[file.suffix.lower()](estimate), encoding="utf-8")
     except OSError as error:
-        raise ResourceError(f"--output {file}: {error.strerror or error}") from None
+        raise ResourceError(f"`output={file}`: {error.strerror or error}") from None

@@ -92,11 +92,11 @@ def assumptions(estimate: Estimate) -> list[str]:
     first, images = estimate.models[0], max(1, estimate.readable.expected)
     each = first.output_tokens.expected // images
     basis = {
-        "assumed": f"{each:,} tokens an answer are an assumption (--output-tokens states another)",
+        "assumed": f"{each:,} tokens an answer are an assumption (`output_tokens=` states another)",
         "stated": f"{each:,} tokens an answer, as stated",
     }.get(first.output_basis, f"{each:,} tokens an answer, {first.output_basis}")
     if first.output_basis == "assumed":
-        basis += "; ranges reach to --max-tokens"
+        basis += "; ranges reach to `request.max_tokens`"
     reasoning = "; reasoning tokens are unknown without a sample, and part of the output"
     if first.reasoning_tokens or first.sample:
         reasoning = ""

@@ -1,16 +1,17 @@
-"""What `--set section.key=value` means: JSON, else a value as TOML writes it, else text."""
+"""What the text of a flag or of `--set section.key=value` means: JSON, else TOML, else text."""
 
 import json
 import tomllib
 import typing
 from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from pipeline.config.settings import RunConfig
+from pipeline.config.run_config import RunConfig
 
 
 def written_value(key: str, text: str) -> object:
@@ -24,6 +25,11 @@ def written_value(key: str, text: str) -> object:
     if isinstance(value, str) or (value is None and _may_be_empty(key)):
         return value
     return text
+
+
+def flag_value(key: str, text: str) -> object:
+    """The value of a dotted key as its own flag has it: text stands as it is, quotes included."""
+    return text if _takes_text(key) else written_value(key, text)
 
 
 def _parsed(text: str) -> object:
@@ -43,7 +49,7 @@ def _no_number(name: str) -> float:
 
 def _takes_text(key: str) -> bool:
     kinds = _kinds(_annotation(key))
-    return bool(kinds) and kinds <= {str, Path, type(None)}
+    return bool(kinds) and kinds <= {str, Path, Decimal, type(None)}
 
 
 def _may_be_empty(key: str) -> bool:

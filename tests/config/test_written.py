@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.config.settings import load_config
-from pipeline.config.settings_text import written_value
+from pipeline.config.loading import load_config
+from pipeline.config.written import written_value
 
 
 @pytest.mark.parametrize(

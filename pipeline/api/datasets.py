@@ -1,0 +1,83 @@
+"""`read`, `scan`, `status`, `rebuild` and `compact`: what a run leaves in its output directory."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.api.running import PathLike
+from pipeline.commands.compact import CompactReport
+from pipeline.commands.compact import compact as compact_out
+from pipeline.commands.rebuild import rebuild as rebuild_ledger
+from pipeline.commands.rebuilt import RebuildReport
+from pipeline.commands.status import OutStatus, read_status
+from pipeline.store import reading
+from pipeline.store.opening import check_ledger
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+def status(out: PathLike, *, verify: bool = False) -> OutStatus:
+    """What `out` holds and whether a run is at work on it; also while one is.
+
+    While none is, the parts are compared with the ledger by their footers; `verify` reads every part to its end.
+
+    Raises:
+        InputError: `out` holds no output of a run.
+        OutInUseError: another process holds the ledger and does not let it be read.
+        ResourceError, DamagedLedgerError: the ledger cannot be read.
+    """
+    check_ledger(Path(out))
+    return read_status(Path(out), verify=verify)
+
+
+def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
+    """A new ledger for `out` from its parts alone, where the old one is lost or damaged.
+
+    With `drop_unreadable` a part that cannot be read is moved aside, and its records are asked again.
+
+    Raises:
+        InputError: `out` holds no output of a run, or its parts are not of a run.
+        OutInUseError: a run is at work on `out`.
+        ResourceError, DamagedLedgerError: a part or the old ledger cannot be read, or the disk fails.
+    """
+    return rebuild_ledger(Path(out), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
+
+
+def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport:
+    """Rewrites the rows as parts of `rows_per_part` rows (default: `output.rows_per_part`), the ledger without gaps.
+
+    Raises:
+        InputError: `out` holds no output of a run.
+        OutInUseError: a run is at work on `out`.
+        ResourceError, DamagedLedgerError: a part or the ledger cannot be read, or the disk fails.
+    """
+    return compact_out(Path(out), rows_per_part=rows_per_part)
+
+
+def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
+    """The rows of an output directory: money as float, the manifest's columns beside those of vision-batch.
+
+    `columns` names the columns to read (default: all); `where` is an SQL condition over them, for example
+    `"status = 'ok' AND cost_usd > 0.01"`. `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored.
+    A manifest column with the name of another column is shown as `record.<name>`. A new output directory has no rows.
+
+    Raises:
+        InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
+        ResourceError: a part is damaged.
+    """
+    return reading.read(Path(out), columns, where)
+
+
+def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
+    """The rows of an output directory as they are stored, in batches of pyarrow: for more rows than fit in memory.
+
+    `columns` and `where` as in `read`.
+
+    Raises:
+        InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
+        ResourceError: a part is damaged.
+    """
+    return reading.scan(Path(out), columns, where)

@@ -1,0 +1,196 @@
+"""`run`, `run_async` and `dry_run`: ask an endpoint about the images of a source."""
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+import anyio
+
+from pipeline.api.progress import RunProgress, reporter
+from pipeline.api.running import PathLike, in_a_loop, opened_endpoint, with_model
+from pipeline.commands.preview import FirstRequest, first_request
+from pipeline.config.keywords import resolve
+from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import Settings
+from pipeline.engine.progress import make_progress, say
+from pipeline.engine.stats import RunStats, RunSummary
+from pipeline.estimates.render.bar import counting
+from pipeline.estimates.sample import Sample, run_sample
+from pipeline.run.job import Job
+from pipeline.run.run import run_job
+from pipeline.sources import SourceLike, source_list
+from pipeline.store.rerun import RerunPolicy
+
+
+class RunOptions(Settings, total=False):
+    """The keywords of `run`: these, and every setting that has a keyword."""
+
+    config: PathLike | RunConfig | None
+    """A preset's name (`"openai"`), a TOML file, or a `RunConfig`."""
+    emulator: bool
+    """Asks an emulated endpoint on this machine: no key, no cost."""
+    limit: int | None
+    """Only the first N images of the source."""
+    sample: int | None
+    """Only N images, drawn at random from all sizes alike; a run without it asks the rest."""
+    seed: int
+    """Draws another sample."""
+    max_failed: str | int
+    """Rows without an answer before `exit_code` is 1: a number, or a share such as `"2%"`."""
+    retry_failed: bool
+    """Asks rows without an answer again: failed, invalid, or truncated before any text."""
+    retry_kind: str | Iterable[str] | None
+    """Asks rows with one of these values of `error_kind` again."""
+    retry_status: str | Iterable[str] | None
+    """Asks rows with one of these statuses again."""
+    refresh: bool
+    """Asks everything again."""
+    refresh_changed: bool
+    """Asks files again whose size or time has changed."""
+    on_config_change: str
+    """Where OUT has answers to other settings: `refuse` them (the default), `keep` or `refresh` them."""
+    yes: bool
+    """Agrees to a run without a budget whose expected cost is above `budget.confirm_usd`."""
+    confirm: Callable[[str], bool] | None
+    """Answers the question whether such a run may begin."""
+    quiet: bool
+    """Prints neither progress nor notes."""
+    on_progress: Callable[[RunProgress], None] | None
+    """Receives the progress of the run about every second, in the thread of the run."""
+    on_note: Callable[[str], None] | None
+    """Receives each note of the run; default: standard error."""
+
+
+_ARGUMENTS = RunOptions.__annotations__.keys() - Settings.__annotations__.keys()
+
+
+def run(sources: SourceLike, *, out: PathLike, **options: Unpack[RunOptions]) -> RunSummary:
+    """Asks a vision endpoint about every image of `sources` that `out` holds no answer for.
+
+    `sources` is a folder, a glob or a manifest, a list of them, or records in memory: dictionaries (the columns of a
+    row), images of Pillow, a `datasets.Dataset`. `config` names a preset or a file. Settings have keywords (`model=`,
+    `prompt=`, `max_cost=`, ...); `overrides={"images.quality": 90}` reaches every other one. `RunOptions` lists all
+    keywords. A run without a budget (`max_cost=`) whose expected cost is above `budget.confirm_usd` (10 dollars) needs
+    `yes=True`, or a `confirm` that returns True. A call from a notebook runs in a thread of its own.
+
+    Returns the summary of the run; its `exit_code` is 1 where more than `max_failed` rows have no answer.
+
+    Raises:
+        InputError: the settings or the source are wrong, or the run is not confirmed. Nothing was sent.
+        OutInUseError: another run holds `out`.
+        BudgetReachedError: the budget or the time is used up; the same call goes on.
+        EndpointStoppedError: the endpoint rejects the key, the quota or the model, or cannot be reached.
+        ResourceError: the disk, a permission or the ledger failed.
+        DamagedLedgerError: the ledger of `out` cannot be read; `rebuild` makes a new one.
+        InterruptedRunError: a signal ended the run.
+
+    Errors that come after the start have the `summary` of what was committed until then.
+    """
+    with _prepared(sources, Path(out), options) as work:
+        return in_a_loop(work)
+
+
+async def run_async(sources: SourceLike, *, out: PathLike, **options: Unpack[RunOptions]) -> RunSummary:
+    """Does what `run` does, in the caller's event loop (asyncio). Cancelling it stops the run as Ctrl-C does.
+
+    Raises:
+        InputError, OutInUseError, BudgetReachedError, EndpointStoppedError, ResourceError, DamagedLedgerError,
+        InterruptedRunError: as `run`.
+    """
+    with ExitStack() as stack:
+        prepared = _prepared(sources, Path(out), options)
+        work = await anyio.to_thread.run_sync(stack.enter_context, prepared)
+        return await work()
+
+
+@contextmanager
+def _prepared(
+    sources: SourceLike, out: Path, options: RunOptions
+) -> Iterator[Callable[[], Coroutine[Any, Any, RunSummary]]]:
+    """Yields the run as a function to be awaited; its endpoint and its display are open for the block."""
+    quiet, emulator = options.get("quiet", False), options.get("emulator", False)
+    settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
+    with ExitStack() as stack:
+        resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
+        job = _job(source_list(sources), out, resolved, options)
+        show = _shown(stack, options)
+        note = options.get("on_note") or (None if quiet else say)
+        sample = options.get("sample")
+        if sample is None:
+            yield lambda: run_job(job, show, say=note)
+            return
+        bar = stack.enter_context(counting(quiet=quiet))
+        drawn = Sample(wanted=sample, seed=options.get("seed", 0))
+        yield lambda: run_sample(job, drawn, bar, show, note)
+
+
+def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOptions) -> Job:
+    rerun = RerunPolicy.parse(
+        retry_failed=options.get("retry_failed", False),
+        retry_kind=_joined(options.get("retry_kind")),
+        retry_status=_joined(options.get("retry_status")),
+        refresh=options.get("refresh", False),
+        refresh_changed=options.get("refresh_changed", False),
+        on_config_change=options.get("on_config_change", "refuse"),
+    )
+    return Job(
+        sources=sources,
+        out=out,
+        config=config,
+        emulated=options.get("emulator", False),
+        limit=options.get("limit"),
+        max_failed=str(options.get("max_failed", 0)),
+        rerun=rerun,
+        yes=options.get("yes", False),
+        confirm=options.get("confirm"),
+    )
+
+
+def _joined(names: str | Iterable[str] | None) -> str | None:
+    return names if names is None or isinstance(names, str) else ",".join(names)
+
+
+def _shown(stack: ExitStack, options: RunOptions) -> Callable[[RunStats], None]:
+    """Shows the counts of the run on the terminal, and passes them to `on_progress`."""
+    progress = make_progress(quiet=options.get("quiet", False))
+    stack.callback(progress.close)
+    on_progress = options.get("on_progress")
+    if on_progress is None:
+        return progress.show
+    report = reporter(on_progress)
+
+    def show(stats: RunStats) -> None:
+        progress.show(stats)
+        report(stats)
+
+    return show
+
+
+def dry_run(
+    sources: SourceLike,
+    *,
+    config: PathLike | RunConfig | None = None,
+    emulator: bool = False,
+    limit: int | None = None,
+    **settings: Unpack[Settings],
+) -> str:
+    """The first request of a run as text, without the base64 of the image. Nothing is sent, nothing is written.
+
+    Raises:
+        InputError: the settings or the source are wrong, or none of the first images can be prepared.
+    """
+    return str(rehearsal(sources, config=config, emulator=emulator, limit=limit, **settings))
+
+
+def rehearsal(
+    sources: SourceLike,
+    *,
+    config: PathLike | RunConfig | None = None,
+    emulator: bool = False,
+    limit: int | None = None,
+    **settings: Unpack[Settings],
+) -> FirstRequest:
+    """The same as a value: the number of requests, the address, the image, the body and the most that it may cost."""
+    resolved = resolve(config, with_model(settings, config) if emulator else settings)
+    return first_request(Job(sources=source_list(sources), out=Path(), config=resolved, emulated=emulator, limit=limit))

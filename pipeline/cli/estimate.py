@@ -1,0 +1,134 @@
+"""`vision-batch estimate`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from pipeline.api import estimates
+from pipeline.cli.options import (
+    EMULATOR,
+    IMAGES,
+    JSON,
+    LIMIT,
+    PANELS,
+    PROMPT_FILE,
+    QUIET,
+    SET,
+    YES,
+    Option,
+    command,
+    setting_options,
+    settings_of,
+)
+from pipeline.cli.output import note, show
+from pipeline.cli.references import with_flags
+from pipeline.estimates.figures import Estimate
+from pipeline.estimates.render import files, text
+from pipeline.estimates.render.html import WRITERS
+
+OPTIONS = (
+    click.Argument(["sources"], nargs=-1, metavar="[SOURCE]...", help="As of run; none with --count."),
+    Option(
+        "models",
+        "--models",
+        metavar="A,B,...",
+        help="Compare models, provider:model, presets and configuration files.",
+    ),
+    Option(
+        "output_tokens",
+        "--output-tokens",
+        metavar="N",
+        type=click.IntRange(0),
+        help="Tokens of an answer. [default: 100, an assumption]",
+    ),
+    Option(
+        "output",
+        "--output",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Also write the estimate as .csv, .md, .html or .json.",
+    ),
+    Option(
+        "out",
+        "-o",
+        "--out",
+        metavar="OUT",
+        type=click.Path(path_type=Path),
+        help="Keep the sample's answers here, so that a run goes on from them. [default: in estimate-sample/]",
+    ),
+    SET,
+    JSON,
+    QUIET,
+    Option(
+        "config",
+        "-c",
+        "--config",
+        metavar="NAME|FILE.toml",
+        multiple=True,
+        panel=PANELS["endpoint"],
+        help="A preset or a TOML file. Repeat it to compare.",
+    ),
+    EMULATOR,
+    *setting_options(),
+    PROMPT_FILE,
+    YES,
+    LIMIT,
+    Option("count", "--count", metavar="N", type=click.IntRange(1), panel=IMAGES, help="N images, without any source."),
+    Option(
+        "sizes",
+        "--size",
+        metavar="WxH",
+        multiple=True,
+        panel=IMAGES,
+        help="The size of these images. Repeat it to spread them evenly over several sizes.",
+    ),
+    Option(
+        "probe",
+        "--probe",
+        metavar="N",
+        type=int,
+        panel=IMAGES,
+        help="Read N images drawn at random; ranges are confidence intervals then.",
+    ),
+    Option(
+        "sample",
+        "--sample",
+        metavar="N",
+        type=int,
+        panel=IMAGES,
+        help="Ask N images, which is paid for: tokens and cost are measured.",
+    ),
+    Option(
+        "seed",
+        "--seed",
+        metavar="S",
+        type=int,
+        default=0,
+        show_default=True,
+        panel=IMAGES,
+        help="Draw another probe or sample.",
+    ),
+)
+
+
+@command("estimate", OPTIONS)
+def estimate(*, sources: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool, **given: Any) -> int:  # noqa: ANN401 - of click
+    """Tokens, cost and time before paying, from image headers alone. Only --sample sends requests and needs a key."""
+    if output is not None:
+        files.check_output(output, WRITERS)
+    is_quiet = quiet or as_json
+    settings = settings_of(given)
+    options = {**given, **settings, "quiet": is_quiet, "on_note": None if is_quiet else note}
+    options |= {"models": given["models"] or (), "config": [*given["config"]] or None}
+    found = estimates.estimate(sources, **cast("estimates.EstimateOptions", options))
+    if output is not None:
+        files.write(found, output, {suffix: _writer(suffix, write) for suffix, write in WRITERS.items()})
+    show(files.as_json(found) if as_json else with_flags(text.text(found, text.terminal_columns())))
+    return 0
+
+
+def _writer(suffix: str, write: Callable[[Estimate], str]) -> Callable[[Estimate], str]:
+    """A file for people has flags, as the terminal; JSON is for programs and has keys."""
+    return write if suffix == ".json" else lambda found: with_flags(write(found))

@@ -1,0 +1,69 @@
+"""What the command line prints, and the questions that it asks."""
+
+import os
+import sys
+from typing import TextIO
+
+import click
+
+from pipeline.cli.references import with_flags
+from pipeline.engine.progress import describe
+from pipeline.engine.progress import say as note_above_bar
+from pipeline.engine.stats import RunSummary
+from pipeline.errors import ResourceError
+from pipeline.formatting import json_text, printable_lines
+
+
+def show(text: str, otherwise: str = "") -> None:
+    """Prints on standard output. Each line has been through `printable`. Raises ResourceError where it is full."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # the reader has left; the command has done its work all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        raise ResourceError(f"standard output: {error.strerror}{otherwise}") from error
+
+
+def show_lines(*lines: str) -> None:
+    """Prints lines for people: references to settings become flags, controls become visible."""
+    show(with_flags(printable_lines(lines)))
+
+
+def show_json(value: object) -> None:
+    """Prints a value for programs: settings keep their keys."""
+    show(json_text(value))
+
+
+def show_summary(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
+    """Prints what a run did."""
+    if quiet and not as_json:
+        return
+    text = json_text(summary.as_dict()) if as_json else with_flags(describe(summary))
+    show(text, "; the run itself is complete and committed")
+
+
+def complain(*lines: object) -> None:
+    """Prints an error on standard error, a line each."""
+    click.echo(f"vision-batch: {with_flags(printable_lines(map(str, lines)))}", err=True)
+
+
+def note(line: str) -> None:
+    """Prints a note of a run on standard error, above the bar."""
+    note_above_bar(with_flags(line))
+
+
+def can_ask() -> bool:
+    """Whether a person at a terminal can answer a question."""
+    return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+
+def confirm(question: str) -> bool:
+    """Puts a question to the person at the terminal."""
+    try:
+        return click.confirm(with_flags(question), err=True)
+    except click.Abort:  # standard input has ended
+        return False
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: it was closed before the command began

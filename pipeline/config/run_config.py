@@ -1,0 +1,100 @@
+"""One run as declared: all sections together, and the hash of what the model is asked."""
+
+import hashlib
+import json
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import model_validator
+from pydantic_core import to_jsonable_python
+
+from pipeline.config.prices import CatalogueConfig, PricesConfig
+from pipeline.config.sections import (
+    BudgetConfig,
+    EndpointConfig,
+    ImagesConfig,
+    LimitsConfig,
+    OutputConfig,
+    RequestConfig,
+    Section,
+    SourceConfig,
+)
+from pipeline.config.setting import Declared, declared_in
+
+_HASHED_AS = {
+    f"{section}.{name}": name
+    for section, names in {
+        "request": ("model", "prompt", "prompt_name", "system", "detail", "max_tokens", "temperature", "extra"),
+        "images": ("quality", "max_side", "max_image_tokens"),
+    }.items()
+    for name in names
+}
+"""Names in the hash of settings that datasets were made with before names in the hash were keys."""
+
+
+_ALWAYS_HASHED = _HASHED_AS.keys() - {"images.max_image_tokens"}
+"""Settings that are part of every dataset's hash, also at their defaults."""
+
+
+class RunConfig(Section):
+    """One run as declared. `config.toml` in OUT holds it as resolved."""
+
+    endpoint: EndpointConfig = EndpointConfig()
+    endpoints: tuple[EndpointConfig, ...] = ()
+    """Several to share the work, each with what it does not say itself from `endpoint`."""
+    request: RequestConfig = RequestConfig()
+    images: ImagesConfig = ImagesConfig()
+    source: SourceConfig = SourceConfig()
+    limits: LimitsConfig = LimitsConfig()
+    budget: BudgetConfig = BudgetConfig()
+    output: OutputConfig = OutputConfig()
+    prices: PricesConfig = PricesConfig()
+    catalogue: CatalogueConfig = CatalogueConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        if (
+            isinstance(data, dict)
+            and isinstance(data.get("endpoints"), list)
+            and isinstance(data.get("endpoint", {}), dict)
+        ):
+            shared = {**data.get("endpoint", {})}
+            data = {
+                **data,
+                "endpoints": [{**shared, **one} if isinstance(one, dict) else one for one in data["endpoints"]],
+            }
+        return data
+
+    @property
+    def all_endpoints(self) -> tuple[EndpointConfig, ...]:
+        return self.endpoints or (self.endpoint,)
+
+    @property
+    def rules_host(self) -> str:
+        """The host whose own token rules count, where there are any."""
+        return self.catalogue.host or urlsplit(self.all_endpoints[0].base_url).hostname or ""
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide what the model is asked. Rows with equal identities are comparable.
+
+        A setting that is added later counts only where it is not at its default: existing datasets keep their hash.
+        """
+        asked = (one for one in settings() if one.setting.in_hash)
+        found = {one.key: getattr(getattr(self, one.section), one.name) for one in asked}
+        default = {one.key: one.default for one in settings()}
+        counted = {key: value for key, value in found.items() if key in _ALWAYS_HASHED or value != default[key]}
+        plain = to_jsonable_python(counted)
+        return {_HASHED_AS.get(key, key): value for key, value in plain.items()}
+
+    def config_hash(self) -> str:
+        """16 hexadecimal digits of the declared question; prices and token rules are not part of it."""
+        text = json.dumps(self.identity(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def settings() -> tuple[Declared, ...]:
+    """Every setting, in the order of the sections."""
+    return tuple(declared_in(RunConfig))

@@ -1,0 +1,342 @@
+"""The settings: each is declared here once, and read where it is used.
+
+A configuration is frozen and holds no key of an endpoint: `keys.py` reads keys where they are used.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypedDict
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+)
+
+from pipeline.config.base_urls import normalise_base_url
+from pipeline.config.setting import Setting
+from pipeline.config.types import (
+    Ceiling,
+    Concurrency,
+    Count,
+    Detail,
+    Dollars,
+    Duration,
+    Megabytes,
+    PerMinute,
+    Seconds,
+    sendable,
+    variable_name,
+)
+
+DEFAULT_PROMPT = (
+    "Describe this image in one or two sentences, as a caption for a dataset. "
+    "Name what is visible; do not guess at what is not. Answer with the caption only."
+)
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class EndpointConfig(Section):
+    """Where requests go. `[[endpoints]]` holds several of these, and each inherits from `[endpoint]`."""
+
+    base_url: Annotated[
+        str,
+        AfterValidator(normalise_base_url),
+        Setting(
+            "The address of the endpoint, with or without /v1.",
+            keyword="base_url",
+            metavar="URL",
+            default_help="OPENAI_BASE_URL, else OpenAI",
+        ),
+    ] = "https://api.openai.com/v1"
+    api: Annotated[
+        str,
+        Field(min_length=1),
+        Setting("The kind of endpoint, which decides path, body and response; `chat` is OpenAI's chat/completions."),
+    ] = "chat"
+    api_key_env: Annotated[
+        str,
+        AfterValidator(variable_name),
+        Setting(
+            "The environment variable that holds the key. A .env file in the working directory is read too.",
+            keyword="api_key_env",
+            metavar="NAME",
+        ),
+    ] = "OPENAI_API_KEY"
+    api_key_header: Annotated[
+        str, Setting("The header of the key: `Authorization` sends `Bearer KEY`, any other the key alone.")
+    ] = "Authorization"
+    headers: Annotated[dict[str, str], Setting("Further headers of each request.")] = {}
+    proxy: Annotated[str | None, Setting("The proxy of this endpoint, in place of the environment's.")] = None
+    ca_file: Annotated[Path | None, Setting("A file of certificates to trust.")] = None
+    connect_timeout_s: Annotated[Seconds, Setting("The longest time to connect, in seconds.")] = 10.0
+    timeout_s: Annotated[Seconds, Setting("The longest time of one request, in seconds.")] = 300.0
+    first_byte_timeout_s: Annotated[
+        Seconds | None, Setting("The longest wait for the first byte of an answer, in seconds.")
+    ] = None
+    model: Annotated[
+        str | None, Setting("The name of the model at this endpoint, where it differs from `request.model`.")
+    ] = None
+    weight: Annotated[
+        float, Field(ge=1e-6, le=1e6), Setting("The share of the requests that this endpoint gets among several.")
+    ] = 1.0
+    concurrency: Annotated[Concurrency | None, Setting("Replaces `limits.concurrency` at this endpoint.")] = None
+    rpm: Annotated[PerMinute | None, Setting("Replaces `limits.rpm` at this endpoint.")] = None
+    tpm: Annotated[PerMinute | None, Setting("Replaces `limits.tpm` at this endpoint.")] = None
+    _is_from_dotenv: bool = PrivateAttr(default=False)
+
+    @property
+    def is_from_dotenv(self) -> bool:
+        """Whether only a `.env` file names this address, so that only a key of the same file goes there."""
+        return self._is_from_dotenv
+
+    def marked_from_dotenv(self) -> Self:
+        """Returns a copy whose address is marked as one that `.env` names."""
+        marked = self.model_copy()
+        marked._is_from_dotenv = True  # noqa: SLF001 - of its own class
+        return marked
+
+
+class RequestConfig(Section):
+    """What the model is asked."""
+
+    model: Annotated[str | None, Setting("The model to ask.", keyword="model", metavar="NAME", in_hash=True)] = None
+    prompt: Annotated[
+        str,
+        Field(min_length=1),
+        Setting(
+            "The prompt that goes with every image.",
+            keyword="prompt",
+            metavar="TEXT",
+            default_help="a caption of one or two sentences",
+            in_hash=True,
+        ),
+    ] = DEFAULT_PROMPT
+    prompt_name: Annotated[
+        str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
+    ] = "caption"
+    system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    detail: Annotated[
+        Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
+    ] = "auto"
+    max_tokens: Annotated[
+        Annotated[int, Field(gt=0, le=10**9)] | None,
+        Setting("The longest answer, in tokens.", keyword="max_tokens", metavar="N", in_hash=True),
+    ] = 300
+    max_tokens_field: Annotated[
+        Literal["auto", "max_tokens", "max_completion_tokens"],
+        Setting("The request's name for `request.max_tokens`; `auto` looks it up in the catalogue."),
+    ] = "auto"
+    model_family: Annotated[
+        Annotated[str, Field(min_length=1)] | None,
+        Setting(
+            "The family of a private model name; `vision-batch models` lists the families.",
+            keyword="model_family",
+            metavar="NAME",
+        ),
+    ] = None
+    temperature: Annotated[
+        Annotated[float, Field(ge=0, le=2)] | None,
+        Setting(
+            "The sampling temperature.",
+            keyword="temperature",
+            metavar="X",
+            default_help="the model's own",
+            in_hash=True,
+        ),
+    ] = None
+    extra: Annotated[
+        dict[str, Any],
+        AfterValidator(sendable),
+        Setting("Further fields of the request, sent as they are: `seed`, `top_p`, ...", in_hash=True),
+    ] = {}
+    dedup: Annotated[
+        bool,
+        Setting(
+            "Send equal requests (same pixels, same prompt) once and share the answer.",
+            keyword="dedup",
+            off_help="Send every request, equal ones too.",
+        ),
+    ] = True
+    max_failures: Annotated[
+        int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
+    ] = 6
+
+    @property
+    def choices(self) -> int:
+        """The number of answers that one request asks for."""
+        n = self.extra.get("n")
+        return n if isinstance(n, int) and n > 0 else 1
+
+
+class ImagesConfig(Section):
+    """How images are prepared."""
+
+    quality: Annotated[
+        int, Field(ge=1, le=95), Setting("The JPEG quality of images that are resized or converted.", in_hash=True)
+    ] = 85
+    max_side: Annotated[
+        Annotated[int, Field(ge=16, le=10**6)] | None,
+        Setting("The longest side of an image that is sent, in pixels.", in_hash=True),
+    ] = None
+    max_image_tokens: Annotated[
+        Annotated[int, Field(ge=1, le=10**9)] | None,
+        Setting(
+            "Send images smaller, so that each takes at most N tokens.",
+            keyword="max_image_tokens",
+            metavar="N",
+            in_hash=True,
+        ),
+    ] = None
+    verify: Annotated[
+        Literal["structure", "full"],
+        Setting("How to check an image that is sent unchanged: by its structure, or by decoding it."),
+    ] = "structure"
+    keep_metadata: Annotated[bool, Setting("Send EXIF (with GPS), XMP and comments of images that need no resize.")] = (
+        False
+    )
+    max_megapixels: Annotated[Megabytes, Setting("The largest image that is decoded, in megapixels.")] = 178.0
+    max_file_mb: Annotated[Megabytes, Setting("The largest image file that is read, in MB.")] = 256.0
+    max_sent_mb: Annotated[
+        Megabytes, Setting("The largest file that is sent unchanged, in MB; a larger one is sent as JPEG.")
+    ] = 4.0
+    max_decoded_mb: Annotated[
+        Megabytes, Setting("The most memory that one image may take while it is decoded, in MB.")
+    ] = 512.0
+    decode_mb: Annotated[
+        int,
+        Field(ge=1, le=10**9),
+        Setting("Memory for images being decoded, and as much again for files not decoded yet, in MB."),
+    ] = 256
+    prepared_mb: Annotated[
+        int, Field(ge=1, le=10**9), Setting("Memory for prepared requests, including those in flight, in MB.")
+    ] = 128
+    threads: Annotated[int, Field(ge=0, le=1024), Setting("Decoding threads; 0 means one per core.")] = 0
+
+
+class SourceConfig(Section):
+    """How a manifest is read."""
+
+    image_column: Annotated[
+        str | None, Setting("The manifest's column of images.", default_help="the first of the usual names")
+    ] = None
+    id_column: Annotated[
+        str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
+    ] = None
+    skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
+    on_duplicate_id: Annotated[
+        Literal["error", "first"],
+        Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
+    ] = "error"
+    max_record_kb: Annotated[
+        int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
+    ] = 1_024
+
+
+class LimitsConfig(Section):
+    """How fast requests are sent, and when a run gives up."""
+
+    concurrency: Annotated[
+        Concurrency,
+        Setting("Requests in flight; auto finds the best number.", keyword="concurrency", metavar="auto|N"),
+    ] = "auto"
+    rpm: Annotated[
+        PerMinute | None,
+        Setting("Requests per minute; lower limits that the endpoint advertises win.", keyword="rpm", metavar="N"),
+    ] = None
+    tpm: Annotated[
+        PerMinute | None,
+        Setting("Tokens per minute; lower limits that the endpoint advertises win.", keyword="tpm", metavar="N"),
+    ] = None
+    count_tokens: Annotated[
+        Literal["auto", "requested", "billed"],
+        Setting("What counts as tokens: prompt and `request.max_tokens`, or the bill; `auto` asks the catalogue."),
+    ] = "auto"
+    straggler_s: Annotated[Seconds, Setting("The earliest time at which a slow request is sent again, in seconds.")] = (
+        10.0
+    )
+    max_wait_s: Annotated[
+        Seconds, Setting("The longest wait that an endpoint may ask for, in seconds; a longer one ends the run.")
+    ] = 3600.0
+    max_error_rate: Annotated[
+        float, Field(gt=0, le=1), Setting("The share of the last 200 records that may fail alike.")
+    ] = 0.5
+    outage_s: Annotated[Seconds, Setting("How long a run waits for an endpoint that fails, in seconds.")] = 1800.0
+    first_contact_s: Annotated[
+        Seconds, Setting("How long a run waits for an endpoint that has not answered yet, in seconds.")
+    ] = 10.0
+    grace_s: Annotated[
+        float,
+        Field(ge=0, le=1e9),
+        Setting("How long requests in flight may finish after Ctrl-C, in seconds.", keyword="grace_s", metavar="S"),
+    ] = 60.0
+
+
+class BudgetConfig(Section):
+    """What a run may spend. A limit that is reached ends the run with exit code 3; the same command resumes it."""
+
+    max_cost_usd: Annotated[
+        Ceiling | None,
+        Setting("Stop before this run, with its resumes, would cost more.", keyword="max_cost", metavar="USD"),
+    ] = None
+    max_cost_total_usd: Annotated[
+        Ceiling | None,
+        Setting("Stop before all runs on OUT together would cost more.", keyword="max_cost_total", metavar="USD"),
+    ] = None
+    confirm_usd: Annotated[
+        Dollars, Setting("The expected cost above which a run without a budget asks for confirmation, in dollars.")
+    ] = Decimal(10)
+    max_requests: Annotated[Count | None, Setting("Stop before this run would send more requests.")] = None
+    max_tokens: Annotated[Count | None, Setting("Stop before this run would be billed more tokens.")] = None
+    max_time_s: Annotated[
+        Duration | None,
+        Setting("Stop after this time: seconds, or for example 45m or 4h.", keyword="max_time", metavar="TIME"),
+    ] = None
+
+
+class OutputConfig(Section):
+    """How answers reach `data/`."""
+
+    rows_per_part: Annotated[int, Field(ge=1, le=10**8), Setting("Rows per Parquet file.")] = 50_000
+    seal_interval_s: Annotated[
+        Seconds, Setting("The longest time until a committed answer is in `data/`, in seconds.")
+    ] = 30.0
+
+
+class Settings(TypedDict, total=False):
+    """The settings that are keywords of `pipeline.run` and the other functions, for type checkers.
+
+    A keyword follows from its `Setting`; a test compares the two. None leaves a setting as it is.
+    """
+
+    model: str | None
+    model_family: str | None
+    prompt: str | None
+    system: str | None
+    detail: str | None
+    max_image_tokens: int | None
+    max_tokens: int | None
+    temperature: float | None
+    base_url: str | Sequence[str] | None
+    """One address, or several endpoints that share the requests."""
+    api_key_env: str | None
+    concurrency: int | Literal["auto"] | None
+    rpm: float | None
+    tpm: float | None
+    max_cost: Decimal | float | str | None
+    max_cost_total: Decimal | float | str | None
+    max_time: float | str | None
+    skip_bad_rows: bool | None
+    on_duplicate_id: str | None
+    dedup: bool | None
+    grace_s: float | None
+    overrides: Mapping[str, Any]
+    """Any setting by its key: `{"images.quality": 90}`."""

@@ -1,0 +1,74 @@
+"""The types of settings: bounds and checks that several settings share."""
+
+import json
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BeforeValidator, Field, WrapValidator
+
+from pipeline.config.durations import duration_s
+
+Detail = Literal["low", "high", "auto", "original"]
+
+
+def host_name(name: str) -> str:
+    if re.fullmatch(r"[\w-]+(\.[\w-]+)*", name) is None:
+        raise ValueError("not a host's name: write it without https:// and path, for example siliconflow.cn")
+    return name.lower()
+
+
+def variable_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+        raise ValueError(
+            "not the name of an environment variable. If it is the key itself: put it into a variable, "
+            "for example OPENAI_API_KEY, and name that"
+        )
+    return name
+
+
+MOST_CONCURRENCY = 65_536
+"""More connections than one machine has ports to one address; a larger number means this one."""
+
+
+# Bounds far beyond any use, below which no arithmetic, timer or ledger column overflows.
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+Megabytes = Annotated[float, Field(gt=0, le=1e9)]
+Count = Annotated[int, Field(gt=0, le=10**12)]
+PerMinute = Annotated[float, Field(ge=1e-3, le=1e12)]
+Dollars = Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=18)]
+Ceiling = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
+
+
+def _concurrency(value: object) -> object:
+    if value == "auto":
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return min(value, MOST_CONCURRENCY)
+    raise ValueError("auto, or a number from 1 on")
+
+
+def sendable(extra: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(extra, allow_nan=False)
+        orjson.dumps(extra)  # writes it into OUT, and has integers of 64 bits
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"not possible in JSON: {error}") from None
+    return extra
+
+
+Concurrency = Annotated[int | Literal["auto"], WrapValidator(lambda value, _: _concurrency(value))]
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    lasts_s = duration_s(value)
+    if lasts_s is None:
+        raise ValueError("no duration; write for example 90s, 45m, 4h or 1h30m")
+    return lasts_s
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=1e9)]
+"""Seconds, or a text such as `4h`."""

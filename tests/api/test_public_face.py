@@ -1,0 +1,124 @@
+"""What `import pipeline` offers: every type of a signature, every error that is raised, progress, and `run_async`."""
+
+import inspect
+import re
+import typing
+from itertools import pairwise
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import pipeline
+from pipeline import InputError, RunProgress, RunSummary
+from pipeline.config.run_config import RunConfig
+from tests.api.raised import errors_of
+from tests.support import MakeImage
+
+FUNCTIONS = [name for name in pipeline.__all__ if inspect.isfunction(getattr(pipeline, name))]
+
+
+def ours(annotation: Any) -> set[type]:
+    """The project's types that an annotation names."""
+    arguments = typing.get_args(annotation)
+    if arguments and typing.get_origin(annotation) is not typing.Literal:
+        origin = typing.get_origin(annotation)
+        own = {origin} if isinstance(origin, type) and origin is not UnionType else set()
+        return {one for part in (*arguments, *own) for one in ours(part)}
+    is_ours = isinstance(annotation, type) and annotation.__module__.startswith("pipeline")
+    return {annotation} if is_ours else set()
+
+
+def reachable(name: str) -> set[type]:
+    """The types of a function's signature, the keywords of its options, and the sections of a configuration."""
+    hints = typing.get_type_hints(getattr(pipeline, name), {"pd": pd, "pa": pa}, include_extras=True)
+    queue = [one for hint in hints.values() for one in ours(hint)]
+    found: set[type] = set()
+    while queue:
+        one = queue.pop()
+        if one not in found:
+            found.add(one)
+            if typing.is_typeddict(one) or one is RunConfig:
+                queue += [kind for hint in typing.get_type_hints(one).values() for kind in ours(hint)]
+    return found
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_type_of_a_signature_is_exported(name: str) -> None:
+    """A caller can import each type that a function takes or returns."""
+    assert {one.__name__ for one in reachable(name)} <= set(pipeline.__all__)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_docstrings_name_what_is_raised(name: str) -> None:
+    """The section Raises names each error that the code can construct, and each of them is exported."""
+    function = getattr(pipeline, name)
+    _, _, section = inspect.cleandoc(function.__doc__ or "").partition("\nRaises:\n")
+    raised = {error.__name__ for error in errors_of(function)}
+    assert raised == set(re.findall(r"\b\w+Error\b", section.split("\n\n")[0]))
+    assert raised <= set(pipeline.__all__)
+
+
+def test_the_names_are_sorted_and_there() -> None:
+    """`__all__` is what the package has."""
+    assert sorted(pipeline.__all__) == list(pipeline.__all__)
+    assert all(hasattr(pipeline, name) for name in pipeline.__all__)
+
+
+@pytest.fixture
+def photos(make_image: MakeImage, tmp_path: Path) -> Path:
+    for number in range(3):
+        make_image(f"photos/{number}.jpg", 64, 48, seed=number)
+    return tmp_path / "photos"
+
+
+def check_progress(seen: list[RunProgress], summary: RunSummary) -> None:
+    last = seen[-1]
+    assert (last.done, last.total, last.asked, last.by_status) == (3, 3, 3, {"ok": 3})
+    assert (last.prompt_tokens, last.completion_tokens) == (summary.prompt_tokens, summary.completion_tokens)
+    assert last.eta_s == 0
+    assert all(before.done <= after.done for before, after in pairwise(seen))
+    with pytest.raises(AttributeError):
+        last.done = 0  # type: ignore[misc] # it is frozen
+
+
+def test_progress_is_reported(photos: Path, endpoint: str) -> None:
+    """`on_progress` receives frozen values, the last one when all rows are committed."""
+    seen: list[RunProgress] = []
+    summary = pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, quiet=True, on_progress=seen.append)
+    check_progress(seen, summary)
+
+
+async def test_run_async_runs_in_the_loop_of_the_caller(photos: Path, endpoint: str) -> None:
+    """It takes the keywords of `run` and returns its summary."""
+    seen: list[RunProgress] = []
+    summary = await pipeline.run_async(
+        photos, out="out", model="gpt-4o", base_url=endpoint, quiet=True, on_progress=seen.append
+    )
+    assert (summary.asked, summary.exit_code) == (3, 0)
+    check_progress(seen, summary)
+
+
+def test_notes_go_where_the_caller_wants_them(photos: Path, endpoint: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """`on_note` receives the notes of a run in place of standard error."""
+    notes: list[str] = []
+    pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, quiet=True, on_note=notes.append)
+    assert any(line.startswith("prompt: ") for line in notes)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_keywords_of_a_rerun(photos: Path, endpoint: str) -> None:
+    """The fields of `RerunPolicy` are keywords of `run`; several names are a text or a list."""
+    for again, requests in (
+        ({}, 3),
+        ({"refresh": True}, 3),
+        ({"retry_status": ["ok"]}, 3),
+        ({"retry_kind": "timeout"}, 0),
+    ):
+        options: dict[str, Any] = {"model": "gpt-4o", "base_url": endpoint, "quiet": True, **again}
+        assert pipeline.run(photos, out="out", **options).requests == requests
+    with pytest.raises(InputError, match=r"`retry_kind=` 'none': no such kind"):
+        pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, quiet=True, retry_kind=["none"])
