@@ -208,7 +208,7 @@ def _add(a: int | None, b: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """What an endpoint says of one limit."""
+    """One advertised limit."""
 
     limit: float
     remaining: float | None = None
@@ -218,12 +218,12 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimitInfo:
-    """The limits that came with a response."""
+    """The limits that response headers advertise."""
 
     requests: Quota | None = None
     tokens: Quota | None = None
     reset_s: float | None = None
-    """Until a quota of unknown span, of which nothing remains, is back."""
+    """Seconds until a used-up quota of unknown length is back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +279,7 @@ class BilledAttempt:
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
     unknown_nano_usd: int = 0
-    """The most that it can have cost, where nobody said what it did."""
+    """The most that it can have cost, where its cost is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One small request an endpoint that tells whether a run would work: address, key, model, and that images are seen."""
+"""One small request an endpoint that shows whether a run would work: address, key, model, and that images are seen."""
 
 import hashlib
 import io
@@ -72,7 +72,7 @@ class CheckReport:
     price: str | None = None
     """With its source; None where none is known."""
     requests_limit: float | None = None
-    """As the endpoint's headers tell it, nearly always a minute's; so the next."""
+    """As the endpoint's headers advertise it, nearly always a minute's; so the next."""
     tokens_limit: float | None = None
     latency_s: float | None = None
     warning: str | None = None
@@ -114,12 +114,14 @@ class CheckReport:
 
 
 def _number(count: int | None) -> str:
-    return "not told" if count is None else f"{count:,}"
+    return "not reported" if count is None else f"{count:,}"
 
 
 def _limits(requests: float | None, tokens: float | None) -> str:
-    told = [f"{amount:,.0f} {what} a minute" for amount, what in ((requests, "requests"), (tokens, "tokens")) if amount]
-    return ", ".join(told) + ", as its headers tell" if told else "its headers tell none"
+    advertised = [
+        f"{amount:,.0f} {what} a minute" for amount, what in ((requests, "requests"), (tokens, "tokens")) if amount
+    ]
+    return ", ".join(advertised) + ", from its headers" if advertised else "its headers advertise none"
 
 
 def lines(reports: Sequence[CheckReport], columns: int | None = None) -> list[str]:
@@ -181,7 +183,7 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
                 alone = await with_model(alone, target)
             except (EndpointStoppedError, InputError) as error:
                 if isinstance(error, InputError) and not reports:
-                    raise  # as in a run: the list of the first tells which models there are to choose from
+                    raise  # as in a run: the list of the first shows which models there are to choose from
                 reports.append(CheckReport(endpoint=name, model="(not named)", error=str(error)))
                 continue
             if not reports:  # as in a run: all are asked for the model of the first
@@ -261,7 +263,7 @@ def drawn(images: ImagesConfig) -> PreparedImage:
 def _report(
     prepared: PreparedRequest, answer: Answer, *, endpoint: str, source: str, price: Price | None
 ) -> CheckReport:
-    told = answer.limits or RateLimitInfo()
+    advertised = answer.limits or RateLimitInfo()
     return CheckReport(
         endpoint=endpoint,
         model=answer.model or "(not named)",
@@ -274,7 +276,7 @@ def _report(
         rule_source=source,
         cost_usd=answer.cost_usd,
         price=None if price is None else f"{price}; {price.origin}",
-        requests_limit=told.requests.limit if told.requests else None,
-        tokens_limit=told.tokens.limit if told.tokens else None,
+        requests_limit=advertised.requests.limit if advertised.requests else None,
+        tokens_limit=advertised.tokens.limit if advertised.tokens else None,
         latency_s=answer.latency_s,
     )

@@ -22,7 +22,7 @@ class FirstRequest:
     """The first request that a run would send."""
 
     requests: int | None
-    """How many like it; None where nobody knows."""
+    """How many like it; None where that is unknown."""
     address: str
     image: str
     facts: ImageFacts | None = None
@@ -63,7 +63,7 @@ class FirstRequest:
         answer = "any number" if self.max_answer_tokens is None else f"{self.max_answer_tokens:,} at most"
         cost = "unknown" if self.most_usd is None else f"up to {dollars(self.most_usd)} each"
         if self.most_usd is not None and self.requests is not None and self.requests > 1:
-            cost += f", {dollars(self.most_usd * self.requests)} for all (vision-batch estimate tells what to expect)"
+            cost += f", {dollars(self.most_usd * self.requests)} for all (vision-batch estimate predicts it)"
         return f"tokens: {prompt} in, {answer} out; cost: {cost}"
 
 

@@ -1,4 +1,4 @@
-"""What the rest of the package knows of a kind of endpoint, and the registry of those that exist.
+"""What the rest of the package uses of a kind of endpoint, and the registry of those that exist.
 
 An adapter says where requests go, what their bodies are, what responses mean, and which bills a response does not
 count. The engine, a run, `check`, `estimate` and `preview` use this protocol only. `docs/extending.md` shows how to

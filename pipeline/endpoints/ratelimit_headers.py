@@ -1,11 +1,11 @@
-"""What an endpoint's headers tell of its limits.
+"""The limits that response headers advertise.
 
 Sources: OpenAI, "Rate limits" (`x-ratelimit-limit-requests`, reset as a Go duration: the time until all is back);
 Azure OpenAI, "Manage quota" (bare seconds; requests may be counted by ten seconds, and
 `x-ratelimit-renewalperiod-requests` says so); Anthropic, "Rate limits" (`anthropic-ratelimit-*`,
 reset in RFC 3339).
 Headers without `-requests` or `-tokens` (OpenRouter, Mistral; IETF draft "RateLimit header fields") do not say
-what span they are for, and tell no limit; but where nothing remains, when it is back.
+what span they are for, and are no limit; but where nothing remains, they say when it is back.
 """
 
 import re
@@ -30,7 +30,7 @@ _NUMBER: Final = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 
 
 def rate_limit_info(headers: Mapping[str, str]) -> RateLimitInfo | None:
-    """Requests and tokens as these headers tell them; None where they tell nothing.
+    """Requests and tokens as these headers advertise them; None where they advertise nothing.
 
     `headers` are case-insensitive, or in lower case. Points in time count against the response's own `Date`.
     """
@@ -51,8 +51,8 @@ def _unnamed_reset_s(headers: Mapping[str, str]) -> float | None:
 
 def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
     for names in (_OPENAI, _ANTHROPIC):
-        told = headers.get(names[0].format(of))
-        limit = None if told is None else number(told)
+        stated = headers.get(names[0].format(of))
+        limit = None if stated is None else number(stated)
         if limit is not None:
             remaining, reset = (headers.get(name.format(of)) for name in names[1:])
             quota = Quota(
@@ -65,7 +65,7 @@ def _quota(headers: Mapping[str, str], of: str) -> Quota | None:
 
 
 def _of_a_minute(quota: Quota, period_s: float | None) -> Quota:
-    """A limit of ten seconds as six times as much a minute; one of a day is back when the day is over, or as told."""
+    """A limit of ten seconds as six times as much a minute; one of a day is back when the day is over, or as stated."""
     if not period_s or period_s == MINUTE_S:
         return quota
     if period_s > MINUTE_S:

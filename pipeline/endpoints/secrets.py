@@ -10,7 +10,7 @@ from pipeline.redaction.redactor import Redactor, header_secrets, is_variable_na
 
 
 def redactor_of(config: RunConfig, keys: Sequence[str | None]) -> Redactor:
-    """Knows the secrets of all endpoints, since one may repeat what another was sent. Made once a run."""
+    """Masks the secrets of all endpoints, since one may repeat what another was sent. Made once a run."""
     endpoints = config.all_endpoints
     return Redactor(secret for one, key in zip(endpoints, keys, strict=True) for secret in secrets_of(one, key))
 

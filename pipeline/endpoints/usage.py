@@ -59,53 +59,53 @@ def believed(
 ) -> StatedBill:
     """Read a response's usage and cost. `most` is the predicted upper bound of its request.
 
-    Counts that no request can have are left out. Where one of prompt, completion and total is missing, the other two
-    tell it. Where they contradict each other, the reading that costs most counts. `has_text` says that the answer is
-    not empty: then it has output tokens, and so it may have where the total does not say otherwise. `headers` are
-    case-insensitive, or in lower case.
+    Counts that no request can have are left out. Where one of prompt, completion and total is missing, it follows
+    from the other two. Where they contradict each other, the reading that costs most counts. `has_text` says that the
+    answer is not empty: then it has output tokens, and so it may have where the total does not say otherwise.
+    `headers` are case-insensitive, or in lower case.
     """
     limit = Amounts() if most is None else most
-    told = _Told(most_tokens=min(MOST_TOKENS, max(ALWAYS_TOKENS, BEYOND * (limit.tokens or 0))))
-    usage = told.usage(_dict(parsed.get("usage")) or _dict(parsed.get("usageMetadata")), has_text=has_text)
-    cost_usd = told.cost(parsed, headers, limit.nano_usd)
-    return StatedBill(usage, cost_usd, tuple(told.doubts))
+    reader = _Reader(most_tokens=min(MOST_TOKENS, max(ALWAYS_TOKENS, BEYOND * (limit.tokens or 0))))
+    usage = reader.usage(_dict(parsed.get("usage")) or _dict(parsed.get("usageMetadata")), has_text=has_text)
+    cost_usd = reader.cost(parsed, headers, limit.nano_usd)
+    return StatedBill(usage, cost_usd, tuple(reader.doubts))
 
 
-class _Told:
+class _Reader:
     """Reads one response, and remembers what it could not believe."""
 
     def __init__(self, most_tokens: int) -> None:
         self._most_tokens = most_tokens
         self.doubts: list[str] = []
 
-    def usage(self, told: Mapping[str, Any], *, has_text: bool) -> Usage:
+    def usage(self, stated: Mapping[str, Any], *, has_text: bool) -> Usage:
         """Thoughts are part of the completion, what was cached is part of the prompt."""
-        prompt_details = _dict(told.get("prompt_tokens_details")) or _dict(told.get("input_tokens_details"))
-        output_details = _dict(told.get("completion_tokens_details")) or _dict(told.get("output_tokens_details"))
-        prompt = self._prompt(told)
-        thoughts, completion = self._first(told, _THOUGHTS), self._first(told, _COMPLETION)
+        prompt_details = _dict(stated.get("prompt_tokens_details")) or _dict(stated.get("input_tokens_details"))
+        output_details = _dict(stated.get("completion_tokens_details")) or _dict(stated.get("output_tokens_details"))
+        prompt = self._prompt(stated)
+        thoughts, completion = self._first(stated, _THOUGHTS), self._first(stated, _COMPLETION)
         cached = self._first(prompt_details, ("cached_tokens",))
         reasoning = self._first(output_details, ("reasoning_tokens",))
         usage = Usage(
             prompt_tokens=prompt,
-            cached_tokens=self._first(told, _CACHED) if cached is None else cached,
+            cached_tokens=self._first(stated, _CACHED) if cached is None else cached,
             completion_tokens=completion if thoughts is None else (completion or 0) + thoughts,
             reasoning_tokens=thoughts if reasoning is None else reasoning,
-            total_tokens=self._first(told, _TOTAL),
+            total_tokens=self._first(stated, _TOTAL),
         )
-        apart = sum(_count(told.get(name)) or 0 for name in _CACHE)
+        apart = sum(_count(stated.get(name)) or 0 for name in _CACHE)
         return self._parts_within(_completed(self._without_contradictions(usage, apart, has_text=has_text)))
 
-    def _prompt(self, told: Mapping[str, Any]) -> int | None:
-        prompt, native = self._first(told, _PROMPT), self._first(told, ("input_tokens",))
-        if prompt is not None or native is None or "input_tokens_details" in told:
+    def _prompt(self, stated: Mapping[str, Any]) -> int | None:
+        prompt, native = self._first(stated, _PROMPT), self._first(stated, ("input_tokens",))
+        if prompt is not None or native is None or "input_tokens_details" in stated:
             return native if prompt is None else prompt
         # Anthropic, Messages API: what is read from and written to the cache is not part of input_tokens.
-        return native + sum(self._first(told, (name,)) or 0 for name in _CACHE)
+        return native + sum(self._first(stated, (name,)) or 0 for name in _CACHE)
 
-    def _first(self, told: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    def _first(self, stated: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
         for name in names:
-            value = told.get(name)
+            value = stated.get(name)
             if value is None:
                 continue
             if (count := _count(value)) is not None and count <= self._most_tokens:
@@ -164,7 +164,7 @@ class _Told:
 
 
 def _completed(usage: Usage) -> Usage:
-    """With what two of prompt, completion and total tell of the third; of two readings the one that costs more.
+    """The usage with the count that follows from two of prompt, completion and total; the dearer of two readings.
 
     Where the total holds more than prompt and completion, the rest is thoughts, billed as output: Gemini's compatible
     layer leaves them out of `completion_tokens`, and often does not name them; xAI names them. Or it is the cache,
@@ -187,7 +187,7 @@ def _completed(usage: Usage) -> Usage:
 
 
 def _derived(usage: Usage) -> Usage:
-    """Where only one of prompt and completion is told, the total tells the other."""
+    """Where only one of prompt and completion is stated, the total gives the other."""
     prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
     known = completion if prompt is None else prompt
     if total is None or known is None or total == known:

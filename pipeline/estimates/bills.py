@@ -62,7 +62,7 @@ class Bills:
         """`exact`: the model's rule is known, so that only the distance from it has to be measured.
 
         `images` are all that the population stands for: more than it has where some sizes are unknown. `mixed` are
-        runs that answered other images, too: of their pace these rows tell nothing.
+        runs that answered other images, too: these rows do not show their pace.
         """
         self.grown = max(1.0, (images or 0) / max(1, len(population.predicted)))
         self.mixed = mixed
@@ -79,7 +79,7 @@ class Bills:
         self.answered = sum(map(len, self.rows))
 
     def tokens(self, name: str) -> Range[int] | None:
-        """Of a column of counts, over all images; None where an answer does not tell."""
+        """Of a column of counts, over all images; None where an answer does not report it."""
         return _count(self._total(name, _known(name), unit=1.0), self._sum(name))
 
     def is_alike(self, name: str) -> bool:
@@ -131,16 +131,16 @@ class Bills:
         return Interval(known * expected, known * (expected - half), known * (expected + half))
 
     def _measured(self, name: str, known: float) -> list[Measured] | None:
-        """What the prediction does not tell, stratum by stratum; None where an answer has no count."""
+        """What was billed beyond the prediction, stratum by stratum; None where an answer has no count."""
         measured: list[Measured] = []
         for stratum, group in zip(self.strata, self.rows, strict=True):
             values = [_value(row, name) for _, row in group]
-            told = [value for value in values if value is not None]
-            if len(told) < len(values):
+            reported = [value for value in values if value is not None]
+            if len(reported) < len(values):
                 return None
             predicted = [float(self.population.predicted[index]) for index, _ in group]
             size = max(len(group), round(stratum.size * self.grown))
-            measured.append((size, [v - known * x for v, x in zip(told, predicted, strict=True)]))
+            measured.append((size, [v - known * x for v, x in zip(reported, predicted, strict=True)]))
         return measured
 
     def _sum(self, name: str) -> float:

@@ -101,7 +101,7 @@ class Estimate:
     unreadable: Unreadable
     """Images that would not be sent, by `ErrorKind`."""
     size_unknown: Unreadable
-    """Addresses that told no size for now; they count as those that did."""
+    """Addresses that gave no size for now; they count as those that did."""
     source_bytes: Range[int] | None
     """Of all files; None where no length is known."""
     seed: int | None
@@ -188,7 +188,7 @@ def traps(shape: PromptShape, by_detail: Mapping[str, float]) -> tuple[str, ...]
         return ()
     found = []
     if asked != AUTO and asked not in rule.details:
-        known = f"it tells apart {', '.join(rule.details)}" if rule.details else "it knows none"
+        known = f"it distinguishes {', '.join(rule.details)}" if rule.details else "it has none"
         found.append(f"detail {asked!r} makes no difference to this model: {known}")
     if asked == AUTO and (line := dearer_detail(replace(shape, detail="low"), by_detail)) is not None:
         found.append(line)

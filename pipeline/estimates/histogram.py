@@ -1,6 +1,6 @@
 """Images counted by size, and what each model makes of them, in memory that does not grow with their number.
 
-A token rule knows nothing of an image but its size, so that it is asked once a size. Sizes are upright pixels.
+A token rule depends on an image's size only, so that it is evaluated once a size. Sizes are upright pixels.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ class Moments:
         return self.count * self.squares != self.total**2
 
     def half_width(self, population: int) -> float:
-        """Half of the 95 % interval of the sum over a `population` of which `count` were drawn at random.
+        """Half of the 95 % interval of the sum over a `population` from which `count` were drawn at random.
 
         Where all of them are alike, that of `by_three`: others may be nothing, or twice as much.
         """
@@ -54,7 +54,7 @@ class Moments:
         return population * t_quantile(_TWO_SIDED_95, self.count - 1) * sqrt(float(spread) / self.count * left_out)
 
     def scaled(self, population: int) -> Fraction:
-        """The sum over the population, as far as the part that was seen tells."""
+        """The sum over the population, extrapolated from the part that was seen."""
         return Fraction(self.total * max(population, self.count), self.count) if self.count else Fraction(0)
 
 
@@ -71,7 +71,7 @@ class Counted:
     """Images whose shape the model refuses."""
     sent_pixels: int = 0
     by_detail: dict[str, int] = field(default_factory=dict)
-    """Expected tokens of the images alone, for each detail that the model tells apart."""
+    """Expected tokens of the images alone, for each detail that the model distinguishes."""
 
     def add(self, shape: PromptShape, size: Size, times: int) -> None:
         tokens = shape.tokens(*size)

@@ -36,7 +36,7 @@ class Candidate:
     provider: str | None = None
     """Whose price counts, as genai-prices names it; None: the configured endpoint's."""
     anywhere: bool = False
-    """Nobody said where it is asked: it is priced where it is sold first."""
+    """No endpoint was named: the model is priced where it is sold first."""
 
     @property
     def model(self) -> str:
@@ -44,12 +44,12 @@ class Candidate:
 
     @property
     def host(self) -> str:
-        """Of the endpoint; empty where nobody said."""
+        """Of the endpoint; empty where none was named."""
         return "" if self.anywhere or self.provider else urlsplit(self.config.all_endpoints[0].base_url).hostname or ""
 
     @property
     def rules_host(self) -> str:
-        """Whose own rules count; empty where nobody said."""
+        """The host whose own rules count; empty where none was named."""
         config = self.config
         if self.provider is None:
             return (config.catalogue.host or "") if self.anywhere else config.rules_host

@@ -36,7 +36,7 @@ from pipeline.tokens import UnknownRule
 from pipeline.tokens.ranges import Range
 
 FOLDER = "estimate-sample"
-"""Where answers are kept that nobody gave a place: what is paid for is not thrown away."""
+"""Where the answers of a sample without `out` are kept: what is paid for is not thrown away."""
 LEAST = 2
 _TWICE = "`sample=` reads its SOURCE twice, which standard input (-) does not allow"
 _TOO_FEW = "`sample=N` asks two images at least"
@@ -238,14 +238,14 @@ def _measured(
 
 
 def _mean(asked: Range[int], text: Range[int], images: int) -> Range[int]:
-    """Of an image alone, from what all prompts were billed, for a model whose rule nobody knows."""
+    """Of an image alone, from what all prompts were billed, for a model whose rule is unknown."""
     low, high = text.high or text.expected, text.low
     most = None if asked.high is None else max(0, ceil(asked.high / images) - high)
     return Range(max(0, round(asked.expected / images) - text.expected), max(0, asked.low // images - low), most)
 
 
 def _reasoning(found: Range[int] | None, answers: Range[int]) -> Range[int] | None:
-    """Where none was seen nobody knows how many there might be, but they are part of the answers."""
+    """Where none was seen their number is unknown, but they are part of the answers."""
     return found if found is None or found.expected else Range(0, 0, answers.high)
 
 
@@ -259,7 +259,7 @@ def _notes(bills: Bills, tokens_in: Range[int] | None, tokens_out: Range[int] | 
         names["prompt_tokens"] = "input tokens"
     said += [no_spread(bills.answered, f"answers ({words})") for name, words in names.items() if bills.is_alike(name)]
     if tokens_in is None or tokens_out is None:
-        said.append("the endpoint does not tell all tokens: what it does not tell is estimated as without a sample")
+        said.append("the endpoint does not report all tokens: the others are estimated as without a sample")
     return said
 
 

@@ -1,4 +1,4 @@
-"""What a sample tells of the whole: strata, totals with a confidence interval, and how fast answers come.
+"""What a sample says of the whole: strata, totals with a confidence interval, and how fast answers come.
 
 Sources: Cochran, "Sampling Techniques" (3rd edition), 2.6 (finite population), 5.4 (stratified sums and their effective
 degrees of freedom, after Satterthwaite); Press et al., "Numerical Recipes", 6.4 (the incomplete beta function).
@@ -69,7 +69,7 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFacts:
-    """What a paid sample told of one model; spans are 95 % intervals."""
+    """What a paid sample measured of one model; ranges are 95 % intervals."""
 
     asked: int
     answered: int
@@ -188,7 +188,7 @@ def _is_thin(stratum: Measured) -> bool:
 def seconds_per_image(answered_s: Sequence[float]) -> Interval | None:
     """How long an image takes where many are asked at a time, from the times at which answers came; None if too few.
 
-    Answers come in bursts, so that single distances tell little: the times are cut into ten spans of equally many
+    Answers come in bursts, so that single distances mean little: the times are cut into ten spans of equally many
     answers, and the spans are compared. The bounds are of a ratio, and so never negative.
     """
     times = sorted(answered_s)

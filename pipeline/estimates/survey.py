@@ -47,7 +47,7 @@ class SurveyJob:
     config: RunConfig
     limit: int | None = None
     probe: int | None = None
-    """So many at random instead of all."""
+    """This number at random instead of all."""
     seed: int = 0
     keep_sizes: bool = False
     out: Path | None = None
@@ -82,7 +82,7 @@ class Survey:
 
     @property
     def known(self) -> int:
-        """Images seen of which is known whether they would be sent, and in which size."""
+        """Images seen whose size is known, or that are known not to be sent."""
         return self.seen - self.unknown
 
     def take(

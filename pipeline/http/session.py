@@ -61,7 +61,7 @@ def _session(
     )
     timeout = aiohttp.ClientTimeout(
         total=endpoint.timeout_s,
-        connect=endpoint.connect_timeout_s,  # DNS too; nobody waits for a free connection, the pool has all
+        connect=endpoint.connect_timeout_s,  # DNS too; no request waits for a free connection, the pool has all
         sock_connect=endpoint.connect_timeout_s,
         sock_read=silence_s,
     )

@@ -37,9 +37,9 @@ def attempt(step: Callable[[], T], data: bytes, kind: Format) -> T | Failure:
 
 
 def measured(data: bytes, kind: Format) -> Header:
-    """The header as Pillow reads it, for files that `probe` does not know."""
+    """The header as Pillow reads it, for files that `probe` does not read."""
     if kind is Format.WEBP:
-        # Opening it allocates the picture before its size is known to be allowed, and probe knows every WebP.
+        # Opening it allocates the picture before its size is known to be allowed, and probe reads every WebP.
         raise ValueError("it has no picture")
     if kind is Format.TIFF and has_too_many_values(data):
         raise ValueError("a tag has more values than any image needs")

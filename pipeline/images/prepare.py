@@ -138,7 +138,7 @@ def _unchanged(data: bytes, config: ImagesConfig) -> bytes | None:
 def _verified(data: bytes, header: Header, config: ImagesConfig, reserve: Reserve) -> Failure | None:
     """Why an image that would be sent unchanged cannot be decoded; None where it can, or its structure is enough.
 
-    A GIF is always decoded: it has neither checksums nor lengths that would tell a damaged one.
+    A GIF is always decoded: it has neither checksums nor lengths that would show damage.
     """
     if config.verify != "full" and header.format is not Format.GIF:
         return None

@@ -90,7 +90,7 @@ def size_from(head: bytes, read: Read, file_bytes: int | None) -> ImageSize | Fa
     """By the first `HEAD_BYTES` of a file; `read` gives what lies behind them."""
     if not head:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the file is empty")
-    # Told apart here and not by `probe`, which looks at more than the size and takes three times as long.
+    # Recognised here and not by `probe`, which looks at more than the size and takes three times as long.
     if head.startswith(_JPEG):
         found = _jpeg(head, read)
     elif head.startswith(_PNG):

@@ -1,7 +1,7 @@
 """What a run must never store or show, and how foreign text is freed from it where it enters.
 
 A server may repeat keys and headers in anything that it sends: as they are, quoted for an address, escaped for JSON
-or HTML, or in base64. A server that wants to hide a key in its answers can always do so; this is no defence
+or HTML, or in base64. A server can always hide a key in its answers on purpose; this is no defence
 against one that does, but nothing that servers, gateways and proxies really echo gets through.
 """
 
@@ -31,7 +31,7 @@ PLACEHOLDERS: Final = frozenset(
         *("token", "unused", "vllm"),
     }
 )
-"""What servers without keys are told by their own documentation. It is no secret, and some are names of models."""
+"""Placeholders in the documentation of servers without keys. It is no secret, and some are names of models."""
 
 _LAYERS: Final = 3
 """An echo in an error in an error is quoted so often."""

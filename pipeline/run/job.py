@@ -54,7 +54,7 @@ class Job:
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
     redactor: Redactor = NOTHING_SECRET
-    """Removes the keys from texts, once they are read."""
+    """Masks the keys, once they are read."""
     chosen: frozenset[int] | None = None
     """The positions of a sample in the source, from 0; None: all records."""
     yes: bool = False
@@ -118,7 +118,7 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
 
 
 def check_prompt(shape: PromptShape) -> None:
-    """Raises InputError where the images cannot be asked about as the user wants it."""
+    """Raises InputError where no image can be sent as the settings demand."""
     unreached = out_of_reach(shape)
     if unreached is not None:
         raise InputError(f"`images.max_image_tokens`: {unreached}")

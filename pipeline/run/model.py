@@ -40,7 +40,7 @@ def no_list_message(failure: Failure) -> str:
 
 
 async def _with_family(config: RunConfig, model: str, target: Target) -> RunConfig:
-    """The same with the family of a private name, where the catalogue does not know it and the server tells."""
+    """The same with the family of a private name, where the catalogue lacks it and the server's list has it."""
     if family_for(config) is not None:
         return config
     family = first_family(await also_known_as(target, model), config.catalogue.file)
@@ -51,7 +51,7 @@ async def _with_family(config: RunConfig, model: str, target: Target) -> RunConf
 
 def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family | None:
     """The family of the model that an endpoint (None: the first) is asked for: as the user says, else by the name that
-    the endpoint has for it, else by its own; None where none of these tells.
+    the endpoint has for it, else by its own; None where no family matches.
     """
     named, own = config.request.model_family, config.catalogue.file
     if named is not None:
@@ -61,7 +61,7 @@ def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family |
 
 
 def emulating(config: RunConfig, rules_host: str) -> list[str]:
-    """What `vision-batch emulate` has to be told so that it bills as the model would be at `rules_host`."""
+    """The arguments of `vision-batch emulate` with which it bills as the model does at `rules_host`."""
     family, own = family_for(config), config.catalogue.file
     words = [] if own is None else ["--catalogue", str(own)]
     words += [] if family is None else ["--model-family", family.name]

@@ -182,7 +182,7 @@ class _Run:
                 dataset.seal()
             dataset.settle_lease()
         summary = self.summary(stopped, dataset)
-        with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one to tell
+        with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one that is raised
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
             dataset.describe()

@@ -72,7 +72,7 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
 def open_sources(specs: Sequence[SourceLike], config: SourceConfig | None = None, *, out: Path | None = None) -> Source:
     """Several of them in the given order, as one source; ids that stand in two of them are found by `check`.
 
-    What is no text is an iterable of records in memory (`source_list` tells them apart).
+    What is no text is an iterable of records in memory (`source_list` separates them).
     """
     if not specs:
         raise InputError("no SOURCE: name a folder, a glob or a manifest")

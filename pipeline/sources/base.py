@@ -92,7 +92,7 @@ def _repeated(hashes: "array[int]") -> NDArray[np.int64]:
 
 
 def _name_duplicate(sources: Sequence[Checkable], repeated: set[int], more: int) -> None:
-    """A second pass that tells two ids of one hash from one id on two lines."""
+    """A second pass that distinguishes two ids of one hash from one id on two lines."""
     first: dict[str, tuple[Checkable, str]] = {}
     for source in sources:
         if source.ids() is None:
@@ -122,5 +122,5 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     unit, _, number = place.partition(" ")
     return (
         f"{name}: id {record.id!r} on {unit}s {number} and {record.line}{also}; "
-        "remove one, or name the column that tells them apart with `source.id_column=NAME`"
+        "remove one, or name the column that holds distinct ids with `source.id_column=NAME`"
     )

@@ -99,7 +99,7 @@ class ImageSource:
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the way down: its path below the root, what is left of it (last first), and who it is."""
+    """A folder on the way down: its path below the root, its remaining names (last first), and its file id."""
 
     path: bytes
     names: list[bytes]

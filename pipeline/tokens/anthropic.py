@@ -23,7 +23,7 @@ class AnthropicPatches:
     def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:
         return TokenRange.exactly(_patches(*self.looked_at(width, height, detail)))
 
-    def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:  # noqa: ARG002 - it knows none
+    def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:  # noqa: ARG002 - it has none
         if self._fits(width, height):
             return width, height
         longer, shorter = self._largest(max(width, height), min(width, height))

@@ -38,7 +38,7 @@ class TokenRule(Protocol):
 
     @property
     def details(self) -> tuple[str, ...]:
-        """The values of the field `detail` that the model tells apart, without `auto`; empty where it knows none."""
+        """The values of the field `detail` that the model distinguishes, without `auto`; empty where it has none."""
         ...
 
     @property
@@ -47,7 +47,7 @@ class TokenRule(Protocol):
         ...
 
     def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:
-        """Tokens of an image that arrives as `width` x `height` pixels. A `detail` that it does not know is `auto`."""
+        """Tokens of an image that arrives as `width` x `height` pixels. A `detail` that it does not have is `auto`."""
         ...
 
     def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:

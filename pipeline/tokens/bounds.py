@@ -1,4 +1,4 @@
-"""Bounds, where no count is published, where two are, and where nobody knows the model."""
+"""Bounds, where no count is published, where two are, and where the model is unknown."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +24,7 @@ class GrokTiles:
     details: ClassVar[tuple[str, ...]] = ()
     auto: ClassVar[str] = AUTO
 
-    def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:  # noqa: ARG002 - it knows none
+    def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:  # noqa: ARG002 - it has none
         tiles = min(self.max_tiles, ceil_div(width, self.tile_side) * ceil_div(height, self.tile_side))
         return TokenRange((tiles + 1) * self.tile_tokens, (self.max_tiles + 1) * self.tile_tokens, self.tile_tokens)
 
@@ -36,7 +36,7 @@ class GrokTiles:
 
 @dataclass(frozen=True, slots=True)
 class SpanningRule:
-    """Several published rules of which one bills: the first is expected, the range spans all of them."""
+    """Several published rules, one of them bills: the first is expected, the range spans all of them."""
 
     rules: tuple[TokenRule, ...]
 
@@ -69,7 +69,7 @@ class SpanningRule:
 
 @dataclass(frozen=True, slots=True)
 class UnknownRule:
-    """A model that nobody has described, or that a gateway chooses: what the `rules` of known ones would say.
+    """A model without a known rule, or one that a gateway chooses: what the `rules` of known ones would say.
 
     Expected is their median. `detail` may be ignored by such a model, so that the range holds `auto` as well. What it
     looks at is not known either: `max_side` is our choice, and a larger image has other bounds once it is sent so.

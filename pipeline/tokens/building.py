@@ -49,7 +49,7 @@ def token_rule(kind: str, name: str, params: Mapping[str, Any]) -> TokenRule:
 
 
 def _value(field: Field[Any], value: object, name: str) -> object:
-    """`value` as the field wants it."""
+    """`value` in the type of the field."""
     wanted = str(field.type)
     where = f"token rule {name!r}: {field.name}"
     if "SizeRule" in wanted or "PatchLimits" in wanted:

@@ -33,7 +33,7 @@ class GeminiCrops:
     crop_tokens: int = 258
     one_crop_side: int = 384
     low: int | None = None
-    """Tokens at media resolution low; None: not told apart."""
+    """Tokens at media resolution low; None: the same as the others."""
     medium: int | None = None
     maximum: int | None = None
 

@@ -87,7 +87,7 @@ class OpenAIPatches:
     multiplier: Fraction
     high: PatchLimits
     low: PatchLimits | None = None
-    """None: `low` is not told from `auto`."""
+    """None: `low` is the same as `auto`."""
     original: PatchLimits | None = None
     """None: not supported."""
     auto: str = "high"

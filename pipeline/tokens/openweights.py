@@ -28,7 +28,7 @@ class QwenResize:
     """The same where it is not known whether this host does."""
     round_up: bool = False
     low_side: int | None = None
-    """`low` and `auto` are scaled to a square of this side; None: the host knows no detail."""
+    """`low` and `auto` are scaled to a square of this side; None: the host has no detail."""
 
     @property
     def details(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class MistralRows:
         seen_width, seen_height = self.looked_at(width, height, detail)
         return TokenRange.exactly((ceil_div(seen_width, self.patch_side) + 1) * ceil_div(seen_height, self.patch_side))
 
-    def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:  # noqa: ARG002 - it knows none
+    def looked_at(self, width: int, height: int, detail: str = AUTO) -> tuple[int, int]:  # noqa: ARG002 - it has none
         ratio = max(height / self.max_side, width / self.max_side)
         if ratio <= 1:
             return width, height
@@ -128,7 +128,7 @@ class LlamaCanvas:
     details: ClassVar[tuple[str, ...]] = ()
     auto: ClassVar[str] = AUTO
 
-    def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:  # noqa: ARG002 - it knows none
+    def tokens(self, width: int, height: int, detail: str = AUTO) -> TokenRange:  # noqa: ARG002 - it has none
         _, tiles = self._canvas(width, height)
         count = tiles * self.tile_tokens + self.marker_tokens
         if tiles > 1:

@@ -47,7 +47,7 @@ class PromptShape:
 
 
 def tokens_by_detail(shape: PromptShape, sizes: Iterable[Size]) -> dict[str, float]:
-    """Expected tokens of one of these images at each detail that the model tells apart; empty without images."""
+    """Expected tokens of one of these images at each detail that the model distinguishes; empty without images."""
     counted = Counter(sizes)
     return {
         detail: sum(n * shape.image_tokens(*size, detail).expected for size, n in counted.items()) / counted.total()

@@ -99,7 +99,7 @@ class Fit:
 def fits(bills: Sequence[Billed], rules: Iterable[tuple[str, TokenRule]], *, detail: str, text: int) -> tuple[Fit, ...]:
     """Rules by which these bills come to within 2 %, the nearest first. `rules` are (family, rule).
 
-    A rule is tried with the `detail` that was asked for, and with every other one that it knows: some servers ignore
+    A rule is tried with the `detail` that was asked for, and with every other one that it has: some servers ignore
     it. How many tokens the text has is not known exactly; `text` is our estimate, and between half and twice of it
     whatever suits the rule best is granted.
     """

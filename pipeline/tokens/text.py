@@ -1,4 +1,4 @@
-"""How many tokens the text of a request is billed at, without a tokenizer: a bounded estimate, until a bill tells."""
+"""How many tokens the text of a request is billed at, without a tokenizer: a bounded estimate, until the first bill."""
 
 from math import ceil
 
@@ -34,7 +34,7 @@ EXACT = 2
 def calibrated(prompt_tokens: int, image: TokenRange, *texts: str | None) -> int | None:
     """The text's tokens, as the bill of one request shows them: all that was billed but the image.
 
-    None where the bill does not tell: the image's own tokens are not certain, or what is left is further from our
+    None where the bill does not show it: the image's own tokens are not certain, or what is left is further from our
     estimate than tokenizers are from each other, so that it is the image's rule that is wrong.
     """
     if image.upper - image.lower > EXACT:

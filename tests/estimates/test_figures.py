@@ -82,7 +82,7 @@ def test_auto_that_means_original() -> None:
 def test_a_detail_that_makes_no_difference() -> None:
     """A model that does not know the detail is named with what it knows; of an unknown one nothing is claimed."""
     shape = asked("claude-standard/anthropic-standard-2026", "low")
-    assert traps(shape, {}) == ("detail 'low' makes no difference to this model: it knows none",)
+    assert traps(shape, {}) == ("detail 'low' makes no difference to this model: it has none",)
     unknown = UnknownRule("unknown", (shape.rule,), 2048)
     assert traps(PromptShape(rule=unknown, detail="low", text=TokenRange.exactly(0)), {}) == ()
 

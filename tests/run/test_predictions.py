@@ -145,12 +145,12 @@ def test_check_tells_rule_price_and_limits() -> None:
     assert (
         "openai-tile-2026-08 (gpt-4o; OpenAI, guide 'Images and vision', copy of August 2026, read 2026-11-20" in said
     )
-    assert "600 requests a minute, 150,000 tokens a minute, as its headers tell" in said
+    assert "600 requests a minute, 150,000 tokens a minute, from its headers" in said
     assert "no price is known for this model there" in said
     assert report.sees_images
     with emulator() as url:
         said = "\n".join(pipeline.check(model="new-model", base_url=url).lines())
-    assert "its headers tell none" in said
+    assert "its headers advertise none" in said
     assert "unknown-2026-11 (no token rule is known for this model: bounds" in said
 
 

@@ -47,7 +47,7 @@ def flat(estimate: Estimate, model: ModelEstimate) -> dict[str, object]:
 
 
 def _sample_columns(sample: SampleFacts | None) -> dict[str, object]:
-    """What a paid sample told; the columns are there without one, and empty."""
+    """What a paid sample measured; the columns are there without one, and empty."""
     row: dict[str, object] = dict.fromkeys(_SAMPLE_COLUMNS, "")
     if sample is None:
         row |= _columns("images_per_s", None) | _columns("hours", None) | _columns("own_usd", None)

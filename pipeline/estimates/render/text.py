@@ -32,7 +32,7 @@ def terminal_columns() -> int | None:
 
 
 def text(estimate: Estimate, columns: int | None = None) -> str:
-    """Everything, for a terminal of so many columns (None: any); without colours."""
+    """Everything, for a terminal of this width in columns (None: any); without colours."""
     width = WIDTH if columns is None else max(LEAST_WIDTH, min(WIDTH, columns))
     table_lines = stacked(estimate)
     if columns is not None and max(map(len, table_lines)) > columns:
@@ -55,7 +55,7 @@ def facts(estimate: Estimate) -> list[str]:
         drawn = f"looked at {estimate.seen:,} of them, drawn at random (seed {estimate.seed})"
         lines.append(f"{drawn}; ranges hold the 95 % interval that follows")
     lines += _listed_images(
-        estimate.size_unknown, "told no size for now and count as the others, so that ranges are wide"
+        estimate.size_unknown, "gave no size for now and count as the others, so that ranges are wide"
     )
     if estimate.seen < estimate.images or estimate.size_unknown.images:
         lines.append(f"readable: {span(estimate.readable, lambda count: f'{count:,}')}")
@@ -188,13 +188,13 @@ def _by_detail(tokens: Mapping[str, float]) -> str:
 
 
 def sampled(model: ModelEstimate) -> list[str]:
-    """What a paid sample told, a line each."""
+    """What a paid sample measured, a line each."""
     sample = model.sample
     if sample is None:
         return []
     reasoning = f"{span(model.reasoning_tokens, rounded)}, part of the output"
     if model.reasoning_tokens is None:
-        reasoning = f"{UNKNOWN}: the endpoint does not tell them"
+        reasoning = f"{UNKNOWN}: the endpoint does not report them"
     elif not model.reasoning_tokens.expected:
         reasoning = f"none in {sample.answered:,} answers"
     drawn = f"sample: {sample.answered:,} of {sample.asked:,} images (seed {sample.seed}) have their bill"

@@ -22,7 +22,7 @@ _FEW_SCANS = 20
 
 
 def probe(head: bytes) -> Header | None:
-    """The facts as far as `head`, the beginning of a file or all of it, tells them; no checksum is computed.
+    """The facts that `head`, the beginning of a file or all of it, holds; no checksum is computed.
 
     None where `head` ends before the size, or is none of the four formats. What stands behind the pixels
     (the orientation in a WebP file, a second GIF image) is only found where `head` reaches that far.
@@ -43,7 +43,7 @@ def probe(head: bytes) -> Header | None:
 def inspect(data: bytes) -> Container | None:
     """Walk a whole file: every segment, chunk, block and checksum up to its end mark.
 
-    None where it is none of the four formats or does not even tell its size.
+    None where it is none of the four formats or does not even hold its size.
     """
     found = sniff(data)
     if found is None or found not in _WALKS:

@@ -48,7 +48,7 @@ def sniff(data: bytes) -> Format | None:
 
 
 def describe(data: bytes) -> str:
-    """What a file that `sniff` does not know seems to be, with its article."""
+    """What a file that `sniff` does not recognise seems to be, with its article."""
     if brands := _brands(data):
         heif = any(brand.startswith((b"hei", b"hev", b"mif", b"msf")) for brand in brands)
         return "a HEIC photograph" if heif else "a video (ISO media)"

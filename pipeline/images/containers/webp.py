@@ -34,9 +34,9 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
         end = at + _CHUNK_BYTES + size + size % 2
         if end > file_end:
             raise BrokenFileError("a chunk is longer than the file says that it is")
-        # The size is told before the data may turn out to be cut.
-        told = size if kind == b"EXIF" else min(size, _HEADER_BYTES)
-        _read(kind, size, data[at + _CHUNK_BYTES : at + _CHUNK_BYTES + told], seen, facts)
+        # The size stands before data that may turn out to be cut.
+        stated = size if kind == b"EXIF" else min(size, _HEADER_BYTES)
+        _read(kind, size, data[at + _CHUNK_BYTES : at + _CHUNK_BYTES + stated], seen, facts)
         if end > len(data):
             raise ends_inside("a chunk")
         seen.add(kind)
