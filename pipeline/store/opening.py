@@ -45,7 +45,7 @@ def check_out(out: Path) -> None:
     if not names or (is_there and (out / LEDGER_NAME).stat().st_size):
         return
     if _has_parts(out):
-        raise _without_ledger(out, "empty" if is_there else "gone")
+        raise _without_ledger(out, "is empty" if is_there else "is gone")
     if is_there:  # killed before anything was written
         return
     raise InputError(
@@ -118,7 +118,7 @@ def declare(
     declared = ledger.meta("config_hash")
     if declared is None:
         if _has_parts(out):
-            raise _without_ledger(out, "without contents")
+            raise _without_ledger(out, "holds nothing")
         n = config.request.extra.get("n")
         schema = columns.schema(choices=n if isinstance(n, int) else 1)
         made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
@@ -139,7 +139,7 @@ def _has_parts(out: Path) -> bool:
 
 def _without_ledger(out: Path, state: str) -> ResourceError:
     return ResourceError(
-        f"{out / LEDGER_NAME} is {state}. The answers in {DATA_NAME}/ are whole: "
+        f"{out / LEDGER_NAME} {state}. The answers in {DATA_NAME}/ are whole: "
         f"`vision-batch rebuild {out}` makes a new ledger from them"
     )
 
