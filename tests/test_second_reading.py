@@ -16,7 +16,8 @@ from pipeline.engine.stages import Clock, Endpoint
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.http.values import retry_after
 from pipeline.limits.budget import Amounts, Budget
-from pipeline.limits.concurrency import Climb
+from pipeline.limits.concurrency import ConcurrencyLimit
+from pipeline.limits.decision import Action
 from pipeline.records import Answer, Failure
 from tests.emulators import emulator
 from tests.engine.test_engine import Bench, never_answers
@@ -39,7 +40,7 @@ def test_a_refused_probe_waits_as_told() -> None:
 
 
 def test_pauses_double() -> None:
-    """An endpoint that cannot be reached is probed after 1, 2, 4 ... 60 s, as Cooldown.after() says."""
+    """An endpoint that cannot be reached is probed after 1, 2, 4 ... 60 s, as Circuit.open() says."""
     bench, waits = rig(config={"outage_s": 1e6}), []
     bench.ask(GOOD)
     for _ in range(8):
@@ -80,23 +81,23 @@ def test_a_wait_of_a_million_years() -> None:
     """Retry-After 99999999999999 stops the run like any wait that is too long."""
     bench = rig()
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=1e14))
-    assert bench.channel.stopped is not None
+    assert bench.endpoint.stopped is not None
 
 
 def test_a_busy_hour_fails_nobody() -> None:
     """One other record was answered before the endpoint became busy for all; nobody succeeds since: no record fails."""
     bench = rig()
-    trial = bench.trial()
+    state = bench.state()
     bench.ask(GOOD)
     for _ in range(30):
         bench.until_ready()
-        assert bench.ask(BUSY, trial) == 0.0
+        assert bench.ask(BUSY, state) is not None
 
 
 @pytest.mark.parametrize(("slots", "thrash", "work_s", "jitter"), [(2, 0.3, 0.2, 0.2), (3, 0.3, 0.2, 0.2)])
 def test_the_knee_is_found_elsewhere_too(slots: int, thrash: float, work_s: float, jitter: float) -> None:
     """At least 90 % of what the right number brings, from 20 s on."""
-    answered, _ = drive(steady(slots, jitter, thrash, work_s), Climb(), 80.0)
+    answered, _ = drive(steady(slots, jitter, thrash, work_s), ConcurrencyLimit(), 80.0)
     best, _ = drive(steady(slots, jitter, thrash, work_s), slots, 80.0)
     assert per_s(answered, SETTLED_S, 80.0) >= 0.9 * per_s(best, SETTLED_S, 80.0)
 
@@ -105,7 +106,7 @@ def test_the_knee_is_found_elsewhere_too(slots: int, thrash: float, work_s: floa
 def test_a_server_that_loses_most_of_its_slots(thrash: float) -> None:
     """At 30 s only 8 of 64 slots are left: a minute later at least 90 % of what they bring."""
     server = Server(lambda now: 64 if now < 30 else 8, lambda _: 0.2, jitter=0.2, thrash=thrash)
-    answered, _ = drive(server, Climb(), 120.0)
+    answered, _ = drive(server, ConcurrencyLimit(), 120.0)
     assert per_s(answered, 90.0, 120.0) >= 0.9 * 8 / 0.2
 
 
@@ -168,19 +169,19 @@ async def test_nobody_waits_for_an_endpoint_that_is_away() -> None:
     bench = line(1, 1)
     bench.home(away := await bench.next(), AWAY)
     refused = await bench.next()
-    assert refused.channel is not away.channel
+    assert refused.endpoint is not away.endpoint
     assert bench.home(refused, fail(ErrorKind.BAD_REQUEST, status=400)) is None
-    assert not bench.turns.refer(refused, fail(ErrorKind.BAD_REQUEST, status=400))
+    assert bench.action() is Action.FAIL
 
 
 async def test_a_refusal_is_referred_once() -> None:
     """A 400 of the first is asked at the second, whatever the shares; a 400 there is the last word."""
     bench, refusal = line(9, 1), fail(ErrorKind.BAD_REQUEST, status=400)
-    trial = bench.trial()
-    first = await bench.next(trial)
+    state = bench.state()
+    first = await bench.next(state)
     bench.home(first, refusal)
-    assert bench.turns.refer(first, refusal)
-    second = await bench.next(trial)
-    assert {first.channel.name, second.channel.name} == {"a", "b"}
+    assert bench.action() is Action.OTHER_ENDPOINT
+    second = await bench.next(state)
+    assert {first.endpoint.name, second.endpoint.name} == {"a", "b"}
     bench.home(second, refusal)
-    assert not bench.turns.refer(second, refusal)
+    assert bench.action() is Action.FAIL

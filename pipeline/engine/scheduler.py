@@ -1,17 +1,18 @@
-"""Whose turn it is: requests wait in one line, for an endpoint that is ready and for what the budget allows."""
+"""Permits: each request waits for an endpoint that is ready and for what the budget allows, all in one line."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+import heapq
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
 
 import anyio
 
-from pipeline.engine.semaphores import Line
-from pipeline.engine.stages import Clock, Trial
-from pipeline.engine.state import NEVER, Channel
+from pipeline.engine.stages import Clock, RequestState
+from pipeline.engine.state import NEVER, EndpointState, Share
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.limits.budget import Amounts, Budget, leased
-from pipeline.limits.decision import SUCCESSES
-from pipeline.limits.rate_window import Taken
+from pipeline.limits.decision import SUCCESSES, Action, Decision, decide
 from pipeline.money import nano_usd
 from pipeline.records import Answer, Failure, Usage
 
@@ -26,10 +27,7 @@ BILL_UNKNOWN = frozenset(
 )
 """Failures after which the endpoint may have done, and billed, its work."""
 
-NOT_HERE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.REQUEST_TOO_LARGE, ErrorKind.REQUEST_EXCEEDS_LIMIT})
-"""Refusals of one record that another endpoint, with limits and habits of its own, may not share."""
-
-CLAIMS = 1_000
+CREDITS = 1_000
 """Requests that an endpoint makes up for which others had while its permits were all in use: without them every moment
 in which it is full lowers its share. Without a bound it would have all requests for hours after a day of being full.
 One that pauses makes up for a single request: it must not be flooded when it is back."""
@@ -38,185 +36,241 @@ Lease = Callable[[Amounts], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Turn:
-    """One request under way: where, since when, and what it has reserved."""
+class Permit:
+    """Permission to send one request now: to which endpoint, since when, and what it reserves."""
 
-    channel: Channel
-    trial: Trial
+    endpoint: EndpointState
+    state: RequestState
     sent_at: float
-    taken: Taken
+    share: Share
     predicted: Amounts
     reserved: Amounts
     is_settled: bool = field(default=False, init=False)
 
 
-class Turns:
-    """Gives out turns, first come first served, over all endpoints of a run."""
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a request came to."""
 
-    def __init__(self, channels: Sequence[Channel], budgets: Sequence[Budget], lease: Lease, clock: Clock) -> None:
-        """`lease` makes known, before anything is sent, the most that this process may come to until it is called
+    decision: Decision
+    unknown_nano_usd: int
+    """What it may have cost without a bill."""
+
+
+class PlaceQueue:
+    """One at a time, by place: the others wait."""
+
+    def __init__(self) -> None:
+        self._is_held = False
+        self._waiting: list[tuple[int, anyio.Event]] = []
+
+    def is_ahead(self, place: int) -> bool:
+        """Whether somebody with a smaller place waits."""
+        return bool(self._waiting) and self._waiting[0][0] < place
+
+    @asynccontextmanager
+    async def held(self, place: int) -> AsyncIterator[None]:
+        if self._is_held:
+            await self._wait(place)
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _wait(self, place: int) -> None:
+        waiter = (place, anyio.Event())
+        heapq.heappush(self._waiting, waiter)
+        try:
+            await waiter[1].wait()
+        except BaseException:
+            if waiter[1].is_set():
+                self._leave()
+            else:
+                self._waiting.remove(waiter)
+                heapq.heapify(self._waiting)
+            raise
+
+    def _leave(self) -> None:
+        """The next one; between the two none can step in."""
+        self._is_held = bool(self._waiting)
+        if self._waiting:
+            heapq.heappop(self._waiting)[1].set()
+
+
+class Scheduler:
+    """Gives permits to the records of a run, in their order, over all its endpoints."""
+
+    def __init__(
+        self, endpoints: Sequence[EndpointState], budgets: Sequence[Budget], lease: Lease, clock: Clock
+    ) -> None:
+        """`lease` publishes, before anything is sent, the most that this process may come to until it is called
         again; it is called only where there is a budget.
         """
-        self.channels, self.budgets = channels, budgets
+        self.endpoints, self.budgets = endpoints, budgets
         self._clock, self._lease = clock, lease
-        self._line = Line()
+        self._queue, self._places = PlaceQueue(), count()
         self._changed = anyio.Event()
         self._is_waited_for = False
         self.spent = self._reserved = Amounts(0, 0, 0)
         self._leased = leased(budgets, Amounts(0, 0, 0))
-        self._now_serving = 0.0
+        self._virtual_time = 0.0
         self._paced: str | None = None
 
     @property
     def slots(self) -> int:
-        return sum(channel.slots for channel in self.channels)
+        """The concurrency limits of all endpoints together."""
+        return sum(endpoint.slots for endpoint in self.endpoints)
 
     @property
     def stopped(self) -> str | None:
-        """Why there is no use in going on: every endpoint refuses."""
-        reasons = [channel.stopped for channel in self.channels]
+        """Why the run ends: every endpoint refuses."""
+        reasons = [endpoint.stopped for endpoint in self.endpoints]
         if None in reasons:
             return None
         if len(reasons) == 1:
             return reasons[0]
-        return "; ".join(f"{channel.name}: {channel.stopped}" for channel in self.channels)
+        return "; ".join(f"{endpoint.name}: {endpoint.stopped}" for endpoint in self.endpoints)
 
-    def blame_records(self) -> bool:
-        """Whether a run that would stop goes on, in that the last records answer for their errors themselves."""
-        blaming = [channel for channel in self.channels if channel.may_blame_records]
-        for channel in blaming:
-            channel.blame_records()
-        return bool(blaming)
+    def count_records(self) -> bool:
+        """Whether a run that would stop goes on, in that errors count against the last records themselves."""
+        failing = [endpoint for endpoint in self.endpoints if endpoint.may_be_records]
+        for endpoint in failing:
+            endpoint.count_records()
+        return bool(failing)
 
     @property
     def waiting(self) -> str | None:
         """What the whole run waits for: None while one endpoint does not."""
-        words = [channel.waiting for channel in self.channels]
+        words = [endpoint.waiting for endpoint in self.endpoints]
         if None in words:
             return self._paced
         return words[0] if len(words) == 1 else "; ".join(filter(None, words))
 
     def remarks(self) -> list[str]:
-        """What the user should be told now."""
-        told = [remark for channel in self.channels for remark in channel.remarks]
-        notices = [notice for channel in self.channels for notice in channel.notices.take()]
-        for channel in self.channels:
-            channel.remarks.clear()
-        return told if self.stopped else told + notices  # the reason why a run ends holds the same words
+        """New lines for the user."""
+        lines = [remark for endpoint in self.endpoints for remark in endpoint.remarks]
+        notices = [notice for endpoint in self.endpoints for notice in endpoint.notices.take()]
+        for endpoint in self.endpoints:
+            endpoint.remarks.clear()
+        return lines if self.stopped else lines + notices  # the reason why a run ends holds the same words
 
-    async def next(self, trial: Trial) -> Turn:
-        """Wait until this record's request may be sent. Raises BudgetReachedError where it may not any more."""
-        if trial.goes_first:
-            self.notify()  # whoever is at the head of the line lets it pass
-        turn, again = None, False
-        while turn is None:
-            async with self._line.held(goes_first=trial.goes_first, again=again):
-                turn, again = await self._at_head(trial), True
-        return turn
+    async def acquire(self, state: RequestState) -> Permit:
+        """Wait until this record's request may be sent. Raises BudgetReachedError where no budget is left for it."""
+        state.place = next(self._places) if state.place is None else state.place
+        self.notify()  # a record with a later place lets it pass
+        permit = None
+        while permit is None:
+            async with self._queue.held(state.place):
+                permit = await self._at_head(state, state.place)
+        return permit
 
-    async def _at_head(self, trial: Trial) -> Turn | None:
-        """The same for who is at the head of the line; None where somebody must pass."""
-        while trial.goes_first or not self._line.has_first:
+    async def _at_head(self, state: RequestState, place: int) -> Permit | None:
+        """The same at the head of the line; None where another must pass."""
+        while not self._queue.is_ahead(place):
             now = self._clock.now()
-            channel, ready_at = self._choose(now, trial)
+            endpoint, ready_at = self._choose(now, state)
             if ready_at > now:
-                self._paced = channel.pacing(now, ready_at, trial.request)
+                self._paced = endpoint.pacing(now, ready_at, state.request)
                 try:
                     await self._change(ready_at - now)
                 finally:
                     self._paced = None
                 continue
-            predicted = channel.endpoint.most(trial.request)
+            predicted = endpoint.endpoint.most(state.request)
             need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)
             lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
             if lacking is not None:
-                if not any(each.in_flight for each in self.channels):
+                if not any(each.in_flight for each in self.endpoints):
                     raise _used_up(lacking, need)
                 await self._change(NEVER)
                 continue
             if await self._has_leased(need):
-                return self._begin(channel, trial, predicted, need)
+                return self._begin(endpoint, state, predicted, need)
         return None
 
-    def _choose(self, now: float, trial: Trial) -> tuple[Channel, float]:
-        """The endpoint that is ready soonest; of several that are ready, the one whose turn it is by weight."""
-        channels = self._others(trial) or self.channels
-        if len(channels) == 1:
-            return channels[0], channels[0].ready_at(now, trial.request)
-        ready = [(max(now, channel.ready_at(now, trial.request)), channel) for channel in channels]
-        at, channel = min(ready, key=lambda one: (one[0], one[1].name == trial.failed_on, one[1].turn_of))
-        return channel, at
+    def _choose(self, now: float, state: RequestState) -> tuple[EndpointState, float]:
+        """The endpoint that is ready soonest; of several that are ready, the one that is due by weight."""
+        endpoints = self._others(state) or self.endpoints
+        if len(endpoints) == 1:
+            return endpoints[0], endpoints[0].ready_at(now, state.request)
+        ready = [(max(now, endpoint.ready_at(now, state.request)), endpoint) for endpoint in endpoints]
+        at, endpoint = min(ready, key=lambda one: (one[0], one[1].name == state.failed_on, one[1].virtual_time))
+        return endpoint, at
 
-    def refer(self, turn: Turn, failure: Failure) -> bool:
-        """Whether another endpoint is asked, once, for what this one refuses."""
-        if failure.kind not in NOT_HERE or turn.trial.refused_by is not None:
-            return False
-        turn.trial.refused_by, turn.trial.refusal = turn.channel.name, failure.message
-        return bool(self._others(turn.trial))
-
-    def _others(self, trial: Trial) -> list[Channel]:
-        """Once one has refused this record: those at work beside it. Nobody in the line waits for one that is not."""
-        if trial.refused_by is None:
+    def _others(self, state: RequestState) -> list[EndpointState]:
+        """Once one has rejected this record: those at work beside it. No record waits for one that is not."""
+        if state.rejected_by is None:
             return []
-        return [
-            channel
-            for channel in self.channels
-            if channel.name != trial.refused_by and channel.stopped is None and channel.waiting is None
-        ]
+        return [each for each in self.endpoints if each.name != state.rejected_by and _is_at_work(each)]
 
-    def _begin(self, channel: Channel, trial: Trial, predicted: Amounts, need: Amounts) -> Turn:
+    def _begin(self, endpoint: EndpointState, state: RequestState, predicted: Amounts, need: Amounts) -> Permit:
         now = self._clock.now()
-        if len(self.channels) > 1:
-            self._count(channel)
+        if len(self.endpoints) > 1:
+            self._count(endpoint)
         for budget in self.budgets:
             budget.reserve(need)
         self._reserved += need
-        taken = channel.begin(now, trial.request)
-        return Turn(channel, trial, now, taken, predicted, need)
+        return Permit(endpoint, state, now, endpoint.begin(now, state.request), predicted, need)
 
-    def _count(self, chosen: Channel) -> None:
-        """Weighted fair queueing: `turn_of` counts an endpoint's requests, each divided by its weight."""
-        self._now_serving = max(self._now_serving, chosen.turn_of)
-        for channel in self.channels:
-            claims = 1 if channel.waiting is not None else CLAIMS
-            channel.turn_of = max(channel.turn_of, self._now_serving - claims / channel.endpoint.weight)
-        chosen.turn_of += 1 / chosen.endpoint.weight
+    def _count(self, chosen: EndpointState) -> None:
+        """Weighted fair queueing: `virtual_time` counts an endpoint's requests, each divided by its weight."""
+        self._virtual_time = max(self._virtual_time, chosen.virtual_time)
+        for endpoint in self.endpoints:
+            credits_ = 1 if endpoint.waiting is not None else CREDITS
+            least = self._virtual_time - credits_ / endpoint.endpoint.weight
+            endpoint.virtual_time = max(endpoint.virtual_time, least)
+        chosen.virtual_time += 1 / chosen.endpoint.weight
 
-    def settle(self, turn: Turn, result: Answer | Failure | None) -> int:
-        """The request is over (None: nobody waits for it any more): what it may have cost unbilled, in nano-dollars."""
-        cost, unknown = _cost(turn.reserved, result)
-        self._end(turn, result, cost)
+    def settle(self, permit: Permit, result: Answer | Failure) -> Settled:
+        """The request is over: what it cost is counted, and what follows is decided."""
+        unknown = self.release(permit, result)
+        endpoint, state = permit.endpoint, permit.state
+        known = endpoint.observe(state, permit.share, result)
+        decision = decide(result, replace(known, has_other=self._has_other(state, endpoint)))
         if isinstance(result, Answer):
-            self._refute(turn.trial)
+            for each in self.endpoints:
+                if each.name == state.rejected_by:
+                    each.rejects(state.rejection)
+        elif decision.action is Action.OTHER_ENDPOINT:
+            state.rejected_by, state.rejection = endpoint.name, result.message
+        if state.times_throttled > 1:  # else one record that is always throttled could hold up all others
+            state.place = None
+        self.notify()
+        return Settled(decision, unknown)
+
+    def _has_other(self, state: RequestState, here: EndpointState) -> bool:
+        """Whether another endpoint may be asked, once, for what this one rejects."""
+        return state.rejected_by is None and any(_is_at_work(each) for each in self.endpoints if each is not here)
+
+    def release(self, permit: Permit, result: Answer | Failure | None) -> int:
+        """The request is over (None: it was given up): what it may have cost unbilled, in nano-dollars."""
+        cost, unknown = _cost(permit.reserved, result)
+        self._end(permit, result, cost)
         self.notify()
         return unknown
 
-    def withdraw(self, turn: Turn) -> None:
+    def withdraw(self, permit: Permit) -> None:
         """Nothing was sent after all, so nothing is spent."""
-        self._end(turn, None, Amounts())
+        self._end(permit, None, Amounts())
         self.notify()
 
-    def _end(self, turn: Turn, result: Answer | Failure | None, cost: Amounts) -> None:
-        turn.is_settled = True
-        turn.channel.end(turn.taken, turn.trial.request, result, turn.sent_at)
+    def _end(self, permit: Permit, result: Answer | Failure | None, cost: Amounts) -> None:
+        permit.is_settled = True
+        permit.endpoint.end(permit.share, permit.state.request, result)
         for budget in self.budgets:
-            budget.settle(turn.reserved, cost, turn.predicted)
-        self._reserved -= turn.reserved
+            budget.settle(permit.reserved, cost, permit.predicted)
+        self._reserved -= permit.reserved
         self.spent += cost
 
-    def _refute(self, trial: Trial) -> None:
-        for channel in self.channels:
-            if channel.name == trial.refused_by:
-                channel.refuted(trial.refusal)
-
     def notify(self) -> None:
-        """Something has changed that a turn may depend on."""
+        """Something has changed that a permit may depend on."""
         if self._is_waited_for:
             self._is_waited_for = False
             self._changed.set()
 
     async def _has_leased(self, need: Amounts) -> bool:
-        """Whether the ledger knows of this much; False after it was told, since time has passed."""
+        """Whether the ledger has leased this much; False after a new lease, since time has passed."""
         wanted = self.spent + self._reserved + need
         if wanted.exceeds(self._leased) is None:
             return True
@@ -238,6 +292,10 @@ class Turns:
     async def _sleep_then_cancel(self, wait_s: float, scope: anyio.CancelScope) -> None:
         await self._clock.sleep(wait_s)
         scope.cancel()
+
+
+def _is_at_work(endpoint: EndpointState) -> bool:
+    return endpoint.stopped is None and endpoint.waiting is None
 
 
 def _used_up(budget: Budget, need: Amounts) -> BudgetReachedError:

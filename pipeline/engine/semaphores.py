@@ -1,4 +1,4 @@
-"""Room in bytes, which bounds the memory of a run whatever its images; and the line that requests stand in."""
+"""Semaphores in bytes: they bound the memory of a run, whatever the size of its images."""
 
 import threading
 from collections import deque
@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 
 
-class Room:
-    """Bytes shared by coroutines, first come first served. What is larger than all of it enters alone."""
+class ByteSemaphore:
+    """Bytes shared by coroutines, first come first served. More than the limit is granted alone."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -18,40 +18,40 @@ class Room:
 
     @asynccontextmanager
     async def held(self, size: int) -> AsyncIterator[None]:
-        await self.enter(size)
+        await self.acquire(size)
         try:
             yield
         finally:
-            self.leave(size)
+            self.release(size)
 
-    def leave(self, size: int) -> None:
+    def release(self, size: int) -> None:
         self._used -= size
         self._admit()
 
     def resize(self, limit: int) -> None:
-        """More room at once; less as soon as it is free."""
+        """A larger limit counts at once, a smaller one as soon as bytes are released."""
         if limit != self._limit:
             self._limit = limit
             self._admit()
 
-    async def enter(self, size: int) -> None:
-        """Until there is room. Whoever entered must leave."""
+    async def acquire(self, size: int) -> None:
+        """Wait until `size` bytes are free. Each call needs a `release`."""
         if not self._waiting and self._fits(size):
             self._used += size
             return
-        place = (size, anyio.Event())
-        self._waiting.append(place)
+        waiter = (size, anyio.Event())
+        self._waiting.append(waiter)
         try:
-            await place[1].wait()
+            await waiter[1].wait()
         except BaseException:
-            self._give_up(place)
+            self._give_up(waiter)
             raise
 
-    def _give_up(self, place: tuple[int, anyio.Event]) -> None:
-        if place[1].is_set():  # admitted in the same moment: the room is given back
-            self._used -= place[0]
+    def _give_up(self, waiter: tuple[int, anyio.Event]) -> None:
+        if waiter[1].is_set():  # granted in the same moment: the bytes are given back
+            self._used -= waiter[0]
         else:
-            self._waiting.remove(place)
+            self._waiting.remove(waiter)
         self._admit()
 
     def _fits(self, size: int) -> bool:
@@ -64,10 +64,10 @@ class Room:
             admitted.set()
 
 
-class GrowingRoom:
-    """Bytes shared by coroutines that do not know how many they will need, first come first served.
+class GrowingByteSemaphore:
+    """Bytes shared by coroutines whose needs grow, first come first served.
 
-    One at a time may go beyond the limit: else all could wait, each with a part of what it needs.
+    One at a time may exceed the limit: else all could wait, each with a part of its bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -84,20 +84,20 @@ class GrowingRoom:
         finally:
             share.clear()
 
-    async def add(self, share: "Share", size: int) -> None:
+    async def acquire(self, share: "Share", size: int) -> None:
         if share is self._beyond or (not self._waiting and self._fits(size)):
             self._take(share, size)
             return
-        place = (share, size, anyio.Event())
-        self._waiting.append(place)
+        waiter = (share, size, anyio.Event())
+        self._waiting.append(waiter)
         try:
-            await place[2].wait()
+            await waiter[2].wait()
         finally:
-            if not place[2].is_set():
-                self._waiting.remove(place)
+            if not waiter[2].is_set():
+                self._waiting.remove(waiter)
                 self._admit()
 
-    def remove(self, share: "Share") -> None:
+    def release(self, share: "Share") -> None:
         self._used -= share.size
         if share is self._beyond:
             self._beyond = None
@@ -120,24 +120,24 @@ class GrowingRoom:
 
 
 class Share:
-    """What one coroutine holds of a `GrowingRoom`."""
+    """What one coroutine holds of a `GrowingByteSemaphore`."""
 
-    def __init__(self, room: GrowingRoom) -> None:
-        self._room = room
+    def __init__(self, semaphore: GrowingByteSemaphore) -> None:
+        self._semaphore = semaphore
         self.size = 0
 
     async def grow(self, size: int) -> None:
-        """By `size` bytes, as soon as there is room for them."""
-        await self._room.add(self, size)
+        """Hold `size` bytes more, as soon as they are free."""
+        await self._semaphore.acquire(self, size)
 
     def clear(self) -> None:
-        """Nothing is held any more."""
-        self._room.remove(self)
+        """Release all."""
+        self._semaphore.release(self)
         self.size = 0
 
 
-class ThreadRoom:
-    """`Room` for threads. A thread holds one reservation at a time, so none can wait for itself."""
+class ThreadByteSemaphore:
+    """`ByteSemaphore` for threads. A thread holds one reservation at a time, so none can wait for itself."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -147,7 +147,7 @@ class ThreadRoom:
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
-        # One waits for room, the others for that one: small ones do not keep a large one out for ever.
+        # One waits for bytes, the others for that one: small ones do not keep a large one out for ever.
         with self._first, self._changed:
             self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)
             self._used += size
@@ -157,47 +157,3 @@ class ThreadRoom:
             with self._changed:
                 self._used -= size
                 self._changed.notify_all()
-
-
-class Line:
-    """One at a time, first come first served; those that `go first` before all others."""
-
-    def __init__(self) -> None:
-        self._is_held = False
-        self._first: deque[anyio.Event] = deque()
-        self._others: deque[anyio.Event] = deque()
-
-    @property
-    def has_first(self) -> bool:
-        """Whether somebody waits whom the others let pass."""
-        return bool(self._first)
-
-    @asynccontextmanager
-    async def held(self, *, goes_first: bool = False, again: bool = False) -> AsyncIterator[None]:
-        """`again`: it was its turn already, and it let somebody pass."""
-        if self._is_held:
-            await self._wait(self._first if goes_first else self._others, again=again)
-        self._is_held = True
-        try:
-            yield
-        finally:
-            self._leave()
-
-    async def _wait(self, line: deque[anyio.Event], *, again: bool) -> None:
-        turn = anyio.Event()
-        line.appendleft(turn) if again else line.append(turn)
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self._leave()
-            else:
-                line.remove(turn)
-            raise
-
-    def _leave(self) -> None:
-        """The next one's turn; between the two nobody else can step in."""
-        following = self._first or self._others
-        self._is_held = bool(following)
-        if following:
-            following.popleft().set()

@@ -11,7 +11,6 @@ import anyio
 
 from pipeline.engine.stats import RunStats
 from pipeline.limits.budget import Amounts, Budget
-from pipeline.limits.refusals import Refusals
 from pipeline.records import (
     Answer,
     BilledAttempt,
@@ -120,28 +119,25 @@ class Clock:
 
 
 @dataclass(slots=True)
-class Trial:
+class RequestState:
     """What one record has been through on its way to an answer."""
 
     request: PreparedRequest
     asked_at: datetime
+    place: int | None = None
+    """Its place in the line for permits; None: at the end."""
     attempts: int = 0
     failures: int = 0
+    """Attempts that count against `request.max_failures`."""
     timeouts: int = 0
     """Of these, requests that took too long."""
-    rate_limits: int = 0
-    """429s of this record between which others were answered."""
-    refused_at: dict[str, float] = field(default_factory=dict)
-    """When each endpoint refused this record last: only answers to what was sent since tell anything."""
-    refused_after: dict[str, Refusals] = field(default_factory=dict)
-    """What each endpoint had done when it first refused this record."""
-    goes_first: bool = False
-    """After the pause, before those that have not been refused yet."""
-    exceeds_limit: bool = False
-    """Whether no minute of the endpoint's has room for its tokens."""
-    refused_by: str | None = None
-    """The endpoint that will not have this request; another one is asked once."""
-    refusal: str = ""
+    throttles: dict[str, int] = field(default_factory=dict)
+    """By endpoint: 429s after which the very next request there was answered."""
+    times_throttled: int = 0
+    """By any endpoint, for any reason."""
+    rejected_by: str | None = None
+    """The endpoint that rejected this request; another one is asked once."""
+    rejection: str = ""
     """Its words."""
     failed_on: str | None = None
     """The endpoint that had the last failure."""

@@ -1,51 +1,49 @@
-"""One endpoint of a run: how many requests it may have, when the next may go, and what its answers say about it.
+"""One endpoint during a run: how many requests it may have, when the next may go, and what its results show.
 
-No waiting is here: a channel says when it is ready, and is told what came of each request.
+Nothing waits here: the state reports when it is ready, and observes the result of each request.
 """
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from enum import StrEnum
+from math import inf
 
-from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Trial
+from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState
 from pipeline.errors import ErrorKind
-from pipeline.limits.ceiling import Ceiling
-from pipeline.limits.concurrency import Climb
-from pipeline.limits.decision import FINAL_STOPS, Reaction, backoff_s, max_attempts_of, reaction, stop_message
+from pipeline.limits.circuit import Circuit, PauseReason
+from pipeline.limits.concurrency import ConcurrencyLimit, Sent
+from pipeline.limits.decision import (
+    FAILING,
+    FINAL_STOPS,
+    VOID_ASLEEP,
+    Known,
+    Reaction,
+    reaction,
+    stop_message,
+)
 from pipeline.limits.notices import Notices
-from pipeline.limits.rate_window import WINDOW_S, Cooldown, Limits, Taken, back_in_s
-from pipeline.limits.refusals import Refusals
-from pipeline.limits.surge import Surge
-from pipeline.limits.timeouts import Patience
+from pipeline.limits.rate_window import RateLimits, Taken, back_in_s
+from pipeline.limits.timeouts import AdaptiveTimeout
 from pipeline.records import Answer, Failure, PreparedRequest, RateLimitInfo
 
-NEVER = float("inf")
+NEVER = inf
 STREAK = 8
-"""Records whose first request fails, with no answer between them, that open the circuit."""
-REFUTED = 8
-"""Refusals of single records in a row that another endpoint answered: this one refuses everything."""
+"""Records whose first request fails, with no answer between them, that open the circuit; without it an outage would
+cost every record all its attempts.
+"""
+REJECTED = 8
+"""Rejections in a row that another endpoint answered: this one rejects everything, and would halve the run."""
 PACED_S = 5.0
-"""A wait for the limits that is worth telling."""
+"""A wait for the limits that is worth showing; a shorter one would only flicker."""
 AWAKE_S = 5.0
-"""Connections that were asleep with this machine fail for so long after it woke, and nobody is to blame."""
+"""Connections that slept with this machine fail for this long after it woke; those failures count against nothing."""
 QUOTA_PAUSE_S = 300.0
-"""Until an endpoint without credit is tried again, where others go on."""
+"""Until an endpoint without credit is tried again, where others go on; sooner would only repeat the 429."""
 LONGEST_S = 10 * 365 * 86_400.0
-"""Nobody waits longer, whatever an endpoint says."""
+"""No pause is longer, whatever an endpoint states: the date of its end must exist."""
 UNKNOWN_TOKENS = 1_000
-"""Of a prompt whose image tokens nobody can predict, until answers tell."""
-
-AILING = frozenset({ErrorKind.SERVER_ERROR, ErrorKind.TIMEOUT, ErrorKind.CONNECTION})
-VOID_ASLEEP = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.UNREACHABLE})
-
-
-class Trouble(StrEnum):
-    """Why a channel pauses."""
-
-    BUSY = "rate limited"
-    AWAY = "cannot be reached"
-    SPENT = "out of credit"
-    AILING = "answers with errors only"
+"""Of a prompt whose image tokens no rule predicts, until answers show them; 0 would send a whole minute at once."""
+SMOOTHING = 0.05
+"""The weight of one answer in what requests usually come to; one odd answer must not change the pace."""
 
 
 @dataclass(slots=True)
@@ -58,58 +56,73 @@ class Usual:
     def add(self, request: PreparedRequest, answer: Answer) -> None:
         billed, predicted = answer.usage.prompt_tokens, request.predicted_prompt_tokens or UNKNOWN_TOKENS
         if billed:
-            self.prompt_ratio += (billed / predicted - self.prompt_ratio) * 0.05
+            self.prompt_ratio += (billed / predicted - self.prompt_ratio) * SMOOTHING
         if (completion := answer.usage.completion_tokens) is not None:
             usual = completion if self.completion_tokens is None else self.completion_tokens
-            self.completion_tokens = usual + (completion - usual) * 0.05
+            self.completion_tokens = usual + (completion - usual) * SMOOTHING
 
 
-class Channel:
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One request's share of an endpoint: of its concurrency, and of its rates."""
+
+    sent: Sent
+    taken: Taken
+
+
+class EndpointState:
     """The state of one endpoint. Times are in seconds of the engine's clock."""
 
     def __init__(self, endpoint: Endpoint, config: EngineConfig, clock: Clock) -> None:
         self.endpoint, self.name = endpoint, endpoint.name
         self._config, self._clock = config, clock
-        self._climb = Climb(most=endpoint.most_slots) if endpoint.slots is None else None
-        self._ceiling, self._surge = Ceiling(), Surge()
-        self.limits = Limits(endpoint.rpm, endpoint.tpm)
-        self.patience = Patience(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
-        self.in_flight = self.requests = self.answers = 0
-        self.turn_of = 0.0
-        """Its place among several: requests by weight."""
+        fixed = endpoint.slots
+        self._concurrency = (
+            ConcurrencyLimit(most=endpoint.most_slots)
+            if fixed is None
+            else ConcurrencyLimit(fixed, fixed, is_adaptive=False)
+        )
+        self.limits = RateLimits(endpoint.rpm, endpoint.tpm)
+        self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
+        self.circuit = Circuit()
+        self.in_flight = self.requests = self.answers = self.throttles = 0
+        self.virtual_time = 0.0
+        """Requests divided by weight, for the scheduler's fair shares."""
         self.stopped: str | None = None
         """Why a run that had only this endpoint would end."""
-        self.nothing_follows = False
-        """Whether the source is at its end: all records that are left are at work."""
-        self.may_blame_records = False
-        """Whether what made it stop may be the fault of the last records."""
+        self.is_last = False
+        """Whether the source is at its end: all remaining records are with workers."""
+        self.may_be_records = False
+        """Whether the failures that made it stop may be the last records' own."""
         self.remarks: list[str] = []
-        """What the user should be told, once; whoever tells it takes it out."""
+        """Lines for the user; the scheduler takes them out."""
         self.notices = Notices(endpoint.name)
         """The same about its pauses, in the server's words."""
-        self._is_barred = self._blames_records = self._has_doubted = False
-        self._refuted = self._refusals = self._forgiven = 0
-        self._cooldown: Cooldown | None = None
-        self._trouble: Trouble | None = None
-        self._streak: list[Trial] = []
+        self._is_barred = self._counts_records = self._has_doubted = False
+        self._rejected = 0
+        self._suspects: dict[int, tuple[RequestState | None, ...]] = {}
+        """The last two throttled records, by the number of the next request: if that one is answered, it was them."""
+        self._streak: list[RequestState] = []
         self._streak_since = 0.0
-        self._woke_at = self._good_sent_at = -NEVER
+        self._woke_at = -NEVER
+        self._rate: tuple[float, bool] | None = None
+        """When a rate was exceeded, and whether a wait was stated: it is learned when the pause is over."""
         self._usual = Usual()
 
     @property
     def slots(self) -> int:
-        most = self._climb.limit if self._climb else self.endpoint.slots or 1
-        return int(min(most, self._ceiling.held(self._clock.now())))
+        """The concurrency limit."""
+        return self._concurrency.limit(self._clock.now())
 
     @property
     def waiting(self) -> str | None:
         """What it waits for, in words."""
-        if self._cooldown is None or self._trouble is None:
+        if self.circuit.reason is None:
             return None
-        return f"{self._trouble} until {self._time_of_day(self._cooldown.until)}"
+        return f"{self.circuit.reason} until {self._time_of_day(self.circuit.until)}"
 
     def pacing(self, now: float, ready_at: float, request: PreparedRequest) -> str | None:
-        """The same where it is the limits that make this request wait, and for long."""
+        """The same where a rate makes this request wait, and for long."""
         if self.waiting is not None or not PACED_S <= ready_at - now < NEVER:
             return None
         return f"{self.limits.words(now, self.tokens_of(request))}: next at {self._time_of_day(ready_at)}"
@@ -121,32 +134,24 @@ class Channel:
     # ---------------------------------------------------------------- before a request
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
-        """When this request may be sent: `now`, later, or NEVER unless an answer changes something."""
-        if self._is_barred or (self.in_flight and self._is_full(now)):
+        """When this request may be sent: `now`, later, or NEVER unless a result changes something."""
+        if self._is_barred or (self.in_flight and self.in_flight >= self._concurrency.limit(now)):
             return NEVER
-        if self._cooldown is not None and now < self._cooldown.over_at:
-            return self._cooldown.over_at
-        return self.limits.ready_at(now, self.tokens_of(request))
+        return max(self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
 
-    def _is_full(self, now: float) -> bool:
-        """Whether the next request waits for one in flight; where there is none, nobody could come home."""
-        return self.in_flight >= min(self.slots, self._ceiling.limit(now)) or self._surge.room < 1
-
-    def begin(self, now: float, request: PreparedRequest) -> Taken:
+    def begin(self, now: float, request: PreparedRequest) -> Share:
         """A request is sent. After a pause it goes alone: the others wait for what it finds."""
-        if self._cooldown is not None:
-            self._cooldown = self._cooldown.probing(now, self._config.first_contact_s)
+        self.circuit.probe(now, self._config.first_contact_s)
+        if self._rate is not None:
+            self.limits.requests.learn(*self._rate)
+            self._rate = None
+        sent = self._concurrency.sent(now, self.in_flight)
         self.in_flight += 1
         self.requests += 1
-        self._ceiling.sent(now, self.in_flight)
-        self._surge.sent()
-        if self._climb is not None:
-            self._climb.capped(now, self._ceiling.held(now))
-            self._climb.sent(now, self.in_flight)
-        return self.limits.take(now, self.tokens_of(request))
+        return Share(sent, self.limits.take(now, self.tokens_of(request)))
 
     def tokens_of(self, request: PreparedRequest) -> float:
-        """What the endpoint will count against its tokens a minute."""
+        """The tokens that the endpoint will count for it."""
         prompt = (request.predicted_prompt_tokens or UNKNOWN_TOKENS) * self._usual.prompt_ratio
         asked = request.max_answer_tokens or 0
         if not self.endpoint.counts_billed:
@@ -155,17 +160,15 @@ class Channel:
 
     # ---------------------------------------------------------------- after it
 
-    def end(self, taken: Taken, request: PreparedRequest, result: Answer | Failure | None, sent_at: float) -> None:
-        """Its slot is free. `result` is None for a request that nobody waited for."""
+    def end(self, share: Share, request: PreparedRequest, result: Answer | Failure | None) -> None:
+        """Its place is free. `result` is None for a request that was given up."""
         self.in_flight -= 1
-        if not isinstance(result, Failure) or reaction(result.kind) is not Reaction.COOLDOWN:
-            self._ceiling.home()
-        if self._climb is not None and not isinstance(result, Answer):
-            self._climb.lost(self._clock.now(), sent_at)
+        if not isinstance(result, Answer):
+            self._concurrency.lost(share.sent)
         if result is None:
             return
         if result.limits is not None:
-            self._learn(request, result, result.limits)
+            self._advertise(request, result, result.limits)
         if result.doubts and not self._has_doubted:
             self._has_doubted = True
             self.remarks.append(
@@ -175,206 +178,187 @@ class Channel:
         if isinstance(result, Answer):
             now = self._clock.now()
             self._usual.add(request, result)
-            self.patience.add(now - sent_at)
-            self._ceiling.answered(sent_at)
-            self._surge.answered()
-            if self._climb is not None:
-                self._climb.answered(now, sent_at)
+            self.timeout.add(now - share.sent.at)
+            self._concurrency.answered(now, share.sent)
+            self.limits.requests.granted(now, share.sent.at)
             if self.endpoint.counts_billed and (billed := result.usage.billed_tokens) is not None:
-                self.limits.settle(taken, billed)
+                self.limits.settle(share.taken, billed)
 
-    def _learn(self, request: PreparedRequest, result: Answer | Failure, told: RateLimitInfo) -> None:
+    def _advertise(self, request: PreparedRequest, result: Answer | Failure, info: RateLimitInfo) -> None:
         granted = 0
         if isinstance(result, Answer):
             granted = result.usage.billed_tokens or request.predicted_prompt_tokens or 0
-        doubted = self.limits.learn(told, granted)
+        doubted = self.limits.advertise(info, granted)
         if doubted is not None:
-            self.remarks.append(f"{self.name} tells {doubted}: it is not believed; `limits.tpm` sets one")
+            self.remarks.append(f"{self.name} advertises {doubted}: it is not believed; `limits.tpm` sets one")
 
-    def judge(self, trial: Trial, result: Answer | Failure, sent_at: float) -> float | None:
-        """How long this record waits for its next attempt (seconds); None when there is none."""
+    def observe(self, state: RequestState, share: Share, result: Answer | Failure) -> Known:
+        """Count the result of an attempt -> what `decide` needs."""
+        sent_at, suspects = share.sent.at, self._suspects.pop(share.sent.number, ())
         if isinstance(result, Answer):
-            self.answers += 1
-            self._forgiven += trial.rate_limits
-            self._refuted, self._blames_records = 0, False
-            self._good_sent_at = max(self._good_sent_at, sent_at)
-            if self._cooldown is not None and self._trouble is Trouble.BUSY:  # busy, and at work
-                self._cooldown = replace(self._cooldown, since=self._clock.now())
-            self._recovered(sent_at)
-            return None
+            for each in filter(None, suspects):
+                each.throttles[self.name] = each.throttles.get(self.name, 0) + 1
+            self._answered(sent_at)
+            return Known()
         if result.kind in VOID_ASLEEP and sent_at < self._woke_at + AWAKE_S:
-            return 0.0
-        pause_s: float | None = 0.0
+            return Known(is_void=True)
         match reaction(result.kind):
             case Reaction.STOP:
-                self._shut_out(result)
-            case Reaction.RECORD_FAILS:
+                self._shut(result)
+            case Reaction.RECORD:  # rejected, and so reached
+                self._concurrency.admit()
                 self._recovered(sent_at)
-                pause_s = None
             case Reaction.RETRY:
-                pause_s = self._retry(trial, result, sent_at)
-            case Reaction.COOLDOWN:
-                pause_s = self._cool(trial, result, sent_at)
-            case Reaction.CONNECTION:
-                self._open_circuit(Trouble.AWAY, result, sent_at)
-        return pause_s
+                return self._failed(state, result, sent_at)
+            case Reaction.THROTTLE:
+                return self._throttled(state, result, share.sent, suspects)
+            case Reaction.CIRCUIT:
+                self._open(PauseReason.UNREACHABLE, result, sent_at)
+        return Known()
 
     def woke(self, asleep_s: float = 0.0) -> None:
-        """The machine has slept: what was under way then is lost, and proves nothing; a pause went on meanwhile."""
+        """The machine has slept: requests that were in flight are lost, and show nothing; a pause went on meanwhile."""
         self._woke_at = self._clock.now()
-        if self._cooldown is not None:
-            self._cooldown = self._cooldown.slept(asleep_s)
+        self.circuit.slept(asleep_s)
 
-    def refuted(self, refusal: str) -> None:
-        """Another endpoint has answered what this one refused with these words."""
-        self._refuted += 1
-        if self._refuted < REFUTED or self._is_barred:
+    def rejects(self, rejection: str) -> None:
+        """Another endpoint has answered what this one rejected with these words."""
+        self._rejected += 1
+        if self._rejected < REJECTED or self._is_barred:
             return
-        self._is_barred, self.stopped = True, f"it refuses what others answer: {refusal}"
-        self.remarks.append(f"{self.name} refuses what others answer, and is asked no more: {refusal}")
+        self._is_barred, self.stopped = True, f"it refuses what others answer: {rejection}"
+        self.remarks.append(f"{self.name} refuses what others answer, and is asked no more: {rejection}")
 
-    def _retry(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
-        trial.timeouts += failure.kind is ErrorKind.TIMEOUT  # the next one waits longer, whoever is to blame
-        if failure.kind in AILING and self._is_struck(trial, failure, sent_at):
-            return 0.0
-        if failure.status is not None:  # ailing, but reached
-            self._end_pause(sent_at)
-        trial.failures, trial.failed_on = trial.failures + 1, self.name
-        if trial.failures >= max_attempts_of(failure.kind, self._config.max_failures):
-            return None
-        return backoff_s(trial.failures, self._clock.random.random())
-
-    def _is_struck(self, trial: Trial, failure: Failure, sent_at: float) -> bool:
-        """Whether it is the endpoint that ails, and not this record.
-
-        A record that has failed while others were answered proves nothing against the endpoint; many that never
-        have, one after the other and with no answer between them, do.
-        """
-        if self._blames_records:
-            return False
-        is_first = trial.failures == 0
-        if self._trouble is Trouble.AILING:
-            self._open_circuit(Trouble.AILING, failure, sent_at)
-            return is_first
-        if is_first:
-            self._streak_since = self._streak_since if self._streak else sent_at
-            self._streak.append(trial)
-        if len(self._streak) < STREAK:
-            return False
-        for struck in self._streak:  # it was not their fault
-            struck.failures = 0
-        self._streak.clear()
-        self._open_circuit(Trouble.AILING, failure, self._streak_since)
-        return True
-
-    def _cool(self, trial: Trial, failure: Failure, sent_at: float) -> float | None:
-        """The endpoint is busy: all wait together, and the record loses no attempt by it."""
-        is_limit = failure.kind is ErrorKind.RATE_LIMITED
-        if is_limit and not self.limits.allows(self.tokens_of(trial.request)):
-            trial.exceeds_limit = True
-            return None
-        if is_limit and self._is_unwanted(trial, failure, sent_at):
-            return None
-        told_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
-        told_until = self._told_until
-        now, is_tight = self._clock.now(), self.limits.is_tight(self._clock.now())
-        if told_s is None and not is_tight and self._ceiling.refused(now, sent_at, self.in_flight):
-            return 0.0
-        if self._climb is not None and not is_tight:
-            self._climb.refused(now, sent_at)
-        told_s = None if told_s is None else min(told_s, LONGEST_S)
-        max_wait_s = self._config.max_wait_s
-        if told_s is not None and told_s > max_wait_s:
-            resume_at = self._clock.utc() + timedelta(seconds=told_s)
-            self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
-        pause = self._pause(Trouble.BUSY, told_s, sent_at)
-        if pause.refused_at - pause.since >= max_wait_s:
-            self.stopped = self.stopped or f"{stop_message(failure)} (refused for {max_wait_s:g} s: limits.max_wait_s)"
-        elif told_s is None:
-            self._cooldown = pause.no_longer_than(max(pause.since + max_wait_s, told_until))
-        self._try_again(failure, pause, max_wait_s, "limits.max_wait_s")
-        return 0.0
-
-    def _is_unwanted(self, trial: Trial, failure: Failure, sent_at: float) -> bool:
-        """Whether it is this record that the endpoint does not want; else it may go before the others."""
-        self._refusals += 1
-        done = Refusals(self._refusals, self._forgiven, self.answers)
-        meanwhile = done.since(trial.refused_after.setdefault(self.name, done))
-        if self._good_sent_at >= trial.refused_at.get(self.name, -NEVER):
-            trial.rate_limits += 1
-        trial.refused_at[self.name] = self._clock.now()
-        has_tried = self._has_tried(failure, sent_at, is_usual=meanwhile.are_usual)
-        trial.goes_first = not has_tried and (meanwhile.are_usual or trial.rate_limits <= 1)
-        return meanwhile.blame(trial.rate_limits)
-
-    def _has_tried(self, failure: Failure, sent_at: float, *, is_usual: bool) -> bool:
-        """Whether it was first after a pause and refused all the same, where such a pause should have been enough."""
-        pause = self._cooldown
-        if pause is None or sent_at < pause.until:
-            return False
-        return failure.retry_after_s is not None or not is_usual or sent_at - pause.since >= WINDOW_S
-
-    def _open_circuit(self, trouble: Trouble, failure: Failure, sent_at: float) -> None:
-        """The circuit opens: one record probes, and none loses an attempt by it."""
-        told_until = self._told_until
-        pause = self._pause(trouble, failure.retry_after_s, sent_at)
-        patience_s, setting = self._config.outage_s, "limits.outage_s"
-        if not self.answers:
-            patience_s, setting = self._config.first_contact_s, "limits.first_contact_s"
-        if pause.refused_at - pause.since >= patience_s:
-            self.stopped = stop_message(failure)
-            self.may_blame_records = trouble is Trouble.AILING and self._has_better_days(failure)
-        else:
-            self._cooldown = pause.no_longer_than(max(pause.since + patience_s, told_until))
-        self._try_again(failure, pause, patience_s, setting)
-
-    @property
-    def _told_until(self) -> float:
-        """When the pause that there is already will be over."""
-        return self._cooldown.until if self._cooldown is not None else 0.0
-
-    def _try_again(self, failure: Failure, pause: Cooldown, patience_s: float, setting: str) -> None:
-        follows = f"sending pauses and tries again, for at most {patience_s:g} s ({setting})"
-        self.notices.refused(self._clock.now(), pause.since, failure, follows)
-
-    def blame_records(self) -> None:
-        """Errors count against each record from now on, since nothing is left that could tell whose they are."""
-        self._blames_records, self.may_blame_records = True, False
-        self._cooldown = self._trouble = self.stopped = None
-
-    def _has_better_days(self, failure: Failure) -> bool:
-        """Whether errors may be the records' own: the endpoint speaks, has answered the same question about others,
-        and there are no others left to ask.
-        """
-        has_answered = self.answers > 0 or self._config.has_answers
-        return failure.status is not None and has_answered and self.nothing_follows
-
-    def _shut_out(self, failure: Failure) -> None:
-        """The endpoint refuses all requests: for good, or until somebody has paid."""
-        self.stopped = stop_message(failure)
-        self._is_barred, self.may_blame_records = failure.kind in FINAL_STOPS, False
-        now, follows = self._clock.now(), "is asked no more" if self._is_barred else "the others go on without it"
-        self.notices.refused(now, now, failure, follows)
-        if not self._is_barred:
-            self._pause(Trouble.SPENT, QUOTA_PAUSE_S, now)
-
-    def _pause(self, trouble: Trouble, told_s: float | None, sent_at: float) -> Cooldown:
-        other = None
-        if self._trouble is not trouble:
-            other, self._cooldown, self._trouble = self._cooldown, None, trouble
-        rounds = self._cooldown.rounds if self._cooldown is not None else 0
-        self._cooldown = Cooldown.after(self._cooldown, self._clock.now(), told_s, since=sent_at).joined(other)
-        if trouble is Trouble.BUSY and self._cooldown.rounds > rounds:
-            self._surge.refused()
-        return self._cooldown
+    def _answered(self, sent_at: float) -> None:
+        self.answers += 1
+        self._rejected, self._counts_records = 0, False
+        if self.circuit.reason is PauseReason.THROTTLED:  # busy, and at work
+            self.circuit.since = self._clock.now()
+        self._recovered(sent_at)
 
     def _recovered(self, sent_at: float) -> None:
         self._streak.clear()
-        if self._cooldown is not None and self._cooldown.ended_by(sent_at):
-            self._cooldown = self._trouble = None
+        if self.circuit.is_closed_by(sent_at):
+            self.circuit.close()
             self.notices.answered(self._clock.now())
             self.stopped = self.stopped if self._is_barred else None
 
-    def _end_pause(self, sent_at: float) -> None:
-        if self._trouble is not Trouble.AILING and self._cooldown is not None and self._cooldown.ended_by(sent_at):
-            self._cooldown = self._trouble = None
+    def _failed(self, state: RequestState, failure: Failure, sent_at: float) -> Known:
+        state.timeouts += failure.kind is ErrorKind.TIMEOUT  # its next request may take longer in any case
+        if failure.kind in FAILING and self._is_failing(state, failure, sent_at):
+            return Known(is_void=True)
+        is_reached = failure.status is not None
+        if is_reached and self.circuit.reason is not PauseReason.FAILING and self.circuit.is_closed_by(sent_at):
+            self.circuit.close()
+        state.failures, state.failed_on = state.failures + 1, self.name
+        return Known(state.failures, max_failures=self._config.max_failures, random=self._clock.random.random())
+
+    def _is_failing(self, state: RequestState, failure: Failure, sent_at: float) -> bool:
+        """Whether it is the endpoint that fails, and not this record.
+
+        A record that failed while others were answered shows nothing of the endpoint; many that never failed before,
+        one after the other and with no answer between them, do.
+        """
+        if self._counts_records:
+            return False
+        is_first = state.failures == 0
+        if self.circuit.reason is PauseReason.FAILING:
+            self._open(PauseReason.FAILING, failure, sent_at)
+            return is_first
+        if is_first:
+            self._streak_since = self._streak_since if self._streak else sent_at
+            self._streak.append(state)
+        if len(self._streak) < STREAK:
+            return False
+        for each in self._streak:
+            each.failures = 0
+        self._streak.clear()
+        self._open(PauseReason.FAILING, failure, self._streak_since)
+        return True
+
+    # ---------------------------------------------------------------- throttles and pauses
+
+    def _throttled(
+        self, state: RequestState, failure: Failure, sent: Sent, before: tuple[RequestState | None, ...]
+    ) -> Known:
+        """The endpoint is busy; no record loses an attempt by it."""
+        self.throttles += 1
+        state.times_throttled += 1
+        is_limit, now = failure.kind is ErrorKind.RATE_LIMITED, self._clock.now()
+        if is_limit and not self.limits.allows(self.tokens_of(state.request)):
+            return Known(exceeds_limit=True)
+        throttles = state.throttles.get(self.name, 0) + 1 if is_limit else 0
+        if is_limit:
+            self._suspects[sent.number + 1] = (state, before[0] if before else None)
+        stated_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
+        others = self.throttles - state.times_throttled
+        share, random = others / max(1, self.answers), self._clock.random.random()
+        known = Known(throttles=throttles, throttle_share=share, random=random)
+        is_rate, is_open = self._is_rate(state, sent, stated_s), self.circuit.reason is not None
+        self.limits.requests.throttled(now)
+        if (stated_s is None and self.in_flight and not (is_rate or is_open)) or known.is_unwanted:
+            return known
+        self._pause(failure, stated_s, sent.at, is_rate=is_rate)
+        return replace(known, is_paused=True)
+
+    def _is_rate(self, state: RequestState, sent: Sent, stated_s: float | None) -> bool:
+        """Whether a throttle is about a rate, rather than about the number in flight, this record, or chance."""
+        if state.times_throttled > 1:  # it may be throttled whatever the limits are
+            return False
+        if self.circuit.reason is not None:  # a second record, when it probes
+            return self.circuit.reason is PauseReason.THROTTLED and self.circuit.is_closed_by(sent.at)
+        if self.limits.is_tight(self._clock.now()):
+            return True
+        return not self._concurrency.throttled(self._clock.now(), sent, has_wait=stated_s is not None)
+
+    def _pause(self, failure: Failure, stated_s: float | None, sent_at: float, *, is_rate: bool) -> None:
+        now, max_wait_s = self._clock.now(), self._config.max_wait_s
+        stated_s = None if stated_s is None or stated_s <= 0 else min(stated_s, LONGEST_S)
+        if is_rate:
+            self._rate = (now, stated_s is not None)
+        if stated_s is not None and stated_s > max_wait_s:
+            resume_at = self._clock.utc() + timedelta(seconds=stated_s)
+            self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
+        if self.circuit.open(now, PauseReason.THROTTLED, stated_s, sent_at, max_wait_s):
+            self._concurrency.paused()
+        if self.circuit.failed_at - self.circuit.since >= max_wait_s:
+            self.stopped = self.stopped or f"{stop_message(failure)} (refused for {max_wait_s:g} s: limits.max_wait_s)"
+        self._try_again(failure, max_wait_s, "limits.max_wait_s")
+
+    def _open(self, reason: PauseReason, failure: Failure, sent_at: float) -> None:
+        """The circuit opens: one record probes, and none loses an attempt by it."""
+        patience_s, setting = self._config.outage_s, "limits.outage_s"
+        if not self.answers:
+            patience_s, setting = self._config.first_contact_s, "limits.first_contact_s"
+        if self.circuit.open(self._clock.now(), reason, failure.retry_after_s, sent_at, patience_s):
+            self._concurrency.paused()
+        if self.circuit.failed_at - self.circuit.since >= patience_s:
+            self.stopped = stop_message(failure)
+            self.may_be_records = reason is PauseReason.FAILING and self._has_better_days(failure)
+        self._try_again(failure, patience_s, setting)
+
+    def _try_again(self, failure: Failure, patience_s: float, setting: str) -> None:
+        follows = f"sending pauses and tries again, for at most {patience_s:g} s ({setting})"
+        self.notices.refused(self._clock.now(), self.circuit.since, failure, follows)
+
+    def count_records(self) -> None:
+        """Errors count against each record from now on: no other record could show that the endpoint fails."""
+        self._counts_records, self.may_be_records = True, False
+        self.circuit.close()
+        self.stopped = None
+
+    def _has_better_days(self, failure: Failure) -> bool:
+        """Whether errors may be the records' own: the endpoint answers with a status, has answered other records of
+        the same configuration, and there are no others left to ask.
+        """
+        has_answered = self.answers > 0 or self._config.has_answers
+        return failure.status is not None and has_answered and self.is_last
+
+    def _shut(self, failure: Failure) -> None:
+        """The endpoint refuses all requests: for good, or until the account has credit."""
+        self.stopped = stop_message(failure)
+        self._is_barred, self.may_be_records = failure.kind in FINAL_STOPS, False
+        now, follows = self._clock.now(), "is asked no more" if self._is_barred else "the others go on without it"
+        self.notices.refused(now, now, failure, follows)
+        if not self._is_barred:
+            self.circuit.open(now, PauseReason.NO_CREDIT, QUOTA_PAUSE_S, now)

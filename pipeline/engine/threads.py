@@ -1,5 +1,6 @@
 """Threads that the end of a run does not wait for."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -39,3 +40,8 @@ class DaemonThreads(Executor):
             except BaseException as error:  # noqa: BLE001 - whoever waits is told
                 future.set_exception(error)
             del work, fn, args, kwargs, future  # it holds an image while the thread waits for the next
+
+
+async def in_thread(executor: Executor, work: Callable[..., T], *args: object) -> T:
+    """Call `work` in a thread of `executor`."""
+    return await asyncio.get_running_loop().run_in_executor(executor, work, *args)

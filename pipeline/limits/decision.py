@@ -1,62 +1,86 @@
-"""What follows from a failed attempt: who waits, how long, and how often one record may fail.
+"""The decision after an attempt: `decide` maps a failure, and what is known of its record, to a frozen value.
 
-The table is DESIGN's "What each failure does"; counting, waiting and the circuit are the engine's.
+The table is DESIGN's "What each failure does". Counting is the endpoint state's, waiting the engine's.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from pipeline.errors import ErrorKind
-from pipeline.records import Failure
+from pipeline.records import Answer, Failure
+
+USUAL = 0.25
+"""Throttles for each answer from which on more of them prove nothing against a record: it is the endpoint's way."""
+MAX_THROTTLES = 10
+"""429s of one record, between which others are answered, that end it; without it a poison record is sent for ever."""
+RETRY_S = 1.0
+"""A throttled record lets others pass for this long, twice as long each time; without it, it would be sent again at
+once, and throttled.
+"""
 
 
 class Reaction(StrEnum):
-    """What the run does about a failure."""
+    """What a kind of failure is about."""
 
-    RECORD_FAILS = "record_fails"
-    """This record's row says `failed`; the others go on."""
+    RECORD = "record"
+    """This record alone: its row says `failed`."""
     RETRY = "retry"
-    """This record is asked again after a back-off; the attempt counts."""
-    COOLDOWN = "cooldown"
-    """All wait together, as long as the endpoint says; no record loses an attempt."""
-    CONNECTION = "connection"
-    """The endpoint's circuit: sending pauses, one record probes; no record loses an attempt."""
+    """Perhaps this record: it is sent again after a back-off, and the attempt counts."""
+    THROTTLE = "throttle"
+    """The endpoint's limits; no record loses an attempt."""
+    CIRCUIT = "circuit"
+    """The endpoint cannot be reached: one record probes; no record loses an attempt."""
     STOP = "stop"
-    """The run ends with exit code 4: every further request would meet the same."""
+    """Every further request would fail alike: exit code 4."""
 
 
 _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
-    ErrorKind.IMAGE_MISSING: Reaction.RECORD_FAILS,
-    ErrorKind.IMAGE_UNREADABLE: Reaction.RECORD_FAILS,
-    ErrorKind.IMAGE_TRUNCATED: Reaction.RECORD_FAILS,
-    ErrorKind.IMAGE_UNSUPPORTED: Reaction.RECORD_FAILS,
-    ErrorKind.IMAGE_BOMB: Reaction.RECORD_FAILS,
-    ErrorKind.IMAGE_TOO_LARGE: Reaction.RECORD_FAILS,
     ErrorKind.FETCH_FAILED: Reaction.RETRY,
-    ErrorKind.RATE_LIMITED: Reaction.COOLDOWN,
-    ErrorKind.REQUEST_EXCEEDS_LIMIT: Reaction.RECORD_FAILS,
-    ErrorKind.OVERLOADED: Reaction.COOLDOWN,
+    ErrorKind.RATE_LIMITED: Reaction.THROTTLE,
+    ErrorKind.OVERLOADED: Reaction.THROTTLE,
     ErrorKind.SERVER_ERROR: Reaction.RETRY,
     ErrorKind.TIMEOUT: Reaction.RETRY,
     ErrorKind.CONNECTION: Reaction.RETRY,
-    ErrorKind.UNREACHABLE: Reaction.CONNECTION,
+    ErrorKind.UNREACHABLE: Reaction.CIRCUIT,
     ErrorKind.INVALID_RESPONSE: Reaction.RETRY,
     ErrorKind.EMPTY_ANSWER: Reaction.RETRY,
     ErrorKind.IMAGE_IGNORED: Reaction.RETRY,
-    ErrorKind.BAD_REQUEST: Reaction.RECORD_FAILS,
-    ErrorKind.REQUEST_TOO_LARGE: Reaction.RECORD_FAILS,
-    ErrorKind.CONTENT_FILTER: Reaction.RECORD_FAILS,
-    ErrorKind.REFUSED: Reaction.RECORD_FAILS,
-    ErrorKind.REASONING_EXHAUSTED: Reaction.RECORD_FAILS,
     ErrorKind.AUTHENTICATION: Reaction.STOP,
     ErrorKind.PERMISSION: Reaction.STOP,
     ErrorKind.QUOTA_EXHAUSTED: Reaction.STOP,
     ErrorKind.MODEL_NOT_FOUND: Reaction.STOP,
+    **dict.fromkeys(
+        (
+            ErrorKind.IMAGE_MISSING,
+            ErrorKind.IMAGE_UNREADABLE,
+            ErrorKind.IMAGE_TRUNCATED,
+            ErrorKind.IMAGE_UNSUPPORTED,
+            ErrorKind.IMAGE_BOMB,
+            ErrorKind.IMAGE_TOO_LARGE,
+            ErrorKind.REQUEST_EXCEEDS_LIMIT,
+            ErrorKind.BAD_REQUEST,
+            ErrorKind.REQUEST_TOO_LARGE,
+            ErrorKind.CONTENT_FILTER,
+            ErrorKind.REFUSED,
+            ErrorKind.REASONING_EXHAUSTED,
+        ),
+        Reaction.RECORD,
+    ),
 }
 
 FINAL_STOPS: Final = frozenset({ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION, ErrorKind.MODEL_NOT_FOUND})
-"""What no waiting changes."""
+"""Failures that no waiting changes."""
+
+FAILING: Final = frozenset({ErrorKind.SERVER_ERROR, ErrorKind.TIMEOUT, ErrorKind.CONNECTION})
+"""Failures that many records in a row share where it is the endpoint that fails."""
+
+VOID_ASLEEP: Final = frozenset({ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.UNREACHABLE})
+"""Failures of connections that slept with this machine."""
+
+NOT_HERE: Final = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.REQUEST_TOO_LARGE, ErrorKind.REQUEST_EXCEEDS_LIMIT})
+"""Rejections of one record that another endpoint, with limits of its own, may not share."""
 
 TRANSIENT: Final = frozenset(
     {
@@ -73,7 +97,102 @@ TRANSIENT: Final = frozenset(
 """Rows that failed for one of these are asked again by the next run."""
 
 ASKED_TWICE: Final = frozenset({ErrorKind.EMPTY_ANSWER, ErrorKind.IMAGE_IGNORED})
-"""Each of these answers is billed, so one more try is all that they get."""
+"""Each of these answers is billed: a second attempt is the last."""
+
+
+class Action(StrEnum):
+    """What the engine does next with a record."""
+
+    DONE = "done"
+    RETRY_AFTER = "retry after"
+    REQUEUE = "requeue"
+    """At once, as soon as an endpoint is ready: the attempt does not count."""
+    OTHER_ENDPOINT = "other endpoint"
+    FAIL = "fail"
+    STOP = "stop"
+    """This endpoint gets no more requests; the record is sent to another, or the run ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from an attempt."""
+
+    action: Action
+    wait_s: float = 0.0
+    """Of RETRY_AFTER."""
+    result: Answer | Failure | None = None
+    """The last word on a record that is DONE or FAILs."""
+
+    @property
+    def is_final(self) -> bool:
+        return self.action in {Action.DONE, Action.FAIL}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a record and its endpoint once an attempt is over."""
+
+    failures: int = 0
+    """Attempts of this record that failed and count, this one included."""
+    throttles: int = 0
+    """429s of this record at this endpoint, between which others were answered."""
+    throttle_share: float = 0.0
+    """Throttles of other records, for each answer of this endpoint."""
+    max_failures: int = 6
+    is_void: bool = False
+    """The machine slept through it, or a record's attempt counts against the endpoint."""
+    exceeds_limit: bool = False
+    """No minute of this endpoint has room for the request."""
+    is_paused: bool = False
+    """All records wait together."""
+    has_other: bool = False
+    """Another endpoint may be asked once."""
+    random: float = 0.0
+    """In [0, 1), for the back-off."""
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether it is this record that is throttled, and not the endpoint that is busy."""
+        return self.throttles >= MAX_THROTTLES * max(1.0, self.throttle_share / USUAL)
+
+
+def decide(result: Answer | Failure, known: Known) -> Decision:  # noqa: PLR0911 - a table
+    """What follows from an attempt. Pure."""
+    if isinstance(result, Answer):
+        return Decision(Action.DONE, result=result)
+    what = reaction(result.kind)
+    if known.is_void or what is Reaction.CIRCUIT:
+        return Decision(Action.REQUEUE)
+    if what is Reaction.STOP:
+        return Decision(Action.STOP)
+    if what is Reaction.THROTTLE and known.exceeds_limit:
+        return _last_word(replaced(result), known)
+    if what is Reaction.THROTTLE and not known.is_unwanted:
+        return _let_others_pass(known)
+    if what is Reaction.RETRY and known.failures < max_attempts_of(result.kind, known.max_failures):
+        return Decision(Action.RETRY_AFTER, backoff_s(known.failures, known.random))
+    return _last_word(result, known)
+
+
+def _let_others_pass(known: Known) -> Decision:
+    if known.is_paused and known.throttles <= 1:  # it may go first, once
+        return Decision(Action.REQUEUE)
+    longer = (1 + known.random) * 2.0 ** min(max(0, known.throttles - 1), 4)  # else two would come back side by side
+    return Decision(Action.RETRY_AFTER, RETRY_S * longer)
+
+
+def _last_word(failure: Failure, known: Known) -> Decision:
+    is_elsewhere = known.has_other and failure.kind in NOT_HERE
+    return Decision(Action.OTHER_ENDPOINT if is_elsewhere else Action.FAIL, result=failure)
+
+
+def replaced(failure: Failure) -> Failure:
+    """The same, as the failure of a record that is larger than a whole minute's limit."""
+    return Failure(
+        kind=ErrorKind.REQUEST_EXCEEDS_LIMIT, message=failure.message, status=failure.status,
+        request_id=failure.request_id, model=failure.model, usage=failure.usage, cost_usd=failure.cost_usd,
+        limits=failure.limits, doubts=failure.doubts,
+    )  # fmt: skip
 
 
 _WAY_OUT: Final[Mapping[ErrorKind, str]] = {
@@ -97,17 +216,17 @@ def stop_message(failure: Failure) -> str:
 
 
 def reaction(kind: ErrorKind) -> Reaction:
-    """What the run does about a failure of this kind."""
+    """What a failure of this kind is about."""
     return _REACTIONS[kind]
 
 
 def max_attempts_of(kind: ErrorKind, max_failures: int) -> int:
     """How many attempts of one record may fail with `kind` before its row says `failed`.
 
-    `max_failures` is `request.max_failures`. Kinds for which no record loses an attempt (COOLDOWN,
-    CONNECTION) are not counted by attempts at all: ask only for kinds whose reaction is RETRY.
+    `max_failures` is `request.max_failures`. Kinds for which no record loses an attempt (THROTTLE,
+    CIRCUIT) are not counted by attempts at all: ask only for kinds whose reaction is RETRY.
     """
-    if reaction(kind) is Reaction.RECORD_FAILS:
+    if reaction(kind) is Reaction.RECORD:
         return 1
     return min(2, max_failures) if kind in ASKED_TWICE else max_failures
 
@@ -117,15 +236,14 @@ def backoff_s(failures: int, rand: float, initial_s: float = 0.5, max_s: float =
 
     Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
     """
-    ceiling_s = min(max_s, initial_s * 2.0 ** min(failures - 1, 64))
-    return rand * ceiling_s
+    return rand * min(max_s, initial_s * 2.0 ** min(failures - 1, 64))
 
 
 _TRY_AGAIN_STATUSES: Final = frozenset({408, 425, 429})
 
 
 def is_worth_fetching_again(failure: Failure, failures: int, max_failures: int) -> bool:
-    """Whether an image that a host did not give may be had by asking once more: not where it said no."""
+    """Whether an image that a host did not return may be had by one more request: not where the host said no."""
     transient = failure.status is None or failure.status >= 500 or failure.status in _TRY_AGAIN_STATUSES  # noqa: PLR2004 - HTTP
     return failure.kind is ErrorKind.FETCH_FAILED and transient and failures < max_failures
 

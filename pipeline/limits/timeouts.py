@@ -1,4 +1,4 @@
-"""How long one request may take before it counts as lost: it follows what answers take."""
+"""How long one request may take before it counts as lost: a timeout that follows the observed latency."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ QUANTILE = 0.95
 
 
 @dataclass(slots=True)
-class Patience:
+class AdaptiveTimeout:
     """Between `floor_s` and `ceiling_s`; the ceiling until enough answers are known."""
 
     floor_s: float

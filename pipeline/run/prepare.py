@@ -10,7 +10,7 @@ import anyio
 from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate, adapter_of
-from pipeline.engine.semaphores import ThreadRoom
+from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
 from pipeline.images.locate import opened
@@ -51,9 +51,9 @@ class Preparer:
     config: RunConfig
     template: RequestTemplate
     size: LookedAt
-    room: ThreadRoom
+    room: ThreadByteSemaphore
     """For decoding."""
-    files: ThreadRoom
+    files: ThreadByteSemaphore
     """For what is read from the disk."""
     rule: TokenRule
     text: TextTokens
@@ -73,8 +73,8 @@ class Preparer:
             config=config,
             template=adapter_of(config).template(request, request.model or "", field_name),
             size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
-            room=ThreadRoom(config.images.decode_mb * MEGABYTE),
-            files=ThreadRoom(config.images.decode_mb * MEGABYTE),
+            room=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
+            files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
             text=TextTokens(message_tokens(request.system, request.prompt)),
             most_prompt_tokens=most_message_tokens(request.system, request.prompt),

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from pipeline.engine.engine import Engine
-from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Stages, Trial
+from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState, Stages
 from pipeline.engine.stats import RunStats
 from pipeline.errors import (
     BudgetReachedError,
@@ -354,7 +354,7 @@ async def test_twenty_alike_stop_the_run() -> None:
     bench = Bench(1000, script)
     said = await stopped(bench, EndpointStoppedError)
     assert "(bad_request)" in said
-    assert "--retry-kind bad_request" in said
+    assert "`retry_kind=bad_request`" in said
     assert 20 <= len(bench.kept) <= 20 + 8
 
 
@@ -418,7 +418,7 @@ async def _expect(engine: Engine, error: type[VisionBatchError]) -> None:
 
 
 async def test_a_source_that_breaks_off_keeps_what_came_before() -> None:
-    """A manifest that turns out wrong in the middle stops the run with its own message; answers stay kept."""
+    """A manifest that scheduler out wrong in the middle stops the run with its own message; answers stay kept."""
 
     def records() -> Iterator[ImageRecord]:
         for n in range(40):
@@ -766,18 +766,19 @@ async def test_time_is_a_ceiling() -> None:
 
 
 async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> None:
-    """A turn that was given in the moment of the stop begins its flight after it: it has the same time to come home."""
+    """A permit that was given in the moment of the stop is used after it: its request has as long to come home."""
     bench = Bench(4, never_answers)
     engine = bench.engine()
     engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
     prepared = bench.prepare(ImageRecord("a", (LocalFile("a", "a"),)), (None,))
     assert isinstance(prepared, PreparedRequest)
-    turn = await engine._turns.next(Trial(prepared, engine._clock.utc()))
-    with anyio.fail_after(5), engine._flight(turn) as flight:
-        await engine._answer(flight)
+    state = RequestState(prepared, engine._clock.utc())
+    permit = await engine._scheduler.acquire(state)
+    with anyio.fail_after(5), engine._in_flight.sending(permit) as request:
+        await engine._in_flight.answer(request)
     assert engine.stats.in_flight == 0
-    engine._outcomes.close()
-    engine._arrived.close()
+    engine._writer.close()
+    engine._writer._arrived.close()
 
 
 def sleeper(bench: Bench) -> Callable[[float], None]:
@@ -851,8 +852,8 @@ async def test_records_are_blamed_only_where_no_endpoint_is_left() -> None:
     rows = bench.by_id()
     assert {row.status for row in rows.values()} == {Status.OK}
     assert Counter(row.endpoint for row in rows.values())["second"] == 20
-    ill = engine._turns.channels[1]
-    assert (ill.may_blame_records, ill._blames_records, ill.stopped is None) == (True, False, False)
+    ill = engine._scheduler.endpoints[1]
+    assert (ill.may_be_records, ill._counts_records, ill.stopped is None) == (True, False, False)
 
 
 async def test_poison_is_found_by_both_endpoints() -> None:

@@ -1,4 +1,4 @@
-"""Whose turn it is: shares by weight, one line, and what the budget allows; by a clock that nobody waits for."""
+"""Whose permit it is: shares by weight, one line, and what the budget allows; by a clock that nobody waits for."""
 
 import heapq
 from collections import Counter
@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine.scheduler import CLAIMS, Turn, Turns
-from pipeline.engine.stages import Endpoint, EngineConfig, Trial
-from pipeline.engine.state import QUOTA_PAUSE_S, REFUTED, Channel
+from pipeline.engine.scheduler import CREDITS, Permit, PlaceQueue, Scheduler
+from pipeline.engine.stages import Endpoint, EngineConfig, RequestState
+from pipeline.engine.state import QUOTA_PAUSE_S, REJECTED, EndpointState
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.limits.budget import Amounts, Budget
+from pipeline.limits.decision import Action, Decision
 from pipeline.money import usd
 from pipeline.records import Answer, Failure, PreparedRequest, Status, Usage
 from tests.engine.test_state import AWAY, BROKEN, GOOD, START, Hand, fail, never_asked, request_of
@@ -25,41 +26,44 @@ from tests.engine.test_state import AWAY, BROKEN, GOOD, START, Hand, fail, never
 
 @dataclass
 class Line:
-    """Turns over some channels, and the hand that moves their clock."""
+    """Scheduler over some endpoints, and the hand that moves their clock."""
 
-    turns: Turns
+    scheduler: Scheduler
     hand: Hand
     leases: list[Amounts]
     made: int = field(default=0)
+    last: Decision | None = None
 
-    def trial(self, number: int | None = None) -> Trial:
+    def state(self, number: int | None = None) -> RequestState:
         self.made += 1
-        return Trial(request_of(self.made if number is None else number), START)
+        return RequestState(request_of(self.made if number is None else number), START)
 
-    async def next(self, trial: Trial | None = None) -> Turn:
+    async def next(self, state: RequestState | None = None) -> Permit:
         with anyio.fail_after(10):
-            return await self.turns.next(trial or self.trial())
+            return await self.scheduler.acquire(state or self.state())
 
-    def home(self, turn: Turn, result: Answer | Failure) -> float | None:
-        turn.trial.add(result)
-        self.turns.settle(turn, result)
-        pause_s = turn.channel.judge(turn.trial, result, turn.sent_at)
-        self.turns.notify()
-        return pause_s
+    def home(self, permit: Permit, result: Answer | Failure) -> float | None:
+        permit.state.add(result)
+        self.last = self.scheduler.settle(permit, result).decision
+        return None if self.last.is_final else self.last.wait_s
 
-    async def ask(self, trial: Trial | None = None, result: Answer | Failure = GOOD) -> str:
-        """One request, from its turn to its answer -> who was asked."""
-        turn = await self.next(trial)
-        self.home(turn, result)
-        return turn.channel.name
+    def action(self) -> Action | None:
+        """What the last result led to."""
+        return self.last.action if self.last else None
+
+    async def ask(self, state: RequestState | None = None, result: Answer | Failure = GOOD) -> str:
+        """One request, from its permit to its answer -> who was asked."""
+        permit = await self.next(state)
+        self.home(permit, result)
+        return permit.endpoint.name
 
     @asynccontextmanager
-    async def waiting(self, trial: Trial | None = None) -> AsyncIterator[list[Turn]]:
-        """Somebody who stands in the line; the list holds the turn as soon as there is one."""
-        got = list[Turn]()
+    async def waiting(self, state: RequestState | None = None) -> AsyncIterator[list[Permit]]:
+        """Somebody who stands in the line; the list holds the permit as soon as there is one."""
+        got = list[Permit]()
 
         async def wait() -> None:
-            got.append(await self.turns.next(trial or self.trial()))
+            got.append(await self.scheduler.acquire(state or self.state()))
 
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
@@ -79,8 +83,8 @@ def line(
     hand = Hand()
     numbers: dict[str, object] = {"threads": 1, "prepared_bytes": 1 << 20, **(config or {})}
     made = EngineConfig(**numbers)  # type: ignore[arg-type] # by name
-    channels = [
-        Channel(Endpoint(name=name, ask=never_asked, most=most, slots=slots, weight=weight), made, hand.clock())
+    endpoints = [
+        EndpointState(Endpoint(name=name, ask=never_asked, most=most, slots=slots, weight=weight), made, hand.clock())
         for name, weight in zip("abcdefgh", weights or (1.0,), strict=False)
     ]
     leases = list[Amounts]()
@@ -89,7 +93,7 @@ def line(
         await anyio.lowlevel.checkpoint()
         leases.append(amounts)
 
-    return Line(Turns(channels, budgets or [], lease, hand.clock()), hand, leases)
+    return Line(Scheduler(endpoints, budgets or [], lease, hand.clock()), hand, leases)
 
 
 def bill(nano: int | None, tokens: int = 100) -> Answer:
@@ -102,33 +106,33 @@ def bill(nano: int | None, tokens: int = 100) -> Answer:
 
 
 async def test_requests_are_shared_by_weight() -> None:
-    """Over 400 turns of two endpoints that are ready, weights 3 and 1: 300 and 100."""
+    """Over 400 scheduler of two endpoints that are ready, weights 3 and 1: 300 and 100."""
     bench = line(3, 1)
     assert Counter([await bench.ask() for _ in range(400)]) == {"a": 300, "b": 100}
 
 
-@given(weights=st.lists(st.integers(1, 9), min_size=1, max_size=5), turns=st.integers(1, 120))
+@given(weights=st.lists(st.integers(1, 9), min_size=1, max_size=5), scheduler=st.integers(1, 120))
 @settings(max_examples=40)
-def test_shares_by_weight_at_any_moment(weights: list[int], turns: int) -> None:
-    """However many endpoints and turns: nobody is more than two requests ahead of its share."""
+def test_shares_by_weight_at_any_moment(weights: list[int], scheduler: int) -> None:
+    """However many endpoints and scheduler: nobody is more than two requests ahead of its share."""
 
     async def asked() -> Counter[str]:
         bench = line(*weights)
-        return Counter([await bench.ask() for _ in range(turns)])
+        return Counter([await bench.ask() for _ in range(scheduler)])
 
     counts = anyio.run(asked)
     for name, weight in zip("abcde", weights, strict=False):
-        assert counts[name] <= turns * weight / sum(weights) + 2
+        assert counts[name] <= scheduler * weight / sum(weights) + 2
 
 
 async def test_who_was_away_has_no_claim_on_what_it_missed() -> None:
     """One endpoint pauses while the other gets a hundred requests; on its return it gets one first."""
     bench = line(1, 1)
-    away = next(channel for channel in bench.turns.channels if channel.name == "b")
+    away = next(endpoint for endpoint in bench.scheduler.endpoints if endpoint.name == "b")
     await bench.ask()
-    turn = await bench.next()
-    assert turn.channel is away
-    bench.home(turn, fail(ErrorKind.RATE_LIMITED, retry_after_s=60.0))
+    permit = await bench.next()
+    assert permit.endpoint is away
+    bench.home(permit, fail(ErrorKind.RATE_LIMITED, retry_after_s=60.0))
     assert Counter([await bench.ask() for _ in range(100)]) == {"a": 100}
     bench.hand.now_s += 61
     assert Counter([await bench.ask() for _ in range(21)]) == {"a": 10, "b": 11}
@@ -143,14 +147,14 @@ class Source:
     takes_s: float
     waiting: int = field(default=0)
     counts: Counter[str] = field(default_factory=Counter)
-    out: list[tuple[float, int, Turn]] = field(default_factory=list)
+    out: list[tuple[float, int, Permit]] = field(default_factory=list)
 
     async def run(self, records: int) -> Counter[str]:
         arrivals = [self.bench.hand.now_s + number * self.every_s for number in range(1, records + 1)]
         while arrivals or self.out:
             if self.out and (not arrivals or self.out[0][0] <= arrivals[0]):
-                self.bench.hand.now_s, _, turn = heapq.heappop(self.out)
-                self.bench.home(turn, GOOD)
+                self.bench.hand.now_s, _, permit = heapq.heappop(self.out)
+                self.bench.home(permit, GOOD)
             else:
                 self.bench.hand.now_s = arrivals.pop(0)
                 self.waiting += 1
@@ -158,11 +162,11 @@ class Source:
         return self.counts
 
     async def send(self) -> None:
-        while self.waiting and any(channel.in_flight < channel.slots for channel in self.bench.turns.channels):
+        while self.waiting and any(endpoint.in_flight < endpoint.slots for endpoint in self.bench.scheduler.endpoints):
             self.waiting -= 1
-            turn = await self.bench.next()
-            self.counts[turn.channel.name] += 1
-            heapq.heappush(self.out, (self.bench.hand.now_s + self.takes_s, sum(self.counts.values()), turn))
+            permit = await self.bench.next()
+            self.counts[permit.endpoint.name] += 1
+            heapq.heappush(self.out, (self.bench.hand.now_s + self.takes_s, sum(self.counts.values()), permit))
 
 
 @pytest.mark.parametrize(
@@ -201,22 +205,22 @@ async def test_who_was_full_makes_up_for_what_it_missed(others: int) -> None:
     """
     bench = line(3, 1, slots=3)
     held = [await bench.next() for _ in range(4)]
-    assert Counter(turn.channel.name for turn in held) == {"a": 3, "b": 1}
+    assert Counter(permit.endpoint.name for permit in held) == {"a": 3, "b": 1}
     assert Counter([await bench.ask() for _ in range(others)]) == {"b": others}
-    for turn in held:
-        bench.home(turn, GOOD)
+    for permit in held:
+        bench.home(permit, GOOD)
     assert Counter([await bench.ask() for _ in range(3 * others)]) == {"a": 3 * others}
     assert Counter([await bench.ask() for _ in range(400)]) == {"a": 300, "b": 100}
 
 
 async def test_who_was_full_for_a_day_makes_up_for_a_bounded_number() -> None:
-    """Proves that after 5,000 requests of the other one it is served first for `CLAIMS` of them, and no longer."""
+    """Proves that after 5,000 requests of the other one it is served first for `CREDITS` of them, and no longer."""
     bench = line(1, 1, slots=1)
     held = await bench.next()
     assert Counter([await bench.ask() for _ in range(5000)]) == {"b": 5000}
     bench.home(held, GOOD)
-    asked = [await bench.ask() for _ in range(CLAIMS + 10)]
-    assert CLAIMS <= asked.index("b") <= CLAIMS + 2
+    asked = [await bench.ask() for _ in range(CREDITS + 10)]
+    assert CREDITS <= asked.index("b") <= CREDITS + 2
 
 
 @pytest.mark.parametrize(("weights", "expected"), [((3, 1), 30), ((1, 1), 20), ((10, 1), 36), ((0.5, 1), 13)])
@@ -225,8 +229,8 @@ async def test_who_was_away_is_not_flooded(weights: tuple[float, ...], expected:
     two more.
     """
     bench = line(*weights)
-    turn = await bench.next()
-    bench.home(turn, fail(ErrorKind.RATE_LIMITED, retry_after_s=60.0))
+    permit = await bench.next()
+    bench.home(permit, fail(ErrorKind.RATE_LIMITED, retry_after_s=60.0))
     assert Counter([await bench.ask() for _ in range(300)]) == {"b": 300}
     bench.hand.now_s += 61
     counts = Counter([await bench.ask() for _ in range(40)])
@@ -236,29 +240,29 @@ async def test_who_was_away_is_not_flooded(weights: tuple[float, ...], expected:
 async def test_who_is_full_lets_the_other_go_first() -> None:
     """Weights are shares of what is possible: with all slots of one endpoint taken, the other gets the request."""
     bench = line(100, 1, slots=2)
-    turns = [await bench.next() for _ in range(4)]
-    assert Counter(turn.channel.name for turn in turns) == {"a": 2, "b": 2}
+    scheduler = [await bench.next() for _ in range(4)]
+    assert Counter(permit.endpoint.name for permit in scheduler) == {"a": 2, "b": 2}
 
 
 async def test_after_a_failure_another_endpoint_is_asked() -> None:
-    """A record that failed at one endpoint goes to the other, whose turn it is not."""
+    """A record that failed at one endpoint goes to the other, whose permit it is not."""
     bench = line(1, 1)
     for _ in range(4):
-        trial = bench.trial()
-        failed = await bench.ask(trial, BROKEN)
-        assert await bench.ask(trial) != failed
+        state = bench.state()
+        failed = await bench.ask(state, BROKEN)
+        assert await bench.ask(state) != failed
 
 
 async def test_one_endpoint_without_credit_does_not_stop_the_others() -> None:
     """It is left out for five minutes, then tried once; the run goes on all the while."""
     bench = line(1, 1)
     assert await bench.ask(result=fail(ErrorKind.QUOTA_EXHAUSTED)) == "a"
-    assert bench.turns.stopped is None
-    assert bench.turns.waiting is None
+    assert bench.scheduler.stopped is None
+    assert bench.scheduler.waiting is None
     assert Counter([await bench.ask() for _ in range(10)]) == {"b": 10}
     bench.hand.now_s += QUOTA_PAUSE_S
     probe = await bench.next()
-    assert probe.channel.name == "a"
+    assert probe.endpoint.name == "a"
     assert await bench.ask() == "b"
     bench.home(probe, GOOD)
     assert {await bench.ask() for _ in range(4)} == {"a", "b"}
@@ -269,9 +273,9 @@ async def test_all_endpoints_without_credit_stop_the_run() -> None:
     bench = line(1, 1)
     await bench.ask(result=fail(ErrorKind.QUOTA_EXHAUSTED))
     await bench.ask(result=fail(ErrorKind.AUTHENTICATION))
-    reasons = str(bench.turns.stopped).split("; ")
-    assert "a: because quota_exhausted" in str(bench.turns.stopped)
-    assert "b: because authentication" in str(bench.turns.stopped)
+    reasons = str(bench.scheduler.stopped).split("; ")
+    assert "a: because quota_exhausted" in str(bench.scheduler.stopped)
+    assert "b: because authentication" in str(bench.scheduler.stopped)
     assert reasons[0].startswith("a: ")
 
 
@@ -279,7 +283,7 @@ async def test_one_endpoint_alone_speaks_for_itself() -> None:
     """Without a name before its words."""
     bench = line()
     await bench.ask(result=fail(ErrorKind.AUTHENTICATION))
-    assert str(bench.turns.stopped).startswith("because authentication")
+    assert str(bench.scheduler.stopped).startswith("because authentication")
 
 
 async def test_all_endpoints_that_pause_are_waited_for() -> None:
@@ -287,11 +291,11 @@ async def test_all_endpoints_that_pause_are_waited_for() -> None:
     bench = line(1, 1)
     await bench.ask(result=fail(ErrorKind.RATE_LIMITED, retry_after_s=60.0))
     await bench.ask(result=fail(ErrorKind.OVERLOADED, retry_after_s=20.0))
-    assert str(bench.turns.waiting).count("rate limited until") == 2
+    assert str(bench.scheduler.waiting).count("rate limited until") == 2
     before_s = bench.hand.now_s
-    turn = await bench.next()
-    assert turn.channel.name == "b"
-    assert turn.sent_at - before_s == 20.0
+    permit = await bench.next()
+    assert permit.endpoint.name == "b"
+    assert permit.sent_at - before_s == 20.0
 
 
 async def test_the_circuit_of_one_endpoint_leaves_the_other_alone() -> None:
@@ -301,16 +305,16 @@ async def test_the_circuit_of_one_endpoint_leaves_the_other_alone() -> None:
     began_s = bench.hand.now_s
     await bench.ask()
     while bench.hand.now_s < began_s + 180:
-        trial = bench.trial()
-        turn = await bench.next(trial)
-        while turn.channel.name == "b":
-            assert bench.home(turn, AWAY) == 0.0
-            turn = await bench.next(trial)
-        bench.home(turn, GOOD)
+        state = bench.state()
+        permit = await bench.next(state)
+        while permit.endpoint.name == "b":
+            assert bench.home(permit, AWAY) == 0.0
+            permit = await bench.next(state)
+        bench.home(permit, GOOD)
         answered["a"] += 1
-        assert trial.failures == 0
+        assert state.failures == 0
         bench.hand.now_s += 0.25
-    assert bench.turns.channels[1].requests <= 40
+    assert bench.scheduler.endpoints[1].requests <= 40
     assert answered["a"] == 720
 
 
@@ -323,10 +327,10 @@ async def test_first_come_first_served() -> None:
     order = list[str]()
 
     async def live(number: int) -> None:
-        turn = await bench.turns.next(bench.trial(number))
-        order.append(turn.trial.request.record.id)
+        permit = await bench.scheduler.acquire(bench.state(number))
+        order.append(permit.state.request.record.id)
         await anyio.lowlevel.checkpoint()
-        bench.home(turn, GOOD)
+        bench.home(permit, GOOD)
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -338,9 +342,9 @@ async def test_first_come_first_served() -> None:
 async def test_a_large_request_is_not_overtaken_for_ever() -> None:
     """One that needs nearly a minute's tokens is sent once it is the first, although smaller ones would fit before."""
     bench = line()
-    bench.turns.channels[0].limits.tokens.own = 1000
+    bench.scheduler.endpoints[0].limits.tokens.stated = 1000
     await bench.ask()
-    large = Trial(request_of(7, prompt_tokens=690), START)
+    large = RequestState(request_of(7, prompt_tokens=690), START)
     began_s = bench.hand.now_s
     await bench.ask(large)
     assert 59 <= bench.hand.now_s - began_s <= 61
@@ -349,10 +353,10 @@ async def test_a_large_request_is_not_overtaken_for_ever() -> None:
 async def test_a_request_that_was_asked_to_wait_notices_an_answer() -> None:
     """All slots taken: the next in line goes in the moment that one is free."""
     bench = line(slots=1)
-    turn = await bench.next()
+    permit = await bench.next()
     async with bench.waiting() as got:
         assert got == []
-        bench.home(turn, GOOD)
+        bench.home(permit, GOOD)
         await anyio.wait_all_tasks_blocked()
         assert len(got) == 1
 
@@ -360,11 +364,11 @@ async def test_a_request_that_was_asked_to_wait_notices_an_answer() -> None:
 async def test_who_gives_up_its_place_holds_nobody_up() -> None:
     """A request that waits first in line is cancelled: the second takes its place."""
     bench = line(slots=1)
-    turn = await bench.next()
+    permit = await bench.next()
     with anyio.move_on_after(0.01):
-        await bench.turns.next(bench.trial())
+        await bench.scheduler.acquire(bench.state())
     async with bench.waiting() as got:
-        bench.home(turn, GOOD)
+        bench.home(permit, GOOD)
         await anyio.wait_all_tasks_blocked()
         assert len(got) == 1
 
@@ -373,15 +377,15 @@ async def test_a_request_is_due_after_what_answers_take() -> None:
     """Twenty answers of 5 s make it 20 s, twice that for a record that took too long once."""
     bench = line()
     for _ in range(20):
-        turn = await bench.next()
+        permit = await bench.next()
         bench.hand.now_s += 5
-        bench.home(turn, GOOD)
-    trial = bench.trial()
-    turn = await bench.next(trial)
-    assert turn.channel.patience.timeout_s(turn.trial.timeouts) == 20.0
-    bench.home(turn, fail(ErrorKind.TIMEOUT))
-    turn = await bench.next(trial)
-    assert turn.channel.patience.timeout_s(turn.trial.timeouts) == 40.0
+        bench.home(permit, GOOD)
+    state = bench.state()
+    permit = await bench.next(state)
+    assert permit.endpoint.timeout.timeout_s(permit.state.timeouts) == 20.0
+    bench.home(permit, fail(ErrorKind.TIMEOUT))
+    permit = await bench.next(state)
+    assert permit.endpoint.timeout.timeout_s(permit.state.timeouts) == 40.0
 
 
 # ---------------------------------------------------------------- the budget
@@ -396,10 +400,10 @@ async def test_the_budget_waits_for_what_is_in_flight_and_then_stops() -> None:
     """Two reservations do not fit; the bill of the first makes room for the second, and then there is none."""
     budget = Budget(Amounts(nano_usd=100))
     bench = line(budgets=[budget], most=dear)
-    turn = await bench.next()
+    permit = await bench.next()
     async with bench.waiting() as got:
         assert got == []
-        bench.home(turn, bill(40))
+        bench.home(permit, bill(40))
         await anyio.wait_all_tasks_blocked()
         assert len(got) == 1
     bench.home(got[0], bill(1))
@@ -448,8 +452,8 @@ async def test_what_a_request_counts_as(result: Answer | Failure | None, cost: i
     """The bill where there is one; nothing where the endpoint refused; all that was reserved where nobody knows."""
     budget = Budget(Amounts(nano_usd=1000))
     bench = line(budgets=[budget], most=dear)
-    turn = await bench.next()
-    assert bench.turns.settle(turn, result) == unknown
+    permit = await bench.next()
+    assert bench.scheduler.release(permit, result) == unknown
     assert budget.spent.nano_usd == cost
     assert budget.spent.requests == 1
     assert budget.reserved.nano_usd == 0
@@ -463,7 +467,7 @@ def test_nothing_is_sent_that_the_ledger_does_not_know_of(costs: list[int | None
     async def spend() -> None:
         budget = Budget(Amounts(nano_usd=limit))
         bench = line(budgets=[budget], most=dear, slots=3)
-        flying = list[Turn]()
+        flying = list[Permit]()
         for cost in costs:
             while flying and (len(flying) == 3 or budget.lacks(Amounts(60, 100, 1))):
                 bench.home(flying.pop(0), bill(cost))
@@ -482,28 +486,28 @@ async def test_a_wrong_prediction_is_wrong_once() -> None:
     budget = Budget(Amounts(nano_usd=400))
     bench = line(budgets=[budget], most=dear)
     await bench.ask(result=bill(180))
-    turn = await bench.next()
-    assert 180 <= (turn.reserved.nano_usd or 0) <= 181
-    bench.home(turn, bill(180))
+    permit = await bench.next()
+    assert 180 <= (permit.reserved.nano_usd or 0) <= 181
+    bench.home(permit, bill(180))
     with pytest.raises(BudgetReachedError):
         await bench.next()
     assert budget.spent.nano_usd == 360
 
 
 async def test_what_was_not_sent_costs_nothing() -> None:
-    """A run that stops between a turn and its request: neither budget, slot nor lease knows of it afterwards."""
+    """A run that stops between a permit and its request: neither budget, slot nor lease knows of it afterwards."""
     budget = Budget(Amounts(requests=5))
     requests = line(1, budgets=[budget])
-    turn = await requests.next()
-    requests.turns.withdraw(turn)
-    assert (turn.is_settled, turn.channel.in_flight) == (True, 0)
+    permit = await requests.next()
+    requests.scheduler.withdraw(permit)
+    assert (permit.is_settled, permit.endpoint.in_flight) == (True, 0)
     assert budget.left.requests == 5
-    assert requests.turns.spent.requests == 0
+    assert requests.scheduler.spent.requests == 0
 
 
 async def test_slots_are_those_of_all_endpoints() -> None:
     """What lanes and places are made for."""
-    assert line(1, 1, 1, slots=5).turns.slots == 15
+    assert line(1, 1, 1, slots=5).scheduler.slots == 15
 
 
 # ---------------------------------------------------------------- what is told
@@ -512,19 +516,19 @@ async def test_slots_are_those_of_all_endpoints() -> None:
 async def test_a_long_wait_for_the_limits_is_shown() -> None:
     """One request a minute: who looks while the second waits is told until when; with the answer it is over."""
     bench = line()
-    bench.turns.channels[0].limits.requests.own = 1.0
+    bench.scheduler.endpoints[0].limits.requests.stated = 1.0
     await bench.ask()
     seen = list[str | None]()
     sleep = bench.hand.sleep
 
     async def looking(wait_s: float) -> None:
-        seen.append(bench.turns.waiting)
+        seen.append(bench.scheduler.waiting)
         await sleep(wait_s)
 
-    bench.turns._clock = replace(bench.turns._clock, sleep=looking)
+    bench.scheduler._clock = replace(bench.scheduler._clock, sleep=looking)
     await bench.ask()
     assert str(seen[0]).startswith("`limits.rpm` allows 1 request a minute: next at ")
-    assert bench.turns.waiting is None
+    assert bench.scheduler.waiting is None
 
 
 async def test_one_that_refuses_everything_is_asked_no_more() -> None:
@@ -533,19 +537,19 @@ async def test_one_that_refuses_everything_is_asked_no_more() -> None:
     refusal = fail(ErrorKind.BAD_REQUEST, status=400)
     refused = 0
     for _ in range(60):
-        trial = bench.trial()
-        turn = await bench.next(trial)
-        if turn.channel.name == "a":
+        state = bench.state()
+        permit = await bench.next(state)
+        if permit.endpoint.name == "a":
             refused += 1
-            bench.home(turn, refusal)
-            assert bench.turns.refer(turn, refusal)
-            turn = await bench.next(trial)
-        bench.home(turn, GOOD)
-    assert refused == REFUTED
-    assert bench.turns.remarks() == ["a refuses what others answer, and is asked no more: because bad_request"]
-    assert bench.turns.remarks() == []
-    assert bench.turns.stopped is None
-    assert "refuses what others answer" in str(bench.turns.channels[0].stopped)
+            bench.home(permit, refusal)
+            assert bench.action() is Action.OTHER_ENDPOINT
+            permit = await bench.next(state)
+        bench.home(permit, GOOD)
+    assert refused == REJECTED
+    assert bench.scheduler.remarks() == ["a refuses what others answer, and is asked no more: because bad_request"]
+    assert bench.scheduler.remarks() == []
+    assert bench.scheduler.stopped is None
+    assert "refuses what others answer" in str(bench.scheduler.endpoints[0].stopped)
 
 
 async def test_one_that_answers_now_and_then_is_asked_on() -> None:
@@ -554,34 +558,110 @@ async def test_one_that_answers_now_and_then_is_asked_on() -> None:
     refusal = fail(ErrorKind.REQUEST_TOO_LARGE, status=413)
     asked = 0
     for _ in range(80):
-        trial = bench.trial()
-        turn = await bench.next(trial)
-        if turn.channel.name == "a":
+        state = bench.state()
+        permit = await bench.next(state)
+        if permit.endpoint.name == "a":
             asked += 1
-            if asked % REFUTED:
-                bench.home(turn, refusal)
-                assert bench.turns.refer(turn, refusal)
-                turn = await bench.next(trial)
-        bench.home(turn, GOOD)
-    assert bench.turns.channels[0].stopped is None
-    assert asked > 3 * REFUTED
+            if asked % REJECTED:
+                bench.home(permit, refusal)
+                assert bench.action() is Action.OTHER_ENDPOINT
+                permit = await bench.next(state)
+        bench.home(permit, GOOD)
+    assert bench.scheduler.endpoints[0].stopped is None
+    assert asked > 3 * REJECTED
 
 
 async def test_who_was_refused_goes_first() -> None:
     """One waits at the head of the line for the end of a pause; who was refused comes later, and is sent before it."""
     bench = line(1)
     await bench.ask(result=fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
-    refused = bench.trial()
-    refused.goes_first = True
+    refused = bench.state()
+    permit = await bench.next(refused)
+    bench.home(permit, fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
     order = list[str]()
 
-    async def stand(trial: Trial) -> None:
-        turn = await bench.turns.next(trial)
-        order.append(turn.trial.request.record.id)
-        bench.home(turn, GOOD)
+    async def stand(state: RequestState) -> None:
+        permit = await bench.scheduler.acquire(state)
+        order.append(permit.state.request.record.id)
+        bench.home(permit, GOOD)
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
-            for trial in (bench.trial(7), bench.trial(8), refused):
-                tasks.start_soon(stand, trial)
+            for state in (bench.state(7), bench.state(8), refused):
+                tasks.start_soon(stand, state)
     assert order == [refused.request.record.id, "7", "8"]
+
+
+async def test_a_record_that_is_always_throttled_holds_up_nobody() -> None:
+    """Proves that a record throttled once goes first after the pause, and throttled again, after those that wait."""
+    bench = line(1)
+    poison, order = bench.state(), list[str]()
+    for number in range(2):
+        permit = await bench.next(poison)
+        bench.home(permit, fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
+        assert (poison.place is None) == (number == 1)
+
+    async def stand(state: RequestState) -> None:
+        permit = await bench.scheduler.acquire(state)
+        order.append(permit.state.request.record.id)
+        bench.home(permit, GOOD)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for state in (bench.state(7), bench.state(8), poison):
+                tasks.start_soon(stand, state)
+    assert order == ["7", "8", poison.request.record.id]
+
+
+async def test_429s_are_counted_by_endpoint() -> None:
+    """Proves that 429s of one endpoint do not end a record that another has not throttled."""
+    bench = line(1, 1)
+    state = bench.state()
+    asked = Counter[str]()
+    for _ in range(12):
+        permit = await bench.next(state)
+        asked[permit.endpoint.name] += 1
+        assert bench.home(permit, fail(ErrorKind.RATE_LIMITED, status=429)) is not None
+        bench.hand.now_s += 61
+        for _ in range(4):
+            await bench.ask()
+    assert state.throttles == asked
+    assert max(asked.values()) < 10
+
+
+async def _served(places: list[int], cancelled: int | None = None) -> list[int]:
+    """Who was served, of some that come while one is, by their places."""
+    queue, served = PlaceQueue(), list[int]()
+
+    async def stand(number: int, place: int, scope: anyio.CancelScope) -> None:
+        with scope:
+            async with queue.held(place):
+                served.append(number)
+                await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            async with queue.held(5):
+                scopes = [anyio.CancelScope() for _ in places]
+                for number, place in enumerate(places):
+                    tasks.start_soon(stand, number, place, scopes[number])
+                await anyio.wait_all_tasks_blocked()
+                assert queue.is_ahead(5) == (min(places) < 5)
+                if cancelled is not None:
+                    scopes[cancelled].cancel()
+                    await anyio.wait_all_tasks_blocked()
+            if cancelled == 0:  # and once more in the very moment in which it is called
+                scopes[1].cancel()
+    async with queue.held(0):  # all have left
+        return served
+
+
+async def test_a_queue_serves_by_place() -> None:
+    """Proves that the smallest place is next, in whatever order they come."""
+    assert await _served([7, 3, 9, 4]) == [1, 3, 0, 2]
+
+
+async def test_who_leaves_a_queue_holds_up_nobody() -> None:
+    """One goes while it waits: the rest are served. One that goes when it has just been called is served as well."""
+    assert await _served([11, 12, 13, 14], cancelled=2) == [0, 1, 3]
+    assert await _served([11, 12, 13, 14], cancelled=0) == [1, 2, 3]

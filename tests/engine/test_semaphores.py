@@ -1,4 +1,4 @@
-"""Room in bytes: never exceeded, never lost, first come first served."""
+"""ByteSemaphore in bytes: never exceeded, never lost, first come first served."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine.semaphores import GrowingRoom, Line, Room, ThreadRoom
+from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore, ThreadByteSemaphore
 
 
 async def _visits(sizes: list[int]) -> tuple[int, bool]:
     """The most that was inside at once, and whether what is larger than the room was always alone."""
-    room, used, peak, alone = Room(100), 0, 0, True
+    room, used, peak, alone = ByteSemaphore(100), 0, 0, True
 
     async def visit(size: int) -> None:
         nonlocal used, peak, alone
@@ -43,7 +43,7 @@ def test_never_more_than_the_limit_is_inside(sizes: list[int]) -> None:
 
 async def test_first_come_first_served() -> None:
     """A small visitor does not overtake a large one that waits."""
-    room, order = Room(10), list[str]()
+    room, order = ByteSemaphore(10), list[str]()
 
     async def visit(name: str, size: int) -> None:
         async with room.held(size):
@@ -60,7 +60,7 @@ async def test_first_come_first_served() -> None:
 
 async def test_a_cancelled_visitor_gives_its_room_back() -> None:
     """Cancelled while waiting, or in the very moment of admission: nobody behind it waits for ever."""
-    room = Room(10)
+    room = ByteSemaphore(10)
     for release_first in (False, True):
         async with anyio.create_task_group() as tasks:
             entered = anyio.Event()
@@ -91,7 +91,7 @@ async def test_a_cancelled_visitor_gives_its_room_back() -> None:
 
 def test_threads_never_hold_more_than_the_limit() -> None:
     """Eight threads, room for two: the sum of what they hold stays within it, one larger than all enters alone."""
-    room, lock = ThreadRoom(100), threading.Lock()
+    room, lock = ThreadByteSemaphore(100), threading.Lock()
     used = peak = 0
 
     def visit(size: int) -> None:
@@ -112,51 +112,13 @@ def test_threads_never_hold_more_than_the_limit() -> None:
 @pytest.mark.parametrize("size", [0, 1, 10, 11])
 async def test_an_empty_room_admits_anyone(size: int) -> None:
     """No image is so large that it can never be sent."""
-    async with Room(10).held(size):
+    async with ByteSemaphore(10).held(size):
         pass
-
-
-async def _served(orders: list[bool], cancelled: int | None = None) -> list[int]:
-    """Who was served, of some that come while one is; `True` goes first."""
-    line, served = Line(), list[int]()
-
-    async def stand(number: int, goes_first: bool, scope: anyio.CancelScope) -> None:  # noqa: FBT001 - as in `orders`
-        with scope:
-            async with line.held(goes_first=goes_first):
-                served.append(number)
-                await anyio.lowlevel.checkpoint()
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            async with line.held():
-                scopes = [anyio.CancelScope() for _ in orders]
-                for number, goes_first in enumerate(orders):
-                    tasks.start_soon(stand, number, goes_first, scopes[number])
-                await anyio.wait_all_tasks_blocked()
-                assert line.has_first == any(orders)
-                if cancelled is not None:
-                    scopes[cancelled].cancel()
-                    await anyio.wait_all_tasks_blocked()
-            if cancelled == 0:  # and once more in the very moment in which it is called
-                scopes[1].cancel()
-    async with line.held():  # nobody is left
-        return served
-
-
-async def test_a_line_serves_in_order() -> None:
-    """Those that go first, in their order, then the others in theirs."""
-    assert await _served([False, True, False, True]) == [1, 3, 0, 2]
-
-
-async def test_who_leaves_a_line_holds_up_nobody() -> None:
-    """One goes while it waits: the rest are served. One that goes when it has just been called is served as well."""
-    assert await _served([False, False, False, False], cancelled=2) == [0, 1, 3]
-    assert await _served([False, False, False, False], cancelled=0) == [1, 2, 3]
 
 
 async def _growth(needs: list[int]) -> tuple[int, int]:
     """The most that was held at once, and what is held when all have what they need."""
-    room, used, peak = GrowingRoom(100), 0, 0
+    room, used, peak = GrowingByteSemaphore(100), 0, 0
 
     async def fetch(need: int) -> None:
         nonlocal used, peak
@@ -188,7 +150,7 @@ def test_what_grows_never_waits_for_itself(needs: list[int]) -> None:
 
 async def test_one_that_gives_up_waiting_takes_nothing() -> None:
     """A fetch that is cancelled while it waits for room leaves it to the others."""
-    room = GrowingRoom(10)
+    room = GrowingByteSemaphore(10)
     async with room.share() as held, anyio.create_task_group() as tasks:
         await held.grow(10)
         async with room.share() as beyond:
@@ -206,7 +168,7 @@ async def test_one_that_gives_up_waiting_takes_nothing() -> None:
 
 def test_a_large_one_is_not_passed_over_for_ever() -> None:
     """In threads too: what comes after one that waits for room waits behind it."""
-    room, order = ThreadRoom(10), list[str]()
+    room, order = ThreadByteSemaphore(10), list[str]()
 
     def visit(name: str, size: int) -> None:
         with room.held(size):

@@ -7,11 +7,11 @@ from random import Random
 import anyio.lowlevel
 import pytest
 
-from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Trial
-from pipeline.engine.state import AWAKE_S, NEVER, QUOTA_PAUSE_S, STREAK, Channel
+from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState
+from pipeline.engine.state import AWAKE_S, NEVER, QUOTA_PAUSE_S, STREAK, EndpointState, Share
 from pipeline.errors import ErrorKind
-from pipeline.limits.rate_window import Taken
-from pipeline.limits.refusals import FEW, MOST
+from pipeline.limits.concurrency import HOLD_S
+from pipeline.limits.decision import MAX_THROTTLES, RETRY_S, Decision, decide
 from pipeline.records import (
     Answer,
     Failure,
@@ -76,46 +76,51 @@ def request_of(number: int, prompt_tokens: int | None = 100, answer_tokens: int 
 class Flying:
     """A request under way."""
 
-    trial: Trial
-    taken: Taken
-    sent_at: float
+    state: RequestState
+    share: Share
 
 
 @dataclass
 class Rig:
-    """A channel, and the hand that moves its clock."""
+    """An endpoint's state, and the hand that moves its clock."""
 
-    channel: Channel
+    endpoint: EndpointState
     hand: Hand
     made: int = field(default=0)
+    last: Decision | None = None
 
-    def trial(self, **tokens: int | None) -> Trial:
+    def state(self, **tokens: int | None) -> RequestState:
         self.made += 1
-        return Trial(request_of(self.made, **tokens), START)
+        return RequestState(request_of(self.made, **tokens), START)
 
-    def ready_in(self, trial: Trial | None = None) -> float:
+    def ready_in(self, state: RequestState | None = None) -> float:
         """Seconds until this request (or any) may be sent."""
-        trial = trial or self.trial()
-        return self.channel.ready_at(self.hand.now_s, trial.request) - self.hand.now_s
+        state = state or self.state()
+        return self.endpoint.ready_at(self.hand.now_s, state.request) - self.hand.now_s
 
-    def send(self, trial: Trial | None = None) -> Flying:
-        trial = trial or self.trial()
-        assert self.ready_in(trial) <= 0
-        return Flying(trial, self.channel.begin(self.hand.now_s, trial.request), self.hand.now_s)
+    def send(self, state: RequestState | None = None) -> Flying:
+        state = state or self.state()
+        assert self.ready_in(state) <= 0
+        return Flying(state, self.endpoint.begin(self.hand.now_s, state.request))
 
     def home(self, flying: Flying, result: Answer | Failure) -> float | None:
         """Its answer, and what follows for the record: seconds until its next try, None when it is done."""
-        flying.trial.add(result)
-        self.channel.end(flying.taken, flying.trial.request, result, flying.sent_at)
-        return self.channel.judge(flying.trial, result, flying.sent_at)
+        flying.state.add(result)
+        self.endpoint.end(flying.share, flying.state.request, result)
+        self.last = decide(result, self.endpoint.observe(flying.state, flying.share, result))
+        return None if self.last.is_final else self.last.wait_s
 
-    def ask(self, result: Answer | Failure, trial: Trial | None = None, takes_s: float = 0.5) -> float | None:
-        flying = self.send(trial)
+    def last_kind(self) -> ErrorKind | None:
+        """Of the failure that a record ended with."""
+        return self.last.result.kind if self.last and isinstance(self.last.result, Failure) else None
+
+    def ask(self, result: Answer | Failure, state: RequestState | None = None, takes_s: float = 0.5) -> float | None:
+        flying = self.send(state)
         self.hand.now_s += takes_s
         return self.home(flying, result)
 
     def has_stopped(self) -> bool:
-        return self.channel.stopped is not None
+        return self.endpoint.stopped is not None
 
     def until_ready(self) -> None:
         wait_s = self.ready_in()
@@ -127,7 +132,7 @@ def rig(slots: int | None = 16, config: dict[str, object] | None = None, **endpo
     hand = Hand()
     numbers: dict[str, object] = {"threads": 1, "prepared_bytes": 1 << 20, **(config or {})}
     made = Endpoint(name="here", ask=never_asked, slots=slots, **endpoint)  # type: ignore[arg-type] # by name
-    return Rig(Channel(made, EngineConfig(**numbers), hand.clock()), hand)  # type: ignore[arg-type] # by name
+    return Rig(EndpointState(made, EngineConfig(**numbers), hand.clock()), hand)  # type: ignore[arg-type] # by name
 
 
 # ---------------------------------------------------------------- slots and limits
@@ -140,16 +145,16 @@ def test_a_full_endpoint_is_ready_when_somebody_comes_home() -> None:
     assert bench.ready_in() == NEVER
     assert bench.home(first, GOOD) is None
     assert bench.ready_in() == 0
-    assert (bench.channel.in_flight, bench.channel.requests, bench.channel.answers) == (1, 2, 1)
+    assert (bench.endpoint.in_flight, bench.endpoint.requests, bench.endpoint.answers) == (1, 2, 1)
 
 
 def test_a_request_that_nobody_waits_for_frees_its_slot() -> None:
     """Given up or cut off: its slot is free, and nothing is learnt from it."""
     bench = rig(slots=1)
     flying = bench.send()
-    bench.channel.end(flying.taken, flying.trial.request, None, flying.sent_at)
+    bench.endpoint.end(flying.share, flying.state.request, None)
     assert bench.ready_in() == 0
-    assert bench.channel.answers == 0
+    assert bench.endpoint.answers == 0
 
 
 def test_what_headers_tell_counts_from_then_on() -> None:
@@ -164,10 +169,10 @@ def test_tokens_as_they_are_counted_there() -> None:
     """One endpoint counts the prompt and what may be answered; the other what is answered, once that is known."""
     asked, billed = rig(), rig(counts_billed=True)
     for bench in (asked, billed):
-        assert bench.channel.tokens_of(request_of(0)) == 400
+        assert bench.endpoint.tokens_of(request_of(0)) == 400
         bench.ask(GOOD)
-    assert asked.channel.tokens_of(request_of(0)) == 400
-    assert billed.channel.tokens_of(request_of(0)) == 120
+    assert asked.endpoint.tokens_of(request_of(0)) == 400
+    assert billed.endpoint.tokens_of(request_of(0)) == 120
 
 
 def test_a_bill_corrects_what_was_taken() -> None:
@@ -186,10 +191,10 @@ def test_a_bill_corrects_what_was_taken() -> None:
 def test_a_cooldown_is_shared_and_costs_nobody_an_attempt() -> None:
     """One 429 that asks for 90 s: no record is sent for 90 s, and the refused one has lost nothing."""
     bench = rig()
-    trial = bench.trial()
-    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=90.0), trial) == 0.0
-    assert (trial.failures, trial.rate_limits, trial.attempts) == (0, 1, 1)
-    assert bench.ready_in(trial) == bench.ready_in() == 90.0
+    state = bench.state()
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=90.0), state) == 0.0
+    assert (state.failures, state.times_throttled, state.attempts) == (0, 1, 1)
+    assert bench.ready_in(state) == bench.ready_in() == 90.0
     bench.hand.now_s += 89.9
     assert bench.ready_in() > 0
     bench.hand.now_s += 0.2
@@ -211,27 +216,28 @@ def test_a_refusal_that_tells_no_time_is_about_the_number_in_flight(kind: ErrorK
     bench = rig(slots=16)
     first, _, third = bench.send(), bench.send(), bench.send()
     bench.hand.now_s += 0.1
-    assert bench.home(third, fail(kind)) == 0.0
-    assert third.trial.failures == 0
-    assert (bench.ready_in(), bench.channel.waiting) == (NEVER, None)
+    assert RETRY_S <= (bench.home(third, fail(kind)) or 0) <= 2 * RETRY_S
+    assert third.state.failures == 0
+    assert (bench.ready_in(), bench.endpoint.waiting) == (NEVER, None)
     bench.hand.now_s += 0.4
     assert bench.home(first, GOOD) is None
     assert bench.ready_in() == 0
 
 
 def test_a_fixed_number_is_tried_again_after_a_while() -> None:
-    """Of sixteen slots an endpoint grants two: the third is refused twice, and then not tried for two seconds."""
+    """Of sixteen that the user allows an endpoint grants two: the third is throttled, and then not tried for two
+    seconds; throttled again, for four.
+    """
     bench = rig(slots=16)
     flying = [bench.send(), bench.send()]
-    for _ in range(2):
-        refused = bench.send()
-        bench.home(refused, BUSY)
+    for hold_s in (HOLD_S, 2 * HOLD_S):
+        bench.home(bench.send(), BUSY)
         bench.hand.now_s += 0.5
         bench.home(flying.pop(0), GOOD)
         flying.append(bench.send())
-    assert (bench.channel.slots, bench.ready_in()) == (2, NEVER)
-    bench.hand.now_s += 2.0
-    assert (bench.channel.slots, bench.ready_in()) == (3, 0)
+        assert (bench.endpoint.slots, bench.ready_in()) == (2, NEVER)
+        bench.hand.now_s += hold_s
+        assert (bench.endpoint.slots, bench.ready_in()) == (3, 0)
 
 
 @pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
@@ -244,7 +250,7 @@ def test_after_a_pause_one_goes_first(kind: ErrorKind) -> None:
     assert bench.ready_in() > 0
     bench.home(probe, GOOD)
     assert bench.ready_in() == 0
-    assert bench.channel.waiting is None
+    assert bench.endpoint.waiting is None
 
 
 def test_an_answer_from_before_the_refusal_proves_nothing() -> None:
@@ -262,26 +268,26 @@ def test_the_bar_says_until_when() -> None:
     bench = rig()
     bench.ask(fail(ErrorKind.RATE_LIMITED, retry_after_s=90.0), takes_s=0)
     until = (START + timedelta(seconds=90)).astimezone()
-    assert bench.channel.waiting == f"rate limited until {until:%H:%M:%S}"
+    assert bench.endpoint.waiting == f"rate limited until {until:%H:%M:%S}"
 
 
 def test_a_wait_beyond_the_limit_stops() -> None:
     """An hour is waited for, more is not: the reason says when to go on."""
     bench = rig(config={"max_wait_s": 3600.0})
     bench.ask(fail(ErrorKind.RATE_LIMITED, retry_after_s=3600.0), takes_s=0)
-    assert bench.channel.stopped is None
+    assert bench.endpoint.stopped is None
     other = rig(config={"max_wait_s": 3600.0})
     other.ask(fail(ErrorKind.OVERLOADED, retry_after_s=3601.0), takes_s=0)
-    assert other.channel.stopped == "because overloaded (go on after 2026-01-01 01:00 UTC)"
+    assert other.endpoint.stopped == "because overloaded (go on after 2026-01-01 01:00 UTC)"
 
 
-@pytest.mark.parametrize(("answers", "most"), [(1, MOST), (6, FEW)])
-def test_rate_limits_of_one_record_while_others_succeed(answers: int, most: int) -> None:
-    """The tenth ends the record, the fourth beside many answers: it is this one that the endpoint does not want."""
+@pytest.mark.parametrize("answers", [1, 6])
+def test_rate_limits_of_one_record_while_others_succeed(answers: int) -> None:
+    """The tenth ends the record: it is this one that the endpoint does not accept."""
     bench = rig()
-    unlucky = bench.trial()
-    for refusals in range(1, most + 1):
-        assert bench.ask(BUSY, unlucky) == (None if refusals == most else 0.0)
+    unlucky = bench.state()
+    for throttles in range(1, MAX_THROTTLES + 1):
+        assert (bench.ask(BUSY, unlucky) is None) == (throttles == MAX_THROTTLES)
         bench.until_ready()
         for _ in range(answers):
             bench.ask(GOOD)
@@ -291,12 +297,14 @@ def test_rate_limits_of_one_record_while_others_succeed(answers: int, most: int)
 def test_a_record_among_others_that_wait_as_well_is_not_to_blame() -> None:
     """Where those who were refused are answered in the end, four refusals prove nothing."""
     bench = rig()
-    unlucky = bench.trial()
-    for _ in range(MOST - 1):
-        assert bench.ask(BUSY, unlucky) == 0.0
+    unlucky = bench.state()
+    for _ in range(MAX_THROTTLES - 1):
+        bench.until_ready()
+        assert bench.ask(BUSY, unlucky) is not None
         bench.until_ready()
         for _ in range(6):
-            other = bench.trial()
+            other = bench.state()
+            bench.until_ready()
             bench.ask(BUSY, other)
             bench.until_ready()
             bench.ask(GOOD, other)
@@ -305,30 +313,31 @@ def test_a_record_among_others_that_wait_as_well_is_not_to_blame() -> None:
 def test_a_hundred_rate_limits_while_nobody_succeeds() -> None:
     """A record that meets nothing but a busy endpoint is not to blame; after `outage_s` of it the run stops."""
     bench = rig()
-    trial = bench.trial()
+    state = bench.state()
     for _ in range(30):
         bench.until_ready()
-        assert bench.ask(BUSY, trial) == 0.0
-    assert trial.failures == 0
-    assert bench.channel.stopped is None
+        assert bench.ask(BUSY, state) == 0.0
+    assert state.failures == 0
+    assert bench.endpoint.stopped is None
     for _ in range(70):
         bench.until_ready()
-        assert bench.ask(BUSY, trial) == 0.0
-    assert bench.channel.stopped is not None
+        assert bench.ask(BUSY, state) == 0.0
+    assert bench.endpoint.stopped is not None
 
 
 @pytest.mark.parametrize("last", [fail(ErrorKind.OVERLOADED, status=503, retry_after_s=5.0), None])
 def test_nobody_is_waited_for_where_nobody_is_in_flight(last: Failure | None) -> None:
-    """One of two is refused and tells no time, so that the next waits for the other one; which is refused with a time
-    to wait, or for the tenth time and for good: the next is sent when that is over.
+    """One of two is throttled without a time to wait, so that the next waits for the other one; which is throttled
+    with a time to wait, or for the tenth time and for good: the next is sent when that is over.
     """
     bench = rig()
-    bench.ask(GOOD)
+    for _ in range(4):
+        bench.ask(GOOD)
     first, second = bench.send(), bench.send()
-    second.trial.rate_limits = MOST - 1
-    assert bench.home(first, BUSY) == 0.0
+    first.state.throttles["here"] = MAX_THROTTLES - 1
+    assert RETRY_S <= (bench.home(second, BUSY) or 0) <= 2 * RETRY_S
     assert bench.ready_in() == NEVER
-    bench.home(second, BUSY if last is None else last)
+    bench.home(first, BUSY if last is None else last)
     assert bench.ready_in() == (0.0 if last is None else 5.0)
 
 
@@ -341,7 +350,7 @@ def test_an_endpoint_that_says_for_an_hour_to_come_back_in_a_minute() -> None:
         assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0), takes_s=0.0) == 0.0
         refused += 1
     assert refused == 61
-    assert "run the same command later to go on" in str(bench.channel.stopped)
+    assert "run the same command later to go on" in str(bench.endpoint.stopped)
 
 
 def test_no_surge_after_a_pause() -> None:
@@ -354,26 +363,26 @@ def test_no_surge_after_a_pause() -> None:
     flying = []
     while bench.ready_in() == 0:
         flying.append(bench.send())
-    assert len(flying) == 3
+    assert len(flying) == 2
     for one in flying:
         bench.home(one, GOOD)
     while bench.ready_in() == 0:
         flying.append(bench.send())
-    assert len(flying) == 3 + 6
+    assert len(flying) == 2 + 4
 
 
 def test_a_request_larger_than_the_told_limit_ends_its_record() -> None:
     """Its 429 says that a minute grants 350 tokens, and it needs 400: no waiting helps, and the others do not wait."""
     bench = rig()
     told = RateLimitInfo(tokens=Quota(limit=350, reset_s=60.0))
-    large = bench.trial()
+    large = bench.state()
     assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), large) is None
-    assert large.exceeds_limit
-    small = bench.trial(prompt_tokens=10, answer_tokens=10)
+    assert bench.last_kind() is ErrorKind.REQUEST_EXCEEDS_LIMIT
+    small = bench.state(prompt_tokens=10, answer_tokens=10)
     bench.hand.now_s += 120
     assert bench.ready_in(small) == 0
     assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=told), small) == 0.0
-    assert not small.exceeds_limit
+    assert bench.last_kind() is None
 
 
 # ---------------------------------------------------------------- the circuit
@@ -387,12 +396,12 @@ def test_eight_server_errors_in_a_row_open_the_circuit() -> None:
     for one in flying[:-1]:
         pause_s = bench.home(one, BROKEN)
         assert pause_s is not None
-        assert one.trial.failures == 1
+        assert one.state.failures == 1
         assert bench.ready_in() == 0
     assert bench.home(flying[-1], BROKEN) == 0.0
-    assert [one.trial.failures for one in flying] == [0] * STREAK
+    assert [one.state.failures for one in flying] == [0] * STREAK
     assert bench.ready_in() > 0
-    assert bench.channel.stopped is None
+    assert bench.endpoint.stopped is None
 
 
 @pytest.mark.parametrize("kind", [ErrorKind.SERVER_ERROR, ErrorKind.TIMEOUT, ErrorKind.CONNECTION])
@@ -409,11 +418,11 @@ def test_while_the_circuit_is_open_nobody_loses_an_attempt(kind: ErrorKind) -> N
         probe = bench.send()
         assert bench.ready_in() > 0
         assert bench.home(probe, fail(kind)) == 0.0
-        assert probe.trial.failures == 0
+        assert probe.state.failures == 0
     bench.until_ready()
     assert bench.ask(GOOD) is None
     assert bench.ready_in() == 0
-    pause_s = bench.ask(fail(kind), lost := bench.trial())
+    pause_s = bench.ask(fail(kind), lost := bench.state())
     assert pause_s is not None
     assert lost.failures == 1
 
@@ -422,10 +431,10 @@ def test_an_answer_in_between_keeps_the_circuit_closed() -> None:
     """Errors now and then are those of records: each counts, and nobody pauses."""
     bench = rig()
     for _ in range(5):
-        trials = [bench.trial() for _ in range(STREAK - 1)]
-        for trial in trials:
-            bench.ask(BROKEN, trial)
-        assert [trial.failures for trial in trials] == [1] * (STREAK - 1)
+        states = [bench.state() for _ in range(STREAK - 1)]
+        for state in states:
+            bench.ask(BROKEN, state)
+        assert [state.failures for state in states] == [1] * (STREAK - 1)
         bench.ask(GOOD)
         assert bench.ready_in() == 0
 
@@ -433,23 +442,23 @@ def test_an_answer_in_between_keeps_the_circuit_closed() -> None:
 def test_a_record_fails_after_its_last_failure() -> None:
     """With six failures allowed, five are followed by a back-off that grows at most to its ceiling; then it is over."""
     bench = rig(config={"max_failures": 6})
-    trial = bench.trial()
+    state = bench.state()
     for failures in range(1, 6):
         bench.ask(GOOD)
-        pause_s = bench.ask(BROKEN, trial)
+        pause_s = bench.ask(BROKEN, state)
         assert pause_s is not None
         assert 0 <= pause_s <= 0.5 * 2 ** (failures - 1)
-    assert bench.ask(BROKEN, trial) is None
-    assert (trial.failures, trial.failed_on) == (6, "here")
+    assert bench.ask(BROKEN, state) is None
+    assert (state.failures, state.failed_on) == (6, "here")
 
 
 def test_timeouts_of_a_record_are_counted() -> None:
     """They make its next request be waited for longer."""
     bench = rig()
-    trial = bench.trial()
-    bench.ask(fail(ErrorKind.TIMEOUT), trial)
-    bench.ask(BROKEN, trial)
-    assert (trial.timeouts, trial.failures) == (1, 2)
+    state = bench.state()
+    bench.ask(fail(ErrorKind.TIMEOUT), state)
+    bench.ask(BROKEN, state)
+    assert (state.timeouts, state.failures) == (1, 2)
 
 
 @pytest.mark.parametrize("first_contact_s", [10.0, 3.0])
@@ -459,13 +468,13 @@ def test_who_was_never_reached_is_tried_for_ten_seconds(first_contact_s: float) 
     began, tries = bench.hand.now_s, 0
     while not bench.has_stopped():
         bench.until_ready()
-        trial = bench.trial()
-        assert bench.ask(AWAY, trial, takes_s=0.0) == 0.0
-        assert trial.failures == 0
+        state = bench.state()
+        assert bench.ask(AWAY, state, takes_s=0.0) == 0.0
+        assert state.failures == 0
         tries += 1
     assert bench.hand.now_s - began == first_contact_s
     assert tries >= 3
-    assert str(bench.channel.stopped).startswith("because unreachable - check the address")
+    assert str(bench.endpoint.stopped).startswith("because unreachable - check the address")
 
 
 def test_who_was_reached_is_waited_for_half_an_hour() -> None:
@@ -502,10 +511,10 @@ def test_an_error_status_shows_that_it_can_be_reached() -> None:
     bench.ask(GOOD)
     bench.ask(AWAY)
     bench.until_ready()
-    trial = bench.trial()
-    bench.ask(BROKEN, trial)
+    state = bench.state()
+    bench.ask(BROKEN, state)
     assert bench.ready_in() == 0
-    assert trial.failures == 1
+    assert state.failures == 1
 
 
 # ---------------------------------------------------------------- keys, quotas, sleep
@@ -518,7 +527,7 @@ def test_a_refused_key_is_never_tried_again(kind: ErrorKind) -> None:
     assert bench.ask(fail(kind)) == 0.0
     bench.hand.now_s += 1e6
     assert bench.ready_in() == NEVER
-    assert str(bench.channel.stopped).startswith(f"because {kind} - ")
+    assert str(bench.endpoint.stopped).startswith(f"because {kind} - ")
 
 
 def test_a_spent_quota_is_tried_again_after_five_minutes() -> None:
@@ -526,7 +535,7 @@ def test_a_spent_quota_is_tried_again_after_five_minutes() -> None:
     bench = rig()
     bench.ask(GOOD)
     bench.ask(fail(ErrorKind.QUOTA_EXHAUSTED, status=429))
-    assert "no credit" in str(bench.channel.stopped)
+    assert "no credit" in str(bench.endpoint.stopped)
     assert bench.ready_in() == QUOTA_PAUSE_S
     bench.until_ready()
     bench.ask(fail(ErrorKind.QUOTA_EXHAUSTED, status=429))
@@ -534,7 +543,7 @@ def test_a_spent_quota_is_tried_again_after_five_minutes() -> None:
     bench.until_ready()
     bench.ask(GOOD)
     assert bench.ready_in() == 0
-    assert bench.channel.stopped is None
+    assert bench.endpoint.stopped is None
 
 
 @pytest.mark.parametrize("kind", [ErrorKind.TIMEOUT, ErrorKind.CONNECTION, ErrorKind.UNREACHABLE])
@@ -543,24 +552,24 @@ def test_sleep_costs_nobody_an_attempt(kind: ErrorKind) -> None:
     bench = rig()
     asleep = bench.send()
     bench.hand.now_s += 1.0
-    bench.channel.woke()
+    bench.endpoint.woke()
     bench.hand.now_s += AWAKE_S - 0.1
     just_awake = bench.send()
     for flying in (asleep, just_awake):
         assert bench.home(flying, fail(kind)) == 0.0
-        assert flying.trial.failures == 0
+        assert flying.state.failures == 0
     assert bench.ready_in() == 0
 
 
 def test_a_while_after_sleep_failures_count_again() -> None:
     """And a status is an answer of the endpoint at any time."""
     bench = rig()
-    bench.channel.woke()
-    trial, late = bench.trial(), bench.trial()
-    bench.ask(BROKEN, trial)
+    bench.endpoint.woke()
+    state, late = bench.state(), bench.state()
+    bench.ask(BROKEN, state)
     bench.hand.now_s += AWAKE_S
     bench.ask(fail(ErrorKind.TIMEOUT), late)
-    assert (trial.failures, late.failures) == (1, 1)
+    assert (state.failures, late.failures) == (1, 1)
 
 
 # ---------------------------------------------------------------- what it learns
@@ -569,18 +578,18 @@ def test_a_while_after_sleep_failures_count_again() -> None:
 def test_a_rate_limit_takes_slots() -> None:
     """It may be that too many are in flight."""
     bench = rig(slots=None)
-    before = bench.channel.slots
+    before = bench.endpoint.slots
     bench.ask(GOOD)
     for _ in range(3):
         bench.until_ready()
         bench.ask(BUSY)
-    assert bench.channel.slots < before
+    assert bench.endpoint.slots < before
 
 
 def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
     """Four of five a minute are used: a 429 is about that, and takes no slots."""
-    limits = rig().channel.limits
-    limits.learn(RateLimitInfo(requests=Quota(limit=5, reset_s=1.0)))
+    limits = rig().endpoint.limits
+    limits.advertise(RateLimitInfo(requests=Quota(limit=5, reset_s=1.0)))
     for second in range(4):
         assert not limits.is_tight(float(second))
         limits.take(float(second), 1)
@@ -591,10 +600,10 @@ def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
 def test_patience_follows_the_answers() -> None:
     """After twenty answers of 5 s a request gets 20 s, not the endpoint's five minutes."""
     bench = rig(timeout_s=300.0)
-    assert bench.channel.patience.timeout_s(0) == 300.0
+    assert bench.endpoint.timeout.timeout_s(0) == 300.0
     for _ in range(20):
         bench.ask(GOOD, takes_s=5.0)
-    assert bench.channel.patience.timeout_s(0) == 20.0
+    assert bench.endpoint.timeout.timeout_s(0) == 20.0
 
 
 @pytest.mark.parametrize(
@@ -671,7 +680,7 @@ def test_a_day_s_quota_that_is_used_up_stops_the_run() -> None:
     """It is back in eight hours: exit 4, and when to go on."""
     bench = rig()
     bench.ask(used_up(8 * 3600.0), takes_s=0.0)
-    assert "go on after 2026-01-01 08:00 UTC" in str(bench.channel.stopped)
+    assert "go on after 2026-01-01 08:00 UTC" in str(bench.endpoint.stopped)
 
 
 @pytest.mark.parametrize("told_s", [1e300, 2.5e11, 1e14])
@@ -679,25 +688,25 @@ def test_no_wait_is_too_long_to_be_told(told_s: float) -> None:
     """A number or a date that is absurd, with any patience at all: words with a time of day, never an exception."""
     bench = rig(config={"max_wait_s": float("inf")})
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=told_s), takes_s=0.0)
-    assert str(bench.channel.waiting).startswith("rate limited until ")
-    assert bench.channel.stopped is None
+    assert str(bench.endpoint.waiting).startswith("rate limited until ")
+    assert bench.endpoint.stopped is None
 
 
 # ---------------------------------------------------------------- errors of the last records
 
 
-def failing(bench: Rig, kind: ErrorKind = ErrorKind.SERVER_ERROR, status: int | None = 500) -> list[Trial]:
-    """Nine records that meet nothing but errors, one after the other, until the channel gives up or blames them."""
-    trials = [bench.trial() for _ in range(STREAK + 1)]
+def failing(bench: Rig, kind: ErrorKind = ErrorKind.SERVER_ERROR, status: int | None = 500) -> list[RequestState]:
+    """Nine records that meet nothing but errors, one after the other, until the endpoint gives up or blames them."""
+    states = [bench.state() for _ in range(STREAK + 1)]
     began = bench.hand.now_s
-    while not bench.has_stopped() and all(trial.failures < 3 for trial in trials) and bench.hand.now_s < began + 5000:
-        for trial in trials:
-            if not bench.has_stopped() and trial.failures < 3:
+    while not bench.has_stopped() and all(state.failures < 3 for state in states) and bench.hand.now_s < began + 5000:
+        for state in states:
+            if not bench.has_stopped() and state.failures < 3:
                 bench.until_ready()
-                bench.ask(fail(kind, status=status), trial)
-                if bench.has_stopped() and bench.channel.may_blame_records:
-                    bench.channel.blame_records()
-    return trials
+                bench.ask(fail(kind, status=status), state)
+                if bench.has_stopped() and bench.endpoint.may_be_records:
+                    bench.endpoint.count_records()
+    return states
 
 
 @pytest.mark.parametrize("answered", ["in this run", "before"])
@@ -708,13 +717,13 @@ def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
     bench = rig(config={"max_failures": 3, "has_answers": answered == "before", "outage_s": 300.0})
     if answered == "in this run":
         bench.ask(GOOD)
-    bench.channel.nothing_follows = True
+    bench.endpoint.is_last = True
     began = bench.hand.now_s
-    trials = failing(bench)
-    assert bench.channel.stopped is None
-    assert {trial.failures for trial in trials} <= {2, 3}
+    states = failing(bench)
+    assert bench.endpoint.stopped is None
+    assert {state.failures for state in states} <= {2, 3}
     assert bench.hand.now_s - began >= (300.0 if answered == "in this run" else 10.0)
-    assert bench.ask(BROKEN, trials[0]) is None
+    assert bench.ask(BROKEN, states[0]) is None
     assert bench.ask(GOOD) is None
 
 
@@ -724,16 +733,16 @@ def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
 def test_an_endpoint_that_is_gone_costs_nobody_an_attempt(why: str) -> None:
     """Otherwise the run stops, as it always did, and no record has lost anything."""
     bench = rig(config={"max_failures": 3, "has_answers": why != "it never answered"})
-    bench.channel.nothing_follows = why != "others follow"
+    bench.endpoint.is_last = why != "others follow"
     kinds = {
         "it says nothing": ErrorKind.TIMEOUT,
         "it cannot be reached": ErrorKind.UNREACHABLE,
         "it breaks off": ErrorKind.CONNECTION,
     }
     kind = kinds.get(why, ErrorKind.SERVER_ERROR)
-    trials = failing(bench, kind, 500 if kind is ErrorKind.SERVER_ERROR else None)
+    states = failing(bench, kind, 500 if kind is ErrorKind.SERVER_ERROR else None)
     assert bench.has_stopped()
-    assert [trial.failures for trial in trials] == [0] * len(trials)
+    assert [state.failures for state in states] == [0] * len(states)
 
 
 # ---------------------------------------------------------------- waits that are told
@@ -745,10 +754,10 @@ def test_a_wait_for_the_limits_is_told() -> None:
     bench.ask(GOOD, takes_s=0.0)
     request, now = request_of(7), bench.hand.now_s
     at = (START + timedelta(seconds=bench.ready_in())).astimezone()
-    words = bench.channel.pacing(now, now + bench.ready_in(), request)
+    words = bench.endpoint.pacing(now, now + bench.ready_in(), request)
     assert words == f"`limits.rpm` allows 1 request a minute: next at {at:%H:%M:%S}"
-    assert bench.channel.pacing(now, now + 2.0, request) is None
-    assert bench.channel.pacing(now, NEVER, request) is None
+    assert bench.endpoint.pacing(now, now + 2.0, request) is None
+    assert bench.endpoint.pacing(now, NEVER, request) is None
 
 
 def test_whose_limit_it_is() -> None:
@@ -756,13 +765,15 @@ def test_whose_limit_it_is() -> None:
     bench = rig(rpm=100, tpm=90_000)
     bench.ask(replace(GOOD, limits=RateLimitInfo(requests=Quota(limit=2), tokens=Quota(limit=1200))), takes_s=0.0)
     now = bench.hand.now_s
-    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 2 requests a min")
-    bench.channel.limits.requests.told = 6_000_000
+    assert str(bench.endpoint.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 2 requests a min")
+    bench.endpoint.limits.requests.advertised = 6_000_000
     for _ in range(2):
         bench.until_ready()
         bench.send()
     now = bench.hand.now_s
-    assert str(bench.channel.pacing(now, now + 60, request_of(7))).startswith("the endpoint allows 1,200 tokens a minu")
+    assert str(bench.endpoint.pacing(now, now + 60, request_of(7))).startswith(
+        "the endpoint allows 1,200 tokens a minu"
+    )
 
 
 def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
@@ -772,23 +783,23 @@ def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
     for _ in range(3):
         bench.ask(replace(GOOD, limits=nonsense))
         assert bench.ready_in() == 0
-    (remark,) = bench.channel.remarks
-    assert remark.startswith("here tells a limit of 40 tokens a minute, and granted 120 to a single request")
-    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=nonsense), trial := bench.trial()) == 0.0
-    assert not trial.exceeds_limit
+    (remark,) = bench.endpoint.remarks
+    assert remark.startswith("here advertises a limit of 40 tokens a minute, and granted 120 to a single request")
+    assert bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=nonsense)) == 0.0
+    assert bench.last_kind() is None
     bench.until_ready()
     bench.ask(replace(GOOD, limits=RateLimitInfo(tokens=Quota(limit=700))))
-    assert bench.channel.limits.tokens.per_minute == 700
-    assert len(bench.channel.remarks) == 1
+    assert bench.endpoint.limits.tokens.per_minute == 700
+    assert len(bench.endpoint.remarks) == 1
 
 
 def test_a_pause_goes_on_while_this_machine_sleeps() -> None:
     """Told to wait for an hour; it slept for fifty minutes, in which its clock stood still: ten are left."""
     bench = rig()
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=3600.0), takes_s=0.0)
-    bench.channel.woke(3000.0)
+    bench.endpoint.woke(3000.0)
     assert bench.ready_in() == 600.0
-    bench.channel.woke(86_400.0)
+    bench.endpoint.woke(86_400.0)
     assert bench.ready_in() == 0.0
 
 

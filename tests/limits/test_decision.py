@@ -6,14 +6,20 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ErrorKind
 from pipeline.limits.decision import (
+    MAX_THROTTLES,
+    RETRY_S,
     TRANSIENT,
+    Action,
+    Decision,
+    Known,
     Reaction,
     backoff_s,
+    decide,
     max_attempts_of,
     reaction,
     stop_message,
 )
-from pipeline.records import Failure
+from pipeline.records import Answer, Failure, Status
 
 
 @pytest.mark.parametrize("kind", ErrorKind)
@@ -35,7 +41,7 @@ def test_what_stops_a_run() -> None:
 
 def test_the_next_run_asks_again_for_what_the_images_are_not_to_blame() -> None:
     """Every transient kind is one that the run itself retries or waits for."""
-    assert all(reaction(kind) in {Reaction.RETRY, Reaction.COOLDOWN, Reaction.CONNECTION} for kind in TRANSIENT)
+    assert all(reaction(kind) in {Reaction.RETRY, Reaction.THROTTLE, Reaction.CIRCUIT} for kind in TRANSIENT)
     assert ErrorKind.EMPTY_ANSWER not in TRANSIENT
     assert ErrorKind.BAD_REQUEST not in TRANSIENT
 
@@ -64,7 +70,52 @@ def test_backoff_doubles() -> None:
 def test_what_stops_a_run_says_what_to_do() -> None:
     """Every kind that ends a run has a way out beside the provider's own words."""
     for kind in ErrorKind:
-        if reaction(kind) in {Reaction.STOP, Reaction.CONNECTION}:
+        if reaction(kind) in {Reaction.STOP, Reaction.CIRCUIT}:
             message = stop_message(Failure(kind=kind, message="their words"))
             assert message.startswith("their words - ")
     assert stop_message(Failure(kind=ErrorKind.BAD_REQUEST, message="their words")) == "their words"
+
+
+def fail(kind: ErrorKind) -> Failure:
+    return Failure(kind=kind, message="their words", status=429)
+
+
+def test_an_answer_is_the_last_word() -> None:
+    """Whatever is known of the endpoint."""
+    answer = Answer(status=Status.OK, caption="a cat")
+    assert decide(answer, Known(is_void=True)) == Decision(Action.DONE, result=answer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "action", "wait_s"),
+    [
+        (ErrorKind.RATE_LIMITED, Known(throttles=1, is_paused=True), Action.REQUEUE, 0.0),
+        (ErrorKind.RATE_LIMITED, Known(throttles=1), Action.RETRY_AFTER, RETRY_S),
+        (ErrorKind.RATE_LIMITED, Known(throttles=3, is_paused=True), Action.RETRY_AFTER, 4 * RETRY_S),
+        (ErrorKind.RATE_LIMITED, Known(throttles=MAX_THROTTLES, is_paused=True), Action.FAIL, 0.0),
+        (ErrorKind.OVERLOADED, Known(), Action.RETRY_AFTER, RETRY_S),
+        (ErrorKind.UNREACHABLE, Known(), Action.REQUEUE, 0.0),
+        (ErrorKind.AUTHENTICATION, Known(has_other=True), Action.STOP, 0.0),
+        (ErrorKind.SERVER_ERROR, Known(failures=1, random=0.5), Action.RETRY_AFTER, 0.25),
+        (ErrorKind.SERVER_ERROR, Known(failures=6), Action.FAIL, 0.0),
+        (ErrorKind.SERVER_ERROR, Known(failures=6, is_void=True), Action.REQUEUE, 0.0),
+        (ErrorKind.EMPTY_ANSWER, Known(failures=2), Action.FAIL, 0.0),
+        (ErrorKind.BAD_REQUEST, Known(), Action.FAIL, 0.0),
+        (ErrorKind.BAD_REQUEST, Known(has_other=True), Action.OTHER_ENDPOINT, 0.0),
+        (ErrorKind.CONTENT_FILTER, Known(has_other=True), Action.FAIL, 0.0),
+    ],
+)
+def test_the_table(kind: ErrorKind, known: Known, action: Action, wait_s: float) -> None:
+    """A failure and what is known -> what follows."""
+    decision = decide(fail(kind), known)
+    assert (decision.action, decision.wait_s) == (action, wait_s)
+    assert decision.is_final == (action is Action.FAIL)
+
+
+@pytest.mark.parametrize(("has_other", "action"), [(True, Action.OTHER_ENDPOINT), (False, Action.FAIL)])
+def test_a_request_larger_than_a_minute_says_so(has_other: bool, action: Action) -> None:  # noqa: FBT001 - a parameter
+    """The row names `request_exceeds_limit`, in the server's words; another endpoint may have room for it."""
+    decision = decide(fail(ErrorKind.RATE_LIMITED), Known(exceeds_limit=True, has_other=has_other))
+    assert decision.action is action
+    assert isinstance(decision.result, Failure)
+    assert (decision.result.kind, decision.result.message) == (ErrorKind.REQUEST_EXCEEDS_LIMIT, "their words")

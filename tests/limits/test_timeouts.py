@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.limits.timeouts import Patience
+from pipeline.limits.timeouts import AdaptiveTimeout
 
 
-def after(latencies: list[float], floor_s: float = 10.0, ceiling_s: float = 300.0) -> Patience:
-    patience = Patience(floor_s, ceiling_s)
+def after(latencies: list[float], floor_s: float = 10.0, ceiling_s: float = 300.0) -> AdaptiveTimeout:
+    patience = AdaptiveTimeout(floor_s, ceiling_s)
     for latency_s in latencies:
         patience.add(latency_s)
     return patience

@@ -127,7 +127,7 @@ def test_of_several_endpoints_the_one_that_refuses_is_named(
 
 
 def refused_until(bench: Rig, failure: Failure, longest_s: float) -> float:
-    """Refuse each request that may be sent until the channel stops -> seconds since the first one."""
+    """Refuse each request that may be sent until the endpoint stops -> seconds since the first one."""
     began_s = bench.hand.now_s
     while not bench.has_stopped() and bench.hand.now_s - began_s <= longest_s:
         bench.until_ready()
@@ -156,12 +156,12 @@ def test_words_are_said_once_and_the_end_too() -> None:
     assert refused_until(bench, BUSY, 600) > 600
     bench.until_ready()
     bench.ask(GOOD, takes_s=0.0)
-    lines = bench.channel.notices.take()
+    lines = bench.endpoint.notices.take()
     assert len(lines) == 2
     assert lines[0].startswith("here - HTTP 503: because overloaded - sending pauses")
     assert lines[1].startswith("here answers again after 6")
     assert lines[1].endswith("before: HTTP 503: because overloaded")
-    assert bench.channel.notices.take() == []
+    assert bench.endpoint.notices.take() == []
 
 
 @pytest.mark.parametrize(("lasts_s", "lines"), [(WORTH_S - 1, 1), (WORTH_S, 2)])
@@ -192,6 +192,6 @@ async def test_the_end_of_a_run_says_it_once() -> None:
     """Proves that the words of the refusal that ends a run are not said beside the reason; others are."""
     bench = line(1, 1)
     await bench.ask(result=fail(ErrorKind.QUOTA_EXHAUSTED))
-    assert bench.turns.remarks() == ["a - because quota_exhausted - the others go on without it"]
+    assert bench.scheduler.remarks() == ["a - because quota_exhausted - the others go on without it"]
     await bench.ask(result=fail(ErrorKind.AUTHENTICATION))
-    assert bench.turns.remarks() == []
+    assert bench.scheduler.remarks() == []

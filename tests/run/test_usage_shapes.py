@@ -21,7 +21,7 @@ from pipeline import BudgetReachedError
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.endpoints import pricing
 from pipeline.endpoints.usage import believed
-from pipeline.limits.rate_window import Limits
+from pipeline.limits.rate_window import RateLimits
 from pipeline.records import Usage
 from tests.stub import Reply, Stub, stub
 from tests.support import MakeImage
@@ -213,7 +213,7 @@ def test_a_bill_larger_than_predicted_is_believed(server: Stub, monkeypatch: pyt
 
 def test_one_bill_delays_the_next_request_by_a_minute_at_most() -> None:
     """A million tokens at a thousand a minute: the endpoint granted them, so a minute later nothing of them counts."""
-    limits, now, in_flight = Limits(tpm=1_000), 0.0, []
+    limits, now, in_flight = RateLimits(tpm=1_000), 0.0, []
     for _ in range(8):
         now = limits.ready_at(now, 100)
         in_flight.append(limits.take(now, 100))

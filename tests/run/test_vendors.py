@@ -166,7 +166,7 @@ def test_limits_that_are_nonsense_stall_nobody(photos: Path) -> None:
             words("photos", server.base_url), env=ENVIRON, capture_output=True, text=True, timeout=30, check=False
         )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("tells a limit of 40 tokens a minute") == 1
+    assert done.stderr.count("advertises a limit of 40 tokens a minute") == 1
 
 
 def shown() -> str | None:
