@@ -170,7 +170,7 @@ def test_a_ledger_of_nothing_but_tables(photos: Path, endpoint: str) -> None:
     ask(photos, endpoint)
     Path("out/ledger.sqlite").write_bytes(b"")
     SqliteLedger(Path("out/ledger.sqlite")).close()
-    with pytest.raises(ResourceError, match=r"without contents.*vision-batch rebuild out"):
+    with pytest.raises(ResourceError, match=r"holds nothing.*vision-batch rebuild out"):
         ask(photos, endpoint)
     assert pipeline.rebuild("out").records == 3
 

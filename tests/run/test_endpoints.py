@@ -176,7 +176,7 @@ def test_a_wrong_key(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-and-secret")
     with emulator(["--api-key", "sk-right"]) as url:
         words = refused(photos, url)
-        assert "--api-key-env" in words
+        assert "`endpoint.api_key_env`" in words
         assert "sk-wrong-and-secret" not in words
         assert emulator_get(url, "stats")["answered"] == 0
 
@@ -192,7 +192,7 @@ def test_an_unknown_model(photos: Path) -> None:
     with emulator() as url:
         words = refused(photos, url, model="unknown-x")
         assert "unknown-x" in words
-        assert "--model" in words
+        assert "`request.model`" in words
 
 
 def test_a_dead_host(photos: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_dead_host(photos: Path) -> None:
         port = closed.getsockname()[1]
     words = refused(photos, f"http://127.0.0.1:{port}/v1")
     assert f"127.0.0.1:{port}" in words
-    assert "--base-url" in words
+    assert "`endpoint.base_url`" in words
 
 
 def test_what_was_answered_before_is_kept(photos: Path) -> None:

@@ -162,7 +162,7 @@ def test_check_says_what_was_not_billed_as_predicted(endpoint: str) -> None:
     said = "\n".join(wrong.lines())
     assert f"({wrong.predicted_prompt_tokens:,} predicted; {wrong.ratio:.3f} of that is billed)" in said
     assert f"warning     the token rule does not fit: {wrong.ratio:.3f} of what was predicted is billed" in said
-    assert "openai-tile-2026-08 (of gpt-4o; detail auto), within 0.0 %. To say so: --model-family NAME" in said
+    assert "openai-tile-2026-08 (of gpt-4o; detail auto), within 0.0 %. To say so: `request.model_family" in said
     facts = ImageFacts(
         width=256, height=256, sent_width=256, sent_height=256, sent_bytes=9, source_bytes=9, sha256="0" * 64
     )  # fmt: skip
@@ -231,6 +231,6 @@ def test_models_on_the_command_line(tmp_path: Path) -> None:
 
     assert said().startswith("family ")
     assert "auto means original" in said("gpt-5.6")
-    assert "nobody has described this model" in said("no-such-model")
+    assert "this model is in no catalogue" in said("no-such-model")
     assert json.loads(said("gpt-4o", "--json"))["family"] == "gpt-4o"
     assert len(json.loads(said("--json"))) > 30
