@@ -17,8 +17,9 @@ Each setting has a key, and some have a keyword of `pipeline.run` and a flag of 
 - in Python: `pipeline.run(..., rpm=60)`, or `overrides={"limits.rpm": 60}` for any key;
 - on the command line: `--rpm 60`, or `--set limits.rpm=60` for any key.
 
-A flag or a keyword beats the file, which beats the environment, which beats the default. This page
-is written from the declarations in `pipeline/config/sections.py` by `python docs/write_settings.py`.
+A flag or a keyword beats the file, which beats the environment, which beats the default.
+`python docs/write_settings.py` writes this page from the declarations in
+`pipeline/config/sections.py`.
 """
 
 

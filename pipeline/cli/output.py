@@ -57,10 +57,10 @@ def can_ask() -> bool:
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
-def confirm(question: str) -> bool:
+def confirm(text: str) -> bool:
     """Puts a question to the person at the terminal."""
     try:
-        return click.confirm(with_flags(question), err=True)
+        return click.confirm(with_flags(text), err=True)
     except click.Abort:  # standard input has ended
         return False
 

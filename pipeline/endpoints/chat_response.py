@@ -77,7 +77,7 @@ def _chosen(choices: list[_Choice], parsed: _Parsed) -> Answer | Failure:
     if not (chosen.text or chosen.refusal or reason in _LENGTH or reason in _FILTERED):
         message = f"an answer without text (finish_reason {chosen.finish_reason or 'not given'})"
         return _failure(ErrorKind.EMPTY_ANSWER, message, parsed)
-    status, kind, message_or_none = _verdict(chosen, reason)
+    status, kind, message_or_none = _status_of(chosen, reason)
     bill = parsed.bill(has_text=any(choice.text for choice in choices))
     return Answer(
         status=status,
@@ -96,7 +96,7 @@ def _chosen(choices: list[_Choice], parsed: _Parsed) -> Answer | Failure:
     )
 
 
-def _verdict(choice: _Choice, reason: str) -> tuple[Status, ErrorKind | None, str | None]:
+def _status_of(choice: _Choice, reason: str) -> tuple[Status, ErrorKind | None, str | None]:
     if choice.refusal:
         return Status.REFUSED, ErrorKind.REFUSED, choice.refusal
     if reason in _FILTERED:

@@ -25,10 +25,11 @@ import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.engine.dedup import Leaders
+from pipeline.engine.fetching import fetched
 from pipeline.engine.in_flight import InFlightRequests
 from pipeline.engine.reader import FIRST_BATCH, Reader
 from pipeline.engine.scheduler import Permit, Scheduler
-from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore, Share
+from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.signals import watch_signals
 from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
@@ -44,12 +45,10 @@ from pipeline.errors import (
 )
 from pipeline.limits.budget import Amounts
 from pipeline.limits.decision import Reaction, reaction
-from pipeline.limits.fetching import fetch_retry_s
 from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
     Failure,
-    FetchedImages,
     ImageRecord,
     Outcome,
     PreparedRequest,
@@ -168,32 +167,16 @@ class Engine:
                 await self._writer.hand_over(prepared)
 
     async def _committed(self, request: PreparedRequest) -> Shared | None:
-        return await in_thread(self._writer.thread, self._stages.twin, request)
+        return await in_thread(self._writer.thread, self._stages.follow, request)
 
     async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
         async with self._fetched_bytes.share() as share:
-            data = await self._fetched(record, share)
+            data = await fetched(self._stages, self._config, self._clock, record, share)
             if isinstance(data, Failure):
                 return data
             return await in_thread(self._decoders, self._stages.prepare, record, data)
 
-    async def _fetched(self, record: ImageRecord, share: Share) -> FetchedImages | Failure:
-        failures = 0
-        while True:
-            data = await self._stages.fetch(record, share.grow)
-            failures += 1
-            if not isinstance(data, Failure):
-                return data
-            wait_s = fetch_retry_s(
-                data, failures, max_failures=self._config.max_failures, max_wait_s=self._config.max_wait_s,
-                rand=self._clock.random.random(),
-            )  # fmt: skip
-            if wait_s is None:
-                return data
-            share.clear()
-            await self._clock.sleep(wait_s)
-
-    # ---------------------------------------------------------------- asking
+    # ---------------------------------------------------------------- requests
 
     async def _ask(self, request: PreparedRequest) -> None:
         state = RequestState(request, self._clock.utc())

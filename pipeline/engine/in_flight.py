@@ -22,7 +22,7 @@ class InFlight:
     permit: Permit
     home: anyio.CancelScope
     """Shields it and the hand-over of its answer from the end of the run, for a while."""
-    asking: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    attempt: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     given_up: Failure | None = None
 
     def give_up(self, waited_s: float | None) -> None:
@@ -30,7 +30,7 @@ class InFlight:
         if waited_s is not None:
             message = f"no answer within {waited_s:.0f} s, while others take far less (limits.straggler_s)"
             self.given_up = Failure(kind=ErrorKind.TIMEOUT, message=message)
-        self.asking.cancel()
+        self.attempt.cancel()
 
 
 class InFlightRequests:
@@ -81,7 +81,7 @@ class InFlightRequests:
     async def answer(self, request: InFlight) -> Answer | Failure | None:
         """The result, or that it took too long; None where it is sent again as if nothing had been."""
         permit = request.permit
-        with request.asking:
+        with request.attempt:
             result = await permit.endpoint.endpoint.ask(permit.state.request)
             permit.state.add(result)
             return result

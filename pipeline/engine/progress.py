@@ -79,7 +79,7 @@ class Lines:
 
 
 class Surviving:
-    """Shows as long as somebody can see it: a terminal that is gone, or a full disk behind it, ends no run."""
+    """The bar on a terminal or in a log. A closed terminal, or a full disk behind it, ends no run."""
 
     def __init__(self, shown: Progress) -> None:
         self._shown: Progress = shown

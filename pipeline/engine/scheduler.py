@@ -65,7 +65,7 @@ class PlaceQueue:
         self._waiting: list[tuple[int, anyio.Event]] = []
 
     def is_ahead(self, place: int) -> bool:
-        """Whether somebody with a smaller place waits."""
+        """Whether a request with a smaller place waits."""
         return bool(self._waiting) and self._waiting[0][0] < place
 
     @asynccontextmanager

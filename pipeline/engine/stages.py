@@ -63,7 +63,7 @@ class Stages:
     prepare: Callable[[ImageRecord, FetchedImages], PreparedRequest | Failure]
     """Blocking, in the decoding threads: one hop a record."""
     endpoints: Sequence[Endpoint]
-    twin: Callable[[PreparedRequest], Shared | None]
+    follow: Callable[[PreparedRequest], Shared | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
     keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Shared]], None]
     """Commit. Blocking, in the writer's thread; raises ResourceError."""

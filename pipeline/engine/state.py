@@ -3,10 +3,12 @@
 Nothing waits here: the state reports when it is ready, and observes the result of each request.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
 
+from pipeline.engine.failures import FirstFailures
 from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState
 from pipeline.errors import ErrorKind
 from pipeline.limits.circuit import Circuit, PauseReason
@@ -26,10 +28,6 @@ from pipeline.limits.timeouts import AdaptiveTimeout
 from pipeline.records import Answer, Failure, PreparedRequest, RateLimitInfo
 
 NEVER = inf
-STREAK = 8
-"""Records whose first request fails, with no answer between them, that open the circuit; without it an outage would
-cost every record all its attempts.
-"""
 REJECTED = 8
 """Rejections in a row that another endpoint answered: this one rejects everything, and would halve the run."""
 PACED_S = 5.0
@@ -61,6 +59,14 @@ class Usual:
             usual = completion if self.completion_tokens is None else self.completion_tokens
             self.completion_tokens = usual + (completion - usual) * SMOOTHING
 
+    def tokens(self, request: PreparedRequest, *, counts_billed: bool) -> float:
+        """The tokens that the endpoint will count for a request."""
+        prompt = (request.predicted_prompt_tokens or UNKNOWN_TOKENS) * self.prompt_ratio
+        asked = request.max_answer_tokens or 0
+        if not counts_billed or self.completion_tokens is None:
+            return prompt + asked
+        return prompt + self.completion_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -70,18 +76,42 @@ class Share:
     taken: Taken
 
 
+def _concurrency_of(endpoint: Endpoint) -> ConcurrencyLimit:
+    if endpoint.slots is None:
+        return ConcurrencyLimit(most=endpoint.most_slots)
+    return ConcurrencyLimit(endpoint.slots, endpoint.slots, is_adaptive=False)
+
+
+def _time_of_day(clock: Clock, at: float) -> str:
+    when = clock.utc() + timedelta(seconds=min(max(0.0, at - clock.now()), LONGEST_S))
+    return f"{when.astimezone():%H:%M:%S}"
+
+
+def _granted(request: PreparedRequest, result: Answer | Failure) -> int:
+    """The tokens that one request was granted, as far as its answer shows."""
+    return (result.usage.billed_tokens or request.predicted_prompt_tokens or 0) if isinstance(result, Answer) else 0
+
+
+def _doubt_words(name: str, doubts: Sequence[str]) -> str:
+    return (
+        f"{name} reports usage that cannot be ({'; '.join(doubts)}): it is not believed, and a "
+        "request whose cost stays unknown counts as the most that it can cost"
+    )
+
+
+def count_throttles(name: str, suspects: Iterable[RequestState | None]) -> None:
+    """The request after these throttles was answered: they were about the records, not about a limit."""
+    for each in filter(None, suspects):
+        each.throttles[name] = each.throttles.get(name, 0) + 1
+
+
 class EndpointState:
     """The state of one endpoint. Times are in seconds of the engine's clock."""
 
     def __init__(self, endpoint: Endpoint, config: EngineConfig, clock: Clock) -> None:
         self.endpoint, self.name = endpoint, endpoint.name
         self._config, self._clock = config, clock
-        fixed = endpoint.slots
-        self._concurrency = (
-            ConcurrencyLimit(most=endpoint.most_slots)
-            if fixed is None
-            else ConcurrencyLimit(fixed, fixed, is_adaptive=False)
-        )
+        self._concurrency = _concurrency_of(endpoint)
         self.limits = RateLimits(endpoint.rpm, endpoint.tpm)
         self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.circuit = Circuit()
@@ -98,12 +128,11 @@ class EndpointState:
         """Lines for the user; the scheduler takes them out."""
         self.notices = Notices(endpoint.name)
         """The same about its pauses, in the server's words."""
-        self._is_barred = self._counts_records = self._has_doubted = False
+        self._is_shut = self._counts_records = self._has_doubted = False
         self._rejected = 0
         self._suspects: dict[int, tuple[RequestState | None, ...]] = {}
         """The last two throttled records, by the number of the next request: if that one is answered, it was them."""
-        self._streak: list[RequestState] = []
-        self._streak_since = 0.0
+        self._first_failures = FirstFailures()
         self._woke_at = -NEVER
         self._rate: tuple[float, bool] | None = None
         """When a rate was exceeded, and whether a wait was stated: it is learned when the pause is over."""
@@ -119,23 +148,17 @@ class EndpointState:
         """What it waits for, in words."""
         if self.circuit.reason is None:
             return None
-        return f"{self.circuit.reason} until {self._time_of_day(self.circuit.until)}"
+        return f"{self.circuit.reason} until {_time_of_day(self._clock, self.circuit.until)}"
 
     def pacing(self, now: float, ready_at: float, request: PreparedRequest) -> str | None:
         """The same where a rate makes this request wait, and for long."""
         if self.waiting is not None or not PACED_S <= ready_at - now < NEVER:
             return None
-        return f"{self.limits.words(now, self.tokens_of(request))}: next at {self._time_of_day(ready_at)}"
-
-    def _time_of_day(self, at: float) -> str:
-        when = self._clock.utc() + timedelta(seconds=min(max(0.0, at - self._clock.now()), LONGEST_S))
-        return f"{when.astimezone():%H:%M:%S}"
-
-    # ---------------------------------------------------------------- before a request
+        return f"{self.limits.words(now, self.tokens_of(request))}: next at {_time_of_day(self._clock, ready_at)}"
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless a result changes something."""
-        if self._is_barred or (self.in_flight and self.in_flight >= self._concurrency.limit(now)):
+        if self._is_shut or (self.in_flight and self.in_flight >= self._concurrency.limit(now)):
             return NEVER
         return max(self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
 
@@ -152,13 +175,7 @@ class EndpointState:
 
     def tokens_of(self, request: PreparedRequest) -> float:
         """The tokens that the endpoint will count for it."""
-        prompt = (request.predicted_prompt_tokens or UNKNOWN_TOKENS) * self._usual.prompt_ratio
-        asked = request.max_answer_tokens or 0
-        if not self.endpoint.counts_billed:
-            return prompt + asked
-        return prompt + (asked if self._usual.completion_tokens is None else self._usual.completion_tokens)
-
-    # ---------------------------------------------------------------- after it
+        return self._usual.tokens(request, counts_billed=self.endpoint.counts_billed)
 
     def end(self, share: Share, request: PreparedRequest, result: Answer | Failure | None) -> None:
         """Its place is free. `result` is None for a request that was given up."""
@@ -171,10 +188,7 @@ class EndpointState:
             self._advertise(request, result, result.limits)
         if result.doubts and not self._has_doubted:
             self._has_doubted = True
-            self.remarks.append(
-                f"{self.name} reports usage that cannot be ({'; '.join(result.doubts)}): it is not believed, and a "
-                "request whose cost stays unknown counts as the most that it can cost"
-            )
+            self.remarks.append(_doubt_words(self.name, result.doubts))
         if isinstance(result, Answer):
             now = self._clock.now()
             self._usual.add(request, result)
@@ -185,10 +199,7 @@ class EndpointState:
                 self.limits.settle(share.taken, billed)
 
     def _advertise(self, request: PreparedRequest, result: Answer | Failure, info: RateLimitInfo) -> None:
-        granted = 0
-        if isinstance(result, Answer):
-            granted = result.usage.billed_tokens or request.predicted_prompt_tokens or 0
-        doubted = self.limits.advertise(info, granted)
+        doubted = self.limits.advertise(info, _granted(request, result))
         if doubted is not None:
             self.remarks.append(f"{self.name} advertises {doubted}: it is not believed; `limits.tpm` sets one")
 
@@ -196,9 +207,7 @@ class EndpointState:
         """Count the result of an attempt -> what `decide` needs."""
         sent_at, suspects = share.sent.at, self._suspects.pop(share.sent.number, ())
         if isinstance(result, Answer):
-            for each in filter(None, suspects):
-                each.throttles[self.name] = each.throttles.get(self.name, 0) + 1
-            self._answered(sent_at)
+            self._answered(sent_at, suspects)
             return Known()
         if result.kind in VOID_ASLEEP and sent_at < self._woke_at + AWAKE_S:
             return Known(is_void=True)
@@ -224,12 +233,13 @@ class EndpointState:
     def rejects(self, rejection: str) -> None:
         """Another endpoint has answered what this one rejected with these words."""
         self._rejected += 1
-        if self._rejected < REJECTED or self._is_barred:
+        if self._rejected < REJECTED or self._is_shut:
             return
-        self._is_barred, self.stopped = True, f"it refuses what others answer: {rejection}"
+        self._is_shut, self.stopped = True, f"it refuses what others answer: {rejection}"
         self.remarks.append(f"{self.name} refuses what others answer, and is asked no more: {rejection}")
 
-    def _answered(self, sent_at: float) -> None:
+    def _answered(self, sent_at: float, suspects: Iterable[RequestState | None]) -> None:
+        count_throttles(self.name, suspects)
         self.answers += 1
         self._rejected, self._counts_records = 0, False
         if self.circuit.reason is PauseReason.THROTTLED:  # busy, and at work
@@ -237,11 +247,11 @@ class EndpointState:
         self._recovered(sent_at)
 
     def _recovered(self, sent_at: float) -> None:
-        self._streak.clear()
+        self._first_failures.clear()
         if self.circuit.is_closed_by(sent_at):
             self.circuit.close()
             self.notices.answered(self._clock.now())
-            self.stopped = self.stopped if self._is_barred else None
+            self.stopped = self.stopped if self._is_shut else None
 
     def _failed(self, state: RequestState, failure: Failure, sent_at: float) -> Known:
         state.timeouts += failure.kind is ErrorKind.TIMEOUT  # its next request may take longer in any case
@@ -254,11 +264,7 @@ class EndpointState:
         return Known(state.failures, max_failures=self._config.max_failures, random=self._clock.random.random())
 
     def _is_failing(self, state: RequestState, failure: Failure, sent_at: float) -> bool:
-        """Whether it is the endpoint that fails, and not this record.
-
-        A record that failed while others were answered shows nothing of the endpoint; many that never failed before,
-        one after the other and with no answer between them, do.
-        """
+        """Whether the endpoint fails, and not this record: many first attempts failed, with no answer between them."""
         if self._counts_records:
             return False
         is_first = state.failures == 0
@@ -266,17 +272,12 @@ class EndpointState:
             self._open(PauseReason.FAILING, failure, sent_at)
             return is_first
         if is_first:
-            self._streak_since = self._streak_since if self._streak else sent_at
-            self._streak.append(state)
-        if len(self._streak) < STREAK:
+            self._first_failures.add(state, sent_at)
+        if not self._first_failures.are_many:
             return False
-        for each in self._streak:
-            each.failures = 0
-        self._streak.clear()
-        self._open(PauseReason.FAILING, failure, self._streak_since)
+        self._first_failures.clear(forgets=True)
+        self._open(PauseReason.FAILING, failure, self._first_failures.since)
         return True
-
-    # ---------------------------------------------------------------- throttles and pauses
 
     def _throttled(
         self, state: RequestState, failure: Failure, sent: Sent, before: tuple[RequestState | None, ...]
@@ -323,23 +324,22 @@ class EndpointState:
             self._concurrency.paused()
         if self.circuit.failed_at - self.circuit.since >= max_wait_s:
             self.stopped = self.stopped or f"{stop_message(failure)} (refused for {max_wait_s:g} s: limits.max_wait_s)"
-        self._try_again(failure, max_wait_s, "limits.max_wait_s")
+        self.notices.pausing(now, self.circuit.since, failure, max_wait_s, "limits.max_wait_s")
 
     def _open(self, reason: PauseReason, failure: Failure, sent_at: float) -> None:
         """The circuit opens: one record probes, and none loses an attempt by it."""
-        patience_s, setting = self._config.outage_s, "limits.outage_s"
+        most_s, setting = self._config.outage_s, "limits.outage_s"
         if not self.answers:
-            patience_s, setting = self._config.first_contact_s, "limits.first_contact_s"
-        if self.circuit.open(self._clock.now(), reason, failure.retry_after_s, sent_at, patience_s):
+            most_s, setting = self._config.first_contact_s, "limits.first_contact_s"
+        if self.circuit.open(self._clock.now(), reason, failure.retry_after_s, sent_at, most_s):
             self._concurrency.paused()
-        if self.circuit.failed_at - self.circuit.since >= patience_s:
+        if self.circuit.failed_at - self.circuit.since >= most_s:
             self.stopped = stop_message(failure)
-            self.may_be_records = reason is PauseReason.FAILING and self._has_better_days(failure)
-        self._try_again(failure, patience_s, setting)
-
-    def _try_again(self, failure: Failure, patience_s: float, setting: str) -> None:
-        follows = f"sending pauses and tries again, for at most {patience_s:g} s ({setting})"
-        self.notices.refused(self._clock.now(), self.circuit.since, failure, follows)
+            has_answered = self.answers > 0 or self._config.has_answers
+            # No other record could show whose failures these are: the last ones are with workers.
+            is_open = failure.status is not None and has_answered and self.is_last
+            self.may_be_records = reason is PauseReason.FAILING and is_open
+        self.notices.pausing(self._clock.now(), self.circuit.since, failure, most_s, setting)
 
     def count_records(self) -> None:
         """Errors count against each record from now on: no other record could show that the endpoint fails."""
@@ -347,18 +347,11 @@ class EndpointState:
         self.circuit.close()
         self.stopped = None
 
-    def _has_better_days(self, failure: Failure) -> bool:
-        """Whether errors may be the records' own: the endpoint answers with a status, has answered other records of
-        the same configuration, and there are no others left to ask.
-        """
-        has_answered = self.answers > 0 or self._config.has_answers
-        return failure.status is not None and has_answered and self.is_last
-
     def _shut(self, failure: Failure) -> None:
         """The endpoint refuses all requests: for good, or until the account has credit."""
         self.stopped = stop_message(failure)
-        self._is_barred, self.may_be_records = failure.kind in FINAL_STOPS, False
-        now, follows = self._clock.now(), "is asked no more" if self._is_barred else "the others go on without it"
+        self._is_shut, self.may_be_records = failure.kind in FINAL_STOPS, False
+        now, follows = self._clock.now(), "is asked no more" if self._is_shut else "the others go on without it"
         self.notices.refused(now, now, failure, follows)
-        if not self._is_barred:
+        if not self._is_shut:
             self.circuit.open(now, PauseReason.NO_CREDIT, QUOTA_PAUSE_S, now)

@@ -1,4 +1,4 @@
-"""What a run has done so far, for whoever shows it."""
+"""What a run has done so far."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class RunStats:
     read: int = 0
     """Records that came from the source, those before its low-water mark included."""
     low_water: float = 0
-    """So many records of the source, from its beginning, need not be looked at again."""
+    """The number of records, from the source's beginning, that need no second look."""
     lowest_open: float = inf
     """The place of the first record that failed for a transient reason."""
     skipped: int = 0
@@ -43,14 +43,14 @@ class RunStats:
     unpriced: int = 0
     """Answers that no price is known for."""
     cost_unknown_usd: Decimal = Decimal(0)
-    """The most that requests have cost whose bill nobody knows."""
+    """The most that requests with an unknown bill can have cost."""
     by_endpoint: Counter[str] = field(default_factory=Counter)
     """Requests."""
     rate_limited: int = 0
     source_bytes: int = 0
     sent_bytes: int = 0
     saves: Callable[[ImageFacts], int] | None = None
-    """How many tokens it saves that an image is sent smaller than it is; None where nobody knows."""
+    """How many tokens it saves that an image is sent smaller than it is; None where that is unknown."""
     tokens_saved: int = 0
     waiting: str | None = None
     """What the whole run waits for, in words."""

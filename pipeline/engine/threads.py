@@ -37,7 +37,7 @@ class DaemonThreads(Executor):
                 continue
             try:
                 future.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            except BaseException as error:  # noqa: BLE001 - the future reports it
                 future.set_exception(error)
             del work, fn, args, kwargs, future  # it holds an image while the thread waits for the next
 

@@ -134,7 +134,7 @@ def parse_size(text: str) -> Size:
 def check_job(job: EstimateJob) -> None:
     """Raises InputError where the parts of a command do not fit each other."""
     if job.count is None and not job.sources:
-        raise InputError("name a SOURCE, or say how many images of which size: `count=10000` `sizes=1600x1200`")
+        raise InputError("name a SOURCE, or say how many images of what size: `count=10000` `sizes=1600x1200`")
     if job.count is not None and job.sources:
         raise InputError("`count=` takes the place of a SOURCE; name one of them")
     if (job.count is None) != (not job.sizes):

@@ -274,8 +274,8 @@ def _facts(bills: Bills, config: RunConfig, images: int, tokens: int, *, seed: i
         answered=bills.answered,
         seed=seed,
         out=str(out),
-        images_per_s=None if pace is None else _span(pace.inverse()),
-        hours=None if hours is None else _span(hours),
+        images_per_s=None if pace is None else _range_of(pace.inverse()),
+        hours=None if hours is None else _range_of(hours),
         usd_per_hour=usd_per_hour,
         own_usd=None if own is None else money(own),
         spent_usd=bills.spent_usd(),
@@ -285,5 +285,5 @@ def _facts(bills: Bills, config: RunConfig, images: int, tokens: int, *, seed: i
     )
 
 
-def _span(found: Interval) -> Range[float]:
+def _range_of(found: Interval) -> Range[float]:
     return Range(found.expected, found.low, found.high)

@@ -24,7 +24,7 @@ MOST_STRATA: Final = 10
 """More gain next to nothing (Cochran, 5A.8)."""
 PACES: Final = 10
 LEAST_PACE: Final = 7
-"""Answers that three spans take."""
+"""Answers that three parts of the time take."""
 
 Pick = Callable[[int, int], Sequence[int]]
 """(population, n) -> n different numbers below the population, at random: `lambda m, n: rng.sample(range(m), n)`."""
@@ -188,18 +188,18 @@ def _is_thin(stratum: Measured) -> bool:
 def seconds_per_image(answered_s: Sequence[float]) -> Interval | None:
     """How long an image takes where many are asked at a time, from the times at which answers came; None if too few.
 
-    Answers come in bursts, so that single distances mean little: the times are cut into ten spans of equally many
-    answers, and the spans are compared. The bounds are of a ratio, and so never negative.
+    Answers come in bursts, so that single distances mean little: the times are cut into ten parts of equally many
+    answers, and the parts are compared. The bounds are of a ratio, and so never negative.
     """
     times = sorted(answered_s)
-    spans = min(PACES, (len(times) - 1) // 2)
-    if len(times) < LEAST_PACE or times[-1] <= times[0]:  # two spans would have an interval without use
+    parts = min(PACES, (len(times) - 1) // 2)
+    if len(times) < LEAST_PACE or times[-1] <= times[0]:  # two parts would have an interval without use
         return None
-    edges = [round(span * (len(times) - 1) / spans) for span in range(spans + 1)]
+    edges = [round(part * (len(times) - 1) / parts) for part in range(parts + 1)]
     paces = [(times[b] - times[a]) / (b - a) for a, b in pairwise(edges)]
     expected = (times[-1] - times[0]) / (len(times) - 1)
-    relative = sqrt(variance(paces) / spans) / expected
-    factor = exp(t_quantile((1 + CONFIDENCE) / 2, spans - 1) * relative)
+    relative = sqrt(variance(paces) / parts) / expected
+    factor = exp(t_quantile((1 + CONFIDENCE) / 2, parts - 1) * relative)
     return Interval(expected, expected / factor, expected * factor)
 
 

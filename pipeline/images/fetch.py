@@ -56,7 +56,7 @@ async def fetch(
     with anyio.CancelScope() as limit:
         limit.deadline = anyio.current_time() + (session.timeout.total or float("inf"))
 
-        async def wait_for_room(size: int) -> None:
+        async def wait_for_bytes(size: int) -> None:
             began = anyio.current_time()
             await grow(size)
             limit.deadline += anyio.current_time() - began
@@ -64,7 +64,7 @@ async def fetch(
         of = session.timeout
         timeout = aiohttp.ClientTimeout(connect=of.connect, sock_connect=of.sock_connect, sock_read=of.sock_read)
         found = await _get(
-            session, url, lambda response: _body(response, max_bytes, wait_for_room), proxy=proxy, timeout=timeout
+            session, url, lambda response: _body(response, max_bytes, wait_for_bytes), proxy=proxy, timeout=timeout
         )
         return replace(found, message=f"{_shown(url)}: {found.message}") if isinstance(found, Failure) else found
     return Failure(kind=ErrorKind.FETCH_FAILED, message=f"{_shown(url)}: no answer in time")

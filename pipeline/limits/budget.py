@@ -50,7 +50,7 @@ class Budget:
 
     limit: Amounts
     name: str = ""
-    """What it bounds, for whoever says that it is used up."""
+    """What it bounds, for the message that it is used up."""
     spent: Amounts = field(default_factory=Amounts)
     reserved: Amounts = field(default_factory=Amounts)
     margin: float = 1.0
@@ -93,7 +93,7 @@ NAMES = ("nano_usd", "tokens", "requests")
 
 
 def leased(budgets: Sequence[Budget], wanted: Amounts, less: Amounts | None = None) -> Amounts:
-    """`wanted`, of what any budget bounds, but no more than `less` and what they leave; None: nobody bounds it."""
+    """`wanted`, of what any budget bounds, but no more than `less` and what they leave; None: no budget bounds it."""
     base = Amounts(0, 0, 0) if less is None else less
     bounded = []
     for name in NAMES:

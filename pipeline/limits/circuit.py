@@ -47,9 +47,9 @@ class Circuit:
         return self.until if self.probe_until is None else self.probe_until
 
     def open(
-        self, now: float, reason: PauseReason, stated_s: float | None, sent_at: float, patience_s: float = inf
+        self, now: float, reason: PauseReason, stated_s: float | None, sent_at: float, most_s: float = inf
     ) -> bool:
-        """Pause after a failure at `now`: as long as stated, else 1, 2, 4 ... seconds, once more at `patience_s`.
+        """Pause after a failure at `now`: as long as stated, else 1, 2, 4 ... seconds, once more at `most_s`.
 
         Failures within one pause belong to one round. A shorter pause never shortens a longer one. Returns whether a
         new round begins.
@@ -61,7 +61,7 @@ class Circuit:
             self.since, self.rounds = min(self.since, sent_at), 0
         self.rounds += is_new
         wait_s = _pause_s(self.rounds, stated_s)
-        left_s = self.since + patience_s - now
+        left_s = self.since + most_s - now
         if stated_s is None and left_s > 0:
             wait_s = min(wait_s, left_s)
         self.until = max(self.until, now + wait_s)

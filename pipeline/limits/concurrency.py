@@ -124,10 +124,10 @@ class ConcurrencyLimit:
         return is_near
 
     def _hold(self, now: float, sent: Sent) -> None:
-        is_trial = sent.at >= self._tried_at
-        self._hold_s = min(LONGEST_HOLD_S, max(HOLD_S, self._latency_s, self._hold_s * (2 if is_trial else 1)))
+        is_test = sent.at >= self._tried_at
+        self._hold_s = min(LONGEST_HOLD_S, max(HOLD_S, self._latency_s, self._hold_s * (2 if is_test else 1)))
         self._first_cut_at = now if self._cap == inf and not self._is_adaptive else self._first_cut_at
-        self._cap = max(1, sent.beside if is_trial else min(self._cap, sent.beside))
+        self._cap = max(1, sent.beside if is_test else min(self._cap, sent.beside))
         self._stride, self._tried_at = 1, inf
         self._hold_until = now + self._hold_s
 

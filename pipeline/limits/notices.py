@@ -32,6 +32,10 @@ class Notices:
         self._said = (since, in_words(failure))
         self._lines.append(f"{self.name} - {in_words(failure)} - {follows}")
 
+    def pausing(self, now: float, since: float, failure: Failure, most_s: float, setting: str) -> None:
+        """The same, with how long sending is tried again at most, and by which setting."""
+        self.refused(now, since, failure, f"sending pauses and tries again, for at most {most_s:g} s ({setting})")
+
     def answered(self, now: float) -> None:
         """The refusal is over."""
         if self._said is not None and now - self._said[0] >= WORTH_S:

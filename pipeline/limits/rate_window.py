@@ -42,8 +42,8 @@ class Slice:
 class Minutes:
     """Amounts of the last minutes, in slices."""
 
-    def __init__(self, span_s: float = MINUTE_S + SLACK_S) -> None:
-        self._span_s = span_s
+    def __init__(self, window_s: float = MINUTE_S + SLACK_S) -> None:
+        self._window_s = window_s
         self.slices: deque[Slice] = deque()
         self.total = 0.0
 
@@ -55,7 +55,7 @@ class Minutes:
         return self.slices[-1]
 
     def forget(self, now: float) -> None:
-        while self.slices and self.slices[0].at + self._span_s <= now:
+        while self.slices and self.slices[0].at + self._window_s <= now:
             self.total -= self.slices.popleft().amount
         if not self.slices:
             self.total = 0.0

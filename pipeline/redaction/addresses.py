@@ -49,14 +49,14 @@ def public_url(url: str, depth: int = 0) -> str:
         url = _BROKEN_LOGIN.sub(r"\1", _LOGIN.sub(r"\1", url))
         url = url if "://" in url else _BARE_LOGIN.sub("", url)
     head, mark, fragment = url.partition("#")
-    address, question, query = head.partition("?")
+    address, mark_of_query, query = head.partition("?")
     if ";" in address:
         address = _MATRIX.sub(lambda found: "" if _is_secret(found[1], "") else found[0], address)
-    if not (question or mark):
+    if not (mark_of_query or mark):
         return address
     query, fragment = _public_pairs(query, depth), _public_pairs(fragment, depth)
     # An empty query or fragment stays as it was written.
-    kept_query = question if query or head.endswith("?") else ""
+    kept_query = mark_of_query if query or head.endswith("?") else ""
     return address + kept_query + query + (mark if fragment or url.endswith("#") else "") + fragment
 
 
@@ -88,10 +88,10 @@ def _public_pairs(query: str, depth: int) -> str:
     """`a=1&b=2` without its secrets. A fragment may have a path of its own before a `?`."""
     if "=" not in query:
         return query
-    path, question, rest = query.partition("?")
-    if question and "=" not in path:
+    path, mark_of_query, rest = query.partition("?")
+    if mark_of_query and "=" not in path:
         kept = _public_pairs(rest, depth)
-        return path + (question + kept if kept else "")
+        return path + (mark_of_query + kept if kept else "")
     pairs = query.split("&")
     has_signature = any(pair[:4].lower() == "sig=" for pair in pairs)
     kept_pairs = (_public_pair(pair, depth, has_signature=has_signature) for pair in pairs)

@@ -51,7 +51,7 @@ class Preparer:
     config: RunConfig
     template: RequestTemplate
     size: LookedAt
-    room: ThreadByteSemaphore
+    decode_bytes: ThreadByteSemaphore
     """For decoding."""
     files: ThreadByteSemaphore
     """For what is read from the disk."""
@@ -73,7 +73,7 @@ class Preparer:
             config=config,
             template=adapter_of(config).template(request, request.model or "", field_name),
             size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
-            room=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
+            decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
             text=TextTokens(message_tokens(request.system, request.prompt)),
@@ -107,17 +107,17 @@ class Preparer:
     def image(self, location: Location, data: bytes | None) -> PreparedImage | Failure:
         """One image as it will be sent. `data` is what was fetched; None: it is read here."""
         if data is not None:
-            return prepare_image(data, self.size, self.config.images, self.room.held)
+            return prepare_image(data, self.size, self.config.images, self.decode_bytes.held)
         most = int(self.config.images.max_file_mb * MEGABYTE)
         with opened(location, most) as source:
             if isinstance(source, Failure):
                 return source
-            # Held before `room` is asked for, never after it: no two threads can wait for each other.
+            # Held before `decode_bytes`, never after it: no two threads can wait for each other.
             with self.files.held(min(source.size_bytes, most)):
                 read = source.read()
                 if isinstance(read, Failure):
                     return read
-                image = prepare_image(read, self.size, self.config.images, self.room.held)
+                image = prepare_image(read, self.size, self.config.images, self.decode_bytes.held)
         if isinstance(image, Failure) or source.stamp is None:
             return image
         return replace(image, facts=replace(image.facts, stamp=source.stamp))

@@ -153,7 +153,7 @@ class _Run:
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
-            twin=dataset.follow,
+            follow=dataset.follow,
             keep=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,

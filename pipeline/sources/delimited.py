@@ -88,8 +88,13 @@ def _rows(
             flaws.clear()
         elif len(row) == width:
             given = ABSENT if id_at is None else row[id_at]
-            is_told = others and sum(map(len, row)) > most
-            yield line, row[image_at], given, to_json({column: row[at] for column, at in others}) if is_told else None
+            has_extras = others and sum(map(len, row)) > most
+            yield (
+                line,
+                row[image_at],
+                given,
+                to_json({column: row[at] for column, at in others}) if has_extras else None,
+            )
         elif row:
             yield BadRow(line, f"{len(row)} fields, where the header has {width}")
 

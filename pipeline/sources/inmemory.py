@@ -20,7 +20,7 @@ SourceLike = str | os.PathLike[str] | Iterable[Any]
 """A SOURCE of the command line, or records in memory."""
 _NAME: Final = "records in memory"
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
-_CHANNEL_BYTES: Final = 4
+_PIXEL_BYTES: Final = 4
 """Of a pixel at most, in the modes that are sent."""
 
 
@@ -111,7 +111,7 @@ class InMemorySource:
         if isinstance(image, Mapping):
             image = image.get("path") if image.get("bytes") is None else image["bytes"]
         if isinstance(image, Image.Image | bytes):
-            size = len(image) if isinstance(image, bytes) else image.width * image.height * _CHANNEL_BYTES
+            size = len(image) if isinstance(image, bytes) else image.width * image.height * _PIXEL_BYTES
             return InMemoryImage(str(position), lambda: self._encoded(position, column), size)
         text = os.fspath(image) if isinstance(image, os.PathLike) else image
         flaw = image_flaw(text)

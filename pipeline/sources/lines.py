@@ -55,7 +55,7 @@ def standard_input(_path: str, _name: str) -> Iterator[BinaryIO]:
     """Standard input, which is not ours to close; a buffer of our own, since a read of it may never end."""
     try:
         descriptor = sys.stdin.fileno()
-    except (AttributeError, io.UnsupportedOperation):  # somebody has put another stream in its place
+    except (AttributeError, io.UnsupportedOperation):  # another program has replaced the stream
         yield cast("BinaryIO", sys.stdin.buffer)
         return
     with open(descriptor, "rb", closefd=False) as file:

@@ -133,7 +133,7 @@ class Bench:
         self.billed.extend(attempts)
         self.shared.extend(shared)
 
-    def twin(self, request: PreparedRequest) -> Shared | None:
+    def follow(self, request: PreparedRequest) -> Shared | None:
         return None
 
     async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
@@ -146,7 +146,7 @@ class Bench:
             fetch=self.fetch,
             prepare=self.prepare,
             endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, slots=slots, rpm=rpm)],
-            twin=self.twin,
+            follow=self.follow,
             keep=self.keep,
             seal=lambda: None,
             lease=self.leases.append,
@@ -524,7 +524,7 @@ async def test_equal_requests_are_asked_once() -> None:
             request = str(int(record.id) % 3)
             return PreparedRequest(record=record, image_facts=(FACTS,), body=b"x", request_sha256=request)
 
-        def twin(self, request: PreparedRequest) -> Shared | None:
+        def follow(self, request: PreparedRequest) -> Shared | None:
             if request.request_sha256 not in by_request:
                 return None
             return Shared(

@@ -7,8 +7,9 @@ from random import Random
 import anyio.lowlevel
 import pytest
 
+from pipeline.engine.failures import RECORDS_IN_A_ROW
 from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState
-from pipeline.engine.state import AWAKE_S, NEVER, QUOTA_PAUSE_S, STREAK, EndpointState, Share
+from pipeline.engine.state import AWAKE_S, NEVER, QUOTA_PAUSE_S, EndpointState, Share
 from pipeline.errors import ErrorKind
 from pipeline.limits.concurrency import HOLD_S
 from pipeline.limits.decision import MAX_THROTTLES, RETRY_S, Decision, decide
@@ -392,14 +393,14 @@ def test_eight_server_errors_in_a_row_open_the_circuit() -> None:
     """Seven records have lost an attempt when the eighth error comes; then all have theirs back, and sending pauses."""
     bench = rig()
     bench.ask(GOOD)
-    flying = [bench.send() for _ in range(STREAK)]
+    flying = [bench.send() for _ in range(RECORDS_IN_A_ROW)]
     for one in flying[:-1]:
         pause_s = bench.home(one, BROKEN)
         assert pause_s is not None
         assert one.state.failures == 1
         assert bench.ready_in() == 0
     assert bench.home(flying[-1], BROKEN) == 0.0
-    assert [one.state.failures for one in flying] == [0] * STREAK
+    assert [one.state.failures for one in flying] == [0] * RECORDS_IN_A_ROW
     assert bench.ready_in() > 0
     assert bench.endpoint.stopped is None
 
@@ -409,7 +410,7 @@ def test_while_the_circuit_is_open_nobody_loses_an_attempt(kind: ErrorKind) -> N
     """Probe after probe fails for ten minutes: no record has a failure, and an answer closes the circuit."""
     bench = rig()
     bench.ask(GOOD)
-    flying = [bench.send() for _ in range(STREAK)]
+    flying = [bench.send() for _ in range(RECORDS_IN_A_ROW)]
     for one in flying:
         bench.home(one, fail(kind))
     began = bench.hand.now_s
@@ -431,10 +432,10 @@ def test_an_answer_in_between_keeps_the_circuit_closed() -> None:
     """Errors now and then are those of records: each counts, and nobody pauses."""
     bench = rig()
     for _ in range(5):
-        states = [bench.state() for _ in range(STREAK - 1)]
+        states = [bench.state() for _ in range(RECORDS_IN_A_ROW - 1)]
         for state in states:
             bench.ask(BROKEN, state)
-        assert [state.failures for state in states] == [1] * (STREAK - 1)
+        assert [state.failures for state in states] == [1] * (RECORDS_IN_A_ROW - 1)
         bench.ask(GOOD)
         assert bench.ready_in() == 0
 
@@ -697,7 +698,7 @@ def test_no_wait_is_too_long_to_be_told(told_s: float) -> None:
 
 def failing(bench: Rig, kind: ErrorKind = ErrorKind.SERVER_ERROR, status: int | None = 500) -> list[RequestState]:
     """Nine records that meet nothing but errors, one after the other, until the endpoint gives up or blames them."""
-    states = [bench.state() for _ in range(STREAK + 1)]
+    states = [bench.state() for _ in range(RECORDS_IN_A_ROW + 1)]
     began = bench.hand.now_s
     while not bench.has_stopped() and all(state.failures < 3 for state in states) and bench.hand.now_s < began + 5000:
         for state in states:

@@ -73,9 +73,9 @@ def test_one_more_try_at_the_end_of_the_patience() -> None:
     """A pause of our own is cut to the moment in which the patience ends; a stated one is not."""
     circuit = Circuit()
     for now in (0.0, 1.0, 3.0, 7.0):
-        circuit.open(now, AWAY, None, now, patience_s=10.0)
+        circuit.open(now, AWAY, None, now, most_s=10.0)
     assert circuit.until == 10.0
-    circuit.open(10.0, AWAY, 30.0, 10.0, patience_s=10.0)
+    circuit.open(10.0, AWAY, 30.0, 10.0, most_s=10.0)
     assert circuit.until == 40.0
 
 

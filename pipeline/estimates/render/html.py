@@ -56,10 +56,10 @@ WRITERS: Writers = {
 
 def picture(classes: Sequence[SizeClass]) -> str:
     """A bar a class, as inline SVG."""
-    most, room = max(one.images for one in classes), _WIDTH - _LABEL - _NUMBER
+    most, width = max(one.images for one in classes), _WIDTH - _LABEL - _NUMBER
     rows = []
     for number, one in enumerate(classes):
-        at, long = number * _ROW, room * one.images / most
+        at, long = number * _ROW, width * one.images / most
         rows.append(
             f'<text x="0" y="{at + 15}">{escape(class_name(one))}</text>'
             f'<rect x="{_LABEL}" y="{at + 3}" width="{long:.1f}" height="{_ROW - 6}"/>'

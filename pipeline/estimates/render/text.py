@@ -58,11 +58,11 @@ def facts(estimate: Estimate) -> list[str]:
         estimate.size_unknown, "gave no size for now and count as the others, so that ranges are wide"
     )
     if estimate.seen < estimate.images or estimate.size_unknown.images:
-        lines.append(f"readable: {span(estimate.readable, lambda count: f'{count:,}')}")
+        lines.append(f"readable: {range_text(estimate.readable, lambda count: f'{count:,}')}")
     if estimate.declared:
         lines.append(f"{estimate.declared:,} sizes are the manifest's own (columns width and height)")
     if estimate.source_bytes:
-        lines.append(f"{span(estimate.source_bytes, lambda count: f'{short(count)}B')} of files")
+        lines.append(f"{range_text(estimate.source_bytes, lambda count: f'{short(count)}B')} of files")
     return lines + _listed_images(estimate.unreadable, "would not be sent")
 
 
@@ -100,7 +100,7 @@ def assumptions(estimate: Estimate) -> list[str]:
     reasoning = "; reasoning tokens are unknown without a sample, and part of the output"
     if first.reasoning_tokens or first.sample:
         reasoning = ""
-    words = span(first.text_tokens, lambda count: f"{count:,}")
+    words = range_text(first.text_tokens, lambda count: f"{count:,}")
     return [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
 
 
@@ -192,7 +192,7 @@ def sampled(model: ModelEstimate) -> list[str]:
     sample = model.sample
     if sample is None:
         return []
-    reasoning = f"{span(model.reasoning_tokens, rounded)}, part of the output"
+    reasoning = f"{range_text(model.reasoning_tokens, rounded)}, part of the output"
     if model.reasoning_tokens is None:
         reasoning = f"{UNKNOWN}: the endpoint does not report them"
     elif not model.reasoning_tokens.expected:
@@ -202,9 +202,9 @@ def sampled(model: ModelEstimate) -> list[str]:
     kept = f"ranges are 95 % intervals; the answers are kept in {printable(sample.out)}"
     lines = [f"{drawn}; {kept}", f"reasoning tokens: {reasoning}"]
     if sample.images_per_s is not None and sample.hours is not None:
-        pace = span(sample.images_per_s, lambda rate: f"{rate:,.2f}")
+        pace = range_text(sample.images_per_s, lambda rate: f"{rate:,.2f}")
         lines.append(
-            f"pace: {pace} images a second; {span(sample.hours, lambda hours: duration(3600 * hours))} for all"
+            f"pace: {pace} images a second; {range_text(sample.hours, lambda hours: duration(3600 * hours))} for all"
         )
     if sample.no_pace is not None:
         own = "" if sample.usd_per_hour is None else "; what your own machines cost is unknown"
@@ -246,14 +246,14 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def span(value: Range[N] | None, show: Callable[[N], str]) -> str:
+def range_text(value: Range[N] | None, show: Callable[[N], str]) -> str:
     """`expected (low to high)`; the range only where it shows."""
     expected, ends = _figure(value, show)
     return f"{expected} ({ends})" if ends else expected
 
 
 def money(value: Range[Decimal] | None) -> str:
-    return span(value, usd)
+    return range_text(value, usd)
 
 
 def usd(amount: Decimal) -> str:

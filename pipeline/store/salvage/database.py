@@ -57,7 +57,7 @@ class Damage:
 
 
 class DatabaseFiles:
-    """The files of one ledger, of which any may be absent or damaged. Nothing is written."""
+    """The files of one ledger; any may be absent or damaged. Nothing is written."""
 
     def __init__(self, path: Path) -> None:
         self.damage = Damage()
