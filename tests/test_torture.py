@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from tests.emulators import emulator
+from tests.run.test_processes import until
 from tests.support import MakeImage, emulator_get
-from tests.test_second_reading_runs import until
 from tests.torture import Campaign, judge
 
 ROOT = Path(__file__).parent.parent

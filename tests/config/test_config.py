@@ -6,9 +6,11 @@ import pytest
 
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.keys import api_key
+from pipeline.config.keywords import resolve
 from pipeline.config.loading import load_config, presets
 from pipeline.config.references import argument, override
 from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import RequestConfig
 from pipeline.errors import InputError
 
 
@@ -173,3 +175,8 @@ def test_what_no_request_can_hold(value: object) -> None:
     """A value of `request.extra` that JSON has no place for is refused with its key, before OUT is made."""
     with pytest.raises(InputError, match=r"request\.extra: not possible in JSON"):
         load_config(None, {"request.extra.x": value}, environ={})
+
+
+def test_no_bound_of_the_answer_stays_none() -> None:
+    """`pipeline.run(config=RunConfig(request=RequestConfig(max_tokens=None)))` asks without max_tokens."""
+    assert resolve(RunConfig(request=RequestConfig(max_tokens=None)), {}).request.max_tokens is None

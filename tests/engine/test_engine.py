@@ -926,3 +926,31 @@ async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
     assert len(bench.by_id()) == 30
     assert tries.total() == 40
     assert 25 <= peak <= 35
+
+
+async def test_all_that_is_cut_off_is_counted() -> None:
+    """Three hundred requests are cut off: three hundred reservations are kept as unknown."""
+    bench = Bench(2000, never_answers)
+    bench.budgets = [Budget(Amounts(nano_usd=10**9))]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=300, most=lambda _: Amounts(1000, 100, 1))]
+    bench.clock = Clock()  # the fast one gives up what is in flight for two seconds
+    engine = bench.engine()
+    all_in_flight = anyio.Event()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if bench.in_flight == 300:
+            all_in_flight.set()
+        return await never_answers(name, attempt)
+
+    bench.script = script
+
+    async def run() -> None:
+        with pytest.raises(InterruptedRunError):
+            await engine.run()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await all_in_flight.wait()
+            engine.stop(InterruptedRunError("interrupted", 2), at_once=True)
+    assert sum(attempt.unknown_nano_usd for attempt in bench.billed) == 300 * 1000

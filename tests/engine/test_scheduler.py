@@ -665,3 +665,34 @@ async def test_who_leaves_a_queue_holds_up_nobody() -> None:
     """One goes while it waits: the rest are served. One that goes when it has just been called is served as well."""
     assert await _served([11, 12, 13, 14], cancelled=2) == [0, 1, 3]
     assert await _served([11, 12, 13, 14], cancelled=0) == [1, 2, 3]
+
+
+async def test_the_lease_ends_at_the_ceiling() -> None:
+    """A budget of 200 with reservations of 60 leases no more than 200."""
+    bench = line(budgets=[Budget(Amounts(nano_usd=200))], most=dear)
+    await bench.ask(result=bill(10))
+    await bench.ask(result=bill(10))
+    assert max(lease.nano_usd or 0 for lease in bench.leases) <= 200
+
+
+async def test_nobody_waits_for_an_endpoint_that_is_away() -> None:
+    """What one of two refuses is asked at the other only while that one is at work; the line would wait for it."""
+    bench = line(1, 1)
+    bench.home(away := await bench.next(), AWAY)
+    refused = await bench.next()
+    assert refused.endpoint is not away.endpoint
+    assert bench.home(refused, fail(ErrorKind.BAD_REQUEST, status=400)) is None
+    assert bench.action() is Action.FAIL
+
+
+async def test_a_refusal_is_referred_once() -> None:
+    """A 400 of the first is asked at the second, whatever the shares; a 400 there is the last word."""
+    bench, refusal = line(9, 1), fail(ErrorKind.BAD_REQUEST, status=400)
+    state = bench.state()
+    first = await bench.next(state)
+    bench.home(first, refusal)
+    assert bench.action() is Action.OTHER_ENDPOINT
+    second = await bench.next(state)
+    assert {first.endpoint.name, second.endpoint.name} == {"a", "b"}
+    bench.home(second, refusal)
+    assert bench.action() is Action.FAIL

@@ -817,3 +817,40 @@ def test_less_than_one_a_minute_is_no_limit(limit: float) -> None:
     bench = rig()
     bench.ask(replace(GOOD, limits=RateLimitInfo(requests=Quota(limit=limit), tokens=Quota(limit=limit))))
     assert bench.ready_in() == 0
+
+
+def test_a_throttled_probe_waits_as_stated() -> None:
+    """After a probe that is refused with Retry-After 1 s, the next one goes a second later."""
+    bench = rig()
+    for _ in range(3):
+        bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=1.0), takes_s=0.5)
+        assert bench.ready_in() == 1.0
+        bench.until_ready()
+
+
+def test_pauses_double() -> None:
+    """An endpoint that cannot be reached is probed after 1, 2, 4 ... 60 s, as Circuit.open() says."""
+    bench, waits = rig(config={"outage_s": 1e6}), []
+    bench.ask(GOOD)
+    for _ in range(8):
+        bench.ask(AWAY, takes_s=0.0)
+        waits.append(bench.ready_in())
+        bench.until_ready()
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_wait_of_a_million_years() -> None:
+    """Retry-After 99999999999999 stops the run like any wait that is too long."""
+    bench = rig()
+    bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=1e14))
+    assert bench.endpoint.stopped is not None
+
+
+def test_a_busy_hour_fails_no_record() -> None:
+    """One other record was answered before the endpoint became busy for all; nobody succeeds since: no record fails."""
+    bench = rig()
+    state = bench.state()
+    bench.ask(GOOD)
+    for _ in range(30):
+        bench.until_ready()
+        assert bench.ask(BUSY, state) is not None

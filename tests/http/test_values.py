@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.durations import duration_s
+from pipeline.endpoints.ratelimit_headers import reset_s
 from pipeline.http.values import retry_after
 
 
@@ -70,3 +71,15 @@ def test_retry_after_survives_anything(told: str, date: str) -> None:
     """Whatever a server writes there, it is a finite wait or none."""
     wait_s = retry_after({"retry-after": told, "retry-after-ms": date, "date": date})
     assert wait_s is None or (math.isfinite(wait_s) and wait_s >= 0)
+
+
+DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    "text", ["1 Jan 2020 00:00:00 +99999999999999999", "Mon, 99999999999999999999 Jan 2020 00:00:00 GMT"]
+)
+def test_no_date_is_an_error(text: str) -> None:
+    """A header that is nonsense is None."""
+    assert reset_s(text, DATE) is None
+    assert retry_after({"retry-after": text, "date": DATE}) is None

@@ -97,3 +97,21 @@ def test_a_margin_leaves_unknown_what_is_unknown() -> None:
     """A prediction that there is none of does not come out of a factor."""
     budget = Budget(Amounts(tokens=1000), margin=2.0)
     assert budget.reservation(Amounts(None, 10, 1)) == Amounts(None, 21, 1)
+
+
+def test_a_wrong_rule_is_wrong_once_for_all_in_flight() -> None:
+    """Ten in flight, each billed twice its reservation: margin 2, not 1024 (which ends every budget at once)."""
+    budget, need = Budget(Amounts(nano_usd=10**12)), Amounts(100, None, 1)
+    for _ in range(10):
+        budget.reserve(need)
+    for _ in range(10):
+        budget.settle(need, Amounts(200, 0, 1), need)
+    assert budget.margin == 2.0
+
+
+def test_dollars_and_tokens_are_one_mistake() -> None:
+    """One request that came to twice its dollars and its tokens: margin 2, not 4."""
+    budget, need = Budget(Amounts(nano_usd=10**12, tokens=10**9)), Amounts(100, 100, 1)
+    budget.reserve(need)
+    budget.settle(need, Amounts(200, 200, 1), need)
+    assert budget.margin == 2.0

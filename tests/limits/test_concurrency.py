@@ -290,3 +290,19 @@ def test_chance_does_not_starve(rate: float, seed: int) -> None:
     server = Throttling(lambda _: 1000, rate=rate, random=Random(seed))
     server.drive(ConcurrencyLimit(32, 32, is_adaptive=False), 20.0)
     assert server.per_s(0.0, 20.0) >= 0.5 * 32 / 0.2
+
+
+@pytest.mark.parametrize(("slots", "thrash", "work_s", "jitter"), [(2, 0.3, 0.2, 0.2), (3, 0.3, 0.2, 0.2)])
+def test_the_knee_is_found_elsewhere_too(slots: int, thrash: float, work_s: float, jitter: float) -> None:
+    """At least 90 % of what the right number brings, from 20 s on."""
+    answered, _ = drive(steady(slots, jitter, thrash, work_s), ConcurrencyLimit(), 80.0)
+    best, _ = drive(steady(slots, jitter, thrash, work_s), slots, 80.0)
+    assert per_s(answered, SETTLED_S, 80.0) >= 0.9 * per_s(best, SETTLED_S, 80.0)
+
+
+@pytest.mark.parametrize("thrash", [0.3, 0.5])
+def test_a_server_that_loses_most_of_its_slots(thrash: float) -> None:
+    """At 30 s only 8 of 64 slots are left: a minute later at least 90 % of what they bring."""
+    server = Server(lambda now: 64 if now < 30 else 8, lambda _: 0.2, jitter=0.2, thrash=thrash)
+    answered, _ = drive(server, ConcurrencyLimit(), 120.0)
+    assert per_s(answered, 90.0, 120.0) >= 0.9 * 8 / 0.2

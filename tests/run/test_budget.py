@@ -236,3 +236,16 @@ def test_a_ceiling_in_dollars_needs_a_bound_of_the_answer(photos: Path, endpoint
         anyio.run(run_job, job, lambda _: None)
     assert caught.value.exit_code == 2
     assert emulator_get(endpoint, "stats")["requests"] == 0
+
+
+def test_the_words_name_the_ceiling_that_was_reached(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--max-cost 0.01 --max-cost-total 100` after an earlier run: the message says 0.01."""
+    monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
+    for number in range(30):
+        make_image(f"photos/{number:02}.jpg", 64, 48, seed=number)
+    settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "quiet": True, "concurrency": 2, "detail": "low"}
+    with emulator() as url:
+        pipeline.run("photos", base_url=url, limit=5, **settings)
+        with pytest.raises(BudgetReachedError) as caught:
+            pipeline.run("photos", base_url=url, max_cost="0.01", max_cost_total="100", **settings)
+    assert "$0.0100" in str(caught.value)

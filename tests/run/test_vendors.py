@@ -11,9 +11,9 @@ import pytest
 import pipeline
 from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
+from tests.run.test_processes import ENVIRON, begun, until, words
 from tests.stub import Reply, answer, stub
 from tests.support import MakeImage
-from tests.test_second_reading_runs import ENVIRON, begun, until, words
 
 FIRST, IMAGES = 20, 6
 

@@ -1,4 +1,4 @@
-"""What a second reading of whole runs found, as a user meets it: servers that fail, kills, pipes, signals, proxies."""
+"""Whole runs as processes: servers that fail, kills, pipes, signals, proxies."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from tests.engine.test_engine import GOOD, Bench
 from tests.stub import stub
 from tests.support import MakeImage, emulator_get
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "pipeline")
 ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
 FIRST = 20

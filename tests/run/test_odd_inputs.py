@@ -1,4 +1,4 @@
-"""What a second reading of commands, manifests and output directories found, each as the case that showed it."""
+"""Odd inputs of commands, manifests and output directories: each is an answer or one clear line."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from pipeline.store.ledger.sqlite import SqliteLedger
 from tests.clients import ChatClient
 from tests.support import MakeImage
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
