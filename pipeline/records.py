@@ -22,6 +22,10 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+EMULATOR = "emulator"
+"""The column `endpoint` of a rehearsal."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalFile:
     """An image in a file of this machine. Bytes of `path` that are not UTF-8 stand as surrogate escapes."""

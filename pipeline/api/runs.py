@@ -33,7 +33,7 @@ class RunOptions(Settings, total=False):
     limit: int | None
     """Only the first N images of the source."""
     sample: int | None
-    """Only N images, drawn at random from all sizes alike; a run without it asks the rest."""
+    """Ask N random images, spread over all sizes. A run without it asks the rest."""
     seed: int
     """Draws another sample."""
     max_failed: str | int

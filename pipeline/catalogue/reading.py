@@ -68,7 +68,7 @@ def _families(text: str, file: Path) -> tuple[Family, ...]:
 def _only_once(names: list[str]) -> None:
     twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
-        raise ValueError(f"family {twice!r} stands twice; one may have several [[family.rule]]")
+        raise ValueError(f"family {twice!r} is declared twice; put all its [[family.rule]] under one entry")
 
 
 @cache

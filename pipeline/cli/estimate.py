@@ -29,7 +29,7 @@ from pipeline.estimates.render import files, text
 from pipeline.estimates.render.html import WRITERS
 
 OPTIONS = (
-    click.Argument(["sources"], nargs=-1, metavar="[SOURCE]...", help="As of run; none with --count."),
+    click.Argument(["sources"], nargs=-1, metavar="[SOURCE]...", help="As for `run`. Leave it out with --count."),
     Option(
         "models",
         "--models",
@@ -56,7 +56,7 @@ OPTIONS = (
         "--out",
         metavar="OUT",
         type=click.Path(path_type=Path),
-        help="Keep the sample's answers here, so that a run goes on from them. [default: in estimate-sample/]",
+        help="Keep the sample's answers here; a run with the same OUT uses them. [default: estimate-sample/]",
     ),
     SET,
     JSON,
@@ -90,7 +90,7 @@ OPTIONS = (
         metavar="N",
         type=int,
         panel=IMAGES,
-        help="Read N images drawn at random; ranges are confidence intervals then.",
+        help="Read N random images. The ranges become confidence intervals.",
     ),
     Option(
         "sample",

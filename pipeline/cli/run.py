@@ -68,7 +68,7 @@ OPTIONS = (
         metavar="N",
         type=int,
         panel=IMAGES,
-        help="Only N images, drawn at random from all sizes alike; later runs ask the rest.",
+        help="Ask N random images, spread over all sizes. Later runs ask the rest.",
     ),
     Option(
         "seed", "--seed", metavar="S", type=int, default=0, show_default=True, panel=IMAGES, help="Draw another sample."

@@ -163,7 +163,7 @@ def _batch(batch: Batch | None) -> str:
 
 _TABLE_NOTES = (
     "+1: one more published rule may bill it; the first is expected, and the range spans all.",
-    "by model: vision-batch models NAME tells the price of one.",
+    "by model: vision-batch models NAME shows the price of one.",
 )
 
 

@@ -74,7 +74,7 @@ class EndpointConfig(Section):
     api_key_header: Annotated[
         str, Setting("The header of the key: `Authorization` sends `Bearer KEY`, any other the key alone.")
     ] = "Authorization"
-    headers: Annotated[dict[str, str], Setting("Further headers of each request.")] = {}
+    headers: Annotated[dict[str, str], Setting("Extra HTTP headers for every request.")] = {}
     proxy: Annotated[str | None, Setting("The proxy of this endpoint, in place of the environment's.")] = None
     ca_file: Annotated[Path | None, Setting("A file of certificates to trust.")] = None
     connect_timeout_s: Annotated[Seconds, Setting("The longest time to connect, in seconds.")] = 10.0
@@ -198,7 +198,7 @@ class ImagesConfig(Section):
     ] = None
     verify: Annotated[
         Literal["structure", "full"],
-        Setting("How to check an image that is sent unchanged: by its structure, or by decoding it."),
+        Setting("The check of an unchanged image: `structure` reads the parts of the file, `full` decodes all pixels."),
     ] = "structure"
     keep_metadata: Annotated[bool, Setting("Send EXIF (with GPS), XMP and comments of images that need no resize.")] = (
         False
@@ -267,11 +267,13 @@ class LimitsConfig(Section):
         Seconds, Setting("The longest wait that an endpoint may ask for, in seconds; a longer one ends the run.")
     ] = 3600.0
     max_error_rate: Annotated[
-        float, Field(gt=0, le=1), Setting("The share of the last 200 records that may fail alike.")
+        float,
+        Field(gt=0, le=1),
+        Setting("The share of the last 200 records that may fail for one reason before the run stops."),
     ] = 0.5
     outage_s: Annotated[Seconds, Setting("How long a run waits for an endpoint that fails, in seconds.")] = 1800.0
     first_contact_s: Annotated[
-        Seconds, Setting("How long a run waits for an endpoint that has not answered yet, in seconds.")
+        Seconds, Setting("How long a run tries an endpoint that has never answered, in seconds.")
     ] = 10.0
     grace_s: Annotated[
         float,
@@ -285,7 +287,7 @@ class BudgetConfig(Section):
 
     max_cost_usd: Annotated[
         Ceiling | None,
-        Setting("Stop before this run, with its resumes, would cost more.", keyword="max_cost", metavar="USD"),
+        Setting("Stops before the run costs more, resumed runs included.", keyword="max_cost", metavar="USD"),
     ] = None
     max_cost_total_usd: Annotated[
         Ceiling | None,

@@ -46,7 +46,7 @@ def _concurrency(value: object) -> object:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return min(value, MOST_CONCURRENCY)
-    raise ValueError("auto, or a number from 1 on")
+    raise ValueError("write auto, or a number of at least 1")
 
 
 def sendable(extra: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.formatting import printable, printable_lines
-from pipeline.records import Status
+from pipeline.records import EMULATOR, Status
 
 LINE_EVERY_S = 10.0
 
@@ -228,12 +228,12 @@ def _saved(summary: RunSummary) -> str:
 
 def _cost(summary: RunSummary) -> str:
     text = dollars(summary.cost_usd)
-    if summary.cost_usd is None and summary.endpoint != "emulator":
+    if summary.cost_usd is None and summary.endpoint != EMULATOR:
         text += " (no price is known for this model at this endpoint)"
     if summary.cost_unknown_usd:
         unknown = f"up to {dollars(summary.cost_unknown_usd)} for requests whose bill is unknown"
         text = f"{text}, and {unknown}" if summary.cost_usd else unknown
-    if summary.endpoint == "emulator":
+    if summary.endpoint == EMULATOR:
         return f"{text} (rehearsed: nothing was billed)"
     if summary.cost_usd and summary.unpriced:
         text += f" and {summary.unpriced:,} answers whose cost is unknown"

@@ -42,7 +42,7 @@ def measured(data: bytes, kind: Format) -> Header:
         # Opening it allocates the picture before its size is known to be allowed, and probe reads every WebP.
         raise ValueError("it has no picture")
     if kind is Format.TIFF and has_too_many_values(data):
-        raise ValueError("a tag has more values than any image needs")
+        raise ValueError("a metadata tag holds too many values")
     with opened(data, kind) as image:
         orientation = 1 if kind is Format.TIFF else image.getexif().get(_ORIENTATION, 1)
         return Header(

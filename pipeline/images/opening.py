@@ -225,7 +225,7 @@ def _block_count(data: bytes, at: int, samples: int) -> int:
 
 
 def has_too_many_values(data: bytes) -> bool:
-    """Whether a tag of a TIFF file that describes pixels has more values than any image needs (TIFF 6.0, section 2)."""
+    """Whether a TIFF tag that describes pixels holds more values than an image can need (TIFF 6.0, section 2)."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = data[2:4] in (b"+\0", b"\0+")
     try:

@@ -23,7 +23,7 @@ from pipeline.http.session import open_image_session
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.money import nano_usd
-from pipeline.records import ImageRecord
+from pipeline.records import EMULATOR, ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
@@ -140,7 +140,7 @@ def exceeds(allowed: str, bad: int, asked: int) -> bool:
     except (ValueError, OverflowError):
         most = nan
     if not 0 <= most < inf:
-        raise InputError(f"`max_failed=` {allowed!r}: neither a number from 0 on nor a percentage such as 2%")
+        raise InputError(f"`max_failed=` {allowed!r}: write a number of at least 0, or a percentage such as 2%")
     return bad > (most * asked if text.endswith("%") else most)
 
 
@@ -149,7 +149,7 @@ def left_words(stats: RunStats, totals: Totals) -> list[str]:
     if stats.total is None:
         return []
     left, paid = stats.total - stats.done, totals.records - totals.deduplicated
-    words = f"{left:,} of {stats.total:,} images are left"
+    words = f"{left:,} of {stats.total:,} images remain"
     if totals.cost_usd and paid:
         words += f", about {dollars(totals.cost_usd / paid * left)}"
     return [words]
@@ -175,7 +175,7 @@ def endpoint_name(job: Job) -> str:
 def endpoint_names(job: Job) -> list[str]:
     """What rows and messages call each endpoint: its address, and whose key, where two have one address."""
     if job.emulated:
-        return ["emulator"]
+        return [EMULATOR]
     addresses = [job.redactor.text(public_url(one.base_url)) for one in job.config.all_endpoints]
     return [
         f"{address} ({shown_variable(one.api_key_env)})" if addresses.count(address) > 1 else address

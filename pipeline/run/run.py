@@ -210,10 +210,12 @@ class _Run:
         if totals.cost_unknown_usd:
             reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         words = [reached, *left_words(stats, totals)]
-        again = "goes on where it stopped" if error.what == "time" else "goes on with a higher ceiling"
+        again = "The same command goes on where it stopped"
+        if error.what != "time":
+            again = "Run the command again with a higher ceiling"
         if self.job.implied_ceiling_usd is not None and error.what == "nano_usd":
-            again = "goes on with a ceiling (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
-        return f"{'; '.join(words)}. The same command {again}"
+            again = "Run the command again with a ceiling (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
+        return f"{'; '.join(words)}. {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:
         """`status.json`: this command so far, the whole of OUT, and who is at work."""

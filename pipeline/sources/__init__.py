@@ -134,14 +134,14 @@ def _file(path: str, config: SourceConfig) -> Checkable:
         return ImageSource(path)
     if path.lower().endswith(_LATER):
         raise InputError(f"{shown(path)}: archives (WebDataset shards) are not read yet in this version")
-    raise InputError(f"{shown(path)}: not a kind of file that is read. {_what_is_read()}")
+    raise InputError(f"{shown(path)}: this kind of file cannot be read. {_what_is_read()}")
 
 
 def _address(url: str, scheme: str) -> Checkable:
     path = url.partition("?")[0].lower()
     if scheme in {"http", "https", "file"} and not path.endswith((*FORMATS, *_LATER)):
         return ImageSource(url)
-    what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests behind an address"
+    what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests at a URL"
     raise InputError(f"{shown(public_address(url))}: {what} are not read yet in this version; copy it here first")
 
 

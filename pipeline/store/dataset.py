@@ -16,7 +16,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.files import disk_errors
 from pipeline.limits.budget import Amounts
-from pipeline.records import BilledAttempt, ImageRecord, Outcome, PreparedRequest, Shared, Status
+from pipeline.records import EMULATOR, BilledAttempt, ImageRecord, Outcome, PreparedRequest, Shared, Status
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor
 from pipeline.store import bills, outdir
@@ -30,7 +30,14 @@ from pipeline.store.ledger.protocol import CONFIG_META, Ledger
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.marks import Marks
 from pipeline.store.missing import Missing
-from pipeline.store.opening import LEDGER_NAME, check_names, check_out, check_rebuilt, declare, identity_of
+from pipeline.store.opening import (
+    LEDGER_NAME,
+    check_out,
+    check_rehearsal,
+    check_state,
+    declare,
+    identity_of,
+)
 from pipeline.store.overview import overview, states_of
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
@@ -104,8 +111,8 @@ class Dataset:
         policy = RerunPolicy() if policy is None else policy
         try:
             with disk_errors(out), decoding(ledger):
-                check_rebuilt(out)
-                check_names(out)
+                check_state(out)
+                check_rehearsal(out, ledger, is_rehearsal=endpoint == EMULATOR)
                 declare(out, ledger, config, identity_of(config, redactor), policy, now=now, step=failpoint)
                 origin = _begin(ledger, config, policy, run_id, endpoint)
                 dataset = cls(

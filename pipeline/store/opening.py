@@ -19,7 +19,7 @@ from pipeline.store import columns, outdir
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.errors import HOLDER_NAME
 from pipeline.store.ledger.header import check_format
-from pipeline.store.ledger.protocol import CONFIG_META, Ledger
+from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, Ledger
 from pipeline.store.rerun import RerunPolicy
 
 LEDGER_NAME = "ledger.sqlite"
@@ -87,6 +87,12 @@ def check_rebuilt(out: Path) -> None:
         )
 
 
+def check_state(out: Path) -> None:
+    """Raise what `check_rebuilt` and `check_names` raise."""
+    check_rebuilt(out)
+    check_names(out)
+
+
 def last_config(out: Path) -> RunConfig:
     """The configuration of the last run, from OUT's own `config.toml`; the defaults where there is none."""
     path = out / outdir.CONFIG_NAME
@@ -131,6 +137,19 @@ def declare(
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
     if ledger.meta(CONFIG_META + name) != stored:
         ledger.set_meta({CONFIG_META + name: stored})
+
+
+def check_rehearsal(out: Path, ledger: Ledger, *, is_rehearsal: bool) -> None:
+    """Answers of the emulator and answers of a model never share an OUT.
+
+    Raises InputError where OUT holds rows of the other kind.
+    """
+    now, before = b"yes" if is_rehearsal else b"no", ledger.meta(REHEARSAL_META)
+    if before in {now, None} or not ledger.states():
+        ledger.set_meta({REHEARSAL_META: now})
+        return
+    holds = "of a model; a rehearsal (`emulator=True`)" if is_rehearsal else "of the emulator (a rehearsal); a real run"
+    raise InputError(f"{out} holds answers {holds} needs an OUT of its own: name another one. Nothing was sent")
 
 
 def _has_parts(out: Path) -> bool:

@@ -73,7 +73,7 @@ def test_every_family_has_a_card() -> None:
     assert [card.name for card in cards] == [family.name for family in families()]
     lines = table(cards)
     assert lines.index("") == 1 + len(cards)
-    assert lines[-1] == "by model: vision-batch models NAME tells the price of one."
+    assert lines[-1] == "by model: vision-batch models NAME shows the price of one."
     assert json.loads(json.dumps([card.as_dict() for card in cards]))
     for card in cards:
         assert all(rule.source.title and rule.source.url and rule.parameters for rule in card.rules)

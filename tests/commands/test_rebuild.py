@@ -4,7 +4,6 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -17,14 +16,10 @@ from pipeline.commands.status import lines, read_status
 from pipeline.config.loading import load_config
 from pipeline.errors import InputError, OutInUseError, ResourceError
 from pipeline.store.dataset import Dataset
+from tests.builders import ask
 from tests.support import MakeImage
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
-
-
-def ask(source: Path, endpoint: str, **more: Any) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "base_url": endpoint, "quiet": True, **more}
-    return pipeline.run(source, **settings)
 
 
 @pytest.fixture

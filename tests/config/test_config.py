@@ -53,7 +53,7 @@ def test_addresses(given: str, normal: str) -> None:
     [
         ('[request]\nmodle = "x"\n', "unknown key 'request.modle'; did you mean 'request.model'?"),
         ("[limts]\nconcurrency = 3\n", "unknown key 'limts'; did you mean 'limits'?"),
-        ("[limits]\nconcurrency = 0\n", "limits.concurrency: auto, or a number from 1 on (got 0)"),
+        ("[limits]\nconcurrency = 0\n", "limits.concurrency: write auto, or a number of at least 1 (got 0)"),
         ("[request\n", "not valid TOML"),
         ('[endpoint]\napi_key = "sk-secret"\n', "it is read only from the environment"),
         ('[endpoint]\nbase_url = "https://me:sk-secret@x/v1"\n', "an address does not hold a key"),

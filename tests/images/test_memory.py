@@ -232,7 +232,7 @@ def test_a_tiff_of_millions_of_strips_is_not_opened() -> None:
     data = data.replace(struct.pack("<HHII", 273, 4, 1, 500), struct.pack("<HHII", 273, 4, strips, 600))
     result = prepare(data)
     assert isinstance(result, Failure)
-    assert result.message == "the TIFF cannot be decoded: a tag has more values than any image needs"
+    assert result.message == "the TIFF cannot be decoded: a metadata tag holds too many values"
 
 
 def test_deep_samples_are_converted_in_bands() -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,13 +11,9 @@ import pytest
 import pipeline
 from pipeline import InputError, RerunPolicy
 from pipeline.engine.progress import describe
+from tests.builders import ask
 from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
-
-
-def ask(source: Path, endpoint: str, **more: Any) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "base_url": endpoint, "quiet": True, **more}
-    return pipeline.run(source, **settings)
 
 
 def rows() -> pd.DataFrame:
@@ -233,3 +228,15 @@ def test_a_refresh_pays_equal_pixels_once(photos: Path, endpoint: str) -> None:
         shutil.copy(photos / "0.jpg", photos / f"copy{number}.jpg")
     again = ask(photos, endpoint, refresh=True, concurrency=1)
     assert (again.asked, again.requests, again.shared) == (9, 1, 8)
+
+
+def test_a_rehearsal_and_a_real_run_share_no_out(make_image: MakeImage, endpoint: str) -> None:
+    """Answers of the emulator are never taken for those of a model, nor the other way round."""
+    make_image("photos/a.png", 30, 20)
+    photos = Path("photos").resolve()
+    pipeline.run(photos, out="out", model="gpt-4o", quiet=True, emulator=True)
+    with pytest.raises(InputError, match=r"holds answers of the emulator .* needs an OUT of its own"):
+        ask(photos, endpoint)
+    ask(photos, endpoint, out="real")
+    with pytest.raises(InputError, match=r"holds answers of a model; a rehearsal .* needs an OUT of its own"):
+        pipeline.run(photos, out="real", model="gpt-4o", quiet=True, emulator=True)

@@ -23,6 +23,7 @@ from pipeline.endpoints import pricing
 from pipeline.records import Usage
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
+from tests import builders
 from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
@@ -71,8 +72,7 @@ def url() -> Iterator[str]:
 
 
 def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
-    settings = {"out": "out", "model": "gpt-4o", "base_url": url, "quiet": True, "concurrency": 4, "detail": "low"}
-    return pipeline.run(source, **{**settings, **more})
+    return builders.ask(source, url, **{"concurrency": 4, "detail": "low", **more})
 
 
 def stopped(source: Path, url: str, **more: Any) -> tuple[str, pipeline.RunSummary]:
@@ -106,7 +106,7 @@ def test_a_ceiling_holds_and_a_higher_one_goes_on(photos: Path, url: str, priced
     assert 0 < first.asked < IMAGES
     assert billed_usd(url) == first.cost_usd
     assert billed_usd(url) <= Decimal("0.010")
-    assert f"{IMAGES - first.asked} of {IMAGES} images are left" in words
+    assert f"{IMAGES - first.asked} of {IMAGES} images remain" in words
     assert "\n" not in words
     _, again = stopped(photos, url, max_cost="0.010")
     assert (again.asked, again.requests) == (0, 0)

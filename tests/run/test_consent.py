@@ -13,6 +13,7 @@ from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price
 from pipeline.cli.app import exit_code
 from pipeline.endpoints import pricing
+from tests import builders
 from tests.stub import Stub, stub
 from tests.support import MakeImage
 
@@ -32,8 +33,7 @@ def server(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 
 
 def ask(server: Stub, source: str = "photos", **more: Any) -> pipeline.RunSummary:
-    settings = {"out": "out", "model": "gpt-4o", "base_url": server.base_url, "quiet": True, "detail": "low"}
-    return pipeline.run(source, **{**settings, **more})
+    return builders.ask(source, server.base_url, **{"detail": "low", **more})
 
 
 def test_a_script_is_refused(server: Stub) -> None:

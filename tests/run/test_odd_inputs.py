@@ -23,6 +23,7 @@ from pipeline.run.endpoints import endpoint_of, most_slots
 from pipeline.run.job import exceeds
 from pipeline.sources import open_sources
 from pipeline.store.ledger.sqlite import SqliteLedger
+from tests.builders import ask
 from tests.clients import ChatClient
 from tests.support import MakeImage
 
@@ -34,11 +35,6 @@ def photos(make_image: MakeImage) -> Path:
     for number in range(3):
         make_image(f"photos/{number}.png", 20 + number, 16, seed=number)
     return Path("photos").resolve()
-
-
-def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "base_url": url, "model": "gpt-4o", "quiet": True}
-    return pipeline.run(source, **{**settings, **more})
 
 
 def vision_batch(*arguments: str) -> "subprocess.CompletedProcess[str]":

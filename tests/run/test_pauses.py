@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from pipeline import EndpointStoppedError
 from pipeline.errors import ErrorKind
 from pipeline.limits.notices import LASTING_S, WORTH_S, Notices
 from pipeline.records import Failure
+from tests import builders
 from tests.engine.test_scheduler import line
 from tests.engine.test_state import GOOD, Rig, fail, rig
 from tests.stub import Reply, stub
@@ -31,8 +31,7 @@ def photos(make_image: MakeImage) -> Path:
 
 
 def ask(source: Path, url: str | list[str], **overrides: object) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "base_url": url, "model": "gpt-4o", "concurrency": 2}
-    return pipeline.run(source, overrides=overrides, **settings)
+    return builders.ask(source, url, overrides=overrides, concurrency=2, quiet=False)
 
 
 def notes(capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,6 +20,7 @@ from pipeline.commands.status import lines, newest_bills, read_status
 from pipeline.config.loading import load_config
 from pipeline.endpoints.pricing import own_price
 from pipeline.records import ImageFacts
+from tests.builders import ask
 from tests.emulators import emulator
 from tests.support import MakeImage
 
@@ -33,11 +33,6 @@ def photos(make_image: MakeImage) -> Path:
         width, height = SIZES[number % len(SIZES)]
         make_image(f"photos/{number:02}.jpg", width, height, seed=number)
     return Path("photos").resolve()
-
-
-def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "base_url": url, "quiet": True, **more}
-    return pipeline.run(source, **settings)
 
 
 @pytest.fixture

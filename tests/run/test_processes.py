@@ -21,6 +21,7 @@ from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.records import Answer, Failure
+from tests import builders
 from tests.emulators import emulator
 from tests.engine.test_engine import GOOD, Bench
 from tests.stub import stub
@@ -55,9 +56,8 @@ def listed(folder: Path) -> Path:
 
 
 def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "base_url": url, "model": "gpt-4o", "quiet": True, "concurrency": 4}
     overrides = {"request.max_failures": 2, **more.pop("overrides", {})}
-    return pipeline.run(source, overrides=overrides, **{**settings, **more})
+    return builders.ask(source, url, overrides=overrides, **{"concurrency": 4, **more})
 
 
 def rows() -> pd.DataFrame:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ import pytest
 
 import pipeline
 from pipeline import EndpointStoppedError, InputError
+from tests.builders import ask
 from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
@@ -27,11 +27,6 @@ COLUMNS = {
     "error_kind": "string", "error_message": "string", "run_id": "string", "config_hash": "string",
     "asked_at": "timestamp[us, tz=UTC]", "answered_at": "timestamp[us, tz=UTC]", "record": "string",
 }  # fmt: skip
-
-
-def ask(source: Path, endpoint: str, **more: Any) -> pipeline.RunSummary:
-    settings = {"out": "out", "model": "gpt-4o", "base_url": endpoint, "quiet": True, **more}
-    return pipeline.run(source, **settings)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pipeline import EndpointStoppedError, InputError, RerunPolicy
 from pipeline.cli.app import exit_code
 from pipeline.commands.status import read_status
 from pipeline.engine.progress import describe
+from tests import builders
 from tests.stub import Reply, Stub, answer, stub
 from tests.support import MakeImage
 
@@ -48,7 +49,7 @@ def server(make_image: MakeImage) -> Iterator[Stub]:
 
 def ask(server: Stub, source: str = "list.txt", **more: Any) -> pipeline.RunSummary:
     server.asked.clear()
-    return pipeline.run(source, out="out", model="gpt-4o", base_url=server.base_url, quiet=True, **more)
+    return builders.ask(source, server.base_url, **more)
 
 
 def good(width: int) -> Reply:

@@ -11,6 +11,7 @@ import pytest
 import pipeline
 from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
+from tests import builders
 from tests.run.test_processes import ENVIRON, begun, until, words
 from tests.stub import Reply, answer, stub
 from tests.support import MakeImage
@@ -26,9 +27,8 @@ def photos(make_image: MakeImage) -> Path:
 
 
 def ask(source: Path, url: str, **more: Any) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "base_url": url, "model": "gpt-4o", "quiet": True, "concurrency": 2}
     overrides = {"request.max_failures": 2, "limits.first_contact_s": 0.5, **more.pop("overrides", {})}
-    return pipeline.run(source, overrides=overrides, **{**settings, **more})
+    return builders.ask(source, url, overrides=overrides, **{"concurrency": 2, **more})
 
 
 def openrouter(code: object, **metadata: Any) -> Reply:

@@ -9,6 +9,7 @@ import pytest
 import pipeline
 from pipeline.config.loading import load_config
 from pipeline.store.outdir import read_configurations
+from tests import builders
 from tests.stub import Stub, stub
 from tests.support import MakeImage
 
@@ -26,15 +27,8 @@ def server(make_image: MakeImage) -> Iterator[Stub]:
 
 def ask(server: Stub, prompt: str, **more: Any) -> str:
     """One run -> its config_hash."""
-    settings = {
-        "out": "out",
-        "model": "gpt-4o",
-        "base_url": server.base_url,
-        "quiet": True,
-        "on_config_change": "keep",
-        **more,
-    }
-    return pipeline.run("photos", prompt=prompt, **settings).config_hash
+    settings = {"on_config_change": "keep", **more}
+    return builders.ask("photos", server.base_url, prompt=prompt, **settings).config_hash
 
 
 def two_nights(server: Stub, make_image: MakeImage) -> tuple[str, str]:

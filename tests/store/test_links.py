@@ -16,6 +16,7 @@ import pipeline
 from pipeline import files
 from pipeline.cli import app
 from pipeline.errors import InputError, ResourceError, VisionBatchError
+from tests import builders
 from tests.stub import Stub, plain, stub
 from tests.support import MakeImage
 
@@ -36,7 +37,7 @@ def photos(make_image: MakeImage) -> Path:
 
 
 def ask(photos: Path, server: Stub, **more: Any) -> pipeline.RunSummary:
-    return pipeline.run(photos, out="out", model="gpt-4o", base_url=server.base_url, quiet=True, **more)
+    return builders.ask(photos, server.base_url, **more)
 
 
 def refusal(command: Callable[[], object]) -> VisionBatchError | None:

@@ -18,6 +18,7 @@ import pytest
 import pipeline
 from pipeline.commands.status import lines
 from pipeline.errors import ResourceError
+from tests import builders
 from tests.stub import Stub, stub
 from tests.support import MakeImage
 
@@ -30,8 +31,7 @@ def part(number: int) -> Path:
 
 
 def ask(server: Stub) -> pipeline.RunSummary:
-    settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "quiet": True, "overrides": ROWS}
-    return pipeline.run("photos", base_url=server.base_url, **settings)
+    return builders.ask("photos", server.base_url, overrides=ROWS)
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
