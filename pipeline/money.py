@@ -42,7 +42,7 @@ def add_costs(a: Decimal | None, b: Decimal | None) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """What attempts without an answer have cost so far."""
+    """What attempts have cost."""
 
     attempts: int = 1
     usage: Usage = field(default_factory=Usage)
