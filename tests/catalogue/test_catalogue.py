@@ -236,7 +236,7 @@ WRONG = [
     ("2026-10-31", "2026-10-31\n[batch]\nhours = 24", "batch: 'discount' is missing"),
     ("2026-10-31", "2026-10-31\n[api]\njson_schema = true", "api: json_schema is True: it should be 'strict'"),
     ("2026-10-31", "2026-10-31\n[apis]\nx = 1", "unknown key 'apis'; known: api, batch, "),
-    (OWN, OWN + OWN.partition("2026-10-31")[2], "family 'ours' stands twice"),
+    (OWN, OWN + OWN.partition("2026-10-31")[2], "family 'ours' is declared twice"),
     (OWN, OWN.partition("[[family]]")[0], "no family: begin one with [[family]]"),
     (OWN, "family = []", "no family: begin one with [[family]]"),
     (OWN, "family = [", "not valid TOML"),
