@@ -11,6 +11,7 @@ from tests.support import ROOT
 
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 CODE = sorted((ROOT / "pipeline").rglob("*.py"))
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if path.name != "test_words.py")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "data").glob("*.md")])
 MOST_COLUMNS = 100
 ANOTHER_SENSE: dict[str, set[str]] = {}
@@ -52,9 +53,9 @@ def test_identifiers_are_of_the_glossary(path: Path) -> None:
     assert {name for name in _names(path) if _words(name) & replaced} == set()
 
 
-@pytest.mark.parametrize("path", [*CODE, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*CODE, *TESTS, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_prose_without_riddles(path: Path) -> None:
-    """Help, errors, docstrings, comments and pages use none of the words that need a second reading."""
+    """Help, errors, docstrings, comments, pages and tests use none of the words that need a second reading."""
     text = path.read_text(encoding="utf-8")
     if path.name == "glossary.md":
         text = "\n".join(line for line in text.partition("These words")[0].splitlines() if not line.startswith("|"))

@@ -39,7 +39,7 @@ def photos(make_image: MakeImage, tmp_path: Path) -> Path:
 
 
 def test_one_line_on_the_emulator(vision_batch: Command, photos: Path) -> None:
-    """The main job in one line: the prompt that nobody chose is printed, once; then a summary with counts, tokens,
+    """The main job in one line: the default prompt is printed, once; then a summary with counts, tokens,
     cost and the place.
     """
     done = vision_batch("run", "photos", "-o", "out", "--emulator")
@@ -167,7 +167,7 @@ def test_mistakes_are_one_clear_line(
 
 
 def test_a_dead_port_is_exit_code_4(vision_batch: Command, photos: Path) -> None:
-    """Nobody listens: the summary, one line that names the address, exit code 4."""
+    """No server listens: the summary, one line that names the address, exit code 4."""
     done = vision_batch(
         "run", "photos", "-o", "out", "--base-url", "http://127.0.0.1:9", "--model", "m",
         "--set", "limits.first_contact_s=0.2",

@@ -223,7 +223,7 @@ def test_names_are_those_of_an_estimate(name: str, family: str, price: str | Non
     (card,) = pipeline.models(name)
     assert card.family == family
     assert (card.price.source.partition(": ")[2] if card.price else None) == price
-    if name != "claude-high":  # a family, which nobody sells
+    if name != "claude-high":  # a family, which has no price
         (one,) = pipeline.estimate(models=name, count=1, sizes=["1024x768"]).models
         assert (one.name, one.family, one.price) == (card.name, card.family, card.price)
         assert one.typical_tokens.expected == card.tokens((1024, 768)).expected

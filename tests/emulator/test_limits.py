@@ -91,7 +91,7 @@ def test_the_wait_that_is_told_is_the_shortest_that_is_granted(kind: LimitKind, 
 @every_kind
 @given(asked=ASKED, overdrawn=st.integers(0, 30))
 def test_what_is_told_to_remain_is_granted_at_once(kind: LimitKind, asked: Grants, overdrawn: int) -> None:
-    """So many single ones are granted at that moment and not one more; all are there at the reset, not before."""
+    """The remaining single ones are granted at that moment and not one more; all are there at the reset, not before."""
     limit, now_ns = _limit(kind), MINUTE_NS
     whole = limit.standing(now_ns).remaining
     assert whole == (BURST if kind is LimitKind.BUCKET else PER_MINUTE)
@@ -143,7 +143,7 @@ def test_what_is_given_back_can_be_had_again(kind: LimitKind) -> None:
 
 
 def test_what_comes_back_late_is_no_gift() -> None:
-    """What was taken in a minute that is over, or has slid out, comes back to nobody."""
+    """What was taken in a minute that is over, or has slid out, does not come back."""
     for limit in (FixedWindow(PER_MINUTE), SlidingWindow(PER_MINUTE)):
         limit.ask(6, 0)
         limit.ask(4, 2 * MINUTE_NS)

@@ -89,7 +89,7 @@ async def test_a_client_that_leaves_before_its_body_is_not_billed(chat_body: Bod
 
 
 async def test_a_client_that_leaves_while_it_waits_is_billed(chat_body: Body) -> None:
-    """As with a provider: what was asked is paid for, although nobody is there for the answer."""
+    """As with a provider: what was asked is paid for, although the client is gone."""
     gone = asyncio.Event()
 
     async def sleep(_: float) -> None:

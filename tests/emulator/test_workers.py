@@ -1,4 +1,4 @@
-"""A server that works on so many requests at a time, and how long each takes."""
+"""A server that works on N requests at a time, and how long each takes."""
 
 import asyncio
 from collections.abc import Callable

@@ -120,7 +120,7 @@ STYLES = {
         },
         told((20, None, None)),
     ),
-    "both styles, of which one is nonsense": (
+    "both styles, one of them nonsense": (
         {"x-ratelimit-limit-tokens": "unlimited", "anthropic-ratelimit-tokens-limit": "1000"},
         told(None, (1000, None, None)),
     ),
@@ -136,7 +136,7 @@ STYLES = {
     ],
 )
 def test_a_quota_without_a_name(headers: dict[str, str], expected_s: float) -> None:
-    """OpenRouter and others: of which span it is nobody says, but when it is back."""
+    """OpenRouter and others: the window is not named, only when the quota is back."""
     assert rate_limit_info(headers) == RateLimitInfo(reset_s=expected_s)
 
 

@@ -267,7 +267,7 @@ async def test_rate_limits_cost_no_record_an_attempt() -> None:
 
 
 async def test_nothing_is_sent_during_a_pause_and_one_goes_first() -> None:
-    """After a 429 that asks for 60 s nobody sends for 60 s, and then one request tests the waters."""
+    """After a 429 that asks for 60 s nothing is sent for 60 s, and then one request tests the waters."""
     clock = fast_clock()
     sent: list[tuple[float, int]] = []
     refused_at: list[float] = []
@@ -321,7 +321,7 @@ async def test_a_refused_key_stops_at_once_and_keeps_what_is_in_flight() -> None
 
 
 async def test_an_endpoint_never_reached_stops_the_run_soon() -> None:
-    """Nobody listens: after `first_contact_s` the run stops, and no record became a row."""
+    """No server listens: after `first_contact_s` the run stops, and no record became a row."""
 
     async def script(name: str, attempt: int) -> Answer | Failure:
         return fail(ErrorKind.UNREACHABLE)

@@ -138,7 +138,7 @@ def test_one_is_one() -> None:
 
 def test_no_results_are_promised_where_there_are_none() -> None:
     """A run that the endpoint stopped at once names no folder to read, and nothing that is kept from before."""
-    text = describe(summary(asked=0, requests=3, stopped="nobody listens"))
+    text = describe(summary(asked=0, requests=3, stopped="no server listens"))
     assert text == "no image was answered in 10.0 s"
     assert "up to $0.5000 for" in describe(summary(asked=0, stopped="x", cost_unknown_usd=Decimal("0.5")))
     assert "; 7 are kept from before\nresults:" in describe(summary(asked=0, requests=0, stopped="x", skipped=7))

@@ -1,4 +1,4 @@
-"""Whose permit it is: shares by weight, one line, and what the budget allows; by a clock that nobody waits for."""
+"""Whose permit it is: shares by weight, one line, and what the budget allows; by a clock that jumps."""
 
 import heapq
 from collections import Counter
@@ -59,7 +59,7 @@ class Line:
 
     @asynccontextmanager
     async def waiting(self, state: RequestState | None = None) -> AsyncIterator[list[Permit]]:
-        """Somebody who stands in the line; the list holds the permit as soon as there is one."""
+        """A request that waits in the line; the list holds the permit as soon as there is one."""
         got = list[Permit]()
 
         async def wait() -> None:
@@ -114,7 +114,7 @@ async def test_requests_are_shared_by_weight() -> None:
 @given(weights=st.lists(st.integers(1, 9), min_size=1, max_size=5), scheduler=st.integers(1, 120))
 @settings(max_examples=40)
 def test_shares_by_weight_at_any_moment(weights: list[int], scheduler: int) -> None:
-    """However many endpoints and scheduler: nobody is more than two requests ahead of its share."""
+    """For any number of endpoints and requests: no endpoint is more than two requests ahead of its share."""
 
     async def asked() -> Counter[str]:
         bench = line(*weights)
@@ -449,7 +449,7 @@ async def test_of_two_budgets_the_smaller_counts() -> None:
     ],
 )
 async def test_what_a_request_counts_as(result: Answer | Failure | None, cost: int, unknown: int) -> None:
-    """The bill where there is one; nothing where the endpoint refused; all that was reserved where nobody knows."""
+    """The bill where there is one; nothing where the endpoint refused; all that was reserved where that is unknown."""
     budget = Budget(Amounts(nano_usd=1000))
     bench = line(budgets=[budget], most=dear)
     permit = await bench.next()

@@ -59,7 +59,7 @@ async def test_first_come_first_served() -> None:
 
 
 async def test_a_cancelled_visitor_gives_its_room_back() -> None:
-    """Cancelled while waiting, or in the very moment of admission: nobody behind it waits for ever."""
+    """Cancelled while waiting, or in the very moment of admission: no task behind it waits for ever."""
     room = ByteSemaphore(10)
     for release_first in (False, True):
         async with anyio.create_task_group() as tasks:

@@ -44,7 +44,7 @@ AWAY = fail(ErrorKind.UNREACHABLE)
 
 @dataclass
 class Hand:
-    """A clock that stands still until it is moved; whoever sleeps on it moves it."""
+    """A clock that stands still until it is moved; a task that sleeps on it moves it."""
 
     now_s: float = 1000.0
 
@@ -213,7 +213,7 @@ def test_a_shorter_wait_never_shortens_a_longer_one() -> None:
 
 @pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
 def test_a_refusal_that_tells_no_time_is_about_the_number_in_flight(kind: ErrorKind) -> None:
-    """Of three in flight one is refused, and told no time: nobody pauses, and the next goes when one came home."""
+    """One of three in flight is throttled without a time: sending goes on when another one came home."""
     bench = rig(slots=16)
     first, _, third = bench.send(), bench.send(), bench.send()
     bench.hand.now_s += 0.1
@@ -429,7 +429,7 @@ def test_while_the_circuit_is_open_nobody_loses_an_attempt(kind: ErrorKind) -> N
 
 
 def test_an_answer_in_between_keeps_the_circuit_closed() -> None:
-    """Errors now and then are those of records: each counts, and nobody pauses."""
+    """Errors now and then are those of records: each counts, and sending does not pause."""
     bench = rig()
     for _ in range(5):
         states = [bench.state() for _ in range(RECORDS_IN_A_ROW - 1)]
@@ -479,7 +479,7 @@ def test_who_was_never_reached_is_tried_for_ten_seconds(first_contact_s: float) 
 
 
 def test_who_was_reached_is_waited_for_half_an_hour() -> None:
-    """After an answer the patience is `outage_s`, and the return costs nobody anything."""
+    """After an answer the patience is `outage_s`, and the return costs no record an attempt."""
     bench = rig(config={"outage_s": 1800.0})
     bench.ask(GOOD)
     began = bench.hand.now_s
@@ -532,7 +532,7 @@ def test_a_refused_key_is_never_tried_again(kind: ErrorKind) -> None:
 
 
 def test_a_spent_quota_is_tried_again_after_five_minutes() -> None:
-    """Where other endpoints go on; somebody may have paid meanwhile, and an answer shows it."""
+    """Where other endpoints go on; the account may have credit by then, and an answer shows it."""
     bench = rig()
     bench.ask(GOOD)
     bench.ask(fail(ErrorKind.QUOTA_EXHAUSTED, status=429))
@@ -658,7 +658,7 @@ def test_a_refusal_that_tells_the_reset_is_waited_out() -> None:
 
 
 def test_of_two_that_are_used_up_the_later_counts() -> None:
-    """Requests are back in 5 s, tokens in 50 s; a quota of which something remains does not count."""
+    """Requests are back in 5 s, tokens in 50 s; a quota with a remainder does not count."""
     told = RateLimitInfo(
         requests=Quota(limit=600, remaining=0, reset_s=5.0), tokens=Quota(limit=90_000, remaining=0, reset_s=50.0)
     )
@@ -778,7 +778,7 @@ def test_whose_limit_it_is() -> None:
 
 
 def test_a_limit_below_what_was_granted_is_disbelieved() -> None:
-    """`limit-tokens: 40` beside an answer of 120: said once, and nobody waits for it; a sane one later counts."""
+    """`limit-tokens: 40` beside an answer of 120: said once, and no request waits for it; a sane one later counts."""
     bench = rig()
     nonsense = RateLimitInfo(tokens=Quota(limit=40, remaining=40, reset_s=1.0))
     for _ in range(3):
@@ -813,7 +813,7 @@ def test_a_quota_of_unknown_span_is_waited_for() -> None:
 
 @pytest.mark.parametrize("limit", [0.0, 1e-9, 0.5])
 def test_less_than_one_a_minute_is_no_limit(limit: float) -> None:
-    """Nonsense in a header stalls nobody."""
+    """Nonsense in a header stalls no request."""
     bench = rig()
     bench.ask(replace(GOOD, limits=RateLimitInfo(requests=Quota(limit=limit), tokens=Quota(limit=limit))))
     assert bench.ready_in() == 0
@@ -847,7 +847,7 @@ def test_a_wait_of_a_million_years() -> None:
 
 
 def test_a_busy_hour_fails_no_record() -> None:
-    """One other record was answered before the endpoint became busy for all; nobody succeeds since: no record fails."""
+    """One other record was answered before the endpoint became busy for all: no record fails."""
     bench = rig()
     state = bench.state()
     bench.ask(GOOD)

@@ -115,7 +115,7 @@ def test_the_family_of_a_configuration_is_of_its_own_model(tmp_path: Path) -> No
 
 
 def test_the_name_that_an_endpoint_has_for_a_model() -> None:
-    """A deployment's name that nobody knows does not hide the model's own, for estimate and run alike."""
+    """A deployment's unknown name does not hide the model's own, for estimate and run alike."""
     settings = load_config(None, {"request.model": "gpt-4o-mini", "endpoint.model": "deployment-7"}, environ={})
     assert Candidate(name="x", config=settings).family() == family_for(settings)
     assert Preparer.build(settings, TODAY).rule.tokens(512, 512).expected == 2833 + 5667
@@ -201,7 +201,7 @@ def test_the_name_of_a_deployment_is_not_that_of_others(tmp_path: Path) -> None:
 
 
 def test_a_sample_tells_what_an_image_has(photos: Path) -> None:
-    """Of a model that nobody knows the bounds of an image come from its bills, too, and no longer from all rules."""
+    """For an unknown model the bounds of an image come from its bills, too, and no longer from all rules."""
     (guessed,) = pipeline.estimate(photos, model="nobodys-model").models
     (model,) = pipeline.estimate(photos, model="nobodys-model", sample=4, emulator=True).models
     assert model.mean_tokens.expected == guessed.mean_tokens.expected  # the emulator bills what is expected

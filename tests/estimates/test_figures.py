@@ -44,7 +44,7 @@ def test_answers_without_a_sample() -> None:
 
 
 def test_time_is_that_of_the_tighter_limit() -> None:
-    """Requests or tokens a minute, whichever takes longer; without either nobody knows."""
+    """Requests or tokens a minute, whichever takes longer; unknown without either."""
     tokens = Range(2_000_000, 1_000_000, 3_000_000)
     assert seconds_at(IMAGES, tokens, rpm=None, tpm=None) is None
     assert seconds_at(IMAGES, tokens, rpm=500, tpm=None) == (Range(120.0, 118.8, 120.0), "500 requests a minute")

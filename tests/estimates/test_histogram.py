@@ -57,7 +57,7 @@ def test_a_tally_is_the_sum_over_its_images(rule: object, sizes: list[tuple[int,
 
 
 def test_sizes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many different sizes there are, only so many are kept apart; the sums do not change."""
+    """A bounded number of different sizes is kept apart; the sums do not change."""
     rule = OpenAITiles("tiles", 85, 170)
     many = [(width, height) for width in range(100, 160) for height in range(100, 160)]
     whole, parts = SizeHistogram([prompt_shape(rule)]), SizeHistogram([prompt_shape(rule)])
@@ -96,7 +96,7 @@ def test_a_probe_without_spread() -> None:
 
 
 def test_unknown_models_are_bounded() -> None:
-    """The range of a model that nobody knows holds what known rules say of the same size sent."""
+    """The range of an unknown model holds what known rules say of the same size sent."""
     rule = UnknownRule("unknown", tuple(RULES), 2048)
     tokens = prompt_shape(rule).image_tokens(1600, 1200)
     assert tokens.lower < tokens.expected < tokens.upper

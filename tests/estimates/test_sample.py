@@ -80,7 +80,7 @@ def test_without_a_place_a_folder_is_made(tmp_path: Path, endpoint: str) -> None
     text = " ".join(render.text(found).split())
     assert f"the answers are kept in {folders[0]}" in text
     assert "reasoning tokens: none in " in text
-    assert found.models[0].cost_usd is None  # nobody knows a price at this address
+    assert found.models[0].cost_usd is None  # no price is known at this address
 
 
 def test_machines_of_ones_own(tmp_path: Path, endpoint: str) -> None:

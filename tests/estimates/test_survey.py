@@ -103,7 +103,7 @@ async def test_everything_is_counted(make_image: MakeImage, tmp_path: Path) -> N
 
 
 async def test_a_probe_of_a_folder(make_image: MakeImage, tmp_path: Path) -> None:
-    """So many files are looked at as were asked for, the same ones with the same seed; `limit` comes before it."""
+    """As many files are read as were asked for, the same ones with the same seed; `limit` comes before it."""
     for number in range(12):
         make_image(f"photos/{number:02d}.png", 10 + number, 10)
     first, again = [(await surveyed(tmp_path / "photos", probe=4, seed=7, keep_sizes=True))[0] for _ in range(2)]
@@ -175,7 +175,7 @@ async def test_a_proxy_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_ctrl_c(make_image: MakeImage, tmp_path: Path) -> None:
-    """The survey ends with what a shell expects, before the next chunk; whoever handled the signal handles it again."""
+    """The survey ends with what a shell expects, before the next chunk; the former handler is in place again."""
     for number in range(65):
         make_image(f"photos/{number}.gif", 9, 9)
     before, seen = signal.getsignal(signal.SIGINT), []

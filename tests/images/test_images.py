@@ -36,7 +36,7 @@ def _warm() -> None:
 
 
 class Room:
-    """Records what was reserved, and that nobody held two reservations at once."""
+    """Records what was reserved, and that no thread held two reservations at once."""
 
     def __init__(self) -> None:
         self.bytes_reserved: list[int] = []

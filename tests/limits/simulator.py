@@ -79,9 +79,9 @@ class Server:
     states_wait: bool = False
     """Whether a 429 has a Retry-After."""
     cap: int | None = None
-    """Requests beyond so many in flight are throttled."""
+    """Requests beyond this number in flight are throttled."""
     slots: int | None = None
-    """Requests beyond so many wait in a queue."""
+    """Requests beyond this number wait in a queue."""
     thrash: float = 0.0
     """With F > `slots` in flight work takes 1 + thrash x (F - slots) / slots times as long."""
     median_s: float = 0.45
@@ -309,7 +309,7 @@ class Model:
         return Quota(limit=per_minute, remaining=standing.remaining, reset_s=standing.reset_ns / 1e9)
 
     async def other_client(self) -> None:
-        """Requests of somebody else, at intervals that vary, whatever comes of them."""
+        """Requests of another client, at intervals that vary."""
         while self.server.other_rpm and self._requests is not None:
             self._requests.ask(1, int(self._loop.time() * 1e9))
             await asyncio.sleep(60.0 / self.server.other_rpm * self._random.uniform(0.5, 1.5))

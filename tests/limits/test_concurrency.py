@@ -42,7 +42,7 @@ def steady(slots: int, jitter: float = 0.0, thrash: float = 0.0, work_s: float =
 
 
 def drive(server: Server, limit: ConcurrencyLimit | int, until_s: float) -> tuple[list[float], list[tuple[float, int]]]:
-    """Always somebody waiting -> when answers came, and (when, number) of every number of slots."""
+    """Requests always wait -> when answers came, and (when, number) of every number of slots."""
     found = limit if isinstance(limit, ConcurrencyLimit) else None
     now, in_flight, busy = 0.0, 0, 0
     queue, under_way = list[Sent](), list[tuple[float, int, Sent]]()
@@ -107,7 +107,7 @@ def test_slots_that_bring_nothing_are_let_go() -> None:
 
 @pytest.mark.parametrize("slots", [8, 64])
 def test_a_server_that_becomes_slower_is_followed(slots: int) -> None:
-    """At 40 s all work takes five times as long: what is best then is reached again, and nobody piles up requests."""
+    """At 40 s all work takes five times as long: what is best then is reached again, and no requests pile up."""
     slowing = Server(lambda _: slots, lambda now: 0.2 if now < 40 else 1.0, jitter=0.2)
     answered, limits = drive(slowing, ConcurrencyLimit(), 120.0)
     assert per_s(answered, 80.0, 120.0) >= 0.9 * slots / 1.0
@@ -192,7 +192,7 @@ def test_after_a_pause_one_goes_and_each_answer_admits_another() -> None:
 
 
 def test_nothing_grows_while_the_application_is_slower() -> None:
-    """With never more than two requests in flight, nobody learns what eight would bring."""
+    """With never more than two requests in flight, no measurement shows what eight would bring."""
     limit, now = ConcurrencyLimit(), 0.0
     for _ in range(500):
         for one in [limit.sent(now, others) for others in range(2)]:
@@ -233,7 +233,7 @@ class Throttling:
     throttled: list[float] = field(default_factory=list)
 
     def drive(self, limit: ConcurrencyLimit, until_s: float) -> None:
-        """Always somebody waiting; a throttle comes back after 5 ms. A pause is a second."""
+        """Requests always wait; a throttle comes back after 5 ms. A pause is a second."""
         now, inside, paused_until = 0.0, 0, 0.0
         coming = list[tuple[float, int, Sent, bool]]()
         number = 0

@@ -42,7 +42,7 @@ def test_a_minute_begins_without_a_burst(limit: float, hiccups: list[float]) -> 
 
 
 def test_nearly_all_of_an_allowance_is_used() -> None:
-    """600 a minute, always somebody waiting: from the second minute on at least 99.6 % of them are sent."""
+    """600 a minute, with requests always waiting: from the second minute on at least 99.6 % of them are sent."""
     now, window, sent = 0.0, RateWindow(600), Sent()
     while now < 600:
         now = max(now, window.ready_at(now, 1))
@@ -65,7 +65,7 @@ def test_what_was_billed_replaces_what_was_thought() -> None:
 
 
 def test_what_is_larger_than_a_minute_waits_for_an_empty_one() -> None:
-    """A request of more tokens than a minute grants is sent all the same, alone: nobody starves."""
+    """A request of more tokens than a minute grants is sent all the same, alone: no record starves."""
     window = RateWindow(100)
     window.take(0.0, 50)
     at = window.ready_at(1.0, 5000)

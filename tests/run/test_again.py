@@ -29,7 +29,7 @@ def photos(make_image: MakeImage) -> Path:
 
 @pytest.mark.parametrize("concurrency", [1, 7, 64])
 def test_the_same_pixels_are_paid_once(photos: Path, endpoint: str, concurrency: int) -> None:
-    """100 records of which 40 show the same pixels: 61 requests; the other 39 name whose answer they share."""
+    """100 records; 40 show the same pixels: 61 requests; the other 39 name whose answer they share."""
     for number in range(36):
         shutil.copy(photos / "0.jpg", photos / f"copy{number:02}.jpg")
     for number in range(60):

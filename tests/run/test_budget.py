@@ -158,7 +158,7 @@ def test_a_ceiling_of_requests(photos: Path, url: str) -> None:
 
 
 def test_a_ceiling_of_tokens(photos: Path, url: str) -> None:
-    """No more than so many tokens are billed, prompt and answer together."""
+    """No more than the budget's tokens are billed, prompt and answer together."""
     words, _ = stopped(photos, url, overrides={"budget.max_tokens": 4000})
     stats = emulator_get(url, "stats")
     assert 2000 < stats["prompt_tokens"] + stats["completion_tokens"] <= 4000
@@ -223,7 +223,7 @@ def test_a_ceiling_in_dollars_needs_a_price(photos: Path, endpoint: str) -> None
 
 
 def test_a_ceiling_in_dollars_needs_a_bound_of_the_answer(photos: Path, endpoint: str, priced: None) -> None:
-    """Without `max_tokens` nobody can say what a request costs at most: exit 2, nothing sent."""
+    """Without `max_tokens` the cost of a request has no bound: exit 2, nothing sent."""
     request = RequestConfig(model="gpt-4o", max_tokens=None)
     config = RunConfig(
         endpoint=EndpointConfig(base_url=endpoint),

@@ -77,7 +77,7 @@ def test_several_addresses_are_several_endpoints(photos: Path) -> None:
 
 
 def test_each_endpoint_has_its_own_key_and_name_of_the_model(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two keys, of which each server accepts one, and a server that calls the model otherwise: all are answered."""
+    """Two keys; each server accepts one of them, and a server that calls the model otherwise: all are answered."""
     monkeypatch.setenv("ONE_KEY", "sk-the-first-one")
     monkeypatch.setenv("OTHER_KEY", "sk-the-other-one")
     with (
@@ -196,7 +196,7 @@ def test_an_unknown_model(photos: Path) -> None:
 
 
 def test_a_dead_host(photos: Path) -> None:
-    """A port that nobody listens on, never reached in this run: with the default patience, within fifteen seconds."""
+    """A closed port, never reached in this run: with the default patience, within fifteen seconds."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

@@ -56,7 +56,7 @@ def test_a_tolerance_that_is_none(photos: Path, endpoint: str, allowed: str) -> 
 
 
 def test_a_tolerance() -> None:
-    """At most so many, or such a share of those asked; the share may be a fraction."""
+    """At most a number, or a share of those asked; the share may be a fraction."""
     assert [exceeds("2", bad, 10) for bad in (2, 3)] == [False, True]
     assert [exceeds("2.5%", bad, 1000) for bad in (25, 26)] == [False, True]
 

@@ -213,7 +213,7 @@ def test_a_warning_reads_one_part(photos: Path, endpoint: str) -> None:
 
 
 def test_models_on_the_command_line(tmp_path: Path) -> None:
-    """A table, one model, JSON, and a name that nobody knows: exit code 0 each time, without a key or a network."""
+    """A table, one model, JSON, and an unknown name: exit code 0 each time, without a key or a network."""
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def said(*arguments: str) -> str:

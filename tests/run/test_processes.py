@@ -208,7 +208,7 @@ def test_many_poison_records_end(draw: Draw) -> None:
 
 
 def test_a_server_that_is_gone_costs_no_row(draw: Draw) -> None:
-    """Answers are kept, twelve images are new, and nobody listens any more: exit 4, and no row of them."""
+    """Answers are kept, twelve images are new, and the server is gone: exit 4, and no row of them."""
     draw(20)
     with stub() as server:
         ask(Path("photos"), server.base_url)

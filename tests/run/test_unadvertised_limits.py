@@ -1,4 +1,4 @@
-"""Limits of which an endpoint tells nothing: no record is lost to them, however low they are and whatever the slots.
+"""Unadvertised limits: no record is lost to them, however low they are and whatever the slots.
 
 A endpoint against the emulator's limits, by a clock that jumps from event to event: an hour takes a moment.
 """
@@ -25,7 +25,7 @@ Event = tuple[float, int, Flying, Answer | Failure]
 
 
 class Endpoint:
-    """So many a minute, of which only the refusals speak; some images it always refuses."""
+    """N a minute, shown by throttles only; some images are always throttled."""
 
     def __init__(self, kind: LimitKind, rpm: int, *, tells: bool, poison: int = 0) -> None:
         self._limit, self._tells, self._poison = make_limit(kind, rpm, max(1, rpm // 10)), tells, poison
@@ -94,11 +94,11 @@ class Run:
 
 
 @pytest.mark.parametrize("slots", [None, 1, 4, 32])
-@pytest.mark.parametrize("tells", [True, False], ids=["retry-after", "untold"])
+@pytest.mark.parametrize("tells", [True, False], ids=["retry-after", "bare"])
 @pytest.mark.parametrize("rpm", [1, 7, 30, 60])
 @pytest.mark.parametrize("kind", LimitKind)
 def test_no_record_is_lost_to_a_limit(kind: LimitKind, rpm: int, tells: bool, slots: int | None) -> None:  # noqa: FBT001 - a parameter
-    """An hour at so many a minute, of which nothing is told but refusals: every record is answered in the end, and an
+    """An hour at N a minute, shown by throttles only: every record is answered in the end, and an
     endpoint that says when to come back is used whole, and asked no more than four times for each answer.
     """
     run = Run(Endpoint(kind, rpm, tells=tells), slots)
@@ -111,11 +111,11 @@ def test_no_record_is_lost_to_a_limit(kind: LimitKind, rpm: int, tells: bool, sl
         assert counts["throttled"] <= 4 * counts["answered"]
 
 
-@pytest.mark.parametrize("tells", [True, False], ids=["retry-after", "untold"])
+@pytest.mark.parametrize("tells", [True, False], ids=["retry-after", "bare"])
 @pytest.mark.parametrize("rpm", [60, 100_000])
 def test_what_is_always_refused_is_lost(rpm: int, tells: bool) -> None:  # noqa: FBT001 - a parameter
     """Two images that are refused whenever they are sent, among others that are answered: they fail, and only they;
-    where nobody else is refused, after ten requests each.
+    where no other record is throttled, after ten requests each.
     """
     run = Run(Endpoint(LimitKind.FIXED, rpm, tells=tells, poison=2), 4)
     run.until(run.bench.hand.now_s + (600 if rpm > 60 else 7200))

@@ -359,7 +359,7 @@ def test_a_cut_parquet_file(tmp_path: Path) -> None:
 
 
 def test_nothing_left_but_bad_rows(tmp_path: Path) -> None:
-    """Proves that a manifest of which every row is skipped is an error, and counts them."""
+    """Proves that a manifest with every row skipped is an error, and counts them."""
     with pytest.raises(InputError, match="no rows that can be used; 2 were skipped as bad"):
         open_source(write(tmp_path / "m.jsonl", "x\ny\n"), SKIP).check()
 

@@ -36,7 +36,7 @@ def test_every_fact_has_a_source(file: str) -> None:
 
 @pytest.mark.parametrize("file", documents())
 def test_every_key_is_known(file: str) -> None:
-    """A misspelt key would be a fact that nobody reads."""
+    """A misspelt key would be a fact without a reader."""
     document = documents()[file]
     assert document.keys() <= DOCUMENT
     every_limits: list[dict[str, Any]] = [host["limits"] for host in document.get("host", [])]

@@ -43,7 +43,7 @@ def combined() -> dict[str, TokenRule]:
 
 @cache
 def unknown() -> UnknownRule:
-    """The rule of a model that nobody has described."""
+    """The rule of a model without an entry."""
     entry = documents()["unknown"]["unknown"]
     rules = tuple(token_rule(rule["kind"], rule["name"], rule["params"]) for rule in entry["rule"])
     return UnknownRule(entry["name"], rules, entry["max_side"])
