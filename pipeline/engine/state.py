@@ -16,6 +16,7 @@ from pipeline.limits.concurrency import ConcurrencyLimit, Sent
 from pipeline.limits.decision import (
     FAILING,
     FINAL_STOPS,
+    USUAL,
     VOID_ASLEEP,
     Known,
     Reaction,
@@ -115,7 +116,7 @@ class EndpointState:
         self.limits = RateLimits(endpoint.rpm, endpoint.tpm)
         self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.circuit = Circuit()
-        self.in_flight = self.requests = self.answers = self.throttles = 0
+        self.in_flight = self.requests = self.answers = self.throttles = self._rejected = 0
         self.virtual_time = 0.0
         """Requests divided by weight, for the scheduler's fair shares."""
         self.stopped: str | None = None
@@ -129,14 +130,12 @@ class EndpointState:
         self.notices = Notices(endpoint.name)
         """The same about its pauses, in the server's words."""
         self._is_shut = self._counts_records = self._has_doubted = False
-        self._rejected = 0
         self._suspects: dict[int, tuple[RequestState | None, ...]] = {}
         """The last two throttled records, by the number of the next request: if that one is answered, it was them."""
-        self._first_failures = FirstFailures()
         self._woke_at = -NEVER
         self._rate: tuple[float, bool] | None = None
         """When a rate was exceeded, and whether a wait was stated: it is learned when the pause is over."""
-        self._usual = Usual()
+        self._usual, self._first_failures = Usual(), FirstFailures()
 
     @property
     def slots(self) -> int:
@@ -310,7 +309,9 @@ class EndpointState:
             return self.circuit.reason is PauseReason.THROTTLED and self.circuit.is_closed_by(sent.at)
         if self.limits.is_tight(self._clock.now()):
             return True
-        return not self._concurrency.throttled(self._clock.now(), sent, has_wait=stated_s is not None)
+        # Rare throttles with a wait are chance: the wait is all that they ask for.
+        is_usual = stated_s is not None and self.throttles > USUAL * self.answers
+        return not self._concurrency.throttled(self._clock.now(), sent, has_wait=is_usual)
 
     def _pause(self, failure: Failure, stated_s: float | None, sent_at: float, *, is_rate: bool) -> None:
         now, max_wait_s = self._clock.now(), self._config.max_wait_s
