@@ -200,12 +200,12 @@ def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code
 
 
 STUCK = """
-import ctypes, sys
+import ctypes, os
 from pipeline.cli import app
 from pipeline.run import prepare
 
 def stuck(*_):
-    print("decoding", flush=True)
+    os.write(1, b"decoding\\n")  # one call: several threads say it at once
     ctypes.CDLL(None).sleep(600)
 
 prepare.prepare_image = stuck
@@ -220,11 +220,15 @@ def test_two_signals_end_a_run_whose_decoder_is_stuck(photos: Path, endpoint: st
         cwd=photos.parent, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert running.stdout is not None
-    assert running.stdout.readline() == "decoding\n"
-    running.send_signal(signal.SIGINT)
-    running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate(timeout=60)
+    with running:
+        try:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "decoding\n"
+            running.send_signal(signal.SIGINT)
+            running.send_signal(signal.SIGINT)
+            _, stderr = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert stderr.rstrip().endswith("interrupted by SIGINT. The same command goes on where it stopped")
