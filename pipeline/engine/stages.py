@@ -133,8 +133,8 @@ class RequestState:
     """Of these, requests that took too long."""
     throttles: dict[str, int] = field(default_factory=dict)
     """By endpoint: 429s after which the very next request there was answered."""
-    times_throttled: int = 0
-    """By any endpoint, for any reason."""
+    throttled_by: dict[str, int] = field(default_factory=dict)
+    """By endpoint: all 429s and the like."""
     rejected_by: str | None = None
     """The endpoint that rejected this request; another one is asked once."""
     rejection: str = ""
@@ -143,6 +143,11 @@ class RequestState:
     """The endpoint that had the last failure."""
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
+
+    @property
+    def times_throttled(self) -> int:
+        """By any endpoint."""
+        return sum(self.throttled_by.values())
 
     def add(self, result: Answer | Failure) -> None:
         self.attempts += 1

@@ -3,20 +3,20 @@
 Nothing waits here: the state reports when it is ready, and observes the result of each request.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
 
 from pipeline.engine.failures import FirstFailures
 from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState
+from pipeline.engine.throttles import Suspects, Throttles
 from pipeline.errors import ErrorKind
 from pipeline.limits.circuit import Circuit, PauseReason
-from pipeline.limits.concurrency import ConcurrencyLimit, Sent
+from pipeline.limits.concurrency import Cause, ConcurrencyLimit, Sent
 from pipeline.limits.decision import (
     FAILING,
     FINAL_STOPS,
-    USUAL,
     VOID_ASLEEP,
     Known,
     Reaction,
@@ -100,12 +100,6 @@ def _doubt_words(name: str, doubts: Sequence[str]) -> str:
     )
 
 
-def count_throttles(name: str, suspects: Iterable[RequestState | None]) -> None:
-    """The request after these throttles was answered: they were about the records, not about a limit."""
-    for each in filter(None, suspects):
-        each.throttles[name] = each.throttles.get(name, 0) + 1
-
-
 class EndpointState:
     """The state of one endpoint. Times are in seconds of the engine's clock."""
 
@@ -116,7 +110,7 @@ class EndpointState:
         self.limits = RateLimits(endpoint.rpm, endpoint.tpm)
         self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.circuit = Circuit()
-        self.in_flight = self.requests = self.answers = self.throttles = self._rejected = 0
+        self.in_flight = self.requests = self.answers = self._rejected = 0
         self.virtual_time = 0.0
         """Requests divided by weight, for the scheduler's fair shares."""
         self.stopped: str | None = None
@@ -130,8 +124,7 @@ class EndpointState:
         self.notices = Notices(endpoint.name)
         """The same about its pauses, in the server's words."""
         self._is_shut = self._counts_records = self._has_doubted = False
-        self._suspects: dict[int, tuple[RequestState | None, ...]] = {}
-        """The last two throttled records, by the number of the next request: if that one is answered, it was them."""
+        self._throttles = Throttles(endpoint.name)
         self._woke_at = -NEVER
         self._rate: tuple[float, bool] | None = None
         """When a rate was exceeded, and whether a wait was stated: it is learned when the pause is over."""
@@ -204,9 +197,10 @@ class EndpointState:
 
     def observe(self, state: RequestState, share: Share, result: Answer | Failure) -> Known:
         """Count the result of an attempt -> what `decide` needs."""
-        sent_at, suspects = share.sent.at, self._suspects.pop(share.sent.number, ())
+        sent_at, suspects = share.sent.at, self._throttles.before(share.sent.number)
         if isinstance(result, Answer):
-            self._answered(sent_at, suspects)
+            self._throttles.answered(suspects)
+            self._answered(sent_at)
             return Known()
         if result.kind in VOID_ASLEEP and sent_at < self._woke_at + AWAKE_S:
             return Known(is_void=True)
@@ -214,7 +208,7 @@ class EndpointState:
             case Reaction.STOP:
                 self._shut(result)
             case Reaction.RECORD:  # rejected, and so reached
-                self._concurrency.admit()
+                self._concurrency.admit(share.sent)
                 self._recovered(sent_at)
             case Reaction.RETRY:
                 return self._failed(state, result, sent_at)
@@ -237,8 +231,7 @@ class EndpointState:
         self._is_shut, self.stopped = True, f"it refuses what others answer: {rejection}"
         self.remarks.append(f"{self.name} refuses what others answer, and is asked no more: {rejection}")
 
-    def _answered(self, sent_at: float, suspects: Iterable[RequestState | None]) -> None:
-        count_throttles(self.name, suspects)
+    def _answered(self, sent_at: float) -> None:
         self.answers += 1
         self._rejected, self._counts_records = 0, False
         if self.circuit.reason is PauseReason.THROTTLED:  # busy, and at work
@@ -278,22 +271,18 @@ class EndpointState:
         self._open(PauseReason.FAILING, failure, self._first_failures.since)
         return True
 
-    def _throttled(
-        self, state: RequestState, failure: Failure, sent: Sent, before: tuple[RequestState | None, ...]
-    ) -> Known:
+    def _throttled(self, state: RequestState, failure: Failure, sent: Sent, suspects: Suspects) -> Known:
         """The endpoint is busy; no record loses an attempt by it."""
-        self.throttles += 1
-        state.times_throttled += 1
+        self._throttles.add(state)
         is_limit, now = failure.kind is ErrorKind.RATE_LIMITED, self._clock.now()
         if is_limit and not self.limits.allows(self.tokens_of(state.request)):
             return Known(exceeds_limit=True)
-        throttles = state.throttles.get(self.name, 0) + 1 if is_limit else 0
+        known = replace(self._throttles.known(state, self.answers), random=self._clock.random.random())
         if is_limit:
-            self._suspects[sent.number + 1] = (state, before[0] if before else None)
+            self._throttles.suspect(state, sent.number, suspects)
+        else:
+            known = replace(known, throttles=0)
         stated_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
-        others = self.throttles - state.times_throttled
-        share, random = others / max(1, self.answers), self._clock.random.random()
-        known = Known(throttles=throttles, throttle_share=share, random=random)
         is_rate, is_open = self._is_rate(state, sent, stated_s), self.circuit.reason is not None
         self.limits.requests.throttled(now)
         if (stated_s is None and self.in_flight and not (is_rate or is_open)) or known.is_unwanted:
@@ -303,15 +292,17 @@ class EndpointState:
 
     def _is_rate(self, state: RequestState, sent: Sent, stated_s: float | None) -> bool:
         """Whether a throttle is about a rate, rather than about the number in flight, this record, or chance."""
-        if state.times_throttled > 1:  # it may be throttled whatever the limits are
-            return False
+        again = state.times_throttled > 1  # it may be throttled whatever the limits are
         if self.circuit.reason is not None:  # a second record, when it probes
-            return self.circuit.reason is PauseReason.THROTTLED and self.circuit.is_closed_by(sent.at)
-        if self.limits.is_tight(self._clock.now()):
+            is_throttled = self.circuit.reason is PauseReason.THROTTLED
+            return not again and is_throttled and self.circuit.is_closed_by(sent.at)
+        if not again and self.limits.is_tight(self._clock.now()):
             return True
-        # Rare throttles with a wait are chance: the wait is all that they ask for.
-        is_usual = stated_s is not None and self.throttles > USUAL * self.answers
-        return not self._concurrency.throttled(self._clock.now(), sent, has_wait=is_usual)
+        has_wait, record = stated_s is not None, state.request.record.id
+        cause = self._concurrency.throttled(self._clock.now(), sent, record, has_wait=has_wait, again=again)
+        if cause is Cause.CHANCE and has_wait and not again:  # a rate would cause many, each with its wait
+            return sent.beside > 0 and not self._throttles.are_rare
+        return cause is Cause.RATE
 
     def _pause(self, failure: Failure, stated_s: float | None, sent_at: float, *, is_rate: bool) -> None:
         now, max_wait_s = self._clock.now(), self._config.max_wait_s
@@ -322,25 +313,25 @@ class EndpointState:
             resume_at = self._clock.utc() + timedelta(seconds=stated_s)
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
         if self.circuit.open(now, PauseReason.THROTTLED, stated_s, sent_at, max_wait_s):
-            self._concurrency.paused()
+            self._concurrency.paused(now)
         if self.circuit.failed_at - self.circuit.since >= max_wait_s:
             self.stopped = self.stopped or f"{stop_message(failure)} (refused for {max_wait_s:g} s: limits.max_wait_s)"
         self.notices.pausing(now, self.circuit.since, failure, max_wait_s, "limits.max_wait_s")
 
     def _open(self, reason: PauseReason, failure: Failure, sent_at: float) -> None:
         """The circuit opens: one record probes, and none loses an attempt by it."""
-        most_s, setting = self._config.outage_s, "limits.outage_s"
+        now, most_s, setting = self._clock.now(), self._config.outage_s, "limits.outage_s"
         if not self.answers:
             most_s, setting = self._config.first_contact_s, "limits.first_contact_s"
-        if self.circuit.open(self._clock.now(), reason, failure.retry_after_s, sent_at, most_s):
-            self._concurrency.paused()
+        if self.circuit.open(now, reason, failure.retry_after_s, sent_at, most_s):
+            self._concurrency.paused(now)
         if self.circuit.failed_at - self.circuit.since >= most_s:
             self.stopped = stop_message(failure)
             has_answered = self.answers > 0 or self._config.has_answers
             # No other record could show whose failures these are: the last ones are with workers.
             is_open = failure.status is not None and has_answered and self.is_last
             self.may_be_records = reason is PauseReason.FAILING and is_open
-        self.notices.pausing(self._clock.now(), self.circuit.since, failure, most_s, setting)
+        self.notices.pausing(now, self.circuit.since, failure, most_s, setting)
 
     def count_records(self) -> None:
         """Errors count against each record from now on: no other record could show that the endpoint fails."""

@@ -9,6 +9,7 @@ then one more is tried, two, four.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from math import inf
 
 START, MOST = 4, 512
@@ -29,12 +30,20 @@ it a server that lost most of its slots would thrash for minutes.
 """
 FULL = 0.9
 """Of the limit in use, at least, for a cohort to count; else something else is slower."""
-HOLD_S, LONGEST_HOLD_S = 2.0, 120.0
+HOLD_S, LONGEST_HOLD_S = 2.0, 180.0
 """After a throttle no more are tried for this long, doubled each time that trying is throttled."""
 RUN, GAP, NEAR_GAP = 4, 2, 10
-"""Throttles in a row beside numbers that were let in, each at most `GAP` requests after the last, are no chance: it is
-a rate. Beside nearly the limit, where `NEAR_GAP` counts, it is the limit that is a little too large.
+"""Throttles in a row, of different records, beside numbers that were let in, each at most `GAP` requests after the
+last, are no chance: it is a rate. Beside nearly the limit, where `NEAR_GAP` counts, the limit is a little too large.
 """
+
+
+class Cause(Enum):
+    """What explains a throttle."""
+
+    NUMBER = "more in flight than are let in"
+    RATE = "several in a row, of different records"
+    CHANCE = "a single one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,10 @@ class ConcurrencyLimit:
         self._number = self._cohort = 0
         self._ramp = self._limit
         self._let_in, self._cap, self._stride = 0, inf, 1
+        self._paused_at = -inf
         self._latency_s = self._hold_s = 0.0
         self._hold_until, self._tried_at, self._first_cut_at = -inf, inf, -inf
-        self._run, self._last = 0, -inf
+        self._run, self._last = set[str](), -inf
         self._size = self._out = self._home = self._peak = 0
         self._sum_s = 0.0
         self._go(self._limit)
@@ -71,9 +81,9 @@ class ConcurrencyLimit:
         cap = self._cap if now < self._hold_until else self._cap + self._stride
         return int(min(self._ramp, cap))
 
-    def paused(self) -> None:
-        """A pause begins: one request goes first, and each answer admits one more."""
-        self._ramp = 1
+    def paused(self, now: float) -> None:
+        """A pause begins: after it one request goes first, and the answer to each that follows admits one more."""
+        self._ramp, self._paused_at = 1, now
 
     def sent(self, now: float, others: int) -> Sent:
         """A request is sent beside `others`."""
@@ -86,7 +96,7 @@ class ConcurrencyLimit:
         return Sent(now, self._number, others, self._cohort if is_counted else -1)
 
     def answered(self, now: float, sent: Sent) -> None:
-        self.admit()
+        self.admit(sent)
         self._latency_s = now - sent.at
         self._let_in = max(self._let_in, sent.beside + 1)
         if sent.at < self._first_cut_at and sent.beside >= self._cap:  # the first burst of a fixed number was let in
@@ -99,29 +109,36 @@ class ConcurrencyLimit:
             if self._home >= FULL * self._size:  # the last few are not waited for
                 self._conclude()
 
-    def admit(self) -> None:
+    def admit(self, sent: Sent) -> None:
         """An answer, or a rejection: one more may be in flight, up to the limit."""
-        self._ramp = min(self._limit, self._ramp + 1)
+        if sent.at >= self._paused_at:
+            self._ramp = min(self._limit, self._ramp + 1)
 
     def lost(self, sent: Sent) -> None:
         """The request had no answer whose latency says anything."""
         self._out -= sent.cohort == self._cohort
 
-    def throttled(self, now: float, sent: Sent, *, has_wait: bool) -> bool:
-        """Whether the number in flight explains it, or chance may (not where a wait is stated); else it is a rate."""
+    def throttled(self, now: float, sent: Sent, record: str, *, has_wait: bool, again: bool = False) -> Cause:
+        """What explains a throttle of `record`.
+
+        `again` says that it was throttled before: it may be throttled whatever the number in flight is.
+        """
         known = min(self._let_in, self._cap)
-        if sent.beside >= known and (sent.beside or not known):
+        if not again and sent.beside >= known and (sent.beside or not known):
             self._hold(now, sent)
-            return True
+            return Cause.NUMBER
         is_near = sent.beside > 0 and sent.beside + 1 >= FULL * known
-        self._run = self._run + 1 if sent.number - self._last <= (NEAR_GAP if is_near else GAP) else 1
+        if sent.number - self._last > (NEAR_GAP if is_near else GAP):
+            self._run.clear()
+        self._run.add(record)
         self._last = max(self._last, sent.number)
-        if self._run < (RUN if sent.beside else RUN // 2) and not (has_wait and sent.beside):
-            return True
-        self._run = 0
-        if is_near:
+        is_run = len(self._run) >= (RUN if sent.beside else RUN // 2)
+        if is_run:
+            self._run.clear()
+        if is_near and (is_run or (has_wait and not again)):
             self._hold(now, sent)
-        return is_near
+            return Cause.NUMBER
+        return Cause.RATE if is_run else Cause.CHANCE
 
     def _hold(self, now: float, sent: Sent) -> None:
         is_test = sent.at >= self._tried_at

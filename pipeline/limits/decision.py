@@ -14,7 +14,9 @@ from pipeline.records import Answer, Failure
 USUAL = 0.25
 """Throttles for each answer from which on more of them prove nothing against a record: it is the endpoint's way."""
 MAX_THROTTLES = 10
-"""429s of one record, between which others are answered, that end it; without it a poison record is sent for ever."""
+"""429s of one record that end it, where others are answered after half of them; without it a poison record is sent for
+ever.
+"""
 RETRY_S = 1.0
 """A throttled record lets others pass for this long, twice as long each time; without it, it would be sent again at
 once, and throttled.
@@ -136,6 +138,8 @@ class Known:
     """Attempts of this record that failed and count, this one included."""
     throttles: int = 0
     """429s of this record at this endpoint, between which others were answered."""
+    times_throttled: int = 0
+    """All its 429s."""
     throttle_share: float = 0.0
     """Throttles of other records, for each answer of this endpoint."""
     max_failures: int = 6
@@ -153,7 +157,8 @@ class Known:
     @property
     def is_unwanted(self) -> bool:
         """Whether it is this record that is throttled, and not the endpoint that is busy."""
-        return self.throttles >= MAX_THROTTLES * max(1.0, self.throttle_share / USUAL)
+        most = MAX_THROTTLES * max(1.0, self.throttle_share / USUAL)
+        return self.times_throttled >= most and self.throttles >= most / 2
 
 
 def decide(result: Answer | Failure, known: Known) -> Decision:  # noqa: PLR0911 - a table

@@ -335,7 +335,7 @@ def test_nobody_is_waited_for_where_nobody_is_in_flight(last: Failure | None) ->
     for _ in range(4):
         bench.ask(GOOD)
     first, second = bench.send(), bench.send()
-    first.state.throttles["here"] = MAX_THROTTLES - 1
+    first.state.throttles["here"] = first.state.throttled_by["here"] = MAX_THROTTLES - 1
     assert RETRY_S <= (bench.home(second, BUSY) or 0) <= 2 * RETRY_S
     assert bench.ready_in() == NEVER
     bench.home(first, BUSY if last is None else last)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.limits.concurrency import HOLD_S, LONGEST_HOLD_S, RUN, START, ConcurrencyLimit, Sent
+from pipeline.limits.concurrency import HOLD_S, LONGEST_HOLD_S, RUN, START, Cause, ConcurrencyLimit, Sent
 
 SETTLED_S = 20.0
 """From then on the throughput counts."""
@@ -135,7 +135,7 @@ def test_a_throttle_beside_more_than_were_let_in_gives_the_number() -> None:
     limit = ConcurrencyLimit(16, 16, is_adaptive=False)
     sent = [limit.sent(0.0, others) for others in range(16)]
     for one in reversed(sent[8:]):
-        assert limit.throttled(0.1, one, has_wait=False)
+        assert limit.throttled(0.1, one, "a", has_wait=False) is Cause.NUMBER
     assert limit.limit(0.1) == limit.limit(0.1 + HOLD_S - 0.01) == 8
     assert limit.limit(0.1 + HOLD_S) == 9
 
@@ -144,7 +144,7 @@ def test_what_is_let_in_is_doubled() -> None:
     """One more is tried, then two, four, eight: each once an answer shows that the last ones were let in."""
     limit, most = ConcurrencyLimit(64, 64, is_adaptive=False), []
     first = limit.sent(0.0, 0)
-    limit.throttled(0.0, limit.sent(0.0, 8), has_wait=False)
+    limit.throttled(0.0, limit.sent(0.0, 8), "a", has_wait=False)
     for now in range(3, 7):
         limit.answered(now, first)  # sent before: shows nothing
         most.append(limit.limit(now))
@@ -156,34 +156,35 @@ def test_what_is_let_in_is_doubled() -> None:
 def test_the_same_number_throttled_again_is_kept_to() -> None:
     """Throttled at once when it was tried again: held for 2, 4, 8 ... seconds, and tried after each."""
     limit, now, holds = ConcurrencyLimit(64, 64, is_adaptive=False), 0.0, []
-    limit.throttled(now, limit.sent(now, 8), has_wait=False)
+    limit.throttled(now, limit.sent(now, 8), "a", has_wait=False)
     for _ in range(8):
         held = next(step for step in range(999) if limit.limit(now + step) > 8)
         holds.append(held)
         now += held
-        limit.throttled(now, limit.sent(now, 8), has_wait=False)
-    assert holds == [2, 4, 8, 16, 32, 64, LONGEST_HOLD_S, LONGEST_HOLD_S]
+        limit.throttled(now, limit.sent(now, 8), "a", has_wait=False)
+    assert holds == [2, 4, 8, 16, 32, 64, 128, LONGEST_HOLD_S]
 
 
 def test_throttles_beside_fewer_are_another_matter() -> None:
-    """Beside a few where many were let in: the fourth in a row is about a rate, one now and then is chance."""
+    """Beside a few where many were let in: a fourth record in a row shows a rate, one now and then is chance."""
     limit = ConcurrencyLimit(64, 64, is_adaptive=False)
     for others in range(64):
         limit.answered(1.0, limit.sent(0.0, others))
     for _ in range(20):
-        assert limit.throttled(2.0, limit.sent(2.0, 5), has_wait=False)
+        assert limit.throttled(2.0, limit.sent(2.0, 5), "a", has_wait=False) is Cause.CHANCE
         for _ in range(4):
             limit.sent(2.0, 5)
-    row = [limit.throttled(3.0, limit.sent(3.0, 5), has_wait=False) for _ in range(RUN)]
-    assert row == [True] * (RUN - 1) + [False]
-    assert not limit.throttled(4.0, limit.sent(4.0, 5), has_wait=True)
+    alike = [limit.throttled(3.0, limit.sent(3.0, 5), "a", has_wait=False, again=True) for _ in range(RUN)]
+    assert alike == [Cause.CHANCE] * RUN  # one record, throttled whatever the limits are
+    row = [limit.throttled(3.0, limit.sent(3.0, 5), name, has_wait=False, again=True) for name in "bcd"]
+    assert row == [Cause.CHANCE, Cause.CHANCE, Cause.RATE]
     assert limit.limit(4.0) == 64
 
 
 def test_after_a_pause_one_goes_and_each_answer_admits_another() -> None:
     """One, two, four, eight ... up to the limit."""
     limit, limits = ConcurrencyLimit(16, 16, is_adaptive=False), []
-    limit.paused()
+    limit.paused(0.0)
     for now in range(6):
         limits.append(limit.limit(now))
         for one in [limit.sent(now, others) for others in range(limits[-1])]:
@@ -217,7 +218,7 @@ def test_the_limit_stays_within_its_bounds(most: int, events: list[tuple[str, fl
         elif in_flight:
             sent = in_flight.pop(0)
             limit.lost(sent)
-            limit.throttled(now, sent, has_wait=False)
+            limit.throttled(now, sent, "a", has_wait=False)
         assert 1 <= limit.limit(now) <= most
 
 
@@ -255,8 +256,8 @@ class Throttling:
             else:
                 self.throttled.append(now)
                 limit.lost(sent)
-                if not coming or not limit.throttled(now, sent, has_wait=False):
-                    limit.paused()
+                if not coming or limit.throttled(now, sent, str(sent.number), has_wait=False) is Cause.RATE:
+                    limit.paused(0.0)
                     paused_until = now + 1.0
 
     def per_s(self, since_s: float, until_s: float) -> float:

@@ -92,7 +92,12 @@ def test_an_answer_is_the_last_word() -> None:
         (ErrorKind.RATE_LIMITED, Known(throttles=1, is_paused=True), Action.REQUEUE, 0.0),
         (ErrorKind.RATE_LIMITED, Known(throttles=1), Action.RETRY_AFTER, RETRY_S),
         (ErrorKind.RATE_LIMITED, Known(throttles=3, is_paused=True), Action.RETRY_AFTER, 4 * RETRY_S),
-        (ErrorKind.RATE_LIMITED, Known(throttles=MAX_THROTTLES, is_paused=True), Action.FAIL, 0.0),
+        (
+            ErrorKind.RATE_LIMITED,
+            Known(throttles=MAX_THROTTLES, times_throttled=MAX_THROTTLES, is_paused=True),
+            Action.FAIL,
+            0.0,
+        ),
         (ErrorKind.OVERLOADED, Known(), Action.RETRY_AFTER, RETRY_S),
         (ErrorKind.UNREACHABLE, Known(), Action.REQUEUE, 0.0),
         (ErrorKind.AUTHENTICATION, Known(has_other=True), Action.STOP, 0.0),
