@@ -251,6 +251,10 @@ class Answer:
     limits: RateLimitInfo | None = None
     doubts: tuple[str, ...] = ()
     """What it states of usage or cost and is not believed, in words."""
+    confidence: float | None = None
+    """The mean probability of the answer's tokens, where the response has them."""
+    service_tier: str | None = None
+    """The tier that served the request, where the response names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What is known of models, as values: every fact with its source, its date and how sure it is."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Literal
@@ -67,6 +68,63 @@ class Batch:
     source: Source | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """How models think before they answer, and the room that this takes."""
+
+    efforts: Mapping[str, int] = field(default_factory=dict)
+    """The values of `reasoning_effort`, the lowest first, with the tokens to allow for each; empty: there are none."""
+    default: str | None = None
+    """The effort of a request that names none."""
+    allowance: int = 0
+    """Tokens to allow where there is no effort to choose."""
+    source: Source | None = None
+    evidence: Evidence = "unverified"
+    note: str = ""
+
+    @property
+    def lowest(self) -> str | None:
+        return next(iter(self.efforts), None)
+
+    def allowance_at(self, effort: str | None) -> int:
+        """The tokens to allow at an effort, or where a request names none."""
+        known = effort if effort is not None else self.default
+        most = max(self.efforts.values(), default=self.allowance)
+        return self.allowance if known is None else self.efforts.get(known, most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What models do not take of the API's parameters."""
+
+    rejects: tuple[str, ...] = ()
+    """Rejected in any case."""
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    """Rejected with any value but this one."""
+    only_without_reasoning: tuple[str, ...] = ()
+    """Rejected unless the effort of reasoning is `none`."""
+    ignores: tuple[str, ...] = ()
+    """Accepted, and without effect."""
+    source: Source | None = None
+    evidence: Evidence = "unverified"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierPrice:
+    """A service tier of some models, and its price: a share of the default tier's, or dollars a million tokens."""
+
+    name: str
+    provider: str
+    """As genai-prices names it."""
+    match: tuple[str, ...]
+    source: Source
+    share: Decimal | None = None
+    input_usd_per_mtok: Decimal = Decimal(0)
+    output_usd_per_mtok: Decimal = Decimal(0)
+    cached_usd_per_mtok: Decimal | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """An endpoint of other people's models."""
@@ -92,6 +150,10 @@ class Family:
     batch: Batch | None = None
     count_tokens: CountTokens = "requested"
     """What counts against tokens a minute: the prompt's and `max_tokens`, or those billed."""
+
+    reasoning: Reasoning | None = None
+    """None: these models do not reason, or only where a request asks for it."""
+    parameters: Parameters = Parameters()
 
     @property
     def counts_requested(self) -> bool:

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, Source
+from pipeline.catalogue.facts import Batch, DatedRule, Family, Host, Limits, Parameters, Reasoning, Source, TierPrice
 from pipeline.catalogue.naming import named_or_matching, near_names
 from pipeline.catalogue.tables import (
     BatchTable,
@@ -22,6 +22,7 @@ from pipeline.catalogue.tables import (
     KindTable,
     LimitsTable,
     RuleTable,
+    TierTable,
     UnknownFile,
     checked,
 )
@@ -31,6 +32,8 @@ from pipeline.tokens import TokenRule, UnknownRule, token_rule
 HERE = Path(__file__).parent
 HOSTS, UNKNOWN = "hosts.toml", "unknown.toml"
 """The files beside this one that hold no families."""
+TIERS = "openai.toml"
+"""The file that holds service tiers."""
 FILES = 32
 """Texts of files whose families are remembered."""
 
@@ -69,6 +72,27 @@ def _only_once(names: list[str]) -> None:
     twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
         raise ValueError(f"family {twice!r} is declared twice; put all its [[family.rule]] under one entry")
+
+
+@cache
+def tiers() -> tuple[TierPrice, ...]:
+    """The service tiers that ship with the package; the first that matches a model counts."""
+    document = _document(FamiliesFile, HERE / TIERS)
+    return tuple(_tier(entry, document) for entry in document.tier)
+
+
+def _tier(entry: TierTable, document: Document) -> TierPrice:
+    cached = entry.cached_usd_per_mtok
+    return TierPrice(
+        name=entry.name,
+        provider=entry.provider,
+        match=tuple(entry.match),
+        source=_source(entry.source, document),
+        share=None if entry.share is None else Decimal(str(entry.share)),
+        input_usd_per_mtok=Decimal(entry.input_usd_per_mtok),
+        output_usd_per_mtok=Decimal(entry.output_usd_per_mtok),
+        cached_usd_per_mtok=None if cached is None else Decimal(cached),
+    )
 
 
 @cache
@@ -121,7 +145,7 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
     def build(entry: FamilyTable) -> Family:
         match = tuple(pattern.lower() for pattern in entry.match)
         if entry.like is not None:
-            return _alike(entry, entry.like, match)
+            return _alike(entry, entry.like, match, document)
         return Family(
             name=entry.name,
             match=match,
@@ -133,12 +157,14 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
             json_schema=document.api.json_schema,
             count_tokens=entry.count_tokens or document.api.count_tokens,
             batch=batch,
+            reasoning=_reasoning(entry.reasoning, document),
+            parameters=_parameters(entry.parameters, document) or Parameters(),
         )
 
     return build
 
 
-def _alike(entry: FamilyTable, like: str, match: tuple[str, ...]) -> Family:
+def _alike(entry: FamilyTable, like: str, match: tuple[str, ...], document: FamiliesFile) -> Family:
     if entry.rule:
         raise ValueError("it has the rules of what it is like, and none of its own")
     found = named_or_matching(like, families())
@@ -147,7 +173,43 @@ def _alike(entry: FamilyTable, like: str, match: tuple[str, ...]) -> Family:
         raise ValueError(f"like is {like!r}: no such family{f'; did you mean {near}?' if near else ''}")
     field = entry.max_tokens_field or found.max_tokens_field
     counts = entry.count_tokens or found.count_tokens
-    return replace(found, name=entry.name, match=match, max_tokens_field=field, count_tokens=counts)
+    return replace(
+        found,
+        name=entry.name,
+        match=match,
+        max_tokens_field=field,
+        count_tokens=counts,
+        reasoning=_reasoning(entry.reasoning, document) or found.reasoning,
+        parameters=_parameters(entry.parameters, document) or found.parameters,
+    )
+
+
+def _reasoning(name: str | None, document: FamiliesFile) -> Reasoning | None:
+    if name is None:
+        return None
+    entry = document.reasoning.get(name)
+    if entry is None:
+        raise ValueError(f"reasoning is {name!r}, and the file has no [reasoning.{name}]")
+    if entry.default is not None and entry.default not in entry.efforts:
+        raise ValueError(f"[reasoning.{name}]: default is {entry.default!r}, which is none of its efforts")
+    return Reasoning(**{**entry.model_dump(), "source": _source(entry.source, document)})
+
+
+def _parameters(name: str | None, document: FamiliesFile) -> Parameters | None:
+    if name is None:
+        return None
+    entry = document.parameters.get(name)
+    if entry is None:
+        raise ValueError(f"parameters is {name!r}, and the file has no [parameters.{name}]")
+    return Parameters(
+        rejects=tuple(entry.rejects),
+        fixed=entry.fixed,
+        only_without_reasoning=tuple(entry.only_without_reasoning),
+        ignores=tuple(entry.ignores),
+        source=_source(entry.source, document),
+        evidence=entry.evidence,
+        note=entry.note,
+    )
 
 
 def _dated(entry: RuleTable, document: Document) -> DatedRule:

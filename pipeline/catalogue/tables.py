@@ -86,6 +86,41 @@ class BatchTable(_Table):
     source: str | None = None
 
 
+class ReasoningTable(_Table):
+    efforts: dict[Text, Annotated[int, Field(ge=0)]] = {}
+    """The lowest first, each with the tokens to allow for it."""
+    default: Text | None = None
+    allowance: Annotated[int, Field(ge=0)] = 0
+    source: Text
+    evidence: Evidence = "unverified"
+    note: str = ""
+
+
+class ParametersTable(_Table):
+    rejects: list[Text] = []
+    fixed: dict[Text, float | int] = {}
+    only_without_reasoning: list[Text] = []
+    ignores: list[Text] = []
+    source: Text
+    evidence: Evidence = "unverified"
+    note: str = ""
+
+
+class TierTable(_Table):
+    """Models that a provider serves at a service tier, and for how much."""
+
+    name: Text
+    provider: Text
+    """As genai-prices names it."""
+    match: Texts
+    share: Annotated[float, Field(gt=0)] | None = None
+    """Of the price at the default tier; None: the next three are US dollars a million tokens."""
+    input_usd_per_mtok: Text = "0"
+    output_usd_per_mtok: Text = "0"
+    cached_usd_per_mtok: Text | None = None
+    source: Text
+
+
 class FamilyTable(_Table):
     name: Text
     match: Texts
@@ -94,6 +129,10 @@ class FamilyTable(_Table):
     max_tokens_field: MaxTokensField | None = None
     count_tokens: CountTokens | None = None
     """None: as the file's `[api]` says, or what the family is like."""
+    reasoning: Text | None = None
+    """One of the file's `[reasoning.NAME]`."""
+    parameters: Text | None = None
+    """One of the file's `[parameters.NAME]`."""
     rule: list[RuleTable] = []
 
 
@@ -125,6 +164,9 @@ class FamiliesFile(Document):
     limits: LimitsTable = LimitsTable()
     api: ApiTable = ApiTable()
     batch: BatchTable | None = None
+    reasoning: dict[str, ReasoningTable] = {}
+    parameters: dict[str, ParametersTable] = {}
+    tier: list[TierTable] = []
     family: Annotated[list[FamilyTable], Field(min_length=1)]
 
 
@@ -146,6 +188,9 @@ TABLES: Final[dict[str, type[_Table]]] = {
     "limits": LimitsTable,
     "api": ApiTable,
     "batch": BatchTable,
+    "reasoning": ReasoningTable,
+    "parameters": ParametersTable,
+    "tier": TierTable,
     "host": HostTable,
     "unknown": UnknownTable,
 }

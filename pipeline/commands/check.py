@@ -19,7 +19,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
 from pipeline.endpoints.adapter import adapter_named
 from pipeline.endpoints.client import EndpointClient
-from pipeline.endpoints.pricing import price_for
+from pipeline.endpoints.pricing import prices_for
 from pipeline.engine.progress import exact
 from pipeline.engine.stages import Clock
 from pipeline.errors import EndpointStoppedError, InputError
@@ -189,9 +189,9 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
             if not reports:  # as in a run: all are asked for the model of the first
                 config = config.model_copy(update={"request": alone.request})
             prepare = _preparer(alone)
-            price = price_for(alone, alone.endpoint, emulated=emulated)
-            client = EndpointClient(session, target, adapter, prepare.template, price=price)
-            reports.append(await _check_endpoint(prepare, client, name=name, price=price))
+            prices, tier = prices_for(alone, alone.endpoint, emulated=emulated), alone.request.service_tier
+            client = EndpointClient(session, target, adapter, prepare.template, prices=prices, tier=tier)
+            reports.append(await _check_endpoint(prepare, client, name=name, price=prices.asked))
     return tuple(reports)
 
 

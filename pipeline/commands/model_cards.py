@@ -6,8 +6,9 @@ from datetime import date
 from decimal import Decimal
 
 from pipeline.catalogue import Batch, Limits, Source
-from pipeline.catalogue.facts import CountTokens, Evidence, JsonSchema
+from pipeline.catalogue.facts import CountTokens, Evidence, JsonSchema, Parameters, Reasoning
 from pipeline.catalogue.prices import Price
+from pipeline.commands.model_parameters import asking_lines
 from pipeline.formatting import printable
 from pipeline.tokens import AUTO, TokenRange
 
@@ -59,6 +60,11 @@ class ModelCard:
     json_schema: JsonSchema
     count_tokens: CountTokens
     """What counts against tokens a minute."""
+    reasoning: Reasoning | None
+    """How it thinks before it answers; None: not unless a request asks for it."""
+    parameters: Parameters
+    tiers: Mapping[str, Price]
+    """Its price at service tiers beside the default one."""
     limits: Limits
     host_limits: Limits | None
     """Of the endpoint, where it is known for other people's models."""
@@ -94,12 +100,14 @@ class ModelCard:
         said += _limit_lines("limits", self.limits)
         said += _limit_lines("host", self.host_limits) if self.host_limits else []
         said.append(f"answer       its length is bounded by {self.max_tokens_field}; JSON schema: {self.json_schema}")
+        said += asking_lines(self.reasoning, self.parameters)
         said.append(f"a minute     {COUNTED[self.count_tokens]} count against its tokens a minute")
         said.append(f"batch        {_batch(self.batch)}")
         sold = f"; it is sold as {' and '.join(self.sold_as)}" if self.sold_as else ""
         unknown = f"unknown; [prices] in a configuration gives your own{sold}"
         price = unknown if self.price is None else f"{self.price} ({self.price.origin})"
         said.append(f"price        {price}")
+        said += [f"price        {name}: {tier} ({tier.origin})" for name, tier in self.tiers.items()]
         return said + [f"trap         {trap}" for trap in self.traps]
 
 

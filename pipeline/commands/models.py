@@ -17,8 +17,10 @@ from pipeline.catalogue import (
     seller_in,
     unknown_rule,
 )
+from pipeline.catalogue.facts import Parameters
 from pipeline.catalogue.offers import host_among, price_at, sellers
 from pipeline.catalogue.prices import Price
+from pipeline.catalogue.tiers import DEFAULT, tier_prices
 from pipeline.commands.model_cards import ModelCard, RuleCard, SizeCard, table
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import price_for
@@ -76,6 +78,9 @@ def _card(config: RunConfig, today: date, asked: Asked, family: Family | None) -
         max_tokens_field=family.max_tokens_field if family else "max_tokens",
         json_schema=family.json_schema if family else "unknown",
         count_tokens=family.count_tokens if family else "requested",
+        reasoning=family.reasoning if family else None,
+        parameters=family.parameters if family else Parameters(),
+        tiers={name: tier for name, tier in tier_prices(asked.model, price).items() if name != DEFAULT},
         limits=family.limits if family else Limits(),
         host_limits=there.limits if there else None,
         batch=family.batch if family else None,

@@ -6,12 +6,13 @@ from decimal import Decimal
 from itertools import islice
 
 from pipeline.endpoints.adapter import adapter_of
-from pipeline.endpoints.pricing import most_cost_usd, price_for
+from pipeline.endpoints.pricing import most_amounts, prices_for
 from pipeline.engine.progress import counted, dollars
 from pipeline.engine.stages import Clock
 from pipeline.errors import InputError
 from pipeline.formatting import printable_lines
-from pipeline.money import usd_text
+from pipeline.limits.budget import Amounts
+from pipeline.money import usd, usd_text
 from pipeline.records import ImageFacts, PreparedImage
 from pipeline.run.job import Job, endpoint_name, open_job_source
 from pipeline.run.prepare import Preparer
@@ -78,11 +79,15 @@ def first_request(job: Job) -> FirstRequest:
             return FirstRequest(requests=total, address=address, image=record.image)
         images = [image for where in record.images if isinstance(image := prepare.image(where, None), PreparedImage)]
         if len(images) == len(record.images):
-            request, price = prepare.request(record, images), price_for(job.config, one, emulated=job.emulated)
+            request, prices = prepare.request(record, images), prices_for(job.config, one, emulated=job.emulated)
             return FirstRequest(
                 requests=total, address=address, image=record.image, facts=request.facts,
                 body=prepare.template.preview(images), max_answer_tokens=request.max_answer_tokens,
                 predicted_prompt_tokens=request.predicted_prompt_tokens,
-                most_usd=None if price is None else most_cost_usd(request, price),
+                most_usd=_most_usd(most_amounts(request, prices)),
             )  # fmt: skip
     raise InputError("none of the first 100 images can be prepared; run without `dry_run=` to see why in the rows")
+
+
+def _most_usd(most: Amounts) -> Decimal | None:
+    return None if most.nano_usd is None else usd(most.nano_usd)

@@ -19,6 +19,7 @@ from pipeline.config.sections import (
     RequestConfig,
     Section,
     SourceConfig,
+    parameter_names,
 )
 from pipeline.config.setting import Declared, declared_in
 
@@ -86,7 +87,13 @@ class RunConfig(Section):
         default = {one.key: one.default for one in settings()}
         counted = {key: value for key, value in found.items() if key in _ALWAYS_HASHED or value != default[key]}
         plain = to_jsonable_python(counted)
-        return {_HASHED_AS.get(key, key): value for key, value in plain.items()}
+        parameters = {
+            key for key in plain.keys() - _HASHED_AS.keys() if key.removeprefix("request.") in parameter_names()
+        }
+        identity = {_HASHED_AS.get(key, key): value for key, value in plain.items() if key not in parameters}
+        # Datasets were made with these in `extra`, before each was a setting.
+        once_extra = {key.removeprefix("request."): plain[key] for key in parameters}
+        return {**identity, "extra": {**identity["extra"], **once_extra}}
 
     def config_hash(self) -> str:
         """16 hexadecimal digits of the declared question; prices and token rules are not part of it."""

@@ -5,6 +5,7 @@ A configuration is frozen and holds no key of an endpoint: `keys.py` reads keys 
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypedDict
 
@@ -14,10 +15,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    model_validator,
 )
 
+from pipeline.config import parameters
 from pipeline.config.base_urls import normalise_base_url
-from pipeline.config.setting import Setting
+from pipeline.config.setting import Setting, setting_of
 from pipeline.config.types import (
     Ceiling,
     Concurrency,
@@ -75,6 +78,7 @@ class EndpointConfig(Section):
         str, Setting("The header of the key: `Authorization` sends `Bearer KEY`, any other the key alone.")
     ] = "Authorization"
     headers: Annotated[dict[str, str], Setting("Extra HTTP headers for every request.")] = {}
+    query: Annotated[dict[str, str], Setting("Extra query parameters for the address of every request.")] = {}
     proxy: Annotated[str | None, Setting("The proxy of this endpoint, in place of the environment's.")] = None
     ca_file: Annotated[Path | None, Setting("A file of certificates to trust.")] = None
     connect_timeout_s: Annotated[Seconds, Setting("The longest time to connect, in seconds.")] = 10.0
@@ -127,10 +131,7 @@ class RequestConfig(Section):
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
-    max_tokens: Annotated[
-        Annotated[int, Field(gt=0, le=10**9)] | None,
-        Setting("The longest answer, in tokens.", keyword="max_tokens", metavar="N", in_hash=True),
-    ] = 300
+    max_tokens: parameters.MaxTokens = 300
     max_tokens_field: Annotated[
         Literal["auto", "max_tokens", "max_completion_tokens"],
         Setting("The request's name for `request.max_tokens`; `auto` looks it up in the catalogue."),
@@ -143,20 +144,27 @@ class RequestConfig(Section):
             metavar="NAME",
         ),
     ] = None
-    temperature: Annotated[
-        Annotated[float, Field(ge=0, le=2)] | None,
-        Setting(
-            "The sampling temperature.",
-            keyword="temperature",
-            metavar="X",
-            default_help="the model's own",
-            in_hash=True,
-        ),
-    ] = None
+    temperature: parameters.Temperature = None
+    top_p: parameters.TopP = None
+    n: parameters.Choices = 1
+    stop: parameters.Stop = None
+    seed: parameters.Seed = None
+    presence_penalty: parameters.PresencePenalty = None
+    frequency_penalty: parameters.FrequencyPenalty = None
+    logit_bias: parameters.LogitBias = None
+    user: parameters.User = None
+    logprobs: parameters.Logprobs = False
+    top_logprobs: parameters.TopLogprobs = None
+    reasoning_effort: parameters.ReasoningEffort = None
+    reasoning_allowance: parameters.ReasoningAllowance = None
+    service_tier: parameters.ServiceTier = None
+    service_tier_fallback: parameters.ServiceTierFallback = "wait"
+    stream: parameters.Stream = False
+    adapt: parameters.Adapt = False
     extra: Annotated[
         dict[str, Any],
         AfterValidator(sendable),
-        Setting("Further fields of the request, sent as they are: `seed`, `top_p`, ...", in_hash=True),
+        Setting("Further fields of the request, sent as they are: `ocr_model`, `top_k`, ...", in_hash=True),
     ] = {}
     dedup: Annotated[
         bool,
@@ -170,11 +178,29 @@ class RequestConfig(Section):
         int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
     ] = 6
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_extra(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        return parameters.without_extra(data, parameter_names() - {"temperature"})
+
     @property
     def choices(self) -> int:
         """The number of answers that one request asks for."""
-        n = self.extra.get("n")
-        return n if isinstance(n, int) and n > 0 else 1
+        return self.n
+
+    @property
+    def sent_parameters(self) -> dict[str, Any]:
+        """The parameters that are not at their defaults, as a request has them."""
+        fields = RequestConfig.model_fields
+        each = ((name, getattr(self, name)) for name in fields if name in parameter_names())
+        return {name: value for name, value in each if value != fields[name].default}
+
+
+@cache
+def parameter_names() -> frozenset[str]:
+    """The settings of `[request]` that are parameters of the API."""
+    fields = RequestConfig.model_fields
+    return frozenset(name for name, field in fields.items() if setting_of(field).is_parameter)
 
 
 class ImagesConfig(Section):

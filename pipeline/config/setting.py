@@ -32,6 +32,8 @@ class Setting:
     """The sentence of the flag that turns off what is on by default."""
     in_hash: bool = False
     """Whether another value asks the model something else, so that the rows of both are not comparable."""
+    is_parameter: bool = False
+    """Whether the request has it under its own name, where it is not at its default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,24 +6,17 @@ Shape: OpenAI, "Images and vision" (chat/completions), which AI/ML API, 302.AI a
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import pybase64
 
+from pipeline.endpoints.chat_parameters import ParameterSettings, parameter_fields
 from pipeline.errors import InputError
 from pipeline.formatting import json_text
 from pipeline.records import PreparedImage
 
-_OWN_OPTION: Final = {
-    "model": "request.model",
-    "messages": "request.prompt and request.system",
-    "max_tokens": "request.max_tokens",
-    "max_completion_tokens": "request.max_tokens and request.max_tokens_field",
-    "temperature": "request.temperature",
-}
 
-
-class PromptSettings(Protocol):
+class PromptSettings(ParameterSettings, Protocol):
     """The settings that a body consists of; `config.sections.RequestConfig` has them."""
 
     @property
@@ -32,12 +25,6 @@ class PromptSettings(Protocol):
     def system(self) -> str | None: ...
     @property
     def detail(self) -> str: ...
-    @property
-    def max_tokens(self) -> int | None: ...
-    @property
-    def temperature(self) -> float | None: ...
-    @property
-    def extra(self) -> dict[str, Any]: ...
 
 
 class ChatTemplate:
@@ -45,7 +32,6 @@ class ChatTemplate:
 
     def __init__(self, request: PromptSettings, model: str, max_tokens_field: str) -> None:
         """Raises InputError where `request.extra` or the prompt cannot be sent."""
-        _check_extra(request.extra)
         self._request, self._max_tokens_field = request, max_tokens_field
         self._model_field = _model_field(model)
         self._model = model
@@ -106,11 +92,7 @@ class ChatTemplate:
         if request.system:
             messages.insert(0, {"role": "system", "content": request.system})
         body: dict[str, Any] = {"model": self._model, "messages": messages}
-        if request.max_tokens is not None:
-            body[self._max_tokens_field] = request.max_tokens
-        if request.temperature is not None:
-            body["temperature"] = request.temperature
-        return {**body, **request.extra}
+        return {**body, **parameter_fields(request, self._max_tokens_field)}
 
 
 _Texts = tuple[tuple[bytes, ...], str]
@@ -129,11 +111,3 @@ def _serialised(body: Mapping[str, Any] | str) -> bytes:
         raise InputError("the prompt holds characters that are no valid Unicode text") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"request.extra: not possible in JSON: {error}") from None
-
-
-def _check_extra(extra: Mapping[str, Any]) -> None:
-    for key in extra:
-        if key in _OWN_OPTION:
-            raise InputError(f"request.extra.{key}: set {_OWN_OPTION[key]} instead")
-        if key in {"stream", "stream_options"}:
-            raise InputError(f"request.extra.{key}: answers are read whole; streaming is not possible")

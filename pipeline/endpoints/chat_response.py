@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from pipeline.endpoints.confidence import mean_probability
 from pipeline.endpoints.errors import (
     ErrorBody,
     classify,
@@ -19,6 +20,7 @@ from pipeline.endpoints.errors import (
     status_inside,
 )
 from pipeline.endpoints.reading import Response, refused_or_failed
+from pipeline.endpoints.streamed import is_stream, joined
 from pipeline.endpoints.usage import StatedBill, believed
 from pipeline.errors import ErrorKind
 from pipeline.http.values import retry_after
@@ -47,12 +49,23 @@ class _Choice:
     text: str
     finish_reason: str | None
     refusal: str | None
+    confidence: float | None
 
 
 def read_answer(response: Response) -> Answer | Failure:
     """What a response with a 2xx status means."""
+    if is_stream(response.headers):
+        return _read_stream(response)
     parsed = parse_json(response.body)
     return _read(_Parsed(response, _dict(parsed)), is_object=isinstance(parsed, dict))
+
+
+def _read_stream(response: Response) -> Answer | Failure:
+    stream = joined(response.body)
+    parsed = _Parsed(response, stream.body)
+    if not stream.is_whole and _error_in(stream.body, _choices(stream.body)) is None:
+        return _failure(ErrorKind.CONNECTION, "the stream broke off before the end of the answer", parsed)
+    return _read(parsed, is_object=True)
 
 
 def _read(parsed: _Parsed, *, is_object: bool) -> Answer | Failure:
@@ -93,6 +106,8 @@ def _chosen(choices: list[_Choice], parsed: _Parsed) -> Answer | Failure:
         latency_s=parsed.response.latency_s,
         error_kind=kind,
         error_message=None if message_or_none is None else one_line(message_or_none, parsed.response.redactor),
+        confidence=chosen.confidence,
+        service_tier=_string(parsed.body.get("service_tier")),
     )
 
 
@@ -103,7 +118,7 @@ def _status_of(choice: _Choice, reason: str) -> tuple[Status, ErrorKind | None, 
         message = f"stopped by the provider (finish_reason {choice.finish_reason})"
         return Status.REFUSED, ErrorKind.CONTENT_FILTER, message
     if reason in _LENGTH and not choice.text:
-        message = "all allowed tokens went into reasoning, none into an answer: raise request.max_tokens"
+        message = "all allowed tokens went into reasoning, none into an answer: raise request.reasoning_allowance"
         return Status.TRUNCATED, ErrorKind.REASONING_EXHAUSTED, message
     return (Status.TRUNCATED if reason in _LENGTH else Status.OK), None, None
 
@@ -155,6 +170,7 @@ def _choice(item: Mapping[str, Any]) -> _Choice:
         text=_text_of(message.get("content")).strip(),
         finish_reason=_string(item.get("finish_reason")),
         refusal=_string(message.get("refusal")),
+        confidence=mean_probability(item.get("logprobs")),
     )
 
 

@@ -7,17 +7,24 @@ from email.utils import formatdate
 
 import aiohttp
 
-from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.catalogue.prices import cost_usd
+from pipeline.catalogue.tiers import DEFAULT
 from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate
-from pipeline.endpoints.pricing import most_amounts
+from pipeline.endpoints.chat_parameters import at_tier
+from pipeline.endpoints.pricing import TierPrices, most_amounts
 from pipeline.endpoints.reading import Response, read_response
 from pipeline.endpoints.target import Target
 from pipeline.endpoints.transfer import JsonBody, network_failure, read_body, too_long
+from pipeline.errors import ErrorKind
 from pipeline.limits.budget import Amounts
 from pipeline.records import Answer, Failure, PreparedRequest
 
 Observe = Callable[[PreparedRequest, Answer | Failure], None]
 """Called with every request that was sent and its result."""
+
+NO_PRICE = TierPrices(None)
+_NO_CAPACITY = frozenset({429, 498})
+"""Statuses of a service tier without capacity, as `errors.py` reads them; any other overload is the endpoint's."""
 
 
 class EndpointClient:
@@ -30,33 +37,44 @@ class EndpointClient:
         adapter: EndpointAdapter,
         template: RequestTemplate,
         *,
-        price: Price | None = None,
+        prices: TierPrices = NO_PRICE,
+        tier: str | None = None,
         observe: Observe | None = None,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
     ) -> None:
-        """`template` made the requests. `clock` gives seconds, `epoch` seconds since 1970."""
+        """`template` made the requests, which ask for the service tier `tier`.
+
+        `clock` gives seconds, `epoch` seconds since 1970.
+        """
         self._session, self._target, self._adapter, self._template = session, target, adapter, template
         self._url = target.url(adapter.path)
-        self._price, self._observe = price, observe
+        self._prices, self._tier, self._observe = prices, tier, observe
         self._clock, self._epoch = clock, epoch
 
     async def ask(self, request: PreparedRequest) -> Answer | Failure:
         """One attempt, never repeated. What the network and the server do is a value.
 
-        The cost is the provider's own figure, else tokens x price. Cancelling it closes the connection.
+        A request that its service tier has no capacity for was not served: where it falls back, the same attempt goes
+        on at the default tier. The cost is the provider's own figure, else tokens x price. Cancelling it closes the
+        connection.
         """
-        result = await self._post(self._body(request), self.most(request))
-        if result.cost_usd is None and self._price is not None and result.usage is not None:
-            cost = cost_usd(result.usage, self._price, images=len(request.image_facts))
-            result = replace(result, cost_usd=cost)
+        body, most = self._body(request), self.most(request)
+        result = await self._post(body, most)
+        if self._prices.falls_back and self._tier is not None and _lacks_capacity(result):
+            result = await self._post(at_tier(body, self._tier, DEFAULT), most)
+        if result.cost_usd is None and result.usage is not None:
+            price = self._prices.of(result.service_tier if isinstance(result, Answer) else None)
+            if price is not None:
+                cost = cost_usd(result.usage, price, images=len(request.image_facts))
+                result = replace(result, cost_usd=cost)
         if self._observe is not None:
             self._observe(request, result)
         return result
 
     def most(self, request: PreparedRequest) -> Amounts:
         """The most that one attempt can take of a budget; None where prompt, answer or price are not bounded."""
-        return most_amounts(request, self._price)
+        return most_amounts(request, self._prices)
 
     def _body(self, request: PreparedRequest) -> bytes:
         model = self._target.endpoint.model
@@ -87,3 +105,7 @@ class EndpointClient:
             return headers
         own = {name.lower(): value for name, value in headers.items()}
         return own | {"date": formatdate(self._epoch(), usegmt=True)}
+
+
+def _lacks_capacity(result: Answer | Failure) -> bool:
+    return isinstance(result, Failure) and result.kind is ErrorKind.OVERLOADED and result.status in _NO_CAPACITY

@@ -48,11 +48,18 @@ _CONTENT_CODES: Final = frozenset(
         "datainspectionfailed",  # the same, native
     }
 )
+_CAPACITY_CODES: Final = frozenset(
+    {
+        "resource_unavailable",  # OpenAI, "Flex processing": with status 429, and not charged
+        "capacity_exceeded",  # Groq, "Flex Processing": with status 498
+    }
+)
 _KINDS_OF_CODES: Final = (
     (_CONTENT_CODES, ErrorKind.CONTENT_FILTER),
     (_QUOTA_CODES, ErrorKind.QUOTA_EXHAUSTED),
     (_MODEL_CODES, ErrorKind.MODEL_NOT_FOUND),
     (_KEY_CODES, ErrorKind.AUTHENTICATION),
+    (_CAPACITY_CODES, ErrorKind.OVERLOADED),
 )
 _EXCEEDS_LIMIT: Final[Mapping[int, frozenset[str]]] = {
     413: frozenset({"rate_limit_exceeded", "tokens"}),  # Groq: more tokens than a minute grants

@@ -1,11 +1,14 @@
 """What requests to an endpoint cost: by the user's own table, else as published."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.catalogue import bare_name, price_of
 from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
 from pipeline.config.prices import OwnPrice
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
@@ -14,19 +17,50 @@ from pipeline.limits.budget import Amounts
 from pipeline.records import PreparedRequest, Usage
 
 
-def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:
+@dataclass(frozen=True, slots=True)
+class TierPrices:
+    """What requests of a run cost at one endpoint, by the service tier that serves them."""
+
+    asked: Price | None
+    """At the tier that is asked for; None where it is unknown."""
+    by_tier: Mapping[str, Price] = field(default_factory=dict)
+    falls_back: bool = False
+    """Whether a request is sent again at the default tier where the asked one has no capacity."""
+
+    def of(self, served: str | None) -> Price | None:
+        """By the tier that a response names."""
+        return self.asked if served is None else self.by_tier.get(tier_named(served), self.asked)
+
+    def possible(self) -> tuple[Price | None, ...]:
+        """The prices at which one request may be billed."""
+        return (self.asked, self.of(DEFAULT)) if self.falls_back else (self.asked,)
+
+
+def prices_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> TierPrices:
     """What the model costs at the endpoint: by the user's own table, else as published.
 
     On the emulator: at the host that it stands in for, else where it is sold first. Where responses do not count all
-    models that are billed, the price is unknown, unless the user's own table has one of an image or a request.
+    models that are billed, the price is unknown, unless the user's own table has one of an image or a request. An own
+    price counts at every service tier.
     """
-    model, host = one.model or config.request.model or "", config.catalogue.host
+    request, host = config.request, config.catalogue.host
+    model, asked = one.model or request.model or "", tier_named(request.service_tier)
+    falls_back = request.service_tier_fallback == DEFAULT and asked != DEFAULT
     own = own_price(config.prices.models, model, one.base_url, stands_for=host if emulated else None)
     if not counts_every_model(config, one):
-        return own if own and (own.usd_per_image or own.usd_per_request) else None
-    if own is not None or not emulated:
-        return own or price_of(model, one.base_url)
-    return (price_of(model, f"https://{host}/v1") if host else None) or price_of(model, None)
+        return TierPrices(own if own and (own.usd_per_image or own.usd_per_request) else None, {}, falls_back)
+    if own is not None:
+        return TierPrices(own, {}, falls_back)
+    standard = price_of(model, one.base_url) if not emulated else None
+    if emulated:
+        standard = (price_of(model, f"https://{host}/v1") if host else None) or price_of(model, None)
+    by_tier = tier_prices(model, standard)
+    return TierPrices(by_tier.get(asked), by_tier, falls_back)
+
+
+def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:
+    """What the model costs at the endpoint, at the service tier that is asked for."""
+    return prices_for(config, one, emulated=emulated).asked
 
 
 def most_cost_usd(request: PreparedRequest, price: Price) -> Decimal | None:
@@ -37,11 +71,15 @@ def most_cost_usd(request: PreparedRequest, price: Price) -> Decimal | None:
     return cost_usd(Usage(prompt_tokens=prompt, completion_tokens=answer), price, images=len(request.image_facts))
 
 
-def most_amounts(request: PreparedRequest, price: Price | None) -> Amounts:
-    """The most that one attempt can take of a budget; None where prompt, answer or price are not bounded."""
+def most_amounts(request: PreparedRequest, prices: TierPrices) -> Amounts:
+    """The most that one attempt can take of a budget, at the dearest tier that may serve it.
+
+    None where prompt, answer or price are not bounded.
+    """
     prompt, answer = request.most_prompt_tokens, request.max_answer_tokens
-    cost = None if price is None else most_cost_usd(request, price)
-    nano = None if cost is None else int(cost.scaleb(9).to_integral_value(ROUND_CEILING))
+    costs = [None if price is None else most_cost_usd(request, price) for price in prices.possible()]
+    known = [cost for cost in costs if cost is not None]
+    nano = int(max(known).scaleb(9).to_integral_value(ROUND_CEILING)) if len(known) == len(costs) else None
     return Amounts(nano, None if prompt is None or answer is None else prompt + answer, 1)
 
 

@@ -1,7 +1,7 @@
 """Where requests go and with which headers, checked before anything is sent."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.secrets import secrets_of
@@ -29,9 +29,10 @@ class Target:
         return cls(endpoint, _headers(endpoint, key), redactor or Redactor(secrets_of(endpoint, key)))
 
     def url(self, path: str) -> str:
-        """The address of a path below the base URL."""
+        """The address of a path below the base URL, with the endpoint's query parameters."""
         parts = urlsplit(self.endpoint.base_url)
-        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}"))
+        query = "&".join(filter(None, (parts.query, urlencode(self.endpoint.query))))
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}", query=query))
 
 
 def _headers(endpoint: EndpointConfig, key: str | None) -> dict[str, str]:

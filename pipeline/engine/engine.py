@@ -45,7 +45,7 @@ from pipeline.errors import (
 )
 from pipeline.limits.budget import Amounts
 from pipeline.limits.decision import Reaction, reaction
-from pipeline.limits.health import Health
+from pipeline.limits.health import Health, way_out
 from pipeline.records import (
     Answer,
     Failure,
@@ -226,8 +226,8 @@ class Engine:
         good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
-            way_out = f"check the prompt and the model; then `retry_kind={alike}` asks them again"
-            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
+            mended = f"{way_out(alike)}; then `retry_kind={alike}` asks them again"
+            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {mended}"))
 
     async def _watch_in_flight(self) -> None:
         """Requests that take too long, and those that this machine slept through, are given up."""

@@ -72,6 +72,10 @@ class ModelEstimate:
     """`assumed`, `stated` or `measured`."""
     reasoning_tokens: Range[int] | None = None
     """Part of the output; None: unknown without a sample."""
+    reasoning_effort: str | None = None
+    """As a request has it; None: it has none."""
+    reasoning_allowance: int = 0
+    """The room for reasoning beside `max_tokens`, in every answer."""
     price: Price | None
     cost_usd: Range[Decimal] | None
     batch_price: Price | None

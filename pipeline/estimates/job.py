@@ -9,14 +9,16 @@ from urllib.parse import urlsplit
 from pipeline.catalogue import DatedRule, Family, rule_of
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
 from pipeline.catalogue.prices import Price
+from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
 from pipeline.config.loading import presets
 from pipeline.config.run_config import RunConfig
-from pipeline.endpoints.pricing import price_for
+from pipeline.endpoints.pricing import prices_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
 from pipeline.run.model import family_for
+from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.sources import SourceLike
-from pipeline.tokens import TokenRange
+from pipeline.tokens import TokenRange, TokenRule
 from pipeline.tokens.prompt import PromptShape, Size
 from pipeline.tokens.text import message_tokens, most_message_tokens
 
@@ -63,6 +65,10 @@ class Candidate:
     def family(self) -> Family | None:
         return family_for(self.config)
 
+    def asked(self, rule: TokenRule) -> EffectiveRequest:
+        """The request of a run; a parameter that the model does not take is noted, and no error."""
+        return effective_request(self.config, rule, adapts=True)
+
     def rules(self, today: date) -> tuple[DatedRule, ...]:
         family = self.family()
         return family.rules_for(today, self.rules_host) if family else ()
@@ -85,12 +91,14 @@ class Candidate:
         """(online, by batch); None where it is unknown."""
         endpoint, family = self.config.all_endpoints[0], self.family()
         if self.provider is not None:
-            online = price_at(self.model, self.provider)
-            return online, batch_price(self.model, online, family, provider_id=self.provider)
-        online = price_for(self.config, endpoint, emulated=self.anywhere)
+            standard, tier = price_at(self.model, self.provider), tier_named(self.config.request.service_tier)
+            batch = batch_price(self.model, standard, family, provider_id=self.provider)
+            return tier_prices(self.model, standard).get(tier), batch
+        prices = prices_for(self.config, endpoint, emulated=self.anywhere)
         name = self.model.rsplit("/", 1)[-1].lower() if self.anywhere else self.model
         at = None if self.anywhere else endpoint.base_url
-        return online, batch_price(name, online, family, provider_api_url=at)
+        standard = prices.by_tier.get(DEFAULT, prices.asked)
+        return prices.asked, batch_price(name, standard, family, provider_api_url=at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

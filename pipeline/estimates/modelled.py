@@ -10,6 +10,7 @@ from pipeline.estimates.figures import ModelEstimate, RuleFact, cost_of, no_spre
 from pipeline.estimates.histogram import Counted
 from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
+from pipeline.run.parameters import EffectiveRequest
 from pipeline.tokens import UnknownRule
 from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
 from pipeline.tokens.ranges import Range
@@ -30,13 +31,14 @@ def model_estimate(
     job: EstimateJob, candidate: Candidate, shape: PromptShape, counted: Counted, images: Population
 ) -> ModelEstimate:
     """What the images would take on one model."""
-    request, family, seen = candidate.config.request, candidate.family(), images.survey
+    asked, family, seen = candidate.asked(shape.rule), candidate.family(), images.survey
     tokens_in = counted.input_tokens(seen.images)
     tokens_out = answer_tokens(
-        images.readable, stated=job.output_tokens, max_tokens=request.max_tokens, choices=request.choices
-    )
+        images.readable, stated=job.output_tokens, max_tokens=asked.request.max_tokens,
+        choices=asked.request.choices, allowance=asked.allowance,
+    )  # fmt: skip
     online, batch = candidate.prices()
-    time = _time(candidate, images.readable, tokens_in, tokens_out)
+    time = _time(candidate, asked, images.readable, tokens_in, tokens_out)
     read, text = seen.known - seen.unreadable, shape.text
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
     image = shape.image_tokens(*images.typical)
@@ -53,7 +55,11 @@ def model_estimate(
         batch_price=batch, batch_cost_usd=cost_of(images.readable, tokens_in, tokens_out, batch),
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None, limited_by=time[1] if time else None,
-        notes=_notes(job, candidate, shape, counted, seen, by_detail=by_detail, has_price=online is not None),
+        reasoning_allowance=asked.allowance, reasoning_effort=asked.request.reasoning_effort,
+        notes=(
+            *asked.notes,
+            *_notes(job, candidate, shape, counted, seen, by_detail=by_detail, has_price=online is not None),
+        ),
     )  # fmt: skip
 
 
@@ -81,19 +87,19 @@ def _notes(
 
 
 def _time(
-    candidate: Candidate, images: Range[int], tokens_in: Range[int], tokens_out: Range[int]
+    candidate: Candidate, asked: EffectiveRequest, images: Range[int], tokens_in: Range[int], tokens_out: Range[int]
 ) -> tuple[Range[float], str] | None:
     """At the limits of all endpoints together; where the provider counts what is asked for, `max_tokens` counts."""
     config, family = candidate.config, candidate.family()
-    request, limits = config.request, config.limits
+    limits, most = config.limits, asked.max_answer_tokens
     rpm = _together([one.rpm or limits.rpm for one in config.all_endpoints])
     tpm = _together([one.tpm or limits.tpm for one in config.all_endpoints])
     requested = family is None or family.counts_requested
     if limits.count_tokens != "auto":
         requested = limits.count_tokens == "requested"
     answers = tokens_out
-    if requested and request.max_tokens is not None:
-        answers = answer_tokens(images, stated=request.max_tokens * request.choices, max_tokens=None, choices=1)
+    if requested and most is not None:
+        answers = answer_tokens(images, stated=most, max_tokens=None, choices=1)
     high = None if tokens_in.high is None or answers.high is None else tokens_in.high + answers.high
     tokens = Range(tokens_in.expected + answers.expected, tokens_in.low + answers.low, high)
     return seconds_at(images, tokens, rpm=rpm, tpm=tpm)

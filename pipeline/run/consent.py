@@ -13,6 +13,7 @@ from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import sizes_of
 from pipeline.records import Usage
 from pipeline.run.job import Job
+from pipeline.run.parameters import effective_request
 from pipeline.sources import Source, has_stream
 from pipeline.store.between_runs import count_missing
 from pipeline.store.marks import Marks
@@ -99,8 +100,14 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:
         return None
-    request = job.config.request
-    answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=request.choices).expected
+    asked = effective_request(job.config, shape.rule)
+    answer = answer_tokens(
+        _ONE,
+        stated=None,
+        max_tokens=asked.request.max_tokens,
+        choices=asked.request.choices,
+        allowance=asked.allowance,
+    ).expected
     usages = [
         Usage(prompt_tokens=shape.tokens(one.width, one.height).expected, completion_tokens=answer) for one in sizes
     ]

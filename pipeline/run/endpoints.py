@@ -10,7 +10,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.client import EndpointClient
-from pipeline.endpoints.pricing import price_for
+from pipeline.endpoints.pricing import prices_for
 from pipeline.endpoints.secrets import redactor_of
 from pipeline.endpoints.target import Target
 from pipeline.engine.stages import Endpoint
@@ -37,14 +37,15 @@ def endpoints_of(
     endpoints = []
     for target, session, name in zip(targets, sessions, endpoint_names(job), strict=True):
         one = target.endpoint
-        price = price_for(config, one, emulated=job.emulated)
-        check_budget(config, one.model or config.request.model or "", price)
+        prices = prices_for(config, one, emulated=job.emulated)
+        check_budget(config, one.model or config.request.model or "", prices.asked)
         client = EndpointClient(
             session,
             target,
             adapter,
             prepare.template,
-            price=price,
+            prices=prices,
+            tier=prepare.effective.request.service_tier,
             observe=prepare.learn if len(targets) == 1 else None,
         )
         endpoints.append(endpoint_of(config, one, client, name))

@@ -28,6 +28,7 @@ from pipeline.records import (
     PreparedRequest,
 )
 from pipeline.run.model import family_for
+from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
@@ -59,26 +60,30 @@ class Preparer:
     text: TextTokens
     most_prompt_tokens: int
     max_answer_tokens: int | None
+    effective: EffectiveRequest
+    """The request with what the catalogue adds, and leaves out."""
 
     @classmethod
     def build(cls, config: RunConfig, today: date) -> "Preparer":
         """`today` decides which of a model's dated rules counts. Raises InputError where a setting cannot be sent."""
         warm_up()
-        request = config.request
         family = family_for(config)
         rule = rule_of(family, today, config.rules_host)
+        effective = effective_request(config, rule)
+        request = effective.request
         wanted = request.max_tokens_field
         field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
         return cls(
             config=config,
-            template=adapter_of(config).template(request, request.model or "", field_name),
+            template=adapter_of(config).template(effective.sent, request.model or "", field_name),
             size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
             text=TextTokens(message_tokens(request.system, request.prompt)),
             most_prompt_tokens=most_message_tokens(request.system, request.prompt),
-            max_answer_tokens=None if request.max_tokens is None else request.max_tokens * request.choices,
+            max_answer_tokens=effective.max_answer_tokens,
+            effective=effective,
         )
 
     def __call__(self, record: ImageRecord, fetched: FetchedImages) -> PreparedRequest | Failure:
@@ -138,14 +143,14 @@ class Preparer:
         if isinstance(self.rule, UnknownRule) or sent == (facts.width, facts.height):
             return 0
         unsized = self.prompt_shape().unsized_tokens(facts.width, facts.height)
-        return unsized - self.rule.tokens(*sent, self.config.request.detail).expected
+        return unsized - self.rule.tokens(*sent, self.effective.request.detail).expected
 
     def prompt_shape(self) -> PromptShape:
         """The prompt as an estimate counts it."""
         images = self.config.images
         return PromptShape(
             rule=self.rule,
-            detail=self.config.request.detail,
+            detail=self.effective.request.detail,
             text=TokenRange.exactly(self.text.tokens),
             max_side=images.max_side,
             max_image_tokens=images.max_image_tokens,
@@ -153,7 +158,7 @@ class Preparer:
 
     def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange:
         """Of all images of one request."""
-        detail = self.config.request.detail
+        detail = self.effective.request.detail
         each = [self.rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in image_facts]
         if len(each) == 1:
             return each[0]

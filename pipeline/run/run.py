@@ -98,6 +98,8 @@ def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> N
     """The ceiling of a run that has none of its own, and a `detail` that costs more than another."""
     if say is None:
         return
+    for note in prepare.effective.notes:
+        say(f"note: {note}")
     if job.implied_ceiling_usd is not None:
         say(
             f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "

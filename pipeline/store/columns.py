@@ -45,6 +45,8 @@ class Column:
     """Whether a row of a damaged part that lost this value is asked again. Any other value becomes null."""
     only_with_choices: bool = False
     """Whether the column exists only where more than one choice is asked for (`n` > 1)."""
+    only_with_logprobs: bool = False
+    """Whether the column exists only where the probabilities of tokens are asked for."""
 
 
 def _of_answer(value: Callable[[Answer], object]) -> Value:
@@ -129,6 +131,14 @@ COLUMNS: tuple[Column, ...] = (
         from_leader=True,
         is_essential=True,
         only_with_choices=True,
+    ),
+    Column(
+        "confidence",
+        pa.float64(),
+        _of_answer(lambda answer: answer.confidence),
+        "The mean probability of the answer's tokens; the column exists only with `request.logprobs`.",
+        from_leader=True,
+        only_with_logprobs=True,
     ),
     Column("flags", _TEXTS, lambda _, __: [], "What is doubtful about the answer.", from_leader=True),
     Column("model", _TEXT, lambda outcome, _: outcome.result.model, "The model as served.", from_leader=True),
@@ -249,9 +259,15 @@ COLUMNS: tuple[Column, ...] = (
 KEY_NAMES = ("id", "prompt_name")
 
 
-def schema(*, choices: int = 1) -> pa.Schema:
-    """The Arrow schema of a new output directory whose requests ask for this number of choices."""
-    columns = [column for column in COLUMNS if choices > 1 or not column.only_with_choices]
+def schema(*, choices: int = 1, logprobs: bool = False) -> pa.Schema:
+    """The Arrow schema of a new output directory: by the number of choices that its requests ask for, and by whether
+    they ask for the probabilities of tokens.
+    """
+    columns = [
+        column
+        for column in COLUMNS
+        if (choices > 1 or not column.only_with_choices) and (logprobs or not column.only_with_logprobs)
+    ]
     return pa.schema([pa.field(column.name, column.type) for column in columns], metadata={"vision_batch": "1"})
 
 

@@ -125,8 +125,7 @@ def declare(
     if declared is None:
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
-        n = config.request.extra.get("n")
-        schema = columns.schema(choices=n if isinstance(n, int) else 1)
+        schema = columns.schema(choices=config.request.choices, logprobs=config.request.logprobs)
         made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")

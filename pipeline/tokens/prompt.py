@@ -57,16 +57,23 @@ def tokens_by_detail(shape: PromptShape, sizes: Iterable[Size]) -> dict[str, flo
 
 ASSUMED_ANSWER_TOKENS = 100
 """About two sentences. An assumption of ours; `output_tokens=` states another, a sample measures."""
+ASSUMED_REASONING = 4
+"""A quarter of the room for reasoning is assumed to be used: for looking at a picture models think briefly."""
 
 
-def answer_tokens(images: Range[int], *, stated: int | None, max_tokens: int | None, choices: int) -> Range[int]:
-    """Of all answers, `choices` an image. Without a statement: the assumption, and anything up to `max_tokens`."""
+def answer_tokens(
+    images: Range[int], *, stated: int | None, max_tokens: int | None, choices: int, allowance: int = 0
+) -> Range[int]:
+    """Of all answers, `choices` an image. Without a statement: the assumption, and anything up to `max_tokens`.
+
+    `allowance` is the room for reasoning beside `max_tokens`: a part of it is assumed, all of it possible.
+    """
     if stated is not None:
         each = Range(*(choices * stated,) * 3)
     else:
-        most = None if max_tokens is None else max_tokens * choices
-        expected = ASSUMED_ANSWER_TOKENS * choices
-        each = Range(expected if most is None else min(expected, most), choices, most)
+        most = None if max_tokens is None else (max_tokens + allowance) * choices
+        answer = ASSUMED_ANSWER_TOKENS if max_tokens is None else min(ASSUMED_ANSWER_TOKENS, max_tokens)
+        each = Range((answer + allowance // ASSUMED_REASONING) * choices, choices, most)
     high = None if each.high is None or images.high is None else images.high * each.high
     return Range(images.expected * each.expected, images.low * each.low, high)
 

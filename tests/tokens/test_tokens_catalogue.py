@@ -9,8 +9,12 @@ import pytest
 from pipeline.catalogue import family_of
 from tests.tokens.token_rules import combined, described, documents, unknown
 
-DOCUMENT = {"source", "url", "checked_on", "sources", "limits", "api", "batch", "family", "host", "unknown"}
-FAMILY = {"name", "match", "max_tokens_field", "tile", "rule"}
+DOCUMENT = {"source", "url", "checked_on", "sources", "limits", "api", "batch", "family", "host", "unknown"} | {
+    "reasoning",
+    "parameters",
+    "tier",
+}
+FAMILY = {"name", "match", "max_tokens_field", "tile", "rule", "reasoning", "parameters"}
 RULE = {"name", "kind", "params", "valid_from", "valid_to", "hosts", "source", "evidence", "note"}
 LIMITS = {"max_image_bytes", "max_request_bytes", "max_images", "max_side", "max_pixels", "max_patches", "formats"}
 FORMATS = {"png", "jpeg", "webp", "gif", "heic", "heif"}
@@ -20,7 +24,7 @@ FAMILIES = [(file, family) for file, document in documents().items() for family 
 
 @pytest.mark.parametrize("file", documents())
 def test_every_fact_has_a_source(file: str) -> None:
-    """Rules, limits, batches and hosts name a source that has a title, an address and a date."""
+    """Rules, limits, batches, reasoning, parameters, tiers and hosts name a source that has a title, an address and a date."""
     document = documents()[file]
     sources = document.get("sources", {})
     for source in sources.values():
@@ -29,9 +33,11 @@ def test_every_fact_has_a_source(file: str) -> None:
         assert source["checked_on"] >= dt.date(2026, 8, 1)
     tables = [document[key] for key in ("limits", "api", "batch") if key in document]
     rules = [rule for family in document["family"] for rule in family.get("rule", [])]
-    used = [table["source"] for table in [*tables, *rules, *document.get("host", [])]]
+    asked = [*document.get("reasoning", {}).values(), *document.get("parameters", {}).values()]
+    tiers = document.get("tier", [])
+    used = [table["source"] for table in [*tables, *rules, *asked, *tiers, *document.get("host", [])]]
     assert set(used) == sources.keys()
-    assert {rule["evidence"] for rule in [*rules, *document.get("host", [])]} <= EVIDENCE
+    assert {rule["evidence"] for rule in [*rules, *asked, *document.get("host", [])]} <= EVIDENCE
 
 
 @pytest.mark.parametrize("file", documents())
@@ -131,7 +137,7 @@ def test_names_are_unique() -> None:
         ("anthropic/claude-sonnet-4:beta", "claude-standard"),
         ("Qwen/Qwen3-VL-8B-Instruct", "qwen3-vl"),
         ("alibaba/qwen3-vl-plus", "qwen-vl-hosted"),
-        ("qwen3.6-plus", "qwen-vl-hosted"),
+        ("qwen3.6-plus", "qwen3.5"),
         ("qvq-max", "qvq"),
         ("mistralai/pixtral-12b", "pixtral-12b"),
         ("pixtral-large-2411", "pixtral-large"),

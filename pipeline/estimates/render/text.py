@@ -97,11 +97,21 @@ def assumptions(estimate: Estimate) -> list[str]:
     }.get(first.output_basis, f"{each:,} tokens an answer, {first.output_basis}")
     if first.output_basis == "assumed":
         basis += "; ranges reach to `request.max_tokens`"
-    reasoning = "; reasoning tokens are unknown without a sample, and part of the output"
-    if first.reasoning_tokens or first.sample:
-        reasoning = ""
+    reasoning = _reasoning_words(first)
     words = range_text(first.text_tokens, lambda count: f"{count:,}")
     return [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
+
+
+def _reasoning_words(model: ModelEstimate) -> str:
+    if model.reasoning_tokens or model.sample:
+        return ""
+    if not model.reasoning_allowance:
+        return "; reasoning tokens are unknown without a sample, and part of the output"
+    effort = f" at `request.reasoning_effort={model.reasoning_effort}`" if model.reasoning_effort else ""
+    return (
+        f"; up to {model.reasoning_allowance:,} tokens of reasoning{effort} come to an answer, "
+        "and a quarter of them is assumed"
+    )
 
 
 def table(estimate: Estimate) -> list[tuple[str, ...]]:
