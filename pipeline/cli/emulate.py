@@ -85,6 +85,7 @@ OPTIONS = (
     _option("stall_s", _FAULTS, "How long the fault stall hangs.", "S", type=float),
     _option("goes_bad_after", _FAULTS, "Every answer after the first N is bad.", type=int),
     _option("goes_bad", _FAULTS, "The kind of bad answer.", type=BadAnswer),
+    _option("tier_shortage", _FAULTS, "The share of requests at the tier flex without capacity.", "RATE", float),
     _repeated("outage", _FAULTS, "An outage, in seconds since the start. Repeatable.", "START+LENGTH"),
     _option("outage_kind", _FAULTS, "What the endpoint does in an outage.", type=OutageKind),
     _option("error_style", _FAULTS, "The provider whose errors are imitated.", type=ErrorStyle),

@@ -7,6 +7,8 @@ from typing import Any
 from pipeline.emulator.billing import Bill, Billing, cut_to_tokens, prompt_text_tokens
 from pipeline.emulator.chat_request import ChatRequest
 from pipeline.emulator.faults import Fault
+from pipeline.emulator.logprobs import logprobs_of
+from pipeline.emulator.parameters import Options
 from pipeline.emulator.pixels import Look
 from pipeline.tokens.text import text_tokens
 
@@ -49,24 +51,32 @@ def caption(looks: Sequence[Look]) -> str:
     return " ".join(f"Image {number}: {look.caption}" for number, look in enumerate(looks, start=1))
 
 
-def reply(text: str, max_tokens: int | None, fault: Fault | None) -> Reply:
-    """The choice that says `text`, in at most `max_tokens`, unless a fault makes it another."""
+def reply(
+    text: str, max_tokens: int | None, fault: Fault | None, *, thought: int = 0, stop: Sequence[str] = ()
+) -> Reply:
+    """The choice that says `text`, in at most `max_tokens`, unless a fault makes it another.
+
+    `thought` are the tokens of the reasoning before it, which `max_tokens` counts; `stop` are texts at which it ends.
+    """
     if fault is Fault.EMPTY:
         return Reply("")
     if fault is Fault.REFUSAL:
         return Reply(None, refusal=REFUSAL)
     if fault is Fault.CONTENT_FILTER:
         return Reply("", "content_filter")
-    if fault is Fault.REASONING_EXHAUSTED:
+    if fault is Fault.REASONING_EXHAUSTED or (max_tokens is not None and thought >= max_tokens):
         return Reply("", "length", reasoning_tokens=max_tokens or _REASONING_TOKENS)
     if fault is Fault.GIBBERISH:
         text = GIBBERISH
+    for end in filter(None, stop):
+        text = text.partition(end)[0]
     if fault is Fault.TRUNCATE:
-        half = max(1, text_tokens(text) // 2)
+        half = thought + max(1, text_tokens(text) // 2)
         max_tokens = half if max_tokens is None else min(half, max_tokens)
-    if max_tokens is not None and text_tokens(text) > max_tokens:
-        return Reply(cut_to_tokens(text, max_tokens), "length")
-    return Reply(text)
+    room = None if max_tokens is None else max(1, max_tokens - thought)
+    if room is not None and text_tokens(text) > room:
+        return Reply(cut_to_tokens(text, room), "length", reasoning_tokens=thought)
+    return Reply(text, reasoning_tokens=thought)
 
 
 def prompt_tokens(request: ChatRequest, looks: Sequence[Look], billing: Billing) -> tuple[int, int]:
@@ -100,14 +110,14 @@ def completion(
         "object": "chat.completion",
         "created": created,
         "model": request.model,
-        "choices": [_choice(index, answer) for index in range(choices)],
+        "choices": [_choice(index, answer, request.options) for index in range(choices)],
         "usage": _usage(billed, choices * answer.reasoning_tokens, fault),
-        "service_tier": "default",
+        "service_tier": request.options.tier,
         "system_fingerprint": FINGERPRINT,
     }
 
 
-def _choice(index: int, answer: Reply) -> dict[str, Any]:
+def _choice(index: int, answer: Reply, options: Options) -> dict[str, Any]:
     return {
         "index": index,
         "message": {
@@ -116,7 +126,7 @@ def _choice(index: int, answer: Reply) -> dict[str, Any]:
             "refusal": answer.refusal,
             "annotations": [],
         },
-        "logprobs": None,
+        "logprobs": logprobs_of(answer.content or "", options.top_logprobs) if options.logprobs else None,
         "finish_reason": answer.finish_reason,
     }
 

@@ -119,6 +119,12 @@ def server_error() -> ApiError:
     )
 
 
+def no_capacity() -> ApiError:
+    """A service tier without room for now (OpenAI, "Flex processing"): nothing is charged."""
+    message = "Resource Unavailable: this service tier has no capacity at the moment. Please try again later."
+    return ApiError(429, message, code="resource_unavailable", kind="resource_unavailable")
+
+
 def prompt_blocked() -> ApiError:
     """A prompt in which the provider's filter has found something."""
     message = (

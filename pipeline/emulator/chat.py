@@ -24,21 +24,24 @@ from pipeline.emulator.api_errors import (
     LimitError,
     body_too_large,
     early_error,
+    no_capacity,
     overloaded,
     prompt_blocked,
     server_error,
 )
-from pipeline.emulator.chance import choose_fault, delay_ms
+from pipeline.emulator.chance import choose_fault, delay_ms, draw
 from pipeline.emulator.chat_request import ChatRequest
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.error_styles import blocks_prompts
 from pipeline.emulator.faults import UNANSWERED, Fault
 from pipeline.emulator.hangup import wait_for_hangup
 from pipeline.emulator.limits import CountTokens
+from pipeline.emulator.reasoning import reasoning_tokens
 from pipeline.emulator.responses import DroppedError, ErrorDesk, hang_up, stamp
 from pipeline.emulator.schedule import OutageKind, in_outage, latency_at
 from pipeline.emulator.seeing import Seen, see
 from pipeline.emulator.stats import EmulatorStats, RequestLog
+from pipeline.emulator.streaming import broken_stream, events, send_events
 from pipeline.emulator.timing import Timing
 from pipeline.emulator.workers import Workers
 
@@ -155,6 +158,12 @@ class ChatDesk:
         finally:
             self._tell_limits(visit, visit.arrived_ns)
 
+    def _check_capacity(self, asked: ChatRequest, visit: _Visit) -> None:
+        shortage = self._config.tier_shortage if asked.options.tier == "flex" else 0
+        if shortage and draw(self._config.seed, "tier", visit.number) < shortage:
+            self._stats.no_capacity += 1
+            raise no_capacity()
+
     def _check_queue(self, visit: _Visit) -> None:
         if self._workers is None:
             return
@@ -188,7 +197,7 @@ class ChatDesk:
             visit.limits = self._admission.headers(now_ns)
 
     async def _serve(self, request: web.Request, body: bytes, visit: _Visit) -> web.StreamResponse:
-        visit.fault = fault = self._choose_fault(visit.number)
+        visit.fault = fault = _fault_of(self._config, visit.number)
         if fault is Fault.STALL:
             await self._stall(request, fault)
         self._fail_early(fault)
@@ -197,6 +206,7 @@ class ChatDesk:
         if seen.error is not None:
             raise seen.error
         asked = cast("ChatRequest", seen.request)  # where there is no error
+        self._check_capacity(asked, visit)
         self._check_queue(visit)
         self._admit_tokens(asked, seen.prompt, visit)
         await self._work(visit)
@@ -207,13 +217,6 @@ class ChatDesk:
             return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise body_too_large(self._max_body_bytes) from None
-
-    def _choose_fault(self, number: int) -> Fault | None:
-        config = self._config
-        fault = choose_fault(config.faults, config.seed, number)
-        if config.goes_bad_after is None or number <= config.goes_bad_after or fault in UNANSWERED:
-            return fault
-        return Fault(config.goes_bad)
 
     async def _stall(self, request: web.Request, fault: Fault) -> None:
         self._count(fault)
@@ -241,19 +244,12 @@ class ChatDesk:
     async def _work(self, visit: _Visit) -> None:
         if self._workers is None:
             gone_ms = (self._timing.clock_ns() - visit.arrived_ns) / _MILLISECOND_NS
-            await self._sleep_ms(self._due_ms(visit, visit.arrived_ns) - gone_ms)
+            await self._sleep_ms(_due_ms(self._config, visit, self._timing.elapsed_s(visit.arrived_ns)) - gone_ms)
             return
         async with self._workers.worker() as slowdown:
-            await self._sleep_ms(self._due_ms(visit, self._timing.clock_ns()) * slowdown)
-
-    def _due_ms(self, visit: _Visit, now_ns: int) -> float:
-        config = self._config
-        latency_ms = config.latency_ms
-        if config.latency_schedule:
-            latency_ms = latency_at(config.latency_schedule, self._timing.elapsed_s(now_ns), latency_ms)
-        if config.jitter_ms:
-            latency_ms = delay_ms(latency_ms, config.jitter_ms, config.seed, visit.number)
-        return latency_ms + config.slow_ms if visit.fault is Fault.SLOW else latency_ms
+            await self._sleep_ms(
+                _due_ms(self._config, visit, self._timing.elapsed_s(self._timing.clock_ns())) * slowdown
+            )
 
     async def _sleep_ms(self, left_ms: float) -> None:
         if left_ms > 0:
@@ -263,19 +259,32 @@ class ChatDesk:
         fault = visit.fault
         self._count(fault)
         if fault is Fault.ERROR_IN_200:
-            return web.json_response(ERROR_IN_200)
+            return await self._error_in_200(request, asked, visit)
         if fault is Fault.CONTENT_FILTER and blocks_prompts(self._config.error_style):
             raise prompt_blocked()
-        body = orjson.dumps(self._complete(asked, seen, visit))
+        completed = self._complete(asked, seen, visit)
+        if asked.options.stream:
+            sent, spent_ns = _stream_of(completed, asked, fault), self._timing.clock_ns() - visit.arrived_ns
+            return await send_events(request, sent, visit.limits, spent_ns, breaks=fault is Fault.DISCONNECT_MID)
+        body = orjson.dumps(completed)
         if fault is Fault.DISCONNECT_MID:
             return await self._send_half(request, body, visit)
         if fault is Fault.BROKEN_JSON:
             body = body[: len(body) // 2]
         return web.Response(body=body, content_type="application/json")
 
+    async def _error_in_200(self, request: web.Request, asked: ChatRequest, visit: _Visit) -> web.StreamResponse:
+        if not asked.options.stream:
+            return web.json_response(ERROR_IN_200)
+        return await send_events(request, broken_stream(ERROR_IN_200), visit.limits, 0, breaks=False)
+
     def _complete(self, asked: ChatRequest, seen: Seen, visit: _Visit) -> dict[str, Any]:
         ignored = visit.fault is Fault.IMAGE_IGNORED
-        answer = reply(caption(() if ignored else seen.looks), asked.max_tokens, visit.fault)
+        text, options = caption(() if ignored else seen.looks), asked.options
+        thought = reasoning_tokens(
+            self._billing.family(asked.model), asked.model, options, self._config.seed, b"".join(seen.hashes)
+        )
+        answer = reply(text, asked.max_tokens, visit.fault, thought=thought, stop=options.stop)
         billed = bill(asked, seen.prompt, answer, visit.fault)
         self._stats.charge(billed, asked.n, () if ignored else seen.hashes)
         if self._config.count_tokens is CountTokens.BILLED:
@@ -301,3 +310,26 @@ class ChatDesk:
     def _count(self, fault: Fault | None) -> None:
         if fault is not None:
             self._stats.faults[str(fault)] += 1
+
+
+def _fault_of(config: EmulatorConfig, number: int) -> Fault | None:
+    fault = choose_fault(config.faults, config.seed, number)
+    if config.goes_bad_after is None or number <= config.goes_bad_after or fault in UNANSWERED:
+        return fault
+    return Fault(config.goes_bad)
+
+
+def _due_ms(config: EmulatorConfig, visit: _Visit, elapsed_s: float) -> float:
+    latency_ms = config.latency_ms
+    if config.latency_schedule:
+        latency_ms = latency_at(config.latency_schedule, elapsed_s, latency_ms)
+    if config.jitter_ms:
+        latency_ms = delay_ms(latency_ms, config.jitter_ms, config.seed, visit.number)
+    return latency_ms + config.slow_ms if visit.fault is Fault.SLOW else latency_ms
+
+
+def _stream_of(completed: Mapping[str, Any], asked: ChatRequest, fault: Fault | None) -> list[bytes]:
+    """The events of an answer, as far as its fault lets them come."""
+    sent = events(completed, include_usage=asked.options.include_usage)
+    half = sent[: len(sent) // 2]
+    return half if fault in {Fault.DISCONNECT_MID, Fault.BROKEN_JSON} else sent

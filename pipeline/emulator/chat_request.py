@@ -1,7 +1,7 @@
 """A request body of chat/completions, checked as OpenAI checks it."""
 
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -9,13 +9,12 @@ import pybase64
 
 from pipeline.emulator.api_errors import ApiError, invalid_type, invalid_value, missing, no_data_url, unsupported_image
 from pipeline.emulator.billing import BY_NAME, Billing
+from pipeline.emulator.parameters import NO_OPTIONS, Options, read_integer, read_options
 
 # Tuples, not sets: JSON may hold a list where a word belongs, and that cannot be looked up in a set.
 _ROLES = ("assistant", "developer", "function", "system", "tool", "user")
 _DETAILS = ("auto", "high", "low", "original")
 _MEDIA_TYPES = frozenset({"image/jpeg", "image/jpg", "image/png", "image/webp", "image/gif"})
-_MAX_CHOICES = 128
-_MAX_TEMPERATURE = 2
 _KEPT_CHARS = 2000
 _KEPT_DEPTH = 12
 
@@ -39,6 +38,7 @@ class ChatRequest:
     images: tuple[SentImage, ...]
     max_tokens: int | None = None
     n: int = 1
+    options: Options = NO_OPTIONS
 
 
 def parse_json(body: bytes) -> object:
@@ -54,20 +54,30 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
     if not isinstance(payload, dict):
         raise ApiError(400, "The JSON body of your request must be an object.")
     model = _model(payload, serves)
-    _check_options(payload)
+    options = read_options(payload, model, billing.family(model))
+    _check_format(payload)
     texts: list[str] = []
     images: list[SentImage] = []
     messages = _messages(payload)
     for index, message in enumerate(messages):
         _read_message(message, f"messages[{index}]", texts, images)
+    _check_details(images, billing.image_rule(model).details)
     return ChatRequest(
         model=model,
         messages=len(messages),
         texts=tuple(texts),
         images=tuple(images),
         max_tokens=_max_tokens(payload, refuses_older=billing.wants_max_completion_tokens(model)),
-        n=_integer(payload, "n", 1, _MAX_CHOICES) or 1,
+        n=read_integer(payload, "n", 1) or 1,
+        options=options,
     )
+
+
+def _check_details(images: list[SentImage], known: Sequence[str]) -> None:
+    """`original` is a value of some models only; where nothing is known of a model, it passes."""
+    for image in images:
+        if image.detail == "original" and known and image.detail not in known:
+            raise invalid_value(f"{image.param}.detail", image.detail, ("auto", *known))
 
 
 def elided(value: object, depth: int = 0) -> object:
@@ -99,20 +109,7 @@ def _model(payload: Mapping[str, object], serves: Callable[[str], bool]) -> str:
     return model
 
 
-def _check_options(payload: Mapping[str, object]) -> None:
-    temperature = payload.get("temperature")
-    if temperature is not None:
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-            raise invalid_type("temperature", "a decimal", temperature)
-        if not 0 <= temperature <= _MAX_TEMPERATURE:
-            raise ApiError(
-                400,
-                f"Invalid 'temperature': expected a value from 0 to 2, but got {temperature} instead.",
-                code="decimal_out_of_range",
-                param="temperature",
-            )
-    if payload.get("stream"):
-        raise ApiError(400, "The emulator does not stream.", code="unsupported_parameter", param="stream")
+def _check_format(payload: Mapping[str, object]) -> None:
     wanted = payload.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") not in (None, "text"):
         raise ApiError(
@@ -123,8 +120,8 @@ def _check_options(payload: Mapping[str, object]) -> None:
 
 
 def _max_tokens(payload: Mapping[str, object], *, refuses_older: bool) -> int | None:
-    older = _integer(payload, "max_tokens", 1)
-    newer = _integer(payload, "max_completion_tokens", 1)
+    older = read_integer(payload, "max_tokens", 1)
+    newer = read_integer(payload, "max_completion_tokens", 1)
     if older is not None and refuses_older:
         raise ApiError(
             400,
@@ -141,29 +138,6 @@ def _max_tokens(payload: Mapping[str, object], *, refuses_older: bool) -> int | 
             param="max_tokens",
         )
     return newer if older is None else older
-
-
-def _integer(payload: Mapping[str, object], name: str, least: int, most: int | None = None) -> int | None:
-    value = payload.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise invalid_type(name, "an integer", value)
-    if value < least:
-        raise ApiError(
-            400,
-            f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} instead.",
-            code="integer_below_min_value",
-            param=name,
-        )
-    if most is not None and value > most:
-        raise ApiError(
-            400,
-            f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead.",
-            code="integer_above_max_value",
-            param=name,
-        )
-    return value
 
 
 def _messages(payload: Mapping[str, object]) -> list[object]:

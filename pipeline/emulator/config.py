@@ -63,6 +63,8 @@ class EmulatorConfig:
     goes_bad_after: int | None = None
     """The number of good answers, after which every answer shows `goes_bad`. None: all answers are good."""
     goes_bad: BadAnswer = BadAnswer.EMPTY
+    tier_shortage: float = 0.0
+    """The share of requests at the tier `flex` that meet no capacity."""
     outages: tuple[Outage, ...] = ()
     outage_kind: OutageKind = OutageKind.UNAVAILABLE
 
@@ -96,6 +98,8 @@ class EmulatorConfig:
             known_fault(fault)
             if not 0 <= rate <= 1:
                 raise InputError(f"fault {str(fault)!r}: the rate {rate} is not between 0 and 1")
+        if not 0 <= self.tier_shortage <= 1:
+            raise InputError(f"emulator: tier_shortage must be between 0 and 1, got {self.tier_shortage}")
         if sum(self.faults.values()) > 1 + 1e-9:
             raise InputError(f"the rates of all faults add up to {sum(self.faults.values()):g}, more than 1")
 

@@ -45,6 +45,8 @@ class EmulatorStats:
     """The same by limit: `requests`, `tokens`, and `too_large` for requests beyond a whole minute's tokens."""
     tokens_admitted: int = 0
     """What was, or would have been, taken from a limit of tokens."""
+    no_capacity: int = 0
+    """Requests that their service tier had no capacity for."""
     in_outage: int = 0
     """Requests that met an outage."""
     queue_peak: int = 0

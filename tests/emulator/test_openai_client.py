@@ -101,7 +101,7 @@ async def test_several_images_and_choices(
 
 @pytest.mark.parametrize(
     ("model", "field"),
-    [("gpt-4o", "max_tokens"), ("gpt-4o", "max_completion_tokens"), ("gpt-5", "max_completion_tokens")],
+    [("gpt-4o", "max_tokens"), ("gpt-4o", "max_completion_tokens"), ("gpt-5.1", "max_completion_tokens")],
 )
 async def test_an_answer_ends_at_its_limit(
     client: openai.AsyncOpenAI, picture: Picture, chat_body: Body, model: str, field: str

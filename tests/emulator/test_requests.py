@@ -32,6 +32,10 @@ def _image(url: object, **options: object) -> dict[str, object]:
     return _ask({"role": "user", "content": [part]})
 
 
+def _with(**options: object) -> dict[str, object]:
+    return {**_ask({"role": "user", "content": "x"}), **options}
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [
@@ -78,7 +82,27 @@ def test_image_urls(url: str, code: str) -> None:
         (_ask({"role": "user", "content": "x"}, n=129), "integer_above_max_value", "n"),
         (_ask({"role": "user", "content": "x"}, temperature=3), "decimal_out_of_range", "temperature"),
         (_ask({"role": "user", "content": "x"}, temperature="hot"), "invalid_type", "temperature"),
-        (_ask({"role": "user", "content": "x"}, stream=True), "unsupported_parameter", "stream"),
+        (_with(stream="yes"), "invalid_type", "stream"),
+        (_with(stream_options={"include_usage": True}), None, "stream_options"),
+        (_with(top_p=2), "decimal_out_of_range", "top_p"),
+        (_with(presence_penalty=-3), "decimal_out_of_range", "presence_penalty"),
+        (_with(seed=1.5), "invalid_type", "seed"),
+        (_with(stop=7), "invalid_type", "stop"),
+        (_with(stop=["a"] * 5), "array_above_max_length", "stop"),
+        (_with(logit_bias=[1]), "invalid_type", "logit_bias"),
+        (_with(user=7), "invalid_type", "user"),
+        (_with(top_logprobs=2), None, "top_logprobs"),
+        (_with(service_tier="cheap"), "invalid_value", "service_tier"),
+        (_with(service_tier="flex"), None, "service_tier"),
+        (_with(reasoning_effort="low"), "unsupported_parameter", "reasoning_effort"),
+        (_with(model="gpt-5", reasoning_effort="none"), "unsupported_value", "reasoning_effort"),
+        (_with(model="gpt-5", reasoning_effort="much"), "invalid_value", "reasoning_effort"),
+        (_with(model="gpt-5", temperature=0), "unsupported_value", "temperature"),
+        (_with(model="gpt-5", logprobs=True), "unsupported_parameter", "logprobs"),
+        (_with(model="o4-mini", temperature=1), "unsupported_parameter", "temperature"),
+        (_with(model="gpt-5.1", reasoning_effort="low", top_p=0.5), "unsupported_parameter", "top_p"),
+        (_with(model="claude-haiku-4-5", n=2), "unsupported_value", "n"),
+        (_image("data:image/png;base64,QQ==", detail="original"), "invalid_value", f"{IMAGE}.detail"),
         (
             _ask({"role": "user", "content": "x"}, max_tokens=1, max_completion_tokens=1),
             "invalid_parameter_combination",
@@ -90,6 +114,22 @@ def test_bad_requests(payload: object, code: str | None, param: str | None) -> N
     """Each mistake is a 400 with OpenAI's code that names where it stands."""
     error = _error(payload)
     assert (error["code"], error["param"]) == (code, param)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "gpt-5", "temperature": 1, "logprobs": False, "service_tier": "flex"},
+        {"model": "gpt-5.1", "temperature": 0, "top_p": 0.5, "logprobs": True, "top_logprobs": 3},
+        {"model": "gpt-5.6-sol", "reasoning_effort": "max"},
+        {"model": "o3", "reasoning_effort": "low", "service_tier": "priority", "seed": -(2**63)},
+        {"model": "claude-haiku-4-5", "n": 1, "seed": 7, "reasoning_effort": "low"},
+        {"model": "a-private-name", "n": 128, "logit_bias": {"7": -100}, "reasoning_effort": "high"},
+    ],
+)
+def test_what_a_family_takes(options: dict[str, object]) -> None:
+    """Values that a family is documented to take pass, and so does everything that nothing is known of."""
+    assert parse_chat_request(_with(**options), serves=lambda _: True).n == options.get("n", 1)
 
 
 def test_a_body_that_is_no_json() -> None:

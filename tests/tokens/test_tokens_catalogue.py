@@ -24,7 +24,7 @@ FAMILIES = [(file, family) for file, document in documents().items() for family 
 
 @pytest.mark.parametrize("file", documents())
 def test_every_fact_has_a_source(file: str) -> None:
-    """Rules, limits, batches, reasoning, parameters, tiers and hosts name a source that has a title, an address and a date."""
+    """Each fact, of rules to service tiers, names a source that has a title, an address and a date."""
     document = documents()[file]
     sources = document.get("sources", {})
     for source in sources.values():
