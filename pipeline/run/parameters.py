@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.catalogue import Family
 from pipeline.catalogue.facts import Parameters, Reasoning
+from pipeline.catalogue.tiers import tier_named, tiers_of
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
 from pipeline.errors import InputError
@@ -17,6 +18,8 @@ from pipeline.tokens import TokenRule
 
 NO_REASONING = "none"
 """The effort at which a model that can reason does not."""
+_LISTED_TIERS = frozenset({"flex", "priority"})
+"""Tiers whose models the catalogue lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     family, request = family_for(config), config.request
     effort = _effort(request, family)
     untaken = [*_untaken(request, effort, family), *_untaken_detail(request, rule)] if family else []
+    untaken += _untaken_tier(config)
     if untaken and not (adapts or request.adapt):
         raise InputError(_refusal(untaken, request.model or "this model"))
     fields = RequestConfig.model_fields
@@ -119,6 +123,13 @@ def _why_not(
 def _untaken_detail(request: RequestConfig, rule: TokenRule) -> Iterator[_Untaken]:
     if request.detail == "original" and rule.details and "original" not in rule.details:
         yield _Untaken("detail", request.detail, f"takes auto, {', '.join(rule.details)}")
+
+
+def _untaken_tier(config: RunConfig) -> Iterator[_Untaken]:
+    request = config.request
+    tier, known = tier_named(request.service_tier), tiers_of(config.all_endpoints[0].model or request.model or "")
+    if known and tier in _LISTED_TIERS and tier not in known:
+        yield _Untaken("service_tier", request.service_tier, f"has the tiers default, {', '.join(known)}")
 
 
 def _refusal(untaken: list[_Untaken], model: str) -> str:

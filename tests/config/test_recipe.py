@@ -1,4 +1,4 @@
-"""The recipe "A setting" of docs/extending.md: two files change, and the setting changes the request."""
+"""The recipe "A setting" of docs/extending.md: one file changes, and the setting changes the request."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def changed(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "pipeline", tmp_path / "tree/pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "configs", tmp_path / "tree/configs")
     steps = re.findall(r"`(pipeline/\S+\.py)`:\n\n```diff\n(.*?)```", section, re.DOTALL)
-    assert len(steps) == 2
+    assert len(steps) == 1
     for name, diff in steps:
         path = tmp_path / "tree" / name
         path.write_text(patched(path.read_text(encoding="utf-8"), diff), encoding="utf-8")
@@ -50,15 +50,15 @@ def test_a_setting_is_declared_once_and_changes_the_request(changed: Path, make_
     """The flag, its help, the keyword and the key are there; the request has the value; old hashes stay."""
     make_image("photos/0.jpg", 64, 48)
     dry = ("-m", "pipeline", "run", "photos", "--model", "gpt-4o", "--dry-run", "--json")
-    for words in (("--top-p", "0.5"), ("--set", "request.top_p=0.5")):
-        assert json.loads(python(changed, *dry, *words))["body"]["top_p"] == 0.5
-    assert "top_p" not in json.loads(python(changed, *dry))["body"]
-    assert "--top-p X" in python(changed, "-m", "pipeline", "run", "--help")
-    code = "import pipeline; print('\"top_p\": 0.5' in pipeline.dry_run('photos', model='gpt-4o', top_p=0.5))"
+    for words in (("--top-k", "5"), ("--set", "request.top_k=5")):
+        assert json.loads(python(changed, *dry, *words))["body"]["top_k"] == 5
+    assert "top_k" not in json.loads(python(changed, *dry))["body"]
+    assert "--top-k N" in python(changed, "-m", "pipeline", "run", "--help")
+    code = "import pipeline; print('\"top_k\": 5' in pipeline.dry_run('photos', model='gpt-4o', top_k=5))"
     assert python(changed, "-c", code) == "True\n"
     code = """
 from pipeline.config.loading import load_config
-for settings in ({}, {"request.top_p": 0.5}):
+for settings in ({}, {"request.top_k": 5}):
     print(load_config(None, settings).config_hash())
 """
     same, other = python(changed, "-c", code).split()
