@@ -1,6 +1,7 @@
 """The secrets of a run: what no answer, no error and no file of OUT may repeat."""
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlencode
 from urllib.request import getproxies
 
 from pipeline.config.run_config import RunConfig
@@ -21,5 +22,6 @@ def secrets_of(endpoint: EndpointConfig, key: str | None) -> Iterator[str | None
     if not is_variable_name(endpoint.api_key_env):
         yield endpoint.api_key_env
     yield from header_secrets(endpoint.headers)
-    for address in (endpoint.base_url, endpoint.proxy or "", *getproxies().values()):
+    query = f"https://host/?{urlencode(endpoint.query)}" if endpoint.query else ""
+    for address in (endpoint.base_url, query, endpoint.proxy or "", *getproxies().values()):
         yield from secrets_in(address)
