@@ -49,10 +49,10 @@ from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
     Failure,
+    Follower,
     ImageRecord,
     Outcome,
     PreparedRequest,
-    Shared,
     Status,
     is_unanswered,
 )
@@ -163,10 +163,10 @@ class Engine:
                     await self._ask(prepared)
             case Failure():
                 await self._writer.hand_over(Outcome(record=record, result=prepared))
-            case Shared():
+            case Follower():
                 await self._writer.hand_over(prepared)
 
-    async def _committed(self, request: PreparedRequest) -> Shared | None:
+    async def _committed(self, request: PreparedRequest) -> Follower | None:
         return await in_thread(self._writer.thread, self._stages.follow, request)
 
     async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
@@ -257,7 +257,7 @@ class Engine:
             # What is committed and not sealed, the next run seals.
             await self._writer.finish(lambda: self._scheduler.spent, seals=not self._ends_at_once)
 
-    def _ended(self, item: Outcome | Shared) -> None:
+    def _ended(self, item: Outcome | Follower) -> None:
         self._reader.ended(item)
         if isinstance(item, Outcome):
             self._leaders.release(item.request_sha256)

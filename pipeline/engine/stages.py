@@ -16,15 +16,15 @@ from pipeline.records import (
     BilledAttempt,
     Failure,
     FetchedImages,
+    Follower,
     Grow,
     ImageRecord,
     Outcome,
     PreparedRequest,
-    Shared,
     Usage,
 )
 
-Arrival = Outcome | BilledAttempt | Shared
+Arrival = Outcome | BilledAttempt | Follower
 """What comes to the keeper."""
 
 
@@ -63,9 +63,9 @@ class Stages:
     prepare: Callable[[ImageRecord, FetchedImages], PreparedRequest | Failure]
     """Blocking, in the decoding threads: one hop a record."""
     endpoints: Sequence[Endpoint]
-    follow: Callable[[PreparedRequest], Shared | None]
+    follow: Callable[[PreparedRequest], Follower | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
-    keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Shared]], None]
+    keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Follower]], None]
     """Commit. Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
     """What is committed becomes readable. Blocking, in the writer's thread."""

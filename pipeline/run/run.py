@@ -247,7 +247,7 @@ class _Run:
             images=stats.total,
             skipped=stats.skipped,
             asked=stats.asked,
-            shared=stats.shared,
+            followers=stats.followers,
             requests=stats.requests,
             by_status={status.value: count for status, count in stats.by_status.items()},
             by_error=dict(stats.by_error),

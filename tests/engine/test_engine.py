@@ -31,13 +31,13 @@ from pipeline.records import (
     BilledAttempt,
     Failure,
     FetchedImages,
+    Follower,
     Grow,
     ImageFacts,
     ImageRecord,
     LocalFile,
     Outcome,
     PreparedRequest,
-    Shared,
     Status,
     Usage,
 )
@@ -85,7 +85,7 @@ class Bench:
         self.asked: Counter[str] = Counter()
         self.kept: list[Outcome] = []
         self.billed: list[BilledAttempt] = []
-        self.shared: list[Shared] = []
+        self.followers: list[Follower] = []
         self.in_flight = self.peak = 0
         self.eight = anyio.Event()
         """Set with the eighth request."""
@@ -125,15 +125,17 @@ class Bench:
         finally:
             self.in_flight -= 1
 
-    def keep(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]) -> None:
+    def keep(
+        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
+    ) -> None:
         self.keep_gate.wait(20)
         if self.keep_error is not None:
             raise self.keep_error
         self.kept.extend(outcomes)
         self.billed.extend(attempts)
-        self.shared.extend(shared)
+        self.followers.extend(followers)
 
-    def follow(self, request: PreparedRequest) -> Shared | None:
+    def follow(self, request: PreparedRequest) -> Follower | None:
         return None
 
     async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
@@ -524,10 +526,10 @@ async def test_equal_requests_are_asked_once() -> None:
             request = str(int(record.id) % 3)
             return PreparedRequest(record=record, image_facts=(FACTS,), body=b"x", request_sha256=request)
 
-        def follow(self, request: PreparedRequest) -> Shared | None:
+        def follow(self, request: PreparedRequest) -> Follower | None:
             if request.request_sha256 not in by_request:
                 return None
-            return Shared(
+            return Follower(
                 record=request.record,
                 image_facts=(FACTS,),
                 request_sha256=request.request_sha256,
@@ -536,16 +538,16 @@ async def test_equal_requests_are_asked_once() -> None:
             )
 
         def keep(
-            self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]
+            self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
         ) -> None:
-            super().keep(outcomes, attempts, shared)
+            super().keep(outcomes, attempts, followers)
             by_request.update({str(o.request_sha256): o.record.id for o in outcomes if o.status is Status.OK})
 
     bench = Same(10)
     await bench.run(slots=8)
     assert sum(bench.asked.values()) == 3
     assert len(bench.kept) == 3
-    assert len(bench.shared) == 7
+    assert len(bench.followers) == 7
 
 
 async def test_where_the_first_fails_the_next_takes_its_place() -> None:
