@@ -25,7 +25,7 @@ from pipeline.records import (
 )
 
 Arrival = Outcome | BilledAttempt | Follower
-"""What comes to the keeper."""
+"""What comes to the writer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,8 @@ class Stages:
     endpoints: Sequence[Endpoint]
     follow: Callable[[PreparedRequest], Follower | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
-    keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Follower]], None]
-    """Commit. Blocking, in the writer's thread; raises ResourceError."""
+    commit: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Follower]], None]
+    """Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
     """What is committed becomes readable. Blocking, in the writer's thread."""
     lease: Callable[[Amounts], None] = lambda _: None

@@ -16,7 +16,7 @@ EXAMPLES = 5
 
 @dataclass(slots=True)
 class RunStats:
-    """Counts of one run. Answers count once they are kept, never before."""
+    """Counts of one run. Answers count once they are committed, never before."""
 
     total: int | None = None
     """Records in the source, where known."""
@@ -27,9 +27,9 @@ class RunStats:
     lowest_open: float = inf
     """The place of the first record that failed for a transient reason."""
     skipped: int = 0
-    """Kept by an earlier run."""
+    """Committed by an earlier run."""
     asked: int = 0
-    """Rows kept by this run."""
+    """Rows committed by this run."""
     followers: int = 0
     """Of these, rows that share the answer of another."""
     requests: int = 0
@@ -92,7 +92,7 @@ class RunStats:
         self.completion_tokens += times * (bill.usage.completion_tokens or 0)
         self.cost_usd += times * usd(nano_usd(bill.cost_usd) or 0)
 
-    def keep(self, outcome: Outcome | Follower) -> None:
+    def add(self, outcome: Outcome | Follower) -> None:
         """Count a row that the ledger now holds."""
         self.asked += 1
         self.by_status[outcome.status] += 1
@@ -132,7 +132,7 @@ class RunSummary:
     images: int | None
     """Records in the source, where known."""
     skipped: int
-    """Kept by earlier runs, not asked again."""
+    """Committed by earlier runs, not asked again."""
     asked: int
     followers: int
     """Of these, rows that share the answer to the same request."""

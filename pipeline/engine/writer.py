@@ -79,11 +79,11 @@ class Writer:
         followers = [item for item in arrived if isinstance(item, Follower)]
         ended: list[Outcome | Follower] = [*outcomes, *followers]
         self._has_unsealed = True
-        if await self.write(self._stages.keep, outcomes, attempts, followers):
+        if await self.write(self._stages.commit, outcomes, attempts, followers):
             for attempt in attempts:
                 self._stats.bill(attempt)
             for item in ended:
-                self._stats.keep(item)
+                self._stats.add(item)
         for item in ended:
             self._ended(item)
         for outcome in outcomes:
@@ -92,7 +92,7 @@ class Writer:
 
     async def write(self, what: Callable[..., object], *args: object) -> bool:
         """A write that fails stops the run: at once, unless answers that still come go to a file beside the ledger."""
-        if self._cannot_write and what is not self._stages.keep:
+        if self._cannot_write and what is not self._stages.commit:
             return False
         try:
             await in_thread(self.thread, what, *args)

@@ -154,7 +154,7 @@ class _Run:
             prepare=prepare,
             endpoints=endpoints,
             follow=dataset.follow,
-            keep=dataset.commit,
+            commit=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
             budgets=budgets_of(self.job.budget, dataset),
