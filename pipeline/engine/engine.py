@@ -264,7 +264,7 @@ class Engine:
 
     def _write_failed(self, error: ResourceError) -> None:
         self._reason = error
-        self.stop(error, at_once=not error.is_put_by)
+        self.stop(error, at_once=not error.answers_are_saved)
 
     async def _lease(self, amounts: Amounts) -> None:
         await in_thread(self._writer.thread, self._stages.lease, amounts)

@@ -131,7 +131,7 @@ class Committer:
         saved = type(error)(
             f"{error}. Answers that arrived since are in {path}: the next command that opens OUT takes them"
         )
-        saved.is_put_by = True
+        saved.answers_are_saved = True
         return saved
 
     def _unsaved_batch(
