@@ -38,9 +38,9 @@ class Endpoint:
     """One attempt. Never raises for what the network or the server does."""
     most: Callable[[PreparedRequest], Amounts] = lambda _: Amounts(requests=1)
     """The most that a request can cost; what is not known is None."""
-    slots: int | None = None
-    """Requests in flight; None: as many as turn out best, up to `most_slots`."""
-    most_slots: int = 512
+    concurrency: int | None = None
+    """Requests in flight; None: as many as turn out best, up to `max_concurrency`."""
+    max_concurrency: int = 512
     rpm: float | None = None
     tpm: float | None = None
     weight: float = 1.0

@@ -141,13 +141,13 @@ class Bench:
     async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
         return (None,)
 
-    def engine(self, slots: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
+    def engine(self, concurrency: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
         stages = Stages(
             records=self.records,
             missing=lambda batch: [True] * len(batch),
             fetch=self.fetch,
             prepare=self.prepare,
-            endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, slots=slots, rpm=rpm)],
+            endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, concurrency=concurrency, rpm=rpm)],
             follow=self.follow,
             commit=self.commit,
             seal=lambda: None,
@@ -182,7 +182,7 @@ async def used_up(bench: Bench, **numbers: object) -> tuple[str, int]:
 
 
 async def test_every_record_is_asked_once_and_kept_once() -> None:
-    """Five hundred records, four slots: each asked once, committed once, and never more than four in flight."""
+    """Five hundred records, a concurrency of four: each asked once, committed once, never more than four in flight."""
     bench = Bench(500)
     engine = await bench.run()
     assert set(bench.asked.values()) == {1}
@@ -210,7 +210,7 @@ async def test_back_off_holds_no_slot() -> None:
         return fail(ErrorKind.SERVER_ERROR, status=500) if (name, attempt) == ("0", 1) else GOOD
 
     bench = Bench(3, script)
-    await bench.run(slots=1)
+    await bench.run(concurrency=1)
     assert order[0] == "0"
     assert sorted(order[1:]) == ["0", "1", "2"]
     assert bench.by_id()["0"].attempts == 2
@@ -369,7 +369,7 @@ async def test_a_lost_disk_stops_the_run_with_its_own_error() -> None:
 
 
 async def test_answers_that_are_not_kept_yet_are_bounded() -> None:
-    """While the writer stands still, no more than 2 x slots requests are ever sent: what one kill can cost."""
+    """While the writer stands still, at most 2 x concurrency requests are ever sent: what a kill can cost."""
     bench = Bench(1000)
     bench.commit_gate.clear()
     engine = bench.engine(dedup=False)  # which looks things up in the writer's thread, and that one stands still
@@ -453,10 +453,10 @@ async def test_the_source_is_read_no_further_than_needed() -> None:
 
 
 async def test_prepared_requests_are_bounded_in_bytes() -> None:
-    """With room for two bodies, a third is not asked before one of the first is committed, whatever the slots."""
+    """With room for two bodies, a third is not asked before one of the first is committed, whatever the concurrency."""
     bench = Bench(50)
     bench.body = b"x" * 1000
-    await bench.run(slots=16, prepared_bytes=2500)
+    await bench.run(concurrency=16, prepared_bytes=2500)
     assert bench.peak <= 2
     assert len(bench.by_id()) == 50
 
@@ -509,7 +509,7 @@ async def test_a_wait_that_an_image_host_asks_for() -> None:
 
     bench = Remote(6, script)
     began = bench.clock.now()
-    await bench.run(slots=1, max_wait_s=3600.0)
+    await bench.run(concurrency=1, max_wait_s=3600.0)
     assert {name: row.status for name, row in bench.by_id().items() if row.status is not Status.OK} == {
         "1": Status.FAILED
     }
@@ -544,7 +544,7 @@ async def test_equal_requests_are_asked_once() -> None:
             by_request.update({str(o.request_sha256): o.record.id for o in outcomes if o.status is Status.OK})
 
     bench = Same(10)
-    await bench.run(slots=8)
+    await bench.run(concurrency=8)
     assert sum(bench.asked.values()) == 3
     assert len(bench.committed) == 3
     assert len(bench.followers) == 7
@@ -606,7 +606,7 @@ async def test_stragglers_are_given_up_and_asked_again() -> None:
         return await never_answers(name, attempt) if name in {"50", "99"} and attempt == 1 else GOOD
 
     bench = Bench(100, script)
-    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6)]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=4, timeout_s=1e6)]
     await bench.run(straggler_s=10.0)
     rows = bench.by_id()
     assert {row.status for row in rows.values()} == {Status.OK}
@@ -622,7 +622,7 @@ async def test_what_is_given_up_counts_as_failure_and_as_its_reservation() -> No
     bench = Bench(40, script)
     bench.budgets = [Budget(Amounts(nano_usd=10**9))]
     bench.endpoints = [
-        Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6, most=lambda _: Amounts(1000, 100, 1))
+        Endpoint(name="here", ask=bench.ask, concurrency=4, timeout_s=1e6, most=lambda _: Amounts(1000, 100, 1))
     ]
     engine = await bench.run(max_failures=1)
     row = bench.by_id()["30"]
@@ -658,8 +658,8 @@ async def test_sleep_voids_what_is_in_flight() -> None:
     assert {name: row.attempts for name, row in rows.items() if row.attempts > 1} == dict.fromkeys("0123", 2)
 
 
-async def test_slots_that_are_found_open_more_lanes() -> None:
-    """An endpoint that takes any number of requests gets more than the first slots' lanes could ever send."""
+async def test_more_workers_follow_the_concurrency() -> None:
+    """An endpoint that takes any number of requests gets more than the first workers could ever send."""
     bench = Bench(1500)
 
     async def script(name: str, attempt: int) -> Answer | Failure:
@@ -673,7 +673,7 @@ async def test_slots_that_are_found_open_more_lanes() -> None:
     assert len(bench.by_id()) == 1500
 
 
-def _shared(bench: Bench, first: Script, second: Script, slots: int = 4) -> None:
+def _shared(bench: Bench, first: Script, second: Script, concurrency: int = 4) -> None:
     """Two endpoints, `first` and `second`, in place of the one."""
 
     def asker(script: Script) -> Callable[[PreparedRequest], Awaitable[Answer | Failure]]:
@@ -683,8 +683,8 @@ def _shared(bench: Bench, first: Script, second: Script, slots: int = 4) -> None
         return ask
 
     bench.endpoints = [
-        Endpoint(name="first", ask=asker(first), slots=slots),
-        Endpoint(name="second", ask=asker(second), slots=slots),
+        Endpoint(name="first", ask=asker(first), concurrency=concurrency),
+        Endpoint(name="second", ask=asker(second), concurrency=concurrency),
     ]
 
 
@@ -749,7 +749,7 @@ async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
 
     bench = Bench(100, script)
     bench.budgets = [Budget(Amounts(nano_usd=5000))]
-    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, most=lambda _: Amounts(1000, 100, 1))]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=4, most=lambda _: Amounts(1000, 100, 1))]
     assert await used_up(bench) == ("nano_usd", 1000)
     assert max(seen) <= 5000
     assert bench.budgets[0].spent.nano_usd == 100 * len(bench.by_id()) == 4100
@@ -813,7 +813,7 @@ async def test_sleep_shortens_what_is_waited_for() -> None:
         return GOOD
 
     bench.script = script
-    engine, began = bench.engine(slots=1), bench.clock.now()
+    engine, began = bench.engine(concurrency=1), bench.clock.now()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
@@ -934,7 +934,7 @@ async def test_all_that_is_cut_off_is_counted() -> None:
     """Three hundred requests are cut off: three hundred reservations are committed as unknown."""
     bench = Bench(2000, never_answers)
     bench.budgets = [Budget(Amounts(nano_usd=10**9))]
-    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=300, most=lambda _: Amounts(1000, 100, 1))]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=300, most=lambda _: Amounts(1000, 100, 1))]
     bench.clock = Clock()  # the fast one gives up what is in flight for two seconds
     engine = bench.engine()
     all_in_flight = anyio.Event()
