@@ -94,7 +94,8 @@ def test_the_description_finds_mistakes() -> None:
     good = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}
     validator = Draft202012Validator(SCHEMA)
     assert validator.is_valid(good)
-    for wrong in ({"max_token": 3}, {"n": 0}, {"top_p": 2}, {"service_tier": "cheap"}, {"messages": []}):
+    mistakes: list[dict[str, Any]] = [{"max_token": 3}, {"n": 0}, {"top_p": 2}, {"service_tier": "cheap"}]
+    for wrong in (*mistakes, {"messages": []}):
         assert not validator.is_valid({**good, **wrong}), wrong
 
 

@@ -187,17 +187,16 @@ def test_what_goes_wrong_in_a_stream(make_image: MakeImage, fault: str, status: 
 
 def test_a_tier_has_its_own_price(photos: Path) -> None:
     """Half at `flex`, more at `priority`, and the tier that served a request is the one that counts."""
-    costs = {}
+    costs: dict[str, Decimal] = {}
     with emulator(["--fast"]) as url:
         for tier in ("default", "flex", "priority"):
-            overrides = {"request.service_tier": tier, "prices.models": []}
-            settings: Any = {"model": "gpt-5-mini", "quiet": True, "overrides": overrides}
+            settings: Any = {"model": "gpt-5-mini", "quiet": True, "overrides": {"request.service_tier": tier}}
             pipeline.run(photos, out=tier, base_url=url, **settings)
             rows = pd.read_parquet(f"{tier}/data")
             assert rows.cost_usd.isna().all()  # an address on this machine sells nothing
             summary = pipeline.run(photos, out=f"{tier}-rehearsed", emulator=True, **settings)
-            costs[tier] = summary.cost_usd
-    assert costs["flex"] * 2 == costs["default"]
+            costs[tier] = summary.cost_usd or Decimal(0)
+    assert costs["flex"] * 2 == costs["default"] > 0
     assert costs["priority"] == costs["default"] * Decimal("1.8")
 
 

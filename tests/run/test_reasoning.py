@@ -5,6 +5,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -79,7 +80,7 @@ def test_without_room_a_run_stops_after_five(make_image: MakeImage) -> None:
     """High effort and no allowance: the first five answers alike end the run, with the setting that mends it."""
     for number in range(30):
         make_image(f"many/{number:02}.jpg", 64, 48, seed=number)
-    settings = {"model": "gpt-5-mini", "quiet": True, "concurrency": 1, "out": "out"}
+    settings: Any = {"model": "gpt-5-mini", "quiet": True, "concurrency": 1, "out": "out"}
     overrides = {"request.reasoning_effort": "high", "request.reasoning_allowance": 0}
     with emulator(["--fast"]) as url:
         with pytest.raises(EndpointStoppedError) as caught:
