@@ -8,7 +8,7 @@ from decimal import Decimal
 from pipeline.catalogue import Batch, Limits, Source
 from pipeline.catalogue.facts import CountTokens, Evidence, JsonSchema, Parameters, Reasoning
 from pipeline.catalogue.prices import Price
-from pipeline.commands.model_parameters import asking_lines
+from pipeline.commands.model_parameters import request_lines
 from pipeline.formatting import printable
 from pipeline.tokens import AUTO, TokenRange
 
@@ -100,7 +100,7 @@ class ModelCard:
         said += _limit_lines("limits", self.limits)
         said += _limit_lines("host", self.host_limits) if self.host_limits else []
         said.append(f"answer       its length is bounded by {self.max_tokens_field}; JSON schema: {self.json_schema}")
-        said += asking_lines(self.reasoning, self.parameters)
+        said += request_lines(self.reasoning, self.parameters)
         said.append(f"a minute     {COUNTED[self.count_tokens]} count against its tokens a minute")
         said.append(f"batch        {_batch(self.batch)}")
         sold = f"; it is sold as {' and '.join(self.sold_as)}" if self.sold_as else ""

@@ -4,7 +4,7 @@ from pipeline.catalogue import Source
 from pipeline.catalogue.facts import Parameters, Reasoning
 
 
-def asking_lines(reasoning: Reasoning | None, parameters: Parameters) -> list[str]:
+def request_lines(reasoning: Reasoning | None, parameters: Parameters) -> list[str]:
     """How a model reasons, and the parameters that it does not take; nothing where nothing is known."""
     return [*_reasoning_lines(reasoning), *_parameter_lines(parameters)]
 
@@ -12,10 +12,10 @@ def asking_lines(reasoning: Reasoning | None, parameters: Parameters) -> list[st
 def _reasoning_lines(reasoning: Reasoning | None) -> list[str]:
     if reasoning is None:
         return ["reasoning    none unless a request asks for it: nothing is added to max_tokens"]
-    lowest, room = reasoning.lowest, reasoning.allowance_at(reasoning.lowest)
-    efforts = ", ".join(f"{effort} +{tokens:,}" for effort, tokens in reasoning.efforts.items())
+    lowest, tokens = reasoning.lowest, reasoning.allowance_at(reasoning.lowest)
+    efforts = ", ".join(f"{effort} +{more:,}" for effort, more in reasoning.efforts.items())
     sent = f"reasoning_effort {lowest} is sent" if lowest else "there is no reasoning_effort to send"
-    said = [f"reasoning    {sent}, and {room:,} tokens are added to max_tokens{_marked(reasoning)}"]
+    said = [f"reasoning    {sent}, and {tokens:,} tokens are added to max_tokens{_marked(reasoning)}"]
     said += [f"             its efforts and their tokens: {efforts}"] if efforts else []
     return said + _source(reasoning.source)
 

@@ -73,9 +73,9 @@ def reply(
     if fault is Fault.TRUNCATE:
         half = thought + max(1, text_tokens(text) // 2)
         max_tokens = half if max_tokens is None else min(half, max_tokens)
-    room = None if max_tokens is None else max(1, max_tokens - thought)
-    if room is not None and text_tokens(text) > room:
-        return Reply(cut_to_tokens(text, room), "length", reasoning_tokens=thought)
+    left = None if max_tokens is None else max(1, max_tokens - thought)
+    if left is not None and text_tokens(text) > left:
+        return Reply(cut_to_tokens(text, left), "length", reasoning_tokens=thought)
     return Reply(text, reasoning_tokens=thought)
 
 
