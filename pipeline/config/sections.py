@@ -22,7 +22,6 @@ from pipeline.config import parameters
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.setting import Setting, setting_of
 from pipeline.config.types import (
-    Ceiling,
     Concurrency,
     Count,
     Detail,
@@ -30,6 +29,7 @@ from pipeline.config.types import (
     Duration,
     Megabytes,
     PerMinute,
+    PositiveDollars,
     Seconds,
     sendable,
     variable_name,
@@ -312,11 +312,11 @@ class BudgetConfig(Section):
     """What a run may spend. A limit that is reached ends the run with exit code 3; the same command resumes it."""
 
     max_cost_usd: Annotated[
-        Ceiling | None,
+        PositiveDollars | None,
         Setting("Stops before the run costs more, resumed runs included.", keyword="max_cost", metavar="USD"),
     ] = None
     max_cost_total_usd: Annotated[
-        Ceiling | None,
+        PositiveDollars | None,
         Setting("Stop before all runs on OUT together would cost more.", keyword="max_cost_total", metavar="USD"),
     ] = None
     confirm_usd: Annotated[
