@@ -76,7 +76,7 @@ def test_the_allowances_hold_what_the_emulator_spends() -> None:
         assert reasoning.evidence == "unverified" or reasoning.source is not None
 
 
-def test_without_room_a_run_stops_after_five(make_image: MakeImage) -> None:
+def test_without_an_allowance_a_run_stops_after_five(make_image: MakeImage) -> None:
     """High effort and no allowance: the first five answers alike end the run, with the setting that mends it."""
     for number in range(30):
         make_image(f"many/{number:02}.jpg", 64, 48, seed=number)
