@@ -90,6 +90,20 @@ OPTIONS = (
         panel=AGAIN,
         help="Rows with one of these status values, for example refused,truncated.",
     ),
+    Option(
+        "retry_where",
+        "--retry-where",
+        metavar="EXPR",
+        panel=AGAIN,
+        help='Rows for which this SQL condition over the columns is true, for example "cost_usd > 0.01".',
+    ),
+    Option(
+        "only",
+        "--only",
+        metavar="LIST",
+        panel=AGAIN,
+        help="No other records than these: a file with one id a line, - for standard input. Alone: all of them.",
+    ),
     Option("refresh", "--refresh", is_flag=True, panel=AGAIN, help="All rows."),
     Option(
         "refresh_changed",

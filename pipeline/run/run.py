@@ -41,6 +41,7 @@ from pipeline.run.job import (
 )
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
+from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
 from pipeline.sources import Source
 from pipeline.store.accounting import Totals
@@ -66,6 +67,7 @@ async def run_job(
     adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
+    check_only(job, source)
     _say_destinations(job, keys, say)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
@@ -84,7 +86,10 @@ async def run_job(
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers and job.has_default_prompt:
                 say(f"prompt: {job.config.request.prompt}")
-            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
+            summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
+        if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
+            say(f"note: {words}")
+        return summary
 
 
 def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
@@ -117,6 +122,7 @@ class _Run:
         self.price = None if others else price_for(job.config, one, emulated=job.emulated)
         self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
         self.spent_before = Totals()
+        self.unmatched = unmatched_of_stream(job)
 
     def dataset(self) -> Dataset:
         job = self.job
@@ -148,7 +154,7 @@ class _Run:
         dataset.expect((self.stats.total or 0) - water.skip)
         self.stats.read = self.stats.skipped = water.skip
         return Stages(
-            records=water.records(),
+            records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
@@ -181,7 +187,7 @@ class _Run:
             if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()
             dataset.settle_lease()
-        summary = self.summary(stopped, dataset)
+        summary = replace(self.summary(stopped, dataset), **self.configurations(dataset))
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one that is raised
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
@@ -192,6 +198,16 @@ class _Run:
             stopped.summary = summary
             raise stopped
         return summary
+
+    def configurations(self, dataset: Dataset) -> dict[str, Any]:
+        """OUT's own configuration, and the rows of each where this run has another."""
+        with suppress(ResourceError):
+            own = dataset.own_config_hash
+            if own == self.job.config.config_hash():
+                return {"own_config_hash": own}
+            rows = {one.config_hash: one.rows for one in dataset.configurations()}
+            return {"own_config_hash": own, "by_config": rows}
+        return {}
 
     def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
         """Which ceiling was reached, how much is left undone, and what that would cost."""
@@ -245,7 +261,8 @@ class _Run:
             began_at=self.began_at,
             seconds=self.clock.now() - self.began,
             images=stats.total,
-            skipped=stats.skipped,
+            skipped=stats.skipped - dataset.left_out,
+            left_out=dataset.left_out,
             asked=stats.asked,
             shared=stats.shared,
             requests=stats.requests,

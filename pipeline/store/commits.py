@@ -14,9 +14,9 @@ from pipeline.store.columns import RowOrigin, error_of, of_schema, row_of
 from pipeline.store.contents import decoding
 from pipeline.store.dedup import SHAREABLE, Deduplication
 from pipeline.store.ledger.protocol import BillRow, CommittedRow, Ledger
-from pipeline.store.missing import SETTLED
 from pipeline.store.rows import encode_row
 from pipeline.store.sealing import Sealer
+from pipeline.store.selection import SETTLED
 from pipeline.store.states import state_code, state_of
 
 

@@ -42,6 +42,7 @@ from pipeline.store.overview import overview, states_of
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.sealing import Sealer
+from pipeline.store.selection import Selection
 
 
 class Dataset:
@@ -74,8 +75,11 @@ class Dataset:
             out, ledger, self._columns, rows_per_part=config.output.rows_per_part, step=failpoint, marks=self.marks
         )
         name = origin.prompt_name
-        self._missing = Missing(ledger, policy, prompt_name=name, config_hash=origin.config_hash)
-        self._dedup = Deduplication(ledger, policy, prompt_name=name, sealer=self._sealer)
+        self._selection = Selection(ledger, policy, prompt_names=[name], config_hash=origin.config_hash)
+        self._missing = Missing(ledger, policy, self._selection, prompt_name=name)
+        self._dedup = Deduplication(
+            ledger, self._selection, prompt_name=name, sealer=self._sealer, sees_changes=policy.refresh_changed
+        )
         self._bills = bills.OpenBills(name)
         is_plain = policy == RerunPolicy()
         self._committer = Committer(
@@ -126,6 +130,7 @@ class Dataset:
 
     def _recover(self) -> None:
         self.taken = repair(self.out, self._ledger, self._sealer, self._failpoint)
+        self._selection.look(self.out, self._columns)
         self._bills.load(self._ledger)
         self._describe()
 
@@ -202,6 +207,16 @@ class Dataset:
         """Of this run, its resumes included."""
         return Totals.of(self._ledger.counts(self.run_id))
 
+    @property
+    def left_out(self) -> int:
+        """Records that `missing` was asked about, and that the run's selection leaves out."""
+        return self._missing.left_out
+
+    @property
+    def own_config_hash(self) -> str:
+        """The configuration that OUT declares, with which a run without a selection continues."""
+        return (self._ledger.meta("config_hash") or b"").decode()
+
     def has_answers(self) -> bool:
         """Whether runs with this configuration, this one included, have answers with text."""
         counts = self._ledger.counts_with(self._config_hash)
@@ -231,19 +246,21 @@ class Dataset:
             self._describe()
 
     def _describe(self) -> None:
-        configurations = self._configurations()
+        configurations = self.configurations()
         config: dict[str, Any] = self._redactor.settings(self._config.model_dump(mode="json"))
-        outdir.write_config(self.out, config, configurations)
+        # After a run with another configuration for some rows, config.toml still loads as OUT's own.
+        outdir.write_config(self.out, None if self._selection.is_exclusive else config, configurations)
         outdir.write_card(self.out, configurations, columns=self._columns.names)
         self._failpoint("described")
 
-    def _configurations(self) -> list[outdir.Configuration]:
-        """The configurations that have rows, the present one first."""
-        rows = {self._config_hash: 0, **self._ledger.rows_by_config()}
+    def configurations(self) -> list[outdir.Configuration]:
+        """OUT's own configuration, and the others that have rows, that of this run first."""
+        rows = self._ledger.rows_by_config()
+        names = dict.fromkeys((self.own_config_hash, self._config_hash, *rows))
         return [
-            outdir.Configuration(name, count, orjson.loads(self._ledger.meta(CONFIG_META + name) or b"{}"))
-            for name, count in rows.items()
-            if count or name == self._config_hash
+            outdir.Configuration(name, rows.get(name, 0), orjson.loads(self._ledger.meta(CONFIG_META + name) or b"{}"))
+            for name in names
+            if rows.get(name) or name == self.own_config_hash
         ]
 
 
