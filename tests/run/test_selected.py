@@ -247,11 +247,11 @@ def test_what_decides_the_columns_cannot_change_for_some_rows(photos: Path, endp
 def test_a_named_row_does_not_take_an_older_answer(photos: Path, endpoint: str) -> None:
     """A follower that is named is asked for itself; of two that are named and equal one is asked."""
     shutil.copy(photos / "0.png", photos / "copy.png")
-    assert ask(photos, endpoint, concurrency=1).shared == 1
+    assert ask(photos, endpoint, concurrency=1).followers == 1
     named = rows()[lambda frame: frame.duplicate_of.notna()].index[0]
     assert ask(photos, endpoint, only=[named]).requests == 1
     done = ask(photos, endpoint, retry_where="id IN ('0.png', 'copy.png')")
-    assert (done.requests, done.shared) == (1, 1)
+    assert (done.requests, done.followers) == (1, 1)
 
 
 def test_the_summary_of_a_selection(photos: Path, endpoint: str) -> None:
