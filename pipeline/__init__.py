@@ -27,6 +27,7 @@ from pipeline.config.sections import (
     Settings,
     SourceConfig,
 )
+from pipeline.engine.hooks import Ask, Fail
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
@@ -43,6 +44,7 @@ from pipeline.sources import SourceLike
 from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
+    "Ask",
     "BudgetConfig",
     "BudgetReachedError",
     "CatalogueConfig",
@@ -53,6 +55,7 @@ __all__ = [
     "EndpointStoppedError",
     "Estimate",
     "EstimateOptions",
+    "Fail",
     "ImagesConfig",
     "InputError",
     "InterruptedRunError",

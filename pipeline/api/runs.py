@@ -13,6 +13,7 @@ from pipeline.commands.preview import FirstRequest, first_request
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
+from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import make_progress, say
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import InputError
@@ -63,6 +64,12 @@ class RunOptions(Settings, total=False):
     """Agrees to a run without a budget whose expected cost is above `budget.confirm_usd`."""
     confirm: Callable[[str], bool] | None
     """Answers the question whether such a run may begin."""
+    on_answer: OnAnswer | None
+    """Receives every answer before its row is written: the row and the record, as dictionaries.
+
+    It returns a dictionary of changed columns, `Ask`, `Fail`, or None, which keeps the row. A function of the program,
+    `async` or not; one that is not runs in threads.
+    """
     quiet: bool
     """Prints neither progress nor notes."""
     on_progress: Callable[[RunProgress], None] | None
@@ -165,6 +172,7 @@ def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOp
         rerun=rerun,
         yes=options.get("yes", False),
         confirm=options.get("confirm"),
+        on_answer=options.get("on_answer"),
     )
 
 

@@ -24,6 +24,7 @@ import anyio
 import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from pipeline.engine.after import after_answer
 from pipeline.engine.dedup import Leaders
 from pipeline.engine.fetching import fetched
 from pipeline.engine.in_flight import InFlightRequests
@@ -39,6 +40,7 @@ from pipeline.engine.writer import Writer
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
+    ErrorKind,
     InterruptedRunError,
     ResourceError,
     VisionBatchError,
@@ -214,22 +216,33 @@ class Engine:
             self.stats.rate_limited += 1
         if unknown or (not decision.is_final and result.usage is not None):  # billed, or perhaps, and not the last
             await self._writer.hand_over(state.billed(None if decision.is_final else result, now, unknown))
-        if decision.is_final:
-            await self._finish(state.outcome(decision.result or result, permit.endpoint.name, now))
+        is_done = decision.is_final
+        if is_done:
+            outcome = state.outcome(decision.result or result, permit.endpoint.name, now)
+            is_done = await self._finish(state, outcome)
+            if not is_done:
+                await self._writer.hand_over(state.billed(result, now))
         self._check_endpoints()
-        return None if decision.is_final else decision.wait_s
+        return None if is_done else decision.wait_s
 
     def _check_endpoints(self) -> None:
         if self._scheduler.stopped is not None and not self._scheduler.count_records():
             self.stop(EndpointStoppedError(self._scheduler.stopped))
 
-    async def _finish(self, outcome: Outcome) -> None:
+    async def _finish(self, state: RequestState, answered: Outcome) -> bool:
+        """Hand a row over; False where a hook has its record asked again."""
+        most, late = self._config.max_failures, self._writer.late.append
+        outcome = await after_answer(self._stages, state, answered, most, late)
+        if outcome is None:
+            return False
         await self._writer.hand_over(outcome)
         good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
-            way_out = f"check the prompt and the model; then `retry_kind={alike}` asks them again"
+            what = "the hook" if alike is ErrorKind.HOOK_FAILED else "the prompt and the model"
+            way_out = f"check {what}; then `retry_kind={alike}` asks them again"
             self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
+        return True
 
     async def _watch_in_flight(self) -> None:
         """Requests that take too long, and those that this machine slept through, are given up."""

@@ -15,6 +15,7 @@ from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
+from pipeline.engine.hooks import Hook
 from pipeline.engine.progress import dollars, exact
 from pipeline.engine.stages import Clock, Endpoint, Stages
 from pipeline.engine.stats import RunStats, RunSummary
@@ -83,6 +84,8 @@ async def run_job(
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
+            if (hook := run.hook(dataset)) is not None:
+                stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers and job.has_default_prompt:
                 say(f"prompt: {job.config.request.prompt}")
@@ -167,6 +170,13 @@ class _Run:
             show=show,
             publish=lambda stats: self.publish(dataset, water, stats),
         )
+
+    def hook(self, dataset: Dataset) -> Hook | None:
+        """The user's hook, with what its replies may change."""
+        on_answer, redact = self.job.on_answer, self.job.redactor.text
+        if on_answer is None:
+            return None
+        return Hook(on_answer, row_of=dataset.row_of, misfit=dataset.misfit, redact=redact)
 
     def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
         water.rise(dataset.marks, stats.low_water)

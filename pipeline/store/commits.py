@@ -41,6 +41,10 @@ class Committer:
         self._failed: ResourceError | None = None
         self._unsaved: Path | None = None
 
+    def row_of(self, outcome: Outcome) -> dict[str, object]:
+        """The row of an outcome, without the bills of killed runs."""
+        return row_of(outcome, self._origin, self._columns)
+
     def commit(
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
     ) -> None:
@@ -88,7 +92,7 @@ class Committer:
         return CommittedRow(
             self._key(outcome),
             state_code(outcome.status, error_of(outcome)[0]),
-            encode_row(row_of(outcome, self._origin, self._columns)),
+            encode_row(self.row_of(outcome)),
             stamp=outcome.stamp,
             request_sha256=outcome.request_sha256,
             shareable=outcome.status in SHAREABLE,

@@ -25,6 +25,7 @@ from pipeline.store.columns import RowOrigin
 from pipeline.store.commits import Committer
 from pipeline.store.contents import columns_of, decoding
 from pipeline.store.dedup import Deduplication
+from pipeline.store.hooked import misfit
 from pipeline.store.intake import TakenIn
 from pipeline.store.ledger.protocol import CONFIG_META, Ledger
 from pipeline.store.ledger.sqlite import SqliteLedger
@@ -164,6 +165,14 @@ class Dataset:
         ResourceError says so.
         """
         self._committer.commit(outcomes, attempts, followers)
+
+    def row_of(self, outcome: Outcome) -> dict[str, Any]:
+        """The row of an outcome as a commit would write it; attempts of killed runs are not in it yet."""
+        return self._committer.row_of(outcome)
+
+    def misfit(self, changes: Mapping[str, object]) -> str | None:
+        """Why a row cannot have these values of a hook; None where it can."""
+        return misfit(changes, self._columns)
 
     def seal(self) -> int:
         """Bring all committed rows into `data/`, part by part. Returns the number of rows."""
