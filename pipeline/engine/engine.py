@@ -24,7 +24,7 @@ import anyio
 import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from pipeline.engine.after import after_answer
+from pipeline.engine.completion import Completion
 from pipeline.engine.dedup import Leaders
 from pipeline.engine.fetching import fetched
 from pipeline.engine.in_flight import InFlightRequests
@@ -40,14 +40,12 @@ from pipeline.engine.writer import Writer
 from pipeline.errors import (
     BudgetReachedError,
     EndpointStoppedError,
-    ErrorKind,
     InterruptedRunError,
     ResourceError,
     VisionBatchError,
 )
 from pipeline.limits.budget import Amounts
 from pipeline.limits.decision import Reaction, reaction
-from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
     Failure,
@@ -55,8 +53,6 @@ from pipeline.records import (
     ImageRecord,
     Outcome,
     PreparedRequest,
-    Status,
-    is_unanswered,
 )
 
 SLEPT_S = 20.0
@@ -79,7 +75,7 @@ class Engine:
             stages, stats, 2 * self._scheduler.concurrency, ended=self._ended, failed=self._write_failed
         )
         self._leaders = Leaders(self._committed)
-        self._health = Health(config.max_error_rate, config.has_answers)
+        self._completion = Completion(stages, config, self._writer, self.stop)
         self._began, self._slept_s = clock.now(), 0.0
         self._epoch = clock.utc().timestamp() - self._began
         self._workers = 0
@@ -219,30 +215,13 @@ class Engine:
         is_done = decision.is_final
         if is_done:
             outcome = state.outcome(decision.result or result, permit.endpoint.name, now)
-            is_done = await self._finish(state, outcome)
-            if not is_done:
-                await self._writer.hand_over(state.billed(result, now))
+            is_done = await self._completion.complete(state, outcome)
         self._check_endpoints()
         return None if is_done else decision.wait_s
 
     def _check_endpoints(self) -> None:
         if self._scheduler.stopped is not None and not self._scheduler.count_records():
             self.stop(EndpointStoppedError(self._scheduler.stopped))
-
-    async def _finish(self, state: RequestState, answered: Outcome) -> bool:
-        """Hand a row over; False where a hook has its record asked again."""
-        most, late = self._config.max_failures, self._writer.late.append
-        outcome = await after_answer(self._stages, state, answered, most, late)
-        if outcome is None:
-            return False
-        await self._writer.hand_over(outcome)
-        good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
-        alike = self._health.add(None if good else outcome.error_kind)
-        if alike is not None:
-            what = "the hook" if alike is ErrorKind.HOOK_FAILED else "the prompt and the model"
-            way_out = f"check {what}; then `retry_kind={alike}` asks them again"
-            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
-        return True
 
     async def _watch_in_flight(self) -> None:
         """Requests that take too long, and those that this machine slept through, are given up."""
