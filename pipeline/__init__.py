@@ -27,7 +27,7 @@ from pipeline.config.sections import (
     Settings,
     SourceConfig,
 )
-from pipeline.engine.hooks import Ask, Fail
+from pipeline.engine.hooks import Ask, Fail, OnAnswer
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
@@ -41,6 +41,7 @@ from pipeline.errors import (
 )
 from pipeline.estimates.figures import Estimate
 from pipeline.sources import SourceLike
+from pipeline.sources.idlist import IdsLike
 from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
@@ -56,11 +57,13 @@ __all__ = [
     "Estimate",
     "EstimateOptions",
     "Fail",
+    "IdsLike",
     "ImagesConfig",
     "InputError",
     "InterruptedRunError",
     "LimitsConfig",
     "ModelCard",
+    "OnAnswer",
     "OutInUseError",
     "OutStatus",
     "OutputConfig",

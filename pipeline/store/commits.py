@@ -150,5 +150,5 @@ class Committer:
 
 
 def _has_no_answer(status: Status, kind: ErrorKind | None) -> bool:
-    """Whether a row of this state has nothing to lose; an invalid one has its text."""
-    return status is Status.FAILED or has_no_text(status, kind)
+    """Whether a row of this state has nothing to lose; an invalid one has its text, and so one that a hook failed."""
+    return (status is Status.FAILED and kind is not ErrorKind.HOOK_FAILED) or has_no_text(status, kind)

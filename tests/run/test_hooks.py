@@ -140,6 +140,16 @@ def test_a_hook_that_always_asks_again_is_stopped(server: Stub) -> None:
     assert set(rows().prompt_tokens) == {300}
 
 
+def test_a_hook_may_fail_what_was_answered_before(server: Stub) -> None:
+    """Asked again, the row fails with its new text; a request that brings none leaves that text."""
+    run(server, lambda *_: None)
+    assert run(server, lambda *_: Fail("no"), only=["1"]).by_error == {"hook_failed": 1}
+    assert rows().status.to_dict() == {"0": "ok", "1": "failed", "2": "ok"}
+    server.decide = lambda _: 400
+    assert run(server, lambda *_: None, retry_failed=True).by_error == {"bad_request": 1}
+    assert (rows().error_kind["1"], rows().caption["1"]) == ("hook_failed", "41 pixels wide")
+
+
 def test_followers_share_what_the_hook_made(server: Stub) -> None:
     """The hook is called for the leader; a row that shares its answer has its columns."""
     calls: list[str] = []
