@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -232,7 +232,7 @@ class RateLimitInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one attempt brought home. `status` is never FAILED; a refusal is an answer, and was billed."""
+    """What one attempt brought home. A refusal is an answer, and was billed; only a hook makes the status FAILED."""
 
     status: Status
     caption: str | None
@@ -318,6 +318,8 @@ class Outcome(_HasImages):
     cost_usd: Decimal | None = None
     asked_at: datetime | None = None
     answered_at: datetime | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Columns that a hook has changed."""
 
     @property
     def status(self) -> Status:

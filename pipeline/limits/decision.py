@@ -67,6 +67,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
             ErrorKind.CONTENT_FILTER,
             ErrorKind.REFUSED,
             ErrorKind.REASONING_EXHAUSTED,
+            ErrorKind.HOOK_FAILED,
         ),
         Reaction.RECORD,
     ),

@@ -10,6 +10,7 @@ import anyio
 from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate, adapter_of
+from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
@@ -103,6 +104,13 @@ class Preparer:
             max_answer_tokens=self.max_answer_tokens,
             token_rule=self.rule.name,
         )
+
+    def reworded(self, request: PreparedRequest, prompt: str) -> PreparedRequest:
+        """The request with another prompt, as a hook has its record asked once more."""
+        body = with_prompt(request.body, self.config.request.prompt, prompt)
+        most = request.most_prompt_tokens
+        more = None if most is None else most + most_message_tokens(None, prompt)
+        return replace(request, body=body, most_prompt_tokens=more)
 
     def image(self, location: Location, data: bytes | None) -> PreparedImage | Failure:
         """One image as it will be sent. `data` is what was fetched; None: it is read here."""
