@@ -3,6 +3,8 @@
 from functools import cache
 from importlib.util import find_spec
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv")
+"""Files in a folder that count as videos; manifests may name any file."""
 VIDEO_HINT = 'reading videos needs a package more: pip install "vision-batch[video]"'
 """The way out where PyAV is missing."""
 

@@ -5,10 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
-
-from pipeline.config.sections import ImagesConfig
+from typing import Protocol
 
 _ROUNDING_S = 1e-6
+
+
+class FrameSettings(Protocol):
+    """The settings that this module reads: those of `[images]`."""
+
+    @property
+    def frames(self) -> int: ...
+    @property
+    def frame_interval_s(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,7 @@ class Sampling:
     interval_s: float | None = None
 
     @classmethod
-    def of(cls, config: ImagesConfig) -> "Sampling":
+    def of(cls, config: FrameSettings) -> "Sampling":
         return cls(config.frames, config.frame_interval_s)
 
     def times(self, duration_s: float) -> list[float]:
@@ -45,6 +53,10 @@ class Sampling:
         """About the number of frames that a video gives, by its header alone."""
         wanted = self.frames if duration_s is None else len(self.times(duration_s))
         return wanted if not frames else min(wanted, frames)
+
+
+ONE = Sampling()
+"""As without any setting."""
 
 
 @dataclass(frozen=True, slots=True)
