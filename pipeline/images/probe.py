@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from PIL import AvifImagePlugin, BmpImagePlugin, ImageFile, Jpeg2KImagePlugin, TiffImagePlugin
 
 from pipeline.config.extras import has_video_extra
+from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, describe, exif, probe, sniff
 from pipeline.images.containers.values import TURNED
@@ -208,7 +209,7 @@ def _other(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) 
 def _video(kind: VideoFormat, read: Read, file_bytes: int | None, sampling: Sampling) -> ImageSize | Failure:
     from pipeline.images.video_frames import opened_header  # noqa: PLC0415 - needs an extra, and a tenth of a second
 
-    header = opened_header(io.BufferedReader(_Window(read, file_bytes or MOST_REMOTE_BYTES)), kind)
+    header = opened_header(io.BufferedReader(_Window(read, file_bytes or MOST_REMOTE_BYTES)), kind, ImagesConfig())
     if isinstance(header, Failure):
         return header
     return ImageSize(*header.shown, file_bytes, sampling.count(header.frames, header.duration_s))

@@ -69,9 +69,9 @@ def prepare_video(
     return images
 
 
-def opened_header(file: io.BufferedIOBase, kind: VideoFormat) -> VideoHeader | Failure:
+def opened_header(file: io.BufferedIOBase, kind: VideoFormat, config: ImagesConfig) -> VideoHeader | Failure:
     """What a video says of itself; of the file only what that takes is read."""
-    return _tried(lambda: video_header(file, kind))
+    return _tried(lambda: video_header(file, kind, int(config.max_decoded_mb * BYTES_PER_MB)))
 
 
 def _inspected(data: bytes, kind: VideoFormat, config: ImagesConfig) -> VideoHeader | Failure:
@@ -81,7 +81,7 @@ def _inspected(data: bytes, kind: VideoFormat, config: ImagesConfig) -> VideoHea
     flaw = video_flaw(data, kind)
     if flaw is not None:
         return _failure(is_cut=flaw.is_cut, is_too_large=flaw.is_too_large, why=flaw.why)
-    header = opened_header(io.BytesIO(data), kind)
+    header = opened_header(io.BytesIO(data), kind, config)
     if isinstance(header, Failure):
         return header
     width, height = header.shown

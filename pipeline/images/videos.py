@@ -46,8 +46,10 @@ _HELD_BACK: Final = 32
 """Pictures that a decoder may take in before it gives one out."""
 _DECODER_PICTURES: Final = 20
 """What a decoder keeps at most: 16 to refer to, and those that wait for their turn."""
+_LEAST_BITS: Final = 8
+"""Of a pixel as decoded."""
 _EDGE: Final = 128
-"""Pixels that are coded beyond the edges at most."""
+"""Pixels that are coded beyond the edges; decoders allocate up to twice as many."""
 _HD_HEIGHT: Final = 720
 _UNSPECIFIED: Final = 2
 _WIDEST: Final = 8
@@ -143,15 +145,18 @@ class _Bytes(io.BytesIO):
         return super().read(size)
 
 
-def video_header(file: io.BufferedIOBase, kind: VideoFormat) -> VideoHeader:
-    """What the header states. Raises VideoError, and what PyAV raises."""
-    with _opened(file, kind) as (container, stream):
+def video_header(file: io.BufferedIOBase, kind: VideoFormat, most_bytes: int = 1 << 30) -> VideoHeader:
+    """What the header states. Raises VideoError, and what PyAV raises.
+
+    FFmpeg may decode a picture to find its size: none that takes more than `most_bytes`.
+    """
+    with _opened(file, kind, most_bytes // _DECODER_PICTURES * 8 // _LEAST_BITS) as (container, stream):
         return _header(container, stream)
 
 
 @contextmanager
 def _opened(
-    file: io.BufferedIOBase, kind: VideoFormat, most_pixels: int = 1 << 30
+    file: io.BufferedIOBase, kind: VideoFormat, most_pixels: int
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     quiet_ffmpeg()
     options = {"codec_whitelist": ",".join(_DECODERS), "max_pixels": str(most_pixels), "advanced_editlist": "0"}
@@ -209,7 +214,7 @@ def shots(data: bytes, kind: VideoFormat, header: VideoHeader, sampling: Samplin
     Decoding begins `lead` keyframes earlier than needed: a decoder that begins in the middle of a stream may take a
     reference to a picture before it for damage.
     """
-    most_pixels = (header.width + _EDGE) * (header.height + _EDGE)
+    most_pixels = (header.width + 2 * _EDGE) * (header.height + 2 * _EDGE)
     with _opened(_Bytes(data), kind, most_pixels) as (container, stream):
         index, unit = _index(container, stream), float(stream.time_base or 1)
     starts = [time * unit for time in index.times]

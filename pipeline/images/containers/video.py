@@ -61,7 +61,7 @@ def _mp4_flaw(data: bytes) -> VideoFlaw | None:
         if number > _MOST_BOXES:
             return VideoFlaw(f"it has more than {_MOST_BOXES:,} boxes", is_too_large=True)
         if end > len(data):
-            return VideoFlaw(f"the data ends inside the box {kind.decode('latin-1')!r}", is_cut=True)
+            return VideoFlaw(f"the data ends inside the box {kind.decode()!r}", is_cut=True)
         if kind in _MEDIA_BOXES:
             continue
         has_header = has_header or kind == b"moov"
@@ -84,7 +84,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             (size,) = struct.unpack_from(">Q", data, at + 8)
         elif size == 0:
             size = len(data) - at
-        if size < 8:  # noqa: PLR2004 - of its own size and kind
+        if size < 8 or not kind.isascii() or not kind.strip().isalnum():  # noqa: PLR2004 - of its own size and kind
             return
         yield kind, at, at + size
         at += size
