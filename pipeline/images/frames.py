@@ -107,13 +107,13 @@ def _of_animation(data: bytes, timeline: Timeline, rule: Target, config: ImagesC
     sha256 = hashlib.sha256(data).hexdigest()
 
     def encoded() -> list[PreparedImage]:
-        shots = enumerate(_pictures(data, header, target, timeline, chosen))
+        pictures = enumerate(_pictures(data, header, target, timeline, chosen))
         return [
             sent_frame(
                 picture, config.quality, size=header.upright, source_bytes=len(data), sha256=sha256,
                 fragment=time_fragment(time_s), frame=number,
             )
-            for number, (time_s, picture) in shots
+            for number, (time_s, picture) in pictures
         ]  # fmt: skip
 
     with reserve(needed + target[0] * target[1] * len(chosen)):

@@ -24,11 +24,11 @@ from pipeline.images.sampling import Sampling, time_fragment
 from pipeline.images.scaling import scaled
 from pipeline.images.videos import (
     CutVideoError,
+    Frame,
     LongVideoError,
     NoVideoError,
-    Shot,
     VideoHeader,
-    shots,
+    frames_of,
     video_header,
 )
 from pipeline.records import Failure, PreparedImage
@@ -56,9 +56,9 @@ def prepare_video(
     sampling, sha256 = Sampling.of(config), hashlib.sha256(data).hexdigest()
 
     def encoded(lead: int) -> list[PreparedImage]:
-        taken = enumerate(shots(data, kind, found, sampling, lead=lead))
+        taken = enumerate(frames_of(data, kind, found, sampling, lead=lead))
         return [
-            _sent(shot, number, rule, config.quality, source_bytes=len(data), sha256=sha256) for number, shot in taken
+            _sent(frame, number, rule, config.quality, source_bytes=len(data), sha256=sha256) for number, frame in taken
         ]
 
     with reserve(needed + max(x * y for x, y in targets) * sampling.frames):
@@ -93,17 +93,17 @@ def _inspected(data: bytes, kind: VideoFormat, config: ImagesConfig) -> VideoHea
     return header
 
 
-def _sent(shot: Shot, number: int, rule: Target, quality: int, *, source_bytes: int, sha256: str) -> PreparedImage:
+def _sent(frame: Frame, number: int, rule: Target, quality: int, *, source_bytes: int, sha256: str) -> PreparedImage:
     """One frame, upright and at the size that the model looks at."""
-    upright = shot.shown if shot.turns % 2 == 0 else (shot.shown[1], shot.shown[0])
+    upright = frame.shown if frame.turns % 2 == 0 else (frame.shown[1], frame.shown[0])
     target = rule.target(*upright)
-    picture = scaled(shot.picture, target if shot.turns % 2 == 0 else (target[1], target[0]))
-    if shot.turns:
-        picture = picture.transpose(_TURNS[shot.turns])
+    picture = scaled(frame.picture, target if frame.turns % 2 == 0 else (target[1], target[0]))
+    if frame.turns:
+        picture = picture.transpose(_TURNS[frame.turns])
     picture.info = {}
     return sent_frame(
         picture, quality, size=upright, source_bytes=source_bytes, sha256=sha256,
-        fragment=time_fragment(shot.time_s), frame=number,
+        fragment=time_fragment(frame.time_s), frame=number,
     )  # fmt: skip
 
 

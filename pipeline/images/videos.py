@@ -97,7 +97,7 @@ class VideoHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class Frame:
     """One frame: when it is seen, in seconds from the first, and its picture."""
 
     time_s: float
@@ -208,7 +208,9 @@ def _header(container: InputContainer, stream: VideoStream) -> VideoHeader:
     )
 
 
-def shots(data: bytes, kind: VideoFormat, header: VideoHeader, sampling: Sampling, *, lead: int = 0) -> Iterator[Shot]:
+def frames_of(
+    data: bytes, kind: VideoFormat, header: VideoHeader, sampling: Sampling, *, lead: int = 0
+) -> Iterator[Frame]:
     """The frames that are sent, decoded one at a time. Raises VideoError, and what PyAV raises.
 
     Decoding begins `lead` keyframes earlier than needed: a decoder that begins in the middle of a stream may take a
@@ -226,7 +228,7 @@ def shots(data: bytes, kind: VideoFormat, header: VideoHeader, sampling: Samplin
         for run in runs:
             for time, frame in _frames(packets, stream, run):
                 shown = max(1, round(frame.width * header.aspect)), frame.height
-                yield Shot((time - index.times[0]) * unit, _picture(frame), shown, round(frame.rotation / 90) % 4)
+                yield Frame((time - index.times[0]) * unit, _picture(frame), shown, round(frame.rotation / 90) % 4)
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
