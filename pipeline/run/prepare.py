@@ -14,8 +14,9 @@ from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
+from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
-from pipeline.images.prepare import prepare_image, warm_up
+from pipeline.images.prepare import warm_up
 from pipeline.records import (
     Answer,
     Failure,
@@ -85,10 +86,10 @@ class Preparer:
     def __call__(self, record: ImageRecord, fetched: FetchedImages) -> PreparedRequest | Failure:
         images: list[PreparedImage] = []
         for location, data in zip(record.images, fetched, strict=True):
-            image = self.image(location, data)
-            if isinstance(image, Failure):
-                return _named(image, location, record)
-            images.append(image)
+            found = self.images(location, data)
+            if isinstance(found, Failure):
+                return _named(found, location, record)
+            images.extend(found)
         return self.request(record, images)
 
     def request(self, record: ImageRecord, images: Sequence[PreparedImage]) -> PreparedRequest:
@@ -105,6 +106,7 @@ class Preparer:
             token_rule=self.rule.name,
         )
 
+<<<<<<< HEAD
     def reworded(self, request: PreparedRequest, prompt: str) -> PreparedRequest:
         """The request with another prompt, as a hook has its record asked once more."""
         body = with_prompt(request.body, self.config.request.prompt, prompt)
@@ -114,8 +116,12 @@ class Preparer:
 
     def image(self, location: Location, data: bytes | None) -> PreparedImage | Failure:
         """One image as it will be sent. `data` is what was fetched; None: it is read here."""
+=======
+    def images(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
+        """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
+>>>>>>> w-video
         if data is not None:
-            return prepare_image(data, self.size, self.config.images, self.decode_bytes.held)
+            return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
         most = int(self.config.images.max_file_mb * MEGABYTE)
         with opened(location, most) as source:
             if isinstance(source, Failure):
@@ -125,10 +131,10 @@ class Preparer:
                 read = source.read()
                 if isinstance(read, Failure):
                     return read
-                image = prepare_image(read, self.size, self.config.images, self.decode_bytes.held)
-        if isinstance(image, Failure) or source.stamp is None:
-            return image
-        return replace(image, facts=replace(image.facts, stamp=source.stamp))
+                found = prepare_images(read, self.size, self.config.images, self.decode_bytes.held)
+        if isinstance(found, Failure) or source.stamp is None:
+            return found
+        return [replace(image, facts=replace(image.facts, stamp=source.stamp)) for image in found]
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
         """Take the tokens of the text from the first answer with a bill."""
