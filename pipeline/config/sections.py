@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -28,6 +29,7 @@ from pipeline.config.types import (
     Megabytes,
     PerMinute,
     Seconds,
+    labels_schema,
     sendable,
     variable_name,
 )
@@ -124,6 +126,23 @@ class RequestConfig(Section):
         str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
     ] = "caption"
     system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    labels: Annotated[
+        str | None,
+        BeforeValidator(labels_schema),
+        Setting(
+            "The schema of the answers: a JSON Schema file, or a pydantic model as `package.module:Model`.",
+            keyword="labels",
+            metavar="SCHEMA",
+            in_hash=True,
+        ),
+    ] = None
+    labels_mode: Annotated[
+        Literal["auto", "json_schema", "json_object", "prompt"],
+        Setting(
+            "How the schema is sent: as `response_format`, in the prompt with JSON asked for, or in the prompt only; "
+            "`auto` asks the catalogue, and steps down where the endpoint rejects it."
+        ),
+    ] = "auto"
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
@@ -323,6 +342,8 @@ class Settings(TypedDict, total=False):
     model_family: str | None
     prompt: str | None
     system: str | None
+    labels: str | Path | Mapping[str, Any] | type[BaseModel] | None
+    """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
     max_image_tokens: int | None
     max_tokens: int | None

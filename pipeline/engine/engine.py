@@ -44,7 +44,7 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.limits.budget import Amounts
-from pipeline.limits.decision import Reaction, reaction
+from pipeline.limits.decision import Action, Reaction, reaction
 from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
@@ -214,6 +214,8 @@ class Engine:
             await self._writer.hand_over(state.billed(None if decision.is_final else result, now, unknown))
         if decision.is_final:
             await self._finish(state.outcome(decision.result or result, permit.endpoint.name, now))
+        elif decision.action is Action.CORRECT and isinstance(result, Answer):
+            state.request = self._stages.correct(state.request, result)
         self._check_endpoints()
         return None if decision.is_final else decision.wait_s
 
