@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    model_validator,
 )
 
 from pipeline.config.base_urls import normalise_base_url
@@ -38,6 +39,11 @@ DEFAULT_PROMPT = (
     "Describe this image in one or two sentences, as a caption for a dataset. "
     "Name what is visible; do not guess at what is not. Answer with the caption only."
 )
+
+LABELS_PROMPT = (
+    "Look at this image and fill in the fields of the schema. Name what is visible; do not guess at what is not."
+)
+"""The prompt where labels are asked for and no other is set."""
 
 
 class Section(BaseModel):
@@ -188,6 +194,13 @@ class RequestConfig(Section):
     max_failures: Annotated[
         int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
     ] = 6
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_of_labels(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        if isinstance(data, dict) and data.get("labels") is not None and "prompt" not in data:
+            return {**data, "prompt": LABELS_PROMPT}
+        return data
 
     @property
     def choices(self) -> int:

@@ -124,4 +124,3 @@ class LabelReader:
 def _line(error: Any) -> str:  # noqa: ANN401 - of jsonschema
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path).lstrip(".")
     return printable(f"{path or 'the object'}: {error.message}")[:MOST_PROBLEM_CHARS]
-

@@ -3,6 +3,7 @@
 Sources: OpenAI, "Structured model outputs" (`json_schema`, and `json_object`, which needs the word JSON in a message).
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -102,6 +103,13 @@ class LabelsRequest:
             f"It has to be valid for this JSON Schema:\n{self.schema.text}"
         )
 
+    def words(self, mode: LabelsMode) -> str:
+        """The text that the schema adds to each prompt, as its tokens are estimated."""
+        described = self.formats[LabelsMode.JSON_SCHEMA]
+        if mode.needs_instructions or described is None:
+            return self.instructions
+        return json.dumps(described["json_schema"]["schema"], ensure_ascii=False, separators=(",", ":"))
+
     def notes(self, mode: LabelsMode) -> list[str]:
         """What the user should know before anything is sent."""
         lines = []
@@ -119,11 +127,3 @@ class LabelsRequest:
         except OpenSchemaError as error:
             lines.append(f"`request.labels`: the column `labels` is one JSON text, not typed fields ({error})")
         return lines
-
-
-def schema_words(schema_text: str | None, mode: LabelsMode) -> str | None:
-    """The text that a schema adds to each prompt, as its tokens are estimated; None without labels."""
-    if schema_text is None:
-        return None
-    asked = LabelsRequest.of(schema_text)
-    return asked.instructions if mode.needs_instructions else asked.schema.text

@@ -39,6 +39,7 @@ from pipeline.run.job import (
     new_run_id,
     open_job_source,
 )
+from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
@@ -72,7 +73,7 @@ async def run_job(
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
-        endpoints = endpoints_of(job, targets, sessions, prepare)
+        endpoints = endpoints_of(job, targets, sessions, prepare, say or _silent)
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
@@ -84,7 +85,14 @@ async def run_job(
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers and job.has_default_prompt:
                 say(f"prompt: {job.config.request.prompt}")
+            if say is not None and not numbers.has_answers:
+                for line in label_notes(job.config):
+                    say(f"note: {line}")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
+
+
+def _silent(_: str) -> None:
+    """What is said to no user."""
 
 
 def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
@@ -154,6 +162,7 @@ class _Run:
             prepare=prepare,
             endpoints=endpoints,
             follow=dataset.follow,
+            correct=corrected,
             keep=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
