@@ -23,7 +23,8 @@ def asked_schema(
 ) -> tuple[Mapping[str, Any] | None, str]:
     """The schema of the answer (None for prose), and its text where it stands beside the prompt.
 
-    `fact` is the catalogue's: how the model's family takes schemas. Raises ApiError as OpenAI does: for a format that the model lacks, and for a schema that strict mode rejects.
+    `fact` is the catalogue's: how the model's family takes schemas.
+    Raises ApiError as OpenAI does: for a format that the model lacks, and for a schema that strict mode rejects.
     """
     wanted = payload.get("response_format")
     if wanted is None or fact == "ignored":
