@@ -39,7 +39,7 @@ def extracted(text: str) -> Extracted:
 def _scanned(text: str) -> Extracted:
     """The object between words; several that differ are none."""
     found: list[dict[str, Any]] = []
-    decoder, at = json.JSONDecoder(), text.find("{")
+    decoder, at = json.JSONDecoder(parse_constant=_no_json), text.find("{")
     for _ in range(_MOST_TRIES):
         if at < 0:
             break

@@ -49,7 +49,7 @@ class UnstorableError(Exception):
 
 def shape_of(schema: LabelSchema) -> Fields:
     """The fields of a row. Raises OpenSchemaError where the labels are one JSON text instead."""
-    shape = _Reader(schema.root).of(schema.root, "the top level", ())
+    shape = _Reader(schema.root).of(schema.root, "the top level", ("#",))
     if not isinstance(shape, Fields):
         raise OpenSchemaError("the top level: not an object of named properties")
     return shape
