@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import anyio
 
-from pipeline.records import Failure, PreparedRequest, Shared
+from pipeline.records import Failure, Follower, PreparedRequest
 
 
 class Leaders:
     """The requests that are being asked now."""
 
-    def __init__(self, lookup: Callable[[PreparedRequest], Awaitable[Shared | None]]) -> None:
+    def __init__(self, lookup: Callable[[PreparedRequest], Awaitable[Follower | None]]) -> None:
         """`lookup` finds the committed answer to the same request."""
         self._lookup = lookup
         self._asked: dict[str, anyio.Event] = {}
@@ -19,7 +19,7 @@ class Leaders:
 
     async def lead(
         self, prepare: Callable[[], Awaitable[PreparedRequest | Failure]]
-    ) -> PreparedRequest | Failure | Shared:
+    ) -> PreparedRequest | Failure | Follower:
         """The request to send, as its leader; or the answer of another record, for a follower."""
         while True:
             prepared = await prepare()
@@ -31,11 +31,11 @@ class Leaders:
                 await leader.wait()
             else:
                 self._asked[prepared.request_sha256] = anyio.Event()
-            shared = await self._lookup(prepared)
-            if shared is not None and leader is None:
+            follower = await self._lookup(prepared)
+            if follower is not None and leader is None:
                 self.release(prepared.request_sha256)
-            if shared is not None or leader is None:
-                return prepared if shared is None else shared
+            if follower is not None or leader is None:
+                return prepared if follower is None else follower
 
     def release(self, request_sha256: str | None) -> None:
         """The leader's answer is committed, or there is none."""

@@ -49,10 +49,10 @@ from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
     Failure,
+    Follower,
     ImageRecord,
     Outcome,
     PreparedRequest,
-    Shared,
     Status,
     is_unanswered,
 )
@@ -73,7 +73,9 @@ class Engine:
         endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
-        self._writer = Writer(stages, stats, 2 * self._scheduler.slots, ended=self._ended, failed=self._write_failed)
+        self._writer = Writer(
+            stages, stats, 2 * self._scheduler.concurrency, ended=self._ended, failed=self._write_failed
+        )
         self._leaders = Leaders(self._committed)
         self._health = Health(config.max_error_rate, config.has_answers)
         self._began, self._slept_s = clock.now(), 0.0
@@ -127,9 +129,9 @@ class Engine:
 
     def _widen(self) -> None:
         """Workers and write credits follow the concurrency limits, which may grow as the run goes on."""
-        slots = self._scheduler.slots
-        self._writer.credits.resize(2 * slots)
-        while self._workers < slots + min(slots, AHEAD) + 2 * self._config.threads:
+        concurrency = self._scheduler.concurrency
+        self._writer.credits.resize(2 * concurrency)
+        while self._workers < concurrency + min(concurrency, AHEAD) + 2 * self._config.threads:
             self._workers += 1
             self._tasks.start_soon(self._worker, self._records.clone())
 
@@ -163,10 +165,10 @@ class Engine:
                     await self._ask(prepared)
             case Failure():
                 await self._writer.hand_over(Outcome(record=record, result=prepared))
-            case Shared():
+            case Follower():
                 await self._writer.hand_over(prepared)
 
-    async def _committed(self, request: PreparedRequest) -> Shared | None:
+    async def _committed(self, request: PreparedRequest) -> Follower | None:
         return await in_thread(self._writer.thread, self._stages.follow, request)
 
     async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
@@ -259,14 +261,14 @@ class Engine:
             # What is committed and not sealed, the next run seals.
             await self._writer.finish(lambda: self._scheduler.spent, seals=not self._ends_at_once)
 
-    def _ended(self, item: Outcome | Shared) -> None:
+    def _ended(self, item: Outcome | Follower) -> None:
         self._reader.ended(item)
         if isinstance(item, Outcome):
             self._leaders.release(item.request_sha256)
 
     def _write_failed(self, error: ResourceError) -> None:
         self._reason = error
-        self.stop(error, at_once=not error.is_put_by)
+        self.stop(error, at_once=not error.answers_are_saved)
 
     async def _lease(self, amounts: Amounts) -> None:
         await in_thread(self._writer.thread, self._stages.lease, amounts)

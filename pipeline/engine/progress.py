@@ -215,7 +215,7 @@ def _what_happened(summary: RunSummary) -> str:
         return f"no image was answered in {summary.seconds:.1f} s{kept}"
     asked, rate = counted(summary.asked, "image"), f"{summary.images_per_s:.1f} images/s"
     text = f"{asked} in {summary.seconds:.1f} s ({rate}): {by_outcome(summary.by_status)}"
-    text += f"; {summary.shared:,} share an answer" if summary.shared else ""
+    text += f"; {summary.followers:,} share an answer" if summary.followers else ""
     return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "")
 
 

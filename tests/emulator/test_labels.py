@@ -10,7 +10,7 @@ import openai
 import pytest
 from pydantic import BaseModel, Field
 
-from pipeline.catalogue import family_named
+from pipeline.catalogue import all_families
 from pipeline.emulator import EmulatorConfig, RunningEmulator, serve
 from pipeline.emulator.billing import Billing
 from pipeline.emulator.faults import Fault
@@ -103,15 +103,13 @@ async def test_rejections(client: openai.AsyncOpenAI, chat_body: Body, asked: di
         await client.chat.completions.create(**chat_body(response_format=asked))
 
 
-@pytest.mark.parametrize(("family", "is_json"), [("qwen2.5-vl", None), ("claude-compat", False), ("gpt-4o", True)])
+@pytest.mark.parametrize(("fact", "is_json"), [("json_object", None), ("ignored", False), ("strict", True)])
 async def test_each_family_takes_schemas_in_its_way(
-    picture: Picture, chat_body: Body, family: str, is_json: bool | None
+    picture: Picture, chat_body: Body, fact: str, *, is_json: bool | None
 ) -> None:
     """Rejected where the catalogue has JSON mode only, passed over where it is ignored."""
-    families = {"json_object": None, "ignored": False, "strict": True}
-    named = {family_named(name, None).json_schema: name for name in FAMILIES}
-    fact = next(word for word, taken in families.items() if taken == is_json)
-    config = EmulatorConfig(billing=Billing(model_family=named[fact]))
+    family = next(one.name for one in all_families() if one.json_schema == fact)
+    config = EmulatorConfig(billing=Billing(model_family=family))
     async with serve(config) as server, client_of(server) as client:
         body = chat_body(picture(), response_format=SENT)
         if is_json is None:
@@ -122,13 +120,7 @@ async def test_each_family_takes_schemas_in_its_way(
     assert text.startswith("{") == is_json
 
 
-FAMILIES: list[str] = []
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [Fault.LABELS_TYPE, Fault.LABELS_MISSING, Fault.LABELS_ENUM, Fault.LABELS_FENCED, Fault.LABELS_PROSE, Fault.LABELS_CUT],
-)  # fmt: skip
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault.startswith("labels_")])
 async def test_wrong_answers(picture: Picture, chat_body: Body, fault: Fault) -> None:
     """Each is wrong in its own way, billed and counted."""
     async with serve(EmulatorConfig(faults={fault: 1.0})) as server, client_of(server) as client:

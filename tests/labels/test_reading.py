@@ -62,7 +62,7 @@ def test_what_is_no_json(text: str, why: str) -> None:
 @given(
     value=st.dictionaries(
         st.text(min_size=1),
-        st.recursive(st.text() | st.integers() | st.booleans(), lambda below: st.lists(below), max_leaves=5),
+        st.recursive(st.text() | st.integers() | st.booleans(), st.lists, max_leaves=5),
         min_size=1,
     ),
     at=st.floats(0, 1, exclude_max=True),
@@ -178,6 +178,8 @@ def test_truncated_answers_and_refusals() -> None:
 def test_open_labels_are_json() -> None:
     """Where no struct holds them, the labels are a text: what was validated, and not what stood around it."""
     reader = LabelReader(LabelSchema.of(schema_text({"type": "object", "additionalProperties": {"type": "integer"}})))
-    found = reader.read(Answer(status=Status.OK, caption='```json\n{"ä": 1,  "b": 123456789012345678901234567890}\n```'))
+    found = reader.read(
+        Answer(status=Status.OK, caption='```json\n{"ä": 1,  "b": 123456789012345678901234567890}\n```')
+    )
     assert found.labels == '{"ä": 1, "b": 123456789012345678901234567890}'
     assert reader.read(Answer(status=Status.OK, caption='{"a": "x"}')).status is Status.INVALID
