@@ -40,6 +40,7 @@ from pipeline.run.job import (
     new_run_id,
     open_job_source,
 )
+from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
@@ -75,7 +76,7 @@ async def run_job(
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
-        endpoints = endpoints_of(job, targets, sessions, prepare)
+        endpoints = endpoints_of(job, targets, sessions, prepare, say or _silent)
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
@@ -89,10 +90,17 @@ async def run_job(
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers and job.has_default_prompt:
                 say(f"prompt: {job.config.request.prompt}")
+            if say is not None and not numbers.has_answers:
+                for line in label_notes(job.config):
+                    say(f"note: {line}")
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
         return summary
+
+
+def _silent(_: str) -> None:
+    """What is said to no user."""
 
 
 def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
@@ -163,6 +171,7 @@ class _Run:
             prepare=prepare,
             endpoints=endpoints,
             follow=dataset.follow,
+            correct=corrected,
             commit=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
