@@ -144,10 +144,7 @@ class RequestConfig(Section):
     ] = None
     labels_mode: Annotated[
         Literal["auto", "json_schema", "json_object", "prompt"],
-        Setting(
-            "How the schema is sent: as `response_format`, in the prompt with JSON asked for, or in the prompt only; "
-            "`auto` asks the catalogue, and steps down where the endpoint rejects it."
-        ),
+        Setting("How the schema is sent: as `response_format`, in the prompt with JSON mode, or in the prompt only."),
     ] = "auto"
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)

@@ -64,15 +64,16 @@ def _no_json(word: str) -> object:
 
 
 def _imported(reference: str) -> object:
-    """What stands in a module; modules of the working directory count, as with `python -m`."""
+    """What stands in a module. Modules of the working directory count, behind all others, and for this import alone."""
     module, _, names = reference.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    before = list(sys.path)
+    sys.path.append(str(Path.cwd()))
     try:
         found: object = importlib.import_module(module)
     except Exception as error:
         raise InputError(f"{SETTING}: {module} cannot be imported ({type(error).__name__}: {error})") from error
+    finally:
+        sys.path[:] = before
     for name in names.split("."):
         if not hasattr(found, name):
             raise InputError(f"{SETTING}: {module} has no {names!r}")

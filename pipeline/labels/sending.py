@@ -110,6 +110,11 @@ class LabelsRequest:
             return self.instructions
         return json.dumps(described["json_schema"]["schema"], ensure_ascii=False, separators=(",", ":"))
 
+    @property
+    def longest_words(self) -> str:
+        """The same in the mode that adds the most: an endpoint may turn out to need another mode."""
+        return max(map(self.words, LabelsMode), key=len)
+
     def notes(self, mode: LabelsMode) -> list[str]:
         """What the user should know before anything is sent."""
         lines = []

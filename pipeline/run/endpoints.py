@@ -36,7 +36,7 @@ def endpoints_of(
 ) -> list[Endpoint]:
     """What the engine asks; `say` shows the user what an endpoint does not take.
 
-    Raises InputError where a ceiling in dollars is set and a price is unknown.
+    Raises InputError where a budget in dollars is set and a price is unknown.
 
     With one endpoint its first bill shows how many tokens the text has; several may count text differently.
     """

@@ -31,6 +31,12 @@ def schema_words(config: RunConfig) -> str | None:
     return None if labels is None else LabelsRequest.of(labels).words(common_mode(config))
 
 
+def longest_schema_words(config: RunConfig) -> str | None:
+    """No less than that, however the endpoints turn out to take schemas."""
+    labels = config.request.labels
+    return None if labels is None else LabelsRequest.of(labels).longest_words
+
+
 def label_notes(config: RunConfig) -> list[str]:
     """What the user should know of the schema before anything is sent."""
     labels = config.request.labels

@@ -29,7 +29,7 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
-from pipeline.run.labels import common_mode, schema_words
+from pipeline.run.labels import common_mode, longest_schema_words, schema_words
 from pipeline.run.model import family_for
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
@@ -85,7 +85,7 @@ class Preparer:
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
             text=TextTokens(texts, message_tokens(*texts)),
-            most_prompt_tokens=most_message_tokens(*texts),
+            most_prompt_tokens=most_message_tokens(request.system, request.prompt, longest_schema_words(config)),
             max_answer_tokens=None if request.max_tokens is None else request.max_tokens * request.choices,
         )
 

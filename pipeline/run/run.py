@@ -88,11 +88,8 @@ async def run_job(
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
-            if say is not None and not numbers.has_answers and job.has_default_prompt:
-                say(f"prompt: {job.config.request.prompt}")
             if say is not None and not numbers.has_answers:
-                for line in label_notes(job.config):
-                    say(f"note: {line}")
+                _say_question(job, say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -108,6 +105,14 @@ def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None
     if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
         each = zip(job.config.all_endpoints, keys, strict=True)
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+
+
+def _say_question(job: Job, say: Say) -> None:
+    """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
+    if job.has_default_prompt:
+        say(f"prompt: {job.config.request.prompt}")
+    for line in label_notes(job.config):
+        say(f"note: {line}")
 
 
 def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:

@@ -47,9 +47,7 @@ def _module() -> Iterator[None]:
         "from pydantic import BaseModel\nclass Outer:\n    class Shot(BaseModel):\n        mood: str\nA_DICT = "
         "{'type': 'object', 'properties': {'a': {'type': 'string'}}}\nTEXT = 'x'\n"
     )
-    before = list(sys.path)
     yield
-    sys.path[:] = before
     sys.modules.pop("shots", None)
 
 
@@ -73,6 +71,7 @@ def test_a_schema_is_named_in_many_ways() -> None:
     assert len(hashes) == 1
     assert hashes != {load_config(None, {"request.labels": "shots:A_DICT"}, environ={}).config_hash()}
     assert LabelSchema.of(schema_text("shots:Outer.Shot")).name == "Shot"
+    assert str(Path.cwd()) not in sys.path
     assert "fields of the schema" in load_config(None, {"request.labels": POINT}, environ={}).request.prompt
 
 
