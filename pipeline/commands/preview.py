@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.formatting import printable_lines
 from pipeline.limits.budget import Amounts
 from pipeline.money import usd, usd_text
-from pipeline.records import ImageFacts, PreparedImage
+from pipeline.records import Failure, ImageFacts
 from pipeline.run.job import Job, endpoint_name, open_job_source
 from pipeline.run.prepare import Preparer
 
@@ -77,8 +77,9 @@ def first_request(job: Job) -> FirstRequest:
     for record in islice(source.records(), 100):
         if any(image.is_remote for image in record.images):
             return FirstRequest(requests=total, address=address, image=record.image)
-        images = [image for where in record.images if isinstance(image := prepare.image(where, None), PreparedImage)]
-        if len(images) == len(record.images):
+        found = [images for where in record.images if not isinstance(images := prepare.images(where, None), Failure)]
+        if len(found) == len(record.images):
+            images = [image for each in found for image in each]
             request, prices = prepare.request(record, images), prices_for(job.config, one, emulated=job.emulated)
             return FirstRequest(
                 requests=total, address=address, image=record.image, facts=request.facts,

@@ -5,9 +5,10 @@ Each is sent under its own name where it is not at its default. Source: OpenAI's
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from pipeline.config.setting import Setting
+from pipeline.config.types import sendable
 
 _64_BITS = Field(ge=-(2**63), le=2**63 - 1)
 _WORD = Field(pattern=r"^[a-z0-9_-]+$", max_length=40)
@@ -111,6 +112,34 @@ ReasoningAllowance = Annotated[
 ]
 Stream = Annotated[bool, Setting("Ask for a streamed answer, for gateways that only stream; it is read whole.")]
 Adapt = Annotated[bool, Setting("Leave out parameters that the model does not take, instead of ending with an error.")]
+MaxTokensField = Annotated[
+    Literal["auto", "max_tokens", "max_completion_tokens"],
+    Setting("The request's name for `request.max_tokens`; `auto` looks it up in the catalogue."),
+]
+ModelFamily = Annotated[
+    Annotated[str, Field(min_length=1)] | None,
+    Setting(
+        "The family of a private model name; `vision-batch models` lists the families.",
+        keyword="model_family",
+        metavar="NAME",
+    ),
+]
+Extra = Annotated[
+    dict[str, Any],
+    AfterValidator(sendable),
+    Setting("Further fields of the request, sent as they are: `ocr_model`, `top_k`, ...", in_hash=True),
+]
+Dedup = Annotated[
+    bool,
+    Setting(
+        "Send equal requests (same pixels, same prompt) once and share the answer.",
+        keyword="dedup",
+        off_help="Send every request, equal ones too.",
+    ),
+]
+MaxFailures = Annotated[
+    int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
+]
 
 
 def without_extra(data: Any, parameters: frozenset[str]) -> Any:  # noqa: ANN401 - whatever was in the file

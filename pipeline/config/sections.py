@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -31,7 +32,7 @@ from pipeline.config.types import (
     PerMinute,
     PositiveDollars,
     Seconds,
-    sendable,
+    labels_schema,
     variable_name,
 )
 
@@ -39,6 +40,11 @@ DEFAULT_PROMPT = (
     "Describe this image in one or two sentences, as a caption for a dataset. "
     "Name what is visible; do not guess at what is not. Answer with the caption only."
 )
+
+LABELS_PROMPT = (
+    "Look at this image and fill in the fields of the schema. Name what is visible; do not guess at what is not."
+)
+"""The prompt where labels are asked for and no other is set."""
 
 
 class Section(BaseModel):
@@ -128,22 +134,26 @@ class RequestConfig(Section):
         str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
     ] = "caption"
     system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    labels: Annotated[
+        str | None,
+        BeforeValidator(labels_schema),
+        Setting(
+            "The schema of the answers: a JSON Schema file, or a pydantic model as `package.module:Model`.",
+            keyword="labels",
+            metavar="SCHEMA",
+            in_hash=True,
+        ),
+    ] = None
+    labels_mode: Annotated[
+        Literal["auto", "json_schema", "json_object", "prompt"],
+        Setting("How the schema is sent: as `response_format`, in the prompt with JSON mode, or in the prompt only."),
+    ] = "auto"
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
     max_tokens: parameters.MaxTokens = 300
-    max_tokens_field: Annotated[
-        Literal["auto", "max_tokens", "max_completion_tokens"],
-        Setting("The request's name for `request.max_tokens`; `auto` looks it up in the catalogue."),
-    ] = "auto"
-    model_family: Annotated[
-        Annotated[str, Field(min_length=1)] | None,
-        Setting(
-            "The family of a private model name; `vision-batch models` lists the families.",
-            keyword="model_family",
-            metavar="NAME",
-        ),
-    ] = None
+    max_tokens_field: parameters.MaxTokensField = "auto"
+    model_family: parameters.ModelFamily = None
     temperature: parameters.Temperature = None
     top_p: parameters.TopP = None
     n: parameters.Choices = 1
@@ -161,27 +171,21 @@ class RequestConfig(Section):
     service_tier_fallback: parameters.ServiceTierFallback = "wait"
     stream: parameters.Stream = False
     adapt: parameters.Adapt = False
-    extra: Annotated[
-        dict[str, Any],
-        AfterValidator(sendable),
-        Setting("Further fields of the request, sent as they are: `ocr_model`, `top_k`, ...", in_hash=True),
-    ] = {}
-    dedup: Annotated[
-        bool,
-        Setting(
-            "Send equal requests (same pixels, same prompt) once and share the answer.",
-            keyword="dedup",
-            off_help="Send every request, equal ones too.",
-        ),
-    ] = True
-    max_failures: Annotated[
-        int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
-    ] = 6
+    extra: parameters.Extra = {}
+    dedup: parameters.Dedup = True
+    max_failures: parameters.MaxFailures = 6
 
     @model_validator(mode="before")
     @classmethod
     def _from_extra(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
         return parameters.without_extra(data, parameter_names() - {"temperature"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_of_labels(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        if isinstance(data, dict) and data.get("labels") is not None and "prompt" not in data:
+            return {**data, "prompt": LABELS_PROMPT}
+        return data
 
     @property
     def choices(self) -> int:
@@ -222,6 +226,21 @@ class ImagesConfig(Section):
             in_hash=True,
         ),
     ] = None
+    frames: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Setting(
+            "The most images that one video, animation or multi-page file gives.",
+            keyword="frames",
+            metavar="N",
+            default_help="1: of a video the middle, else the first",
+            in_hash=True,
+        ),
+    ] = 1
+    frame_interval_s: Annotated[
+        Annotated[float, Field(gt=0, le=1e9)] | None,
+        Setting("Take a frame every N seconds from the beginning, and at most `images.frames`.", in_hash=True),
+    ] = None
     verify: Annotated[
         Literal["structure", "full"],
         Setting("The check of an unchanged image: `structure` reads the parts of the file, `full` decodes all pixels."),
@@ -246,6 +265,12 @@ class ImagesConfig(Section):
         int, Field(ge=1, le=10**9), Setting("Memory for prepared requests, including those in flight, in MB.")
     ] = 128
     threads: Annotated[int, Field(ge=0, le=1024), Setting("Decoding threads; 0 means one per core.")] = 0
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if self.frame_interval_s is not None and "frames" not in self.model_fields_set:
+            raise ValueError("`images.frame_interval_s` needs a bound: set `images.frames` too, for example to 16")
+        return self
 
 
 class SourceConfig(Section):
@@ -349,8 +374,11 @@ class Settings(TypedDict, total=False):
     model_family: str | None
     prompt: str | None
     system: str | None
+    labels: str | Path | Mapping[str, Any] | type[BaseModel] | None
+    """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
     max_image_tokens: int | None
+    frames: int | None
     max_tokens: int | None
     temperature: float | None
     base_url: str | Sequence[str] | None

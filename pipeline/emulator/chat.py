@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from pipeline.emulator.admission import Admission
-from pipeline.emulator.answers import ERROR_IN_200, bill, caption, completion, reply
+from pipeline.emulator.answers import ERROR_IN_200, answer_text, bill, completion, reply
 from pipeline.emulator.api_errors import (
     ApiError,
     LimitError,
@@ -280,10 +280,9 @@ class ChatDesk:
 
     def _complete(self, asked: ChatRequest, seen: Seen, visit: _Visit) -> dict[str, Any]:
         ignored = visit.fault is Fault.IMAGE_IGNORED
-        text, options = caption(() if ignored else seen.looks), asked.options
-        thought = reasoning_tokens(
-            self._billing.family(asked.model), asked.model, options, self._config.seed, b"".join(seen.hashes)
-        )
+        text = answer_text(asked, () if ignored else seen.looks, seen.hashes, visit.fault)
+        family, options = self._billing.family(asked.model), asked.options
+        thought = reasoning_tokens(family, asked.model, options, self._config.seed, b"".join(seen.hashes))
         answer = reply(text, asked.max_tokens, visit.fault, thought=thought, stop=options.stop)
         billed = bill(asked, seen.prompt, answer, visit.fault)
         self._stats.charge(billed, asked.n, () if ignored else seen.hashes)

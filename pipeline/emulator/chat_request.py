@@ -3,6 +3,7 @@
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import pybase64
@@ -10,6 +11,7 @@ import pybase64
 from pipeline.emulator.api_errors import ApiError, invalid_type, invalid_value, missing, no_data_url, unsupported_image
 from pipeline.emulator.billing import BY_NAME, Billing
 from pipeline.emulator.parameters import NO_OPTIONS, Options, read_integer, read_options
+from pipeline.emulator.response_format import asked_schema
 
 # Tuples, not sets: JSON may hold a list where a word belongs, and that cannot be looked up in a set.
 _ROLES = ("assistant", "developer", "function", "system", "tool", "user")
@@ -39,6 +41,10 @@ class ChatRequest:
     max_tokens: int | None = None
     n: int = 1
     options: Options = NO_OPTIONS
+    schema: Mapping[str, Any] | None = None
+    """Of the answer, where JSON is asked for."""
+    schema_text: str = ""
+    """The same as text, where the prompt is billed for it and does not hold it."""
 
 
 def parse_json(body: bytes) -> object:
@@ -55,13 +61,13 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
         raise ApiError(400, "The JSON body of your request must be an object.")
     model = _model(payload, serves)
     options = read_options(payload, model, billing.family(model))
-    _check_format(payload)
     texts: list[str] = []
     images: list[SentImage] = []
     messages = _messages(payload)
     for index, message in enumerate(messages):
         _read_message(message, f"messages[{index}]", texts, images)
     _check_details(images, billing.image_rule(model).details)
+    schema, schema_text = asked_schema(payload, texts, billing.json_schema(model))
     return ChatRequest(
         model=model,
         messages=len(messages),
@@ -70,6 +76,8 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
         max_tokens=_max_tokens(payload, refuses_older=billing.wants_max_completion_tokens(model)),
         n=read_integer(payload, "n", 1) or 1,
         options=options,
+        schema=schema,
+        schema_text=schema_text,
     )
 
 
@@ -107,16 +115,6 @@ def _model(payload: Mapping[str, object], serves: Callable[[str], bool]) -> str:
             code="model_not_found",
         )
     return model
-
-
-def _check_format(payload: Mapping[str, object]) -> None:
-    wanted = payload.get("response_format")
-    if isinstance(wanted, dict) and wanted.get("type") not in (None, "text"):
-        raise ApiError(
-            400,
-            f"Invalid parameter: 'response_format' of type '{wanted['type']}' is not supported with this model.",
-            param="response_format",
-        )
 
 
 def _max_tokens(payload: Mapping[str, object], *, refuses_older: bool) -> int | None:

@@ -11,6 +11,7 @@ from pipeline.catalogue.prices import cost_usd
 from pipeline.catalogue.tiers import DEFAULT
 from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate
 from pipeline.endpoints.chat_parameters import at_tier
+from pipeline.endpoints.labels import EndpointLabels
 from pipeline.endpoints.pricing import TierPrices, most_amounts
 from pipeline.endpoints.reading import Response, read_response
 from pipeline.endpoints.target import Target
@@ -40,6 +41,7 @@ class EndpointClient:
         prices: TierPrices = NO_PRICE,
         tier: str | None = None,
         observe: Observe | None = None,
+        labels: EndpointLabels | None = None,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
     ) -> None:
@@ -50,6 +52,7 @@ class EndpointClient:
         self._session, self._target, self._adapter, self._template = session, target, adapter, template
         self._url = target.url(adapter.path)
         self._prices, self._tier, self._observe = prices, tier, observe
+        self._labels = labels
         self._clock, self._epoch = clock, epoch
 
     async def ask(self, request: PreparedRequest) -> Answer | Failure:
@@ -59,6 +62,7 @@ class EndpointClient:
         on at the default tier. The cost is the provider's own figure, else tokens x price. Cancelling it closes the
         connection.
         """
+        mode = None if self._labels is None else self._labels.mode
         body, most = self._body(request), self.most(request)
         result = await self._post(body, most)
         if self._prices.falls_back and self._tier is not None and _lacks_capacity(result):
@@ -70,7 +74,7 @@ class EndpointClient:
                 result = replace(result, cost_usd=cost)
         if self._observe is not None:
             self._observe(request, result)
-        return result
+        return result if self._labels is None or mode is None else self._labels.read(result, mode)
 
     def most(self, request: PreparedRequest) -> Amounts:
         """The most that one attempt can take of a budget; None where prompt, answer or price are not bounded."""
@@ -78,7 +82,8 @@ class EndpointClient:
 
     def _body(self, request: PreparedRequest) -> bytes:
         model = self._target.endpoint.model
-        return request.body if model is None else self._template.renamed(request.body, model)
+        body = request.body if self._labels is None else self._labels.body(request)
+        return body if model is None else self._template.renamed(body, model)
 
     async def _post(self, body: bytes, most: Amounts) -> Answer | Failure:
         """Redirects are not followed: the key is for this address alone."""

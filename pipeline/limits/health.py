@@ -14,6 +14,7 @@ WINDOW = 200
 _WAYS_OUT: Final[Mapping[str, str]] = {
     ErrorKind.REASONING_EXHAUSTED: "give them more room with `request.reasoning_allowance=16000`, or less to think "
     "about with a lower `request.reasoning_effort`",
+    ErrorKind.HOOK_FAILED: "check the hook",
 }
 
 

@@ -40,6 +40,7 @@ TRANSPORT = {"max_tokens_field", "model_family", "dedup", "max_failures", "strea
     "service_tier",
     "service_tier_fallback",
     "reasoning_allowance",
+    "labels_mode",
 }
 
 

@@ -18,7 +18,7 @@ from pipeline.config.loading import load_config
 from pipeline.config.sections import parameter_names
 from pipeline.emulator import serve
 from pipeline.endpoints.chat_request import ChatTemplate
-from pipeline.records import LocalFile, PreparedImage
+from pipeline.records import Failure, LocalFile
 from pipeline.run.prepare import Preparer
 from tests.support import MakeImage
 
@@ -104,6 +104,6 @@ def body_of(config: Any, make_image: MakeImage) -> Any:
     prepare = Preparer.build(config, datetime.now(UTC).date())
     assert isinstance(prepare.template, ChatTemplate)
     path = make_image("photos/0.jpg", 64, 48)
-    image = prepare.image(LocalFile("0.jpg", str(path)), None)
-    assert isinstance(image, PreparedImage)
-    return json.loads(prepare.template.body([image]))
+    images = prepare.images(LocalFile("0.jpg", str(path)), None)
+    assert not isinstance(images, Failure)
+    return json.loads(prepare.template.body(images))

@@ -65,6 +65,7 @@ def test_an_answer_fills_its_columns() -> None:
         "caption": "A quay.",
         "captions": None,
         "confidence": None,
+        "labels": None,
         "flags": [],
         "model": "gpt-4o-2024-08-06",
         "endpoint": "http://e/v1",
