@@ -121,7 +121,7 @@ def test_a_reasoning_model_gets_its_own_parameter(photos: Path, endpoint: str) -
     """gpt-5 refuses `max_tokens`: it is sent `max_completion_tokens`."""
     assert ask(photos / "a.jpg", endpoint, model="gpt-5", max_tokens=77).exit_code == 0
     body = emulator_get(endpoint, "requests?last=1")[0]["body"]
-    assert body["max_completion_tokens"] == 77
+    assert body["max_completion_tokens"] == 77 + 512  # and the allowance for reasoning
     assert "max_tokens" not in body
 
 
