@@ -237,6 +237,20 @@ def test_an_endpoint_that_rejects_the_schema(make_image: MakeImage) -> None:
             ask("photos", url, out="fixed", model="my-own-model", labels=SCHEMA, **more)
 
 
+def test_endpoints_that_take_schemas_differently(make_image: MakeImage) -> None:
+    """One prepared request serves both: by `response_format` here, by the prompt there."""
+    draw(make_image, range(16))
+    with emulator() as strict, emulator() as ignoring:
+        endpoints = [
+            {"base_url": strict, "model": "gpt-4o", "concurrency": 2},
+            {"base_url": ignoring, "model": "claude-sonnet-4-5", "concurrency": 2},
+        ]
+        asked: dict[str, Any] = {"labels": SCHEMA, "overrides": {"endpoints": endpoints}}
+        summary = pipeline.run("photos", out="out", model="gpt-4o", quiet=True, **asked)
+        formats = [{bool(body.get("response_format")) for body in requests_of(url)} for url in (strict, ignoring)]
+    assert (summary.by_status, formats) == ({"ok": 16}, [{True}, {False}])
+
+
 def test_an_open_schema_is_one_text(make_image: MakeImage, endpoint: str) -> None:
     """It is said before anything is sent; the column is JSON, and `read` leaves it so."""
     draw(make_image, range(3))
