@@ -41,7 +41,7 @@ TYPE = pa.struct(
         "note": pa.string(), "size": pa.struct({"w": pa.int64(), "h": pa.float64()}),
     }
 )  # fmt: skip
-WRONG = ("type", "missing", "enum", "fenced", "prose", "cut")
+WRONG = ("type", "missing", "enum", "fenced", "prose")
 WRONG_TENTH = [word for name in WRONG for word in ("--fault", f"labels_{name}={0.1 / len(WRONG)}")]
 
 
@@ -58,7 +58,7 @@ def test_two_nights_and_a_resume(make_image: MakeImage) -> None:
     """10 % wrong answers: typed columns for every reader, rows that are ok or invalid, and each billed attempt once."""
     Path("schema.json").write_text(json.dumps(SCHEMA, indent=1))
     more: dict[str, Any] = {"labels": "schema.json", "max_failed": 100, "concurrency": 4}
-    with emulator([*WRONG_TENTH, "--seed", "57"]) as url:
+    with emulator([*WRONG_TENTH, "--seed", "170"]) as url:
         draw(make_image, range(40))
         with pytest.raises(BudgetReachedError):
             ask("photos", url, overrides={"budget.max_requests": 25}, **more)
@@ -71,8 +71,7 @@ def test_two_nights_and_a_resume(make_image: MakeImage) -> None:
         assert ask("photos", url, **more).requests == 0
     rows = pd.read_parquet("out/data").set_index("id")
     assert (len(rows), rows.index.is_unique, summary.followers) == (81, True, 1)
-    assert set(rows.status) <= {"ok", "invalid", "truncated"}
-    assert (rows.status == "truncated").sum() == stats["faults"].get("labels_cut", 0)
+    assert set(rows.status) <= {"ok", "invalid"}
     table = ds.dataset("out/data").to_table()
     assert table.schema.field("labels").type == TYPE
     assert sum(tokens_of(row) for row in table.to_pylist()) == stats["prompt_tokens"] + stats["completion_tokens"]
@@ -284,8 +283,11 @@ def test_nothing_of_labels_is_imported_without_them(make_image: MakeImage, endpo
     assert "response_format" not in requests_of(endpoint)[-1]
 
 
-def test_faults_of_labels_leave_captions_alone(make_image: MakeImage) -> None:
-    """They are about answers in JSON."""
+def test_json_that_is_cut_off(make_image: MakeImage) -> None:
+    """It is truncated, not invalid, and asked no second time; a caption that is no JSON is not touched by the fault."""
     draw(make_image, range(2))
     with emulator(["--fault", "labels_cut=1"]) as url:
-        assert ask("photos", url).by_status == {"ok": 2}
+        assert ask("photos", url, out="captions").by_status == {"ok": 2}
+        summary = ask("photos", url, labels=SCHEMA)
+    assert (summary.by_status, summary.requests) == ({"truncated": 2}, 2)
+    assert pipeline.read("out")["labels.scene"].isna().all()
