@@ -127,6 +127,10 @@ class ImageFacts:
     """Of the source's bytes, in hexadecimal."""
     stamp: int | None = None
     """24 bits that change with the file's size or time; None where it is no file."""
+    fragment: str = ""
+    """Which part of its file the image is: `t=1.25` (seconds) or `page=2`; empty where it is the whole or the first."""
+    frame: int = 0
+    """Its place among the images that were taken from one file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +159,7 @@ class _HasImages:
     @property
     def stamp(self) -> int | None:
         """24 bits that change with any of the record's files."""
-        return combined_stamp(facts.stamp for facts in self.image_facts)
+        return combined_stamp(facts.stamp for facts in self.image_facts if not facts.frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +238,7 @@ class RateLimitInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one attempt brought home. `status` is never FAILED; a refusal is an answer, and was billed."""
+    """What one attempt brought home. A refusal is an answer, and was billed; only a hook makes the status FAILED."""
 
     status: Status
     caption: str | None
@@ -324,6 +328,8 @@ class Outcome(_HasImages):
     cost_usd: Decimal | None = None
     asked_at: datetime | None = None
     answered_at: datetime | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Columns that a hook has changed."""
 
     @property
     def status(self) -> Status:

@@ -225,6 +225,21 @@ class ImagesConfig(Section):
             in_hash=True,
         ),
     ] = None
+    frames: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Setting(
+            "The most images that one video, animation or multi-page file gives.",
+            keyword="frames",
+            metavar="N",
+            default_help="1: of a video the middle, else the first",
+            in_hash=True,
+        ),
+    ] = 1
+    frame_interval_s: Annotated[
+        Annotated[float, Field(gt=0, le=1e9)] | None,
+        Setting("Take a frame every N seconds from the beginning, and at most `images.frames`.", in_hash=True),
+    ] = None
     verify: Annotated[
         Literal["structure", "full"],
         Setting("The check of an unchanged image: `structure` reads the parts of the file, `full` decodes all pixels."),
@@ -249,6 +264,12 @@ class ImagesConfig(Section):
         int, Field(ge=1, le=10**9), Setting("Memory for prepared requests, including those in flight, in MB.")
     ] = 128
     threads: Annotated[int, Field(ge=0, le=1024), Setting("Decoding threads; 0 means one per core.")] = 0
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if self.frame_interval_s is not None and "frames" not in self.model_fields_set:
+            raise ValueError("`images.frame_interval_s` needs a bound: set `images.frames` too, for example to 16")
+        return self
 
 
 class SourceConfig(Section):
@@ -356,6 +377,7 @@ class Settings(TypedDict, total=False):
     """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
     max_image_tokens: int | None
+    frames: int | None
     max_tokens: int | None
     temperature: float | None
     base_url: str | Sequence[str] | None

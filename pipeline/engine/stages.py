@@ -9,6 +9,7 @@ from time import monotonic
 
 import anyio
 
+from pipeline.engine.hooks import Ask
 from pipeline.engine.stats import RunStats
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.records import (
@@ -75,6 +76,10 @@ class Stages:
     """What is committed becomes readable. Blocking, in the writer's thread."""
     lease: Callable[[Amounts], None] = lambda _: None
     """Make known how much this process may come to, before it does. Blocking, in the writer's thread."""
+    after: Callable[[Outcome], Awaitable[Outcome | Ask]] | None = None
+    """What a hook makes of an answer, or that its record is asked again. In the loop, without a permit."""
+    reword: Callable[[PreparedRequest, str], PreparedRequest] = lambda request, _: request
+    """The same request with another prompt."""
     budgets: Sequence[Budget] = ()
     show: Callable[[RunStats], None] = lambda _: None
     """Called in the loop, several times a second."""
@@ -147,6 +152,8 @@ class RequestState:
     """Its words."""
     failed_on: str | None = None
     """The endpoint that had the last failure."""
+    asked_again: int = 0
+    """Times that a hook had it asked once more."""
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
 

@@ -70,6 +70,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
             ErrorKind.CONTENT_FILTER,
             ErrorKind.REFUSED,
             ErrorKind.REASONING_EXHAUSTED,
+            ErrorKind.HOOK_FAILED,
             ErrorKind.LABELS_INVALID,
         ),
         Reaction.RECORD,

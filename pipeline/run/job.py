@@ -15,6 +15,7 @@ import aiohttp
 from pipeline.catalogue.prices import Price
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import LABELS_PROMPT, BudgetConfig
+from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
@@ -61,6 +62,8 @@ class Job:
     """Whether it may cost more than `budget.confirm_usd` without confirmation."""
     confirm: Callable[[str], bool] | None = None
     """Asks a person for that confirmation; None where no person can answer."""
+    on_answer: OnAnswer | None = None
+    """The hook that is called with every answer before its row is written."""
     implied_budget_usd: Decimal | None = None
     """The budget of a run whose cost cannot be predicted, where the user sets none."""
 

@@ -10,11 +10,13 @@ import anyio
 from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate, adapter_of
+from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
+from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
-from pipeline.images.prepare import prepare_image, warm_up
+from pipeline.images.prepare import warm_up
 from pipeline.records import (
     Answer,
     Failure,
@@ -90,10 +92,10 @@ class Preparer:
     def __call__(self, record: ImageRecord, fetched: FetchedImages) -> PreparedRequest | Failure:
         images: list[PreparedImage] = []
         for location, data in zip(record.images, fetched, strict=True):
-            image = self.image(location, data)
-            if isinstance(image, Failure):
-                return _named(image, location, record)
-            images.append(image)
+            found = self.images(location, data)
+            if isinstance(found, Failure):
+                return _named(found, location, record)
+            images.extend(found)
         return self.request(record, images)
 
     def request(self, record: ImageRecord, images: Sequence[PreparedImage]) -> PreparedRequest:
@@ -110,10 +112,17 @@ class Preparer:
             token_rule=self.rule.name,
         )
 
-    def image(self, location: Location, data: bytes | None) -> PreparedImage | Failure:
-        """One image as it will be sent. `data` is what was fetched; None: it is read here."""
+    def reworded(self, request: PreparedRequest, prompt: str) -> PreparedRequest:
+        """The request with another prompt, as a hook has its record asked once more."""
+        body = with_prompt(request.body, self.config.request.prompt, prompt)
+        most = request.most_prompt_tokens
+        more = None if most is None else most + most_message_tokens(None, prompt)
+        return replace(request, body=body, most_prompt_tokens=more)
+
+    def images(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
+        """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
         if data is not None:
-            return prepare_image(data, self.size, self.config.images, self.decode_bytes.held)
+            return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
         most = int(self.config.images.max_file_mb * MEGABYTE)
         with opened(location, most) as source:
             if isinstance(source, Failure):
@@ -123,10 +132,10 @@ class Preparer:
                 read = source.read()
                 if isinstance(read, Failure):
                     return read
-                image = prepare_image(read, self.size, self.config.images, self.decode_bytes.held)
-        if isinstance(image, Failure) or source.stamp is None:
-            return image
-        return replace(image, facts=replace(image.facts, stamp=source.stamp))
+                found = prepare_images(read, self.size, self.config.images, self.decode_bytes.held)
+        if isinstance(found, Failure) or source.stamp is None:
+            return found
+        return [replace(image, facts=replace(image.facts, stamp=source.stamp)) for image in found]
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
         """Take the tokens of the text from the first answer with a bill."""

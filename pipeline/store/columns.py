@@ -43,6 +43,8 @@ class Column:
     """Whether a row that shares another record's answer takes the value of that record's row."""
     is_essential: bool = False
     """Whether a row of a damaged part that lost this value is asked again. Any other value becomes null."""
+    by_hook: bool = False
+    """Whether a hook may change the value."""
     only_with_choices: bool = False
     """Whether the column exists only where more than one choice is asked for (`n` > 1)."""
     only_with_labels: bool = False
@@ -122,6 +124,7 @@ COLUMNS: tuple[Column, ...] = (
         "The text of the answer; null where there is none.",
         from_leader=True,
         is_essential=True,
+        by_hook=True,
     ),
     Column(
         "captions",
@@ -130,8 +133,10 @@ COLUMNS: tuple[Column, ...] = (
         "All choices; the column exists only with `n` > 1.",
         from_leader=True,
         is_essential=True,
+        by_hook=True,
         only_with_choices=True,
     ),
+    Column("flags", _TEXTS, lambda _, __: [], "What is doubtful about the answer.", from_leader=True, by_hook=True),
     Column(
         "labels",
         pa.struct([]),
@@ -141,7 +146,6 @@ COLUMNS: tuple[Column, ...] = (
         is_essential=True,
         only_with_labels=True,
     ),
-    Column("flags", _TEXTS, lambda _, __: [], "What is doubtful about the answer.", from_leader=True),
     Column("model", _TEXT, lambda outcome, _: outcome.result.model, "The model as served.", from_leader=True),
     Column(
         "endpoint",
@@ -307,7 +311,8 @@ def row_of(outcome: Outcome, origin: RowOrigin, columns: Sequence[Column] = COLU
 
     Numbers that no column can hold become null, so that every committed row can be sealed.
     """
-    return {column.name: column.value(outcome, origin) for column in columns}
+    row = {column.name: column.value(outcome, origin) for column in columns}
+    return {**row, **outcome.changes} if outcome.changes else row
 
 
 def with_leader(row: Mapping[str, object], leader: Mapping[str, object]) -> dict[str, object]:
