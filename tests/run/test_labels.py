@@ -210,12 +210,13 @@ def test_a_model_that_never_answers_in_json_stops_the_run(make_image: MakeImage)
             ask("photos", url, labels=SCHEMA, concurrency=1)
         stats = emulator_get(url, "stats")
     rows = pd.read_parquet("out/data")
-    assert (set(rows.status), len(rows), set(rows.attempts)) == ({"invalid"}, 20, {2})
-    out = pipeline.status("out")  # one more first answer may have come home after the stop
+    assert (set(rows.status), set(rows.attempts)) == ({"invalid"}, {2})
+    assert len(rows) in {20, 21}  # one more answer may come home after the stop
+    out = pipeline.status("out")
     assert (out.prompt_tokens or 0) + (out.completion_tokens or 0) == stats["prompt_tokens"] + stats[
         "completion_tokens"
     ]
-    assert stats["billed"] in {40, 41}
+    assert 40 <= stats["billed"] <= 43
     assert all(is_unanswered(Status(status), None) for status in rows.status)
 
 
