@@ -41,7 +41,7 @@ TYPE = pa.struct(
         "note": pa.string(), "size": pa.struct({"w": pa.int64(), "h": pa.float64()}),
     }
 )  # fmt: skip
-WRONG = ("type", "missing", "enum", "fenced", "prose", "cut")
+WRONG = ("type", "missing", "enum", "fenced", "prose")
 WRONG_TENTH = [word for name in WRONG for word in ("--fault", f"labels_{name}={0.1 / len(WRONG)}")]
 
 
@@ -58,7 +58,7 @@ def test_two_nights_and_a_resume(make_image: MakeImage) -> None:
     """10 % wrong answers: typed columns for every reader, rows that are ok or invalid, and each billed attempt once."""
     Path("schema.json").write_text(json.dumps(SCHEMA, indent=1))
     more: dict[str, Any] = {"labels": "schema.json", "max_failed": 100, "concurrency": 4}
-    with emulator([*WRONG_TENTH, "--seed", "57"]) as url:
+    with emulator([*WRONG_TENTH, "--seed", "170"]) as url:
         draw(make_image, range(40))
         with pytest.raises(BudgetReachedError):
             ask("photos", url, overrides={"budget.max_requests": 25}, **more)
@@ -71,8 +71,7 @@ def test_two_nights_and_a_resume(make_image: MakeImage) -> None:
         assert ask("photos", url, **more).requests == 0
     rows = pd.read_parquet("out/data").set_index("id")
     assert (len(rows), rows.index.is_unique, summary.followers) == (81, True, 1)
-    assert set(rows.status) <= {"ok", "invalid", "truncated"}
-    assert (rows.status == "truncated").sum() == stats["faults"].get("labels_cut", 0)
+    assert set(rows.status) <= {"ok", "invalid"}
     table = ds.dataset("out/data").to_table()
     assert table.schema.field("labels").type == TYPE
     assert sum(tokens_of(row) for row in table.to_pylist()) == stats["prompt_tokens"] + stats["completion_tokens"]
@@ -211,12 +210,13 @@ def test_a_model_that_never_answers_in_json_stops_the_run(make_image: MakeImage)
             ask("photos", url, labels=SCHEMA, concurrency=1)
         stats = emulator_get(url, "stats")
     rows = pd.read_parquet("out/data")
-    assert (set(rows.status), len(rows), set(rows.attempts)) == ({"invalid"}, 20, {2})
-    out = pipeline.status("out")  # one more first answer may have come home after the stop
+    assert (set(rows.status), set(rows.attempts)) == ({"invalid"}, {2})
+    assert len(rows) in {20, 21}  # one more answer may come home after the stop
+    out = pipeline.status("out")
     assert (out.prompt_tokens or 0) + (out.completion_tokens or 0) == stats["prompt_tokens"] + stats[
         "completion_tokens"
     ]
-    assert stats["billed"] in {40, 41}
+    assert 40 <= stats["billed"] <= 43
     assert all(is_unanswered(Status(status), None) for status in rows.status)
 
 
@@ -235,6 +235,20 @@ def test_an_endpoint_that_rejects_the_schema(make_image: MakeImage) -> None:
         draw(make_image, range(40))
         with pytest.raises(EndpointStoppedError, match="bad_request"):
             ask("photos", url, out="fixed", model="my-own-model", labels=SCHEMA, **more)
+
+
+def test_endpoints_that_take_schemas_differently(make_image: MakeImage) -> None:
+    """One prepared request serves both: by `response_format` here, by the prompt there."""
+    draw(make_image, range(16))
+    with emulator() as strict, emulator() as ignoring:
+        endpoints = [
+            {"base_url": strict, "model": "gpt-4o", "concurrency": 2},
+            {"base_url": ignoring, "model": "claude-sonnet-4-5", "concurrency": 2},
+        ]
+        asked: dict[str, Any] = {"labels": SCHEMA, "overrides": {"endpoints": endpoints}}
+        summary = pipeline.run("photos", out="out", model="gpt-4o", quiet=True, **asked)
+        formats = [{bool(body.get("response_format")) for body in requests_of(url)} for url in (strict, ignoring)]
+    assert (summary.by_status, formats) == ({"ok": 16}, [{True}, {False}])
 
 
 def test_an_open_schema_is_one_text(make_image: MakeImage, endpoint: str) -> None:
@@ -270,8 +284,11 @@ def test_nothing_of_labels_is_imported_without_them(make_image: MakeImage, endpo
     assert "response_format" not in requests_of(endpoint)[-1]
 
 
-def test_faults_of_labels_leave_captions_alone(make_image: MakeImage) -> None:
-    """They are about answers in JSON."""
+def test_json_that_is_cut_off(make_image: MakeImage) -> None:
+    """It is truncated, not invalid, and asked no second time; a caption that is no JSON is not touched by the fault."""
     draw(make_image, range(2))
     with emulator(["--fault", "labels_cut=1"]) as url:
-        assert ask("photos", url).by_status == {"ok": 2}
+        assert ask("photos", url, out="captions").by_status == {"ok": 2}
+        summary = ask("photos", url, labels=SCHEMA)
+    assert (summary.by_status, summary.requests) == ({"truncated": 2}, 2)
+    assert pipeline.read("out")["labels.scene"].isna().all()
