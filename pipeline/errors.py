@@ -44,6 +44,8 @@ class ErrorKind(StrEnum):
     REFUSED = "refused"
     REASONING_EXHAUSTED = "reasoning_exhausted"
     HOOK_FAILED = "hook_failed"
+    LABELS_INVALID = "labels_invalid"
+    FORMAT_REJECTED = "format_rejected"
 
     AUTHENTICATION = "authentication"
     PERMISSION = "permission"

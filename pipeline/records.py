@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.errors import ErrorKind
 
@@ -127,6 +127,10 @@ class ImageFacts:
     """Of the source's bytes, in hexadecimal."""
     stamp: int | None = None
     """24 bits that change with the file's size or time; None where it is no file."""
+    fragment: str = ""
+    """Which part of its file the image is: `t=1.25` (seconds) or `page=2`; empty where it is the whole or the first."""
+    frame: int = 0
+    """Its place among the images that were taken from one file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +159,7 @@ class _HasImages:
     @property
     def stamp(self) -> int | None:
         """24 bits that change with any of the record's files."""
-        return combined_stamp(facts.stamp for facts in self.image_facts)
+        return combined_stamp(facts.stamp for facts in self.image_facts if not facts.frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +176,8 @@ class PreparedRequest(_HasImages):
     max_answer_tokens: int | None = None
     """As many tokens as the answer may have; None where nothing bounds it."""
     token_rule: str | None = None
+    corrects: "Answer | None" = None
+    """The answer with invalid labels that this request repeats, with what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +257,10 @@ class Answer:
     limits: RateLimitInfo | None = None
     doubts: tuple[str, ...] = ()
     """What it states of usage or cost and is not believed, in words."""
+    labels: Mapping[str, Any] | str | None = None
+    """The column `labels`: fields, or JSON where the schema is recursive or open; None where none are asked for."""
+    problems: tuple[str, ...] = ()
+    """Why its labels are invalid, a line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

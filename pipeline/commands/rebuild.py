@@ -165,8 +165,9 @@ class _Rebuild:
         stored = columns.stored_schema(old.columns)
         if stored is not None:
             return stored
-        has_captions = any("captions" in names for names in part_repair.column_names(self.data))
-        return columns.schema(choices=2 if has_captions else 1)
+        there = part_repair.schemas(self.data)
+        labels = next((one.field("labels").type for one in there if "labels" in one.names), None)
+        return columns.schema(choices=2 if any("captions" in one.names for one in there) else 1, labels=labels)
 
     def _survey(self, columns: pa.Schema, old: OldLedger) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""

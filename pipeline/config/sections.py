@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
+    model_validator,
 )
 
 from pipeline.config.base_urls import normalise_base_url
@@ -28,6 +30,7 @@ from pipeline.config.types import (
     PerMinute,
     PositiveDollars,
     Seconds,
+    labels_schema,
     sendable,
     variable_name,
 )
@@ -36,6 +39,11 @@ DEFAULT_PROMPT = (
     "Describe this image in one or two sentences, as a caption for a dataset. "
     "Name what is visible; do not guess at what is not. Answer with the caption only."
 )
+
+LABELS_PROMPT = (
+    "Look at this image and fill in the fields of the schema. Name what is visible; do not guess at what is not."
+)
+"""The prompt where labels are asked for and no other is set."""
 
 
 class Section(BaseModel):
@@ -124,6 +132,20 @@ class RequestConfig(Section):
         str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
     ] = "caption"
     system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    labels: Annotated[
+        str | None,
+        BeforeValidator(labels_schema),
+        Setting(
+            "The schema of the answers: a JSON Schema file, or a pydantic model as `package.module:Model`.",
+            keyword="labels",
+            metavar="SCHEMA",
+            in_hash=True,
+        ),
+    ] = None
+    labels_mode: Annotated[
+        Literal["auto", "json_schema", "json_object", "prompt"],
+        Setting("How the schema is sent: as `response_format`, in the prompt with JSON mode, or in the prompt only."),
+    ] = "auto"
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
@@ -170,6 +192,13 @@ class RequestConfig(Section):
         int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
     ] = 6
 
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_of_labels(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        if isinstance(data, dict) and data.get("labels") is not None and "prompt" not in data:
+            return {**data, "prompt": LABELS_PROMPT}
+        return data
+
     @property
     def choices(self) -> int:
         """The number of answers that one request asks for."""
@@ -196,6 +225,21 @@ class ImagesConfig(Section):
             in_hash=True,
         ),
     ] = None
+    frames: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Setting(
+            "The most images that one video, animation or multi-page file gives.",
+            keyword="frames",
+            metavar="N",
+            default_help="1: of a video the middle, else the first",
+            in_hash=True,
+        ),
+    ] = 1
+    frame_interval_s: Annotated[
+        Annotated[float, Field(gt=0, le=1e9)] | None,
+        Setting("Take a frame every N seconds from the beginning, and at most `images.frames`.", in_hash=True),
+    ] = None
     verify: Annotated[
         Literal["structure", "full"],
         Setting("The check of an unchanged image: `structure` reads the parts of the file, `full` decodes all pixels."),
@@ -220,6 +264,12 @@ class ImagesConfig(Section):
         int, Field(ge=1, le=10**9), Setting("Memory for prepared requests, including those in flight, in MB.")
     ] = 128
     threads: Annotated[int, Field(ge=0, le=1024), Setting("Decoding threads; 0 means one per core.")] = 0
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if self.frame_interval_s is not None and "frames" not in self.model_fields_set:
+            raise ValueError("`images.frame_interval_s` needs a bound: set `images.frames` too, for example to 16")
+        return self
 
 
 class SourceConfig(Section):
@@ -323,8 +373,11 @@ class Settings(TypedDict, total=False):
     model_family: str | None
     prompt: str | None
     system: str | None
+    labels: str | Path | Mapping[str, Any] | type[BaseModel] | None
+    """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
     max_image_tokens: int | None
+    frames: int | None
     max_tokens: int | None
     temperature: float | None
     base_url: str | Sequence[str] | None

@@ -44,7 +44,7 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.limits.budget import Amounts
-from pipeline.limits.decision import Reaction, reaction
+from pipeline.limits.decision import Action, Reaction, reaction
 from pipeline.records import (
     Answer,
     Failure,
@@ -210,6 +210,8 @@ class Engine:
         if is_done:
             outcome = state.outcome(decision.result or result, permit.endpoint.name, now)
             is_done = await self._completion.complete(state, outcome)
+        elif decision.action is Action.CORRECT and isinstance(result, Answer):
+            state.request = self._stages.correct(state.request, result)
         self._check_endpoints()
         return None if is_done else decision.wait_s
 

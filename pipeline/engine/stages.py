@@ -1,7 +1,7 @@
 """What the engine is given: the stages that it drives, its numbers, its time; and what it knows of a record."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
@@ -66,6 +66,10 @@ class Stages:
     endpoints: Sequence[Endpoint]
     follow: Callable[[PreparedRequest], Follower | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
+    correct: Callable[[PreparedRequest, Answer], PreparedRequest] = lambda request, answer: replace(
+        request, corrects=answer
+    )
+    """The request that repeats an answer with invalid labels."""
     commit: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Follower]], None]
     """Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
@@ -129,6 +133,8 @@ class RequestState:
 
     request: PreparedRequest
     asked_at: datetime
+    predicted_prompt_tokens: int | None = field(init=False)
+    """Of the first request: what an answer costs that has to be corrected is no prediction."""
     place: int | None = None
     """Its place in the line for permits; None: at the end."""
     attempts: int = 0
@@ -150,6 +156,9 @@ class RequestState:
     """Times that a hook had it asked once more."""
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        self.predicted_prompt_tokens = self.request.predicted_prompt_tokens
 
     @property
     def times_throttled(self) -> int:
@@ -180,7 +189,7 @@ class RequestState:
             result=result,
             image_facts=self.request.image_facts,
             request_sha256=self.request.request_sha256,
-            predicted_prompt_tokens=self.request.predicted_prompt_tokens,
+            predicted_prompt_tokens=self.predicted_prompt_tokens,
             token_rule=self.request.token_rule,
             attempts=self.attempts,
             usage=self.usage,

@@ -10,6 +10,7 @@ from pipeline.endpoints.pricing import price_for
 from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
+from pipeline.images.sampling import Sampling
 from pipeline.images.sizes import sizes_of
 from pipeline.records import Usage
 from pipeline.run.job import Job
@@ -95,14 +96,15 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
         return Decimal(0)
     within = min(total, AMONG)
     records = islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT))
-    found = sizes_of(records)
+    found = sizes_of(records, Sampling.of(job.config.images))
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:
         return None
     request = job.config.request
     answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=request.choices).expected
     usages = [
-        Usage(prompt_tokens=shape.tokens(one.width, one.height).expected, completion_tokens=answer) for one in sizes
+        Usage(prompt_tokens=shape.tokens(one.width, one.height, one.frames).expected, completion_tokens=answer)
+        for one in sizes
     ]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
     return max(sum(each, Decimal(0)) / len(sizes) for each in costs)

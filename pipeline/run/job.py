@@ -14,7 +14,7 @@ import aiohttp
 
 from pipeline.catalogue.prices import Price
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import BudgetConfig
+from pipeline.config.sections import LABELS_PROMPT, BudgetConfig
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
@@ -78,7 +78,8 @@ class Job:
     @property
     def has_default_prompt(self) -> bool:
         """Whether the prompt is the built-in one."""
-        return "prompt" not in self.config.request.model_fields_set
+        request = self.config.request
+        return "prompt" not in request.model_fields_set or request.prompt == LABELS_PROMPT
 
     def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """The records of the source that belong to this run."""

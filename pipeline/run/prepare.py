@@ -14,8 +14,9 @@ from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
+from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
-from pipeline.images.prepare import prepare_image, warm_up
+from pipeline.images.prepare import warm_up
 from pipeline.records import (
     Answer,
     Failure,
@@ -28,6 +29,7 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
+from pipeline.run.labels import common_mode, longest_schema_words, schema_words
 from pipeline.run.model import family_for
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
@@ -41,6 +43,8 @@ MEGABYTE = 1 << 20
 class TextTokens:
     """How many tokens the text of every request has: estimated, until the first bill shows it."""
 
+    texts: tuple[str | None, ...]
+    """Of its messages, and of its schema."""
     tokens: int
     is_billed: bool = False
 
@@ -70,6 +74,9 @@ class Preparer:
         rule = rule_of(family, today, config.rules_host)
         wanted = request.max_tokens_field
         field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
+        texts = request.system, request.prompt, schema_words(config)
+        if request.labels is not None:
+            request = request.model_copy(update={"labels_mode": common_mode(config).value})
         return cls(
             config=config,
             template=adapter_of(config).template(request, request.model or "", field_name),
@@ -77,18 +84,18 @@ class Preparer:
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
-            text=TextTokens(message_tokens(request.system, request.prompt)),
-            most_prompt_tokens=most_message_tokens(request.system, request.prompt),
+            text=TextTokens(texts, message_tokens(*texts)),
+            most_prompt_tokens=most_message_tokens(request.system, request.prompt, longest_schema_words(config)),
             max_answer_tokens=None if request.max_tokens is None else request.max_tokens * request.choices,
         )
 
     def __call__(self, record: ImageRecord, fetched: FetchedImages) -> PreparedRequest | Failure:
         images: list[PreparedImage] = []
         for location, data in zip(record.images, fetched, strict=True):
-            image = self.image(location, data)
-            if isinstance(image, Failure):
-                return _named(image, location, record)
-            images.append(image)
+            found = self.images(location, data)
+            if isinstance(found, Failure):
+                return _named(found, location, record)
+            images.extend(found)
         return self.request(record, images)
 
     def request(self, record: ImageRecord, images: Sequence[PreparedImage]) -> PreparedRequest:
@@ -112,10 +119,10 @@ class Preparer:
         more = None if most is None else most + most_message_tokens(None, prompt)
         return replace(request, body=body, most_prompt_tokens=more)
 
-    def image(self, location: Location, data: bytes | None) -> PreparedImage | Failure:
-        """One image as it will be sent. `data` is what was fetched; None: it is read here."""
+    def images(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
+        """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
         if data is not None:
-            return prepare_image(data, self.size, self.config.images, self.decode_bytes.held)
+            return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
         most = int(self.config.images.max_file_mb * MEGABYTE)
         with opened(location, most) as source:
             if isinstance(source, Failure):
@@ -125,17 +132,18 @@ class Preparer:
                 read = source.read()
                 if isinstance(read, Failure):
                     return read
-                image = prepare_image(read, self.size, self.config.images, self.decode_bytes.held)
-        if isinstance(image, Failure) or source.stamp is None:
-            return image
-        return replace(image, facts=replace(image.facts, stamp=source.stamp))
+                found = prepare_images(read, self.size, self.config.images, self.decode_bytes.held)
+        if isinstance(found, Failure) or source.stamp is None:
+            return found
+        return [replace(image, facts=replace(image.facts, stamp=source.stamp)) for image in found]
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
         """Take the tokens of the text from the first answer with a bill."""
-        if self.text.is_billed or not isinstance(result, Answer) or result.usage.prompt_tokens is None:
+        is_usual = isinstance(result, Answer) and request.corrects is None
+        if self.text.is_billed or not is_usual or result.usage is None or result.usage.prompt_tokens is None:
             return
-        asked, images = self.config.request, self._image_tokens(request.image_facts)
-        tokens = calibrated(result.usage.prompt_tokens, images, asked.system, asked.prompt)
+        images = self._image_tokens(request.image_facts)
+        tokens = calibrated(result.usage.prompt_tokens, images, *self.text.texts)
         self.text.is_billed = True
         if tokens is not None:
             self.text.tokens = tokens

@@ -40,6 +40,7 @@ from pipeline.run.job import (
     new_run_id,
     open_job_source,
 )
+from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
@@ -75,7 +76,7 @@ async def run_job(
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
-        endpoints = endpoints_of(job, targets, sessions, prepare)
+        endpoints = endpoints_of(job, targets, sessions, prepare, say or _silent)
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
@@ -87,12 +88,16 @@ async def run_job(
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
-            if say is not None and not numbers.has_answers and job.has_default_prompt:
-                say(f"prompt: {job.config.request.prompt}")
+            if say is not None and not numbers.has_answers:
+                _say_question(job, say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
         return summary
+
+
+def _silent(_: str) -> None:
+    """What is said to no user."""
 
 
 def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
@@ -100,6 +105,14 @@ def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None
     if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
         each = zip(job.config.all_endpoints, keys, strict=True)
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+
+
+def _say_question(job: Job, say: Say) -> None:
+    """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
+    if job.has_default_prompt:
+        say(f"prompt: {job.config.request.prompt}")
+    for line in label_notes(job.config):
+        say(f"note: {line}")
 
 
 def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
@@ -163,6 +176,7 @@ class _Run:
             prepare=prepare,
             endpoints=endpoints,
             follow=dataset.follow,
+            correct=corrected,
             commit=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,

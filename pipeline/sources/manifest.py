@@ -12,7 +12,7 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
-from pipeline.sources.naming import identify, location_of, public_image, shown
+from pipeline.sources.naming import check_videos, identify, location_of, public_image, shown
 
 ABSENT: Final = object()
 """Stands for an id in rows that have none, so that the image's name is the id."""
@@ -78,11 +78,13 @@ class ManifestSource:
         done = 0
         with suppress(OddError):
             for block in self._plain_blocks(extras=False):
+                check_videos(block.images, self._label)
                 yield from block.images if block.ids is None else map(identify, block.ids)
                 done += len(block.images)
             if done:
                 return
         for _, image, given, _ in islice(self._rows(extras=False), done, None):
+            check_videos((image,), self._label)
             if given is None and _is_plain(image):
                 yield image
             else:

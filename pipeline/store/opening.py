@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from pipeline import files
 from pipeline.config.loading import load_config
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError, ResourceError
 from pipeline.formatting import whole
+from pipeline.labels.arrow import type_of
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import columns, outdir
 from pipeline.store.layout import DATA_NAME
@@ -128,7 +130,7 @@ def declare(
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
         n = config.request.extra.get("n")
-        schema = columns.schema(choices=n if isinstance(n, int) else 1)
+        schema = columns.schema(choices=n if isinstance(n, int) else 1, labels=labels_type(config))
         made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")
@@ -138,6 +140,7 @@ def declare(
         before = ledger.meta("identity") or b"{}"
         if policy.on_config_change == "refuse":
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
+        _check_labels(out, ledger, config)
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
     if ledger.meta(CONFIG_META + name) != stored:
         ledger.set_meta({CONFIG_META + name: stored})
@@ -158,6 +161,22 @@ def _value(identity: Mapping[str, Any], name: str) -> object:
     """The value of a request's setting, or of the body's field of its name."""
     extra = identity.get("extra")
     return identity.get(f"request.{name}", extra.get(name) if isinstance(extra, Mapping) else None)
+
+
+def labels_type(config: RunConfig) -> pa.DataType | None:
+    """The type of the column `labels`; None where the configuration asks for none."""
+    return None if config.request.labels is None else type_of(config.request.labels)
+
+
+def _check_labels(out: Path, ledger: Ledger, config: RunConfig) -> None:
+    """Raise InputError where the labels of a changed configuration do not fit into the columns of OUT."""
+    stored = columns.stored_schema(ledger.meta("schema"))
+    there = stored.field("labels").type if stored is not None and "labels" in stored.names else None
+    if stored is not None and there != labels_type(config):
+        raise InputError(
+            f"{out}: its column `labels` is fixed ({there or 'there is none'}), and `request.labels` has other fields. "
+            "One OUT has one schema of labels: name another OUT. Nothing was sent or changed"
+        )
 
 
 def check_rehearsal(out: Path, ledger: Ledger, *, is_rehearsal: bool) -> None:

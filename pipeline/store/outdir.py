@@ -251,6 +251,8 @@ def _asked(one: Configuration) -> list[str]:
     lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(asked.get('detail')))}", ""]
     if asked.get("system"):
         lines += ["System prompt:", "", _fenced(str(asked["system"])), ""]
+    if asked.get("request.labels"):
+        lines += ["Schema of the labels:", "", _fenced(str(asked["request.labels"])), ""]
     return [*lines, f"Prompt {_inline(str(asked.get('prompt_name')))}:", "", _fenced(str(asked.get("prompt", ""))), ""]
 
 

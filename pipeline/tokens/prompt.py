@@ -40,10 +40,14 @@ class PromptShape:
             return self.image_tokens(width, height).expected
         return self.rule.tokens(*accepted(self.rule, width, height, self.detail), self.detail).expected
 
-    def tokens(self, width: int, height: int) -> TokenRange:
-        """Of the whole prompt with this image in it."""
+    def tokens(self, width: int, height: int, images: int = 1) -> TokenRange:
+        """Of the whole prompt with this image in it, or with several of this size."""
         image, text = self.image_tokens(width, height), self.text
-        return TokenRange(image.expected + text.expected, image.upper + text.upper, image.lower + text.lower)
+        return TokenRange(
+            images * image.expected + text.expected,
+            images * image.upper + text.upper,
+            images * image.lower + text.lower,
+        )
 
 
 def tokens_by_detail(shape: PromptShape, sizes: Iterable[Size]) -> dict[str, float]:

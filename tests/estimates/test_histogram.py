@@ -61,7 +61,7 @@ def test_sizes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = OpenAITiles("tiles", 85, 170)
     many = [(width, height) for width in range(100, 160) for height in range(100, 160)]
     whole, parts = SizeHistogram([prompt_shape(rule)]), SizeHistogram([prompt_shape(rule)])
-    whole.add_all(many)
+    whole.add_all((*size, 1) for size in many)
     monkeypatch.setattr(histogram, "MOST_SIZES", 100)
     for size in many:
         parts.add(size)

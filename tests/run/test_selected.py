@@ -247,6 +247,9 @@ def test_what_decides_the_columns_cannot_change_for_some_rows(photos: Path, endp
     ask(photos, endpoint)
     with pytest.raises(InputError, match=r"`request.n` decides the columns of all rows.*null -> 2"):
         ask(photos, endpoint, retry_status="ok", overrides={"request.extra.n": 2})
+    schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    with pytest.raises(InputError, match=r"`request.labels` decides the columns of all rows"):
+        ask(photos, endpoint, only=["1.png"], labels=schema)
     assert ask(photos, endpoint).asked == 0
 
 

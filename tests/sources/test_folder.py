@@ -123,7 +123,7 @@ def test_links_are_followed_and_loops_survived(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_says_what_it_saw(tmp_path: Path) -> None:
     """Proves that the error counts the files and lists the suffixes."""
-    plant(tmp_path, "a.txt", "b/c.mp4")
+    plant(tmp_path, "a.txt", "b/c.avi")
     with pytest.raises(InputError, match=r"no images here; 2 other files were seen.*\.heic"):
         open_source(tmp_path, SourceConfig()).check()
 
