@@ -89,7 +89,7 @@ async def run_job(
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers:
-                _say_question(job, say)
+                _say_prompt(job, say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -107,7 +107,7 @@ def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
 
 
-def _say_question(job: Job, say: Say) -> None:
+def _say_prompt(job: Job, say: Say) -> None:
     """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
     if job.has_default_prompt:
         say(f"prompt: {job.config.request.prompt}")
