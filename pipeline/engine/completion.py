@@ -1,6 +1,7 @@
 """What follows on the last attempt of a record: the hook, the writer, and whether the run goes on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipeline.engine.hooks import Ask, failed
 from pipeline.engine.stages import EngineConfig, RequestState, Stages
@@ -50,6 +51,7 @@ class Completion:
         if state.asked_again == self._most_asks:
             return failed(outcome, f"the hook asks again after {self._most_asks} times (request.max_failures)")
         state.asked_again += 1
+        state.request = replace(state.request, corrects=None)  # asked as at first
         if reply.prompt is not None:
             try:
                 state.request = self._stages.reword(state.request, reply.prompt)

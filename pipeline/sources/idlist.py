@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import BinaryIO
 
@@ -35,7 +36,11 @@ class IdList:
         """Raises InputError for a file that cannot be read, and for what is no id."""
         if isinstance(given, str | os.PathLike):
             path = os.fspath(given)
-            return _of_standard_input() if path == "-" else cls(shown(path), lambda: _in_file(path))
+            if path == "-":
+                return _copied("standard input", standard_input("", ""))
+            if os.path.lexists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH112, PTH113 - a str
+                return _copied(shown(path), opened(path, shown(path)))
+            return cls(shown(path), lambda: _in_file(path))
         ids = [_checked(one) for one in given]
         return cls("the list", lambda: iter(ids))
 
@@ -79,20 +84,20 @@ class Unmatched:
         return bool(self._is_open[np.searchsorted(self._hashes, hashed)])
 
 
-def _of_standard_input() -> IdList:
-    """A copy on the disk: standard input can be read only once."""
+def _copied(name: str, source: AbstractContextManager[BinaryIO]) -> IdList:
+    """The list in a copy on the disk: a pipe can be read only once."""
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the list
     try:
-        with standard_input("", "") as file:
+        with source as file:
             shutil.copyfileobj(file, copy)
     except (AttributeError, OSError, ValueError) as error:  # closed
-        raise InputError(f"`only=-`: standard input cannot be read ({error})") from None
-    return IdList("standard input", lambda: _rewound(copy), copy.close)
+        raise InputError(f"`only=` {name}: cannot be read ({error})") from None
+    return IdList(name, lambda: _rewound(copy, name), copy.close)
 
 
-def _rewound(file: BinaryIO) -> Iterator[str]:
+def _rewound(file: BinaryIO, name: str) -> Iterator[str]:
     file.seek(0)
-    return _ids(file, "standard input")
+    return _ids(file, name)
 
 
 def _in_file(path: str) -> Iterator[str]:

@@ -154,6 +154,7 @@ COLUMNS: tuple[Column, ...] = (
         "The answer as typed fields, one for each property of the schema; only with `request.labels`.",
         from_leader=True,
         is_essential=True,
+        by_hook=True,
         only_with_labels=True,
     ),
     Column("model", _TEXT, lambda outcome, _: outcome.result.model, "The model as served.", from_leader=True),

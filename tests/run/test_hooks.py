@@ -16,6 +16,7 @@ import pipeline
 from pipeline import Ask, BudgetReachedError, Fail
 from pipeline.engine.hooks import OnAnswer
 from tests.builders import ask
+from tests.emulators import emulator
 from tests.stub import Stub, stub
 from tests.support import Command, MakeImage, emulator_get
 
@@ -138,6 +139,30 @@ def test_a_hook_that_always_asks_again_is_stopped(server: Stub) -> None:
     assert (done.requests, done.by_error) == (9, {"hook_failed": 3})
     assert set(rows().error_message) == {"the hook asks again after 2 times (request.max_failures)"}
     assert set(rows().prompt_tokens) == {300}
+
+
+COLOURS = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "blue"]}, "count": {"type": "integer"}},
+    "required": ["colour"],
+}
+
+
+def test_a_hook_changes_labels(server: Stub, endpoint: str) -> None:
+    """They keep the type of the column; other fields, or another type, fail the row."""
+    values: Values = {"0": {"colour": "red", "count": 5}, "1": {"colour": "red", "size": 1}, "2": {"count": "a"}}
+    done = ask("list.jsonl", endpoint, labels=COLOURS, on_answer=lambda _, record: {"labels": values[record["id"]]})
+    assert done.by_error == {"hook_failed": 2}
+    assert rows()["labels"]["0"] == values["0"]
+    assert "returned a value of 'labels' (of type dict) that is no struct<" in rows().error_message["1"]
+
+
+def test_an_answer_that_a_hook_asks_for_may_be_corrected_too(server: Stub) -> None:
+    """Each request of a hook begins anew: its invalid answer is asked once more."""
+    with emulator(["--fault", "labels_missing=1"]) as wrong:
+        hook: OnAnswer = lambda row, _: Ask() if row["attempts"] == 2 else None  # noqa: E731 - one line
+        done = ask("list.jsonl", wrong, labels=COLOURS, on_answer=hook)
+    assert (done.by_status, set(rows().attempts)) == ({"invalid": 3}, {4})
 
 
 def test_a_hook_may_fail_what_was_answered_before(server: Stub) -> None:

@@ -214,6 +214,12 @@ def test_ids_that_the_source_does_not_hold(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"2.png\n1.png\n")))
     code, _, err = command(*arguments, "--only", "-")
     assert (code, set(rows().index)) == (0, {"1.png", "2.png"}), err
+    reader, writer = os.pipe()
+    os.write(writer, b"3.png\n")
+    os.close(writer)
+    code, _, err = command(*arguments, "--only", f"/dev/fd/{reader}")
+    os.close(reader)
+    assert (code, set(rows().index)) == (0, {"1.png", "2.png", "3.png"}), err
     stream = "".join(json.dumps({"id": name, "image": str(photos / name)}) + "\n" for name in ("0.png", "1.png"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stream.encode())))
     code, out, err = command("run", "-", *arguments[2:3], "piped", *arguments[4:], "--only", "ids.txt")
@@ -241,6 +247,9 @@ def test_what_decides_the_columns_cannot_change_for_some_rows(photos: Path, endp
     ask(photos, endpoint)
     with pytest.raises(InputError, match=r"`request.n` decides the columns of all rows.*null -> 2"):
         ask(photos, endpoint, retry_status="ok", overrides={"request.extra.n": 2})
+    schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    with pytest.raises(InputError, match=r"`request.labels` decides the columns of all rows"):
+        ask(photos, endpoint, only=["1.png"], labels=schema)
     assert ask(photos, endpoint).asked == 0
 
 
