@@ -29,7 +29,7 @@ Decide = Callable[[int], int | Reply]
 
 @dataclass
 class Stub:
-    """What it is told, and what it has seen."""
+    """What it is to say, and what it has seen."""
 
     decide: Decide = lambda _: 200
     asked: Counter[int] = field(default_factory=Counter)

@@ -277,7 +277,7 @@ def _about_run(status: OutStatus) -> str:
         case "killed":
             return f"run {status.run_id} was killed: {progress}. The same command goes on where it stopped"
         case "stopped":
-            way = "The same command continues; raise the ceiling first where a budget stopped it"
+            way = "The same command continues; raise the budget first where it stopped the run"
             return f"run {status.run_id} stopped early: {progress}. {way}"
         case _:
             return f"the last run, {status.run_id}, is complete: {progress}"

@@ -20,7 +20,6 @@ from pydantic import (
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.setting import Setting
 from pipeline.config.types import (
-    Ceiling,
     Concurrency,
     Count,
     Detail,
@@ -28,6 +27,7 @@ from pipeline.config.types import (
     Duration,
     Megabytes,
     PerMinute,
+    PositiveDollars,
     Seconds,
     sendable,
     variable_name,
@@ -308,11 +308,11 @@ class BudgetConfig(Section):
     """What a run may spend. A limit that is reached ends the run with exit code 3; the same command resumes it."""
 
     max_cost_usd: Annotated[
-        Ceiling | None,
+        PositiveDollars | None,
         Setting("Stops before the run costs more, resumed runs included.", keyword="max_cost", metavar="USD"),
     ] = None
     max_cost_total_usd: Annotated[
-        Ceiling | None,
+        PositiveDollars | None,
         Setting("Stop before all runs on OUT together would cost more.", keyword="max_cost_total", metavar="USD"),
     ] = None
     confirm_usd: Annotated[

@@ -38,7 +38,7 @@ Megabytes = Annotated[float, Field(gt=0, le=1e9)]
 Count = Annotated[int, Field(gt=0, le=10**12)]
 PerMinute = Annotated[float, Field(ge=1e-3, le=1e12)]
 Dollars = Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=18)]
-Ceiling = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
+PositiveDollars = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
 
 
 def _concurrency(value: object) -> object:

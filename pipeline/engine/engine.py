@@ -70,9 +70,7 @@ class Engine:
         endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
-        self._writer = Writer(
-            stages, stats, 2 * self._scheduler.concurrency, ended=self._ended, failed=self._write_failed
-        )
+        self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
         self._leaders = Leaders(self._committed)
         self._health = Health(config.max_error_rate, config.has_answers)
         self._workers = 0
@@ -125,9 +123,9 @@ class Engine:
 
     def _widen(self) -> None:
         """Workers and write credits follow the concurrency limits, which may grow as the run goes on."""
-        concurrency = self._scheduler.concurrency
-        self._writer.credits.resize(2 * concurrency)
-        while self._workers < concurrency + min(concurrency, AHEAD) + 2 * self._config.threads:
+        most = self._scheduler.concurrency
+        self._writer.follow(most)
+        while self._workers < most + min(most, AHEAD) + 2 * self._config.threads:
             self._workers += 1
             self._tasks.start_soon(self._worker, self._records.clone())
 

@@ -155,7 +155,7 @@ def dollars(amount: Decimal | None) -> str:
 
 
 def exact(amount: Decimal) -> str:
-    """All digits: a ceiling just above it has room for it."""
+    """All digits: a budget just above it has room for it."""
     return f"${amount.normalize():,f}"
 
 

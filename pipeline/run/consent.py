@@ -36,15 +36,15 @@ def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, s
     `yes=True` nor a person at a terminal (`Job.confirm`) has agreed to it.
     """
     budget, prices = job.config.budget, _prices(job)
-    has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
-    if job.yes or job.emulated or has_ceiling or not prices:
+    has_budget = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
+    if job.yes or job.emulated or has_budget or not prices:
         return job
     expected = expected_usd(job, source, total, shape, prices, above=budget.confirm_usd, skip=skip)
     if expected is None:
         return _bounded(job)
     if expected <= budget.confirm_usd:
         return job
-    words = f"this run is expected to cost {dollars(expected)} and has no ceiling"
+    words = f"this run is expected to cost {dollars(expected)} and has no budget"
     if job.confirm is not None:
         if job.confirm(f"{words}. Go on?"):
             return job
@@ -52,7 +52,7 @@ def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, s
     raise InputError(f"{words}, which is more than budget.confirm_usd ({dollars(budget.confirm_usd)}). {_WAYS}")
 
 
-_WAYS = "Set a ceiling with `budget.max_cost_usd=USD`, or agree beforehand with `yes=True`"
+_WAYS = "Set a budget with `budget.max_cost_usd=USD`, or agree beforehand with `yes=True`"
 
 
 def _bounded(job: Job) -> Job:
@@ -61,7 +61,7 @@ def _bounded(job: Job) -> Job:
         raise InputError(
             f"the cost of this run can neither be predicted nor bounded. Set `request.max_tokens`. {_WAYS}"
         )
-    return replace(job, implied_ceiling_usd=job.config.budget.confirm_usd)
+    return replace(job, implied_budget_usd=job.config.budget.confirm_usd)
 
 
 def expected_usd(

@@ -29,7 +29,7 @@ def targets_of(config: RunConfig, keys: Sequence[str | None]) -> list[Target]:
 def endpoints_of(
     job: Job, targets: Sequence[Target], sessions: Sequence[aiohttp.ClientSession], prepare: Preparer
 ) -> list[Endpoint]:
-    """What the engine asks. Raises InputError where a ceiling in dollars is set and a price is unknown.
+    """What the engine asks. Raises InputError where a budget in dollars is set and a price is unknown.
 
     With one endpoint its first bill shows how many tokens the text has; several may count text differently.
     """

@@ -95,13 +95,13 @@ def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None
 
 
 def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
-    """The ceiling of a run that has none of its own, and a `detail` that costs more than another."""
+    """The budget of a run that has none of its own, and a `detail` that costs more than another."""
     if say is None:
         return
-    if job.implied_ceiling_usd is not None:
+    if job.implied_budget_usd is not None:
         say(
-            f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
-            "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another ceiling, `yes=True` none"
+            f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_budget_usd)} "
+            "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another budget, `yes=True` none"
         )
     if (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
         say(line)
@@ -194,14 +194,14 @@ class _Run:
         return summary
 
     def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
-        """Which ceiling was reached, how much is left undone, and what that would cost."""
+        """Which budget is used up, how much is left undone, and what that would cost."""
         budget, stats, totals = self.job.budget, self.stats, dataset.run_totals()
-        spent, ceiling = totals.spent_usd, budget.max_cost_usd
+        spent, most = totals.spent_usd, budget.max_cost_usd
         if error.budget == TOTAL:
-            spent, ceiling = dataset.totals().spent_usd, budget.max_cost_total_usd
+            spent, most = dataset.totals().spent_usd, budget.max_cost_total_usd
         reached = {
             "nano_usd": f"the budget has no room for another request, which may cost up to {exact(usd(error.need))}: "
-            f"${spent:,.4f} of ${ceiling or 0:,.4f} are spent",
+            f"${spent:,.4f} of ${most or 0:,.4f} are spent",
             "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
             f"{totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
@@ -212,9 +212,9 @@ class _Run:
         words = [reached, *left_words(stats, totals)]
         again = "The same command goes on where it stopped"
         if error.what != "time":
-            again = "Run the command again with a higher ceiling"
-        if self.job.implied_ceiling_usd is not None and error.what == "nano_usd":
-            again = "Run the command again with a ceiling (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
+            again = "Run the command again with a larger budget"
+        if self.job.implied_budget_usd is not None and error.what == "nano_usd":
+            again = "Run the command again with a budget (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
         return f"{'; '.join(words)}. {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:

@@ -35,7 +35,7 @@ def test_moments_are_exact(values: list[tuple[int, int]]) -> None:
 
 
 @given(st.sampled_from(RULES), st.lists(SIZES, min_size=1, max_size=20), st.sampled_from(["auto", "low", "high"]))
-def test_a_tally_is_the_sum_over_its_images(rule: object, sizes: list[tuple[int, int]], detail: str) -> None:
+def test_a_histogram_is_the_sum_over_its_images(rule: object, sizes: list[tuple[int, int]], detail: str) -> None:
     """Whatever the order, and however often the sizes are settled, the totals are those of a plain loop."""
     asked = prompt_shape(rule, detail)
     histogram = SizeHistogram([asked])

@@ -56,7 +56,7 @@ def test_billed_failures_are_asked_only_once_more() -> None:
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_backoff_is_full_jitter_under_a_ceiling(failures: int, rand: float) -> None:
+def test_backoff_is_full_jitter_within_its_bound(failures: int, rand: float) -> None:
     """Anywhere from nothing to the doubled time, never above 60 s, for any number of failures."""
     wait_s = backoff_s(failures, rand)
     assert 0 <= wait_s <= min(60, 0.5 * 2.0 ** min(failures - 1, 20))
