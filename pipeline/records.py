@@ -2,12 +2,12 @@
 
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.errors import ErrorKind
 
@@ -176,6 +176,8 @@ class PreparedRequest(_HasImages):
     max_answer_tokens: int | None = None
     """As many tokens as the answer may have; None where nothing bounds it."""
     token_rule: str | None = None
+    corrects: "Answer | None" = None
+    """The answer with invalid labels that this request repeats, with what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +238,7 @@ class RateLimitInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one attempt brought home. `status` is never FAILED; a refusal is an answer, and was billed."""
+    """What one attempt brought home. A refusal is an answer, and was billed; only a hook makes the status FAILED."""
 
     status: Status
     caption: str | None
@@ -255,6 +257,10 @@ class Answer:
     limits: RateLimitInfo | None = None
     doubts: tuple[str, ...] = ()
     """What it states of usage or cost and is not believed, in words."""
+    labels: Mapping[str, Any] | str | None = None
+    """The column `labels`: fields, or JSON where the schema is recursive or open; None where none are asked for."""
+    problems: tuple[str, ...] = ()
+    """Why its labels are invalid, a line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +328,8 @@ class Outcome(_HasImages):
     cost_usd: Decimal | None = None
     asked_at: datetime | None = None
     answered_at: datetime | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Columns that a hook has changed."""
 
     @property
     def status(self) -> Status:

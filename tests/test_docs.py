@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.cli.app import app
@@ -44,6 +45,7 @@ def test_commands_and_code_run(
 
     for number in range(3):
         make_image(f"photos/{number}.jpg", seed=number)
+    Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
     if page.name == "video.md":
         Path("clips").mkdir()
         Path("clips/clip.mp4").write_bytes(video())
@@ -85,7 +87,7 @@ def test_the_columns_in_the_documentation() -> None:
     text = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
     script = runpy.run_path(str(ROOT / "docs" / "write_columns.py"))
     assert text == script["page"](), "run: python docs/write_columns.py"
-    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == schema(choices=2).names
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == schema(choices=2, labels=pa.string()).names
 
 
 @pytest.mark.parametrize("command", sorted(app.commands))

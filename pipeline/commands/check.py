@@ -197,7 +197,7 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
 
 def _preparer(config: RunConfig) -> Preparer:
     """Prepares the one request of `config`: its own prompt, about the picture that is drawn here."""
-    request = config.request.model_copy(update={"prompt": PROMPT, "system": None})
+    request = config.request.model_copy(update={"prompt": PROMPT, "system": None, "labels": None})
     return Preparer.build(config.model_copy(update={"request": request}), Clock().utc().date())
 
 

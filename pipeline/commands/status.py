@@ -22,6 +22,7 @@ from pipeline.files import disk_errors
 from pipeline.formatting import printable
 from pipeline.money import known_cost, usd_text
 from pipeline.records import Status
+from pipeline.run.labels import schema_words
 from pipeline.store import between_runs, parquet
 from pipeline.store.layout import DATA_NAME, way_out
 from pipeline.store.opening import last_config
@@ -139,7 +140,7 @@ def _warning(out: Path, ratio: Ratio) -> str:
 def _fitting(config: RunConfig, bills: list[Billed]) -> list[str]:
     request = config.request
     rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
-    text = message_tokens(request.system, request.prompt)
+    text = message_tokens(request.system, request.prompt, schema_words(config))
     return [str(fit) for fit in fits(bills, rules, detail=request.detail, text=text)] if bills else []
 
 

@@ -176,6 +176,11 @@ def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
             found[section] = [_with_path(one, key, folder) for one in entry]
         elif entry is not None:
             found[section] = _with_path(entry, key, folder)
+    request = found.get("request")
+    if isinstance(request, Mapping) and request.get("labels") is not None:
+        from pipeline.labels.loading import schema_text  # noqa: PLC0415 - jsonschema is imported with labels only
+
+        found["request"] = {**request, "labels": schema_text(request["labels"], folder)}
     return found
 
 

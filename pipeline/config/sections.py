@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -29,6 +30,7 @@ from pipeline.config.types import (
     PerMinute,
     PositiveDollars,
     Seconds,
+    labels_schema,
     sendable,
     variable_name,
 )
@@ -37,6 +39,11 @@ DEFAULT_PROMPT = (
     "Describe this image in one or two sentences, as a caption for a dataset. "
     "Name what is visible; do not guess at what is not. Answer with the caption only."
 )
+
+LABELS_PROMPT = (
+    "Look at this image and fill in the fields of the schema. Name what is visible; do not guess at what is not."
+)
+"""The prompt where labels are asked for and no other is set."""
 
 
 class Section(BaseModel):
@@ -125,6 +132,20 @@ class RequestConfig(Section):
         str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
     ] = "caption"
     system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    labels: Annotated[
+        str | None,
+        BeforeValidator(labels_schema),
+        Setting(
+            "The schema of the answers: a JSON Schema file, or a pydantic model as `package.module:Model`.",
+            keyword="labels",
+            metavar="SCHEMA",
+            in_hash=True,
+        ),
+    ] = None
+    labels_mode: Annotated[
+        Literal["auto", "json_schema", "json_object", "prompt"],
+        Setting("How the schema is sent: as `response_format`, in the prompt with JSON mode, or in the prompt only."),
+    ] = "auto"
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
@@ -170,6 +191,13 @@ class RequestConfig(Section):
     max_failures: Annotated[
         int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
     ] = 6
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_of_labels(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        if isinstance(data, dict) and data.get("labels") is not None and "prompt" not in data:
+            return {**data, "prompt": LABELS_PROMPT}
+        return data
 
     @property
     def choices(self) -> int:
@@ -345,6 +373,8 @@ class Settings(TypedDict, total=False):
     model_family: str | None
     prompt: str | None
     system: str | None
+    labels: str | Path | Mapping[str, Any] | type[BaseModel] | None
+    """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
     max_image_tokens: int | None
     frames: int | None

@@ -58,6 +58,15 @@ def sendable(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
+def labels_schema(value: object) -> object:
+    """A schema as JSON text, whichever way it is named: OUT holds the schema itself, and no path."""
+    if value is None:
+        return None
+    from pipeline.labels.loading import schema_text  # noqa: PLC0415 - jsonschema takes a tenth of a second to import
+
+    return schema_text(value)
+
+
 Concurrency = Annotated[int | Literal["auto"], WrapValidator(lambda value, _: _concurrency(value))]
 
 

@@ -151,6 +151,12 @@ class RunSummary:
     by_endpoint: dict[str, int]
     source_bytes: int
     sent_bytes: int
+    left_out: int = 0
+    """Records that the words of a selection (`only`, or another configuration for some rows) leave out."""
+    own_config_hash: str | None = None
+    """The configuration of OUT, with which a run without a selection continues; `config_hash` is this run's."""
+    by_config: dict[str, int] = field(default_factory=dict)
+    """Rows of OUT by the configuration that answered them, OUT's own first; empty where the run has that one."""
     tokens_saved: int = 0
     """By sending images smaller than they are, as the token rule tells."""
     saved_usd: Decimal | None = None

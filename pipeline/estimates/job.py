@@ -14,6 +14,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
+from pipeline.run.labels import schema_words
 from pipeline.run.model import family_for
 from pipeline.sources import SourceLike
 from pipeline.tokens import TokenRange
@@ -70,9 +71,8 @@ class Candidate:
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
         request, family = self.config.request, self.family()
-        text = text_range(
-            message_tokens(request.system, request.prompt), most_message_tokens(request.system, request.prompt)
-        )
+        texts = request.system, request.prompt, schema_words(self.config)
+        text = text_range(message_tokens(*texts), most_message_tokens(*texts))
         return PromptShape(
             rule=rule_of(family, today, self.rules_host),
             detail=request.detail,

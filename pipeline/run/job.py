@@ -14,7 +14,8 @@ import aiohttp
 
 from pipeline.catalogue.prices import Price
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import BudgetConfig
+from pipeline.config.sections import LABELS_PROMPT, BudgetConfig
+from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
@@ -61,6 +62,8 @@ class Job:
     """Whether it may cost more than `budget.confirm_usd` without confirmation."""
     confirm: Callable[[str], bool] | None = None
     """Asks a person for that confirmation; None where no person can answer."""
+    on_answer: OnAnswer | None = None
+    """The hook that is called with every answer before its row is written."""
     implied_budget_usd: Decimal | None = None
     """The budget of a run whose cost cannot be predicted, where the user sets none."""
 
@@ -75,7 +78,8 @@ class Job:
     @property
     def has_default_prompt(self) -> bool:
         """Whether the prompt is the built-in one."""
-        return "prompt" not in self.config.request.model_fields_set
+        request = self.config.request
+        return "prompt" not in request.model_fields_set or request.prompt == LABELS_PROMPT
 
     def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """The records of the source that belong to this run."""

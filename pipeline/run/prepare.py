@@ -10,6 +10,7 @@ import anyio
 from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate, adapter_of
+from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
@@ -28,6 +29,7 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
+from pipeline.run.labels import common_mode, longest_schema_words, schema_words
 from pipeline.run.model import family_for
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
@@ -41,6 +43,8 @@ MEGABYTE = 1 << 20
 class TextTokens:
     """How many tokens the text of every request has: estimated, until the first bill shows it."""
 
+    texts: tuple[str | None, ...]
+    """Of its messages, and of its schema."""
     tokens: int
     is_billed: bool = False
 
@@ -70,6 +74,9 @@ class Preparer:
         rule = rule_of(family, today, config.rules_host)
         wanted = request.max_tokens_field
         field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
+        texts = request.system, request.prompt, schema_words(config)
+        if request.labels is not None:
+            request = request.model_copy(update={"labels_mode": common_mode(config).value})
         return cls(
             config=config,
             template=adapter_of(config).template(request, request.model or "", field_name),
@@ -77,8 +84,8 @@ class Preparer:
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
-            text=TextTokens(message_tokens(request.system, request.prompt)),
-            most_prompt_tokens=most_message_tokens(request.system, request.prompt),
+            text=TextTokens(texts, message_tokens(*texts)),
+            most_prompt_tokens=most_message_tokens(request.system, request.prompt, longest_schema_words(config)),
             max_answer_tokens=None if request.max_tokens is None else request.max_tokens * request.choices,
         )
 
@@ -105,6 +112,13 @@ class Preparer:
             token_rule=self.rule.name,
         )
 
+    def reworded(self, request: PreparedRequest, prompt: str) -> PreparedRequest:
+        """The request with another prompt, as a hook has its record asked once more."""
+        body = with_prompt(request.body, self.config.request.prompt, prompt)
+        most = request.most_prompt_tokens
+        more = None if most is None else most + most_message_tokens(None, prompt)
+        return replace(request, body=body, most_prompt_tokens=more)
+
     def frames(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
         """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
         if data is not None:
@@ -125,10 +139,11 @@ class Preparer:
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
         """Take the tokens of the text from the first answer with a bill."""
-        if self.text.is_billed or not isinstance(result, Answer) or result.usage.prompt_tokens is None:
+        is_usual = isinstance(result, Answer) and request.corrects is None
+        if self.text.is_billed or not is_usual or result.usage is None or result.usage.prompt_tokens is None:
             return
-        asked, images = self.config.request, self._image_tokens(request.image_facts)
-        tokens = calibrated(result.usage.prompt_tokens, images, asked.system, asked.prompt)
+        images = self._image_tokens(request.image_facts)
+        tokens = calibrated(result.usage.prompt_tokens, images, *self.text.texts)
         self.text.is_billed = True
         if tokens is not None:
             self.text.tokens = tokens

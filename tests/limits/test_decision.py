@@ -28,6 +28,15 @@ def test_every_kind_has_a_reaction(kind: ErrorKind) -> None:
     assert isinstance(reaction(kind), Reaction)
 
 
+def test_invalid_labels_are_corrected_once() -> None:
+    """The answer to a correction is the last one; what an endpoint does not take is sent otherwise, and counts not."""
+    invalid = Answer(status=Status.INVALID, caption="{}", error_kind=ErrorKind.LABELS_INVALID)
+    assert decide(invalid, Known()) == Decision(Action.CORRECT)
+    assert decide(invalid, Known(is_correction=True)) == Decision(Action.DONE, result=invalid)
+    rejected = Failure(kind=ErrorKind.FORMAT_REJECTED, message="no response_format")
+    assert decide(rejected, Known(failures=6)) == Decision(Action.REQUEUE)
+
+
 def test_what_stops_a_run() -> None:
     """Only key, permission, quota and model stop everything at once."""
     stopping = {kind for kind in ErrorKind if reaction(kind) is Reaction.STOP}
