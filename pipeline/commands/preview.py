@@ -77,7 +77,7 @@ def first_request(job: Job) -> FirstRequest:
     for record in islice(source.records(), 100):
         if any(image.is_remote for image in record.images):
             return FirstRequest(requests=total, address=address, image=record.image)
-        found = [images for where in record.images if not isinstance(images := prepare.images(where, None), Failure)]
+        found = [images for where in record.images if not isinstance(images := prepare.frames(where, None), Failure)]
         if len(found) == len(record.images):
             images = [image for each in found for image in each]
             request, prices = prepare.request(record, images), prices_for(job.config, one, emulated=job.emulated)

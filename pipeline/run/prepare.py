@@ -98,7 +98,7 @@ class Preparer:
     def __call__(self, record: ImageRecord, fetched: FetchedImages) -> PreparedRequest | Failure:
         images: list[PreparedImage] = []
         for location, data in zip(record.images, fetched, strict=True):
-            found = self.images(location, data)
+            found = self.frames(location, data)
             if isinstance(found, Failure):
                 return _named(found, location, record)
             images.extend(found)
@@ -125,7 +125,7 @@ class Preparer:
         more = None if most is None else most + most_message_tokens(None, prompt)
         return replace(request, body=body, most_prompt_tokens=more)
 
-    def images(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
+    def frames(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
         """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
         if data is not None:
             return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)

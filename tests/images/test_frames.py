@@ -15,7 +15,7 @@ from pipeline.images.frames import prepare_images
 from pipeline.images.prepare import prepare_image, warm_up
 from pipeline.images.probe import ImageSize, size_in
 from pipeline.images.sampling import Sampling
-from pipeline.records import Failure, PreparedImage
+from pipeline.records import Failure, ImageRecord, LocalFile, PreparedImage, image_names
 from pipeline.tokens.sizing import SizeRule
 from tests.videos import RATE, SIZE, pyav, sample_count, sound_only, video
 
@@ -217,6 +217,16 @@ def test_many_pages_that_point_at_each_other() -> None:
     at = last + 2 + 12 * entries
     data[at : at + 4] = first.to_bytes(4, "little")
     assert page_offsets(bytes(data)) == [first, last]
+
+
+def test_names_of_frames() -> None:
+    """A frame is named by its file and its time or page, an image by its file alone, in the order of the record."""
+    record = ImageRecord("r", (LocalFile("a.mp4", "a.mp4"), LocalFile("b.jpg", "b.jpg"), LocalFile("c.tif", "c.tif")))
+    still = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(still, "JPEG")
+    sent = [*prepared(video(), 2), *prepared(still.getvalue(), 2), *prepared(animation("TIFF"), 2)]
+    expected = ["a.mp4#t=0.5", "a.mp4#t=1.5", "b.jpg", "c.tif#page=2", "c.tif#page=4"]
+    assert image_names(record, [one.facts for one in sent]) == expected
 
 
 def test_times() -> None:
