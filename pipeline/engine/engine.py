@@ -18,7 +18,6 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from math import inf
 
 import anyio
 import anyio.lowlevel
@@ -35,9 +34,9 @@ from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
 from pipeline.engine.stats import RunStats
 from pipeline.engine.threads import DaemonThreads, in_thread
+from pipeline.engine.watch import Watch
 from pipeline.engine.writer import Writer
 from pipeline.errors import (
-    BudgetReachedError,
     EndpointStoppedError,
     InterruptedRunError,
     ResourceError,
@@ -57,8 +56,6 @@ from pipeline.records import (
     is_unanswered,
 )
 
-SLEPT_S = 20.0
-"""The wall clock ran this far ahead of the monotonic one: this machine was asleep."""
 AHEAD = 64
 """Requests at most that are ready beyond those in flight."""
 
@@ -76,14 +73,13 @@ class Engine:
         self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
         self._leaders = Leaders(self._committed)
         self._health = Health(config.max_error_rate, config.has_answers)
-        self._began, self._slept_s = clock.now(), 0.0
-        self._epoch = clock.utc().timestamp() - self._began
         self._workers = 0
         self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
         self._in_flight = InFlightRequests(self._scheduler, self._writer, stats, clock)
+        self._watch = Watch(self._scheduler, self._in_flight, config.max_time_s, clock, self.stop)
 
     async def run(self) -> RunStats:
         """Until every record is committed. Raises what stopped the run, once all that was paid for is committed."""
@@ -91,9 +87,9 @@ class Engine:
             async with anyio.create_task_group() as aside:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
-                aside.start_soon(self._every, self._config.show_s, self._watch_in_flight)
+                aside.start_soon(self._every, self._config.show_s, self._watch.tick)
                 aside.start_soon(self._every, self._config.seal_interval_s, self._writer.seal)
-                aside.start_soon(self._watch_time)
+                aside.start_soon(self._watch.time)
                 aside.start_soon(watch_signals, self._interrupt)
                 async with anyio.create_task_group() as committing:
                     committing.start_soon(self._commit_all)
@@ -229,21 +225,6 @@ class Engine:
             way_out = f"check the prompt and the model; then `retry_kind={alike}` asks them again"
             self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
 
-    async def _watch_in_flight(self) -> None:
-        """Requests that take too long, and those that this machine slept through, are given up."""
-        now = self._clock.now()
-        asleep_s = (self._clock.utc().timestamp() - now) - self._epoch
-        self._epoch += asleep_s
-        has_slept = asleep_s > SLEPT_S
-        if has_slept:
-            self._slept_s += asleep_s
-            for endpoint in self._scheduler.endpoints:
-                endpoint.woke(asleep_s)
-            self._scheduler.notify()
-        if self._slept_s and now - self._began + self._slept_s >= (self._config.max_time_s or inf):
-            self._end_of_time()  # which passed while the clock of _watch_time stood still
-        self._in_flight.watch(now, has_slept=has_slept)
-
     # ---------------------------------------------------------------- committing
 
     async def _commit_all(self) -> None:
@@ -293,14 +274,6 @@ class Engine:
     def _remark(self) -> None:
         for remark in self._scheduler.remarks():
             self._stages.say(f"note: {remark}")
-
-    async def _watch_time(self) -> None:
-        if self._config.max_time_s is not None:
-            await self._clock.sleep(self._config.max_time_s)
-            self._end_of_time()
-
-    def _end_of_time(self) -> None:
-        self.stop(BudgetReachedError("the time is up", what="time"))
 
     async def _publish(self) -> None:
         self.stats.low_water = self._reader.low_water
