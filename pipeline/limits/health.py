@@ -4,7 +4,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 FIRST = 20
+"""A run whose first results are all alike bad ends after this many; without it a wrong request is paid for longer."""
 WINDOW = 200
+"""Results that an error rate is of; in fewer, chance would end a run."""
 
 
 @dataclass(slots=True)

@@ -65,11 +65,12 @@ class FolderSource:
             raise InputError(self._nothing_found(walk.files_seen))
 
     def _nothing_found(self, files_seen: int) -> str:
-        if not files_seen:
-            return f"{shown(self.name)}: {'no image matches' if self._is_glob else 'no images here: the folder holds no files'}"
         found = "no image matches" if self._is_glob else "no images here"
+        if not files_seen and not self._is_glob:
+            return f"{shown(self.name)}: {found}: the folder holds no files"
+        others = f"{files_seen:,} other file{' was' if files_seen == 1 else 's were'} seen"
         return (
-            f"{shown(self.name)}: {found}; {files_seen:,} other file{'s were' if files_seen > 1 else ' was'} seen. "
+            f"{shown(self.name)}: {found}; {others}. "
             f"Files count that end in {' '.join(IMAGE_SUFFIXES)}, in any case, and are not hidden"
         )
 
