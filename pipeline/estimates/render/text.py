@@ -16,8 +16,8 @@ from pipeline.tokens.ranges import N, Range
 
 BAR = 24
 """Characters of the longest bar."""
-FEW = 20
-"""Images whose distribution is no news beside the smallest, the typical and the largest."""
+FEW = 10
+"""Fewer images need no distribution; of several models their rules and prices by name are enough."""
 WIDTH = 100
 """Longer lines of words are broken, on a narrower terminal before."""
 LEAST_WIDTH = 30
@@ -42,12 +42,13 @@ def text(estimate: Estimate, columns: int | None = None) -> str:
     ends, *bars = sizes(estimate) or [""]
     parts = [wrapped(facts(estimate), width), [*wrapped([ends], width), *bars]]
     parts += [wrapped(assumptions(estimate), width), table_lines]
-    about = details if len(estimate.models) == 1 else in_short
+    is_short = estimate.images < FEW and len(estimate.models) > 1
+    about = in_short if is_short else details
     parts += [
         [printable(model.name), *wrapped((f"  {line}" for line in about(model)), width)] for model in estimate.models
     ]
     notes = [f"note: {note}" for note in estimate.notes]
-    if len(estimate.models) > 1:
+    if is_short:
         notes.append("sources, prices by batch and each `detail`: vision-batch models NAME, or `output=FILE.md`")
     parts.append(wrapped(notes, width))
     return "\n\n".join(printable_lines(lines) for lines in parts if lines)
