@@ -75,8 +75,10 @@ def estimate(sources: SourceLike = (), **options: Unpack[EstimateOptions]) -> Es
     emulator, wanted, out = options.get("emulator", False), options.get("sample"), options.get("out")
     if wanted is None:
         if emulator or out is not None:
-            what = "`emulator=True` rehearses" if emulator else "`out=` keeps the answers of (`output=FILE` writes it)"
-            raise InputError(f"{what} a paid sample: say how many images it asks with `sample=N`")
+            what = "`out=` is for the answers of a sample (`output=FILE` writes the estimate)"
+            if emulator:
+                what = "`emulator=True` answers the requests of a sample, and an estimate sends none"
+            raise InputError(f"{what}: say how many images to ask with `sample=N`")
         with counting(quiet=quiet) as show:
             return in_a_loop(lambda: estimate_job(job, show))
     place = None if out is None else Path(out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -9,7 +10,7 @@ import anyio
 
 from pipeline.api.progress import RunProgress, reporter
 from pipeline.api.running import PathLike, in_a_loop, opened_endpoint, with_model
-from pipeline.commands.preview import FirstRequest, first_request
+from pipeline.commands.preview import NOTHING_TO_ASK, FirstRequest, first_request
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
@@ -196,30 +197,29 @@ def _shown(stack: ExitStack, options: RunOptions) -> Callable[[RunStats], None]:
     return show
 
 
-def dry_run(
-    sources: SourceLike,
-    *,
-    config: PathLike | RunConfig | None = None,
-    emulator: bool = False,
-    limit: int | None = None,
-    **settings: Unpack[Settings],
-) -> str:
+def dry_run(sources: SourceLike, *, out: PathLike | None = None, **options: Unpack[RunOptions]) -> str:
     """The first request of a run as text, without the base64 of the image. Nothing is sent, nothing is written.
 
+    With `out` it is the first that is missing there. The keywords are those of `run`.
+
     Raises:
-        InputError: the settings or the source are wrong, or none of the first images can be prepared.
+        InputError: the settings or the source are wrong, none of the first images can be prepared, or the run would
+            refuse `out`.
+        OutInUseError: a run holds `out`.
+        ResourceError, DamagedLedgerError: `out` cannot be read.
     """
-    return str(rehearsal(sources, config=config, emulator=emulator, limit=limit, **settings))
+    first = rehearsal(sources, out=out, **options)
+    return NOTHING_TO_ASK if first is None else str(first)
 
 
 def rehearsal(
-    sources: SourceLike,
-    *,
-    config: PathLike | RunConfig | None = None,
-    emulator: bool = False,
-    limit: int | None = None,
-    **settings: Unpack[Settings],
-) -> FirstRequest:
-    """The same as a value: the number of requests, the address, the image, the body and the most that it may cost."""
-    resolved = resolve(config, with_model(settings, config) if emulator else settings)
-    return first_request(Job(sources=source_list(sources), out=Path(), config=resolved, emulated=emulator, limit=limit))
+    sources: SourceLike, *, out: PathLike | None = None, **options: Unpack[RunOptions]
+) -> FirstRequest | None:
+    """The same as a value; None where `out` holds an answer for every image."""
+    settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
+    config = options.get("config")
+    resolved = resolve(config, with_model(settings, config) if options.get("emulator") else settings)
+    with ExitStack() as stack:
+        job = _job(source_list(sources), Path(out or ""), resolved, options, stack)
+        numbers = [number for number in (job.limit, options.get("sample")) if number is not None]
+        return first_request(replace(job, limit=min(numbers, default=None)), has_out=out is not None)

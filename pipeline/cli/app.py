@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import NoReturn
 
 import click
@@ -32,6 +33,8 @@ from pipeline.store.parquet import use_steady_memory
 BUG = 70
 INTERRUPTED = 128
 """Exit codes beyond it are this and the number of a signal."""
+NEAR = 0.8
+"""How alike a misspelt flag and the one that is suggested are, at least."""
 
 
 class _Commands(click.Group):
@@ -125,7 +128,15 @@ def _complain_of_usage(error: click.ClickException) -> None:
         return
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = "" if context is None else f" '{context.command_path} -h' lists the options."
-    complain(f"{error.format_message()}{hint}")
+    complain(f"{_usage_words(error)}{hint}")
+
+
+def _usage_words(error: click.ClickException) -> str:
+    """The mistake, and of the names that are alike only the nearest: a far one would mislead."""
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=NEAR)
+    return f"No such option '{error.option_name}'." + (f" Did you mean '{near[0]}'?" if near else "")
 
 
 def _bug() -> int:

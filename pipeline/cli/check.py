@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.api import endpoints
-from pipeline.cli.options import CONFIG, EMULATOR, JSON, SET, command, setting_options, settings_of
+from pipeline.cli.options import CONFIG, EMULATOR, JSON, QUIET, SET, command, setting_options, settings_of
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.check import lines
 from pipeline.errors import EndpointStoppedError
@@ -12,6 +12,7 @@ from pipeline.estimates.render import text
 OPTIONS = (
     SET,
     JSON,
+    QUIET,
     CONFIG,
     EMULATOR,
     *setting_options(("base_url", "api_key_env", "model", "model_family", "max_image_tokens", "detail")),
@@ -19,7 +20,7 @@ OPTIONS = (
 
 
 @command("check", OPTIONS)
-def check(*, as_json: bool, **given: Any) -> int:  # noqa: ANN401 - of click
+def check(*, as_json: bool, quiet: bool, **given: Any) -> int:  # noqa: ANN401 - of click
     """Send one small request per endpoint: is it reachable, is the key accepted, does the model see images?"""
     settings = settings_of(given)
     reports = endpoints.check_endpoints(config=given["config"], emulator=given["emulator"], **settings)
@@ -29,8 +30,8 @@ def check(*, as_json: bool, **given: Any) -> int:  # noqa: ANN401 - of click
     if as_json:
         plain = [report.as_dict() for report in reports]
         show_json(plain if len(plain) > 1 else plain[0])
-    else:
+    elif not quiet:
         show_lines(*lines(reports, text.terminal_columns()))
     if failed:
-        raise EndpointStoppedError(f"{len(failed)} of {len(reports)} endpoints failed: see above")
+        raise EndpointStoppedError(f"{len(failed)} of {len(reports)} endpoints failed{'' if quiet else ': see above'}")
     return 0

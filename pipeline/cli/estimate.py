@@ -1,6 +1,7 @@
 """`vision-batch estimate`."""
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from pipeline.cli.options import (
     PROMPT_FILE,
     QUIET,
     SET,
+    WITH_SAMPLE,
     YES,
     Option,
     command,
@@ -27,6 +29,19 @@ from pipeline.cli.references import with_flags
 from pipeline.estimates.figures import Estimate
 from pipeline.estimates.render import files, text
 from pipeline.estimates.render.html import WRITERS
+
+SAMPLED = (
+    "api_key_env", "concurrency", "dedup", "grace_s", "max_cost", "max_cost_total", "max_time", "temperature",
+)  # fmt: skip
+"""Settings that an estimate from headers alone does not read."""
+
+
+def _with_sample(option: Option) -> Option:
+    """The option under the heading of those that count only with `--sample`."""
+    moved = copy(option)
+    moved.panel = WITH_SAMPLE
+    return moved
+
 
 OPTIONS = (
     click.Argument(["sources"], nargs=-1, metavar="[SOURCE]...", help="As for `run`. Leave it out with --count."),
@@ -56,6 +71,7 @@ OPTIONS = (
         "--out",
         metavar="OUT",
         type=click.Path(path_type=Path),
+        panel=WITH_SAMPLE,
         help="Keep the sample's answers here; a run with the same OUT uses them. [default: estimate-sample/]",
     ),
     SET,
@@ -70,10 +86,10 @@ OPTIONS = (
         panel=PANELS["endpoint"],
         help="A preset or a TOML file. Repeat it to compare.",
     ),
-    EMULATOR,
-    *setting_options(),
+    _with_sample(EMULATOR),
+    *setting_options(only_with_sample=SAMPLED),
     PROMPT_FILE,
-    YES,
+    _with_sample(YES),
     LIMIT,
     Option("count", "--count", metavar="N", type=click.IntRange(1), panel=IMAGES, help="N images, without any source."),
     Option(

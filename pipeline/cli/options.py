@@ -16,6 +16,7 @@ from pipeline.config.written import flag_value, written_value
 from pipeline.errors import InputError
 
 GENERAL, IMAGES, AGAIN, LIMITS = "Options", "Images", "Records to ask again", "Limits and budget"
+WITH_SAMPLE: Final = "Only with --sample, which sends requests"
 PANELS: Final = {
     "endpoint": "Endpoint",
     "request": "Request",
@@ -33,6 +34,12 @@ class Option(click.Option):
     def __init__(self, *names: str, panel: str = GENERAL, **attributes: Any) -> None:  # noqa: ANN401 - of click
         super().__init__(names, **attributes)
         self.panel = panel
+
+    def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
+        """Without the bounds of a number: `[x>=1]` says nothing that N does not."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
 
 
 class Command(click.Command):
@@ -77,15 +84,19 @@ class _Text(click.ParamType[object]):
         return flag_value(self._key, value) if isinstance(value, str) else value
 
 
-def setting_options(names: Sequence[str] | None = None) -> list[Option]:
-    """The options of all settings that have a keyword, or of these keywords."""
-    declared = [one for one in settings() if one.setting.keyword]
-    return [_setting_option(one) for one in declared if names is None or one.setting.keyword in names]
+def setting_options(names: Sequence[str] | None = None, *, only_with_sample: Sequence[str] = ()) -> list[Option]:
+    """The options of all settings that have a keyword, or of these keywords; some under a heading of their own."""
+    declared = [one for one in settings() if one.setting.keyword and (names is None or one.setting.keyword in names)]
+    sampled = {one.key: WITH_SAMPLE for one in declared if one.setting.keyword in only_with_sample}
+    return [_setting_option(one, sampled.get(one.key) or _panel(one)) for one in declared]
 
 
-def _setting_option(one: Declared) -> Option:
-    keyword, flag = str(one.setting.keyword), str(one.flag)
-    panel, words = PANELS.get(one.section, one.section.capitalize()), with_flags(_help(one))
+def _panel(one: Declared) -> str:
+    return PANELS.get(one.section, one.section.capitalize())
+
+
+def _setting_option(one: Declared, panel: str) -> Option:
+    keyword, flag, words = str(one.setting.keyword), str(one.flag), with_flags(_help(one))
     if one.is_switch:
         return Option(keyword, flag, panel=panel, help=words, is_flag=True, flag_value=not one.default, default=None)
     is_repeatable = keyword == "base_url"

@@ -27,6 +27,7 @@ from pipeline.cli.options import (
     settings_of,
 )
 from pipeline.cli.output import can_ask, confirm, note, show, show_summary
+from pipeline.commands.preview import NOTHING_TO_ASK
 from pipeline.errors import InputError
 from pipeline.formatting import json_text
 
@@ -44,7 +45,7 @@ OPTIONS = (
         "dry_run",
         "--dry-run",
         is_flag=True,
-        help="Show the first request and what it may cost; send and write nothing.",
+        help="Show the first request that OUT lacks and what it may cost; send and write nothing.",
     ),
     SET,
     JSON,
@@ -136,17 +137,16 @@ OPTIONS = (
 @command("run", OPTIONS)
 def run(*, sources: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool, quiet: bool, **given: Any) -> int:  # noqa: ANN401 - of click
     """Ask about every image of the sources. Answers, tokens and cost go to OUT/data as Parquet."""
-    settings = settings_of(given)
+    settings, hook = settings_of(given), given.pop("hook")
+    given["on_answer"] = None if hook is None else load_hook(hook)
+    options = cast("runs.RunOptions", {**given, **settings, "quiet": quiet, "on_note": None if quiet else note})
     if dry_run:
-        most = min((n for n in (given["limit"], given["sample"]) if n is not None), default=None)
-        first = runs.rehearsal(sources, config=given["config"], emulator=given["emulator"], limit=most, **settings)
-        show(json_text(first.as_dict()) if as_json else str(first))
+        first = runs.rehearsal(sources, out=out, **options)
+        plain = NOTHING_TO_ASK if first is None else str(first)
+        show(json_text({"requests": 0} if first is None else first.as_dict()) if as_json else plain)
         return 0
     if out is None:
         raise InputError("name an output directory with -o OUT")
-    hook = given.pop("hook")
-    given["on_answer"] = None if hook is None else load_hook(hook)
-    options = cast("runs.RunOptions", {**given, **settings, "quiet": quiet, "on_note": None if quiet else note})
     options["confirm"] = confirm if not quiet and can_ask() else None
     summary = runs.run(sources, out=out, **options)
     show_summary(summary, as_json=as_json, quiet=quiet)

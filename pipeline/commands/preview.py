@@ -1,7 +1,7 @@
 """What a run would send and cost, looked at beforehand: nothing is sent, nothing is written."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from itertools import islice
 
@@ -13,9 +13,15 @@ from pipeline.errors import InputError
 from pipeline.formatting import printable_lines
 from pipeline.limits.budget import Amounts
 from pipeline.money import usd, usd_text
-from pipeline.records import Failure, ImageFacts
+from pipeline.records import Failure, ImageFacts, ImageRecord
 from pipeline.run.job import Job, endpoint_name, open_job_source
 from pipeline.run.prepare import Preparer
+from pipeline.store.beforehand import has_rows, missing_records, with_last_model, would_refuse
+from pipeline.store.between_runs import count_missing
+
+MOST_TRIED = 100
+"""Images that are opened until one can be prepared."""
+NOTHING_TO_ASK = "nothing to ask: OUT holds an answer for every image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,8 @@ class FirstRequest:
 
     requests: int | None
     """How many like it; None where that is unknown."""
+    committed: int
+    """Images that OUT holds an answer for, and that are not asked."""
     address: str
     image: str
     facts: ImageFacts | None = None
@@ -38,6 +46,7 @@ class FirstRequest:
         """Plain values for JSON."""
         return {
             "requests": self.requests,
+            "committed": self.committed,
             "address": self.address,
             "image": self.image,
             "facts": None if self.facts is None else asdict(self.facts),
@@ -50,7 +59,8 @@ class FirstRequest:
     def __str__(self) -> str:
         """For people; the body's own line breaks are the only ones in it."""
         count = "an unknown number of requests" if self.requests is None else counted(self.requests, "request")
-        heading = f"{count} like this one to {self.address} (nothing is sent now):"
+        known = f"; {counted(self.committed, 'image')} answered before" if self.committed else ""
+        heading = f"{count} like this one to {self.address} (nothing is sent now){known}:"
         facts = self.facts
         if facts is None:
             return printable_lines([heading, f"the first image is remote and is fetched only by a run: {self.image}"])
@@ -68,26 +78,52 @@ class FirstRequest:
         return f"tokens: {prompt} in, {answer} out; cost: {cost}"
 
 
-def first_request(job: Job) -> FirstRequest:
-    """Prepare the first image that can be prepared. Sends and writes nothing."""
+def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
+    """Prepare the first image that a run would ask and that can be prepared; None where it would ask nothing.
+
+    Sends and writes nothing. Raises what the run would raise of the source, the settings and, with `has_out`, of OUT.
+    """
     source, total = open_job_source(job)
+    records = job.selected(source.records())
+    records, requests = islice(records, job.limit), total
+    if has_out:
+        job = replace(job, config=with_last_model(job.out, job.config))
+        would_refuse(job.out, job.config, job.rerun, is_rehearsal=job.emulated)
+        if total is not None and has_rows(job.out):
+            all_of_them = islice(job.selected(source.records()), job.limit)
+            requests = count_missing(job.out, all_of_them, total, config=job.config, policy=job.rerun)
+        if requests == 0:
+            return None
+        records = missing_records(job.out, records, config=job.config, policy=job.rerun)
+    committed = 0 if total is None or requests is None else total - requests
     prepare = Preparer.build(job.config, Clock().utc().date())
-    one = job.config.all_endpoints[0]
-    address = f"{endpoint_name(job)}/{adapter_of(job.config).path}"
-    for record in islice(source.records(), 100):
-        if any(image.is_remote for image in record.images):
-            return FirstRequest(requests=total, address=address, image=record.image)
-        found = [images for where in record.images if not isinstance(images := prepare.frames(where, None), Failure)]
-        if len(found) == len(record.images):
-            images = [image for each in found for image in each]
-            request, prices = prepare.request(record, images), prices_for(job.config, one, emulated=job.emulated)
-            return FirstRequest(
-                requests=total, address=address, image=record.image, facts=request.facts,
-                body=prepare.template.preview(images), max_answer_tokens=request.max_answer_tokens,
-                predicted_prompt_tokens=request.predicted_prompt_tokens,
-                most_usd=_most_usd(most_amounts(request, prices)),
-            )  # fmt: skip
-    raise InputError("none of the first 100 images can be prepared; run without `dry_run=` to see why in the rows")
+    for record in islice(records, MOST_TRIED):
+        found = _prepared(job, prepare, record)
+        if found is not None:
+            return replace(found, requests=requests, committed=committed)
+    raise InputError(
+        f"none of the first {MOST_TRIED} images can be prepared; run without `dry_run=` to see why in the rows"
+    )
+
+
+def _prepared(job: Job, prepare: Preparer, record: ImageRecord) -> FirstRequest | None:
+    """The request of one record; None where an image of it cannot be prepared."""
+    path = adapter_of(job.config).path
+    address = f"the emulator (/{path})" if job.emulated else f"{endpoint_name(job)}/{path}"
+    if any(image.is_remote for image in record.images):
+        return FirstRequest(requests=None, committed=0, address=address, image=record.image)
+    found = [images for where in record.images if not isinstance(images := prepare.frames(where, None), Failure)]
+    if len(found) < len(record.images):
+        return None
+    images = [image for each in found for image in each]
+    request = prepare.request(record, images)
+    prices = prices_for(job.config, job.config.all_endpoints[0], emulated=job.emulated)
+    return FirstRequest(
+        requests=None, committed=0, address=address, image=record.image, facts=request.facts,
+        body=prepare.template.preview(images), max_answer_tokens=request.max_answer_tokens,
+        predicted_prompt_tokens=request.predicted_prompt_tokens,
+        most_usd=_most_usd(most_amounts(request, prices)),
+    )  # fmt: skip
 
 
 def _most_usd(most: Amounts) -> Decimal | None:

@@ -26,6 +26,7 @@ from pipeline.run.labels import schema_words
 from pipeline.store import between_runs, parquet
 from pipeline.store.layout import DATA_NAME, way_out
 from pipeline.store.opening import last_config
+from pipeline.store.outdir import RUNS_NAME
 from pipeline.tokens.ratios import Billed, Ratio, fits, ratios_of
 from pipeline.tokens.text import message_tokens
 
@@ -65,6 +66,9 @@ class OutStatus:
     """The most that requests with an unknown bill can have cost, over all runs; no part of `cost_usd`."""
     unpriced: int
     runs: int
+    """That have ended and asked something."""
+    is_rehearsal: bool = False
+    """Whether the emulator has answered: nothing was paid."""
     ratios: tuple[Ratio, ...] = ()
     """Billed against predicted prompt tokens, by model."""
     warnings: tuple[str, ...] = ()
@@ -190,10 +194,19 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         cost_usd=known_cost(cost_usd, unknown_usd, is_unknown=is_unknown),
         cost_unknown_usd=unknown_usd,
         unpriced=totals.get("unpriced", 0),
-        runs=len(list((out / "runs").glob("*.json"))),
+        runs=sum(_has_asked(path) for path in (out / RUNS_NAME).glob("*.json")),
+        is_rehearsal=published.get("rehearsal") is True,
         ratios=ratios,
         warnings=warnings,
     )
+
+
+def _has_asked(path: Path) -> bool:
+    try:
+        summary = json.loads(files.read(path))
+    except (OSError, ValueError):
+        return True
+    return not isinstance(summary, dict) or summary.get("requests") != 0 or summary.get("asked") != 0
 
 
 def _token_count(published: dict[str, Any], name: str) -> int | None:
@@ -230,12 +243,13 @@ def lines(status: OutStatus) -> list[str]:
         kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
         said.append(f"without a good answer: {kinds}")
     said.append(
-        f"tokens: {tokens_text(status.prompt_tokens)} in{_ratio(status)}, {tokens_text(status.completion_tokens)} out, "
-        f"in {counted(status.requests, 'request')}"
+        f"tokens: {tokens_text(status.prompt_tokens)} in{_ratio(status)}; {tokens_text(status.completion_tokens)} out; "
+        f"{counted(status.requests, 'request')}"
     )
     more = f", and {status.unpriced:,} answers whose cost is unknown" if status.cost_usd and status.unpriced else ""
     cost = with_unknown(status.cost_usd, status.cost_unknown_usd)
-    said.append(f"cost: {cost}{more}; runs that have ended: {status.runs:,}")
+    more += " (rehearsed with the emulator: nothing was paid)" if status.is_rehearsal else ""
+    said.append(f"cost: {cost}{more}; {counted(status.runs, 'run')} ended")
     if len(status.ratios) > 1 or status.warnings:
         said += [
             f"  {printable(ratio.model)}: {ratio.value:.3f} of the predicted tokens are billed"
@@ -262,6 +276,8 @@ def _ratio(status: OutStatus) -> str:
     value = sum(ratio.prompt_tokens for ratio in status.ratios) / predicted
     answers = sum(ratio.answers for ratio in status.ratios)
     over = "" if predicted == status.predicted_prompt_tokens else f" for {answers:,} answers that took one request"
+    if round(value, 3) == 1:
+        return f", as predicted{over}"
     return f" ({value:.3f} of the {predicted:,} predicted{over})"
 
 

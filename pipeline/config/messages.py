@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,6 +11,42 @@ from pipeline.config.references import override
 from pipeline.config.run_config import RunConfig
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import is_secret_name
+
+_WORDS: Final = {
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "decimal_max_places": "at most {decimal_places} digits after the point",
+    "decimal_parsing": "write a number",
+    "decimal_type": "write a number",
+    "dict_type": "write a table",
+    "finite_number": "write a finite number",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_parsing_size": "the number is too large",
+    "int_type": "write a whole number",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "write a list: [..., ...]",
+    "literal_error": "write {expected}",
+    "model_attributes_type": "write a table",
+    "model_type": "write a table",
+    "path_type": "write a path",
+    "string_too_short": "must not be empty",
+    "string_type": "write text in quotes",
+    "tuple_type": "write a list: [..., ...]",
+}
+"""What pydantic calls a mistake, and what to do about it."""
+
+
+def _plain(item: Mapping[str, Any]) -> str:
+    words = _WORDS.get(item["type"])
+    if words is None:
+        return str(item["msg"]).removeprefix("Value error, ")
+    return words.format(**item.get("ctx", {}))
 
 
 def _known_keys() -> list[str]:
@@ -28,8 +64,13 @@ def explain(error: ValidationError, where: str, given_as: Mapping[str, str]) -> 
     for item in error.errors(include_url=False, include_input=True):
         by_place.setdefault(_given_as(item["loc"], given_as) or where, []).append(_explain_one(dict(item)))
     return "; ".join(
-        f"{place}: {'; '.join(_unnamed(line, place) for line in lines)}" for place, lines in by_place.items()
+        f"{place}: {'; '.join(_unnamed(line, place) for line in _once(lines))}" for place, lines in by_place.items()
     )
+
+
+def _once(lines: Sequence[str]) -> list[str]:
+    """The lines without those that say the same of another key: one value may stand for several keys."""
+    return list({line.partition(": ")[2] or line: line for line in reversed(lines)}.values())[::-1]
 
 
 def _unnamed(line: str, place: str) -> str:
@@ -63,7 +104,7 @@ def _explain_one(item: dict[str, Any]) -> str:
     if item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
         return f"{dotted}: write [[{dotted}]] in two brackets: there may be several"
     if item["type"] != "extra_forbidden":
-        return f"{dotted}: {item['msg'].removeprefix('Value error, ')}{_got(dotted, item['input'])}"
+        return f"{dotted}: {_plain(item)}{_got(dotted, item['input'])}"
     if "key" in dotted.rsplit(".", 1)[-1]:
         return (
             f"unknown key {dotted!r}. If this is the endpoint's secret, take it out of the file: "

@@ -118,7 +118,16 @@ class EndpointConfig(Section):
 class RequestConfig(Section):
     """What the model is asked."""
 
-    model: Annotated[str | None, Setting("The model to ask.", keyword="model", metavar="NAME", in_hash=True)] = None
+    model: Annotated[
+        str | None,
+        Setting(
+            "The model to ask.",
+            keyword="model",
+            metavar="NAME",
+            default_help="the endpoint's, where it serves only one",
+            in_hash=True,
+        ),
+    ] = None
     prompt: Annotated[
         str,
         Field(min_length=1),

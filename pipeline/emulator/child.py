@@ -76,7 +76,7 @@ def _base_url(process: subprocess.Popen[bytes], errors: IO[bytes], timeout_s: fl
 def _first_line(process: subprocess.Popen[bytes], timeout_s: float) -> str:
     """The first line, or what there is of it when the output ends or the time is up."""
     if process.stdout is None:
-        raise AssertionError("stdout is a pipe")
+        raise AssertionError("the emulator was started without a pipe for its output")
     deadline_s = time.monotonic() + timeout_s
     read = b""
     with selectors.DefaultSelector() as selector:

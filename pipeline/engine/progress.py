@@ -145,6 +145,12 @@ def short(number: float) -> str:
     return f"{number:.0f}"
 
 
+def bytes_text(number: float) -> str:
+    """1234567 -> 1.2 MB."""
+    text = short(number)
+    return f"{text} B" if text[-1].isdigit() else f"{text[:-1]} {text[-1]}B"
+
+
 def dollars(amount: Decimal | None) -> str:
     """Enough digits to tell two images apart: $0.0004, $12.34, $0.000012."""
     if amount is None:
@@ -157,6 +163,12 @@ def dollars(amount: Decimal | None) -> str:
 def exact(amount: Decimal) -> str:
     """All digits: a budget just above it has room for it."""
     return f"${amount.normalize():,f}"
+
+
+def alike(*amounts: Decimal) -> tuple[str, ...]:
+    """Amounts of one sentence, all digits of the finest: $0.0061625 beside $0.0100000."""
+    digits = max(4, *(-int(amount.normalize().as_tuple().exponent) for amount in amounts))
+    return tuple(f"${amount:,.{digits}f}" for amount in amounts)
 
 
 def with_unknown(cost_usd: Decimal | None, unknown_usd: Decimal) -> str:
@@ -178,7 +190,7 @@ def describe(summary: RunSummary) -> str:
         lines.append(
             f"tokens: {tokens_text(summary.prompt_tokens)} in, {tokens_text(summary.completion_tokens)} out; "
             f"cost: {_cost(summary)}; "
-            f"sent {short(summary.sent_bytes)}B of {short(summary.source_bytes)}B{_saved(summary)}"
+            f"sent {bytes_text(summary.sent_bytes)} of {bytes_text(summary.source_bytes)}{_saved(summary)}"
         )
     lines.extend(f"  {name}: {kind}: {message}" for name, kind, message in summary.examples)
     more = sum(summary.by_error.values()) - len(summary.examples)

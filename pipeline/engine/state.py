@@ -29,6 +29,7 @@ from pipeline.limits.timeouts import AdaptiveTimeout
 from pipeline.records import Answer, Failure, PreparedRequest, RateLimitInfo
 
 NEVER = inf
+"""When a request may be sent that waits for a result, not for a time."""
 REJECTED = 8
 """Rejections in a row that another endpoint answered: this one rejects everything, and would halve the run."""
 PACED_S = 5.0

@@ -8,9 +8,11 @@ from typing import Final
 from pipeline.errors import ErrorKind
 
 FIRST = 20
+"""A run whose first results are all alike bad ends after this many; without it a wrong request is paid for longer."""
 SOONER: Final[Mapping[str, int]] = {ErrorKind.REASONING_EXHAUSTED: 5}
 """First records alike that are enough: answers that have no room come to it each time, and each is billed whole."""
 WINDOW = 200
+"""Results that an error rate is of; in fewer, chance would end a run."""
 _WAYS_OUT: Final[Mapping[str, str]] = {
     ErrorKind.REASONING_EXHAUSTED: "give them more room with `request.reasoning_allowance=16000`, or less to think "
     "about with a lower `request.reasoning_effort`",

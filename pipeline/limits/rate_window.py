@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipeline.records import Quota, RateLimitInfo
 
 MINUTE_S = 60.0
+"""What limits are of: requests and tokens a minute."""
 SLACK_S = 0.1
 """A request may take this much longer to arrive than one sent a minute later; without it both count in one minute."""
 CATCH_UP_S = 0.25
@@ -29,6 +30,7 @@ was learned too low, would never be used.
 SEEKING = 2.0
 """The same until the first minute is over or a throttle ends it: a burst of seconds says little about a minute."""
 ROUNDING = 1e-9
+"""What sums of fractions may be off by; without it a request of just the remaining tokens would wait."""
 
 
 @dataclass(slots=True)

@@ -4,10 +4,13 @@ from collections import deque
 from dataclasses import dataclass, field
 
 WINDOW = 200
+"""Latencies that count; older ones were of another hour."""
 FEW, ENOUGH = 5, 20
+"""Answers until latencies count, and between two looks at them; a look at each would cost more than it finds."""
 TIMES = 4.0
 """As slow as this many times the slowest of twenty answers is no slow answer any more."""
 QUANTILE = 0.95
+"""What nearly all answers take; the slowest of all would be the straggler itself."""
 
 
 @dataclass(slots=True)

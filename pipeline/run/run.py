@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
@@ -16,13 +17,21 @@ from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.hooks import Hook
-from pipeline.engine.progress import dollars, exact
+from pipeline.engine.progress import alike, dollars
 from pipeline.engine.stages import Clock, Endpoint, Stages
 from pipeline.engine.stats import RunStats, RunSummary
-from pipeline.errors import BudgetReachedError, DamagedLedgerError, ErrorKind, ResourceError, VisionBatchError
+from pipeline.errors import (
+    BudgetReachedError,
+    DamagedLedgerError,
+    ErrorKind,
+    InputError,
+    ResourceError,
+    VisionBatchError,
+)
 from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
 from pipeline.records import Status, is_unanswered
+from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
 from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.job import (
@@ -48,7 +57,7 @@ from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
 from pipeline.sources import Source
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
-from pipeline.store.opening import LEDGER_NAME, check_out
+from pipeline.store.opening import LEDGER_NAME, check_out, last_config
 
 State = tuple[Status, ErrorKind | None]
 Say = Callable[[str], None]
@@ -101,10 +110,20 @@ def _silent(_: str) -> None:
 
 
 def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
-    """Where requests go and with which key; once for each OUT."""
-    if say is not None and not job.emulated and not (job.out / LEDGER_NAME).exists():
-        each = zip(job.config.all_endpoints, keys, strict=True)
-        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+    """Where requests go and with which key: for a new OUT, and where an address is new there."""
+    if say is None or job.emulated or not _has_new_destination(job):
+        return
+    each = zip(job.config.all_endpoints, keys, strict=True)
+    say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+
+
+def _has_new_destination(job: Job) -> bool:
+    if not (job.out / LEDGER_NAME).exists():
+        return True
+    with suppress(InputError):
+        before = {public_url(one.base_url) for one in last_config(job.out).all_endpoints}
+        return any(public_url(one.base_url) not in before for one in job.config.all_endpoints)
+    return True
 
 
 def _say_prompt(job: Job, say: Say) -> None:
@@ -238,12 +257,13 @@ class _Run:
     def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
         """Which budget is used up, how much is left undone, and what that would cost."""
         budget, stats, totals = self.job.budget, self.stats, dataset.run_totals()
-        spent, most = totals.spent_usd, budget.max_cost_usd
+        spent_usd, most_usd = totals.spent_usd, budget.max_cost_usd
         if error.budget == TOTAL:
-            spent, most = dataset.totals().spent_usd, budget.max_cost_total_usd
+            spent_usd, most_usd = dataset.totals().spent_usd, budget.max_cost_total_usd
+        need, spent, most = alike(usd(error.need), spent_usd, most_usd or Decimal(0))
         reached = {
-            "nano_usd": f"the budget has no room for another request, which may cost up to {exact(usd(error.need))}: "
-            f"${spent:,.4f} of ${most or 0:,.4f} are spent",
+            "nano_usd": f"the budget has no room for another request, which may cost up to {need}: "
+            f"{spent} of {most} are spent",
             "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
             f"{totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",

@@ -68,8 +68,11 @@ class FolderSource:
 
     def _nothing_found(self, files_seen: int) -> str:
         found = "no image matches" if self._is_glob else "no images here"
+        if not files_seen and not self._is_glob:
+            return f"{shown(self.name)}: {found}: the folder holds no files"
+        others = f"{files_seen:,} other file{' was' if files_seen == 1 else 's were'} seen"
         return (
-            f"{shown(self.name)}: {found}; {files_seen:,} other files were seen. "
+            f"{shown(self.name)}: {found}; {others}. "
             f"Files count that end in {' '.join(MEDIA_SUFFIXES)}, in any case, and are not hidden"
         )
 

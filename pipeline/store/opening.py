@@ -209,7 +209,9 @@ def _other_configuration(out: Path, before: Mapping[str, object], now: Mapping[s
     return InputError(
         f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
         *(f"  {line}" for line in lines),
-        "Use another OUT, or the same settings as before. Or: `on_config_change=keep` (asks what OUT does not hold) "
-        f"or refresh (asks all again, the {rows:,} rows here too). `retry_status=truncated` and its like ask the rows "
-        "that they name with these settings, and nothing else. Nothing was sent or changed",
+        "Nothing was sent or changed. Choose one:",
+        "  another OUT, or the same settings as before",
+        "  `on_config_change=keep`: ask only what OUT does not hold",
+        f"  `on_config_change=refresh`: ask all again, the {rows:,} rows here too",
+        "  `retry_status=truncated` and its like: ask the rows that they name with these settings, and nothing else",
     )

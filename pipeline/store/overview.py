@@ -5,7 +5,7 @@ from collections import Counter
 from pipeline.errors import ErrorKind
 from pipeline.records import Status
 from pipeline.store.accounting import Totals
-from pipeline.store.ledger.protocol import Ledger
+from pipeline.store.ledger.protocol import REHEARSAL_META, Ledger
 from pipeline.store.states import state_of
 from pipeline.tokens.ratios import models_of
 
@@ -16,7 +16,7 @@ def states_of(ledger: Ledger) -> dict[tuple[Status, ErrorKind | None], int]:
 
 
 def overview(ledger: Ledger) -> dict[str, object]:
-    """The whole of OUT: `records` by status, `errors` by kind, `totals`, tokens by `models`."""
+    """The whole of OUT: `records` by status, `errors` by kind, `totals`, `models` by name, whether a `rehearsal`."""
     records: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for (status, kind), count in states_of(ledger).items():
@@ -29,4 +29,5 @@ def overview(ledger: Ledger) -> dict[str, object]:
         "errors": dict(errors),
         "totals": Totals.of(counts).as_dict(),
         "models": models_of(counts),
+        "rehearsal": ledger.meta(REHEARSAL_META) == b"yes",
     }

@@ -93,9 +93,9 @@ def test_a_mistake_names_the_flag_that_was_typed(command: Command) -> None:
     """The command line shows flags, and no reference."""
     code, _, err = command("estimate", "--count", "1", "--size", "1x1", "--model", "gpt-4o", "--rpm", "0")
     assert code == 2
-    assert err == "vision-batch: --rpm: limits.rpm: Input should be greater than or equal to 0.001 (got 0)\n"
+    assert err == "vision-batch: --rpm: limits.rpm: must be at least 0.001 (got 0)\n"
     code, _, err = command("run", "photos", "-o", "out", "--set", "limits.rpm=0")
-    assert err.startswith("vision-batch: --set limits.rpm: Input should be")
+    assert err.startswith("vision-batch: --set limits.rpm: must be at least")
 
 
 def test_help_lists_the_commands_in_order(command: Command) -> None:

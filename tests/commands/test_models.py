@@ -183,7 +183,7 @@ def test_prices_of_images_and_requests() -> None:
     [
         ('[[prices.models]]\nmodel = "m"\n', "the price of 'm' needs input_usd_per_mtok and output_usd_per_mtok"),
         ('[[prices.models]]\nmodel = "m"\ninput_usd_per_mtok = 1\n', "the price of 'm' needs"),
-        ('[[prices.models]]\nmodel = "m"\nusd_per_image = -1\n', "greater than or equal to 0"),
+        ('[[prices.models]]\nmodel = "m"\nusd_per_image = -1\n', "must be at least 0"),
         ("[prices]\nusd_per_hour = 0\n", "prices.usd_per_hour"),
         ("[[prices.models]]\nusd_per_image = 1\n", "'prices.models.0.model' is missing"),
         (

@@ -77,7 +77,7 @@ def test_a_key_is_named_once() -> None:
     for name, said in ((override("images.quality"), ""), (argument("quality"), "images.quality: ")):
         with pytest.raises(InputError) as caught:
             load_config(None, {"images.quality": 300}, {}, given_as={"images.quality": name})
-        assert str(caught.value) == f"{name}: {said}Input should be less than or equal to 95 (got 300)"
+        assert str(caught.value) == f"{name}: {said}must be at most 95 (got 300)"
 
 
 def test_unknown_preset() -> None:
@@ -180,3 +180,29 @@ def test_what_no_request_can_hold(value: object) -> None:
 def test_no_bound_of_the_answer_stays_none() -> None:
     """`pipeline.run(config=RunConfig(request=RequestConfig(max_tokens=None)))` asks without max_tokens."""
     assert resolve(RunConfig(request=RequestConfig(max_tokens=None)), {}).request.max_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("request.max_tokens", 1.5, "write a whole number (got 1.5)"),
+        ("request.detail", "lo", "write 'low', 'high', 'auto' or 'original' (got 'lo')"),
+        ("request.dedup", "maybe", "write true or false (got 'maybe')"),
+        ("request.prompt", "", "must not be empty (got '')"),
+        ("limits.rpm", "x", "write a number (got 'x')"),
+        ("budget.max_cost_usd", -1, "must be above 0 (got -1)"),
+        ("source.id_column", 3, "write text in quotes (got 3)"),
+    ],
+)
+def test_mistakes_in_plain_words(key: str, value: object, said: str) -> None:
+    """What to write, not what a validation library calls it."""
+    with pytest.raises(InputError) as caught:
+        load_config(None, {key: value}, environ={})
+    assert str(caught.value).endswith(f": {said}")
+
+
+def test_a_mistake_is_said_once() -> None:
+    """One address of several stands for two keys."""
+    with pytest.raises(InputError) as caught:
+        resolve(None, {"base_url": ["ftp://x/y", "http://127.0.0.1:9/v1"]})
+    assert str(caught.value).count("not an http(s) address") == 1

@@ -93,10 +93,10 @@ def test_a_key_of_the_endpoint_holds_for_all_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"rpm": -1}, "`rpm=`: limits.rpm: Input should be greater than or equal to 0.001 (got -1)"),
+        ({"rpm": -1}, "`rpm=`: limits.rpm: must be at least 0.001 (got -1)"),
         (
             {"overrides": {"limits.rpm": -1}},
-            '`overrides["limits.rpm"]`: Input should be greater than or equal to 0.001 (got -1)',
+            '`overrides["limits.rpm"]`: must be at least 0.001 (got -1)',
         ),
         ({"max_time": "soon"}, "`max_time=`: budget.max_time_s: no duration; write for example 90s, 45m, 4h or 1h30m"),
     ],

@@ -103,7 +103,7 @@ def test_the_summary() -> None:
     """What was asked, what came of it, what it cost, what was saved, and where it is."""
     text = describe(summary())
     assert "5 images in 10.0 s (0.5 images/s): 5 ok" in text
-    assert "cost: $0.0123; sent 750.0kB of 15.0MB" in text
+    assert "cost: $0.0123; sent 750.0 kB of 15.0 MB" in text
     assert 'pandas.read_parquet("out/data")' in text
     assert "unknown" in describe(summary(cost_usd=None))
     assert "nothing to ask" in describe(summary(asked=0, skipped=5))

@@ -257,7 +257,7 @@ def test_several_answers_an_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [({"out": "out"}, "`out=` keeps"), ({"emulator": True}, "`emulator=True` rehearses")]
+    ("more", "said"), [({"out": "out"}, "`out=` is for"), ({"emulator": True}, "`emulator=True` answers")]
 )
 def test_flags_of_a_sample_without_one(more: dict[str, Any], said: str) -> None:
     """They are not passed over in silence: `-o` is no place for the estimate, and nothing is rehearsed."""

@@ -222,7 +222,8 @@ def test_the_budget_reserves_the_dearer_tier(photos: Path) -> None:
         own["service_tier_fallback"] = fallback
         overrides = {f"request.{name}": value for name, value in own.items()}
         config = load_config(None, {"request.model": "gpt-5-mini", **overrides}, {})
-        found = first_request(Job(sources=[str(photos)], out=Path("out"), config=config))
+        found = first_request(Job(sources=[str(photos)], out=Path("out"), config=config), has_out=False)
+        assert found is not None
         assert found.most_usd is not None
         shown[fallback] = found.most_usd
     assert abs(shown["default"] - shown["wait"] * 2) <= Decimal("2e-9")

@@ -7,7 +7,7 @@ from decimal import Decimal
 from math import prod
 from textwrap import wrap
 
-from pipeline.engine.progress import dollars, short
+from pipeline.engine.progress import bytes_text, dollars
 from pipeline.estimates.figures import Estimate, ModelEstimate, Unreadable
 from pipeline.estimates.histogram import SizeClass
 from pipeline.formatting import printable, printable_lines
@@ -16,6 +16,8 @@ from pipeline.tokens.ranges import N, Range
 
 BAR = 24
 """Characters of the longest bar."""
+FEW = 10
+"""Fewer images need no distribution; of several models their rules and prices by name are enough."""
 WIDTH = 100
 """Longer lines of words are broken, on a narrower terminal before."""
 LEAST_WIDTH = 30
@@ -40,10 +42,15 @@ def text(estimate: Estimate, columns: int | None = None) -> str:
     ends, *bars = sizes(estimate) or [""]
     parts = [wrapped(facts(estimate), width), [*wrapped([ends], width), *bars]]
     parts += [wrapped(assumptions(estimate), width), table_lines]
+    is_short = estimate.images < FEW and len(estimate.models) > 1
+    about = in_short if is_short else details
     parts += [
-        [printable(model.name), *wrapped((f"  {line}" for line in details(model)), width)] for model in estimate.models
+        [printable(model.name), *wrapped((f"  {line}" for line in about(model)), width)] for model in estimate.models
     ]
-    parts.append(wrapped((f"note: {note}" for note in estimate.notes), width))
+    notes = [f"note: {note}" for note in estimate.notes]
+    if is_short:
+        notes.append("sources, prices by batch and each `detail`: vision-batch models NAME, or `output=FILE.md`")
+    parts.append(wrapped(notes, width))
     return "\n\n".join(printable_lines(lines) for lines in parts if lines)
 
 
@@ -62,7 +69,7 @@ def facts(estimate: Estimate) -> list[str]:
     if estimate.declared:
         lines.append(f"{estimate.declared:,} sizes are the manifest's own (columns width and height)")
     if estimate.source_bytes:
-        lines.append(f"{range_text(estimate.source_bytes, lambda count: f'{short(count)}B')} of files")
+        lines.append(f"{range_text(estimate.source_bytes, bytes_text)} of files")
     return lines + _listed_images(estimate.unreadable, "would not be sent")
 
 
@@ -82,6 +89,8 @@ def sizes(estimate: Estimate) -> list[str]:
         all_alike = f"sizes: all have {prod(found.typical) / 1_000_000:.2g} MP, for example {pixels(found.typical)}"
         return [] if estimate.source_bytes is None else [all_alike]
     ends = f"smallest {pixels(found.smallest)}, typical {pixels(found.typical)}, largest {pixels(found.largest)}"
+    if sum(one.images for one in found.classes) < FEW:
+        return [f"sizes: {ends}"]
     most = max(one.images for one in found.classes)
     rows = [(class_name(one), f"{one.images:,}", "#" * -(-BAR * one.images // most)) for one in found.classes]
     return [f"sizes: {ends}", *(f"  {line}" for line in aligned(rows))]
@@ -99,7 +108,11 @@ def assumptions(estimate: Estimate) -> list[str]:
         basis += "; ranges reach to `request.max_tokens`"
     reasoning = _reasoning_words(first)
     words = range_text(first.text_tokens, lambda count: f"{count:,}")
-    return [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
+    lines = [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
+    if not any(model.seconds or model.sample for model in estimate.models):
+        limits = "no limit is stated (`limits.rpm=N`, `limits.tpm=N`)"
+        lines.append(f"time: unknown: {limits}, and only a sample measures the pace (`sample=N`)")
+    return lines
 
 
 def _reasoning_words(model: ModelEstimate) -> str:
@@ -188,6 +201,17 @@ def details(model: ModelEstimate) -> list[str]:
         lines.append(f"time: bound by {model.limited_by}")
     lines += sampled(model)
     return lines + [f"note: {note}" for note in model.notes]
+
+
+def in_short(model: ModelEstimate) -> list[str]:
+    """The same of one model among several: its rules and price by name."""
+    rules = " or ".join(one.name for one in model.rules) or model.token_rule
+    lines = [f"rule: {rules}", f"price: {UNKNOWN if model.price is None else model.price}"]
+    if model.detail != AUTO:
+        lines.append(f"detail in force: {printable(model.detail)}")
+    if model.limited_by:
+        lines.append(f"time: bound by {model.limited_by}")
+    return [*lines, *sampled(model), *(f"note: {note}" for note in model.notes)]
 
 
 def _by_detail(tokens: Mapping[str, float]) -> str:
