@@ -24,6 +24,8 @@ class Status(StrEnum):
 
 EMULATOR = "emulator"
 """The column `endpoint` of a rehearsal."""
+PROMPT_NAME = "caption"
+"""The column `prompt_name` where no other name is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class ImageRecord:
     images: tuple[Location, ...]
     extra: str | None = None
     line: int | None = None
+    image_texts: tuple[str | None, ...] = ()
+    """The text that is sent before each image; empty where no image has one."""
 
     @property
     def image(self) -> str:
@@ -138,6 +142,10 @@ class PreparedImage:
     sha256: str
     """Of `data`, in hexadecimal."""
     facts: ImageFacts
+    text: str | None = None
+    """Sent before it."""
+    base64: bytes | None = None
+    """Of `data`, where several requests share it."""
 
 
 class _HasImages:
@@ -160,18 +168,25 @@ class _HasImages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRequest(_HasImages):
-    """A request that only needs sending: the body with the images in it."""
+    """A request that only needs sending: a record asked one prompt, with the images in it."""
 
     record: ImageRecord
     image_facts: tuple[ImageFacts, ...]
-    body: bytes
+    pieces: tuple[bytes, ...]
+    """The body, in one piece, or in several where the requests of a record share the images'."""
     request_sha256: str
+    prompt_name: str = PROMPT_NAME
     predicted_prompt_tokens: int | None = None
     most_prompt_tokens: int | None = None
     """The upper end of the prediction."""
     max_answer_tokens: int | None = None
     """As many tokens as the answer may have; None where nothing bounds it."""
     token_rule: str | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The body to send."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +295,7 @@ class BilledAttempt:
 
     record: ImageRecord
     at: datetime
+    prompt_name: str = PROMPT_NAME
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
     unknown_nano_usd: int = 0
@@ -296,6 +312,7 @@ class Shared(_HasImages):
     key: bytes
     """Of the record that was asked."""
     status: Status
+    prompt_name: str = PROMPT_NAME
     error_kind: ErrorKind | None = None
 
 
@@ -305,6 +322,7 @@ class Outcome(_HasImages):
 
     record: ImageRecord
     result: Answer | Failure
+    prompt_name: str = PROMPT_NAME
     image_facts: tuple[ImageFacts, ...] = ()
     request_sha256: str | None = None
     predicted_prompt_tokens: int | None = None
@@ -330,6 +348,15 @@ class Outcome(_HasImages):
     @property
     def error_message(self) -> str | None:
         return self.result.error_message if isinstance(self.result, Answer) else self.result.message
+
+
+def held_bytes(requests: Iterable[PreparedRequest]) -> int:
+    """Memory that the bodies of a record's requests take together, with one of them in one piece to be sent."""
+    bodies = [request.pieces for request in requests]
+    if len(bodies) == 1 and len(bodies[0]) == 1:
+        return len(bodies[0][0])
+    pieces = {id(piece): len(piece) for pieces in bodies for piece in pieces}
+    return sum(pieces.values()) + max((sum(map(len, pieces)) for pieces in bodies), default=0)
 
 
 def record_key(record_id: str, prompt_name: str) -> bytes:

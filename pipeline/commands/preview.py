@@ -70,6 +70,7 @@ class FirstRequest:
 def first_request(job: Job) -> FirstRequest:
     """Prepare the first image that can be prepared. Sends and writes nothing."""
     source, total = open_job_source(job)
+    total = None if total is None else total * len(job.config.prompt_names)
     prepare = Preparer.build(job.config, Clock().utc().date())
     one = job.config.all_endpoints[0]
     address = f"{endpoint_name(job)}/{adapter_of(job.config).path}"
@@ -78,10 +79,10 @@ def first_request(job: Job) -> FirstRequest:
             return FirstRequest(requests=total, address=address, image=record.image)
         images = [image for where in record.images if isinstance(image := prepare.image(where, None), PreparedImage)]
         if len(images) == len(record.images):
-            request, price = prepare.request(record, images), price_for(job.config, one, emulated=job.emulated)
+            request, price = prepare.requests(record, images)[0], price_for(job.config, one, emulated=job.emulated)
             return FirstRequest(
                 requests=total, address=address, image=record.image, facts=request.facts,
-                body=prepare.template.preview(images), max_answer_tokens=request.max_answer_tokens,
+                body=prepare.preview(request, images), max_answer_tokens=request.max_answer_tokens,
                 predicted_prompt_tokens=request.predicted_prompt_tokens,
                 most_usd=None if price is None else most_cost_usd(request, price),
             )  # fmt: skip

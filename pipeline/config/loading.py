@@ -176,7 +176,18 @@ def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
             found[section] = [_with_path(one, key, folder) for one in entry]
         elif entry is not None:
             found[section] = _with_path(entry, key, folder)
+    request = found.get("request")
+    if isinstance(request, Mapping) and isinstance(request.get("messages"), list | tuple):
+        found["request"] = {**request, "messages": [_with_images(one, folder) for one in request["messages"]]}
     return found
+
+
+def _with_images(message: object, folder: Path) -> object:
+    """A message with the paths of its images made absolute."""
+    images = message.get("images") if isinstance(message, Mapping) else None
+    if not isinstance(message, Mapping) or not isinstance(images, list | tuple):
+        return message
+    return {**message, "images": [folder.absolute() / one if isinstance(one, str | Path) else one for one in images]}
 
 
 def _with_path(table: object, key: str, folder: Path) -> object:

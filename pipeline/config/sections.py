@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from pipeline.config.base_urls import normalise_base_url
+from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting
 from pipeline.config.types import (
     Ceiling,
@@ -26,6 +27,7 @@ from pipeline.config.types import (
     Dollars,
     Duration,
     Megabytes,
+    MessageName,
     PerMinute,
     Seconds,
     sendable,
@@ -124,6 +126,20 @@ class RequestConfig(Section):
         str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
     ] = "caption"
     system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    system_name: Annotated[MessageName | None, Setting("The `name` of the system message.", in_hash=True)] = None
+    user_name: Annotated[MessageName | None, Setting("The `name` of user messages.", in_hash=True)] = None
+    messages: Annotated[
+        tuple[MessageConfig, ...],
+        Setting("A conversation before the prompt: tables of `role`, `text` and `images`.", in_hash=True),
+    ] = ()
+    image_position: Annotated[
+        Literal["auto", "after", "before"],
+        Setting("Images after or before the text; `auto`: after one prompt, before several.", in_hash=True),
+    ] = "auto"
+    message_layout: Annotated[
+        Literal["together", "apart"],
+        Setting("Text and images in one user message, or apart in two.", in_hash=True),
+    ] = "together"
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
@@ -169,6 +185,12 @@ class RequestConfig(Section):
     max_failures: Annotated[
         int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
     ] = 6
+
+    @property
+    def message_texts(self) -> tuple[str | None, ...]:
+        """The text of each message; None where it is not sent."""
+        apart = ("",) if self.message_layout == "apart" else ()
+        return self.system, *(message.text for message in self.messages), self.prompt, *apart
 
     @property
     def choices(self) -> int:

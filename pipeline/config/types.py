@@ -58,6 +58,8 @@ def sendable(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
+MessageName = Annotated[str, Field(pattern=r"^[^\s<|\\/>]{1,64}$")]
+"""OpenAI, API reference: no blanks and none of `<|\\/>`, up to 64 characters."""
 Concurrency = Annotated[int | Literal["auto"], WrapValidator(lambda value, _: _concurrency(value))]
 
 

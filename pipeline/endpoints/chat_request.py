@@ -6,32 +6,28 @@ Shape: OpenAI, "Images and vision" (chat/completions), which AI/ML API, 302.AI a
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, Protocol
 
 import pybase64
 
+from pipeline.endpoints.chat_messages import MessageSettings, messages_of
 from pipeline.errors import InputError
 from pipeline.formatting import json_text
 from pipeline.records import PreparedImage
 
 _OWN_OPTION: Final = {
     "model": "request.model",
-    "messages": "request.prompt and request.system",
+    "messages": "request.prompt, request.system and request.messages",
     "max_tokens": "request.max_tokens",
     "max_completion_tokens": "request.max_tokens and request.max_tokens_field",
     "temperature": "request.temperature",
 }
 
 
-class PromptSettings(Protocol):
+class PromptSettings(MessageSettings, Protocol):
     """The settings that a body consists of; `config.sections.RequestConfig` has them."""
 
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def system(self) -> str | None: ...
-    @property
-    def detail(self) -> str: ...
     @property
     def max_tokens(self) -> int | None: ...
     @property
@@ -49,22 +45,27 @@ class ChatTemplate:
         self._request, self._max_tokens_field = request, max_tokens_field
         self._model_field = _model_field(model)
         self._model = model
-        self._texts = {1: self._written(1)}
+        self._turn_images = sum(len(turn.images) for turn in request.messages)
+        self._texts: dict[int, _Texts] = {}
+        self._of_plain(1 + self._turn_images)
 
     def body(self, images: Sequence[PreparedImage]) -> bytes:
-        """The JSON body to send, about 4/3 of the images' bytes."""
-        texts, *_ = self._of(len(images))
+        """The JSON body to send, about 4/3 of the images' bytes. The first images are those of `request.messages`."""
+        return b"".join(self.pieces(images))
+
+    def pieces(self, images: Sequence[PreparedImage]) -> tuple[bytes, ...]:
+        texts, *_ = self._of(images)
         pieces = [texts[0]]
         for image, text in zip(images, texts[1:], strict=True):
-            pieces += (image.media_type.encode(), b";base64,", pybase64.b64encode(image.data), text)
-        return b"".join(pieces)
+            pieces += (image.media_type.encode(), b";base64,", image.base64 or pybase64.b64encode(image.data), text)
+        return tuple(pieces)
 
     def digest(self, images: Sequence[PreparedImage]) -> str:
-        _, sha256 = self._of(len(images))
+        _, sha256 = self._of(images)
         return hashlib.sha256("\0".join([sha256, *(image.sha256 for image in images)]).encode()).hexdigest()
 
     def preview(self, images: Sequence[PreparedImage]) -> str:
-        texts, _ = self._of(len(images))
+        texts, _ = self._of(images)
         pieces = [texts[0]]
         for image, text in zip(images, texts[1:], strict=True):
             characters = 4 * ((len(image.data) + 2) // 3)
@@ -74,18 +75,23 @@ class ChatTemplate:
     def renamed(self, body: bytes, model: str) -> bytes:
         return body if model == self._model else body.replace(self._model_field, _model_field(model), 1)
 
-    def _of(self, images: int) -> "_Texts":
+    def _of(self, images: Sequence[PreparedImage]) -> "_Texts":
+        if any(image.text is not None for image in images):
+            return self._written([image.text for image in images])
+        return self._of_plain(len(images))
+
+    def _of_plain(self, images: int) -> "_Texts":
         """Threads may both write what is missing: it is the same."""
         found = self._texts.get(images)
         if found is None:
-            found = self._texts[images] = self._written(images)
+            found = self._texts[images] = self._written(list(repeat(None, images)))
         return found
 
-    def _written(self, images: int) -> "_Texts":
+    def _written(self, image_texts: Sequence[str | None]) -> "_Texts":
         number = 0
         while True:  # until no placeholder is part of the prompt
-            marks = [f"<image-{number + at}>" for at in range(images)]
-            whole = _serialised(self._body([f"data:{mark}" for mark in marks]))
+            marks = [f"<image-{number + at}>" for at in range(len(image_texts))]
+            whole = _serialised(self._body([f"data:{mark}" for mark in marks], image_texts))
             if all(whole.count(mark.encode()) == 1 for mark in marks):
                 break
             number += 1
@@ -96,15 +102,9 @@ class ChatTemplate:
         texts.append(whole)
         return tuple(texts), hashlib.sha256(b"\0".join(texts)).hexdigest()
 
-    def _body(self, image_urls: Sequence[str]) -> dict[str, Any]:
+    def _body(self, image_urls: Sequence[str], image_texts: Sequence[str | None]) -> dict[str, Any]:
         request = self._request
-        content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
-        for url in image_urls:
-            image = {"url": url} if request.detail == "auto" else {"url": url, "detail": request.detail}
-            content.append({"type": "image_url", "image_url": image})
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        if request.system:
-            messages.insert(0, {"role": "system", "content": request.system})
+        messages = messages_of(request, image_urls, image_texts[self._turn_images :])
         body: dict[str, Any] = {"model": self._model, "messages": messages}
         if request.max_tokens is not None:
             body[self._max_tokens_field] = request.max_tokens

@@ -15,7 +15,7 @@ what was paid for comes home, and is committed.
 """
 
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import inf
@@ -24,14 +24,14 @@ import anyio
 import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from pipeline.engine.dedup import Leaders
+from pipeline.engine.dedup import Follower, Leaders
 from pipeline.engine.fetching import fetched
 from pipeline.engine.in_flight import InFlightRequests
-from pipeline.engine.reader import FIRST_BATCH, Reader
+from pipeline.engine.reader import FIRST_BATCH, Reader, Task
 from pipeline.engine.scheduler import Permit, Scheduler
 from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.signals import watch_signals
-from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
+from pipeline.engine.stages import Clock, EngineConfig, PromptNames, RequestState, Stages
 from pipeline.engine.state import EndpointState
 from pipeline.engine.stats import RunStats
 from pipeline.engine.threads import DaemonThreads, in_thread
@@ -54,6 +54,7 @@ from pipeline.records import (
     PreparedRequest,
     Shared,
     Status,
+    held_bytes,
     is_unanswered,
 )
 
@@ -74,7 +75,7 @@ class Engine:
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
         self._writer = Writer(stages, stats, 2 * self._scheduler.slots, ended=self._ended, failed=self._write_failed)
-        self._leaders = Leaders(self._committed)
+        self._leaders = Leaders(self._committed, is_on=config.dedup)
         self._health = Health(config.max_error_rate, config.has_answers)
         self._began, self._slept_s = clock.now(), 0.0
         self._epoch = clock.utc().timestamp() - self._began
@@ -119,7 +120,7 @@ class Engine:
     # ---------------------------------------------------------------- workers
 
     async def _work(self) -> None:
-        send, self._records = anyio.create_memory_object_stream[ImageRecord](FIRST_BATCH)
+        send, self._records = anyio.create_memory_object_stream[Task](FIRST_BATCH)
         with self._working, self._records:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._read, send)
@@ -133,7 +134,7 @@ class Engine:
             self._workers += 1
             self._tasks.start_soon(self._worker, self._records.clone())
 
-    async def _read(self, send: MemoryObjectSendStream[ImageRecord]) -> None:
+    async def _read(self, send: MemoryObjectSendStream[Task]) -> None:
         async with send:
             try:
                 await self._reader.run(send, self._writer.thread)
@@ -142,39 +143,67 @@ class Engine:
         for endpoint in self._scheduler.endpoints:
             endpoint.is_last = True
 
-    async def _worker(self, records: MemoryObjectReceiveStream[ImageRecord]) -> None:
-        async with records:
-            async for record in records:
+    async def _worker(self, tasks: MemoryObjectReceiveStream[Task]) -> None:
+        async with tasks:
+            async for task in tasks:
                 try:
-                    await self._live(record)
+                    await self._live(task)
                 except VisionBatchError as error:  # no file handles left, and the like
                     self.stop(error)
 
-    async def _live(self, record: ImageRecord) -> None:
-        """From the source to the writer."""
+    async def _live(self, task: Task) -> None:
+        """From the source to the writer: its prompts one after the other, while the endpoint's cache has its images."""
+        record, names = task
+        while names:  # again only for those whose leaders gave no answer
+            followers = await self._ask_each(await self._prepared(record, names))
+            names = tuple(
+                [request.prompt_name for request, leader in followers if await self._is_open(request, leader)]
+            )
 
-        async def prepare() -> PreparedRequest | Failure:
-            return await self._prepared(record)
-
-        prepared = await (self._leaders.lead(prepare) if self._config.dedup else prepare())
-        match prepared:
-            case PreparedRequest():
-                async with self._prepared_bytes.held(len(prepared.body)):
-                    await self._ask(prepared)
-            case Failure():
-                await self._writer.hand_over(Outcome(record=record, result=prepared))
-            case Shared():
-                await self._writer.hand_over(prepared)
-
-    async def _committed(self, request: PreparedRequest) -> Shared | None:
-        return await in_thread(self._writer.thread, self._stages.follow, request)
-
-    async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
+    async def _prepared(self, record: ImageRecord, names: PromptNames) -> Sequence[PreparedRequest]:
+        """The requests of a record; none where there is only a failure, which every prompt's row states."""
         async with self._fetched_bytes.share() as share:
             data = await fetched(self._stages, self._config, self._clock, record, share)
             if isinstance(data, Failure):
-                return data
-            return await in_thread(self._decoders, self._stages.prepare, record, data)
+                failure = data
+            else:
+                prepared = await in_thread(self._decoders, self._stages.prepare, record, data, names)
+                if not isinstance(prepared, Failure):
+                    return prepared
+                failure = prepared
+        for name in names:
+            await self._writer.hand_over(Outcome(record=record, prompt_name=name, result=failure))
+        return ()
+
+    async def _ask_each(self, requests: Sequence[PreparedRequest]) -> list[Follower]:
+        """Ask them. What is being asked for another record already is returned without its body, with its leader.
+
+        A leader holds the bytes that it needs, and a follower waits for its leader without any: none waits for ever.
+        """
+        if all(map(self._leaders.of, requests)):
+            return [follower for one in requests if (follower := self._leaders.follower(one)) is not None]
+        followers: list[Follower] = []
+        async with self._prepared_bytes.held(held_bytes(requests)):
+            for request in requests:
+                follower = self._leaders.follower(request)
+                if follower is not None:
+                    followers.append(follower)
+                elif (shared := await self._leaders.lead(request)) is not None:
+                    await self._writer.hand_over(shared)
+                else:
+                    await self._ask(request)
+        return followers
+
+    async def _is_open(self, request: PreparedRequest, leader: anyio.Event) -> bool:
+        """Whether the leader gave no answer that this request could share."""
+        await leader.wait()
+        shared = await self._leaders.lookup(request)
+        if shared is not None:
+            await self._writer.hand_over(shared)
+        return shared is None
+
+    async def _committed(self, request: PreparedRequest) -> Shared | None:
+        return await in_thread(self._writer.thread, self._stages.follow, request)
 
     # ---------------------------------------------------------------- requests
 

@@ -70,13 +70,15 @@ class Candidate:
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
         request, family = self.config.request, self.family()
+        texts = [one.message_texts for one in self.config.requests]
         text = text_range(
-            message_tokens(request.system, request.prompt), most_message_tokens(request.system, request.prompt)
+            sum(message_tokens(*each) for each in texts), sum(most_message_tokens(*each) for each in texts)
         )
         return PromptShape(
             rule=rule_of(family, today, self.rules_host),
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
+            prompts=len(texts),
             max_side=self.config.images.max_side,
             max_image_tokens=self.config.images.max_image_tokens,
         )

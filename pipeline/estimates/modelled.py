@@ -33,10 +33,14 @@ def model_estimate(
     request, family, seen = candidate.config.request, candidate.family(), images.survey
     tokens_in = counted.input_tokens(seen.images)
     tokens_out = answer_tokens(
-        images.readable, stated=job.output_tokens, max_tokens=request.max_tokens, choices=request.choices
+        images.readable,
+        stated=job.output_tokens,
+        max_tokens=request.max_tokens,
+        choices=shape.prompts * request.choices,
     )
+    requests = _times(images.readable, shape.prompts)
     online, batch = candidate.prices()
-    time = _time(candidate, images.readable, tokens_in, tokens_out)
+    time = _time(candidate, requests, tokens_in, tokens_out)
     read, text = seen.known - seen.unreadable, shape.text
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
     image = shape.image_tokens(*images.typical)
@@ -45,16 +49,22 @@ def model_estimate(
         token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
         detail=shape.detail, text_tokens=Range(text.expected, text.lower, text.upper),
         typical_sent=shape.sent(*images.typical), typical_tokens=Range(image.expected, image.lower, image.upper),
-        mean_tokens=counted.image_tokens(read, text), input_tokens=tokens_in,
+        mean_tokens=counted.image_tokens(read, text, shape.prompts), input_tokens=tokens_in,
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
         output_tokens=tokens_out, output_basis="assumed" if job.output_tokens is None else "stated",
-        price=online, cost_usd=cost_of(images.readable, tokens_in, tokens_out, online),
-        batch_price=batch, batch_cost_usd=cost_of(images.readable, tokens_in, tokens_out, batch),
+        price=online, cost_usd=cost_of(requests, tokens_in, tokens_out, online),
+        batch_price=batch, batch_cost_usd=cost_of(requests, tokens_in, tokens_out, batch),
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None, limited_by=time[1] if time else None,
         notes=_notes(job, candidate, shape, counted, seen, by_detail=by_detail, has_price=online is not None),
     )  # fmt: skip
+
+
+def _times(images: Range[int], prompts: int) -> Range[int]:
+    return Range(
+        prompts * images.expected, prompts * images.low, None if images.high is None else prompts * images.high
+    )
 
 
 def _notes(
@@ -75,6 +85,7 @@ def _notes(
         *_undescribed(candidate, shape),
         *traps(shape, by_detail),
         *([unreached] if unreached else []),
+        *([f"{shape.prompts} prompts an image: all figures count all of them"] if shape.prompts > 1 else []),
         *(f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(job.today) if one.note),
         *([] if has_price else [_no_price(candidate)]),
     )

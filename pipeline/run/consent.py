@@ -85,12 +85,12 @@ def expected_usd(
     if each is None or each * total <= above:
         return None if each is None else each * total
     records = islice(job.selected(source.records()), job.limit)
-    left = count_missing(job.out, records, total, config=job.config, policy=job.rerun, skip=skip)
-    return each * (left if most is None else min(left, most))
+    rows = count_missing(job.out, records, total, config=job.config, policy=job.rerun, skip=skip)
+    return each * (rows if most is None else min(rows, most)) / shape.prompts
 
 
 def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: Sequence[Price]) -> Decimal | None:
-    """What one image is expected to cost at the dearest endpoint; None where nothing is known of them."""
+    """What all prompts of one image cost, by expectation, at the dearest endpoint; None where nothing is known."""
     if not total:
         return Decimal(0)
     within = min(total, AMONG)
@@ -100,12 +100,14 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
     if None in found or not sizes:
         return None
     request = job.config.request
-    answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=request.choices).expected
+    choices = shape.prompts * request.choices
+    answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=choices).expected
     usages = [
         Usage(prompt_tokens=shape.tokens(one.width, one.height).expected, completion_tokens=answer) for one in sizes
     ]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
-    return max(sum(each, Decimal(0)) / len(sizes) for each in costs)
+    more = [(shape.prompts - 1) * (price.usd_per_request + price.usd_per_image) for price in prices]
+    return max(sum(each, Decimal(0)) / len(sizes) + extra for each, extra in zip(costs, more, strict=True))
 
 
 def _prices(job: Job) -> list[Price]:

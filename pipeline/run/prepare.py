@@ -1,16 +1,20 @@
-"""From a record to a request that only needs sending: fetch, read, prepare, predict."""
+"""From a record to requests that only need sending: fetch, read, prepare, predict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import repeat
+from pathlib import Path
 
 import aiohttp
 import anyio
+import pybase64
 
 from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
-from pipeline.endpoints.adapter import RequestTemplate, adapter_of
+from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.engine.semaphores import ThreadByteSemaphore
+from pipeline.errors import ErrorKind, InputError
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
 from pipeline.images.locate import opened
@@ -23,25 +27,19 @@ from pipeline.records import (
     ImageFacts,
     ImageRecord,
     ImageUrl,
+    LocalFile,
     Location,
     PreparedImage,
     PreparedRequest,
 )
-from pipeline.run.model import family_for
+from pipeline.run.model import family_for, most_images
+from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
-from pipeline.tokens.text import calibrated, message_tokens, most_message_tokens
+from pipeline.tokens.text import calibrated, most_text_tokens, text_tokens
 
 MEGABYTE = 1 << 20
-
-
-@dataclass(slots=True)
-class TextTokens:
-    """How many tokens the text of every request has: estimated, until the first bill shows it."""
-
-    tokens: int
-    is_billed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,60 +47,101 @@ class Preparer:
     """Prepares the requests of one run. Called in the decoding threads."""
 
     config: RunConfig
-    template: RequestTemplate
+    prompts: Mapping[str, Prompt]
+    """By name, in order."""
     size: LookedAt
     decode_bytes: ThreadByteSemaphore
     """For decoding."""
     files: ThreadByteSemaphore
     """For what is read from the disk."""
     rule: TokenRule
-    text: TextTokens
-    most_prompt_tokens: int
     max_answer_tokens: int | None
+    examples: Sequence[PreparedImage] = ()
+    """The images of `request.messages`, which every request begins with."""
+    max_images: int | None = None
+    """Images that the endpoint accepts in one request."""
 
     @classmethod
     def build(cls, config: RunConfig, today: date) -> "Preparer":
-        """`today` decides which of a model's dated rules counts. Raises InputError where a setting cannot be sent."""
+        """`today` decides which of a model's dated rules counts.
+
+        Raises InputError where a setting, or an image of `request.messages`, cannot be sent.
+        """
         warm_up()
         request = config.request
         family = family_for(config)
         rule = rule_of(family, today, config.rules_host)
-        wanted = request.max_tokens_field
-        field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
-        return cls(
+        preparer = cls(
             config=config,
-            template=adapter_of(config).template(request, request.model or "", field_name),
+            prompts={prompt.name: prompt for prompt in prompts_of(config, family)},
             size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
-            text=TextTokens(message_tokens(request.system, request.prompt)),
-            most_prompt_tokens=most_message_tokens(request.system, request.prompt),
             max_answer_tokens=None if request.max_tokens is None else request.max_tokens * request.choices,
+            max_images=most_images(config, family),
         )
+        paths = [path for message in request.messages for path in message.images]
+        return replace(preparer, examples=[preparer.example(path) for path in paths])
 
-    def __call__(self, record: ImageRecord, fetched: FetchedImages) -> PreparedRequest | Failure:
+    def __call__(
+        self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
+    ) -> Sequence[PreparedRequest] | Failure:
         images: list[PreparedImage] = []
-        for location, data in zip(record.images, fetched, strict=True):
+        most = self.max_images
+        if most is not None and len(self.examples) + len(record.images) > most:
+            return _too_many(len(self.examples) + len(record.images), most)
+        texts = record.image_texts or repeat(None)
+        for location, data, text in zip(record.images, fetched, texts, strict=False):
             image = self.image(location, data)
             if isinstance(image, Failure):
                 return _named(image, location, record)
-            images.append(image)
-        return self.request(record, images)
+            images.append(image if text is None else replace(image, text=text))
+        return self.requests(record, images, names)
 
-    def request(self, record: ImageRecord, images: Sequence[PreparedImage]) -> PreparedRequest:
+    def requests(
+        self, record: ImageRecord, images: Sequence[PreparedImage], names: Sequence[str] | None = None
+    ) -> list[PreparedRequest]:
+        """One request for each of these prompts, or for all. Raises InputError where a template does not fit."""
+        names = tuple(self.prompts) if names is None else names
         image_facts = tuple(image.facts for image in images)
-        tokens = self._image_tokens(image_facts)
-        return PreparedRequest(
-            record=record,
-            image_facts=image_facts,
-            body=self.template.body(images),
-            request_sha256=self.template.digest(images),
-            predicted_prompt_tokens=self.text.tokens + tokens.expected,
-            most_prompt_tokens=self.most_prompt_tokens + tokens.upper,
-            max_answer_tokens=self.max_answer_tokens,
-            token_rule=self.rule.name,
-        )
+        tokens, texts = self._image_tokens(image_facts), [image.text for image in images if image.text is not None]
+        if len(names) > 1:
+            images = [replace(image, base64=pybase64.b64encode(image.data)) for image in images]
+        sent, requests = [*self.examples, *images], []
+        for name in names:
+            prompt = self.prompts[name].rendered(record)
+            template = prompt.template
+            requests.append(
+                PreparedRequest(
+                    record=record,
+                    prompt_name=name,
+                    image_facts=image_facts,
+                    pieces=template.pieces(sent) if len(names) > 1 else (template.body(sent),),
+                    request_sha256=template.digest(sent),
+                    predicted_prompt_tokens=prompt.tokens.tokens + sum(map(text_tokens, texts)) + tokens.expected,
+                    most_prompt_tokens=prompt.most_tokens + sum(map(most_text_tokens, texts)) + tokens.upper,
+                    max_answer_tokens=self.max_answer_tokens,
+                    token_rule=self.rule.name,
+                )
+            )
+        return requests
+
+    @property
+    def template(self) -> RequestTemplate:
+        """Of the first prompt: another name for the model stands in all of them alike."""
+        return next(iter(self.prompts.values())).template
+
+    def preview(self, request: PreparedRequest, images: Sequence[PreparedImage]) -> str:
+        """The request for people to read."""
+        return self.prompts[request.prompt_name].rendered(request.record).template.preview([*self.examples, *images])
+
+    def example(self, path: Path) -> PreparedImage:
+        """An image of the conversation before the prompt. Raises InputError where it cannot be prepared."""
+        image = self.image(LocalFile(str(path), str(path)), None)
+        if isinstance(image, Failure):
+            raise InputError(f"`request.messages`: {path}: {image.message}")
+        return replace(image, base64=pybase64.b64encode(image.data))
 
     def image(self, location: Location, data: bytes | None) -> PreparedImage | Failure:
         """One image as it will be sent. `data` is what was fetched; None: it is read here."""
@@ -123,14 +162,16 @@ class Preparer:
         return replace(image, facts=replace(image.facts, stamp=source.stamp))
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
-        """Take the tokens of the text from the first answer with a bill."""
-        if self.text.is_billed or not isinstance(result, Answer) or result.usage.prompt_tokens is None:
+        """Take the tokens of a prompt's text from the first answer with a bill."""
+        tokens = self.prompts[request.prompt_name].tokens
+        if tokens.is_billed or not isinstance(result, Answer) or result.usage.prompt_tokens is None:
             return
-        asked, images = self.config.request, self._image_tokens(request.image_facts)
-        tokens = calibrated(result.usage.prompt_tokens, images, asked.system, asked.prompt)
-        self.text.is_billed = True
-        if tokens is not None:
-            self.text.tokens = tokens
+        if any(request.record.image_texts):
+            return  # texts of its own
+        found = calibrated(result.usage.prompt_tokens, self._image_tokens(request.image_facts), *tokens.texts)
+        tokens.is_billed = True
+        if found is not None:
+            tokens.tokens = found
 
     def saved(self, facts: ImageFacts) -> int:
         """Tokens saved by resizing, against the largest size that the model accepts; 0 where the rule is unknown."""
@@ -141,20 +182,26 @@ class Preparer:
         return unsized - self.rule.tokens(*sent, self.config.request.detail).expected
 
     def prompt_shape(self) -> PromptShape:
-        """The prompt as an estimate counts it."""
-        images = self.config.images
+        """The prompts as an estimate counts them."""
+        images, count = self.config.images, len(self.prompts)
+        examples = self._image_tokens(())
+        text = sum(prompt.tokens.tokens for prompt in self.prompts.values())
         return PromptShape(
             rule=self.rule,
             detail=self.config.request.detail,
-            text=TokenRange.exactly(self.text.tokens),
+            text=TokenRange(
+                text + count * examples.expected, text + count * examples.upper, text + count * examples.lower
+            ),
+            prompts=count,
             max_side=images.max_side,
             max_image_tokens=images.max_image_tokens,
         )
 
     def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange:
-        """Of all images of one request."""
+        """Of all images of one request, those of the conversation before the prompt included."""
         detail = self.config.request.detail
-        each = [self.rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in image_facts]
+        sent = [*(image.facts for image in self.examples), *image_facts]
+        each = [self.rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in sent]
         if len(each) == 1:
             return each[0]
         return TokenRange(
@@ -194,3 +241,8 @@ def _named(failure: Failure, location: Location, record: ImageRecord) -> Failure
     if len(record.images) == 1:
         return failure
     return replace(failure, message=f"{location.name}: {failure.message}")
+
+
+def _too_many(images: int, most: int) -> Failure:
+    message = f"{images:,} images in one request are more than the {most:,} that this model or host accepts"
+    return Failure(kind=ErrorKind.REQUEST_TOO_LARGE, message=message)

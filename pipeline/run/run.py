@@ -76,7 +76,9 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
+        prompts = len(prepare.prompts)
+        stats = RunStats(total=None if total is None else total * prompts, prompts=prompts)
+        run = _Run(job, new_run_id(clock.utc()), clock, stats)
         with run.dataset() as dataset:
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
@@ -84,6 +86,8 @@ async def run_job(
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers and job.has_default_prompt:
                 say(f"prompt: {job.config.request.prompt}")
+            elif say is not None and prompts > 1:
+                say(f"{prompts} prompts an image: the numbers below count rows, one for each image and prompt")
             return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
 
 
@@ -145,8 +149,9 @@ class _Run:
         config = self.job.config
         self.stats.saves = prepare.saved
         water = LowWater.of(source, self.job, dataset.marks)
-        dataset.expect((self.stats.total or 0) - water.skip)
-        self.stats.read = self.stats.skipped = water.skip
+        prompts = self.stats.prompts
+        dataset.expect((self.stats.total or 0) // prompts - water.skip)
+        self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
         return Stages(
             records=water.records(),
             missing=dataset.missing,
@@ -244,7 +249,8 @@ class _Run:
             config_hash=job.config.config_hash(),
             began_at=self.began_at,
             seconds=self.clock.now() - self.began,
-            images=stats.total,
+            images=None if stats.total is None else stats.total // stats.prompts,
+            prompts=stats.prompts,
             skipped=stats.skipped,
             asked=stats.asked,
             shared=stats.shared,

@@ -85,20 +85,20 @@ def count_missing(
     policy: RerunPolicy,
     skip: Callable[[Marks], int] = lambda _: 0,
 ) -> int:
-    """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed.
+    """How many rows of these `total` records a run on OUT would ask for, if it began now; nothing in OUT is changed.
 
-    `skip` returns how many of them, from the first, need no look.
+    `skip` returns how many of the records, from the first, need no look.
     """
     ledger_file = out / LEDGER_NAME
     if not ledger_file.is_file() or not ledger_file.stat().st_size:
-        return total
+        return total * len(config.prompt_names)
     with disk_errors(out), SqliteLedger(ledger_file) as ledger, decoding(ledger):
         config_hash = config.config_hash()
         ledger.resume_run(config_hash, policy.describe())
-        missing = Missing(ledger, policy, prompt_name=config.request.prompt_name, config_hash=config_hash)
+        missing = Missing(ledger, policy, prompt_names=config.prompt_names, config_hash=config_hash)
         done = skip(Marks(ledger))
         missing.expect(total - done)
         count, remaining = 0, islice(records, done, None)
         while batch := list(islice(remaining, _BATCH)):
-            count += sum(missing.of(batch))
+            count += sum(map(len, missing.of(batch)))
     return count

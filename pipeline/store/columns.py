@@ -19,7 +19,6 @@ from pipeline.store.accounting import storable
 class RowOrigin:
     """What all rows of one run have in common."""
 
-    prompt_name: str
     endpoint: str
     """The endpoint of outcomes that do not name theirs."""
     run_id: str
@@ -98,7 +97,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "prompt_name",
         _TEXT,
-        lambda _, origin: origin.prompt_name,
+        lambda outcome, _: outcome.prompt_name,
         "The name of the prompt; with `id` it is the key of the row.",
         is_essential=True,
     ),

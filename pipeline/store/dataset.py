@@ -73,10 +73,9 @@ class Dataset:
         self._sealer = Sealer(
             out, ledger, self._columns, rows_per_part=config.output.rows_per_part, step=failpoint, marks=self.marks
         )
-        name = origin.prompt_name
-        self._missing = Missing(ledger, policy, prompt_name=name, config_hash=origin.config_hash)
-        self._dedup = Deduplication(ledger, policy, prompt_name=name, sealer=self._sealer)
-        self._bills = bills.OpenBills(name)
+        self._missing = Missing(ledger, policy, prompt_names=config.prompt_names, config_hash=origin.config_hash)
+        self._dedup = Deduplication(ledger, policy, sealer=self._sealer)
+        self._bills = bills.OpenBills()
         is_plain = policy == RerunPolicy()
         self._committer = Committer(
             ledger, self._sealer, self._dedup, self._bills, origin=origin, is_plain=is_plain, step=failpoint
@@ -139,8 +138,8 @@ class Dataset:
         """Announce how many records `missing` will be asked about."""
         self._missing.expect(records)
 
-    def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
-        """For each record, whether this run asks it."""
+    def missing(self, records: Sequence[ImageRecord]) -> list[tuple[str, ...]]:
+        """For each record, the names of the prompts that this run asks it."""
         return self._missing.of(records)
 
     def follow(self, request: PreparedRequest) -> Shared | None:
@@ -232,7 +231,7 @@ class Dataset:
 
     def _describe(self) -> None:
         configurations = self._configurations()
-        config: dict[str, Any] = self._redactor.settings(self._config.model_dump(mode="json"))
+        config: dict[str, Any] = self._redactor.settings(self._config.resolved())
         outdir.write_config(self.out, config, configurations)
         outdir.write_card(self.out, configurations, columns=self._columns.names)
         self._failpoint("described")
@@ -253,7 +252,6 @@ def _begin(
     """Begin the run, or continue an interrupted one: what its rows have in common."""
     config_hash = config.config_hash()
     return RowOrigin(
-        prompt_name=config.request.prompt_name,
         endpoint=public_url(config.endpoint.base_url if endpoint is None else endpoint),
         run_id=ledger.begin_run(run_id, config_hash, policy.describe()),
         config_hash=config_hash,

@@ -1,6 +1,7 @@
-"""Which records a run has to ask: those without a row, and those that its `RerunPolicy` asks again."""
+"""Which rows a run has to ask for: those that OUT lacks, and those that its `RerunPolicy` asks again."""
 
 from collections.abc import Sequence
+from itertools import compress
 
 from pipeline.errors import ErrorKind
 from pipeline.files import record_stamp
@@ -30,9 +31,9 @@ SETTLED = frozenset(
 class Missing:
     """The records of one OUT that one run asks."""
 
-    def __init__(self, ledger: Ledger, policy: RerunPolicy, *, prompt_name: str, config_hash: str) -> None:
+    def __init__(self, ledger: Ledger, policy: RerunPolicy, *, prompt_names: tuple[str, ...], config_hash: str) -> None:
         """After the run has begun, or is resumed."""
-        self._ledger, self._policy, self._prompt_name = ledger, policy, prompt_name
+        self._ledger, self._policy, self._names = ledger, policy, prompt_names
         self.settled = SETTLED if policy == RerunPolicy() else frozenset[int]()
         self._comparable = ledger.runs_with(config_hash)
         self._records = sum(ledger.states().values())
@@ -41,21 +42,27 @@ class Missing:
 
     def expect(self, records: int) -> None:
         """Announce lookups, so that one pass over all keys can begin with the first, if it pays."""
-        self._lookups += records
+        self._lookups += records * len(self._names)
 
-    def of(self, records: Sequence[ImageRecord]) -> list[bool]:
-        """For each record, whether the run asks it."""
-        keys = [record_key(record.id, self._prompt_name) for record in records]
+    def of(self, records: Sequence[ImageRecord]) -> list[tuple[str, ...]]:
+        """For each record, the names of the prompts that the run asks it."""
+        names = self._names
+        keys = [record_key(record.id, name) for record in records for name in names]
         with decoding(self._ledger):
             is_settled = self._settled_by_prefix(keys)
         if all(is_settled):
-            return [False] * len(keys)
+            return [()] * len(records)
         known = self._ledger.find([key for key, settled in zip(keys, is_settled, strict=True) if not settled])
         with decoding(self._ledger):
-            return [
+            each = (record for record in records for _ in names)
+            wanted = [
                 not settled and ((row := known.get(key)) is None or self._is_asked_again(record, row))
-                for record, key, settled in zip(records, keys, is_settled, strict=True)
+                for record, key, settled in zip(each, keys, is_settled, strict=True)
             ]
+        if len(names) == 1:
+            return [names if is_wanted else () for is_wanted in wanted]
+        starts = range(0, len(wanted), len(names))
+        return [tuple(compress(names, wanted[start : start + len(names)])) for start in starts]
 
     def _settled_by_prefix(self, keys: Sequence[bytes]) -> list[bool]:
         """The records that need no lookup in the ledger: none, until one pass over all its keys pays."""

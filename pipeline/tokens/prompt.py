@@ -18,6 +18,9 @@ class PromptShape:
     rule: TokenRule
     detail: str
     text: TokenRange
+    """Of all prompts together."""
+    prompts: int = 1
+    """Requests about each image, which all hold it."""
     max_side: int | None = None
     max_image_tokens: int | None = None
 
@@ -41,9 +44,11 @@ class PromptShape:
         return self.rule.tokens(*accepted(self.rule, width, height, self.detail), self.detail).expected
 
     def tokens(self, width: int, height: int) -> TokenRange:
-        """Of the whole prompt with this image in it."""
-        image, text = self.image_tokens(width, height), self.text
-        return TokenRange(image.expected + text.expected, image.upper + text.upper, image.lower + text.lower)
+        """Of all prompts with this image in them."""
+        image, text, n = self.image_tokens(width, height), self.text, self.prompts
+        return TokenRange(
+            n * image.expected + text.expected, n * image.upper + text.upper, n * image.lower + text.lower
+        )
 
 
 def tokens_by_detail(shape: PromptShape, sizes: Iterable[Size]) -> dict[str, float]:
