@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 Role = Literal["system", "developer", "user", "assistant"]
 
 
-class Turn(Protocol):
+class EarlierMessage(Protocol):
     """One message of the conversation before; `config.sections.MessageConfig` has these."""
 
     @property
@@ -39,7 +39,7 @@ class MessageSettings(Protocol):
     @property
     def message_layout(self) -> str: ...
     @property
-    def messages(self) -> Sequence[Turn]: ...
+    def messages(self) -> Sequence[EarlierMessage]: ...
 
 
 Part = dict[str, Any]
@@ -53,11 +53,11 @@ def messages_of(request: MessageSettings, urls: Sequence[str], texts: Sequence[s
     """
     left = iter(urls)
     messages = [_named("system", request.system, request.system_name)] if request.system else []
-    for turn in request.messages:
-        images = [_image(next(left), request.detail) for _ in turn.images]
-        name = request.user_name if turn.role == "user" else None
-        content = [*images, _text(turn.text)] if _is_before(request) else [_text(turn.text), *images]
-        messages.append(_named(turn.role, content if images else turn.text, name))
+    for earlier in request.messages:
+        images = [_image(next(left), request.detail) for _ in earlier.images]
+        name = request.user_name if earlier.role == "user" else None
+        content = [*images, _text(earlier.text)] if _is_before(request) else [_text(earlier.text), *images]
+        messages.append(_named(earlier.role, content if images else earlier.text, name))
     return [*messages, *_asked(request, list(_parts(list(left), texts, request.detail)))]
 
 

@@ -45,9 +45,9 @@ class ChatTemplate:
         self._request, self._max_tokens_field = request, max_tokens_field
         self._model_field = _model_field(model)
         self._model = model
-        self._turn_images = sum(len(turn.images) for turn in request.messages)
+        self._earlier_images = sum(len(earlier.images) for earlier in request.messages)
         self._texts: dict[int, _Texts] = {}
-        self._of_plain(1 + self._turn_images)
+        self._of_plain(1 + self._earlier_images)
 
     def body(self, images: Sequence[PreparedImage]) -> bytes:
         """The JSON body to send, about 4/3 of the images' bytes. The first images are those of `request.messages`."""
@@ -104,7 +104,7 @@ class ChatTemplate:
 
     def _body(self, image_urls: Sequence[str], image_texts: Sequence[str | None]) -> dict[str, Any]:
         request = self._request
-        messages = messages_of(request, image_urls, image_texts[self._turn_images :])
+        messages = messages_of(request, image_urls, image_texts[self._earlier_images :])
         body: dict[str, Any] = {"model": self._model, "messages": messages}
         if request.max_tokens is not None:
             body[self._max_tokens_field] = request.max_tokens

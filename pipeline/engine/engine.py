@@ -15,7 +15,7 @@ what was paid for comes home, and is committed.
 """
 
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import inf
@@ -24,14 +24,12 @@ import anyio
 import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from pipeline.engine.dedup import Follower, Leaders
-from pipeline.engine.fetching import fetched
 from pipeline.engine.in_flight import InFlightRequests
+from pipeline.engine.preparation import Preparation
 from pipeline.engine.reader import FIRST_BATCH, Reader, Task
 from pipeline.engine.scheduler import Permit, Scheduler
-from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.signals import watch_signals
-from pipeline.engine.stages import Clock, EngineConfig, PromptNames, RequestState, Stages
+from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
 from pipeline.engine.stats import RunStats
 from pipeline.engine.threads import DaemonThreads, in_thread
@@ -49,12 +47,10 @@ from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
     Failure,
-    ImageRecord,
     Outcome,
     PreparedRequest,
     Shared,
     Status,
-    held_bytes,
     is_unanswered,
 )
 
@@ -69,13 +65,11 @@ class Engine:
 
     def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, stats: RunStats) -> None:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
-        self._prepared_bytes = ByteSemaphore(config.prepared_bytes)
-        self._fetched_bytes = GrowingByteSemaphore(config.fetched_bytes)
         endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
         self._writer = Writer(stages, stats, 2 * self._scheduler.slots, ended=self._ended, failed=self._write_failed)
-        self._leaders = Leaders(self._committed, is_on=config.dedup)
+        self._preparation = Preparation(stages, config, clock, self._writer)
         self._health = Health(config.max_error_rate, config.has_answers)
         self._began, self._slept_s = clock.now(), 0.0
         self._epoch = clock.utc().timestamp() - self._began
@@ -155,55 +149,7 @@ class Engine:
         """From the source to the writer: its prompts one after the other, while the endpoint's cache has its images."""
         record, names = task
         while names:  # again only for those whose leaders gave no answer
-            followers = await self._ask_each(await self._prepared(record, names))
-            names = tuple(
-                [request.prompt_name for request, leader in followers if await self._is_open(request, leader)]
-            )
-
-    async def _prepared(self, record: ImageRecord, names: PromptNames) -> Sequence[PreparedRequest]:
-        """The requests of a record; none where there is only a failure, which every prompt's row states."""
-        async with self._fetched_bytes.share() as share:
-            data = await fetched(self._stages, self._config, self._clock, record, share)
-            if isinstance(data, Failure):
-                failure = data
-            else:
-                prepared = await in_thread(self._decoders, self._stages.prepare, record, data, names)
-                if not isinstance(prepared, Failure):
-                    return prepared
-                failure = prepared
-        for name in names:
-            await self._writer.hand_over(Outcome(record=record, prompt_name=name, result=failure))
-        return ()
-
-    async def _ask_each(self, requests: Sequence[PreparedRequest]) -> list[Follower]:
-        """Ask them. What is being asked for another record already is returned without its body, with its leader.
-
-        A leader holds the bytes that it needs, and a follower waits for its leader without any: none waits for ever.
-        """
-        if all(map(self._leaders.of, requests)):
-            return [follower for one in requests if (follower := self._leaders.follower(one)) is not None]
-        followers: list[Follower] = []
-        async with self._prepared_bytes.held(held_bytes(requests)):
-            for request in requests:
-                follower = self._leaders.follower(request)
-                if follower is not None:
-                    followers.append(follower)
-                elif (shared := await self._leaders.lead(request)) is not None:
-                    await self._writer.hand_over(shared)
-                else:
-                    await self._ask(request)
-        return followers
-
-    async def _is_open(self, request: PreparedRequest, leader: anyio.Event) -> bool:
-        """Whether the leader gave no answer that this request could share."""
-        await leader.wait()
-        shared = await self._leaders.lookup(request)
-        if shared is not None:
-            await self._writer.hand_over(shared)
-        return shared is None
-
-    async def _committed(self, request: PreparedRequest) -> Shared | None:
-        return await in_thread(self._writer.thread, self._stages.follow, request)
+            names = await self._preparation.ask(record, names, self._ask)
 
     # ---------------------------------------------------------------- requests
 
@@ -289,7 +235,7 @@ class Engine:
     def _ended(self, item: Outcome | Shared) -> None:
         self._reader.ended(item)
         if isinstance(item, Outcome):
-            self._leaders.release(item.request_sha256)
+            self._preparation.leaders.release(item.request_sha256)
 
     def _write_failed(self, error: ResourceError) -> None:
         self._reason = error
@@ -305,7 +251,7 @@ class Engine:
         with (
             DaemonThreads("reader") as self._reader.thread,
             ThreadPoolExecutor(1, "writer") as self._writer.thread,
-            DaemonThreads("decode", self._config.threads) as self._decoders,
+            DaemonThreads("decode", self._config.threads) as self._preparation.decoders,
         ):
             yield
 

@@ -38,8 +38,9 @@ class Bar:
 
     def show(self, stats: RunStats) -> None:
         if self._bar is None:
+            unit = "img" if stats.prompts == 1 else stats.unit
             self._bar = tqdm(
-                total=stats.total, initial=stats.skipped, file=self._stream, unit="img" if stats.prompts == 1 else stats.unit, dynamic_ncols=True,
+                total=stats.total, initial=stats.skipped, file=self._stream, unit=unit, dynamic_ncols=True,
                 smoothing=0, leave=True, mininterval=0,
                 bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} "
                 "[{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",

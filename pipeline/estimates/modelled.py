@@ -10,6 +10,7 @@ from pipeline.estimates.figures import ModelEstimate, RuleFact, cost_of, no_spre
 from pipeline.estimates.histogram import Counted
 from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
+from pipeline.run.rendering import rendering_of
 from pipeline.tokens import UnknownRule
 from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
 from pipeline.tokens.ranges import Range
@@ -49,7 +50,7 @@ def model_estimate(
         token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
         detail=shape.detail, text_tokens=Range(text.expected, text.lower, text.upper),
         typical_sent=shape.sent(*images.typical), typical_tokens=Range(image.expected, image.lower, image.upper),
-        mean_tokens=counted.image_tokens(read, text, shape.prompts), input_tokens=tokens_in,
+        prompts=shape.prompts, mean_tokens=counted.image_tokens(read, text, shape.prompts), input_tokens=tokens_in,
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
         output_tokens=tokens_out, output_basis="assumed" if job.output_tokens is None else "stated",
@@ -85,6 +86,7 @@ def _notes(
         *_undescribed(candidate, shape),
         *traps(shape, by_detail),
         *([unreached] if unreached else []),
+        *_templates(candidate),
         *([f"{shape.prompts} prompts an image: all figures count all of them"] if shape.prompts > 1 else []),
         *(f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(job.today) if one.note),
         *([] if has_price else [_no_price(candidate)]),
@@ -152,6 +154,13 @@ def _undescribed(candidate: Candidate, shape: PromptShape) -> list[str]:
     called = f"{candidate.model!r}" if candidate.model else "this server's model"
     known = "the range covers the rules of known models; `request.model_family` names the one that fits"
     return [f"no token rule is known for {called}: {known}"]
+
+
+def _templates(candidate: Candidate) -> list[str]:
+    """A text that differs from record to record."""
+    if not any(rendering_of(request) for request in candidate.config.requests):
+        return []
+    return ["prompts with columns of the record in them are counted as they are written; a sample measures them"]
 
 
 def _no_price(candidate: Candidate) -> str:

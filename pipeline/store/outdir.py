@@ -240,7 +240,10 @@ def _asked(one: Configuration) -> list[str]:
     lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(asked.get('detail')))}", ""]
     if asked.get("system"):
         lines += ["System prompt:", "", _fenced(str(asked["system"])), ""]
-    return [*lines, f"Prompt {_inline(str(asked.get('prompt_name')))}:", "", _fenced(str(asked.get("prompt", ""))), ""]
+    prompts = asked.get("prompts") or [{"name": asked.get("prompt_name"), "text": asked.get("prompt", "")}]
+    for prompt in prompts:
+        lines += [f"Prompt {_inline(str(prompt['name']))}:", "", _fenced(str(prompt["text"])), ""]
+    return lines
 
 
 def _inline(text: str) -> str:

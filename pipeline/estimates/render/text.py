@@ -101,7 +101,8 @@ def assumptions(estimate: Estimate) -> list[str]:
     if first.reasoning_tokens or first.sample:
         reasoning = ""
     words = range_text(first.text_tokens, lambda count: f"{count:,}")
-    return [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
+    each_text = "a request" if first.prompts == 1 else f"in {first.prompts} requests an image"
+    return [f"text: {words} tokens {each_text}, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
 
 
 def table(estimate: Estimate) -> list[tuple[str, ...]]:
