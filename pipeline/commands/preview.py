@@ -12,7 +12,7 @@ from pipeline.engine.stages import Clock
 from pipeline.errors import InputError
 from pipeline.formatting import printable_lines
 from pipeline.money import usd_text
-from pipeline.records import ImageFacts, PreparedImage
+from pipeline.records import Failure, ImageFacts
 from pipeline.run.job import Job, endpoint_name, open_job_source
 from pipeline.run.prepare import Preparer
 
@@ -77,8 +77,8 @@ def first_request(job: Job) -> FirstRequest:
     for record in islice(source.records(), 100):
         if any(image.is_remote for image in record.images):
             return FirstRequest(requests=total, address=address, image=record.image)
-        images = [image for where in record.images if isinstance(image := prepare.image(where, None), PreparedImage)]
-        if len(images) == len(record.images):
+        images = prepare.images(record, (None,) * len(record.images))
+        if not isinstance(images, Failure):
             request, price = prepare.requests(record, images)[0], price_for(job.config, one, emulated=job.emulated)
             return FirstRequest(
                 requests=total, address=address, image=record.image, facts=request.facts,

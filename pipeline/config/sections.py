@@ -253,6 +253,18 @@ class SourceConfig(Section):
     id_column: Annotated[
         str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
     ] = None
+    group_by: Annotated[
+        str | None,
+        Setting(
+            "Joins neighbouring rows with the same value of this column into one record of several images.",
+            keyword="group_by",
+            metavar="COLUMN",
+        ),
+    ] = None
+    several_images: Annotated[
+        bool,
+        Setting("Records from standard input have several images; other sources show it themselves."),
+    ] = False
     skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
     on_duplicate_id: Annotated[
         Literal["error", "first"],
@@ -358,6 +370,7 @@ class Settings(TypedDict, total=False):
     max_cost: Decimal | float | str | None
     max_cost_total: Decimal | float | str | None
     max_time: float | str | None
+    group_by: str | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     dedup: bool | None

@@ -64,7 +64,8 @@ def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family |
 
 def most_images(config: RunConfig, family: Family | None) -> int | None:
     """Images that one request may hold, by the model and by every endpoint's host; None where nothing is published."""
-    hosts = [host_of(urlsplit(one.base_url).hostname or "") for one in config.all_endpoints]
+    names = {config.rules_host, *(urlsplit(one.base_url).hostname or "" for one in config.all_endpoints[1:])}
+    hosts = [host_of(name) for name in names]
     found = [family.limits.max_images if family else None, *(host.limits.max_images for host in hosts if host)]
     return min((most for most in found if most is not None), default=None)
 

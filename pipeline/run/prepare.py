@@ -34,6 +34,7 @@ from pipeline.records import (
 )
 from pipeline.run.model import family_for, most_images
 from pipeline.run.prompts import Prompt, prompts_of
+from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
@@ -60,6 +61,8 @@ class Preparer:
     """The images of `request.messages`, which every request begins with."""
     max_images: int | None = None
     """Images that the endpoint accepts in one request."""
+    takes_several: bool = True
+    """Whether OUT has the column for records of several images."""
 
     @classmethod
     def build(cls, config: RunConfig, today: date) -> "Preparer":
@@ -87,17 +90,23 @@ class Preparer:
     def __call__(
         self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
     ) -> Sequence[PreparedRequest] | Failure:
+        images = self.images(record, fetched)
+        return images if isinstance(images, Failure) else self.requests(record, images, names)
+
+    def images(self, record: ImageRecord, fetched: FetchedImages) -> list[PreparedImage] | Failure:
+        """All images of a record, or what is wrong with the first that cannot be sent."""
+        if not self.takes_several and len(record.images) > 1:
+            raise InputError(f"the record {record.id!r} has {len(record.images):,} images, and {no_column('OUT')}")
+        count, most = len(self.examples) + len(record.images), self.max_images
+        if most is not None and count > most:
+            return _too_many(count, most)
         images: list[PreparedImage] = []
-        most = self.max_images
-        if most is not None and len(self.examples) + len(record.images) > most:
-            return _too_many(len(self.examples) + len(record.images), most)
-        texts = record.image_texts or repeat(None)
-        for location, data, text in zip(record.images, fetched, texts, strict=False):
+        for location, data, text in zip(record.images, fetched, record.image_texts or repeat(None), strict=False):
             image = self.image(location, data)
             if isinstance(image, Failure):
                 return _named(image, location, record)
             images.append(image if text is None else replace(image, text=text))
-        return self.requests(record, images, names)
+        return images
 
     def requests(
         self, record: ImageRecord, images: Sequence[PreparedImage], names: Sequence[str] | None = None

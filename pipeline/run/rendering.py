@@ -39,7 +39,7 @@ class Rendering:
     def _flaw(self, record: ImageRecord, values: Mapping[str, object], error: Exception) -> str:
         columns = [name for name in values if name != "record"]
         known = ", ".join(columns[:_LISTED]) + (" ..." if len(columns) > _LISTED else "")
-        line = "" if record.line is None else f" (line or row {record.line:,})"
+        line = "" if record.line is None else f" (line {record.line:,})"
         return (
             f"the prompt {self.prompt_name!r} cannot be made for the record {record.id!r}{line}: {error}; it has: "
             f'{known}. Correct the template, or write {{{{ NAME | default("...") }}}} for a column that may be missing'

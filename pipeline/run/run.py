@@ -79,7 +79,8 @@ async def run_job(
         prompts = len(prepare.prompts)
         stats = RunStats(total=None if total is None else total * prompts, prompts=prompts)
         run = _Run(job, new_run_id(clock.utc()), clock, stats)
-        with run.dataset() as dataset:
+        with run.dataset(has_several=source.has_several or job.config.source.several_images) as dataset:
+            prepare = replace(prepare, takes_several=dataset.takes_several)
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
@@ -122,7 +123,7 @@ class _Run:
         self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
         self.spent_before = Totals()
 
-    def dataset(self) -> Dataset:
+    def dataset(self, *, has_several: bool) -> Dataset:
         job = self.job
         opened = Dataset.open(
             job.out,
@@ -132,6 +133,7 @@ class _Run:
             policy=job.rerun,
             endpoint=endpoint_name(job),
             redactor=job.redactor,
+            has_several=has_several,
         )
         self.run_id, self.spent_before = opened.run_id, opened.run_totals()
         return opened

@@ -6,6 +6,7 @@ a new column appears in new output directories only.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import pyarrow as pa
 
@@ -44,6 +45,8 @@ class Column:
     """Whether a row of a damaged part that lost this value is asked again. Any other value becomes null."""
     only_with_choices: bool = False
     """Whether the column exists only where more than one choice is asked for (`n` > 1)."""
+    only_with_several: bool = False
+    """Whether the column exists only where records have several images."""
 
 
 def _of_answer(value: Callable[[Answer], object]) -> Value:
@@ -82,8 +85,23 @@ def _latency(outcome: Outcome, _: RowOrigin) -> float | None:
     return outcome.result.latency_s if isinstance(outcome.result, Answer) and outcome.attempts else None
 
 
+def _images(outcome: Outcome, _: RowOrigin) -> list[dict[str, object]]:
+    """What was sent of each image; of one that was not prepared its name."""
+    facts = [*outcome.image_facts, *repeat(None, len(outcome.record.images) - len(outcome.image_facts))]
+    names = [image.name for image in outcome.record.images]
+    return [
+        {"image": names[min(at, len(names) - 1)], **{name: getattr(one, name, None) for name in _IMAGE_FIELDS}}
+        for at, one in enumerate(facts)
+    ]
+
+
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _INT, _SMALL_INT = pa.int64(), pa.int32()
+_IMAGE_FIELDS = {
+    "sha256": _TEXT, "width": _SMALL_INT, "height": _SMALL_INT,
+    "sent_width": _SMALL_INT, "sent_height": _SMALL_INT, "sent_bytes": _SMALL_INT,
+}  # fmt: skip
+_IMAGES = pa.list_(pa.struct({"image": _TEXT, **_IMAGE_FIELDS}))
 _MONEY, _TIME = pa.decimal128(18, 9), pa.timestamp("us", tz="UTC")
 
 COLUMNS: tuple[Column, ...] = (
@@ -103,6 +121,13 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "image", _TEXT, lambda outcome, _: outcome.record.image, "Path or URL of the image, as the source names it."
+    ),
+    Column(
+        "images",
+        _IMAGES,
+        _images,
+        "Each image of the record, in order; the column exists only where records have several.",
+        only_with_several=True,
     ),
     Column(
         "status",
@@ -248,9 +273,16 @@ COLUMNS: tuple[Column, ...] = (
 KEY_NAMES = ("id", "prompt_name")
 
 
-def schema(*, choices: int = 1) -> pa.Schema:
-    """The Arrow schema of a new output directory whose requests ask for this number of choices."""
-    columns = [column for column in COLUMNS if choices > 1 or not column.only_with_choices]
+def schema(*, choices: int = 1, has_several: bool = False) -> pa.Schema:
+    """The Arrow schema of a new output directory, for requests with this number of choices.
+
+    `has_several` says that records have several images.
+    """
+    columns = [
+        column
+        for column in COLUMNS
+        if (choices > 1 or not column.only_with_choices) and (has_several or not column.only_with_several)
+    ]
     return pa.schema([pa.field(column.name, column.type) for column in columns], metadata={"vision_batch": "1"})
 
 

@@ -93,11 +93,13 @@ class Dataset:
         endpoint: str | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
         redactor: Redactor = NOTHING_SECRET,
+        has_several: bool = False,
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and repair what a crash left.
 
         `run_id` is used where the run does not continue an interrupted one. `endpoint` names the endpoint in rows (its
-        address). `redactor` removes secrets from files. `failpoint` is called with each step that is done.
+        address). `has_several` says that records have several images. `redactor` removes secrets from files. The
+        `failpoint` is called with each step that is done.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
         """
@@ -112,7 +114,16 @@ class Dataset:
             with disk_errors(out), decoding(ledger):
                 check_state(out)
                 check_rehearsal(out, ledger, is_rehearsal=endpoint == EMULATOR)
-                declare(out, ledger, config, identity_of(config, redactor), policy, now=now, step=failpoint)
+                declare(
+                    out,
+                    ledger,
+                    config,
+                    identity_of(config, redactor),
+                    policy,
+                    now=now,
+                    step=failpoint,
+                    has_several=has_several,
+                )
                 origin = _begin(ledger, config, policy, run_id, endpoint)
                 dataset = cls(
                     out, ledger, config=config, policy=policy, origin=origin, failpoint=failpoint, redactor=redactor
@@ -133,6 +144,11 @@ class Dataset:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close(seal=not isinstance(error, ResourceError))
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether records may have several images."""
+        return "images" in self._columns.names
 
     def expect(self, records: int) -> None:
         """Announce how many records `missing` will be asked about."""

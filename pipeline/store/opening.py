@@ -16,6 +16,7 @@ from pipeline.errors import InputError, ResourceError
 from pipeline.formatting import whole
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import columns, outdir
+from pipeline.store.contents import columns_of
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.errors import HOLDER_NAME
 from pipeline.store.ledger.header import check_format
@@ -115,6 +116,7 @@ def declare(
     *,
     now: Callable[[], datetime],
     step: Callable[[str], None],
+    has_several: bool = False,
 ) -> None:
     """Store the configuration in a new ledger, and compare it with that of an old one.
 
@@ -126,17 +128,37 @@ def declare(
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
         n = config.request.extra.get("n")
-        schema = columns.schema(choices=n if isinstance(n, int) else 1)
+        schema = columns.schema(choices=n if isinstance(n, int) else 1, has_several=has_several)
         made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")
-    elif declared != name.encode():
+        return _remember(ledger, name, stored)
+    if has_several:
+        _check_several(out, ledger)
+    if declared != name.encode():
         before = ledger.meta("identity") or b"{}"
         if policy.on_config_change == "refuse":
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
-    if ledger.meta(CONFIG_META + name) != stored:
-        ledger.set_meta({CONFIG_META + name: stored})
+    return _remember(ledger, name, stored)
+
+
+def _remember(ledger: Ledger, config_hash: str, identity: bytes) -> None:
+    if ledger.meta(CONFIG_META + config_hash) != identity:
+        ledger.set_meta({CONFIG_META + config_hash: identity})
+
+
+def _check_several(out: Path, ledger: Ledger) -> None:
+    if "images" not in columns_of(ledger).names:
+        raise InputError(no_column(str(out)))
+
+
+def no_column(out: str) -> str:
+    """Why records of several images find no place in an OUT."""
+    return (
+        f"{out} was made for records of one image, and has no column `images`: records of several need another OUT. "
+        "From standard input such an OUT is made with `source.several_images=true`"
+    )
 
 
 def check_rehearsal(out: Path, ledger: Ledger, *, is_rehearsal: bool) -> None:

@@ -43,7 +43,8 @@ def test_columns_stand_in_prompt_and_system(make_image: MakeImage, emulator_url:
     summary = ask(source, emulator_url, overrides=texts)
     assert (summary.by_status, summary.requests) == ({"ok": 6}, 6)
     table = pd.read_parquet("out/data")
-    assert table["prompt_tokens"].equals(table["predicted_prompt_tokens"])
+    # The emulator rounds the text of two messages once.
+    assert (table["predicted_prompt_tokens"] - table["prompt_tokens"]).between(0, 1).all()
     for title in titles:
         assert rendered("Does {{ title }} fit {{ image }}?", title=title) == f"Does {title} fit a.jpg?"
 
@@ -70,9 +71,9 @@ def test_what_a_template_gives(text: str, columns: dict[str, Any], expected: str
     [
         (
             "{{ caption }}",
-            r"the prompt 'caption' .* record 'r2' \(line or row 2\): 'caption' is undefined; it has: .*title",
+            r"the prompt 'caption' .* record 'r2' \(line 2\): 'caption' is undefined; it has: .*title",
         ),
-        ("{{ title.upper.__globals__ }}", "unsafe"),
+        ("{{ title.__class__.__mro__ }}", "unsafe"),
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ title", r"`request.prompt`: not a valid template: .* \(line 1\)"),
     ],
@@ -82,10 +83,10 @@ def test_what_does_not_fit_is_said_before_anything_is_sent(text: str, message: s
     make_image("a.jpg")
     both = {"image": "a.jpg", "title": "t"}
     source = manifest("list.jsonl", {"id": "r1", **both, "caption": "c"}, {"id": "r2", **both})
-    with stub(lambda _: (500, {}, b"")) as server:
+    with stub() as server:
         with pytest.raises(InputError, match=message):
             ask(source, server.base_url, prompt=text)
-        assert server.requests == []
+        assert server.paths == []
     assert not Path("out").exists()
 
 
@@ -104,7 +105,8 @@ def test_a_stream_stops_at_the_record(
 def test_a_plain_prompt_imports_no_templates() -> None:
     """What no prompt needs costs nothing: jinja2 is imported for a template only."""
     code = (
-        "import sys; from pipeline.run.rendering import rendering_of; from pipeline.config.sections import RequestConfig;"
+        "import sys; from pipeline.run.rendering import rendering_of; "
+        "from pipeline.config.sections import RequestConfig; "
         "assert rendering_of(RequestConfig(prompt='What?')) is None; assert 'jinja2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
