@@ -93,7 +93,7 @@ class ResourceError(VisionBatchError):
     """A local resource failed: disk, permission, ledger. Committed answers are safe."""
 
     exit_code = 5
-    is_put_by = False
+    answers_are_saved = False
     """Whether answers that the ledger cannot take go to a file beside it: then what is in flight may come home."""
 
 

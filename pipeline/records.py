@@ -303,7 +303,7 @@ class BilledAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared(_HasImages):
+class Follower(_HasImages):
     """A record whose request another record was answered for: it shares that answer, and costs nothing."""
 
     record: ImageRecord

@@ -165,8 +165,8 @@ class _Rebuild:
         stored = columns.stored_schema(old.columns)
         if stored is not None:
             return stored
-        has_captions = any("captions" in names for names in part_repair.column_names(self.data))
-        return columns.schema(choices=2 if has_captions else 1)
+        named = {name for names in part_repair.column_names(self.data) for name in names}
+        return columns.schema(choices=2 if "captions" in named else 1, has_several="images" in named)
 
     def _survey(self, columns: pa.Schema, old: OldLedger) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import anyio
 
-from pipeline.records import PreparedRequest, Shared
+from pipeline.records import Follower, PreparedRequest
 
-Follower = tuple[PreparedRequest, anyio.Event]
+Waiting = tuple[PreparedRequest, anyio.Event]
 """A request without its body, and what is set when the answer of its leader is committed, or there is none."""
 
 
 class Leaders:
     """The requests that are being asked now."""
 
-    def __init__(self, lookup: Callable[[PreparedRequest], Awaitable[Shared | None]], *, is_on: bool) -> None:
+    def __init__(self, lookup: Callable[[PreparedRequest], Awaitable[Follower | None]], *, is_on: bool) -> None:
         """`lookup` finds the committed answer to the same request. Without `is_on` no request has a leader."""
         self.lookup = lookup
         self._is_on = is_on
@@ -25,20 +25,20 @@ class Leaders:
         """The same request, where it is being asked now."""
         return self._asked.get(request.request_sha256)
 
-    def follower(self, request: PreparedRequest) -> Follower | None:
+    def waiting(self, request: PreparedRequest) -> Waiting | None:
         """The request as one that waits; None where it has no leader."""
         leader = self.of(request)
         return None if leader is None else (replace(request, pieces=(b"",)), leader)
 
-    async def lead(self, request: PreparedRequest) -> Shared | None:
+    async def lead(self, request: PreparedRequest) -> Follower | None:
         """Make the request a leader, unless its answer is committed already: that answer, for a follower."""
         if not self._is_on:
             return None
         self._asked[request.request_sha256] = anyio.Event()
-        shared = await self.lookup(request)
-        if shared is not None:
+        follower = await self.lookup(request)
+        if follower is not None:
             self.release(request.request_sha256)
-        return shared
+        return follower
 
     def release(self, request_sha256: str | None) -> None:
         """The leader's answer is committed, or there is none."""

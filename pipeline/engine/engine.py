@@ -18,7 +18,6 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from math import inf
 
 import anyio
 import anyio.lowlevel
@@ -33,9 +32,9 @@ from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
 from pipeline.engine.stats import RunStats
 from pipeline.engine.threads import DaemonThreads, in_thread
+from pipeline.engine.watch import Watch
 from pipeline.engine.writer import Writer
 from pipeline.errors import (
-    BudgetReachedError,
     EndpointStoppedError,
     InterruptedRunError,
     ResourceError,
@@ -47,15 +46,13 @@ from pipeline.limits.health import Health
 from pipeline.records import (
     Answer,
     Failure,
+    Follower,
     Outcome,
     PreparedRequest,
-    Shared,
     Status,
     is_unanswered,
 )
 
-SLEPT_S = 20.0
-"""The wall clock ran this far ahead of the monotonic one: this machine was asleep."""
 AHEAD = 64
 """Requests at most that are ready beyond those in flight."""
 
@@ -68,17 +65,18 @@ class Engine:
         endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
-        self._writer = Writer(stages, stats, 2 * self._scheduler.slots, ended=self._ended, failed=self._write_failed)
+        self._writer = Writer(
+            stages, stats, 2 * self._scheduler.concurrency, ended=self._ended, failed=self._write_failed
+        )
         self._preparation = Preparation(stages, config, clock, self._writer)
         self._health = Health(config.max_error_rate, config.has_answers)
-        self._began, self._slept_s = clock.now(), 0.0
-        self._epoch = clock.utc().timestamp() - self._began
         self._workers = 0
         self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
         self._in_flight = InFlightRequests(self._scheduler, self._writer, stats, clock)
+        self._watch = Watch(self._scheduler, self._in_flight, config.max_time_s, clock, self.stop)
 
     async def run(self) -> RunStats:
         """Until every record is committed. Raises what stopped the run, once all that was paid for is committed."""
@@ -86,9 +84,9 @@ class Engine:
             async with anyio.create_task_group() as aside:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
-                aside.start_soon(self._every, self._config.show_s, self._watch_in_flight)
+                aside.start_soon(self._every, self._config.show_s, self._watch.tick)
                 aside.start_soon(self._every, self._config.seal_interval_s, self._writer.seal)
-                aside.start_soon(self._watch_time)
+                aside.start_soon(self._watch.time)
                 aside.start_soon(watch_signals, self._interrupt)
                 async with anyio.create_task_group() as committing:
                     committing.start_soon(self._commit_all)
@@ -122,9 +120,9 @@ class Engine:
 
     def _widen(self) -> None:
         """Workers and write credits follow the concurrency limits, which may grow as the run goes on."""
-        slots = self._scheduler.slots
-        self._writer.credits.resize(2 * slots)
-        while self._workers < slots + min(slots, AHEAD) + 2 * self._config.threads:
+        concurrency = self._scheduler.concurrency
+        self._writer.credits.resize(2 * concurrency)
+        while self._workers < concurrency + min(concurrency, AHEAD) + 2 * self._config.threads:
             self._workers += 1
             self._tasks.start_soon(self._worker, self._records.clone())
 
@@ -204,21 +202,6 @@ class Engine:
             way_out = f"check the prompt and the model; then `retry_kind={alike}` asks them again"
             self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
 
-    async def _watch_in_flight(self) -> None:
-        """Requests that take too long, and those that this machine slept through, are given up."""
-        now = self._clock.now()
-        asleep_s = (self._clock.utc().timestamp() - now) - self._epoch
-        self._epoch += asleep_s
-        has_slept = asleep_s > SLEPT_S
-        if has_slept:
-            self._slept_s += asleep_s
-            for endpoint in self._scheduler.endpoints:
-                endpoint.woke(asleep_s)
-            self._scheduler.notify()
-        if self._slept_s and now - self._began + self._slept_s >= (self._config.max_time_s or inf):
-            self._end_of_time()  # which passed while the clock of _watch_time stood still
-        self._in_flight.watch(now, has_slept=has_slept)
-
     # ---------------------------------------------------------------- committing
 
     async def _commit_all(self) -> None:
@@ -232,14 +215,14 @@ class Engine:
             # What is committed and not sealed, the next run seals.
             await self._writer.finish(lambda: self._scheduler.spent, seals=not self._ends_at_once)
 
-    def _ended(self, item: Outcome | Shared) -> None:
+    def _ended(self, item: Outcome | Follower) -> None:
         self._reader.ended(item)
         if isinstance(item, Outcome):
             self._preparation.leaders.release(item.request_sha256)
 
     def _write_failed(self, error: ResourceError) -> None:
         self._reason = error
-        self.stop(error, at_once=not error.is_put_by)
+        self.stop(error, at_once=not error.answers_are_saved)
 
     async def _lease(self, amounts: Amounts) -> None:
         await in_thread(self._writer.thread, self._stages.lease, amounts)
@@ -268,14 +251,6 @@ class Engine:
     def _remark(self) -> None:
         for remark in self._scheduler.remarks():
             self._stages.say(f"note: {remark}")
-
-    async def _watch_time(self) -> None:
-        if self._config.max_time_s is not None:
-            await self._clock.sleep(self._config.max_time_s)
-            self._end_of_time()
-
-    def _end_of_time(self) -> None:
-        self.stop(BudgetReachedError("the time is up", what="time"))
 
     async def _publish(self) -> None:
         self.stats.low_water = self._reader.low_water

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
-from pipeline.engine.dedup import Follower, Leaders
+from pipeline.engine.dedup import Leaders, Waiting
 from pipeline.engine.fetching import fetched
 from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.stages import Clock, EngineConfig, PromptNames, Stages
 from pipeline.engine.threads import DaemonThreads, in_thread
 from pipeline.engine.writer import Writer
-from pipeline.records import Failure, ImageRecord, Outcome, PreparedRequest, Shared, held_bytes
+from pipeline.records import Failure, Follower, ImageRecord, Outcome, PreparedRequest, held_bytes
 
 Ask = Callable[[PreparedRequest], Awaitable[None]]
 
@@ -27,8 +27,8 @@ class Preparation:
 
     async def ask(self, record: ImageRecord, names: PromptNames, ask: Ask) -> PromptNames:
         """Ask a record these prompts. Returns those whose leader gave no answer: they are prepared again."""
-        followers = await self._ask_each(await self._prepared(record, names), ask)
-        return tuple([request.prompt_name for request, leader in followers if await self._is_open(request, leader)])
+        waiting = await self._ask_each(await self._prepared(record, names), ask)
+        return tuple([request.prompt_name for request, leader in waiting if await self._is_open(request, leader)])
 
     async def _prepared(self, record: ImageRecord, names: PromptNames) -> Sequence[PreparedRequest]:
         """The requests of a record; none where there is only a failure, which the row of every prompt states."""
@@ -45,32 +45,32 @@ class Preparation:
             await self._writer.hand_over(Outcome(record=record, prompt_name=name, result=failure))
         return ()
 
-    async def _ask_each(self, requests: Sequence[PreparedRequest], ask: Ask) -> list[Follower]:
+    async def _ask_each(self, requests: Sequence[PreparedRequest], ask: Ask) -> list[Waiting]:
         """Ask them. What is being asked for another record already is returned without its body, with its leader.
 
         A leader holds the bytes that it needs, and a follower waits for it without any: none waits for ever.
         """
         if all(map(self.leaders.of, requests)):
-            return [follower for one in requests if (follower := self.leaders.follower(one)) is not None]
-        followers: list[Follower] = []
+            return [one for request in requests if (one := self.leaders.waiting(request)) is not None]
+        waiting: list[Waiting] = []
         async with self._prepared_bytes.held(held_bytes(requests)):
             for request in requests:
-                follower = self.leaders.follower(request)
-                if follower is not None:
-                    followers.append(follower)
-                elif (shared := await self.leaders.lead(request)) is not None:
-                    await self._writer.hand_over(shared)
+                one = self.leaders.waiting(request)
+                if one is not None:
+                    waiting.append(one)
+                elif (follower := await self.leaders.lead(request)) is not None:
+                    await self._writer.hand_over(follower)
                 else:
                     await ask(request)
-        return followers
+        return waiting
 
     async def _is_open(self, request: PreparedRequest, leader: anyio.Event) -> bool:
         """Whether the leader gave no answer that this request could share."""
         await leader.wait()
-        shared = await self.leaders.lookup(request)
-        if shared is not None:
-            await self._writer.hand_over(shared)
-        return shared is None
+        follower = await self.leaders.lookup(request)
+        if follower is not None:
+            await self._writer.hand_over(follower)
+        return follower is None
 
-    async def _committed(self, request: PreparedRequest) -> Shared | None:
+    async def _committed(self, request: PreparedRequest) -> Follower | None:
         return await in_thread(self._writer.thread, self._stages.follow, request)

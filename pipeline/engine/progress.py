@@ -218,7 +218,7 @@ def _what_happened(summary: RunSummary) -> str:
     asked, rate = counted(summary.asked, unit), f"{summary.images_per_s:.1f} {unit}s/s"
     asked += f" ({summary.prompts} prompts an image)" if summary.prompts > 1 else ""
     text = f"{asked} in {summary.seconds:.1f} s ({rate}): {by_outcome(summary.by_status)}"
-    text += f"; {summary.shared:,} share an answer" if summary.shared else ""
+    text += f"; {summary.followers:,} share an answer" if summary.followers else ""
     return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "")
 
 

@@ -11,7 +11,7 @@ from pipeline.engine.stages import PromptNames, Stages
 from pipeline.engine.stats import RunStats
 from pipeline.engine.threads import DaemonThreads, in_thread
 from pipeline.limits.decision import TRANSIENT
-from pipeline.records import ImageRecord, Outcome, Shared
+from pipeline.records import Follower, ImageRecord, Outcome
 
 FIRST_BATCH, BATCH, LARGEST_BATCH = 16, 256, 4096
 READ_BYTES = 8 << 20
@@ -43,7 +43,7 @@ class Reader:
             if self._reads_ahead:
                 size = BATCH if any(missing) else min(2 * size, LARGEST_BATCH)
 
-    def ended(self, item: Outcome | Shared) -> None:
+    def ended(self, item: Outcome | Follower) -> None:
         """A row of this record is written."""
         record_id = item.record.id
         left = self._rows_left.get(record_id, 1) - 1

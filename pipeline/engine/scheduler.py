@@ -118,9 +118,9 @@ class Scheduler:
         self._paced: str | None = None
 
     @property
-    def slots(self) -> int:
+    def concurrency(self) -> int:
         """The concurrency limits of all endpoints together."""
-        return sum(endpoint.slots for endpoint in self.endpoints)
+        return sum(endpoint.concurrency for endpoint in self.endpoints)
 
     @property
     def stopped(self) -> str | None:
@@ -274,7 +274,7 @@ class Scheduler:
         wanted = self.spent + self._reserved + need
         if wanted.exceeds(self._leased) is None:
             return True
-        ahead = leased(self.budgets, wanted + need.times(self.slots), less=self.spent + self._reserved)
+        ahead = leased(self.budgets, wanted + need.times(self.concurrency), less=self.spent + self._reserved)
         await self._lease(ahead)
         self._leased = ahead
         return False

@@ -16,18 +16,18 @@ from pipeline.records import (
     BilledAttempt,
     Failure,
     FetchedImages,
+    Follower,
     Grow,
     ImageRecord,
     Outcome,
     PreparedRequest,
-    Shared,
     Usage,
 )
 
 PromptNames = tuple[str, ...]
 """Names of prompts that a record is asked, in their order."""
-Arrival = Outcome | BilledAttempt | Shared
-"""What comes to the keeper."""
+Arrival = Outcome | BilledAttempt | Follower
+"""What comes to the writer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,9 @@ class Endpoint:
     """One attempt. Never raises for what the network or the server does."""
     most: Callable[[PreparedRequest], Amounts] = lambda _: Amounts(requests=1)
     """The most that a request can cost; what is not known is None."""
-    slots: int | None = None
-    """Requests in flight; None: as many as turn out best, up to `most_slots`."""
-    most_slots: int = 512
+    concurrency: int | None = None
+    """Requests in flight; None: as many as turn out best, up to `max_concurrency`."""
+    max_concurrency: int = 512
     rpm: float | None = None
     tpm: float | None = None
     weight: float = 1.0
@@ -65,10 +65,10 @@ class Stages:
     prepare: Callable[[ImageRecord, FetchedImages, PromptNames], Sequence[PreparedRequest] | Failure]
     """The requests of a record, one a prompt. Blocking, in the decoding threads: one hop a record."""
     endpoints: Sequence[Endpoint]
-    follow: Callable[[PreparedRequest], Shared | None]
+    follow: Callable[[PreparedRequest], Follower | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
-    keep: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Shared]], None]
-    """Commit. Blocking, in the writer's thread; raises ResourceError."""
+    commit: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Follower]], None]
+    """Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
     """What is committed becomes readable. Blocking, in the writer's thread."""
     lease: Callable[[Amounts], None] = lambda _: None

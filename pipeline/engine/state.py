@@ -78,9 +78,9 @@ class Share:
 
 
 def _concurrency_of(endpoint: Endpoint) -> ConcurrencyLimit:
-    if endpoint.slots is None:
-        return ConcurrencyLimit(most=endpoint.most_slots)
-    return ConcurrencyLimit(endpoint.slots, endpoint.slots, is_adaptive=False)
+    if endpoint.concurrency is None:
+        return ConcurrencyLimit(most=endpoint.max_concurrency)
+    return ConcurrencyLimit(endpoint.concurrency, endpoint.concurrency, is_adaptive=False)
 
 
 def _time_of_day(clock: Clock, at: float) -> str:
@@ -131,7 +131,7 @@ class EndpointState:
         self._usual, self._first_failures = Usual(), FirstFailures()
 
     @property
-    def slots(self) -> int:
+    def concurrency(self) -> int:
         """The concurrency limit."""
         return self._concurrency.limit(self._clock.now())
 

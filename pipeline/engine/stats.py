@@ -9,14 +9,14 @@ from math import inf
 
 from pipeline.errors import ErrorKind
 from pipeline.money import Bill, known_cost, nano_usd, usd, usd_text
-from pipeline.records import Answer, BilledAttempt, ImageFacts, Outcome, Shared, Status, has_no_text
+from pipeline.records import Answer, BilledAttempt, Follower, ImageFacts, Outcome, Status, has_no_text
 
 EXAMPLES = 5
 
 
 @dataclass(slots=True)
 class RunStats:
-    """Counts of one run. Answers count once they are kept, never before."""
+    """Counts of one run. Answers count once they are committed, never before."""
 
     total: int | None = None
     """Rows that the source comes to, where known: one for each record and prompt."""
@@ -29,10 +29,10 @@ class RunStats:
     lowest_open: float = inf
     """The place of the first record that failed for a transient reason."""
     skipped: int = 0
-    """Kept by an earlier run."""
+    """Committed by an earlier run."""
     asked: int = 0
-    """Rows kept by this run."""
-    shared: int = 0
+    """Rows committed by this run."""
+    followers: int = 0
     """Of these, rows that share the answer of another."""
     requests: int = 0
     in_flight: int = 0
@@ -84,7 +84,7 @@ class RunStats:
     @property
     def answered(self) -> int:
         """Rows with an answer of their own."""
-        return self.asked - self.shared - self.by_status[Status.FAILED]
+        return self.asked - self.followers - self.by_status[Status.FAILED]
 
     def bill(self, attempt: BilledAttempt) -> None:
         """Count an attempt without an answer that the ledger now holds, until the row of its record includes it."""
@@ -100,13 +100,13 @@ class RunStats:
         self.completion_tokens += times * (bill.usage.completion_tokens or 0)
         self.cost_usd += times * usd(nano_usd(bill.cost_usd) or 0)
 
-    def keep(self, outcome: Outcome | Shared) -> None:
+    def add(self, outcome: Outcome | Follower) -> None:
         """Count a row that the ledger now holds."""
         self.asked += 1
         self.by_status[outcome.status] += 1
         self.by_state[outcome.status, outcome.error_kind] += 1
-        if isinstance(outcome, Shared):
-            self.shared += 1
+        if isinstance(outcome, Follower):
+            self.followers += 1
             return
         if outcome.error_kind is not None:
             self.by_error[outcome.error_kind] += 1
@@ -140,9 +140,9 @@ class RunSummary:
     images: int | None
     """Records in the source, where known."""
     skipped: int
-    """Kept by earlier runs, not asked again."""
+    """Committed by earlier runs, not asked again."""
     asked: int
-    shared: int
+    followers: int
     """Of these, rows that share the answer to the same request."""
     requests: int
     by_status: dict[str, int]

@@ -12,7 +12,7 @@ from pipeline.engine.stats import RunStats
 from pipeline.engine.threads import in_thread
 from pipeline.errors import ResourceError
 from pipeline.limits.budget import Amounts
-from pipeline.records import BilledAttempt, Outcome, Shared
+from pipeline.records import BilledAttempt, Follower, Outcome
 
 ARRIVALS = 256
 """Results that wait for a commit, at most; those without a request (images that cannot be read) need no credit."""
@@ -31,7 +31,7 @@ class Writer:
         stats: RunStats,
         credits_: int,
         *,
-        ended: Callable[[Outcome | Shared], None],
+        ended: Callable[[Outcome | Follower], None],
         failed: Callable[[ResourceError], None],
     ) -> None:
         """`ended` is called for every record whose row is written, `failed` once, when a write fails."""
@@ -76,14 +76,14 @@ class Writer:
     async def _commit(self, arrived: list[Arrival]) -> None:
         outcomes = [item for item in arrived if isinstance(item, Outcome)]
         attempts = [item for item in arrived if isinstance(item, BilledAttempt)]
-        shared = [item for item in arrived if isinstance(item, Shared)]
-        ended: list[Outcome | Shared] = [*outcomes, *shared]
+        followers = [item for item in arrived if isinstance(item, Follower)]
+        ended: list[Outcome | Follower] = [*outcomes, *followers]
         self._has_unsealed = True
-        if await self.write(self._stages.keep, outcomes, attempts, shared):
+        if await self.write(self._stages.commit, outcomes, attempts, followers):
             for attempt in attempts:
                 self._stats.bill(attempt)
             for item in ended:
-                self._stats.keep(item)
+                self._stats.add(item)
         for item in ended:
             self._ended(item)
         for outcome in outcomes:
@@ -92,7 +92,7 @@ class Writer:
 
     async def write(self, what: Callable[..., object], *args: object) -> bool:
         """A write that fails stops the run: at once, unless answers that still come go to a file beside the ledger."""
-        if self._cannot_write and what is not self._stages.keep:
+        if self._cannot_write and what is not self._stages.commit:
             return False
         try:
             await in_thread(self.thread, what, *args)

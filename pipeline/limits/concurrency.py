@@ -32,9 +32,9 @@ FULL = 0.9
 """Of the limit in use, at least, for a cohort to count; else something else is slower."""
 HOLD_S, LONGEST_HOLD_S = 2.0, 180.0
 """After a throttle no more are tried for this long, doubled each time that trying is throttled."""
-RUN, GAP, NEAR_GAP = 4, 2, 10
+RUN, GAP = 4, 3
 """Throttles in a row, of different records, beside numbers that were let in, each at most `GAP` requests after the
-last, are no chance: it is a rate. Beside nearly the limit, where `NEAR_GAP` counts, the limit is a little too large.
+last, are no chance: it is a rate, or, beside nearly the limit, the limit is a little too large.
 """
 
 
@@ -128,7 +128,7 @@ class ConcurrencyLimit:
             self._hold(now, sent)
             return Cause.NUMBER
         is_near = sent.beside > 0 and sent.beside + 1 >= FULL * known
-        if sent.number - self._last > (NEAR_GAP if is_near else GAP):
+        if sent.number - self._last > GAP:
             self._run.clear()
         self._run.add(record)
         self._last = max(self._last, sent.number)

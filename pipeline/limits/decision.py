@@ -13,9 +13,9 @@ from pipeline.records import Answer, Failure
 
 USUAL = 0.25
 """Throttles for each answer from which on more of them prove nothing against a record: it is the endpoint's way."""
-MAX_THROTTLES = 10
-"""429s of one record that end it, where others are answered after half of them; without it a poison record is sent for
-ever.
+MAX_THROTTLES, ALONE = 10, 0.6
+"""429s of one record that end it, where others are answered after this share of them: without the first a poison
+record is sent for ever, without the second a good record is lost to a limit.
 """
 RETRY_S = 1.0
 """A throttled record lets others pass for this long, twice as long each time; without it, it would be sent again at
@@ -158,7 +158,7 @@ class Known:
     def is_unwanted(self) -> bool:
         """Whether it is this record that is throttled, and not the endpoint that is busy."""
         most = MAX_THROTTLES * max(1.0, self.throttle_share / USUAL)
-        return self.times_throttled >= most and self.throttles >= most / 2
+        return self.times_throttled >= most and self.throttles >= ALONE * most
 
 
 def decide(result: Answer | Failure, known: Known) -> Decision:  # noqa: PLR0911 - a table

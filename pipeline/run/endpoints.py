@@ -53,7 +53,7 @@ def endpoints_of(
 
 def endpoint_of(config: RunConfig, one: EndpointConfig, client: EndpointClient, name: str) -> Endpoint:
     """One endpoint of a configuration with its limits."""
-    most = min(MOST, most_slots(len(config.all_endpoints)))
+    most = max_concurrency(len(config.all_endpoints))
     limits, family = config.limits, family_for(config, one)
     concurrency = limits.concurrency if one.concurrency is None else one.concurrency
     counted = limits.count_tokens
@@ -63,8 +63,8 @@ def endpoint_of(config: RunConfig, one: EndpointConfig, client: EndpointClient, 
         name=name,
         ask=client.ask,
         most=client.most,
-        slots=None if concurrency == "auto" else min(concurrency, most_slots(len(config.all_endpoints))),
-        most_slots=most,
+        concurrency=None if concurrency == "auto" else min(concurrency, most),
+        max_concurrency=min(MOST, most),
         rpm=one.rpm or limits.rpm,
         tpm=one.tpm or limits.tpm,
         weight=one.weight,
@@ -73,7 +73,7 @@ def endpoint_of(config: RunConfig, one: EndpointConfig, client: EndpointClient, 
     )
 
 
-def most_slots(endpoints: int = 1) -> int:
+def max_concurrency(endpoints: int = 1) -> int:
     """Requests in flight that each of N endpoints may have: every one needs a file handle of this process."""
     handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if handles == resource.RLIM_INFINITY else max(1, handles // 2 // endpoints)

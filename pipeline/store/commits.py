@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.money import Bill
-from pipeline.records import BilledAttempt, Outcome, Shared, Status, has_no_text, record_key
+from pipeline.records import BilledAttempt, Follower, Outcome, Status, has_no_text, record_key
 from pipeline.store import unsaved
 from pipeline.store.accounting import count_bill, count_follower, count_outcome
 from pipeline.store.bills import OpenBills
@@ -42,7 +42,7 @@ class Committer:
         self._unsaved: Path | None = None
 
     def commit(
-        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Shared]
+        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
     ) -> None:
         """Commit everything in one transaction. Raises ResourceError where the ledger fails, then and ever after."""
         snapshot = self._bills.snapshot()
@@ -58,7 +58,7 @@ class Committer:
             raise self._failed from error
 
     def _commit(
-        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Shared]
+        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
     ) -> None:
         counts: Counter[str] = Counter()
         outcomes = self._without_losses(outcomes, counts)
@@ -74,7 +74,7 @@ class Committer:
             self._bills.close(row.key)
 
     def _rows(
-        self, outcomes: Sequence[Outcome], followers: Sequence[Shared], counts: Counter[str]
+        self, outcomes: Sequence[Outcome], followers: Sequence[Follower], counts: Counter[str]
     ) -> list[CommittedRow]:
         rows = [self._row(outcome, counts) for outcome in outcomes]
         for follower in followers:
@@ -114,7 +114,7 @@ class Committer:
         error: ResourceError,
         outcomes: Sequence[Outcome],
         attempts: Sequence[BilledAttempt],
-        followers: Sequence[Shared],
+        followers: Sequence[Follower],
     ) -> ResourceError:
         """Write what the ledger cannot take to a file beside it. Returns the error to raise, which names the file."""
         counts: Counter[str] = Counter()
@@ -131,7 +131,7 @@ class Committer:
         saved = type(error)(
             f"{error}. Answers that arrived since are in {path}: the next command that opens OUT takes them"
         )
-        saved.is_put_by = True
+        saved.answers_are_saved = True
         return saved
 
     def _unsaved_batch(

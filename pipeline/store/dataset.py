@@ -16,7 +16,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.files import disk_errors
 from pipeline.limits.budget import Amounts
-from pipeline.records import EMULATOR, BilledAttempt, ImageRecord, Outcome, PreparedRequest, Shared, Status
+from pipeline.records import EMULATOR, BilledAttempt, Follower, ImageRecord, Outcome, PreparedRequest, Status
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor
 from pipeline.store import bills, outdir
@@ -158,13 +158,13 @@ class Dataset:
         """For each record, the names of the prompts that this run asks it."""
         return self._missing.of(records)
 
-    def follow(self, request: PreparedRequest) -> Shared | None:
+    def follow(self, request: PreparedRequest) -> Follower | None:
         """The request as a follower of a record that was answered for the same one; None where it must be asked."""
         with decoding(self._ledger):
             return self._dedup.follow(request)
 
     def commit(
-        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = (), followers: Sequence[Shared] = ()
+        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt] = (), followers: Sequence[Follower] = ()
     ) -> None:
         """Commit outcomes, billed attempts of records still under way, and followers, in one transaction.
 

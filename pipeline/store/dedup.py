@@ -7,7 +7,7 @@ it is sealed, and costs nothing.
 from collections.abc import Collection
 from decimal import Decimal
 
-from pipeline.records import Answer, Outcome, PreparedRequest, Shared, Status, Usage, record_key
+from pipeline.records import Answer, Follower, Outcome, PreparedRequest, Status, Usage, record_key
 from pipeline.store.columns import Column, RowOrigin, row_of, with_leader
 from pipeline.store.ledger.protocol import CommittedRow, Leader, Ledger
 from pipeline.store.rerun import RerunPolicy
@@ -32,7 +32,7 @@ class Deduplication:
         self._replaced: dict[tuple[bytes, str], dict[str, object]] = {}
         """Rows of such leaders from before they were asked again, by key and request."""
 
-    def follow(self, request: PreparedRequest) -> Shared | None:
+    def follow(self, request: PreparedRequest) -> Follower | None:
         """The request as a follower of a record that was answered for the same one; None where it must be asked."""
         own = record_key(request.record.id, request.prompt_name)
         candidates = self._ledger.leaders(request.request_sha256)
@@ -42,7 +42,7 @@ class Deduplication:
         if self._policy.refresh_changed:
             self._leading.add(leader.key)
         status, kind = state_of(leader.state)
-        return Shared(
+        return Follower(
             record=request.record,
             prompt_name=request.prompt_name,
             image_facts=request.image_facts,
@@ -74,7 +74,7 @@ class Deduplication:
         """Forget leaders from before the last seal but one."""
         self._leading, self._leading_before = set(), self._leading
 
-    def row(self, follower: Shared, origin: RowOrigin, columns: tuple[Column, ...]) -> CommittedRow:
+    def row(self, follower: Follower, origin: RowOrigin, columns: tuple[Column, ...]) -> CommittedRow:
         """The row of a follower: without tokens and cost, and without its answer unless the leader's row is saved."""
         outcome = Outcome(
             record=follower.record,

@@ -1,4 +1,4 @@
-"""The engine with stages in memory: who waits, who is asked, what is kept, and what ends a run."""
+"""The engine with stages in memory: who waits, who is asked, what is committed, and what ends a run."""
 
 import threading
 from collections import Counter
@@ -31,13 +31,13 @@ from pipeline.records import (
     BilledAttempt,
     Failure,
     FetchedImages,
+    Follower,
     Grow,
     ImageFacts,
     ImageRecord,
     LocalFile,
     Outcome,
     PreparedRequest,
-    Shared,
     Status,
     Usage,
 )
@@ -83,18 +83,18 @@ class Bench:
         self.records = records or (ImageRecord(str(n), (LocalFile(str(n), str(n)),)) for n in range(count))
         self.script = script
         self.asked: Counter[str] = Counter()
-        self.kept: list[Outcome] = []
+        self.committed: list[Outcome] = []
         self.billed: list[BilledAttempt] = []
-        self.shared: list[Shared] = []
+        self.followers: list[Follower] = []
         self.in_flight = self.peak = 0
         self.eight = anyio.Event()
         """Set with the eighth request."""
         self.full = anyio.Event()
         """Set once four requests are in flight."""
         self.unprepared: set[str] = set()
-        self.keep_gate = threading.Event()
-        self.keep_gate.set()
-        self.keep_error: ResourceError | None = None
+        self.commit_gate = threading.Event()
+        self.commit_gate.set()
+        self.commit_error: ResourceError | None = None
         self.body = b"x" * 100
         self.names: PromptNames = ("caption",)
         self.endpoints: list[Endpoint] = []
@@ -140,29 +140,31 @@ class Bench:
         finally:
             self.in_flight -= 1
 
-    def keep(self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]) -> None:
-        self.keep_gate.wait(20)
-        if self.keep_error is not None:
-            raise self.keep_error
-        self.kept.extend(outcomes)
+    def commit(
+        self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
+    ) -> None:
+        self.commit_gate.wait(20)
+        if self.commit_error is not None:
+            raise self.commit_error
+        self.committed.extend(outcomes)
         self.billed.extend(attempts)
-        self.shared.extend(shared)
+        self.followers.extend(followers)
 
-    def follow(self, request: PreparedRequest) -> Shared | None:
+    def follow(self, request: PreparedRequest) -> Follower | None:
         return None
 
     async def fetch(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
         return (None,)
 
-    def engine(self, slots: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
+    def engine(self, concurrency: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
         stages = Stages(
             records=self.records,
             missing=lambda batch: [self.names] * len(batch),
             fetch=self.fetch,
             prepare=self.prepare,
-            endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, slots=slots, rpm=rpm)],
+            endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, concurrency=concurrency, rpm=rpm)],
             follow=self.follow,
-            keep=self.keep,
+            commit=self.commit,
             seal=lambda: None,
             lease=self.leases.append,
             budgets=self.budgets,
@@ -177,8 +179,8 @@ class Bench:
         return engine
 
     def by_id(self) -> dict[str, Outcome]:
-        assert len({outcome.record.id for outcome in self.kept}) == len(self.kept)
-        return {outcome.record.id: outcome for outcome in self.kept}
+        assert len({outcome.record.id for outcome in self.committed}) == len(self.committed)
+        return {outcome.record.id: outcome for outcome in self.committed}
 
 
 async def stopped(bench: Bench, error: type[VisionBatchError], **numbers: object) -> str:
@@ -195,7 +197,7 @@ async def used_up(bench: Bench, **numbers: object) -> tuple[str, int]:
 
 
 async def test_every_record_is_asked_once_and_kept_once() -> None:
-    """Five hundred records, four slots: each asked once, kept once, and never more than four in flight."""
+    """Five hundred records, a concurrency of four: each asked once, committed once, never more than four in flight."""
     bench = Bench(500)
     engine = await bench.run()
     assert set(bench.asked.values()) == {1}
@@ -223,7 +225,7 @@ async def test_back_off_holds_no_slot() -> None:
         return fail(ErrorKind.SERVER_ERROR, status=500) if (name, attempt) == ("0", 1) else GOOD
 
     bench = Bench(3, script)
-    await bench.run(slots=1)
+    await bench.run(concurrency=1)
     assert order[0] == "0"
     assert sorted(order[1:]) == ["0", "1", "2"]
     assert bench.by_id()["0"].attempts == 2
@@ -263,7 +265,7 @@ async def test_lost_file_handles_stop_the_run() -> None:
 
     bench = Bench(50, script)
     assert "too many open files" in await stopped(bench, ResourceError)
-    assert bench.kept == []
+    assert bench.committed == []
 
 
 async def test_rate_limits_cost_no_record_an_attempt() -> None:
@@ -316,7 +318,7 @@ async def test_a_wait_beyond_the_limit_stops_the_run() -> None:
 
 
 async def test_a_refused_key_stops_at_once_and_keeps_what_is_in_flight() -> None:
-    """One 401 ends the sending; a request that is still in flight then comes home and is kept."""
+    """One 401 ends the sending; a request that is still in flight then comes home and is committed."""
     refused = anyio.Event()
 
     async def script(name: str, attempt: int) -> Answer | Failure:
@@ -343,7 +345,7 @@ async def test_an_endpoint_never_reached_stops_the_run_soon() -> None:
 
     bench = Bench(50, script)
     assert "unreachable" in await stopped(bench, EndpointStoppedError, first_contact_s=10.0)
-    assert bench.kept == []
+    assert bench.committed == []
 
 
 async def test_an_outage_costs_no_record_an_attempt() -> None:
@@ -370,33 +372,33 @@ async def test_twenty_alike_stop_the_run() -> None:
     said = await stopped(bench, EndpointStoppedError)
     assert "(bad_request)" in said
     assert "`retry_kind=bad_request`" in said
-    assert 20 <= len(bench.kept) <= 20 + 8
+    assert 20 <= len(bench.committed) <= 20 + 8
 
 
 async def test_a_lost_disk_stops_the_run_with_its_own_error() -> None:
-    """When the keeper cannot write, nothing more is asked than what was under way, and the error is the disk's."""
+    """When the writer cannot write, nothing more is asked than what was under way, and the error is the disk's."""
     bench = Bench(5000)
-    bench.keep_error = ResourceError("no space left on device")
+    bench.commit_error = ResourceError("no space left on device")
     assert "no space" in await stopped(bench, ResourceError)
     assert sum(bench.asked.values()) <= 16
 
 
 async def test_answers_that_are_not_kept_yet_are_bounded() -> None:
-    """While the keeper stands still, no more than 2 x slots requests are ever sent: what one kill can cost."""
+    """While the writer stands still, at most 2 x concurrency requests are ever sent: what a kill can cost."""
     bench = Bench(1000)
-    bench.keep_gate.clear()
+    bench.commit_gate.clear()
     engine = bench.engine(dedup=False)  # which looks things up in the writer's thread, and that one stands still
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(engine.run)
         await bench.eight.wait()
         await anyio.wait_all_tasks_blocked()
         assert sum(bench.asked.values()) == 8
-        bench.keep_gate.set()
+        bench.commit_gate.set()
     assert len(bench.by_id()) == 1000
 
 
 async def test_an_interrupt_brings_home_what_is_in_flight() -> None:
-    """Ctrl-C once: no new requests, the four in flight are answered and kept, the run says it was interrupted."""
+    """Ctrl-C once: no new requests, the four in flight are answered and committed, the run says it was interrupted."""
     home = anyio.Event()
 
     async def script(name: str, attempt: int) -> Answer | Failure:
@@ -424,7 +426,7 @@ async def test_a_second_interrupt_waits_for_nobody() -> None:
         await bench.full.wait()
         engine.stop(InterruptedRunError("interrupted", SIGINT))
         engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
-    assert bench.kept == []
+    assert bench.committed == []
 
 
 async def _expect(engine: Engine, error: type[VisionBatchError]) -> None:
@@ -433,7 +435,7 @@ async def _expect(engine: Engine, error: type[VisionBatchError]) -> None:
 
 
 async def test_a_source_that_breaks_off_keeps_what_came_before() -> None:
-    """A manifest that scheduler out wrong in the middle stops the run with its own message; answers stay kept."""
+    """A manifest that turns out wrong in the middle stops the run with its own message; answers stay committed."""
 
     def records() -> Iterator[ImageRecord]:
         for n in range(40):
@@ -466,10 +468,10 @@ async def test_the_source_is_read_no_further_than_needed() -> None:
 
 
 async def test_prepared_requests_are_bounded_in_bytes() -> None:
-    """With room for two bodies, a third is not asked before one of the first is kept, whatever the slots."""
+    """With room for two bodies, a third is not asked before one of the first is committed, whatever the concurrency."""
     bench = Bench(50)
     bench.body = b"x" * 1000
-    await bench.run(slots=16, prepared_bytes=2500)
+    await bench.run(concurrency=16, prepared_bytes=2500)
     assert bench.peak <= 2
     assert len(bench.by_id()) == 50
 
@@ -522,7 +524,7 @@ async def test_a_wait_that_an_image_host_asks_for() -> None:
 
     bench = Remote(6, script)
     began = bench.clock.now()
-    await bench.run(slots=1, max_wait_s=3600.0)
+    await bench.run(concurrency=1, max_wait_s=3600.0)
     assert {name: row.status for name, row in bench.by_id().items() if row.status is not Status.OK} == {
         "1": Status.FAILED
     }
@@ -538,10 +540,10 @@ async def test_equal_requests_are_asked_once() -> None:
         def request(self, record: ImageRecord, prompt_name: str) -> str:
             return str(int(record.id) % 3)
 
-        def follow(self, request: PreparedRequest) -> Shared | None:
+        def follow(self, request: PreparedRequest) -> Follower | None:
             if request.request_sha256 not in by_request:
                 return None
-            return Shared(
+            return Follower(
                 record=request.record,
                 image_facts=(FACTS,),
                 request_sha256=request.request_sha256,
@@ -549,17 +551,17 @@ async def test_equal_requests_are_asked_once() -> None:
                 status=Status.OK,
             )
 
-        def keep(
-            self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], shared: Sequence[Shared]
+        def commit(
+            self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
         ) -> None:
-            super().keep(outcomes, attempts, shared)
+            super().commit(outcomes, attempts, followers)
             by_request.update({str(o.request_sha256): o.record.id for o in outcomes if o.status is Status.OK})
 
     bench = Same(10)
-    await bench.run(slots=8)
+    await bench.run(concurrency=8)
     assert sum(bench.asked.values()) == 3
-    assert len(bench.kept) == 3
-    assert len(bench.shared) == 7
+    assert len(bench.committed) == 3
+    assert len(bench.followers) == 7
 
 
 async def test_where_the_first_fails_the_next_takes_its_place() -> None:
@@ -574,11 +576,11 @@ async def test_where_the_first_fails_the_next_takes_its_place() -> None:
 
     bench = Same(3, script)
     await bench.run(max_failures=1)
-    assert sorted(outcome.status for outcome in bench.kept) == [Status.FAILED, Status.FAILED, Status.OK]
+    assert sorted(outcome.status for outcome in bench.committed) == [Status.FAILED, Status.FAILED, Status.OK]
 
 
 async def test_an_id_under_way_is_not_asked_twice() -> None:
-    """A stream brings one id twice before its answer is kept: one request, one row."""
+    """A stream brings one id twice before its answer is committed: one request, one row."""
     twice = iter(
         [
             ImageRecord("a", (LocalFile("1", "1"),)),
@@ -618,7 +620,7 @@ async def test_stragglers_are_given_up_and_asked_again() -> None:
         return await never_answers(name, attempt) if name in {"50", "99"} and attempt == 1 else GOOD
 
     bench = Bench(100, script)
-    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6)]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=4, timeout_s=1e6)]
     await bench.run(straggler_s=10.0)
     rows = bench.by_id()
     assert {row.status for row in rows.values()} == {Status.OK}
@@ -634,7 +636,7 @@ async def test_what_is_given_up_counts_as_failure_and_as_its_reservation() -> No
     bench = Bench(40, script)
     bench.budgets = [Budget(Amounts(nano_usd=10**9))]
     bench.endpoints = [
-        Endpoint(name="here", ask=bench.ask, slots=4, timeout_s=1e6, most=lambda _: Amounts(1000, 100, 1))
+        Endpoint(name="here", ask=bench.ask, concurrency=4, timeout_s=1e6, most=lambda _: Amounts(1000, 100, 1))
     ]
     engine = await bench.run(max_failures=1)
     row = bench.by_id()["30"]
@@ -670,8 +672,8 @@ async def test_sleep_voids_what_is_in_flight() -> None:
     assert {name: row.attempts for name, row in rows.items() if row.attempts > 1} == dict.fromkeys("0123", 2)
 
 
-async def test_slots_that_are_found_open_more_lanes() -> None:
-    """An endpoint that takes any number of requests gets more than the first slots' lanes could ever send."""
+async def test_more_workers_follow_the_concurrency() -> None:
+    """An endpoint that takes any number of requests gets more than the first workers could ever send."""
     bench = Bench(1500)
 
     async def script(name: str, attempt: int) -> Answer | Failure:
@@ -685,7 +687,7 @@ async def test_slots_that_are_found_open_more_lanes() -> None:
     assert len(bench.by_id()) == 1500
 
 
-def _shared(bench: Bench, first: Script, second: Script, slots: int = 4) -> None:
+def _shared(bench: Bench, first: Script, second: Script, concurrency: int = 4) -> None:
     """Two endpoints, `first` and `second`, in place of the one."""
 
     def asker(script: Script) -> Callable[[PreparedRequest], Awaitable[Answer | Failure]]:
@@ -695,8 +697,8 @@ def _shared(bench: Bench, first: Script, second: Script, slots: int = 4) -> None
         return ask
 
     bench.endpoints = [
-        Endpoint(name="first", ask=asker(first), slots=slots),
-        Endpoint(name="second", ask=asker(second), slots=slots),
+        Endpoint(name="first", ask=asker(first), concurrency=concurrency),
+        Endpoint(name="second", ask=asker(second), concurrency=concurrency),
     ]
 
 
@@ -736,11 +738,11 @@ async def test_both_endpoints_refuse() -> None:
     message = await stopped(bench, EndpointStoppedError)
     assert "first: because authentication" in message
     assert "second: because quota_exhausted" in message
-    assert bench.kept == []
+    assert bench.committed == []
 
 
 async def test_a_ceiling_of_requests_is_exact() -> None:
-    """Ten requests are granted: ten are sent, ten rows are kept, and the error says which ceiling it was."""
+    """Ten requests are granted: ten are sent, ten rows are committed, and the error says which ceiling it was."""
     bench = Bench(100)
     bench.budgets = [Budget(Amounts(requests=10))]
     assert await used_up(bench) == ("requests", 1)
@@ -761,14 +763,14 @@ async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
 
     bench = Bench(100, script)
     bench.budgets = [Budget(Amounts(nano_usd=5000))]
-    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=4, most=lambda _: Amounts(1000, 100, 1))]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=4, most=lambda _: Amounts(1000, 100, 1))]
     assert await used_up(bench) == ("nano_usd", 1000)
     assert max(seen) <= 5000
     assert bench.budgets[0].spent.nano_usd == 100 * len(bench.by_id()) == 4100
 
 
 async def test_time_is_a_ceiling() -> None:
-    """After `max_time_s` nothing new is sent; what is in flight comes home and is kept."""
+    """After `max_time_s` nothing new is sent; what is in flight comes home and is committed."""
 
     async def script(name: str, attempt: int) -> Answer | Failure:
         await bench.clock.sleep(20.0)
@@ -825,7 +827,7 @@ async def test_sleep_shortens_what_is_waited_for() -> None:
         return GOOD
 
     bench.script = script
-    engine, began = bench.engine(slots=1), bench.clock.now()
+    engine, began = bench.engine(concurrency=1), bench.clock.now()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
@@ -908,11 +910,11 @@ async def test_a_decoder_that_never_returns_holds_nothing() -> None:
         tasks.start_soon(interrupt)
         await _expect(engine, InterruptedRunError)
     release.set()
-    assert bench.kept == []
+    assert bench.committed == []
 
 
 async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
-    """Thirty fetches of 10 bytes and room for 25: at most 35 are held, a failed one holds none, all are kept."""
+    """Thirty fetches of 10 bytes and room for 25: at most 35 are held, a failed one holds none, all are committed."""
     fetched, prepared, peak = 0, 0, 0
     tries: Counter[str] = Counter()
 
@@ -947,10 +949,10 @@ async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
 
 
 async def test_all_that_is_cut_off_is_counted() -> None:
-    """Three hundred requests are cut off: three hundred reservations are kept as unknown."""
+    """Three hundred requests are cut off: three hundred reservations are committed as unknown."""
     bench = Bench(2000, never_answers)
     bench.budgets = [Budget(Amounts(nano_usd=10**9))]
-    bench.endpoints = [Endpoint(name="here", ask=bench.ask, slots=300, most=lambda _: Amounts(1000, 100, 1))]
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=300, most=lambda _: Amounts(1000, 100, 1))]
     bench.clock = Clock()  # the fast one gives up what is in flight for two seconds
     engine = bench.engine()
     all_in_flight = anyio.Event()

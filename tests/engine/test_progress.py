@@ -22,7 +22,7 @@ def summary(**more: Any) -> RunSummary:
     values: dict[str, Any] = {
         "run_id": "r", "out": "out", "exit_code": 0, "stopped": None, "model": "m", "endpoint": "https://x/v1",
         "config_hash": "h", "began_at": datetime(2026, 1, 1, tzinfo=UTC), "seconds": 10.0, "images": 5, "skipped": 0,
-        "asked": 5, "shared": 0, "requests": 5, "by_status": {"ok": 5}, "by_error": {}, "prompt_tokens": 5000,
+        "asked": 5, "followers": 0, "requests": 5, "by_status": {"ok": 5}, "by_error": {}, "prompt_tokens": 5000,
         "completion_tokens": 50, "cost_usd": Decimal("0.0123"), "cost_unknown_usd": Decimal(0),
         "unpriced": 0, "rate_limited": 0, "by_endpoint": {}, "source_bytes": 15_000_000,
         "sent_bytes": 750_000,

@@ -74,7 +74,7 @@ class Line:
 
 def line(
     *weights: float,
-    slots: int | None = 16,
+    concurrency: int | None = 16,
     budgets: list[Budget] | None = None,
     most: Callable[[PreparedRequest], Amounts] = lambda _: Amounts(requests=1),
     config: dict[str, object] | None = None,
@@ -84,7 +84,9 @@ def line(
     numbers: dict[str, object] = {"threads": 1, "prepared_bytes": 1 << 20, **(config or {})}
     made = EngineConfig(**numbers)  # type: ignore[arg-type] # by name
     endpoints = [
-        EndpointState(Endpoint(name=name, ask=never_asked, most=most, slots=slots, weight=weight), made, hand.clock())
+        EndpointState(
+            Endpoint(name=name, ask=never_asked, most=most, concurrency=concurrency, weight=weight), made, hand.clock()
+        )
         for name, weight in zip("abcdefgh", weights or (1.0,), strict=False)
     ]
     leases = list[Amounts]()
@@ -162,7 +164,9 @@ class Source:
         return self.counts
 
     async def send(self) -> None:
-        while self.waiting and any(endpoint.in_flight < endpoint.slots for endpoint in self.bench.scheduler.endpoints):
+        while self.waiting and any(
+            endpoint.in_flight < endpoint.concurrency for endpoint in self.bench.scheduler.endpoints
+        ):
             self.waiting -= 1
             permit = await self.bench.next()
             self.counts[permit.endpoint.name] += 1
@@ -185,7 +189,7 @@ async def test_shares_by_weight_with_concurrency_that_grows(
     """Proves that the shares are exact where permits grow from four and are all in use at first: 1,200 records, 80 a
     second, answered after 0.2 s. What an endpoint missed while it was full it makes up for.
     """
-    source = Source(line(*weights, slots=None), every_s=1 / 80, takes_s=0.2)
+    source = Source(line(*weights, concurrency=None), every_s=1 / 80, takes_s=0.2)
     assert await source.run(1200) == expected
 
 
@@ -193,7 +197,7 @@ async def test_with_more_records_than_permits_all_are_in_use() -> None:
     """Proves that a weight holds nothing back: with 320 records a second and 16 permits each, weights 3 and 1, both
     answer all that they can, which is half of it.
     """
-    source = Source(line(3, 1, slots=16), every_s=1 / 320, takes_s=0.2)
+    source = Source(line(3, 1, concurrency=16), every_s=1 / 320, takes_s=0.2)
     counts = await source.run(640)
     assert abs(counts["a"] - counts["b"]) <= 16
 
@@ -203,7 +207,7 @@ async def test_who_was_full_makes_up_for_what_it_missed(others: int) -> None:
     """Proves that an endpoint whose permits were all in use while the other had `others` requests is served first
     until it has its share, and that from then on three of four go there.
     """
-    bench = line(3, 1, slots=3)
+    bench = line(3, 1, concurrency=3)
     held = [await bench.next() for _ in range(4)]
     assert Counter(permit.endpoint.name for permit in held) == {"a": 3, "b": 1}
     assert Counter([await bench.ask() for _ in range(others)]) == {"b": others}
@@ -215,7 +219,7 @@ async def test_who_was_full_makes_up_for_what_it_missed(others: int) -> None:
 
 async def test_who_was_full_for_a_day_makes_up_for_a_bounded_number() -> None:
     """Proves that after 5,000 requests of the other one it is served first for `CREDITS` of them, and no longer."""
-    bench = line(1, 1, slots=1)
+    bench = line(1, 1, concurrency=1)
     held = await bench.next()
     assert Counter([await bench.ask() for _ in range(5000)]) == {"b": 5000}
     bench.home(held, GOOD)
@@ -238,8 +242,8 @@ async def test_who_was_away_is_not_flooded(weights: tuple[float, ...], expected:
 
 
 async def test_who_is_full_lets_the_other_go_first() -> None:
-    """Weights are shares of what is possible: with all slots of one endpoint taken, the other gets the request."""
-    bench = line(100, 1, slots=2)
+    """Weights are shares of what is possible: with all permits of one endpoint taken, the other gets the request."""
+    bench = line(100, 1, concurrency=2)
     scheduler = [await bench.next() for _ in range(4)]
     assert Counter(permit.endpoint.name for permit in scheduler) == {"a": 2, "b": 2}
 
@@ -323,7 +327,7 @@ async def test_the_circuit_of_one_endpoint_leaves_the_other_alone() -> None:
 
 async def test_first_come_first_served() -> None:
     """Twenty wait for a single slot: they get it in the order in which they came."""
-    bench = line(slots=1)
+    bench = line(concurrency=1)
     order = list[str]()
 
     async def live(number: int) -> None:
@@ -351,8 +355,8 @@ async def test_a_large_request_is_not_overtaken_for_ever() -> None:
 
 
 async def test_a_request_that_was_asked_to_wait_notices_an_answer() -> None:
-    """All slots taken: the next in line goes in the moment that one is free."""
-    bench = line(slots=1)
+    """All permits taken: the next in line goes in the moment that one is free."""
+    bench = line(concurrency=1)
     permit = await bench.next()
     async with bench.waiting() as got:
         assert got == []
@@ -363,7 +367,7 @@ async def test_a_request_that_was_asked_to_wait_notices_an_answer() -> None:
 
 async def test_who_gives_up_its_place_holds_nobody_up() -> None:
     """A request that waits first in line is cancelled: the second takes its place."""
-    bench = line(slots=1)
+    bench = line(concurrency=1)
     permit = await bench.next()
     with anyio.move_on_after(0.01):
         await bench.scheduler.acquire(bench.state())
@@ -466,7 +470,7 @@ def test_nothing_is_sent_that_the_ledger_does_not_know_of(costs: list[int | None
 
     async def spend() -> None:
         budget = Budget(Amounts(nano_usd=limit))
-        bench = line(budgets=[budget], most=dear, slots=3)
+        bench = line(budgets=[budget], most=dear, concurrency=3)
         flying = list[Permit]()
         for cost in costs:
             while flying and (len(flying) == 3 or budget.lacks(Amounts(60, 100, 1))):
@@ -505,9 +509,9 @@ async def test_what_was_not_sent_costs_nothing() -> None:
     assert requests.scheduler.spent.requests == 0
 
 
-async def test_slots_are_those_of_all_endpoints() -> None:
+async def test_concurrency_is_that_of_all_endpoints() -> None:
     """What lanes and places are made for."""
-    assert line(1, 1, 1, slots=5).scheduler.slots == 15
+    assert line(1, 1, 1, concurrency=5).scheduler.concurrency == 15
 
 
 # ---------------------------------------------------------------- what is told

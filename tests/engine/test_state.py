@@ -129,19 +129,19 @@ class Rig:
         self.hand.now_s += max(0.0, wait_s)
 
 
-def rig(slots: int | None = 16, config: dict[str, object] | None = None, **endpoint: object) -> Rig:
+def rig(concurrency: int | None = 16, config: dict[str, object] | None = None, **endpoint: object) -> Rig:
     hand = Hand()
     numbers: dict[str, object] = {"threads": 1, "prepared_bytes": 1 << 20, **(config or {})}
-    made = Endpoint(name="here", ask=never_asked, slots=slots, **endpoint)  # type: ignore[arg-type] # by name
+    made = Endpoint(name="here", ask=never_asked, concurrency=concurrency, **endpoint)  # type: ignore[arg-type] # by name
     return Rig(EndpointState(made, EngineConfig(**numbers), hand.clock()), hand)  # type: ignore[arg-type] # by name
 
 
-# ---------------------------------------------------------------- slots and limits
+# ---------------------------------------------------------------- concurrency and limits
 
 
 def test_a_full_endpoint_is_ready_when_somebody_comes_home() -> None:
-    """As many requests as slots; the next waits for no time but for an answer."""
-    bench = rig(slots=2)
+    """As many requests as `concurrency`; the next waits for no time but for an answer."""
+    bench = rig(concurrency=2)
     first, _ = bench.send(), bench.send()
     assert bench.ready_in() == NEVER
     assert bench.home(first, GOOD) is None
@@ -151,7 +151,7 @@ def test_a_full_endpoint_is_ready_when_somebody_comes_home() -> None:
 
 def test_a_request_that_nobody_waits_for_frees_its_slot() -> None:
     """Given up or cut off: its slot is free, and nothing is learnt from it."""
-    bench = rig(slots=1)
+    bench = rig(concurrency=1)
     flying = bench.send()
     bench.endpoint.end(flying.share, flying.state.request, None)
     assert bench.ready_in() == 0
@@ -214,7 +214,7 @@ def test_a_shorter_wait_never_shortens_a_longer_one() -> None:
 @pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
 def test_a_refusal_that_tells_no_time_is_about_the_number_in_flight(kind: ErrorKind) -> None:
     """One of three in flight is throttled without a time: sending goes on when another one came home."""
-    bench = rig(slots=16)
+    bench = rig(concurrency=16)
     first, _, third = bench.send(), bench.send(), bench.send()
     bench.hand.now_s += 0.1
     assert RETRY_S <= (bench.home(third, fail(kind)) or 0) <= 2 * RETRY_S
@@ -229,16 +229,16 @@ def test_a_fixed_number_is_tried_again_after_a_while() -> None:
     """Of sixteen that the user allows an endpoint grants two: the third is throttled, and then not tried for two
     seconds; throttled again, for four.
     """
-    bench = rig(slots=16)
+    bench = rig(concurrency=16)
     flying = [bench.send(), bench.send()]
     for hold_s in (HOLD_S, 2 * HOLD_S):
         bench.home(bench.send(), BUSY)
         bench.hand.now_s += 0.5
         bench.home(flying.pop(0), GOOD)
         flying.append(bench.send())
-        assert (bench.endpoint.slots, bench.ready_in()) == (2, NEVER)
+        assert (bench.endpoint.concurrency, bench.ready_in()) == (2, NEVER)
         bench.hand.now_s += hold_s
-        assert (bench.endpoint.slots, bench.ready_in()) == (3, 0)
+        assert (bench.endpoint.concurrency, bench.ready_in()) == (3, 0)
 
 
 @pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMITED, ErrorKind.OVERLOADED])
@@ -355,7 +355,7 @@ def test_an_endpoint_that_says_for_an_hour_to_come_back_in_a_minute() -> None:
 
 
 def test_no_surge_after_a_pause() -> None:
-    """Sixteen slots, an endpoint that grants one at a time: after the answer to the first, not all are let loose."""
+    """A concurrency of sixteen, an endpoint that grants one at a time: after its answer, not all are let loose."""
     bench = rig()
     bench.ask(GOOD)
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
@@ -576,19 +576,19 @@ def test_a_while_after_sleep_failures_count_again() -> None:
 # ---------------------------------------------------------------- what it learns
 
 
-def test_a_rate_limit_takes_slots() -> None:
+def test_a_rate_limit_lowers_the_concurrency() -> None:
     """It may be that too many are in flight."""
-    bench = rig(slots=None)
-    before = bench.endpoint.slots
+    bench = rig(concurrency=None)
+    before = bench.endpoint.concurrency
     bench.ask(GOOD)
     for _ in range(3):
         bench.until_ready()
         bench.ask(BUSY)
-    assert bench.endpoint.slots < before
+    assert bench.endpoint.concurrency < before
 
 
 def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
-    """Four of five a minute are used: a 429 is about that, and takes no slots."""
+    """Four of five a minute are used: a 429 is about that, and lowers no concurrency."""
     limits = rig().endpoint.limits
     limits.advertise(RateLimitInfo(requests=Quota(limit=5, reset_s=1.0)))
     for second in range(4):

@@ -42,8 +42,8 @@ class Scheduled:
         self._scheduler = Scheduler(self.endpoints, [], no_lease, clock)
 
     @property
-    def slots(self) -> int:
-        return self._scheduler.slots
+    def concurrency(self) -> int:
+        return self._scheduler.concurrency
 
     @property
     def stopped(self) -> str | None:

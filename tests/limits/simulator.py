@@ -319,7 +319,7 @@ class Driver(Protocol):
     """What takes records to endpoints."""
 
     @property
-    def slots(self) -> int: ...
+    def concurrency(self) -> int: ...
 
     @property
     def stopped(self) -> str | None: ...
@@ -385,7 +385,7 @@ class Run:
             for model in models:
                 tasks.start_soon(model.other_client)
             while asyncio.get_running_loop().time() < self._began + 60 * self.minutes and not driver.stopped:
-                while workers < driver.slots + min(driver.slots, 64) + 4:
+                while workers < driver.concurrency + min(driver.concurrency, 64) + 4:
                     workers += 1
                     tasks.start_soon(worker)
                 await asyncio.sleep(0.25)
@@ -419,10 +419,10 @@ class Fixed:
     def __init__(self, run: Run, models: Sequence[Model], settings: Sequence[tuple[int, float | None]]) -> None:
         self._run, self._models, self._settings = run, models, settings
         self._loop = asyncio.get_running_loop()
-        self._free = [anyio.Semaphore(slots) for slots, _ in settings]
+        self._free = [anyio.Semaphore(number) for number, _ in settings]
         self._next_at = [0.0] * len(models)
         self._places = count()
-        self.slots, self.stopped = sum(slots for slots, _ in settings), None
+        self.concurrency, self.stopped = sum(number for number, _ in settings), None
 
     async def live(self, record: Record) -> bool:
         which = next(self._places) % len(self._models)

@@ -1,4 +1,4 @@
-"""The second night: what is asked again, what is shared, and what a run is, against the emulator."""
+"""The second night: what is asked again, who shares an answer, and what a run is, against the emulator."""
 
 import json
 import os
@@ -36,14 +36,14 @@ def test_the_same_pixels_are_paid_once(photos: Path, endpoint: str, concurrency:
         copy = photos / f"other{number:02}.jpg"
         copy.write_bytes((photos / "1.jpg").read_bytes()) if number < 3 else None
     summary = ask(photos, endpoint, concurrency=concurrency)
-    assert (summary.asked, summary.requests, summary.shared) == (43, 4, 39)
+    assert (summary.asked, summary.requests, summary.followers) == (43, 4, 39)
     assert emulator_get(endpoint, "stats")["requests"] == 4
-    shared = rows()[lambda frame: frame.duplicate_of.notna()]
-    assert len(shared) == 39
-    assert set(shared.prompt_tokens) == {0}
-    assert set(shared.cost_usd) == {0}
+    followers = rows()[lambda frame: frame.duplicate_of.notna()]
+    assert len(followers) == 39
+    assert set(followers.prompt_tokens) == {0}
+    assert set(followers.cost_usd) == {0}
     whole = rows()
-    for name, row in shared.iterrows():
+    for name, row in followers.iterrows():
         leader = whole.loc[str(row.duplicate_of)]
         assert (row.caption, row.request_sha256, row.status) == (leader.caption, leader.request_sha256, "ok"), name
         assert leader.duplicate_of is None or pd.isna(leader.duplicate_of)
@@ -227,7 +227,7 @@ def test_a_refresh_pays_equal_pixels_once(photos: Path, endpoint: str) -> None:
     for number in range(8):
         shutil.copy(photos / "0.jpg", photos / f"copy{number}.jpg")
     again = ask(photos, endpoint, refresh=True, concurrency=1)
-    assert (again.asked, again.requests, again.shared) == (9, 1, 8)
+    assert (again.asked, again.requests, again.followers) == (9, 1, 8)
 
 
 def test_a_rehearsal_and_a_real_run_share_no_out(make_image: MakeImage, endpoint: str) -> None:

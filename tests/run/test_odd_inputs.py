@@ -19,7 +19,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.endpoints.usage import believed
 from pipeline.http.session import open_session, version
-from pipeline.run.endpoints import endpoint_of, most_slots
+from pipeline.run.endpoints import endpoint_of, max_concurrency
 from pipeline.run.job import exceeds
 from pipeline.sources import open_sources
 from pipeline.store.ledger.sqlite import SqliteLedger
@@ -61,7 +61,7 @@ def test_a_tolerance() -> None:
     assert [exceeds("2.5%", bad, 1000) for bad in (25, 26)] == [False, True]
 
 
-async def test_slots_are_bounded_by_file_handles() -> None:
+async def test_concurrency_is_bounded_by_file_handles() -> None:
     """`--concurrency 100000`: half of the handles of this process, shared among the endpoints."""
     one = EndpointConfig(base_url="http://127.0.0.1:9")
     async with open_session(one) as session:
@@ -69,8 +69,8 @@ async def test_slots_are_bounded_by_file_handles() -> None:
             config = RunConfig(endpoints=(one,) * endpoints)
             config = config.model_copy(update={"limits": config.limits.model_copy(update={"concurrency": 10**8})})
             client = ChatClient(session, one).client
-            assert endpoint_of(config, one, client, "x").slots == most_slots(endpoints) < 10**8
-    assert most_slots(2) == most_slots() // 2
+            assert endpoint_of(config, one, client, "x").concurrency == max_concurrency(endpoints) < 10**8
+    assert max_concurrency(2) == max_concurrency() // 2
 
 
 def test_version() -> None:

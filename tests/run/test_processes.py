@@ -96,7 +96,7 @@ def asked(url: str, enough: int) -> bool:
 
 @pytest.mark.parametrize(("held", "code"), [(0, 0), (25, 5)])
 def test_few_file_handles(draw: Draw, held: int, code: int) -> None:
-    """`ulimit -n 60` and 64 slots: half of the handles are used, and all is answered. Where others hold 25 of them:
+    """`ulimit -n 60` and a concurrency of 64: half of the handles are used, all is answered. Where others hold 25:
     exit 5, every answered request is a row, and the summary of the run is written.
     """
     draw(80)
@@ -428,7 +428,7 @@ def test_nobody_reads_on(draw: Draw, endpoint: str) -> None:
 async def test_one_signal_while_the_time_is_up() -> None:
     """`--max-time` has ended the sending; one SIGINT then leaves what is in flight the same time to come home."""
     bench = Bench(20)
-    engine = bench.engine(slots=4, max_time_s=20.0)
+    engine = bench.engine(concurrency=4, max_time_s=20.0)
     interrupted = False
 
     async def script(name: str, attempt: int) -> Answer | Failure:

@@ -88,7 +88,7 @@ def test_a_manifest_is_passed_over_by_rows(make_image: MakeImage, emulator_url: 
     manifest = Path("list.csv")
     manifest.write_text("id,image\n" + "".join(f"r{number},{name}\n" for number in range(1_200)))
     summary = ask("list.csv", emulator_url, overrides=THREE)
-    assert (summary.asked, summary.shared, summary.requests) == (3_600, 3_597, 3)
+    assert (summary.asked, summary.followers, summary.requests) == (3_600, 3_597, 3)
     with manifest.open("a") as file:
         file.writelines(f"more{number},{name}\n" for number in range(3))
     again = ask("list.csv", emulator_url, overrides=THREE)
@@ -113,7 +113,7 @@ def test_equal_prompts_are_asked_once(make_image: MakeImage, emulator_url: str) 
     make_image("photos/b.jpg", seed=1)
     twice = {"prompts": [CAPTION, {**CAPTION, "name": "again"}]}
     summary = ask("photos", emulator_url, overrides=twice)
-    assert (summary.asked, summary.shared, summary.requests) == (4, 3, 1)
+    assert (summary.asked, summary.followers, summary.requests) == (4, 3, 1)
     assert len(set(rows()["caption"])) == 1
 
 

@@ -1,4 +1,4 @@
-"""Unadvertised limits: no record is lost to them, however low they are and whatever the slots.
+"""Unadvertised limits: no record is lost to them, however low they are and whatever the concurrency.
 
 A endpoint against the emulator's limits, by a clock that jumps from event to event: an hour takes a moment.
 """
@@ -19,7 +19,7 @@ from tests.engine.test_state import GOOD, Flying, Hand, Rig, fail, rig
 
 ANSWER_S, REFUSAL_S = 1.0, 0.05
 WORKERS = 8
-"""Records that wait beyond twice the slots."""
+"""Records that wait beyond twice the concurrency."""
 
 Event = tuple[float, int, Flying, Answer | Failure]
 
@@ -43,8 +43,8 @@ class Endpoint:
 class Run:
     """Workers before one endpoint, with places as the scheduler gives them."""
 
-    def __init__(self, endpoint: Endpoint, slots: int | None) -> None:
-        self.endpoint, self.bench = endpoint, rig(slots=slots)
+    def __init__(self, endpoint: Endpoint, concurrency: int | None) -> None:
+        self.endpoint, self.bench = endpoint, rig(concurrency=concurrency)
         self.counts, self.lost = Counter[str](), list[RequestState]()
         self._line, self._later = list[tuple[int, RequestState]](), list[tuple[float, int, RequestState]]()
         self._events, self._number, self._workers = list[Event](), count(), 0
@@ -64,7 +64,7 @@ class Run:
     def _send_all(self, hand: Hand, bench: Rig) -> float:
         while self._later and self._later[0][0] <= hand.now_s:
             self._queue(heapq.heappop(self._later)[2])
-        while self._workers < 2 * bench.endpoint.slots + WORKERS:
+        while self._workers < 2 * bench.endpoint.concurrency + WORKERS:
             self._workers += 1
             self._queue(bench.state())
         while self._line:
@@ -93,21 +93,21 @@ class Run:
             self._queue(state)
 
 
-@pytest.mark.parametrize("slots", [None, 1, 4, 32])
+@pytest.mark.parametrize("concurrency", [None, 1, 4, 32])
 @pytest.mark.parametrize("tells", [True, False], ids=["retry-after", "bare"])
 @pytest.mark.parametrize("rpm", [1, 7, 30, 60])
 @pytest.mark.parametrize("kind", LimitKind)
-def test_no_record_is_lost_to_a_limit(kind: LimitKind, rpm: int, tells: bool, slots: int | None) -> None:  # noqa: FBT001 - a parameter
+def test_no_record_is_lost_to_a_limit(kind: LimitKind, rpm: int, tells: bool, concurrency: int | None) -> None:  # noqa: FBT001 - a parameter
     """An hour at N a minute, shown by throttles only: every record is answered in the end, and an
     endpoint that says when to come back is used whole, and asked no more than four times for each answer.
     """
-    run = Run(Endpoint(kind, rpm, tells=tells), slots)
+    run = Run(Endpoint(kind, rpm, tells=tells), concurrency)
     began = run.bench.hand.now_s
     counts = run.until(began + 3600)
     assert run.lost == []
     assert not run.bench.has_stopped()
     if tells:
-        assert counts["answered"] >= 58 * min(rpm, 55 * (slots or 4))
+        assert counts["answered"] >= 58 * min(rpm, 55 * (concurrency or 4))
         assert counts["throttled"] <= 4 * counts["answered"]
 
 

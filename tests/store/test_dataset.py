@@ -26,11 +26,11 @@ from pipeline.records import (
     Answer,
     BilledAttempt,
     Failure,
+    Follower,
     ImageFacts,
     ImageRecord,
     LocalFile,
     Outcome,
-    Shared,
     Status,
     Usage,
     record_key,
@@ -132,7 +132,7 @@ def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
         dataset.commit(
             [],
             followers=[
-                Shared(
+                Follower(
                     record=record("follower"), image_facts=(facts,), request_sha256="b" * 64, key=key, status=Status.OK
                 )
             ],
