@@ -43,6 +43,8 @@ def test_commands_and_code_run(
 
     for number in range(3):
         make_image(f"photos/{number}.jpg", seed=number)
+    Path("titles.csv").write_text("image,title\nphotos/0.jpg,A quay\n")
+    Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
     if page.name != "README.md":  # the other pages speak of an OUT that there is
         run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
     for line in commands(page):
@@ -69,8 +71,8 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 def test_the_settings_in_the_documentation() -> None:
     """The example loads, and the page of settings has each key."""
-    (example,) = blocks(ROOT / "docs" / "usage.md", "toml")
-    RunConfig.model_validate(tomllib.loads(example))
+    for example in [block for page in PAGES for block in blocks(page, "toml")]:
+        RunConfig.model_validate(tomllib.loads(example))
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for one in settings():
         assert f"**`{one.key}`**" in page, f"{one.key} is not in docs/settings.md"
