@@ -2,8 +2,8 @@
 
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -348,6 +348,13 @@ class Outcome(_HasImages):
     @property
     def error_message(self) -> str | None:
         return self.result.error_message if isinstance(self.result, Answer) else self.result.message
+
+
+def single_images(records: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
+    """Each image of these records as a record of its own."""
+    if all(len(record.images) == 1 for record in records):
+        return records
+    return [replace(record, images=(image,), image_texts=()) for record in records for image in record.images]
 
 
 def held_bytes(requests: Iterable[PreparedRequest]) -> int:

@@ -32,14 +32,15 @@ def model_estimate(
 ) -> ModelEstimate:
     """What the images would take on one model."""
     request, family, seen = candidate.config.request, candidate.family(), images.survey
-    tokens_in = counted.input_tokens(seen.images)
+    records = _times(images.readable, 1 / seen.images_a_record)
+    tokens_in = _with_fewer_texts(counted.input_tokens(seen.images), shape, images.readable, records)
     tokens_out = answer_tokens(
-        images.readable,
+        records,
         stated=job.output_tokens,
         max_tokens=request.max_tokens,
         choices=shape.prompts * request.choices,
     )
-    requests = _times(images.readable, shape.prompts)
+    requests = _times(records, shape.prompts)
     online, batch = candidate.prices()
     time = _time(candidate, requests, tokens_in, tokens_out)
     read, text = seen.known - seen.unreadable, shape.text
@@ -62,10 +63,16 @@ def model_estimate(
     )  # fmt: skip
 
 
-def _times(images: Range[int], prompts: int) -> Range[int]:
-    return Range(
-        prompts * images.expected, prompts * images.low, None if images.high is None else prompts * images.high
-    )
+def _times(count: Range[int], factor: float) -> Range[int]:
+    high = None if count.high is None else round(factor * count.high)
+    return Range(round(factor * count.expected), round(factor * count.low), high)
+
+
+def _with_fewer_texts(tokens: Range[int], shape: PromptShape, images: Range[int], records: Range[int]) -> Range[int]:
+    """Tokens that were counted with a text for each image, with one for each record of several."""
+    shared, text = images.expected - records.expected, shape.text
+    high = None if tokens.high is None else tokens.high - shared * text.upper
+    return Range(tokens.expected - shared * text.expected, tokens.low - shared * text.lower, high)
 
 
 def _notes(
@@ -87,6 +94,10 @@ def _notes(
         *traps(shape, by_detail),
         *([unreached] if unreached else []),
         *_templates(candidate),
+        *(
+            [f"{seen.images_a_record:.3g} images a record, whose requests hold all of them"]
+            * (seen.images_a_record > 1)
+        ),
         *([f"{shape.prompts} prompts an image: all figures count all of them"] if shape.prompts > 1 else []),
         *(f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(job.today) if one.note),
         *([] if has_price else [_no_price(candidate)]),

@@ -11,7 +11,7 @@ from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import sizes_of
-from pipeline.records import Usage
+from pipeline.records import Usage, single_images
 from pipeline.run.job import Job
 from pipeline.sources import Source, has_stream
 from pipeline.store.between_runs import count_missing
@@ -94,17 +94,18 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
     if not total:
         return Decimal(0)
     within = min(total, AMONG)
-    records = islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT))
-    found = sizes_of(records)
+    records = list(islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT)))
+    alone = single_images(records)
+    found = sizes_of(alone)
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:
         return None
     request = job.config.request
     choices = shape.prompts * request.choices
     answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=choices).expected
-    usages = [
-        Usage(prompt_tokens=shape.tokens(one.width, one.height).expected, completion_tokens=answer) for one in sizes
-    ]
+    images = shape.prompts * len(alone) / len(records)
+    tokens = [round(images * shape.image_tokens(one.width, one.height).expected) + shape.text.expected for one in sizes]
+    usages = [Usage(prompt_tokens=count, completion_tokens=answer) for count in tokens]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
     more = [(shape.prompts - 1) * (price.usd_per_request + price.usd_per_image) for price in prices]
     return max(sum(each, Decimal(0)) / len(sizes) + extra for each, extra in zip(costs, more, strict=True))

@@ -172,3 +172,15 @@ def test_the_column_survives_exports_and_a_rebuild(emulator_url: str, command: C
         assert code == 0, stderr
     assert [list(images) for images in rows()["images"]] == [list(images) for images in before]
     assert ask("list.jsonl", emulator_url).asked == 0
+
+
+@pytest.mark.usefixtures("photos")
+def test_an_estimate_counts_every_image(emulator_url: str) -> None:
+    """Five images in two records: their tokens, two texts, two answers; confirmation counts them alike."""
+    source = written("jsonl")
+    estimate = pipeline.estimate(source, quiet=True, model="gpt-4o", base_url=emulator_url)
+    summary = ask(source, emulator_url)
+    (model,) = estimate.models
+    assert (estimate.images, model.input_tokens.expected) == (5, summary.prompt_tokens)
+    assert model.output_tokens.expected == 2 * 100
+    assert any("2.5 images a record" in note for note in model.notes)
