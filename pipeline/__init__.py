@@ -27,6 +27,7 @@ from pipeline.config.sections import (
     Settings,
     SourceConfig,
 )
+from pipeline.engine.hooks import Ask, Fail, OnAnswer
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
@@ -40,9 +41,11 @@ from pipeline.errors import (
 )
 from pipeline.estimates.figures import Estimate
 from pipeline.sources import SourceLike
+from pipeline.sources.idlist import IdsLike
 from pipeline.store.rerun import RerunPolicy
 
 __all__ = [
+    "Ask",
     "BudgetConfig",
     "BudgetReachedError",
     "CatalogueConfig",
@@ -53,11 +56,14 @@ __all__ = [
     "EndpointStoppedError",
     "Estimate",
     "EstimateOptions",
+    "Fail",
+    "IdsLike",
     "ImagesConfig",
     "InputError",
     "InterruptedRunError",
     "LimitsConfig",
     "ModelCard",
+    "OnAnswer",
     "OutInUseError",
     "OutStatus",
     "OutputConfig",

@@ -43,6 +43,9 @@ class ErrorKind(StrEnum):
     CONTENT_FILTER = "content_filter"
     REFUSED = "refused"
     REASONING_EXHAUSTED = "reasoning_exhausted"
+    HOOK_FAILED = "hook_failed"
+    LABELS_INVALID = "labels_invalid"
+    FORMAT_REJECTED = "format_rejected"
 
     AUTHENTICATION = "authentication"
     PERMISSION = "permission"

@@ -1,7 +1,8 @@
 """What image decoders say on their own: nothing on the terminal, since what is wrong with an image is a value here.
 
-Three ways lead there: Python's warnings, Python's logging where no program has set it up, and libtiff, which writes to
-standard error by itself. All three are settings of the process; a program that has log handlers keeps what they get.
+Four ways lead there: Python's warnings, Python's logging where no program has set it up, and libtiff and FFmpeg, which
+write to standard error by themselves. All are settings of the process; a program that has log handlers keeps what they
+get.
 """
 
 import ctypes
@@ -31,3 +32,11 @@ def _quiet_once() -> None:
             setter = getattr(library, name)
             setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
             setter(None)
+
+
+def quiet_ffmpeg() -> None:
+    """Silence FFmpeg, unless the program has asked PyAV for its log. Needs the extra `video`."""
+    import av.logging  # noqa: PLC0415 - of an extra, and a tenth of a second
+
+    if av.logging.get_level() is None:
+        av.logging.set_level(None)  # in place of FFmpeg's own, which a program may have restored

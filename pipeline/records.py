@@ -2,12 +2,12 @@
 
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.errors import ErrorKind
 
@@ -131,6 +131,10 @@ class ImageFacts:
     """Of the source's bytes, in hexadecimal."""
     stamp: int | None = None
     """24 bits that change with the file's size or time; None where it is no file."""
+    fragment: str = ""
+    """Which part of its file the image is: `t=1.25` (seconds) or `page=2`; empty where it is the whole or the first."""
+    frame: int = 0
+    """Its place among the images that were taken from one file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +167,7 @@ class _HasImages:
     @property
     def stamp(self) -> int | None:
         """24 bits that change with any of the record's files."""
-        return combined_stamp(facts.stamp for facts in self.image_facts)
+        return combined_stamp(facts.stamp for facts in self.image_facts if not facts.frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +186,8 @@ class PreparedRequest(_HasImages):
     max_answer_tokens: int | None = None
     """As many tokens as the answer may have; None where nothing bounds it."""
     token_rule: str | None = None
+    corrects: "Answer | None" = None
+    """The answer with invalid labels that this request repeats, with what is wrong with them."""
 
     @property
     def body(self) -> bytes:
@@ -247,7 +253,7 @@ class RateLimitInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one attempt brought home. `status` is never FAILED; a refusal is an answer, and was billed."""
+    """What one attempt brought home. A refusal is an answer, and was billed; only a hook makes the status FAILED."""
 
     status: Status
     caption: str | None
@@ -266,6 +272,10 @@ class Answer:
     limits: RateLimitInfo | None = None
     doubts: tuple[str, ...] = ()
     """What it states of usage or cost and is not believed, in words."""
+    labels: Mapping[str, Any] | str | None = None
+    """The column `labels`: fields, or JSON where the schema is recursive or open; None where none are asked for."""
+    problems: tuple[str, ...] = ()
+    """Why its labels are invalid, a line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,6 +346,8 @@ class Outcome(_HasImages):
     cost_usd: Decimal | None = None
     asked_at: datetime | None = None
     answered_at: datetime | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Columns that a hook has changed."""
 
     @property
     def status(self) -> Status:

@@ -78,10 +78,10 @@ class Report:
         ]
 
 
-def told(width: int, times: int) -> Reply:
+def reply_of(width: int, times: int) -> Reply:
     """What the server says of an image: another text each time, and of every fifth image one of more than a page."""
     body = answer(width)
-    text = f"{width} pixels wide, told {times} times"
+    text = f"{width} pixels wide, asked {times} times"
     body["choices"][0]["message"]["content"] = text + (", " + "again " * 1_200 if width % 5 == 0 else "")
     return Reply(200, body)
 
@@ -94,7 +94,7 @@ def draw(folder: Path) -> None:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
 
 
-class Trial:
+class Workplace:
     """A folder of images, a server, and the command."""
 
     def __init__(self, scratch: Path, server: Stub) -> None:
@@ -131,11 +131,11 @@ class Trial:
             answers[width] += 1
             if answers.total() == SNAPSHOT_AT:
                 shutil.copytree(whole, killed)
-            return told(width, self.server.asked[width])
+            return reply_of(width, self.server.asked[width])
 
         self.server.decide = decide
         self.must("run", whole, "--refresh")
-        self.server.decide = lambda width: told(width, self.server.asked[width])
+        self.server.decide = lambda width: reply_of(width, self.server.asked[width])
         shutil.copytree(killed, folded)
         with contextlib.closing(sqlite3.connect(folded / LEDGER)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -313,16 +313,18 @@ class Campaign:
 
     def run(self, cases: int, show: Callable[[str], None] = lambda _: None) -> Report:
         with stub() as server:
-            server.decide = lambda width: told(width, server.asked[width])
-            trial = Trial(self.scratch, server)
-            bases = {name: (out, versions(out)) for name, out in trial.build().items()}
+            server.decide = lambda width: reply_of(width, server.asked[width])
+            workplace = Workplace(self.scratch, server)
+            bases = {name: (out, versions(out)) for name, out in workplace.build().items()}
             for case in range(cases):
-                self._case(trial, bases, random.Random(self.seed * 1_000_003 + case), f"case {self.seed}/{case}", show)
+                self._case(
+                    workplace, bases, random.Random(self.seed * 1_000_003 + case), f"case {self.seed}/{case}", show
+                )
         return self.report
 
     def _case(
         self,
-        trial: Trial,
+        workplace: Workplace,
         bases: dict[str, tuple[Path, list[Version]]],
         chance: random.Random,
         named: str,
@@ -342,21 +344,23 @@ class Campaign:
         self.report.kinds.update(kind.split(" + "))
         self.report.versions += len(safe)
         self.report.touched += len(before) - len(safe)
-        self.report.violations += [f"{named}: {wrong}" for wrong in self._wrong(trial, out, order, newest(safe))]
+        self.report.violations += [f"{named}: {wrong}" for wrong in self._wrong(workplace, out, order, newest(safe))]
 
-    def _wrong(self, trial: Trial, out: Path, order: tuple[str, ...], safe: dict[str, Version]) -> Iterator[str]:
-        asked = Counter(trial.server.asked)
+    def _wrong(
+        self, workplace: Workplace, out: Path, order: tuple[str, ...], safe: dict[str, Version]
+    ) -> Iterator[str]:
+        asked = Counter(workplace.server.asked)
         for at, name in enumerate(order):
-            code, said = trial.command(name, out)
+            code, said = workplace.command(name, out)
             self.report.exits[f"{name} {code}"] += 1
             if name == "rebuild" and code == 5:
-                code, said = trial.command(name, out, "--drop-unreadable")
+                code, said = workplace.command(name, out, "--drop-unreadable")
                 self.report.exits[f"{name} --drop-unreadable {code}"] += 1
             if code not in EXIT_CODES or (name == "rebuild" and code) or (at + 1 == len(order) and code not in {0, 1}):
                 yield f"{name} ended with {code}: {said}{details(said)}"
             if name == "rebuild" and not code:
                 yield from missing(out, safe)
-        again = trial.server.asked - asked
+        again = workplace.server.asked - asked
         self.report.asked_again += again.total()
         yield from (f"{one} was safe, and was asked again" for one in safe if again[width_of(one)])
         yield from unfinished(out)

@@ -28,14 +28,14 @@ _children: "list[subprocess.Popen[str]]" = []
 @contextmanager
 def emulator(args: Sequence[str] = ()) -> Iterator[str]:
     """An emulator on a free port for the length of the block -> its base URL. `args` are those of the command."""
-    url = _told("start", *args)
+    url = _manage("start", *args)
     try:
         yield url
     finally:
-        _told("stop", url)
+        _manage("stop", url)
 
 
-def _told(*words: str) -> str:
+def _manage(*words: str) -> str:
     child = _child()
     if child.stdin is None or child.stdout is None:
         raise AssertionError("both are pipes")

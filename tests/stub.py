@@ -29,11 +29,13 @@ Decide = Callable[[int], int | Reply]
 
 @dataclass
 class Stub:
-    """What it is told, and what it has seen."""
+    """What it is to say, and what it has seen."""
 
     decide: Decide = lambda _: 200
     asked: Counter[int] = field(default_factory=Counter)
     """Requests by the width of their image."""
+    bodies: list[bytes] = field(default_factory=list)
+    """Of all requests for an answer."""
     paths: list[str] = field(default_factory=list)
     """Of all requests, as they stand in the request line: absolute where it is used as a proxy."""
     keys: list[str | None] = field(default_factory=list)
@@ -69,7 +71,8 @@ def stub(decide: Decide = lambda _: 200, picture: bytes = b"") -> Iterator[Stub]
         def do_POST(self) -> None:
             told.paths.append(self.path)
             told.keys.append(self.headers.get("Authorization"))
-            width = width_of(self.rfile.read(int(self.headers["Content-Length"])))
+            told.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            width = width_of(told.bodies[-1])
             told.asked[width] += 1
             decided = told.decide(width)
             reply = decided if isinstance(decided, Reply) else plain(decided, width)

@@ -6,12 +6,14 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
 from pipeline.store.columns import schema
 from tests.support import Command, MakeImage
+from tests.videos import video
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,6 +47,10 @@ def test_commands_and_code_run(
         make_image(f"photos/{number}.jpg", seed=number)
     Path("titles.csv").write_text("image,title\nphotos/0.jpg,A quay\n")
     Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
+    Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
+    if page.name == "video.md":
+        Path("clips").mkdir()
+        Path("clips/clip.mp4").write_bytes(video())
     if page.name != "README.md":  # the other pages speak of an OUT that there is
         run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
     for line in commands(page):
@@ -83,7 +89,8 @@ def test_the_columns_in_the_documentation() -> None:
     text = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
     script = runpy.run_path(str(ROOT / "docs" / "write_columns.py"))
     assert text == script["page"](), "run: python docs/write_columns.py"
-    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == schema(choices=2, has_several=True).names
+    columns = schema(choices=2, has_several=True, labels=pa.string()).names
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == columns
 
 
 @pytest.mark.parametrize("command", sorted(app.commands))

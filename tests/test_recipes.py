@@ -1,7 +1,6 @@
 """The recipes of docs/extending.md: their code as it stands there, registered and run."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,24 +14,16 @@ import pipeline
 from pipeline.endpoints.adapter import ADAPTERS
 from pipeline.errors import InputError
 from pipeline.sources.formats import FORMATS, Format
-from tests.support import ROOT, Command, MakeImage
+from tests.recipes import block
+from tests.support import Command, MakeImage
 
 NOWHERE = "http://127.0.0.1:9/v1"
-PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-
-
-def recipe(heading: str, language: str = "python") -> str:
-    """The first block of this language below a heading of the page."""
-    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    found = re.search(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
 
 
 def module(heading: str) -> dict[str, Any]:
     """What the file of a recipe defines."""
     names: dict[str, Any] = {"__name__": heading.lower().replace(" ", "_")}
-    exec(compile(recipe(heading), f"docs/extending.md: {heading}", "exec"), names)  # noqa: S102 - our own documentation
+    exec(compile(block(heading, "python"), f"docs/extending.md: {heading}", "exec"), names)  # noqa: S102 - our own documentation
     return names
 
 
@@ -89,7 +80,7 @@ def test_an_endpoint_adapter(
     for number in range(3):
         make_image(f"photos/{number}.jpg", 40 + number, 30, seed=number)
     with recap_server() as (url, bodies):
-        preset = recipe("An endpoint adapter", "toml").replace("http://127.0.0.1:8080/v1", url)
+        preset = block("An endpoint adapter", "toml").replace("http://127.0.0.1:8080/v1", url)
         Path("recap.toml").write_text(
             f"{preset}\n[[prices.models]]\nmodel = 'recap-1'\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 10\n"
         )

@@ -155,7 +155,7 @@ class Campaign:
         self.report.billed += stats["billed"]
 
 
-def judge(report: Report) -> bool:
+def has_held(report: Report) -> bool:
     """Whether every promise held; what did not is added to the report."""
     if report.lost or report.duplicated:
         report.violations.append("answers were lost or doubled")
@@ -174,7 +174,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Campaign(Path(scratch), kills=arguments.kills, images=arguments.images, seed=arguments.seed)
         report = campaign.run(time.monotonic() + 60 * arguments.max_minutes)
-    holds = judge(report)
+    holds = has_held(report)
     print("\n".join(report.lines()))  # noqa: T201 - its result
     sys.exit(not holds or report.kills < arguments.kills)
 

@@ -62,6 +62,7 @@ def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None 
 
     `columns` names the columns to read (default: all); `where` is an SQL condition over them, for example
     `"status = 'ok' AND cost_usd > 0.01"`. `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored.
+    Labels are columns of their own: `labels.mood`, which `columns` and `where` may name.
     A manifest column with the name of another column is shown as `record.<name>`. A new output directory has no rows.
 
     Raises:
@@ -74,7 +75,7 @@ def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None 
 def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
     """The rows of an output directory as they are stored, in batches of pyarrow: for more rows than fit in memory.
 
-    `columns` and `where` as in `read`.
+    `columns` and `where` as in `read`; labels are one struct, `labels`.
 
     Raises:
         InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.

@@ -13,13 +13,16 @@ from pipeline.commands.preview import FirstRequest, first_request
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
+from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import make_progress, say
 from pipeline.engine.stats import RunStats, RunSummary
+from pipeline.errors import InputError
 from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, run_sample
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
-from pipeline.sources import SourceLike, source_list
+from pipeline.sources import SourceLike, has_stream, source_list
+from pipeline.sources.idlist import IdList, IdsLike
 from pipeline.store.rerun import RerunPolicy
 
 
@@ -44,6 +47,13 @@ class RunOptions(Settings, total=False):
     """Asks rows with one of these values of `error_kind` again."""
     retry_status: str | Iterable[str] | None
     """Asks rows with one of these statuses again."""
+    retry_where: str | None
+    """Asks rows again for which this SQL condition is true; with the three above, rows that match both."""
+    only: IdsLike | None
+    """Asks no other records than these: a file with one id a line, `-` for standard input, or ids.
+
+    Without further words about rows it asks all of them, also those that have a row.
+    """
     refresh: bool
     """Asks everything again."""
     refresh_changed: bool
@@ -54,6 +64,12 @@ class RunOptions(Settings, total=False):
     """Agrees to a run without a budget whose expected cost is above `budget.confirm_usd`."""
     confirm: Callable[[str], bool] | None
     """Answers the question whether such a run may begin."""
+    on_answer: OnAnswer | None
+    """Receives every answer before its row is written: the row and the record, as dictionaries.
+
+    It returns a dictionary of changed columns, `Ask`, `Fail`, or None, which keeps the row. A function of the program,
+    `async` or not; one that is not runs in threads.
+    """
     quiet: bool
     """Prints neither progress nor notes."""
     on_progress: Callable[[RunProgress], None] | None
@@ -113,7 +129,7 @@ def _prepared(
     settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
     with ExitStack() as stack:
         resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
-        job = _job(source_list(sources), out, resolved, options)
+        job = _job(source_list(sources), out, resolved, options, stack)
         show = _shown(stack, options)
         note = options.get("on_note") or (None if quiet else say)
         sample = options.get("sample")
@@ -125,11 +141,23 @@ def _prepared(
         yield lambda: run_sample(job, drawn, bar, show, note)
 
 
-def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOptions) -> Job:
+def _ids(sources: list[SourceLike], only: IdsLike | None, stack: ExitStack) -> IdList | None:
+    if only is None:
+        return None
+    if has_stream(sources) and only == "-":
+        raise InputError("standard input (-) is the SOURCE; name a file of ids with `only=FILE`")
+    ids = IdList.of(only)
+    stack.callback(ids.close)
+    return ids
+
+
+def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOptions, stack: ExitStack) -> Job:
     rerun = RerunPolicy.parse(
         retry_failed=options.get("retry_failed", False),
         retry_kind=_joined(options.get("retry_kind")),
         retry_status=_joined(options.get("retry_status")),
+        retry_where=options.get("retry_where"),
+        only=_ids(sources, options.get("only"), stack),
         refresh=options.get("refresh", False),
         refresh_changed=options.get("refresh_changed", False),
         on_config_change=options.get("on_config_change", "refuse"),
@@ -144,6 +172,7 @@ def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOp
         rerun=rerun,
         yes=options.get("yes", False),
         confirm=options.get("confirm"),
+        on_answer=options.get("on_answer"),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 import click
 
 from pipeline.api import runs
+from pipeline.cli.hooks import load_hook
 from pipeline.cli.options import (
     AGAIN,
     CONFIG,
@@ -14,6 +15,7 @@ from pipeline.cli.options import (
     JSON,
     LIMIT,
     LIMITS,
+    PANELS,
     PROMPT_FILE,
     QUIET,
     SET,
@@ -74,6 +76,13 @@ OPTIONS = (
         "seed", "--seed", metavar="S", type=int, default=0, show_default=True, panel=IMAGES, help="Draw another sample."
     ),
     Option(
+        "hook",
+        "--hook",
+        metavar="MODULE:FUNCTION",
+        panel=PANELS["request"],
+        help="Call this Python function with every answer before its row is written; it may change it or ask again.",
+    ),
+    Option(
         "retry_failed",
         "--retry-failed",
         is_flag=True,
@@ -89,6 +98,20 @@ OPTIONS = (
         metavar="STATUS,...",
         panel=AGAIN,
         help="Rows with one of these status values, for example refused,truncated.",
+    ),
+    Option(
+        "retry_where",
+        "--retry-where",
+        metavar="EXPR",
+        panel=AGAIN,
+        help='Rows for which this SQL condition over the columns is true, for example "cost_usd > 0.01".',
+    ),
+    Option(
+        "only",
+        "--only",
+        metavar="LIST",
+        panel=AGAIN,
+        help="No other records than these: a file with one id a line, - for standard input. Alone: all of them.",
     ),
     Option("refresh", "--refresh", is_flag=True, panel=AGAIN, help="All rows."),
     Option(
@@ -121,6 +144,8 @@ def run(*, sources: tuple[str, ...], out: Path | None, dry_run: bool, as_json: b
         return 0
     if out is None:
         raise InputError("name an output directory with -o OUT")
+    hook = given.pop("hook")
+    given["on_answer"] = None if hook is None else load_hook(hook)
     options = cast("runs.RunOptions", {**given, **settings, "quiet": quiet, "on_note": None if quiet else note})
     options["confirm"] = confirm if not quiet and can_ask() else None
     summary = runs.run(sources, out=out, **options)

@@ -197,7 +197,7 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
 
 def _preparer(config: RunConfig) -> Preparer:
     """Prepares the one request of `config`: its own prompt, about the picture that is drawn here."""
-    changes = {"prompt": PROMPT, "system": None, "messages": ()}
+    changes = {"prompt": PROMPT, "system": None, "messages": (), "labels": None}
     request = config.request.model_copy(update=changes)
     return Preparer.build(config.model_copy(update={"request": request, "prompts": ()}), Clock().utc().date())
 

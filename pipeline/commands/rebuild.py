@@ -165,8 +165,10 @@ class _Rebuild:
         stored = columns.stored_schema(old.columns)
         if stored is not None:
             return stored
-        named = {name for names in part_repair.column_names(self.data) for name in names}
-        return columns.schema(choices=2 if "captions" in named else 1, has_several="images" in named)
+        there = part_repair.schemas(self.data)
+        named = {name for one in there for name in one.names}
+        labels = next((one.field("labels").type for one in there if "labels" in one.names), None)
+        return columns.schema(choices=2 if "captions" in named else 1, labels=labels, has_several="images" in named)
 
     def _survey(self, columns: pa.Schema, old: OldLedger) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""
@@ -292,10 +294,13 @@ def _config(out: Path) -> RunConfig:
 
 def _declared(out: Path, numbers: list[int], history: History | None, now: datetime) -> dict[str, bytes]:
     """The configuration of OUT, from its files; that of an old ledger is preferred."""
-    config = _config(out)
-    config_hash = _config_hash(data_hashes(out / DATA_NAME, numbers[-1:]), config.config_hash())
+    config, recorded = _config(out), outdir.read_configurations(out)
+    # The first is OUT's own; the rows of the last part may all have been asked again with another.
+    config_hash = next(iter(recorded), "") or _config_hash(
+        data_hashes(out / DATA_NAME, numbers[-1:]), config.config_hash()
+    )
     identity = orjson.dumps(outdir.public(config.identity()))
-    named = {CONFIG_META + name: orjson.dumps(one) for name, one in outdir.read_configurations(out).items()}
+    named = {CONFIG_META + name: orjson.dumps(one) for name, one in recorded.items()}
     if history is not None and {"config_hash", "identity", "made_at"} <= history.meta.keys():
         return named
     named[CONFIG_META + config_hash] = identity

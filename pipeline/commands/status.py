@@ -22,6 +22,7 @@ from pipeline.files import disk_errors
 from pipeline.formatting import printable
 from pipeline.money import known_cost, usd_text
 from pipeline.records import PROMPT_NAME, Status
+from pipeline.run.labels import schema_words
 from pipeline.store import between_runs, parquet
 from pipeline.store.layout import DATA_NAME, way_out
 from pipeline.store.opening import last_config
@@ -142,7 +143,7 @@ def _warning(out: Path, ratio: Ratio) -> str:
 def _fitting(config: RunConfig, bills: list[Billed]) -> list[str]:
     request = config.requests[0]
     rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
-    text = message_tokens(*request.message_texts)
+    text = message_tokens(*request.message_texts, schema_words(config))
     return [str(fit) for fit in fits(bills, rules, detail=request.detail, text=text)] if bills else []
 
 
@@ -285,7 +286,7 @@ def _about_run(status: OutStatus) -> str:
         case "killed":
             return f"run {status.run_id} was killed: {progress}. The same command goes on where it stopped"
         case "stopped":
-            way = "The same command continues; raise the ceiling first where a budget stopped it"
+            way = "The same command continues; raise the budget first where it stopped the run"
             return f"run {status.run_id} stopped early: {progress}. {way}"
         case _:
             return f"the last run, {status.run_id}, is complete: {progress}"

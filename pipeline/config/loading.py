@@ -178,7 +178,12 @@ def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
             found[section] = _with_path(entry, key, folder)
     request = found.get("request")
     if isinstance(request, Mapping) and isinstance(request.get("messages"), list | tuple):
-        found["request"] = {**request, "messages": [_with_images(one, folder) for one in request["messages"]]}
+        request = {**request, "messages": [_with_images(one, folder) for one in request["messages"]]}
+        found["request"] = request
+    if isinstance(request, Mapping) and request.get("labels") is not None:
+        from pipeline.labels.loading import schema_text  # noqa: PLC0415 - jsonschema is imported with labels only
+
+        found["request"] = {**request, "labels": schema_text(request["labels"], folder)}
     return found
 
 

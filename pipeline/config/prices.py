@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.sections import Section
 from pipeline.config.setting import Setting
-from pipeline.config.types import Ceiling, Dollars, host_name
+from pipeline.config.types import Dollars, PositiveDollars, host_name
 
 
 class OwnPrice(Section):
@@ -44,7 +44,8 @@ class PricesConfig(Section):
     """Your own prices, which replace published ones."""
 
     usd_per_hour: Annotated[
-        Ceiling | None, Setting("The price per hour of machines that serve the model without a price per token.")
+        PositiveDollars | None,
+        Setting("The price per hour of machines that serve the model without a price per token."),
     ] = None
     models: Annotated[
         tuple[OwnPrice, ...], Setting("Prices per model, as tables `[[prices.models]]`; the first match counts.")

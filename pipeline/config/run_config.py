@@ -9,13 +9,12 @@ from urllib.parse import urlsplit
 from pydantic import model_validator
 from pydantic_core import to_jsonable_python
 
+from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
 from pipeline.config.prompts import PromptConfig
 from pipeline.config.sections import (
-    BudgetConfig,
     EndpointConfig,
     ImagesConfig,
-    LimitsConfig,
     OutputConfig,
     RequestConfig,
     Section,

@@ -11,25 +11,24 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
+    model_validator,
 )
 
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting
 from pipeline.config.types import (
-    Ceiling,
     Concurrency,
-    Count,
     Detail,
-    Dollars,
-    Duration,
     Megabytes,
     MessageName,
     PerMinute,
     Seconds,
+    labels_schema,
     sendable,
     variable_name,
 )
@@ -38,6 +37,11 @@ DEFAULT_PROMPT = (
     "Describe this image in one or two sentences, as a caption for a dataset. "
     "Name what is visible; do not guess at what is not. Answer with the caption only."
 )
+
+LABELS_PROMPT = (
+    "Look at this image and fill in the fields of the schema. Name what is visible; do not guess at what is not."
+)
+"""The prompt where labels are asked for and no other is set."""
 
 
 class Section(BaseModel):
@@ -140,6 +144,20 @@ class RequestConfig(Section):
         Literal["together", "apart"],
         Setting("Text and images in one user message, or apart in two.", in_hash=True),
     ] = "together"
+    labels: Annotated[
+        str | None,
+        BeforeValidator(labels_schema),
+        Setting(
+            "The schema of the answers: a JSON Schema file, or a pydantic model as `package.module:Model`.",
+            keyword="labels",
+            metavar="SCHEMA",
+            in_hash=True,
+        ),
+    ] = None
+    labels_mode: Annotated[
+        Literal["auto", "json_schema", "json_object", "prompt"],
+        Setting("How the schema is sent: as `response_format`, in the prompt with JSON mode, or in the prompt only."),
+    ] = "auto"
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
@@ -186,6 +204,13 @@ class RequestConfig(Section):
         int, Field(ge=1, le=1000), Setting("Transient failures of one record before its row is `failed`.")
     ] = 6
 
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_of_labels(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was in the file
+        if isinstance(data, dict) and data.get("labels") is not None and "prompt" not in data:
+            return {**data, "prompt": LABELS_PROMPT}
+        return data
+
     @property
     def message_texts(self) -> tuple[str | None, ...]:
         """The text of each message; None where it is not sent."""
@@ -218,6 +243,21 @@ class ImagesConfig(Section):
             in_hash=True,
         ),
     ] = None
+    frames: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Setting(
+            "The most images that one video, animation or multi-page file gives.",
+            keyword="frames",
+            metavar="N",
+            default_help="1: of a video the middle, else the first",
+            in_hash=True,
+        ),
+    ] = 1
+    frame_interval_s: Annotated[
+        Annotated[float, Field(gt=0, le=1e9)] | None,
+        Setting("Take a frame every N seconds from the beginning, and at most `images.frames`.", in_hash=True),
+    ] = None
     verify: Annotated[
         Literal["structure", "full"],
         Setting("The check of an unchanged image: `structure` reads the parts of the file, `full` decodes all pixels."),
@@ -242,6 +282,12 @@ class ImagesConfig(Section):
         int, Field(ge=1, le=10**9), Setting("Memory for prepared requests, including those in flight, in MB.")
     ] = 128
     threads: Annotated[int, Field(ge=0, le=1024), Setting("Decoding threads; 0 means one per core.")] = 0
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if self.frame_interval_s is not None and "frames" not in self.model_fields_set:
+            raise ValueError("`images.frame_interval_s` needs a bound: set `images.frames` too, for example to 16")
+        return self
 
 
 class SourceConfig(Section):
@@ -275,69 +321,6 @@ class SourceConfig(Section):
     ] = 1_024
 
 
-class LimitsConfig(Section):
-    """How fast requests are sent, and when a run gives up."""
-
-    concurrency: Annotated[
-        Concurrency,
-        Setting("Requests in flight; auto finds the best number.", keyword="concurrency", metavar="auto|N"),
-    ] = "auto"
-    rpm: Annotated[
-        PerMinute | None,
-        Setting("Requests per minute; lower limits that the endpoint advertises win.", keyword="rpm", metavar="N"),
-    ] = None
-    tpm: Annotated[
-        PerMinute | None,
-        Setting("Tokens per minute; lower limits that the endpoint advertises win.", keyword="tpm", metavar="N"),
-    ] = None
-    count_tokens: Annotated[
-        Literal["auto", "requested", "billed"],
-        Setting("What counts as tokens: prompt and `request.max_tokens`, or the bill; `auto` asks the catalogue."),
-    ] = "auto"
-    straggler_s: Annotated[Seconds, Setting("The earliest time at which a slow request is sent again, in seconds.")] = (
-        10.0
-    )
-    max_wait_s: Annotated[
-        Seconds, Setting("The longest wait that an endpoint may ask for, in seconds; a longer one ends the run.")
-    ] = 3600.0
-    max_error_rate: Annotated[
-        float,
-        Field(gt=0, le=1),
-        Setting("The share of the last 200 records that may fail for one reason before the run stops."),
-    ] = 0.5
-    outage_s: Annotated[Seconds, Setting("How long a run waits for an endpoint that fails, in seconds.")] = 1800.0
-    first_contact_s: Annotated[
-        Seconds, Setting("How long a run tries an endpoint that has never answered, in seconds.")
-    ] = 10.0
-    grace_s: Annotated[
-        float,
-        Field(ge=0, le=1e9),
-        Setting("How long requests in flight may finish after Ctrl-C, in seconds.", keyword="grace_s", metavar="S"),
-    ] = 60.0
-
-
-class BudgetConfig(Section):
-    """What a run may spend. A limit that is reached ends the run with exit code 3; the same command resumes it."""
-
-    max_cost_usd: Annotated[
-        Ceiling | None,
-        Setting("Stops before the run costs more, resumed runs included.", keyword="max_cost", metavar="USD"),
-    ] = None
-    max_cost_total_usd: Annotated[
-        Ceiling | None,
-        Setting("Stop before all runs on OUT together would cost more.", keyword="max_cost_total", metavar="USD"),
-    ] = None
-    confirm_usd: Annotated[
-        Dollars, Setting("The expected cost above which a run without a budget asks for confirmation, in dollars.")
-    ] = Decimal(10)
-    max_requests: Annotated[Count | None, Setting("Stop before this run would send more requests.")] = None
-    max_tokens: Annotated[Count | None, Setting("Stop before this run would be billed more tokens.")] = None
-    max_time_s: Annotated[
-        Duration | None,
-        Setting("Stop after this time: seconds, or for example 45m or 4h.", keyword="max_time", metavar="TIME"),
-    ] = None
-
-
 class OutputConfig(Section):
     """How answers reach `data/`."""
 
@@ -357,8 +340,11 @@ class Settings(TypedDict, total=False):
     model_family: str | None
     prompt: str | None
     system: str | None
+    labels: str | Path | Mapping[str, Any] | type[BaseModel] | None
+    """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
     max_image_tokens: int | None
+    frames: int | None
     max_tokens: int | None
     temperature: float | None
     base_url: str | Sequence[str] | None

@@ -38,7 +38,7 @@ Megabytes = Annotated[float, Field(gt=0, le=1e9)]
 Count = Annotated[int, Field(gt=0, le=10**12)]
 PerMinute = Annotated[float, Field(ge=1e-3, le=1e12)]
 Dollars = Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=18)]
-Ceiling = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
+PositiveDollars = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
 
 
 def _concurrency(value: object) -> object:
@@ -60,6 +60,17 @@ def sendable(extra: dict[str, Any]) -> dict[str, Any]:
 
 MessageName = Annotated[str, Field(pattern=r"^[^\s<|\\/>]{1,64}$")]
 """OpenAI, API reference: no blanks and none of `<|\\/>`, up to 64 characters."""
+
+
+def labels_schema(value: object) -> object:
+    """A schema as JSON text, whichever way it is named: OUT holds the schema itself, and no path."""
+    if value is None:
+        return None
+    from pipeline.labels.loading import schema_text  # noqa: PLC0415 - jsonschema takes a tenth of a second to import
+
+    return schema_text(value)
+
+
 Concurrency = Annotated[int | Literal["auto"], WrapValidator(lambda value, _: _concurrency(value))]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.emulator.billing import Bill, Billing, cut_to_tokens, prompt_text_tokens
 from pipeline.emulator.chat_request import ChatRequest
 from pipeline.emulator.faults import Fault
+from pipeline.emulator.instances import in_words, instance
 from pipeline.emulator.pixels import Look
 from pipeline.tokens.text import text_tokens
 
@@ -49,6 +50,14 @@ def caption(looks: Sequence[Look]) -> str:
     return " ".join(f"Image {number}: {look.caption}" for number, look in enumerate(looks, start=1))
 
 
+def answer_text(request: ChatRequest, looks: Sequence[Look], hashes: Sequence[bytes], fault: Fault | None) -> str:
+    """What an answer says: a caption, or JSON where that is asked for, the same for the same images."""
+    said = caption(looks)
+    if request.schema is None:
+        return said
+    return in_words(instance(request.schema, b"".join(hashes), said), request.schema, fault)
+
+
 def reply(text: str, max_tokens: int | None, fault: Fault | None) -> Reply:
     """The choice that says `text`, in at most `max_tokens`, unless a fault makes it another."""
     if fault is Fault.EMPTY:
@@ -74,7 +83,7 @@ def prompt_tokens(request: ChatRequest, looks: Sequence[Look], billing: Billing)
     rule = billing.image_rule(request.model)
     pairs = zip(looks, request.images, strict=True)
     return (
-        prompt_text_tokens(request.texts, request.messages),
+        prompt_text_tokens((*request.texts, request.schema_text), request.messages),
         sum(rule.tokens(look.width, look.height, image.detail).expected for look, image in pairs),
     )
 

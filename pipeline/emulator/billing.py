@@ -55,6 +55,11 @@ class Billing:
         family = self.family(model)
         return family is not None and family.max_tokens_field == "max_completion_tokens"
 
+    def json_schema(self, model: str) -> str:
+        """How the model's family takes schemas, as the catalogue has it."""
+        family = self.family(model)
+        return "unknown" if family is None else family.json_schema
+
     def family(self, model: str) -> Family | None:
         return _family(model, self.model_family, self.catalogue)
 

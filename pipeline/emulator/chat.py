@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from pipeline.emulator.admission import Admission
-from pipeline.emulator.answers import ERROR_IN_200, bill, caption, completion, reply
+from pipeline.emulator.answers import ERROR_IN_200, answer_text, bill, completion, reply
 from pipeline.emulator.api_errors import (
     ApiError,
     LimitError,
@@ -275,7 +275,8 @@ class ChatDesk:
 
     def _complete(self, asked: ChatRequest, seen: Seen, visit: _Visit) -> dict[str, Any]:
         ignored = visit.fault is Fault.IMAGE_IGNORED
-        answer = reply(caption(() if ignored else seen.looks), asked.max_tokens, visit.fault)
+        text = answer_text(asked, () if ignored else seen.looks, seen.hashes, visit.fault)
+        answer = reply(text, asked.max_tokens, visit.fault)
         billed = bill(asked, seen.prompt, answer, visit.fault)
         self._stats.charge(billed, asked.n, () if ignored else seen.hashes)
         if self._config.count_tokens is CountTokens.BILLED:

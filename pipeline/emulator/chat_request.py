@@ -3,12 +3,14 @@
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import pybase64
 
 from pipeline.emulator.api_errors import ApiError, invalid_type, invalid_value, missing, no_data_url, unsupported_image
 from pipeline.emulator.billing import BY_NAME, Billing
+from pipeline.emulator.response_format import asked_schema
 
 # Tuples, not sets: JSON may hold a list where a word belongs, and that cannot be looked up in a set.
 _ROLES = ("assistant", "developer", "function", "system", "tool", "user")
@@ -39,6 +41,10 @@ class ChatRequest:
     images: tuple[SentImage, ...]
     max_tokens: int | None = None
     n: int = 1
+    schema: Mapping[str, Any] | None = None
+    """Of the answer, where JSON is asked for."""
+    schema_text: str = ""
+    """The same as text, where the prompt is billed for it and does not hold it."""
 
 
 def parse_json(body: bytes) -> object:
@@ -60,6 +66,7 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
     messages = _messages(payload)
     for index, message in enumerate(messages):
         _read_message(message, f"messages[{index}]", texts, images)
+    schema, schema_text = asked_schema(payload, texts, billing.json_schema(model))
     return ChatRequest(
         model=model,
         messages=len(messages),
@@ -67,6 +74,8 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
         images=tuple(images),
         max_tokens=_max_tokens(payload, refuses_older=billing.wants_max_completion_tokens(model)),
         n=_integer(payload, "n", 1, _MAX_CHOICES) or 1,
+        schema=schema,
+        schema_text=schema_text,
     )
 
 
@@ -113,13 +122,6 @@ def _check_options(payload: Mapping[str, object]) -> None:
             )
     if payload.get("stream"):
         raise ApiError(400, "The emulator does not stream.", code="unsupported_parameter", param="stream")
-    wanted = payload.get("response_format")
-    if isinstance(wanted, dict) and wanted.get("type") not in (None, "text"):
-        raise ApiError(
-            400,
-            f"Invalid parameter: 'response_format' of type '{wanted['type']}' is not supported with this model.",
-            param="response_format",
-        )
 
 
 def _max_tokens(payload: Mapping[str, object], *, refuses_older: bool) -> int | None:

@@ -6,7 +6,7 @@ add one.
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from pipeline.config.run_config import RunConfig
@@ -15,6 +15,7 @@ from pipeline.endpoints.chat import CHAT
 from pipeline.endpoints.other_models import OtherModel
 from pipeline.endpoints.reading import Response
 from pipeline.errors import InputError
+from pipeline.labels.sending import LabelsMode
 from pipeline.records import Answer, Failure, PreparedImage
 
 
@@ -35,6 +36,14 @@ class RequestTemplate(Protocol):
 
     def renamed(self, body: bytes, model: str) -> bytes:
         """The same body for an endpoint that has another name for the model."""
+
+
+@runtime_checkable
+class LabelsTemplate(RequestTemplate, Protocol):
+    """Requests that can ask for labels (`request.labels`)."""
+
+    def adapted(self, body: bytes, mode: LabelsMode, corrected: Answer | None = None) -> bytes:
+        """The same body as it asks in another mode, or repeats an answer that is to be corrected."""
 
 
 class EndpointAdapter(Protocol):

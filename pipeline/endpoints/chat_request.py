@@ -11,10 +11,12 @@ from typing import Any, Final, Protocol
 
 import pybase64
 
+from pipeline.endpoints.chat_labels import Endings
 from pipeline.endpoints.chat_messages import MessageSettings, messages_of
 from pipeline.errors import InputError
 from pipeline.formatting import json_text
-from pipeline.records import PreparedImage
+from pipeline.labels.sending import LabelsMode, LabelsRequest, mode_of
+from pipeline.records import Answer, PreparedImage
 
 _OWN_OPTION: Final = {
     "model": "request.model",
@@ -29,6 +31,10 @@ class PromptSettings(MessageSettings, Protocol):
     """The settings that a body consists of; `config.sections.RequestConfig` has them."""
 
     @property
+    def labels(self) -> str | None: ...
+    @property
+    def labels_mode(self) -> str: ...
+    @property
     def max_tokens(self) -> int | None: ...
     @property
     def temperature(self) -> float | None: ...
@@ -41,7 +47,10 @@ class ChatTemplate:
 
     def __init__(self, request: PromptSettings, model: str, max_tokens_field: str) -> None:
         """Raises InputError where `request.extra` or the prompt cannot be sent."""
-        _check_extra(request.extra)
+        _check_extra(request.extra, has_labels=request.labels is not None)
+        self._asked = None if request.labels is None else LabelsRequest.of(request.labels)
+        self._mode = mode_of(request.labels_mode, "unknown")
+        self._endings: Endings | None = None
         self._request, self._max_tokens_field = request, max_tokens_field
         self._model_field = _model_field(model)
         self._model = model
@@ -75,6 +84,13 @@ class ChatTemplate:
     def renamed(self, body: bytes, model: str) -> bytes:
         return body if model == self._model else body.replace(self._model_field, _model_field(model), 1)
 
+    def adapted(self, body: bytes, mode: LabelsMode, corrected: Answer | None = None) -> bytes:
+        """The same body as it asks for labels in another mode, or repeats an answer that is to be corrected."""
+        if self._endings is None or (mode is self._mode and corrected is None):
+            return body
+        kept = len(body) - len(self._endings.ending(self._mode))
+        return b"".join([memoryview(body)[:kept], self._endings.ending(mode, corrected)])
+
     def _of(self, images: Sequence[PreparedImage]) -> "_Texts":
         if any(image.text is not None for image in images):
             return self._written([image.text for image in images])
@@ -100,7 +116,22 @@ class ChatTemplate:
             before, _, whole = whole.partition(mark.encode())
             texts.append(before)
         texts.append(whole)
-        return tuple(texts), hashlib.sha256(b"\0".join(texts)).hexdigest()
+        return self._with_labels(texts), self._digest_of(texts)
+
+    def _with_labels(self, texts: list[bytes]) -> tuple[bytes, ...]:
+        """The texts of a body that asks for labels: its ending differs."""
+        if self._asked is None:
+            return tuple(texts)
+        self._endings = Endings.of(
+            self._body(["data:"] * self._earlier_images, [None] * self._earlier_images), self._asked
+        )
+        *before, last = texts
+        return (*before, last.removesuffix(self._endings.neutral) + self._endings.ending(self._mode))
+
+    def _digest_of(self, texts: list[bytes]) -> str:
+        """Of what is asked: the schema, and not the way in which it is sent."""
+        schema = [] if self._asked is None else [self._asked.schema.text.encode()]
+        return hashlib.sha256(b"\0".join([*texts, *schema])).hexdigest()
 
     def _body(self, image_urls: Sequence[str], image_texts: Sequence[str | None]) -> dict[str, Any]:
         request = self._request
@@ -131,8 +162,10 @@ def _serialised(body: Mapping[str, Any] | str) -> bytes:
         raise InputError(f"request.extra: not possible in JSON: {error}") from None
 
 
-def _check_extra(extra: Mapping[str, Any]) -> None:
+def _check_extra(extra: Mapping[str, Any], *, has_labels: bool) -> None:
     for key in extra:
+        if key == "response_format" and has_labels:
+            raise InputError(f"request.extra.{key}: request.labels sets it; leave one of the two out")
         if key in _OWN_OPTION:
             raise InputError(f"request.extra.{key}: set {_OWN_OPTION[key]} instead")
         if key in {"stream", "stream_options"}:

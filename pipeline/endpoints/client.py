@@ -9,6 +9,7 @@ import aiohttp
 
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate
+from pipeline.endpoints.labels import EndpointLabels
 from pipeline.endpoints.pricing import most_amounts
 from pipeline.endpoints.reading import Response, read_response
 from pipeline.endpoints.target import Target
@@ -32,6 +33,7 @@ class EndpointClient:
         *,
         price: Price | None = None,
         observe: Observe | None = None,
+        labels: EndpointLabels | None = None,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
     ) -> None:
@@ -39,6 +41,7 @@ class EndpointClient:
         self._session, self._target, self._adapter, self._template = session, target, adapter, template
         self._url = target.url(adapter.path)
         self._price, self._observe = price, observe
+        self._labels = labels
         self._clock, self._epoch = clock, epoch
 
     async def ask(self, request: PreparedRequest) -> Answer | Failure:
@@ -46,13 +49,14 @@ class EndpointClient:
 
         The cost is the provider's own figure, else tokens x price. Cancelling it closes the connection.
         """
+        mode = None if self._labels is None else self._labels.mode
         result = await self._post(self._body(request), self.most(request))
         if result.cost_usd is None and self._price is not None and result.usage is not None:
             cost = cost_usd(result.usage, self._price, images=len(request.image_facts))
             result = replace(result, cost_usd=cost)
         if self._observe is not None:
             self._observe(request, result)
-        return result
+        return result if self._labels is None or mode is None else self._labels.read(result, mode)
 
     def most(self, request: PreparedRequest) -> Amounts:
         """The most that one attempt can take of a budget; None where prompt, answer or price are not bounded."""
@@ -60,7 +64,8 @@ class EndpointClient:
 
     def _body(self, request: PreparedRequest) -> bytes:
         model = self._target.endpoint.model
-        return request.body if model is None else self._template.renamed(request.body, model)
+        body = request.body if self._labels is None else self._labels.body(request)
+        return body if model is None else self._template.renamed(body, model)
 
     async def _post(self, body: bytes, most: Amounts) -> Answer | Failure:
         """Redirects are not followed: the key is for this address alone."""

@@ -23,6 +23,7 @@ import anyio
 import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from pipeline.engine.completion import Completion
 from pipeline.engine.in_flight import InFlightRequests
 from pipeline.engine.preparation import Preparation
 from pipeline.engine.reader import FIRST_BATCH, Reader, Task
@@ -41,16 +42,13 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.limits.budget import Amounts
-from pipeline.limits.decision import Reaction, reaction
-from pipeline.limits.health import Health
+from pipeline.limits.decision import Action, Reaction, reaction
 from pipeline.records import (
     Answer,
     Failure,
     Follower,
     Outcome,
     PreparedRequest,
-    Status,
-    is_unanswered,
 )
 
 AHEAD = 64
@@ -65,11 +63,9 @@ class Engine:
         endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
-        self._writer = Writer(
-            stages, stats, 2 * self._scheduler.concurrency, ended=self._ended, failed=self._write_failed
-        )
+        self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
         self._preparation = Preparation(stages, config, clock, self._writer)
-        self._health = Health(config.max_error_rate, config.has_answers)
+        self._completion = Completion(stages, config, self._writer, self.stop)
         self._workers = 0
         self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
@@ -120,9 +116,9 @@ class Engine:
 
     def _widen(self) -> None:
         """Workers and write credits follow the concurrency limits, which may grow as the run goes on."""
-        concurrency = self._scheduler.concurrency
-        self._writer.credits.resize(2 * concurrency)
-        while self._workers < concurrency + min(concurrency, AHEAD) + 2 * self._config.threads:
+        most = self._scheduler.concurrency
+        self._writer.follow(most)
+        while self._workers < most + min(most, AHEAD) + 2 * self._config.threads:
             self._workers += 1
             self._tasks.start_soon(self._worker, self._records.clone())
 
@@ -185,22 +181,18 @@ class Engine:
             self.stats.rate_limited += 1
         if unknown or (not decision.is_final and result.usage is not None):  # billed, or perhaps, and not the last
             await self._writer.hand_over(state.billed(None if decision.is_final else result, now, unknown))
-        if decision.is_final:
-            await self._finish(state.outcome(decision.result or result, permit.endpoint.name, now))
+        is_done = decision.is_final
+        if is_done:
+            outcome = state.outcome(decision.result or result, permit.endpoint.name, now)
+            is_done = await self._completion.complete(state, outcome)
+        elif decision.action is Action.CORRECT and isinstance(result, Answer):
+            state.request = self._stages.correct(state.request, result)
         self._check_endpoints()
-        return None if decision.is_final else decision.wait_s
+        return None if is_done else decision.wait_s
 
     def _check_endpoints(self) -> None:
         if self._scheduler.stopped is not None and not self._scheduler.count_records():
             self.stop(EndpointStoppedError(self._scheduler.stopped))
-
-    async def _finish(self, outcome: Outcome) -> None:
-        await self._writer.hand_over(outcome)
-        good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
-        alike = self._health.add(None if good else outcome.error_kind)
-        if alike is not None:
-            way_out = f"check the prompt and the model; then `retry_kind={alike}` asks them again"
-            self.stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {way_out}"))
 
     # ---------------------------------------------------------------- committing
 

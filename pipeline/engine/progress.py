@@ -156,7 +156,7 @@ def dollars(amount: Decimal | None) -> str:
 
 
 def exact(amount: Decimal) -> str:
-    """All digits: a ceiling just above it has room for it."""
+    """All digits: a budget just above it has room for it."""
     return f"${amount.normalize():,f}"
 
 
@@ -185,11 +185,23 @@ def describe(summary: RunSummary) -> str:
     more = sum(summary.by_error.values()) - len(summary.examples)
     if more > 0:
         lines.append(f"  ... and {more:,} more")
+    lines += _configurations(summary)
     if summary.asked or summary.skipped:
         lines.append(f'results: {summary.out}/data  (pandas.read_parquet("{summary.out}/data"))')
     if summary.still:
         lines.append(_still(summary))
     return printable_lines(lines)
+
+
+def _configurations(summary: RunSummary) -> list[str]:
+    """Where a run has asked some rows with another configuration than that of OUT."""
+    own, used = summary.own_config_hash, summary.config_hash
+    if own is None or own == used:
+        return []
+    named = {own: " (that of OUT, with which the next run continues)", used: " (that of this run)"}
+    rows = {own: 0, used: 0, **summary.by_config}
+    each = (f"{printable(name)}{named.get(name, '')} {counted(count, 'row')}" for name, count in rows.items())
+    return [f"configurations: {', '.join(each)}"]
 
 
 def _still(summary: RunSummary) -> str:
@@ -208,6 +220,8 @@ def _still(summary: RunSummary) -> str:
 def _what_happened(summary: RunSummary) -> str:
     unit = "image" if summary.prompts == 1 else "row"
     if not summary.asked and not summary.stopped:
+        if summary.left_out:
+            return f"nothing to ask: {summary.skipped:,} are kept already{_left_out(summary)}"
         if not summary.skipped:
             return "nothing to ask: there are no images"
         all_of_them = f"the one {unit} is" if summary.skipped == 1 else f"all {summary.skipped:,} {unit}s are"
@@ -219,7 +233,11 @@ def _what_happened(summary: RunSummary) -> str:
     asked += f" ({summary.prompts} prompts an image)" if summary.prompts > 1 else ""
     text = f"{asked} in {summary.seconds:.1f} s ({rate}): {by_outcome(summary.by_status)}"
     text += f"; {summary.followers:,} share an answer" if summary.followers else ""
-    return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "")
+    return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "") + _left_out(summary)
+
+
+def _left_out(summary: RunSummary) -> str:
+    return f"; {summary.left_out:,} are not selected" if summary.left_out else ""
 
 
 def _saved(summary: RunSummary) -> str:

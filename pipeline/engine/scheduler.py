@@ -227,7 +227,9 @@ class Scheduler:
         unknown = self.release(permit, result)
         endpoint, state = permit.endpoint, permit.state
         known = endpoint.observe(state, permit.share, result)
-        decision = decide(result, replace(known, has_other=self._has_other(state, endpoint)))
+        is_correction = state.request.corrects is not None
+        known = replace(known, has_other=self._has_other(state, endpoint), is_correction=is_correction)
+        decision = decide(result, known)
         if isinstance(result, Answer):
             for each in self.endpoints:
                 if each.name == state.rejected_by:

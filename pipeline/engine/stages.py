@@ -1,7 +1,7 @@
 """What the engine is given: the stages that it drives, its numbers, its time; and what it knows of a record."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
@@ -9,6 +9,7 @@ from time import monotonic
 
 import anyio
 
+from pipeline.engine.hooks import Ask
 from pipeline.engine.stats import RunStats
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.records import (
@@ -67,12 +68,20 @@ class Stages:
     endpoints: Sequence[Endpoint]
     follow: Callable[[PreparedRequest], Follower | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
+    correct: Callable[[PreparedRequest, Answer], PreparedRequest] = lambda request, answer: replace(
+        request, corrects=answer
+    )
+    """The request that repeats an answer with invalid labels."""
     commit: Callable[[Sequence[Outcome], Sequence[BilledAttempt], Sequence[Follower]], None]
     """Blocking, in the writer's thread; raises ResourceError."""
     seal: Callable[[], object]
     """What is committed becomes readable. Blocking, in the writer's thread."""
     lease: Callable[[Amounts], None] = lambda _: None
     """Make known how much this process may come to, before it does. Blocking, in the writer's thread."""
+    after: Callable[[Outcome], Awaitable[Outcome | Ask]] | None = None
+    """What a hook makes of an answer, or that its record is asked again. In the loop, without a permit."""
+    reword: Callable[[PreparedRequest, str], PreparedRequest] = lambda request, _: request
+    """The same request with another prompt."""
     budgets: Sequence[Budget] = ()
     show: Callable[[RunStats], None] = lambda _: None
     """Called in the loop, several times a second."""
@@ -126,6 +135,8 @@ class RequestState:
 
     request: PreparedRequest
     asked_at: datetime
+    predicted_prompt_tokens: int | None = field(init=False)
+    """Of the first request: what an answer costs that has to be corrected is no prediction."""
     place: int | None = None
     """Its place in the line for permits; None: at the end."""
     attempts: int = 0
@@ -143,8 +154,13 @@ class RequestState:
     """Its words."""
     failed_on: str | None = None
     """The endpoint that had the last failure."""
+    asked_again: int = 0
+    """Times that a hook had it asked once more."""
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        self.predicted_prompt_tokens = self.request.predicted_prompt_tokens
 
     @property
     def times_throttled(self) -> int:
@@ -177,7 +193,7 @@ class RequestState:
             result=result,
             image_facts=self.request.image_facts,
             request_sha256=self.request.request_sha256,
-            predicted_prompt_tokens=self.request.predicted_prompt_tokens,
+            predicted_prompt_tokens=self.predicted_prompt_tokens,
             token_rule=self.request.token_rule,
             attempts=self.attempts,
             usage=self.usage,

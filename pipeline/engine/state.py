@@ -207,7 +207,7 @@ class EndpointState:
         match reaction(result.kind):
             case Reaction.STOP:
                 self._shut(result)
-            case Reaction.RECORD:  # rejected, and so reached
+            case Reaction.RECORD | Reaction.REWRITE:  # rejected, and so reached
                 self._concurrency.admit(share.sent)
                 self._recovered(sent_at)
             case Reaction.RETRY:

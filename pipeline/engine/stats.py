@@ -117,7 +117,7 @@ class RunStats:
         self._count(Bill(usage=outcome.usage, cost_usd=outcome.cost_usd))
         self.unpriced += outcome.cost_usd is None and isinstance(outcome.result, Answer)
         for facts in outcome.image_facts:
-            self.source_bytes += facts.source_bytes
+            self.source_bytes += 0 if facts.frame else facts.source_bytes
             self.sent_bytes += facts.sent_bytes
             if self.saves is not None and outcome.usage.prompt_tokens:
                 self.tokens_saved += self.saves(facts)
@@ -159,6 +159,12 @@ class RunSummary:
     by_endpoint: dict[str, int]
     source_bytes: int
     sent_bytes: int
+    left_out: int = 0
+    """Records that the words of a selection (`only`, or another configuration for some rows) leave out."""
+    own_config_hash: str | None = None
+    """The configuration of OUT, with which a run without a selection continues; `config_hash` is this run's."""
+    by_config: dict[str, int] = field(default_factory=dict)
+    """Rows of OUT by the configuration that answered them, OUT's own first; empty where the run has that one."""
     prompts: int = 1
     """Rows of each record: `skipped`, `asked` and what follows them count rows."""
     tokens_saved: int = 0

@@ -29,19 +29,23 @@ class Writer:
         self,
         stages: Stages,
         stats: RunStats,
-        credits_: int,
-        *,
+        concurrency: int,
         ended: Callable[[Outcome | Follower], None],
         failed: Callable[[ResourceError], None],
     ) -> None:
         """`ended` is called for every record whose row is written, `failed` once, when a write fails."""
         self._stages, self._stats, self._ended, self._failed = stages, stats, ended, failed
-        self.credits = ByteSemaphore(credits_)
+        self.credits = ByteSemaphore(0)
+        self.follow(concurrency)
         self.late: list[Arrival] = []
         """What could not be handed over before the run was cut off: it is committed at its end."""
         self._has_unsealed = self._cannot_write = False
         self._send, self._arrived = anyio.create_memory_object_stream[Arrival](ARRIVALS)
         self.thread: ThreadPoolExecutor
+
+    def follow(self, concurrency: int) -> None:
+        """Two write credits for each request that may be in flight."""
+        self.credits.resize(2 * concurrency)
 
     async def hand_over(self, arrival: Arrival) -> None:
         """Give the writer a result; where the run is cut off just now, it is committed at its end."""

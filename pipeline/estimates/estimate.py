@@ -97,7 +97,7 @@ def _imagined(job: EstimateJob, histogram: SizeHistogram) -> Survey:
         if times and flaw is not None:
             seen.reject(f"{size[0]} x {size[1]}", flaw, times)
         elif times:
-            histogram.add(size, times)
+            histogram.add(size, times, job.candidates[0].config.images.frames)
     return seen
 
 

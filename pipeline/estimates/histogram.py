@@ -15,6 +15,8 @@ from pipeline.tokens import TokenRange, rejects_shape
 from pipeline.tokens.prompt import PromptShape, Size
 from pipeline.tokens.ranges import Range
 
+SizeOfSeveral = tuple[int, int, int]
+"""Width and height, and the number of images of this size that one prompt holds: frames of a video."""
 MOST_SIZES = 50_000
 """Different sizes that are kept apart; then they are counted, and forgotten."""
 CLASSES_MP = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -73,17 +75,18 @@ class Counted:
     by_detail: dict[str, int] = field(default_factory=dict)
     """Expected tokens of the images alone, for each detail that the model distinguishes."""
 
-    def add(self, shape: PromptShape, size: Size, times: int) -> None:
-        tokens = shape.tokens(*size)
+    def add(self, shape: PromptShape, size: Size, times: int, images: int = 1) -> None:
+        """`times` prompts with this number of images each."""
+        tokens = shape.tokens(*size, images)
         self.expected.add(tokens.expected, times)
         self.lower.add(tokens.lower, times)
         self.upper.add(tokens.upper, times)
-        self.raw_tokens += times * (shape.prompts * shape.unsized_tokens(*size) + shape.text.expected)
+        self.raw_tokens += times * (shape.prompts * images * shape.unsized_tokens(*size) + shape.text.expected)
         self.rejected += times * rejects_shape(shape.rule, *size)
         width, height = shape.sent(*size)
-        self.sent_pixels += times * width * height
+        self.sent_pixels += times * images * width * height
         for detail in shape.rule.details:
-            more = times * shape.image_tokens(*size, detail).expected
+            more = times * images * shape.image_tokens(*size, detail).expected
             self.by_detail[detail] = self.by_detail.get(detail, 0) + more
 
     def input_tokens(self, population: int) -> Range[int]:
@@ -129,17 +132,17 @@ class SizeHistogram:
         self.shapes = tuple(shapes)
         self.counted = tuple(Counted() for _ in shapes)
         self.images = 0
-        self._waiting: Counter[Size] = Counter()
-        self._first: Mapping[Size, int] | None = None
+        self._waiting: Counter[SizeOfSeveral] = Counter()
+        self._first: Mapping[SizeOfSeveral, int] | None = None
         self._classes: Counter[int] = Counter()
         self._pixels = 0
         self._ends: list[Size] = []
 
-    def add(self, size: Size, times: int = 1) -> None:
-        self._waiting[size] += times
+    def add(self, size: Size, times: int = 1, images: int = 1) -> None:
+        self._waiting[*size, images] += times
         self._grown(times)
 
-    def add_all(self, sizes: Iterable[Size]) -> None:
+    def add_all(self, sizes: Iterable[SizeOfSeveral]) -> None:
         before = self._waiting.total()
         self._waiting.update(sizes)
         self._grown(self._waiting.total() - before)
@@ -155,14 +158,14 @@ class SizeHistogram:
         if not waiting:
             return
         self._first = self._first or waiting
-        for (width, height), times in waiting.items():
+        for (width, height, images), times in waiting.items():
             self._classes[_class(width * height)] += times
-            self._pixels += times * width * height
-        ends = [*self._ends, *waiting]
+            self._pixels += times * images * width * height
+        ends = [*self._ends, *((width, height) for width, height, _ in waiting)]
         self._ends = [min(ends, key=_area), max(ends, key=_area)]
         for shape, counted in zip(self.shapes, self.counted, strict=True):
-            for size, times in waiting.items():
-                counted.add(shape, size, times)
+            for (width, height, images), times in waiting.items():
+                counted.add(shape, (width, height), times, images)
 
     def distribution(self) -> Distribution | None:
         """None where nothing was counted."""
@@ -189,11 +192,11 @@ def _class(pixels: int) -> int:
     return next((at for at, end in enumerate(CLASSES_MP) if pixels <= end * _MEGAPIXEL), len(CLASSES_MP))
 
 
-def _median(counts: Mapping[Size, int]) -> Size:
+def _median(counts: Mapping[SizeOfSeveral, int]) -> Size:
     half, seen = sum(counts.values()) / 2, 0
-    ordered = sorted(counts, key=lambda size: (_area(size), size))
+    ordered = sorted(counts, key=lambda size: (_area(size[:2]), size))
     for size in ordered:
         seen += counts[size]
         if seen >= half:
-            return size
-    return ordered[-1]
+            return size[:2]
+    return ordered[-1][:2]

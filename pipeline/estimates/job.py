@@ -14,6 +14,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
+from pipeline.run.labels import schema_words
 from pipeline.run.model import family_for
 from pipeline.sources import SourceLike
 from pipeline.tokens import TokenRange
@@ -70,7 +71,7 @@ class Candidate:
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
         request, family = self.config.request, self.family()
-        texts = [one.message_texts for one in self.config.requests]
+        texts = [(*one.message_texts, schema_words(self.config)) for one in self.config.requests]
         text = text_range(
             sum(message_tokens(*each) for each in texts), sum(most_message_tokens(*each) for each in texts)
         )

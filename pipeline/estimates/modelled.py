@@ -99,6 +99,7 @@ def _notes(
             * (seen.images_a_record > 1)
         ),
         *([f"{shape.prompts} prompts an image: all figures count all of them"] if shape.prompts > 1 else []),
+        *_several(candidate.config.images.frames),
         *(f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(job.today) if one.note),
         *([] if has_price else [_no_price(candidate)]),
     )
@@ -145,6 +146,12 @@ def _too_long(stated: int | None, max_tokens: int | None) -> list[str]:
     if stated is None or max_tokens is None or stated <= max_tokens:
         return []
     return [f"answers of {stated:,} tokens are cut off in a run at the {max_tokens:,} of `request.max_tokens`"]
+
+
+def _several(frames: int) -> list[str]:
+    if frames == 1:
+        return []
+    return [f"a video, an animation or a file of several pages counts with up to {frames:,} images (`images.frames`)"]
 
 
 def _rejected(images: int, of: int) -> list[str]:

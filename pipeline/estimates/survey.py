@@ -20,11 +20,12 @@ import anyio
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind, InterruptedRunError
-from pipeline.estimates.histogram import Moments, SizeHistogram
+from pipeline.estimates.histogram import Moments, SizeHistogram, SizeOfSeveral
 from pipeline.http.proxies import Proxies
 from pipeline.http.session import open_image_session
 from pipeline.images.probe import ImageSize
 from pipeline.images.remote_sizes import SizeUnknown, fetch_size
+from pipeline.images.sampling import Sampling
 from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes
 from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageRecord, ImageUrl, single_images
@@ -91,11 +92,11 @@ class Survey:
         self, records: Sequence[ImageRecord], found: Sequence[Found], images: ImagesConfig, histogram: SizeHistogram
     ) -> None:
         """Count what was found of these records."""
-        sizes: list[Size] = []
+        sizes: list[SizeOfSeveral] = []
         for record, one in zip(records, found, strict=True):
             size = self._size(record.image, one, images)
             if size is not None:
-                sizes.append(size)
+                sizes.append((*size, one.frames if isinstance(one, ImageSize) else 1))
             if self.sizes is not None:
                 self.sizes.append(0 if size is None else size[0] << 32 | size[1])
         self.seen += len(records)
@@ -151,7 +152,7 @@ async def _look_at_all(
 ) -> None:
     async with AsyncExitStack() as stack:
         reader = stack.enter_context(ThreadPoolExecutor(1, "survey"))
-        local = stack.enter_context(LocalSizes(now))
+        local = stack.enter_context(LocalSizes(now, Sampling.of(job.config.images)))
         loop = asyncio.get_running_loop()
         session: aiohttp.ClientSession | None = None
         proxy_of = Proxies()
@@ -166,7 +167,7 @@ async def _look_at_all(
             if None in sizes:
                 if session is None:
                     session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
-                await _fetch(session, chunk, sizes, proxy_of)
+                await _fetch(session, chunk, sizes, proxy_of, Sampling.of(job.config.images))
             await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, histogram)
             show(found.seen, total)
         found.declared = local.declared
@@ -229,7 +230,11 @@ def _next(records: Iterator[ImageRecord], seen: int) -> Sequence[ImageRecord]:
 
 
 async def _fetch(
-    session: aiohttp.ClientSession, records: Sequence[ImageRecord], found: list[Found], proxy_of: Proxies
+    session: aiohttp.ClientSession,
+    records: Sequence[ImageRecord],
+    found: list[Found],
+    proxy_of: Proxies,
+    sampling: Sampling,
 ) -> None:
     """Ask for every size that is still missing. Raises InputError for a proxy that is none, before any is asked for."""
     remote = ((at, records[at].images[0]) for at, one in enumerate(found) if one is None)
@@ -237,7 +242,7 @@ async def _fetch(
 
     async def ask() -> None:
         for at, address, proxy in missing:
-            found[at] = await fetch_size(session, address, proxy)
+            found[at] = await fetch_size(session, address, proxy, sampling=sampling)
 
     async with anyio.create_task_group() as group:
         for _ in range(FETCHES):

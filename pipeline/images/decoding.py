@@ -14,6 +14,8 @@ from pipeline.images.scaling import Box, scaled
 from pipeline.records import Failure
 
 T = TypeVar("T")
+Decoded = tuple[Image.Image, Box | None]
+"""The pixels, and the part of them that is picture where it is not all (a draft may end in half a pixel)."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -33,7 +35,7 @@ def attempt(step: Callable[[], T], data: bytes, kind: Format) -> T | Failure:
     try:
         return step()
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever their parsers stumble over
-        return _failure(error, data, kind)
+        return undecodable(error, data, kind)
 
 
 def measured(data: bytes, kind: Format) -> Header:
@@ -67,8 +69,13 @@ def decoding_bytes(data: bytes, header: Header, target: tuple[int, int] | None) 
 
 def rendered(data: bytes, header: Header, target: tuple[int, int]) -> Image.Image:
     """The picture at `target` (width, height; upright): 8 bits, grey or sRGB, on white, without metadata."""
+    return finished(lambda: _decoded(data, header, _stored(target, header)), header, target)
+
+
+def finished(decoded: Callable[[], Decoded], header: Header, target: tuple[int, int]) -> Image.Image:
+    """What `decoded` gives, as it is sent. It is called here, so that nothing else holds the picture."""
     stored = _stored(target, header)
-    picture, box = _decoded(data, header, stored)
+    picture, box = decoded()
     profile = picture.info.get("icc_profile")
     # One name for all: each step lets go of what the one before it made.
     picture = plain_mode(picture)
@@ -86,8 +93,7 @@ def loaded(data: bytes, header: Header) -> None:
     _decoded(data, header, (header.width, header.height))
 
 
-def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> tuple[Image.Image, Box | None]:
-    """The pixels, and the part of them that is picture where it is not all (a draft may end in half a pixel)."""
+def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> Decoded:
     image = opened(data, header.format)
     if image.size != (header.width, header.height):
         raise ValueError(f"its header says {header.width} x {header.height}, its pixels {image.size}")
@@ -101,7 +107,8 @@ def _stored(size: tuple[int, int], header: Header) -> tuple[int, int]:
     return size if header.upright == (header.width, header.height) else (size[1], size[0])
 
 
-def _failure(error: Exception, data: bytes, kind: Format) -> Failure:
+def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
+    """Why an image cannot be decoded, as far as its structure says it."""
     if isinstance(error, Image.DecompressionBombError):
         return Failure(kind=ErrorKind.IMAGE_BOMB, message=_line(error))
     if isinstance(error, MemoryError):

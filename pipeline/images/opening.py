@@ -100,6 +100,12 @@ def opened(data: bytes, kind: Format) -> ImageFile.ImageFile:
     return image
 
 
+def opened_for_seeking(data: bytes, kind: Format) -> ImageFile.ImageFile:
+    """An animation, which gives its pictures one after the other."""
+    source = Source(data, _LOADING_READS)
+    return WebPImagePlugin.WebPImageFile(source) if kind is Format.WEBP else _READERS[kind](source)
+
+
 def coding_of(data: bytes, header: Header, stored: tuple[int, int]) -> Coding:
     """What the file is decoded to where `stored` (as stored, not yet upright) is what will be sent."""
     size = header.width, header.height

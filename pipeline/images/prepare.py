@@ -21,8 +21,6 @@ from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageFacts, PreparedImage
 from pipeline.tokens.presizing import Target
 
-__all__ = ["Reserve", "prepare_image", "warm_up"]
-
 Reserve = Callable[[int], AbstractContextManager[object]]
 """Called with the bytes of memory about to be used for decoding; entering it waits until there is room."""
 
@@ -50,7 +48,7 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
     held at a time, around decoding. Whatever the bytes are, what is wrong with them comes back as a Failure
     of a kind `IMAGE_...`, its message one line without the file's name.
     """
-    header = _header(data, config)
+    header = checked_header(data, config)
     if isinstance(header, Failure):
         return header
     target = rule.target(*header.upright)
@@ -60,11 +58,8 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
             return _verified(data, header, config, reserve) or _prepared(
                 data, sent, header, target, header.format.media_type
             )
-    if max(target) > MAX_JPEG_SIDE:
-        return Failure(
-            kind=ErrorKind.IMAGE_TOO_LARGE,
-            message=f"a side of {max(target)} pixels is more than the {MAX_JPEG_SIDE} that a JPEG can have",
-        )
+    if (flaw := too_high(target)) is not None:
+        return flaw
     needed = _needed(data, header, target, config)
     if isinstance(needed, Failure):
         return needed
@@ -79,23 +74,46 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
 def _needed(data: bytes, header: Header, target: tuple[int, int] | None, config: ImagesConfig) -> int | Failure:
     """The bytes of memory to reserve for decoding; no target: for decoding alone."""
     needed = attempt(lambda: decoding_bytes(data, header, target), data, header.format)
-    if isinstance(needed, Failure) or needed <= config.max_decoded_mb * BYTES_PER_MB:
+    if isinstance(needed, Failure):
         return needed
+    return too_large_to_decode(needed, (header.width, header.height), header.format, config) or needed
+
+
+def too_large_to_decode(needed: int, size: tuple[int, int], kind: str, config: ImagesConfig) -> Failure | None:
+    """Whether decoding would take more memory than one image may."""
+    if needed <= config.max_decoded_mb * BYTES_PER_MB:
+        return None
     return Failure(
         kind=ErrorKind.IMAGE_TOO_LARGE,
-        message=f"decoding {header.width} x {header.height} pixels of this {header.format} takes "
+        message=f"decoding {size[0]} x {size[1]} pixels of this {kind} takes "
         f"{-(-needed // BYTES_PER_MB):,} MB, more than images.max_decoded_mb = {config.max_decoded_mb:g} allows",
     )
 
 
-def _header(data: bytes, config: ImagesConfig) -> Header | Failure:
+def too_high(target: tuple[int, int]) -> Failure | None:
+    """Whether no JPEG can have this size."""
+    if max(target) <= MAX_JPEG_SIDE:
+        return None
+    return Failure(
+        kind=ErrorKind.IMAGE_TOO_LARGE,
+        message=f"a side of {max(target)} pixels is more than the {MAX_JPEG_SIDE} that a JPEG can have",
+    )
+
+
+def too_large_file(size: int, config: ImagesConfig) -> Failure:
+    """A file of this number of bytes is not read."""
+    return Failure(
+        kind=ErrorKind.IMAGE_TOO_LARGE,
+        message=f"{size:,} bytes are more than images.max_file_mb = {config.max_file_mb:g} allows",
+    )
+
+
+def checked_header(data: bytes, config: ImagesConfig) -> Header | Failure:
+    """What an image says of itself, where it may be decoded."""
     if not data:
         return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message="the file is empty")
     if len(data) > config.max_file_mb * BYTES_PER_MB:
-        return Failure(
-            kind=ErrorKind.IMAGE_TOO_LARGE,
-            message=f"{len(data):,} bytes are more than images.max_file_mb = {config.max_file_mb:g} allows",
-        )
+        return too_large_file(len(data), config)
     found = sniff(data)
     if found is None:
         return _not_read(data)
@@ -163,3 +181,29 @@ def _prepared(data: bytes, sent: bytes, header: Header, target: tuple[int, int],
     )
     sent_sha256 = source_sha256 if sent is data else hashlib.sha256(sent).hexdigest()
     return PreparedImage(data=sent, media_type=media_type, sha256=sent_sha256, facts=facts)
+
+
+def sent_frame(
+    picture: Image.Image,
+    quality: int,
+    *,
+    size: tuple[int, int],
+    source_bytes: int,
+    sha256: str,
+    fragment: str,
+    frame: int,
+) -> PreparedImage:
+    """One of the pictures of a file, upright, at the size at which it is sent. `size` is the one it had."""
+    sent = encode_jpeg(picture, quality)
+    facts = ImageFacts(
+        width=size[0],
+        height=size[1],
+        sent_width=picture.width,
+        sent_height=picture.height,
+        sent_bytes=len(sent),
+        source_bytes=source_bytes,
+        sha256=sha256,
+        fragment=fragment,
+        frame=frame,
+    )
+    return PreparedImage(data=sent, media_type="image/jpeg", sha256=hashlib.sha256(sent).hexdigest(), facts=facts)

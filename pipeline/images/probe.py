@@ -8,15 +8,20 @@ being read. Of a PNG file EXIF counts only where it stands before the pixels.
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from PIL import AvifImagePlugin, BmpImagePlugin, ImageFile, Jpeg2KImagePlugin, TiffImagePlugin
 
+from pipeline.config.extras import has_video_extra
+from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, describe, exif, probe, sniff
 from pipeline.images.containers.values import TURNED
+from pipeline.images.containers.video import VideoFormat, video_format
+from pipeline.images.frame_counts import Read, frame_count
 from pipeline.images.locate import open_file, os_failure
+from pipeline.images.sampling import ONE, Sampling
 from pipeline.records import Failure
 from pipeline.redaction.redactor import one_line
 
@@ -41,21 +46,24 @@ _OTHERS: dict[Format, type[ImageFile.ImageFile]] = {
     Format.JPEG2000: Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
 
-Read = Callable[[int, int], bytes]
-"""(offset, bytes wanted) -> as many bytes of the file as there are."""
 Stored = tuple[int, int, int]
 """Width and height before any rotation, and EXIF's orientation (0 and 1: upright)."""
 
 
 class ImageSize(NamedTuple):
-    """Pixels, upright (after EXIF rotation), and the length of the file; None where a server does not state it."""
+    """Pixels, upright (after EXIF rotation), and the length of the file; None where a server does not state it.
+
+    Of a video before its rotation.
+    """
 
     width: int
     height: int
     file_bytes: int | None
+    frames: int = 1
+    """Images of this size that are sent of the file."""
 
 
-def read_size(path: str) -> ImageSize | Failure:
+def read_size(path: str, sampling: Sampling = ONE) -> ImageSize | Failure:
     """The size of one local file, or why there is none. Blocks on the disk, never on a pipe or a device.
 
     Raises ResourceError where this process has no file handle or memory left.
@@ -64,30 +72,38 @@ def read_size(path: str) -> ImageSize | Failure:
     if isinstance(descriptor, Failure):
         return descriptor
     try:
-        return _read_open(descriptor)
+        return _read_open(descriptor, sampling)
     except OSError as error:
         return os_failure(error)
     finally:
         os.close(descriptor)
 
 
-def read_sizes(paths: Iterable[str]) -> list[ImageSize | Failure]:
+def read_sizes(paths: Iterable[str], sampling: Sampling = ONE) -> list[ImageSize | Failure]:
     """`read_size` of each, in order."""
-    return [read_size(path) for path in paths]
+    return [read_size(path, sampling) for path in paths]
 
 
-def size_in(data: bytes) -> ImageSize | Failure:
+def size_in(data: bytes, sampling: Sampling = ONE) -> ImageSize | Failure:
     """The same of a whole file in memory."""
-    return size_from(data[:HEAD_BYTES], lambda at, count: data[at : at + count], len(data))
+    return size_from(data[:HEAD_BYTES], lambda at, count: data[at : at + count], len(data), sampling)
 
 
-def _read_open(descriptor: int) -> ImageSize | Failure:
+def _read_open(descriptor: int, sampling: Sampling) -> ImageSize | Failure:
     head = os.pread(descriptor, HEAD_BYTES, 0)
-    return size_from(head, lambda at, count: os.pread(descriptor, count, at), os.fstat(descriptor).st_size)
+    size = os.fstat(descriptor).st_size
+    return size_from(head, lambda at, count: os.pread(descriptor, count, at), size, sampling)
 
 
-def size_from(head: bytes, read: Read, file_bytes: int | None) -> ImageSize | Failure:
+def size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling = ONE) -> ImageSize | Failure:
     """By the first `HEAD_BYTES` of a file; `read` gives what lies behind them."""
+    found = _size_from(head, read, file_bytes, sampling)
+    if sampling.frames > 1 and isinstance(found, ImageSize) and found.frames == 1:
+        return found._replace(frames=frame_count(head, read, file_bytes or MOST_REMOTE_BYTES, sampling))
+    return found
+
+
+def _size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) -> ImageSize | Failure:
     if not head:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the file is empty")
     # Recognised here and not by `probe`, which looks at more than the size and takes three times as long.
@@ -100,7 +116,7 @@ def size_from(head: bytes, read: Read, file_bytes: int | None) -> ImageSize | Fa
     elif head.startswith(b"GIF8"):
         found = _probed(head)
     else:
-        return _other(head, read, file_bytes)
+        return _other(head, read, file_bytes, sampling)
     if found is None or not found[0] or not found[1]:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="its header gives no size")
     width, height, orientation = found
@@ -170,9 +186,11 @@ def _probed(head: bytes) -> Stored | None:
     return None if header is None else (header.width, header.height, header.orientation)
 
 
-def _other(head: bytes, read: Read, file_bytes: int | None) -> ImageSize | Failure:
-    """Formats that endpoints do not accept, and that are converted: by Pillow."""
+def _other(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) -> ImageSize | Failure:
+    """Formats that endpoints do not accept, and that are converted: by Pillow, and videos by PyAV."""
     kind = sniff(head)
+    if kind is None and (video := video_format(head)) is not None and has_video_extra():
+        return _video(video, read, file_bytes, sampling)
     if kind is None:
         hint = "; HEIC is not read yet, convert it to JPEG" if "HEIC" in describe(head) else ""
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"this is {describe(head)}{hint}")
@@ -186,6 +204,15 @@ def _other(head: bytes, read: Read, file_bytes: int | None) -> ImageSize | Failu
             kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} has no readable header: {one_line(str(error))}"
         )
     return ImageSize(width, height, file_bytes)
+
+
+def _video(kind: VideoFormat, read: Read, file_bytes: int | None, sampling: Sampling) -> ImageSize | Failure:
+    from pipeline.images.video_frames import opened_header  # noqa: PLC0415 - needs an extra, and a tenth of a second
+
+    header = opened_header(io.BufferedReader(_Window(read, file_bytes or MOST_REMOTE_BYTES)), kind, ImagesConfig())
+    if isinstance(header, Failure):
+        return header
+    return ImageSize(*header.shown, file_bytes, sampling.count(header.frames, header.duration_s))
 
 
 class _Window(io.RawIOBase):

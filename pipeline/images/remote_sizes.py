@@ -9,6 +9,7 @@ import aiohttp
 
 from pipeline.images.fetch import fetch_head
 from pipeline.images.probe import HEAD_BYTES, MOST_REMOTE_BYTES, ImageSize, size_from
+from pipeline.images.sampling import ONE, Sampling
 from pipeline.limits.fetching import fetch_retry_s
 from pipeline.records import Failure
 
@@ -31,6 +32,7 @@ async def fetch_size(
     url: str,
     proxy: str | None = None,
     *,
+    sampling: Sampling = ONE,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     rand: Callable[[], float] = random.random,
 ) -> ImageSize | SizeUnknown | Failure:
@@ -45,7 +47,7 @@ async def fetch_size(
             return head
         data, file_bytes = head
         reach = _Reach(data)
-        found = size_from(data[:HEAD_BYTES], reach.read, file_bytes)
+        found = size_from(data[:HEAD_BYTES], reach.read, file_bytes, sampling)
         if isinstance(found, ImageSize) or len(data) < wanted or not reach.is_passed:
             return found
     return SizeUnknown(f"its size stands behind the first {MOST_REMOTE_BYTES >> 20} MB")

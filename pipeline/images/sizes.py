@@ -10,9 +10,11 @@ from typing import Self
 
 import orjson
 
+from pipeline.config.extras import VIDEO_SUFFIXES
 from pipeline.images.locate import read_image
 from pipeline.images.probe import ImageSize, read_sizes, size_in
 from pipeline.images.remote_sizes import SizeUnknown
+from pipeline.images.sampling import ONE, Sampling
 from pipeline.records import Failure, ImageRecord, LocalFile, Location
 
 FIRST_CHUNK, CHUNK = 64, 2048
@@ -36,17 +38,18 @@ def first_sizes(records: Iterator[ImageRecord], wanted: int = FIRST_CHUNK) -> li
     return [(one.width, one.height) for one in found if isinstance(one, ImageSize)]
 
 
-def sizes_of(records: Iterable[ImageRecord]) -> list[Found]:
+def sizes_of(records: Iterable[ImageRecord], sampling: Sampling = ONE) -> list[Found]:
     """The upright size of each, as far as it is known here; None for each that would have to be fetched."""
-    with LocalSizes(monotonic) as local:
+    with LocalSizes(monotonic, sampling) as local:
         return local.look(list(records))
 
 
 class LocalSizes:
     """Reads headers of local files in one thread, or in several while the disk is slow."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], sampling: Sampling = ONE) -> None:
         self._now = now
+        self._sampling = sampling
         self._pool: ThreadPoolExecutor | None = None
         self.together = False
         """Whether several threads read."""
@@ -62,7 +65,7 @@ class LocalSizes:
 
     def look(self, records: Sequence[ImageRecord]) -> list[Found]:
         """What can be known of these records here; None for each that has to be fetched."""
-        found: list[Found] = [declared_size(record.extra) for record in records]
+        found: list[Found] = [self._declared(record) for record in records]
         self.declared += len(records) - found.count(None)
         paths: dict[int, str] = {}
         for at, record in enumerate(records):
@@ -72,10 +75,17 @@ class LocalSizes:
             if isinstance(image, LocalFile):
                 paths[at] = image.path
             else:
-                found[at] = _size_of(image)
+                found[at] = _size_of(image, self._sampling)
         for at, one in zip(paths, self._read(list(paths.values())), strict=True):
             found[at] = one
         return found
+
+    def _declared(self, record: ImageRecord) -> ImageSize | None:
+        """Of a video with as many frames as it may give: its duration is not looked up."""
+        size = declared_size(record.extra)
+        if size is None or not record.image.lower().endswith(VIDEO_SUFFIXES):
+            return size
+        return size._replace(frames=self._sampling.frames)
 
     def _read(self, paths: list[str]) -> list[ImageSize | Failure]:
         if not paths:
@@ -84,18 +94,21 @@ class LocalSizes:
         if self.together:
             self._pool = self._pool or ThreadPoolExecutor(THREADS, "headers")
             parts = [paths[at : at + FIRST_CHUNK] for at in range(0, len(paths), FIRST_CHUNK)]
-            found = [one for part in self._pool.map(read_sizes, parts) for one in part]
+            found = [one for part in self._pool.map(self._read_part, parts) for one in part]
         else:
-            found = read_sizes(paths)
+            found = self._read_part(paths)
         rate = len(paths) / max(1e-9, self._now() - began)
         self.together = rate < (FAST if self.together else SLOW)
         return found
 
+    def _read_part(self, paths: list[str]) -> list[ImageSize | Failure]:
+        return read_sizes(paths, self._sampling)
 
-def _size_of(image: Location) -> ImageSize | Failure:
+
+def _size_of(image: Location, sampling: Sampling) -> ImageSize | Failure:
     """Of an image that is no file, such as a `data:` URL: it is read whole, one at a time."""
     data = read_image(image, sys.maxsize)
-    return data if isinstance(data, Failure) else size_in(data)
+    return data if isinstance(data, Failure) else size_in(data, sampling)
 
 
 def declared_size(extra: str | None) -> ImageSize | None:

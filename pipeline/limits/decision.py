@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from pipeline.errors import ErrorKind
-from pipeline.records import Answer, Failure
+from pipeline.records import Answer, Failure, Status
 
 USUAL = 0.25
 """Throttles for each answer from which on more of them prove nothing against a record: it is the endpoint's way."""
@@ -34,6 +34,8 @@ class Reaction(StrEnum):
     """The endpoint's limits; no record loses an attempt."""
     CIRCUIT = "circuit"
     """The endpoint cannot be reached: one record probes; no record loses an attempt."""
+    REWRITE = "rewrite"
+    """What the endpoint does not take is left out from now on; no record loses an attempt."""
     STOP = "stop"
     """Every further request would fail alike: exit code 4."""
 
@@ -49,6 +51,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     ErrorKind.INVALID_RESPONSE: Reaction.RETRY,
     ErrorKind.EMPTY_ANSWER: Reaction.RETRY,
     ErrorKind.IMAGE_IGNORED: Reaction.RETRY,
+    ErrorKind.FORMAT_REJECTED: Reaction.REWRITE,
     ErrorKind.AUTHENTICATION: Reaction.STOP,
     ErrorKind.PERMISSION: Reaction.STOP,
     ErrorKind.QUOTA_EXHAUSTED: Reaction.STOP,
@@ -67,6 +70,8 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
             ErrorKind.CONTENT_FILTER,
             ErrorKind.REFUSED,
             ErrorKind.REASONING_EXHAUSTED,
+            ErrorKind.HOOK_FAILED,
+            ErrorKind.LABELS_INVALID,
         ),
         Reaction.RECORD,
     ),
@@ -109,6 +114,8 @@ class Action(StrEnum):
     RETRY_AFTER = "retry after"
     REQUEUE = "requeue"
     """At once, as soon as an endpoint is ready: the attempt does not count."""
+    CORRECT = "correct"
+    """At once, with the answer and what is wrong with it."""
     OTHER_ENDPOINT = "other endpoint"
     FAIL = "fail"
     STOP = "stop"
@@ -151,6 +158,8 @@ class Known:
     """All records wait together."""
     has_other: bool = False
     """Another endpoint may be asked once."""
+    is_correction: bool = False
+    """The request asked to correct invalid labels: it is the last one."""
     random: float = 0.0
     """In [0, 1), for the back-off."""
 
@@ -164,9 +173,10 @@ class Known:
 def decide(result: Answer | Failure, known: Known) -> Decision:  # noqa: PLR0911 - a table
     """What follows from an attempt. Pure."""
     if isinstance(result, Answer):
-        return Decision(Action.DONE, result=result)
+        is_corrected = result.status is Status.INVALID and not known.is_correction
+        return Decision(Action.CORRECT) if is_corrected else Decision(Action.DONE, result=result)
     what = reaction(result.kind)
-    if known.is_void or what is Reaction.CIRCUIT:
+    if known.is_void or what in {Reaction.CIRCUIT, Reaction.REWRITE}:
         return Decision(Action.REQUEUE)
     if what is Reaction.STOP:
         return Decision(Action.STOP)

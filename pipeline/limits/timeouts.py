@@ -12,10 +12,10 @@ QUANTILE = 0.95
 
 @dataclass(slots=True)
 class AdaptiveTimeout:
-    """Between `floor_s` and `ceiling_s`; the ceiling until enough answers are known."""
+    """Between `least_s` and `most_s`; the most until enough answers are known."""
 
-    floor_s: float
-    ceiling_s: float
+    least_s: float
+    most_s: float
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _added: int = 0
     _usual_s: float | None = None
@@ -31,5 +31,5 @@ class AdaptiveTimeout:
     def timeout_s(self, timeouts: int) -> float:
         """For a record's next request; each of its own that took too long doubles it, since it may be slow."""
         if self._usual_s is None:
-            return self.ceiling_s
-        return min(self.ceiling_s, max(self.floor_s, TIMES * self._usual_s) * 2.0 ** min(timeouts, 10))
+            return self.most_s
+        return min(self.most_s, max(self.least_s, TIMES * self._usual_s) * 2.0 ** min(timeouts, 10))

@@ -10,6 +10,7 @@ from pipeline.endpoints.pricing import price_for
 from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
+from pipeline.images.sampling import Sampling
 from pipeline.images.sizes import sizes_of
 from pipeline.records import Usage, single_images
 from pipeline.run.job import Job
@@ -35,15 +36,15 @@ def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, s
     `yes=True` nor a person at a terminal (`Job.confirm`) has agreed to it.
     """
     budget, prices = job.config.budget, _prices(job)
-    has_ceiling = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
-    if job.yes or job.emulated or has_ceiling or not prices:
+    has_budget = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
+    if job.yes or job.emulated or has_budget or not prices:
         return job
     expected = expected_usd(job, source, total, shape, prices, above=budget.confirm_usd, skip=skip)
     if expected is None:
         return _bounded(job)
     if expected <= budget.confirm_usd:
         return job
-    words = f"this run is expected to cost {dollars(expected)} and has no ceiling"
+    words = f"this run is expected to cost {dollars(expected)} and has no budget"
     if job.confirm is not None:
         if job.confirm(f"{words}. Go on?"):
             return job
@@ -51,7 +52,7 @@ def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, s
     raise InputError(f"{words}, which is more than budget.confirm_usd ({dollars(budget.confirm_usd)}). {_WAYS}")
 
 
-_WAYS = "Set a ceiling with `budget.max_cost_usd=USD`, or agree beforehand with `yes=True`"
+_WAYS = "Set a budget with `budget.max_cost_usd=USD`, or agree beforehand with `yes=True`"
 
 
 def _bounded(job: Job) -> Job:
@@ -60,7 +61,7 @@ def _bounded(job: Job) -> Job:
         raise InputError(
             f"the cost of this run can neither be predicted nor bounded. Set `request.max_tokens`. {_WAYS}"
         )
-    return replace(job, implied_ceiling_usd=job.config.budget.confirm_usd)
+    return replace(job, implied_budget_usd=job.config.budget.confirm_usd)
 
 
 def expected_usd(
@@ -96,15 +97,18 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
     within = min(total, AMONG)
     records = list(islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT)))
     alone = single_images(records)
-    found = sizes_of(alone)
+    found = sizes_of(alone, Sampling.of(job.config.images))
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:
         return None
     request = job.config.request
     choices = shape.prompts * request.choices
     answer = answer_tokens(_ONE, stated=None, max_tokens=request.max_tokens, choices=choices).expected
-    images = shape.prompts * len(alone) / len(records)
-    tokens = [round(images * shape.image_tokens(one.width, one.height).expected) + shape.text.expected for one in sizes]
+    each = shape.prompts * len(alone) / len(records)
+    tokens = [
+        round(each * one.frames * shape.image_tokens(one.width, one.height).expected) + shape.text.expected
+        for one in sizes
+    ]
     usages = [Usage(prompt_tokens=count, completion_tokens=answer) for count in tokens]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
     more = [(shape.prompts - 1) * (price.usd_per_request + price.usd_per_image) for price in prices]

@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import aiohttp
 
@@ -16,6 +16,7 @@ from pipeline.endpoints.target import Target
 from pipeline.engine.stages import Endpoint
 from pipeline.limits.concurrency import MOST
 from pipeline.run.job import Job, check_budget, endpoint_names
+from pipeline.run.labels import readers_of
 from pipeline.run.model import family_for
 from pipeline.run.prepare import Preparer
 
@@ -27,15 +28,22 @@ def targets_of(config: RunConfig, keys: Sequence[str | None]) -> list[Target]:
 
 
 def endpoints_of(
-    job: Job, targets: Sequence[Target], sessions: Sequence[aiohttp.ClientSession], prepare: Preparer
+    job: Job,
+    targets: Sequence[Target],
+    sessions: Sequence[aiohttp.ClientSession],
+    prepare: Preparer,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Endpoint]:
-    """What the engine asks. Raises InputError where a ceiling in dollars is set and a price is unknown.
+    """What the engine asks; `say` shows the user what an endpoint does not take.
+
+    Raises InputError where a budget in dollars is set and a price is unknown.
 
     With one endpoint its first bill shows how many tokens the text has; several may count text differently.
     """
     config, adapter = job.config, adapter_of(job.config)
-    endpoints = []
-    for target, session, name in zip(targets, sessions, endpoint_names(job), strict=True):
+    endpoints, names = [], endpoint_names(job)
+    readers = readers_of(config, prepare.template, names, say)
+    for target, session, name, labels in zip(targets, sessions, names, readers, strict=True):
         one = target.endpoint
         price = price_for(config, one, emulated=job.emulated)
         check_budget(config, one.model or config.request.model or "", price)
@@ -46,6 +54,7 @@ def endpoints_of(
             prepare.template,
             price=price,
             observe=prepare.learn if len(targets) == 1 else None,
+            labels=labels,
         )
         endpoints.append(endpoint_of(config, one, client, name))
     return endpoints

@@ -14,7 +14,8 @@ import aiohttp
 
 from pipeline.catalogue.prices import Price
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import BudgetConfig
+from pipeline.config.sections import LABELS_PROMPT, BudgetConfig
+from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
@@ -62,21 +63,25 @@ class Job:
     """Whether it may cost more than `budget.confirm_usd` without confirmation."""
     confirm: Callable[[str], bool] | None = None
     """Asks a person for that confirmation; None where no person can answer."""
-    implied_ceiling_usd: Decimal | None = None
+    on_answer: OnAnswer | None = None
+    """The hook that is called with every answer before its row is written."""
+    implied_budget_usd: Decimal | None = None
     """The budget of a run whose cost cannot be predicted, where the user sets none."""
 
     @property
     def budget(self) -> BudgetConfig:
         """What the run may spend, an implied budget included."""
         budget = self.config.budget
-        if self.implied_ceiling_usd is None:
+        if self.implied_budget_usd is None:
             return budget
-        return budget.model_copy(update={"max_cost_usd": self.implied_ceiling_usd})
+        return budget.model_copy(update={"max_cost_usd": self.implied_budget_usd})
 
     @property
     def has_default_prompt(self) -> bool:
         """Whether the prompt is the built-in one."""
-        return not self.config.prompts and "prompt" not in self.config.request.model_fields_set
+        request = self.config.request
+        is_own = "prompt" not in request.model_fields_set or request.prompt == LABELS_PROMPT
+        return is_own and not self.config.prompts
 
     def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """The records of the source that belong to this run."""
@@ -108,18 +113,18 @@ def open_job_source(job: Job) -> tuple[Source, int | None]:
 
 
 def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
-    """A ceiling holds only where the most that a request can cost is known."""
+    """A budget holds only where the most that a request can cost is known."""
     budget = config.budget
     if budget.max_cost_usd is None and budget.max_cost_total_usd is None:
         return
     if price is None:
         raise InputError(
-            f"a ceiling in dollars (`budget.max_cost_usd`) needs a price, and none is known for {model!r} there. "
-            "Set a ceiling in tokens or requests instead: `budget.max_tokens=N`, `budget.max_requests=N`"
+            f"a budget in dollars (`budget.max_cost_usd`) needs a price, and none is known for {model!r} there. "
+            "Set a budget in tokens or requests instead: `budget.max_tokens=N`, `budget.max_requests=N`"
         )
     if config.request.max_tokens is None:
         raise InputError(
-            "a ceiling in dollars (`budget.max_cost_usd`) needs a bound of the answer: set `request.max_tokens`"
+            "a budget in dollars (`budget.max_cost_usd`) needs a bound of the answer: set `request.max_tokens`"
         )
 
 

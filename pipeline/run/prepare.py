@@ -13,12 +13,14 @@ import pybase64
 from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
+from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.errors import ErrorKind, InputError
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
+from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
-from pipeline.images.prepare import prepare_image, warm_up
+from pipeline.images.prepare import warm_up
 from pipeline.records import (
     Answer,
     Failure,
@@ -38,7 +40,7 @@ from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
-from pipeline.tokens.text import calibrated, most_text_tokens, text_tokens
+from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
 
 MEGABYTE = 1 << 20
 
@@ -95,18 +97,19 @@ class Preparer:
 
     def images(self, record: ImageRecord, fetched: FetchedImages) -> list[PreparedImage] | Failure:
         """All images of a record, or what is wrong with the first that cannot be sent."""
-        if not self.takes_several and len(record.images) > 1:
-            raise InputError(f"the record {record.id!r} has {len(record.images):,} images, and {no_column('OUT')}")
-        count, most = len(self.examples) + len(record.images), self.max_images
-        if most is not None and count > most:
-            return _too_many(count, most)
+        if self.max_images is not None and (count := len(self.examples) + len(record.images)) > self.max_images:
+            return _too_many(count, self.max_images)
         images: list[PreparedImage] = []
         for location, data, text in zip(record.images, fetched, record.image_texts or repeat(None), strict=False):
-            image = self.image(location, data)
-            if isinstance(image, Failure):
-                return _named(image, location, record)
-            images.append(image if text is None else replace(image, text=text))
-        return images
+            found = self.images_at(location, data)
+            if isinstance(found, Failure):
+                return _named(found, location, record)
+            first, *others = found
+            images += [first if text is None else replace(first, text=text), *others]
+        if not self.takes_several and len(images) > 1:
+            raise InputError(f"the record {record.id!r} has {len(images):,} images, and {no_column('OUT')}")
+        count, most = len(self.examples) + len(images), self.max_images
+        return _too_many(count, most) if most is not None and count > most else images
 
     def requests(
         self, record: ImageRecord, images: Sequence[PreparedImage], names: Sequence[str] | None = None
@@ -147,15 +150,26 @@ class Preparer:
 
     def example(self, path: Path) -> PreparedImage:
         """An image of the conversation before the prompt. Raises InputError where it cannot be prepared."""
-        image = self.image(LocalFile(str(path), str(path)), None)
-        if isinstance(image, Failure):
-            raise InputError(f"`request.messages`: {path}: {image.message}")
+        found = self.images_at(LocalFile(str(path), str(path)), None)
+        if isinstance(found, Failure):
+            raise InputError(f"`request.messages`: {path}: {found.message}")
+        if len(found) > 1:
+            raise InputError(f"`request.messages`: {path}: more than one image; name a file of one")
+        (image,) = found
         return replace(image, base64=pybase64.b64encode(image.data))
 
-    def image(self, location: Location, data: bytes | None) -> PreparedImage | Failure:
-        """One image as it will be sent. `data` is what was fetched; None: it is read here."""
+    def reworded(self, request: PreparedRequest, prompt: str) -> PreparedRequest:
+        """The request with another prompt, as a hook has its record asked once more."""
+        before = self.prompts[request.prompt_name].rendered(request.record).request.prompt
+        body = with_prompt(request.body, before, prompt)
+        most = request.most_prompt_tokens
+        more = None if most is None else most + most_message_tokens(None, prompt)
+        return replace(request, pieces=(body,), most_prompt_tokens=more)
+
+    def images_at(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
+        """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
         if data is not None:
-            return prepare_image(data, self.size, self.config.images, self.decode_bytes.held)
+            return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
         most = int(self.config.images.max_file_mb * MEGABYTE)
         with opened(location, most) as source:
             if isinstance(source, Failure):
@@ -165,22 +179,22 @@ class Preparer:
                 read = source.read()
                 if isinstance(read, Failure):
                     return read
-                image = prepare_image(read, self.size, self.config.images, self.decode_bytes.held)
-        if isinstance(image, Failure) or source.stamp is None:
-            return image
-        return replace(image, facts=replace(image.facts, stamp=source.stamp))
+                found = prepare_images(read, self.size, self.config.images, self.decode_bytes.held)
+        if isinstance(found, Failure) or source.stamp is None:
+            return found
+        return [replace(image, facts=replace(image.facts, stamp=source.stamp)) for image in found]
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
         """Take the tokens of a prompt's text from the first answer with a bill."""
-        tokens = self.prompts[request.prompt_name].tokens
-        if tokens.is_billed or not isinstance(result, Answer) or result.usage.prompt_tokens is None:
+        is_usual = isinstance(result, Answer) and request.corrects is None and not any(request.record.image_texts)
+        text = self.prompts[request.prompt_name].tokens
+        if text.is_billed or not is_usual or result.usage is None or result.usage.prompt_tokens is None:
             return
-        if any(request.record.image_texts):
-            return  # texts of its own
-        found = calibrated(result.usage.prompt_tokens, self._image_tokens(request.image_facts), *tokens.texts)
-        tokens.is_billed = True
-        if found is not None:
-            tokens.tokens = found
+        images = self._image_tokens(request.image_facts)
+        tokens = calibrated(result.usage.prompt_tokens, images, *text.texts)
+        text.is_billed = True
+        if tokens is not None:
+            text.tokens = tokens
 
     def saved(self, facts: ImageFacts) -> int:
         """Tokens saved by resizing, against the largest size that the model accepts; 0 where the rule is unknown."""

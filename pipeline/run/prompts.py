@@ -8,6 +8,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate, adapter_of
 from pipeline.records import ImageRecord
+from pipeline.run.labels import common_mode, longest_schema_words, schema_words
 from pipeline.run.rendering import Rendering, rendering_of
 from pipeline.tokens.text import message_tokens, most_message_tokens
 
@@ -33,6 +34,8 @@ class Prompt:
     most_tokens: int
     adapter: EndpointAdapter
     max_tokens_field: str
+    schema_words: tuple[str | None, str | None] = (None, None)
+    """The text that a schema adds, and the longest that it may add."""
     rendering: Rendering | None = None
     """Where the text holds columns of the record."""
 
@@ -45,15 +48,19 @@ class Prompt:
         if self.rendering is None:
             return self
         request = self.request.model_copy(update=self.rendering(record))
-        return _prompt(request, self.adapter, self.max_tokens_field)
+        return _prompt(request, self.adapter, self.max_tokens_field, self.schema_words)
 
 
 def prompts_of(config: RunConfig, family: Family | None) -> Iterator[Prompt]:
     """Every prompt of a configuration, in order. Raises InputError where a setting cannot be sent."""
     wanted = config.request.max_tokens_field
     field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
-    for request in config.requests:
-        prompt = _prompt(request, adapter_of(config), field_name)
+    words = schema_words(config), longest_schema_words(config)
+    for asked in config.requests:
+        request = asked
+        if request.labels is not None:
+            request = request.model_copy(update={"labels_mode": common_mode(config).value})
+        prompt = _prompt(request, adapter_of(config), field_name, words)
         rendering = rendering_of(request)
         if rendering is not None:
             # The bill of one record says nothing of another's text.
@@ -61,13 +68,16 @@ def prompts_of(config: RunConfig, family: Family | None) -> Iterator[Prompt]:
         yield prompt
 
 
-def _prompt(request: RequestConfig, adapter: EndpointAdapter, max_tokens_field: str) -> Prompt:
-    texts = request.message_texts
+def _prompt(
+    request: RequestConfig, adapter: EndpointAdapter, max_tokens_field: str, words: tuple[str | None, str | None]
+) -> Prompt:
+    texts = *request.message_texts, words[0]
     return Prompt(
         request=request,
         template=adapter.template(request, request.model or "", max_tokens_field),
         tokens=TextTokens(message_tokens(*texts), texts),
-        most_tokens=most_message_tokens(*texts),
+        most_tokens=most_message_tokens(*request.message_texts, words[1]),
         adapter=adapter,
         max_tokens_field=max_tokens_field,
+        schema_words=words,
     )

@@ -15,6 +15,7 @@ from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
+from pipeline.engine.hooks import Hook
 from pipeline.engine.progress import dollars, exact
 from pipeline.engine.stages import Clock, Endpoint, Stages
 from pipeline.engine.stats import RunStats, RunSummary
@@ -39,8 +40,10 @@ from pipeline.run.job import (
     new_run_id,
     open_job_source,
 )
+from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
+from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
 from pipeline.sources import Source
 from pipeline.store.accounting import Totals
@@ -66,13 +69,14 @@ async def run_job(
     adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
+    check_only(job, source)
     _say_destinations(job, keys, say)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
         prepare = Preparer.build(job.config, clock.utc().date())
-        endpoints = endpoints_of(job, targets, sessions, prepare)
+        endpoints = endpoints_of(job, targets, sessions, prepare, say or _silent)
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
@@ -84,12 +88,21 @@ async def run_job(
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
+            if (hook := run.hook(dataset)) is not None:
+                stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
-            if say is not None and not numbers.has_answers and job.has_default_prompt:
-                say(f"prompt: {job.config.request.prompt}")
-            elif say is not None and prompts > 1:
+            if say is not None and not numbers.has_answers:
+                _say_question(job, say)
+            if say is not None and prompts > 1:
                 say(f"{prompts} prompts an image: the numbers below count rows, one for each image and prompt")
-            return await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
+            summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
+        if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
+            say(f"note: {words}")
+        return summary
+
+
+def _silent(_: str) -> None:
+    """What is said to no user."""
 
 
 def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
@@ -99,14 +112,22 @@ def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
 
 
+def _say_question(job: Job, say: Say) -> None:
+    """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
+    if job.has_default_prompt:
+        say(f"prompt: {job.config.request.prompt}")
+    for line in label_notes(job.config):
+        say(f"note: {line}")
+
+
 def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
-    """The ceiling of a run that has none of its own, and a `detail` that costs more than another."""
+    """The budget of a run that has none of its own, and a `detail` that costs more than another."""
     if say is None:
         return
-    if job.implied_ceiling_usd is not None:
+    if job.implied_budget_usd is not None:
         say(
-            f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_ceiling_usd)} "
-            "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another ceiling, `yes=True` none"
+            f"note: what this run costs cannot be predicted: it stops at {dollars(job.implied_budget_usd)} "
+            "(budget.confirm_usd). `budget.max_cost_usd=USD` sets another budget, `yes=True` none"
         )
     if (line := dear_choice(job, source, prepare.prompt_shape())) is not None:
         say(line)
@@ -122,6 +143,7 @@ class _Run:
         self.price = None if others else price_for(job.config, one, emulated=job.emulated)
         self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
         self.spent_before = Totals()
+        self.unmatched = unmatched_of_stream(job)
 
     def dataset(self, *, has_several: bool) -> Dataset:
         job = self.job
@@ -155,12 +177,13 @@ class _Run:
         dataset.expect((self.stats.total or 0) // prompts - water.skip)
         self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
         return Stages(
-            records=water.records(),
+            records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
             prepare=prepare,
             endpoints=endpoints,
             follow=dataset.follow,
+            correct=corrected,
             commit=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
@@ -168,6 +191,13 @@ class _Run:
             show=show,
             publish=lambda stats: self.publish(dataset, water, stats),
         )
+
+    def hook(self, dataset: Dataset) -> Hook | None:
+        """The user's hook, with what its replies may change."""
+        on_answer, redact = self.job.on_answer, self.job.redactor.text
+        if on_answer is None:
+            return None
+        return Hook(on_answer, row_of=dataset.row_of, misfit=dataset.misfit, redact=redact)
 
     def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
         water.rise(dataset.marks, stats.low_water)
@@ -188,7 +218,7 @@ class _Run:
             if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()
             dataset.settle_lease()
-        summary = self.summary(stopped, dataset)
+        summary = replace(self.summary(stopped, dataset), **self.configurations(dataset))
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one that is raised
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
@@ -200,15 +230,25 @@ class _Run:
             raise stopped
         return summary
 
+    def configurations(self, dataset: Dataset) -> dict[str, Any]:
+        """OUT's own configuration, and the rows of each where this run has another."""
+        with suppress(ResourceError):
+            own = dataset.own_config_hash
+            if own == self.job.config.config_hash():
+                return {"own_config_hash": own}
+            rows = {one.config_hash: one.rows for one in dataset.configurations()}
+            return {"own_config_hash": own, "by_config": rows}
+        return {}
+
     def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
-        """Which ceiling was reached, how much is left undone, and what that would cost."""
+        """Which budget is used up, how much is left undone, and what that would cost."""
         budget, stats, totals = self.job.budget, self.stats, dataset.run_totals()
-        spent, ceiling = totals.spent_usd, budget.max_cost_usd
+        spent, most = totals.spent_usd, budget.max_cost_usd
         if error.budget == TOTAL:
-            spent, ceiling = dataset.totals().spent_usd, budget.max_cost_total_usd
+            spent, most = dataset.totals().spent_usd, budget.max_cost_total_usd
         reached = {
             "nano_usd": f"the budget has no room for another request, which may cost up to {exact(usd(error.need))}: "
-            f"${spent:,.4f} of ${ceiling or 0:,.4f} are spent",
+            f"${spent:,.4f} of ${most or 0:,.4f} are spent",
             "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
             f"{totals.tokens:,} tokens are spent",
             "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
@@ -219,9 +259,9 @@ class _Run:
         words = [reached, *left_words(stats, totals)]
         again = "The same command goes on where it stopped"
         if error.what != "time":
-            again = "Run the command again with a higher ceiling"
-        if self.job.implied_ceiling_usd is not None and error.what == "nano_usd":
-            again = "Run the command again with a ceiling (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
+            again = "Run the command again with a larger budget"
+        if self.job.implied_budget_usd is not None and error.what == "nano_usd":
+            again = "Run the command again with a budget (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
         return f"{'; '.join(words)}. {again}"
 
     def status(self, state: str, dataset: Dataset) -> dict[str, object]:
@@ -253,7 +293,8 @@ class _Run:
             seconds=self.clock.now() - self.began,
             images=None if stats.total is None else stats.total // stats.prompts,
             prompts=stats.prompts,
-            skipped=stats.skipped,
+            skipped=stats.skipped - dataset.left_out,
+            left_out=dataset.left_out,
             asked=stats.asked,
             followers=stats.followers,
             requests=stats.requests,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from pipeline.config.extras import VIDEO_SUFFIXES
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
@@ -15,7 +16,7 @@ from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
-from pipeline.sources.naming import IMAGE_SUFFIXES, public_address, public_image, scheme_of, shown
+from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_address, public_image, scheme_of, shown
 from pipeline.sources.patterns import split_glob
 
 __all__ = ["Source", "SourceLike", "has_stream", "open_source", "open_sources", "source_list", "source_name"]
@@ -136,7 +137,7 @@ def _file(path: str, config: SourceConfig) -> Checkable:
         if not Path(path).is_file():
             raise InputError(f"{shown(path)}: not a regular file; to read a stream, give it as standard input (-)")
         return ManifestSource(path, config, known.reader, opened, name=path, unit=known.unit, blocks=known.blocks)
-    if path.lower().endswith(IMAGE_SUFFIXES):
+    if path.lower().endswith(MEDIA_SUFFIXES):
         return ImageSource(path)
     if path.lower().endswith(_LATER):
         raise InputError(f"{shown(path)}: archives (WebDataset shards) are not read yet in this version")
@@ -152,7 +153,8 @@ def _address(url: str, scheme: str) -> Checkable:
 
 
 def _what_is_read() -> str:
-    return f"Manifests end in {' '.join(FORMATS)}, images in {' '.join(IMAGE_SUFFIXES)}"
+    images, videos = " ".join(IMAGE_SUFFIXES), " ".join(VIDEO_SUFFIXES)
+    return f"Manifests end in {' '.join(FORMATS)}, images in {images}, videos in {videos}"
 
 
 def _missing(path: str, what: str) -> str:

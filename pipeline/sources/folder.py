@@ -9,10 +9,10 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord, LocalFile
 from pipeline.sources.base import check_ids
-from pipeline.sources.naming import IMAGE_SUFFIXES, identify, location_of, public_image, scheme_of, shown
+from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, location_of, public_image, scheme_of, shown
 from pipeline.sources.patterns import START, Everything, Pattern, State
 
-_SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
+_SUFFIXES = tuple(suffix.encode() for suffix in MEDIA_SUFFIXES)
 _ENCODING = sys.getfilesystemencoding()
 
 _FileId = tuple[int, int]
@@ -62,7 +62,9 @@ class FolderSource:
         empty = True
         for path in walk.paths(root):
             empty = False
-            yield path.decode(_ENCODING, "surrogateescape")
+            text = path.decode(_ENCODING, "surrogateescape")
+            check_videos((text,), self.name)
+            yield text
         if empty:
             raise InputError(self._nothing_found(walk.files_seen))
 
@@ -70,7 +72,7 @@ class FolderSource:
         found = "no image matches" if self._is_glob else "no images here"
         return (
             f"{shown(self.name)}: {found}; {files_seen:,} other files were seen. "
-            f"Files count that end in {' '.join(IMAGE_SUFFIXES)}, in any case, and are not hidden"
+            f"Files count that end in {' '.join(MEDIA_SUFFIXES)}, in any case, and are not hidden"
         )
 
 
@@ -87,9 +89,11 @@ class ImageSource:
         self._image = image
 
     def check(self) -> int | None:
+        check_videos((self._image,), "the source")
         return 1
 
     def ids(self) -> Iterator[str] | None:
+        self.check()
         return (record.id for record in self.records())
 
     def records(self) -> Iterator[ImageRecord]:

@@ -14,7 +14,7 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.manifest import ABSENT, id_flaw, image_flaw
-from pipeline.sources.naming import identify, location_of
+from pipeline.sources.naming import check_videos, identify, location_of
 from pipeline.sources.several import Listed, distinct, flaw_of, grouped, images_in, texts_of
 
 SourceLike = str | os.PathLike[str] | Iterable[Any]
@@ -85,6 +85,7 @@ class InMemorySource:
                 columns = choose_columns([str(name) for name in item], self._config, _NAME)
             found = self._record(position, item, columns)
             if isinstance(found, ImageRecord):
+                check_videos((found.image,), _NAME)
                 yield found
             elif self._config.skip_bad_rows:
                 self.skipped += 1

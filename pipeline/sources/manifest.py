@@ -12,7 +12,7 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
-from pipeline.sources.naming import identify, location_of, public_image, shown
+from pipeline.sources.naming import check_videos, identify, location_of, public_image, shown
 from pipeline.sources.several import distinct, flaw_of, grouped, images_in, texts_of
 
 ABSENT: Final = object()
@@ -83,11 +83,13 @@ class ManifestSource:
         done = 0
         with suppress(OddError):
             for block in self._plain_blocks(extras=False):
+                check_videos(block.images, self._label)
                 yield from block.images if block.ids is None else map(identify, block.ids)
                 done += len(block.images)
             if done:
                 return
         for _, image, given, _ in islice(self._rows(extras=False), done, None):
+            check_videos([one for one, _ in image] if isinstance(image, list) else (image,), self._label)
             if isinstance(image, list):
                 image = image[0][0]  # noqa: PLW2901 - it names the record
             if given is None and _is_plain(image):

@@ -8,8 +8,11 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
+from pipeline.config.extras import VIDEO_HINT, VIDEO_SUFFIXES, has_video_extra
+from pipeline.errors import InputError
 from pipeline.records import DataUrl, ImageUrl, LocalFile, Location
 from pipeline.redaction.addresses import public_url
 
@@ -19,6 +22,7 @@ IMAGE_SUFFIXES = (
     *(".avif", ".heic", ".heif"),
 )
 """Files in a folder that count as images; manifests may name any file."""
+MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DATA = "data:"
@@ -66,6 +70,24 @@ def public_address(url: str) -> str:
         digest = hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return f"{url[: url.find(',')][:64].partition(';')[0]};blake2b,{digest}"
     return public_url(url)
+
+
+def check_videos(images: Iterable[str], name: str) -> None:
+    """Raises InputError at the first video among the images that a source names, where nothing here reads videos."""
+    if has_video_extra():
+        return
+    for image in images:
+        if is_video(image):
+            raise InputError(
+                f"{shown(name)}: {shown(public_image(image))} is a video; {VIDEO_HINT}, or name a source without videos"
+            )
+
+
+def is_video(image: str) -> bool:
+    """Whether a path or an address names a video, by its suffix."""
+    if scheme_of(image) not in {None, "data"}:
+        image = image.partition("#")[0].partition("?")[0]
+    return image.lower().endswith(VIDEO_SUFFIXES)
 
 
 def _file_path(url: str) -> str | None:

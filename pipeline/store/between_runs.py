@@ -20,6 +20,7 @@ from pipeline.store.overview import overview
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.sealing import Sealer
+from pipeline.store.selection import Selection
 
 _BATCH = 4096
 
@@ -95,7 +96,10 @@ def count_missing(
     with disk_errors(out), SqliteLedger(ledger_file) as ledger, decoding(ledger):
         config_hash = config.config_hash()
         ledger.resume_run(config_hash, policy.describe())
-        missing = Missing(ledger, policy, prompt_names=config.prompt_names, config_hash=config_hash)
+        names = config.prompt_names
+        selection = Selection(ledger, policy, prompt_names=names, config_hash=config_hash)
+        selection.look(out, columns_of(ledger))
+        missing = Missing(ledger, policy, selection, prompt_names=names)
         done = skip(Marks(ledger))
         missing.expect(total - done)
         count, remaining = 0, islice(records, done, None)

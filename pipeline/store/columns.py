@@ -43,10 +43,14 @@ class Column:
     """Whether a row that shares another record's answer takes the value of that record's row."""
     is_essential: bool = False
     """Whether a row of a damaged part that lost this value is asked again. Any other value becomes null."""
+    by_hook: bool = False
+    """Whether a hook may change the value."""
     only_with_choices: bool = False
     """Whether the column exists only where more than one choice is asked for (`n` > 1)."""
     only_with_several: bool = False
     """Whether the column exists only where records have several images."""
+    only_with_labels: bool = False
+    """Whether the column exists only in labelling runs; its type is that of their schema."""
 
 
 def _of_answer(value: Callable[[Answer], object]) -> Value:
@@ -144,6 +148,7 @@ COLUMNS: tuple[Column, ...] = (
         "The text of the answer; null where there is none.",
         from_leader=True,
         is_essential=True,
+        by_hook=True,
     ),
     Column(
         "captions",
@@ -152,9 +157,19 @@ COLUMNS: tuple[Column, ...] = (
         "All choices; the column exists only with `n` > 1.",
         from_leader=True,
         is_essential=True,
+        by_hook=True,
         only_with_choices=True,
     ),
-    Column("flags", _TEXTS, lambda _, __: [], "What is doubtful about the answer.", from_leader=True),
+    Column("flags", _TEXTS, lambda _, __: [], "What is doubtful about the answer.", from_leader=True, by_hook=True),
+    Column(
+        "labels",
+        pa.struct([]),
+        _of_answer(lambda answer: answer.labels),
+        "The answer as typed fields, one for each property of the schema; only with `request.labels`.",
+        from_leader=True,
+        is_essential=True,
+        only_with_labels=True,
+    ),
     Column("model", _TEXT, lambda outcome, _: outcome.result.model, "The model as served.", from_leader=True),
     Column(
         "endpoint",
@@ -273,17 +288,22 @@ COLUMNS: tuple[Column, ...] = (
 KEY_NAMES = ("id", "prompt_name")
 
 
-def schema(*, choices: int = 1, has_several: bool = False) -> pa.Schema:
-    """The Arrow schema of a new output directory, for requests with this number of choices.
+def schema(*, choices: int = 1, labels: pa.DataType | None = None, has_several: bool = False) -> pa.Schema:
+    """The Arrow schema of a new output directory: for requests with this number of choices, and labels of this type.
 
     `has_several` says that records have several images.
     """
-    columns = [
-        column
+    left_out = {
+        column.name
         for column in COLUMNS
-        if (choices > 1 or not column.only_with_choices) and (has_several or not column.only_with_several)
-    ]
-    return pa.schema([pa.field(column.name, column.type) for column in columns], metadata={"vision_batch": "1"})
+        if (column.only_with_choices and choices == 1)
+        or (column.only_with_labels and labels is None)
+        or (column.only_with_several and not has_several)
+    }
+    columns = [column for column in COLUMNS if column.name not in left_out]
+    types = [labels if column.only_with_labels else column.type for column in columns]
+    fields = [pa.field(column.name, kind) for column, kind in zip(columns, types, strict=True)]
+    return pa.schema(fields, metadata={"vision_batch": "1"})
 
 
 def stored_schema(stored: bytes | None) -> pa.Schema | None:
@@ -293,12 +313,21 @@ def stored_schema(stored: bytes | None) -> pa.Schema | None:
         types = {field.name: field.type for field in found if field.nullable}  # names are decoded here
     except (pa.ArrowException, OSError, ValueError):
         return None
-    known = {column.name: column.type for column in COLUMNS}
-    required = {column.name for column in COLUMNS if column.is_essential and not column.only_with_choices} | {
-        "asked_at"
-    }
-    is_ours = all(known.get(name) == kind for name, kind in types.items())
+    known = {column.name: column for column in COLUMNS}
+    required = {column.name for column in COLUMNS if column.is_essential and not _is_optional(column)} | {"asked_at"}
+    is_ours = all(name in known and _fits(known[name], kind) for name, kind in types.items())
     return found if is_ours and required <= types.keys() and len(types) == len(found) else None
+
+
+def _is_optional(column: Column) -> bool:
+    return column.only_with_choices or column.only_with_labels
+
+
+def _fits(column: Column, kind: pa.DataType) -> bool:
+    """Whether a stored type is the column's; that of labels is any that a schema leads to."""
+    if not column.only_with_labels:
+        return bool(column.type == kind)
+    return bool(pa.types.is_string(kind) or (pa.types.is_struct(kind) and kind.num_fields > 0))
 
 
 def of_schema(names: Iterable[str]) -> tuple[Column, ...]:
@@ -312,7 +341,8 @@ def row_of(outcome: Outcome, origin: RowOrigin, columns: Sequence[Column] = COLU
 
     Numbers that no column can hold become null, so that every committed row can be sealed.
     """
-    return {column.name: column.value(outcome, origin) for column in columns}
+    row = {column.name: column.value(outcome, origin) for column in columns}
+    return {**row, **outcome.changes} if outcome.changes else row
 
 
 def with_leader(row: Mapping[str, object], leader: Mapping[str, object]) -> dict[str, object]:
@@ -324,5 +354,9 @@ def with_leader(row: Mapping[str, object], leader: Mapping[str, object]) -> dict
 def markdown_lines(names: Iterable[str] | None = None) -> list[str]:
     """The table of columns as Markdown: of all columns, or of those with these names."""
     columns = COLUMNS if names is None else of_schema(names)
-    rows = (f"| `{column.name}` | `{column.type}` | {column.doc} |" for column in columns)
+    rows = (f"| `{column.name}` | `{_type_name(column)}` | {column.doc} |" for column in columns)
     return ["| column | type | what |", "|---|---|---|", *rows]
+
+
+def _type_name(column: Column) -> str:
+    return "struct" if column.only_with_labels else str(column.type)

@@ -14,9 +14,9 @@ from pipeline.store.columns import RowOrigin, error_of, of_schema, row_of
 from pipeline.store.contents import decoding
 from pipeline.store.dedup import SHAREABLE, Deduplication
 from pipeline.store.ledger.protocol import BillRow, CommittedRow, Ledger
-from pipeline.store.missing import SETTLED
 from pipeline.store.rows import encode_row
 from pipeline.store.sealing import Sealer
+from pipeline.store.selection import SETTLED
 from pipeline.store.states import state_code, state_of
 
 
@@ -40,6 +40,10 @@ class Committer:
         self._columns = of_schema(sealer.columns.names)
         self._failed: ResourceError | None = None
         self._unsaved: Path | None = None
+
+    def row_of(self, outcome: Outcome) -> dict[str, object]:
+        """The row of an outcome, without the bills of killed runs."""
+        return row_of(outcome, self._origin, self._columns)
 
     def commit(
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
@@ -88,7 +92,7 @@ class Committer:
         return CommittedRow(
             self._key(outcome),
             state_code(outcome.status, error_of(outcome)[0]),
-            encode_row(row_of(outcome, self._origin, self._columns)),
+            encode_row(self.row_of(outcome)),
             stamp=outcome.stamp,
             request_sha256=outcome.request_sha256,
             shareable=outcome.status in SHAREABLE,
@@ -146,5 +150,5 @@ class Committer:
 
 
 def _has_no_answer(status: Status, kind: ErrorKind | None) -> bool:
-    """Whether a row of this state has nothing to lose; an invalid one has its text."""
-    return status is Status.FAILED or has_no_text(status, kind)
+    """Whether a row of this state has nothing to lose; an invalid one has its text, and so one that a hook failed."""
+    return (status is Status.FAILED and kind is not ErrorKind.HOOK_FAILED) or has_no_text(status, kind)

@@ -25,6 +25,7 @@ from pipeline.store.columns import RowOrigin
 from pipeline.store.commits import Committer
 from pipeline.store.contents import columns_of, decoding
 from pipeline.store.dedup import Deduplication
+from pipeline.store.hooked import misfit
 from pipeline.store.intake import TakenIn
 from pipeline.store.ledger.protocol import CONFIG_META, Ledger
 from pipeline.store.ledger.sqlite import SqliteLedger
@@ -42,6 +43,7 @@ from pipeline.store.overview import overview, states_of
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.sealing import Sealer
+from pipeline.store.selection import Selection
 
 
 class Dataset:
@@ -73,8 +75,10 @@ class Dataset:
         self._sealer = Sealer(
             out, ledger, self._columns, rows_per_part=config.output.rows_per_part, step=failpoint, marks=self.marks
         )
-        self._missing = Missing(ledger, policy, prompt_names=config.prompt_names, config_hash=origin.config_hash)
-        self._dedup = Deduplication(ledger, policy, sealer=self._sealer)
+        names = config.prompt_names
+        self._selection = Selection(ledger, policy, prompt_names=names, config_hash=origin.config_hash)
+        self._missing = Missing(ledger, policy, self._selection, prompt_names=names)
+        self._dedup = Deduplication(ledger, self._selection, sealer=self._sealer, sees_changes=policy.refresh_changed)
         self._bills = bills.OpenBills()
         is_plain = policy == RerunPolicy()
         self._committer = Committer(
@@ -136,6 +140,7 @@ class Dataset:
 
     def _recover(self) -> None:
         self.taken = repair(self.out, self._ledger, self._sealer, self._failpoint)
+        self._selection.look(self.out, self._columns)
         self._bills.load(self._ledger)
         self._describe()
 
@@ -174,6 +179,14 @@ class Dataset:
         ResourceError says so.
         """
         self._committer.commit(outcomes, attempts, followers)
+
+    def row_of(self, outcome: Outcome) -> dict[str, Any]:
+        """The row of an outcome as a commit would write it; attempts of killed runs are not in it yet."""
+        return self._committer.row_of(outcome)
+
+    def misfit(self, changes: Mapping[str, object]) -> str | None:
+        """Why a row cannot have these values of a hook; None where it can."""
+        return misfit(changes, self._columns)
 
     def seal(self) -> int:
         """Bring all committed rows into `data/`, part by part. Returns the number of rows."""
@@ -217,6 +230,16 @@ class Dataset:
         """Of this run, its resumes included."""
         return Totals.of(self._ledger.counts(self.run_id))
 
+    @property
+    def left_out(self) -> int:
+        """Records that `missing` was asked about, and that the run's selection leaves out."""
+        return self._missing.left_out
+
+    @property
+    def own_config_hash(self) -> str:
+        """The configuration that OUT declares, with which a run without a selection continues."""
+        return (self._ledger.meta("config_hash") or b"").decode()
+
     def has_answers(self) -> bool:
         """Whether runs with this configuration, this one included, have answers with text."""
         counts = self._ledger.counts_with(self._config_hash)
@@ -246,19 +269,21 @@ class Dataset:
             self._describe()
 
     def _describe(self) -> None:
-        configurations = self._configurations()
+        configurations = self.configurations()
         config: dict[str, Any] = self._redactor.settings(self._config.resolved())
-        outdir.write_config(self.out, config, configurations)
+        # After a run with another configuration for some rows, config.toml still loads as OUT's own.
+        outdir.write_config(self.out, None if self._selection.is_exclusive else config, configurations)
         outdir.write_card(self.out, configurations, columns=self._columns.names)
         self._failpoint("described")
 
-    def _configurations(self) -> list[outdir.Configuration]:
-        """The configurations that have rows, the present one first."""
-        rows = {self._config_hash: 0, **self._ledger.rows_by_config()}
+    def configurations(self) -> list[outdir.Configuration]:
+        """OUT's own configuration, and the others that have rows, that of this run first."""
+        rows = self._ledger.rows_by_config()
+        names = dict.fromkeys((self.own_config_hash, self._config_hash, *rows))
         return [
-            outdir.Configuration(name, count, orjson.loads(self._ledger.meta(CONFIG_META + name) or b"{}"))
-            for name, count in rows.items()
-            if count or name == self._config_hash
+            outdir.Configuration(name, rows.get(name, 0), orjson.loads(self._ledger.meta(CONFIG_META + name) or b"{}"))
+            for name in names
+            if rows.get(name) or name == self.own_config_hash
         ]
 
 

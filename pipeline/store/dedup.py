@@ -9,10 +9,10 @@ from decimal import Decimal
 
 from pipeline.records import Answer, Follower, Outcome, PreparedRequest, Status, Usage, record_key
 from pipeline.store.columns import Column, RowOrigin, row_of, with_leader
-from pipeline.store.ledger.protocol import CommittedRow, Leader, Ledger
-from pipeline.store.rerun import RerunPolicy
+from pipeline.store.ledger.protocol import CommittedRow, Leader, Ledger, StoredRecord
 from pipeline.store.rows import encode_row
 from pipeline.store.sealing import Sealer
+from pipeline.store.selection import Selection
 from pipeline.store.states import state_code, state_of
 
 SHAREABLE = frozenset({Status.OK, Status.TRUNCATED, Status.REFUSED})
@@ -24,8 +24,10 @@ _NO_USAGE = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0, reasoni
 class Deduplication:
     """The leaders of one run, and their followers."""
 
-    def __init__(self, ledger: Ledger, policy: RerunPolicy, *, sealer: Sealer) -> None:
-        self._ledger, self._policy, self._sealer = ledger, policy, sealer
+    def __init__(self, ledger: Ledger, selection: Selection, *, sealer: Sealer, sees_changes: bool) -> None:
+        """`sees_changes`: the run asks files again that have changed, and so leaders under their followers."""
+        self._ledger, self._selection, self._sealer = ledger, selection, sealer
+        self._sees_changes = sees_changes
         self._leading: set[bytes] = set()
         self._leading_before: set[bytes] = set()
         """Leaders since the last seal, and between the two before: those whose answers may change under followers."""
@@ -35,11 +37,14 @@ class Deduplication:
     def follow(self, request: PreparedRequest) -> Follower | None:
         """The request as a follower of a record that was answered for the same one; None where it must be asked."""
         own = record_key(request.record.id, request.prompt_name)
-        candidates = self._ledger.leaders(request.request_sha256)
-        leader = next((one for one in candidates if one.key != own and self._may_lead(one)), None)
+        found = self._ledger.leaders(request.request_sha256)
+        leaders = (one for one in found if one.key != own and self._may_lead(one))
+        leader = next(leaders, None)
+        if leader is not None and leader.run != self._ledger.run and self._selection.is_renewed(own):
+            leader = next((one for one in leaders if one.run == self._ledger.run), None)
         if leader is None:
             return None
-        if self._policy.refresh_changed:
+        if self._sees_changes:
             self._leading.add(leader.key)
         status, kind = state_of(leader.state)
         return Follower(
@@ -54,12 +59,9 @@ class Deduplication:
 
     def _may_lead(self, leader: Leader) -> bool:
         """Whether followers may take its answer: not where this run asks it again."""
-        status, kind = state_of(leader.state)
-        by_this_run = leader.run == self._ledger.run
-        is_asked_again = self._policy.wants(
-            status, kind, by_this_run=by_this_run, by_this_config=True, has_changed=False
-        )
-        return status in SHAREABLE and not is_asked_again
+        status, _ = state_of(leader.state)
+        stored = StoredRecord(leader.key, leader.state, leader.run, None)
+        return status in SHAREABLE and not self._selection.asks_again(stored, is_comparable=True)
 
     def before_commit(self, keys: Collection[bytes]) -> None:
         """Save the rows of leaders that this commit replaces: their followers take the answers from before."""

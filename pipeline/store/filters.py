@@ -120,7 +120,9 @@ class _Translator:
             case "truth", bool():
                 return pa.scalar(value)
             case "number", int(whole) if not isinstance(value, bool):
-                return pa.scalar(whole if abs(whole) <= _LARGEST_INT else Decimal(whole))
+                # Beside money Arrow would make an int64 a decimal of more digits than there are.
+                is_plain = abs(whole) <= _LARGEST_INT and not pa.types.is_decimal(kind)
+                return pa.scalar(whole if is_plain else Decimal(whole))
             case "number", Decimal():
                 return pa.scalar(value)
             case "time", str():

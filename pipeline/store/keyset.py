@@ -24,6 +24,14 @@ class KeySet:
         if np.little_endian:
             self._sorted.byteswap(inplace=True)
 
+    @classmethod
+    def of(cls, keys: Iterable[bytes]) -> "KeySet":
+        """Of keys in any order, also repeated ones."""
+        joined = bytearray()
+        for key in keys:
+            joined += key[:8]
+        return cls([np.unique(np.frombuffer(joined, _PREFIX)).tobytes()])
+
     def __len__(self) -> int:
         return len(self._sorted)
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from pipeline import files
 from pipeline.config.loading import load_config
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError, ResourceError
 from pipeline.formatting import whole
+from pipeline.labels.arrow import type_of
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import columns, outdir
 from pipeline.store.contents import columns_of
@@ -24,6 +26,8 @@ from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, Ledger
 from pipeline.store.rerun import RerunPolicy
 
 LEDGER_NAME = "ledger.sqlite"
+_OF_COLUMNS = ("labels", "n")
+"""Settings of the request that the columns follow from."""
 REBUILD_NAME = ".rebuild"
 """Lies in OUT while a rebuild is at work, or after one was interrupted."""
 
@@ -128,17 +132,22 @@ def declare(
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
         n = config.request.extra.get("n")
-        schema = columns.schema(choices=n if isinstance(n, int) else 1, has_several=has_several)
+        schema = columns.schema(
+            choices=n if isinstance(n, int) else 1, labels=labels_type(config), has_several=has_several
+        )
         made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")
         return _remember(ledger, name, stored)
     if has_several:
         _check_several(out, ledger)
-    if declared != name.encode():
+    if policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
+        _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
+    elif declared != name.encode():
         before = ledger.meta("identity") or b"{}"
         if policy.on_config_change == "refuse":
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
+        _check_labels(out, ledger, config)
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
     return _remember(ledger, name, stored)
 
@@ -159,6 +168,39 @@ def no_column(out: str) -> str:
         f"{out} was made for records of one image, and has no column `images`: records of several need another OUT. "
         "From standard input such an OUT is made with `source.several_images=true`"
     )
+
+
+def _check_same_columns(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise InputError where the answers of a configuration would not fit the columns of OUT's own."""
+    for name in _OF_COLUMNS:
+        if (was := _value(before, name)) != (wanted := _value(now, name)):
+            raise InputError(
+                f"{out}: `request.{name}` decides the columns of all rows, and cannot change for some of them "
+                f"({'; '.join(outdir.differences({name: was}, {name: wanted}))}). Leave it as it is, or name another "
+                "OUT. Nothing was sent or changed"
+            )
+
+
+def _value(identity: Mapping[str, Any], name: str) -> object:
+    """The value of a request's setting, or of the body's field of its name."""
+    extra = identity.get("extra")
+    return identity.get(f"request.{name}", extra.get(name) if isinstance(extra, Mapping) else None)
+
+
+def labels_type(config: RunConfig) -> pa.DataType | None:
+    """The type of the column `labels`; None where the configuration asks for none."""
+    return None if config.request.labels is None else type_of(config.request.labels)
+
+
+def _check_labels(out: Path, ledger: Ledger, config: RunConfig) -> None:
+    """Raise InputError where the labels of a changed configuration do not fit into the columns of OUT."""
+    stored = columns.stored_schema(ledger.meta("schema"))
+    there = stored.field("labels").type if stored is not None and "labels" in stored.names else None
+    if stored is not None and there != labels_type(config):
+        raise InputError(
+            f"{out}: its column `labels` is fixed ({there or 'there is none'}), and `request.labels` has other fields. "
+            "One OUT has one schema of labels: name another OUT. Nothing was sent or changed"
+        )
 
 
 def check_rehearsal(out: Path, ledger: Ledger, *, is_rehearsal: bool) -> None:
@@ -192,5 +234,6 @@ def _other_configuration(out: Path, before: Mapping[str, object], now: Mapping[s
         f"{out} belongs to another configuration; its answers and new ones would not be comparable:",
         *(f"  {line}" for line in lines),
         "Use another OUT, or the same settings as before. Or: `on_config_change=keep` (asks what OUT does not hold) "
-        f"or refresh (asks all again, the {rows:,} rows here too). Nothing was sent or changed",
+        f"or refresh (asks all again, the {rows:,} rows here too). `retry_status=truncated` and its like ask the rows "
+        "that they name with these settings, and nothing else. Nothing was sent or changed",
     )

@@ -89,26 +89,36 @@ class Configuration:
     """`RunConfig.identity()` without secrets; empty where it was not recorded."""
 
 
-_BY_CONFIGURATION = "# Rows by configuration (column config_hash), the last run's first:"
+_BY_CONFIGURATION = "# Rows by configuration (column config_hash)"
+_HEAD = "# As resolved for the last run. Whatever could hold a secret is left out.\n\n"
 
 
-def write_config(out: Path, config: Mapping[str, Any], configurations: Sequence[Configuration] = ()) -> None:
-    """`config.toml`: `config` (as `RunConfig.model_dump(mode="json")` gives it), without secrets.
+def write_config(out: Path, config: Mapping[str, Any] | None, configurations: Sequence[Configuration] = ()) -> None:
+    """`config.toml`: `config` (as `RunConfig.model_dump(mode="json")` gives it), without secrets; None: as it stands.
 
     What the rows of OUT were asked stands below it, as comments.
     """
-    head = "# As resolved for the last run. Whatever could hold a secret is left out.\n\n"
     tables = {one.config_hash: {"rows": one.rows, **public(one.identity)} for one in configurations}
     lines = to_toml({"configurations": tables}).strip().splitlines() if tables else []
-    tail = "\n".join([_BY_CONFIGURATION, *(f"# {line}".rstrip() for line in lines)]) + "\n" if lines else ""
-    write_atomic(out / CONFIG_NAME, (head + to_toml(public(config)) + tail).encode("utf-8", "replace"))
+    below = [f"{_BY_CONFIGURATION}, OUT's own first:", *(f"# {line}".rstrip() for line in lines)]
+    tail = "\n".join(below) + "\n" if lines else ""
+    head = _written_head(out) if config is None else f"{_HEAD}{to_toml(public(config))}"
+    write_atomic(out / CONFIG_NAME, (head + tail).encode("utf-8", "replace"))
+
+
+def _written_head(out: Path) -> str:
+    """`config.toml` without its comments on rows; empty where there is none that can be read."""
+    try:
+        return (out / CONFIG_NAME).read_text(encoding="utf-8").partition(_BY_CONFIGURATION)[0]
+    except (OSError, ValueError):
+        return _HEAD
 
 
 def read_configurations(out: Path) -> dict[str, dict[str, Any]]:
     """What `write_config` wrote of each configuration, by hash; empty where it cannot be read."""
     try:
         _, _, comments = (out / CONFIG_NAME).read_text(encoding="utf-8").partition(_BY_CONFIGURATION)
-        tables = tomllib.loads("\n".join(line.removeprefix("#").strip() for line in comments.splitlines()))
+        tables = tomllib.loads("\n".join(line.removeprefix("#").strip() for line in comments.splitlines()[1:]))
     except (OSError, ValueError):
         return {}
     found = tables.get("configurations", {})
@@ -216,9 +226,10 @@ def _signed(body: str) -> str:
 
 def _card(configurations: Sequence[Configuration], *, columns: Sequence[str]) -> str:
     lines = [_FRONT_MATTER, "# Answers of a vision model, one row per image and prompt", "", "Made with vision-batch."]
-    lines += ["", "The rows differ in what was asked: the column `config_hash` says which."] * (len(configurations) > 1)
+    shown = [one for one in configurations if one.rows] or configurations[:1]
+    lines += ["", "The rows differ in what was asked: the column `config_hash` says which."] * (len(shown) > 1)
     lines.append("")
-    for one in configurations:
+    for one in shown:
         lines += _asked(one)
     lines += [
         'Read it with `pandas.read_parquet("data")` in this folder, or `datasets.load_dataset("path/to/it")`.',
@@ -240,6 +251,8 @@ def _asked(one: Configuration) -> list[str]:
     lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(asked.get('detail')))}", ""]
     if asked.get("system"):
         lines += ["System prompt:", "", _fenced(str(asked["system"])), ""]
+    if asked.get("request.labels"):
+        lines += ["Schema of the labels:", "", _fenced(str(asked["request.labels"])), ""]
     prompts = asked.get("prompts") or [{"name": asked.get("prompt_name"), "text": asked.get("prompt", "")}]
     for prompt in prompts:
         lines += [f"Prompt {_inline(str(prompt['name']))}:", "", _fenced(str(prompt["text"])), ""]

@@ -31,12 +31,12 @@ def _without_places(path: Path, rows: Collection[int]) -> Iterator[pa.Table]:
         at += table.num_rows
 
 
-def column_names(folder: Path) -> list[list[str]]:
+def schemas(folder: Path) -> list[pa.Schema]:
     """Of each part whose footer can be read."""
     found = []
     for number in part_numbers(folder) if folder.is_dir() else []:
         with suppress(*salvage.Unreadable):
-            found.append(list(pq.read_schema(folder / part_name(number)).names))
+            found.append(pq.read_schema(folder / part_name(number)))
     return found
 
 

@@ -13,6 +13,7 @@ from pipeline.errors import InputError, ResourceError
 from pipeline.store import columns as our_columns
 from pipeline.store import parquet
 from pipeline.store.filters import to_arrow
+from pipeline.store.flattening import flat_names, flattened, stored_name
 from pipeline.store.layout import DATA_NAME
 
 if TYPE_CHECKING:
@@ -35,17 +36,35 @@ def scan(out: Path, columns: Sequence[str] | None = None, where: str | None = No
     return _batches(folder, schema, names, condition)
 
 
+def scan_flat(
+    out: Path, columns: Sequence[str] | None = None, where: str | None = None
+) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+    """The same with labels as columns of their own, `labels.x`, which `columns` may name too; and their names.
+
+    Raises what `scan` raises.
+    """
+    folder, schema = _opened(out)
+    named = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    known = flat_names(schema.names, schema)
+    if unknown := [name for name in named or () if not flat_names([name], schema)]:
+        raise InputError(f"no column {unknown[0]!r}; known: {', '.join(known)}")
+    names = known if named is None else flat_names(named, schema)
+    stored = list(dict.fromkeys(stored_name(name) for name in names))
+    condition = None if where is None else to_arrow(where, schema)
+    return names, (flattened(batch, names) for batch in _batches(folder, schema, stored, condition))
+
+
 def read(out: Path, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
-    """The rows as a DataFrame: money as float, and the manifest's columns beside ours in place of `record`.
+    """The rows as a DataFrame: money as float, the manifest's columns in place of `record`, labels as `labels.x`.
 
     Raises what `scan` raises.
     """
     import pandas as pd  # noqa: PLC0415 - a tenth of a second, which a run does not need
 
     _, schema = _opened(out)
-    names = _checked(columns, schema)
-    chosen = pa.schema([schema.field(name) for name in names])
-    frame: pd.DataFrame = pa.Table.from_batches(scan(out, columns, where), schema=chosen).to_pandas()
+    names, batches = scan_flat(out, columns, where)
+    nothing = flattened(pa.RecordBatch.from_pylist([], schema=schema), names)
+    frame: pd.DataFrame = pa.Table.from_batches(batches, schema=nothing.schema).to_pandas()
     if "cost_usd" in names:
         frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
     if "record" not in names:

@@ -30,6 +30,8 @@ def _repaired(value: object) -> object:
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
         return [_repaired(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _repaired(item) for name, item in value.items()}
     return value
 
 

@@ -38,6 +38,9 @@ _KIND_CODES = {
     ErrorKind.PERMISSION: 24,
     ErrorKind.QUOTA_EXHAUSTED: 25,
     ErrorKind.MODEL_NOT_FOUND: 26,
+    ErrorKind.LABELS_INVALID: 27,
+    ErrorKind.FORMAT_REJECTED: 28,
+    ErrorKind.HOOK_FAILED: 29,
 }
 _STATUS_OF = {code: status for status, code in _STATUS_CODES.items()}
 _KIND_OF = {code: kind for kind, code in _KIND_CODES.items()}

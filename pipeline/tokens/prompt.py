@@ -43,9 +43,9 @@ class PromptShape:
             return self.image_tokens(width, height).expected
         return self.rule.tokens(*accepted(self.rule, width, height, self.detail), self.detail).expected
 
-    def tokens(self, width: int, height: int) -> TokenRange:
-        """Of all prompts with this image in them."""
-        image, text, n = self.image_tokens(width, height), self.text, self.prompts
+    def tokens(self, width: int, height: int, images: int = 1) -> TokenRange:
+        """Of all prompts with this image in them, or with several of this size."""
+        image, text, n = self.image_tokens(width, height), self.text, self.prompts * images
         return TokenRange(
             n * image.expected + text.expected, n * image.upper + text.upper, n * image.lower + text.lower
         )

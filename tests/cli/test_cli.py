@@ -208,7 +208,7 @@ def stuck(*_):
     os.write(1, b"decoding\\n")  # one call: several threads say it at once
     ctypes.CDLL(None).sleep(600)
 
-prepare.prepare_image = stuck
+prepare.prepare_images = stuck
 app.main()
 """
 

@@ -288,7 +288,7 @@ def read_all(folder: Path) -> list[str] | None:
     return sorted(name for table in tables for name in table["id"].to_pylist())
 
 
-def test_a_reader_who_comes_late_is_told(out: Path) -> None:
+def test_a_reader_who_comes_late_gets_an_error(out: Path) -> None:
     """Proves that parts listed before and opened after are an error and not a mixture, and that open ones go on."""
     Dataset.open(out, config=sized(2), run_id="r", now=lambda: NOON).close()
     listed = ds.dataset(out / "data")

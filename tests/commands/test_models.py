@@ -167,7 +167,7 @@ def test_own_prices_count_first() -> None:
 
 
 def test_prices_of_images_and_requests() -> None:
-    """What is charged whatever the tokens is known where none are told, and adds to them where both are charged."""
+    """What is charged whatever the tokens is known where none are stated, and adds to them where both are charged."""
     flat = own_price(config(PRICES).prices.models, "vendor/ocr", None)
     assert flat is not None
     assert cost_usd(Usage(), flat) == Decimal("0.0015")

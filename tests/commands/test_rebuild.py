@@ -87,7 +87,7 @@ def test_what_cannot_be_rebuilt(photos: Path, endpoint: str) -> None:
     assert Path("out/ledger.sqlite").exists()
 
 
-def test_an_unreadable_part_is_moved_aside_when_told(photos: Path, endpoint: str) -> None:
+def test_an_unreadable_part_is_moved_aside_on_request(photos: Path, endpoint: str) -> None:
     """The error names the flag; with it the part lies aside, dotted, and exactly its records are asked again."""
     parts = {"output.rows_per_part": 2}
     ask(photos, endpoint, overrides=parts)

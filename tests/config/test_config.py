@@ -104,7 +104,7 @@ def test_the_key_comes_from_the_environment_or_dotenv(tmp_path: Path) -> None:
     assert api_key(here, {}) is None
 
 
-def test_the_hash_is_of_the_question() -> None:
+def test_the_hash_is_of_what_is_asked() -> None:
     """Another prompt, model or quality is another configuration; another address or pace is not."""
     base = load_config(None, {"request.model": "a"}, {})
     same = load_config(None, {"request.model": "a", "limits.concurrency": 5, "endpoint.base_url": "http://x/v1"}, {})

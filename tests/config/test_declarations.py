@@ -36,7 +36,7 @@ HASHES: list[tuple[str | None, dict[str, Any], str]] = [
     ("302ai", {}, "7cdfc44972e12972"),
     ("vllm", {"request.prompt": "Für Élise"}, "5cc5f596c0a1b81c"),
 ]  # fmt: skip
-TRANSPORT = {"max_tokens_field", "model_family", "dedup", "max_failures"}
+TRANSPORT = {"max_tokens_field", "labels_mode", "model_family", "dedup", "max_failures"}
 
 
 @pytest.mark.parametrize(("preset", "overrides", "expected"), HASHES)

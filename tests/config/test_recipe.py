@@ -1,53 +1,18 @@
 """The recipe "A setting" of docs/extending.md: two files change, and the setting changes the request."""
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 from pipeline.config.loading import load_config
-from tests.support import ROOT, MakeImage
+from tests.recipes import apply, copied, diffs, python
+from tests.support import MakeImage
 
 
-def patched(source: str, diff: str) -> str:
-    """The source with a diff of one hunk applied: the lines without `+` stand in it once."""
-    lines = [line for line in diff.splitlines(keepends=True) if line]
-    before = "".join(line[1:] for line in lines if not line.startswith("+"))
-    assert source.count(before) == 1, before
-    return source.replace(before, "".join(line[1:] for line in lines))
-
-
-@pytest.fixture
-def changed(tmp_path: Path) -> Path:
-    """A copy of the package with the recipe applied."""
-    page = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-    section = page.split("\n## A setting\n")[1].split("\n## ")[0]
-    shutil.copytree(ROOT / "pipeline", tmp_path / "tree/pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "configs", tmp_path / "tree/configs")
-    steps = re.findall(r"`(pipeline/\S+\.py)`:\n\n```diff\n(.*?)```", section, re.DOTALL)
-    assert len(steps) == 2
-    for name, diff in steps:
-        path = tmp_path / "tree" / name
-        path.write_text(patched(path.read_text(encoding="utf-8"), diff), encoding="utf-8")
-    return tmp_path / "tree"
-
-
-def python(tree: Path, *arguments: str) -> str:
-    environ = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
-    done = subprocess.run(
-        [sys.executable, "-P", *arguments], cwd=tree.parent, env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_a_setting_is_declared_once_and_changes_the_request(changed: Path, make_image: MakeImage) -> None:
+def test_a_setting_is_declared_once_and_changes_the_request(tmp_path: Path, make_image: MakeImage) -> None:
     """The flag, its help, the keyword and the key are there; the request has the value; old hashes stay."""
+    assert len(diffs("A setting")) == 2
+    changed = copied(tmp_path / "tree", "pipeline", "configs")
+    apply(changed, "A setting")
     make_image("photos/0.jpg", 64, 48)
     dry = ("-m", "pipeline", "run", "photos", "--model", "gpt-4o", "--dry-run", "--json")
     for words in (("--top-p", "0.5"), ("--set", "request.top_p=0.5")):

@@ -63,7 +63,7 @@ like = "gpt-5"
 """
 
 
-def test_families_that_are_told(tmp_path: Path) -> None:
+def test_families_that_are_stated(tmp_path: Path) -> None:
     """A family that is named bills every model; one's own file counts first; a host may have rules of its own."""
     own = tmp_path / "own.toml"
     own.write_text(OWN)

@@ -1,4 +1,4 @@
-"""What an emulator can be told, and what is refused."""
+"""What an emulator can be set to, and what is refused."""
 
 from collections import Counter
 

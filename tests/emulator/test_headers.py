@@ -101,12 +101,12 @@ def test_durations_come_back_as_they_were(duration_ms: int) -> None:
     ],
 )
 def test_each_provider_writes_its_own(style: HeaderStyle, headers: dict[str, str]) -> None:
-    """Names, units and rounding of each; the reset is the time until all is there again, never told too early."""
+    """Names, units and rounding of each; the reset is the time until all is there again, never stated too early."""
     assert limit_headers(style, REQUESTS, TOKENS, NOON_NS) == headers
 
 
 @pytest.mark.parametrize("style", list(HeaderStyle))
-def test_what_is_not_limited_is_not_told(style: HeaderStyle) -> None:
+def test_what_is_not_limited_is_not_advertised(style: HeaderStyle) -> None:
     """A limit that there is not has no header, in any style."""
     assert limit_headers(style, None, None, NOON_NS) == {}
     assert not [name for name in limit_headers(style, REQUESTS, None, NOON_NS) if "tokens" in name]
@@ -126,7 +126,7 @@ def test_what_is_not_limited_is_not_told(style: HeaderStyle) -> None:
         (RetryAfter.NONE, {}),
     ],
 )
-def test_a_wait_is_told_in_each_way(style: RetryAfter, headers: dict[str, str]) -> None:
+def test_a_wait_is_stated_in_each_way(style: RetryAfter, headers: dict[str, str]) -> None:
     """Milliseconds, seconds, both, a date, or not at all."""
     assert retry_after_headers(style, 1_499_999_999, NOON_NS) == headers
 
@@ -136,7 +136,7 @@ def test_a_wait_is_told_in_each_way(style: RetryAfter, headers: dict[str, str]) 
     wait_ns=st.integers(0, 10**13),
     wall_ns=st.integers(NOON_NS, NOON_NS + 10**12),
 )
-def test_who_waits_as_told_waits_long_enough(style: RetryAfter, wait_ns: int, wall_ns: int) -> None:
+def test_the_stated_wait_is_long_enough(style: RetryAfter, wait_ns: int, wall_ns: int) -> None:
     """The client reads from each style at least the wait, and less than two seconds more."""
     headers = {name.lower(): value for name, value in retry_after_headers(style, wait_ns, wall_ns).items()}
     told_s = retry_after(headers)

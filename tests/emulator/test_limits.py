@@ -75,7 +75,7 @@ def test_no_window_holds_more_than_burst_and_rate(
 
 @every_kind
 @given(asked=ASKED)
-def test_the_wait_that_is_told_is_the_shortest_that_is_granted(kind: LimitKind, asked: Grants) -> None:
+def test_the_stated_wait_is_the_shortest_that_is_granted(kind: LimitKind, asked: Grants) -> None:
     """After a refusal the same is granted when the wait is over, and not a nanosecond earlier."""
     limit, now_ns = _limit(kind), MINUTE_NS
     for step_ns, amount in asked:
@@ -90,7 +90,7 @@ def test_the_wait_that_is_told_is_the_shortest_that_is_granted(kind: LimitKind, 
 
 @every_kind
 @given(asked=ASKED, overdrawn=st.integers(0, 30))
-def test_what_is_told_to_remain_is_granted_at_once(kind: LimitKind, asked: Grants, overdrawn: int) -> None:
+def test_the_advertised_remainder_is_granted_at_once(kind: LimitKind, asked: Grants, overdrawn: int) -> None:
     """The remaining single ones are granted at that moment and not one more; all are there at the reset, not before."""
     limit, now_ns = _limit(kind), MINUTE_NS
     whole = limit.standing(now_ns).remaining

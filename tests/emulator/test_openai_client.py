@@ -261,10 +261,3 @@ async def test_a_body_beyond_the_limit_is_413(picture: Picture, chat_body: Body)
         await client.chat.completions.create(**chat_body(picture()))
         assert server.stats.statuses == {"413": 1, "200": 1}
     assert (raised.value.status_code, raised.value.code) == (413, "request_too_large")
-
-
-async def test_labels_are_refused_until_they_are_built(client: openai.AsyncOpenAI, chat_body: Body) -> None:
-    """A JSON schema is answered as by a model that has none, not with a caption."""
-    body = chat_body(response_format={"type": "json_object"})
-    with pytest.raises(openai.BadRequestError, match="is not supported with this model"):
-        await client.chat.completions.create(**body)

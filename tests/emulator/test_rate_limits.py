@@ -29,7 +29,7 @@ async def _refused(client: openai.AsyncOpenAI, body: dict[str, Any]) -> openai.R
     return raised.value
 
 
-async def test_tokens_are_limited_and_told(chat_body: Body) -> None:
+async def test_tokens_are_limited_and_advertised(chat_body: Body) -> None:
     """The prompt and `max_tokens` are taken at admission; the refusal says which limit, how long, and what is left."""
     body = chat_body(max_tokens=100)
     config = EmulatorConfig(rpm=600, tpm=1200)
@@ -70,7 +70,7 @@ async def test_a_request_refused_by_its_number_takes_no_tokens(chat_body: Body) 
     assert error.response.headers["x-ratelimit-remaining-tokens"] == "900"
 
 
-async def test_more_than_a_minute_grants_is_told_so(chat_body: Body) -> None:
+async def test_more_than_a_minute_grants_is_rejected(chat_body: Body) -> None:
     """OpenAI's words and code, no wait that would help, and nothing taken."""
     config = EmulatorConfig(rpm=600, tpm=1200, limit_kind=LimitKind.SLIDING)
     async with serve(config, clock_ns=lambda: 0) as server, _client(server) as client:
@@ -142,7 +142,7 @@ def _always(name: str) -> dict[Any, float]:
 
 
 @pytest.mark.parametrize("kind", list(LimitKind))
-async def test_a_client_that_waits_as_told_is_let_in(chat_body: Body, kind: LimitKind) -> None:
+async def test_a_client_that_waits_as_stated_is_let_in(chat_body: Body, kind: LimitKind) -> None:
     """On a clock that the waits move, no request is refused twice by the same limit."""
     now_ns = [0]
     config = EmulatorConfig(rpm=6, tpm=1000, limit_kind=kind)
@@ -179,7 +179,7 @@ async def test_the_style_of_headers_reaches_the_client(chat_body: Body, style: H
 
 @pytest.mark.parametrize("style", list(RetryAfter))
 async def test_the_client_of_this_package_reads_every_wait(chat_body: Body, style: RetryAfter) -> None:
-    """A 429 is read as a rate limit, with the wait as told, or none where none is told."""
+    """A 429 is read as a rate limit, with the stated wait, or none where none is stated."""
     config = EmulatorConfig(rpm=20, burst=1, retry_after=style)
     noon_ns = 1_767_268_800 * SECOND_NS
     async with serve(config, clock_ns=lambda: 0, wall_ns=lambda: noon_ns) as server, _client(server) as client:

@@ -117,7 +117,7 @@ def test_a_child_that_does_not_start_says_why(command: Sequence[str], words: str
 
 
 def test_a_child_that_stays_silent_is_given_up() -> None:
-    """After the time allowed the child is told to end, and the error names the time."""
+    """After the time allowed the child is asked to end, and the error names the time."""
     command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with (
         pytest.raises(ResourceError, match=r"within 0\.2 s"),

@@ -15,7 +15,7 @@ Body = Callable[..., dict[str, Any]]
 
 
 class Sleeps:
-    """A sleep that ends when it is told to: each call waits for a `wake`, the first come first."""
+    """A sleep that ends on demand: each call waits for a `wake`, the first come first."""
 
     def __init__(self) -> None:
         self.asked_s: list[float] = []

@@ -267,7 +267,7 @@ async def test_what_a_private_name_stands_for(entry: Mapping[str, object], names
         (200, "hello", ErrorKind.INVALID_RESPONSE),
     ],
 )
-async def test_models_that_are_not_told(status: int, body: object, kind: ErrorKind) -> None:
+async def test_models_that_are_not_listed(status: int, body: object, kind: ErrorKind) -> None:
     """Refused, missing, or something else at that address."""
     async with chatting(always(status, body)) as chat:
         result = await chat.models()

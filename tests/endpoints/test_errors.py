@@ -188,7 +188,7 @@ def test_keys_are_masked(words: str) -> None:
 
 
 def test_a_short_key_masks_nothing() -> None:
-    """Servers without keys are told "EMPTY": the word stays legible in their messages."""
+    """Servers without keys get "EMPTY": the word stays legible in their messages."""
     assert one_line("EMPTY prompt", Redactor(["EMPTY"])) == "EMPTY prompt"
 
 

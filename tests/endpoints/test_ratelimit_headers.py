@@ -10,7 +10,7 @@ from pipeline.records import Quota, RateLimitInfo
 DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
 
 
-def told(requests: tuple[object, ...] | None = None, tokens: tuple[object, ...] | None = None) -> RateLimitInfo:
+def info(requests: tuple[object, ...] | None = None, tokens: tuple[object, ...] | None = None) -> RateLimitInfo:
     """From (limit, remaining, reset_s) of each."""
     made = [None if it is None else Quota(limit=it[0], remaining=it[1], reset_s=it[2]) for it in (requests, tokens)]  # type: ignore[arg-type] # numbers by place
     return RateLimitInfo(requests=made[0], tokens=made[1])
@@ -26,7 +26,7 @@ STYLES = {
             "x-ratelimit-remaining-tokens": "799000",
             "x-ratelimit-reset-tokens": "6m0s",
         },
-        told((5000, 4999, 0.012), (800_000, 799_000, 360)),
+        info((5000, 4999, 0.012), (800_000, 799_000, 360)),
     ),
     "OpenAI, an hour and a fraction": (
         {
@@ -34,7 +34,7 @@ STYLES = {
             "x-ratelimit-remaining-requests": "0",
             "x-ratelimit-reset-requests": "1h2m59.5s",
         },
-        told((60, 0, 3779.5)),
+        info((60, 0, 3779.5)),
     ),
     "Azure, bare seconds": (
         {
@@ -44,7 +44,7 @@ STYLES = {
             "x-ratelimit-limit-tokens": "60000",
             "x-ratelimit-remaining-tokens": "55000",
         },
-        told((60, 59, 58), (60_000, 55_000, None)),
+        info((60, 59, 58), (60_000, 55_000, None)),
     ),
     "Azure, a period of ten seconds": (
         {
@@ -54,15 +54,15 @@ STYLES = {
             "x-ratelimit-limit-tokens": "10000",
             "x-ratelimit-renewalperiod-tokens": "60",
         },
-        told((60, 9, None), (10_000, None, None)),
+        info((60, 9, None), (10_000, None, None)),
     ),
     "Azure, a period of a day": (
         {"x-ratelimit-limit-requests": "1500", "x-ratelimit-renewalperiod-requests": "86400"},
-        told((1500, None, 86400)),
+        info((1500, None, 86400)),
     ),
     "a period that is none": (
         {"x-ratelimit-limit-requests": "60", "x-ratelimit-renewalperiod-requests": "0"},
-        told((60, None, None)),
+        info((60, None, None)),
     ),
     "thousands with commas": (
         {
@@ -70,7 +70,7 @@ STYLES = {
             "x-ratelimit-remaining-tokens": "1,499,000",
             "x-ratelimit-reset-tokens": "0.5",
         },
-        told(None, (1_500_000, 1_499_000, 0.5)),
+        info(None, (1_500_000, 1_499_000, 0.5)),
     ),
     "Anthropic, RFC 3339 against Date": (
         {
@@ -82,15 +82,15 @@ STYLES = {
             "anthropic-ratelimit-tokens-remaining": "39000",
             "anthropic-ratelimit-tokens-reset": "2025-01-01T01:00:30+01:00",
         },
-        told((50, 49, 1), (40_000, 39_000, 30)),
+        info((50, 49, 1), (40_000, 39_000, 30)),
     ),
     "epoch seconds": (
         {"date": DATE, "x-ratelimit-limit-requests": "20", "x-ratelimit-reset-requests": "1735689660"},
-        told((20, None, 60)),
+        info((20, None, 60)),
     ),
     "epoch milliseconds": (
         {"date": DATE, "x-ratelimit-limit-requests": "20", "x-ratelimit-reset-requests": "1735689660500"},
-        told((20, None, 60.5)),
+        info((20, None, 60.5)),
     ),
     "an HTTP date": (
         {
@@ -98,7 +98,7 @@ STYLES = {
             "x-ratelimit-limit-requests": "20",
             "x-ratelimit-reset-requests": "Wed, 01 Jan 2025 00:02:00 GMT",
         },
-        told((20, None, 120)),
+        info((20, None, 120)),
     ),
     "a moment that has passed": (
         {
@@ -106,11 +106,11 @@ STYLES = {
             "x-ratelimit-limit-requests": "20",
             "x-ratelimit-reset-requests": "2024-12-31T23:59:00Z",
         },
-        told((20, None, 0)),
+        info((20, None, 0)),
     ),
     "a moment without a Date to count it against": (
         {"x-ratelimit-limit-requests": "20", "x-ratelimit-reset-requests": "2025-01-01T00:00:01Z"},
-        told((20, None, None)),
+        info((20, None, None)),
     ),
     "a limit that is legible, and the rest is not": (
         {
@@ -118,11 +118,11 @@ STYLES = {
             "x-ratelimit-remaining-requests": "plenty",
             "x-ratelimit-reset-requests": "soon",
         },
-        told((20, None, None)),
+        info((20, None, None)),
     ),
     "both styles, one of them nonsense": (
         {"x-ratelimit-limit-tokens": "unlimited", "anthropic-ratelimit-tokens-limit": "1000"},
-        told(None, (1000, None, None)),
+        info(None, (1000, None, None)),
     ),
 }
 
@@ -159,7 +159,7 @@ def test_every_style_of_headers(style: str) -> None:
     ],
 )
 def test_what_tells_no_limit(headers: dict[str, str]) -> None:
-    """Nothing told, limits of an unknown span, and nonsense are all no limit."""
+    """Nothing stated, limits of an unknown length, and nonsense are all no limit."""
     assert rate_limit_info(headers) is None
 
 

@@ -594,7 +594,7 @@ async def test_an_id_under_way_is_not_asked_twice() -> None:
 
 
 async def test_ninety_seconds_of_cooldown_cost_no_record_an_attempt() -> None:
-    """Four in flight are told to come back in ninety seconds: all go on then, with a single failure allowed."""
+    """Four in flight are throttled for ninety seconds: all go on then, with a single failure allowed."""
     bench = Bench(40)
     sent: list[float] = []
 
@@ -741,8 +741,8 @@ async def test_both_endpoints_refuse() -> None:
     assert bench.committed == []
 
 
-async def test_a_ceiling_of_requests_is_exact() -> None:
-    """Ten requests are granted: ten are sent, ten rows are committed, and the error says which ceiling it was."""
+async def test_a_budget_of_requests_is_exact() -> None:
+    """Ten requests are granted: ten are sent, ten rows are committed, and the error says which budget it was."""
     bench = Bench(100)
     bench.budgets = [Budget(Amounts(requests=10))]
     assert await used_up(bench) == ("requests", 1)
@@ -750,8 +750,8 @@ async def test_a_ceiling_of_requests_is_exact() -> None:
     assert bench.leases[-1].requests == 10
 
 
-async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
-    """Each answer bills a tenth of what it reserved: never above the ceiling, nothing sent without a lease."""
+async def test_a_budget_in_dollars_is_leased_and_kept() -> None:
+    """Each answer bills a tenth of what it reserved: never above the budget, nothing sent without a lease."""
     seen: list[int] = []
     answer = Answer(status=Status.OK, caption="x", cost_usd=Decimal("1e-7"), usage=Usage(prompt_tokens=10))
 
@@ -769,7 +769,7 @@ async def test_a_ceiling_in_dollars_is_leased_and_kept() -> None:
     assert bench.budgets[0].spent.nano_usd == 100 * len(bench.by_id()) == 4100
 
 
-async def test_time_is_a_ceiling() -> None:
+async def test_time_is_a_budget() -> None:
     """After `max_time_s` nothing new is sent; what is in flight comes home and is committed."""
 
     async def script(name: str, attempt: int) -> Answer | Failure:

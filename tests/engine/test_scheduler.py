@@ -127,7 +127,7 @@ def test_shares_by_weight_at_any_moment(weights: list[int], scheduler: int) -> N
         assert counts[name] <= scheduler * weight / sum(weights) + 2
 
 
-async def test_who_was_away_has_no_claim_on_what_it_missed() -> None:
+async def test_an_endpoint_that_was_away_does_not_catch_up() -> None:
     """One endpoint pauses while the other gets a hundred requests; on its return it gets one first."""
     bench = line(1, 1)
     away = next(endpoint for endpoint in bench.scheduler.endpoints if endpoint.name == "b")
@@ -417,7 +417,7 @@ async def test_the_budget_waits_for_what_is_in_flight_and_then_stops() -> None:
 
 
 @pytest.mark.parametrize(("limit", "name"), [(Amounts(requests=7), "requests"), (Amounts(tokens=700), "tokens")])
-async def test_requests_and_tokens_are_ceilings_too(limit: Amounts, name: str) -> None:
+async def test_requests_and_tokens_are_budgets_too(limit: Amounts, name: str) -> None:
     """Seven requests of a hundred tokens each, and not one more."""
     bench = line(budgets=[Budget(limit)], most=dear)
     for _ in range(7):
@@ -466,7 +466,7 @@ async def test_what_a_request_counts_as(result: Answer | Failure | None, cost: i
 @given(costs=st.lists(st.integers(0, 60) | st.none(), min_size=1, max_size=40), limit=st.integers(60, 900))
 @settings(max_examples=40)
 def test_nothing_is_sent_that_the_ledger_does_not_know_of(costs: list[int | None], limit: int) -> None:
-    """Before each request the lease covers all that may be spent with it, and the ceiling is never passed."""
+    """Before each request the lease covers all that may be spent with it, and the budget is never passed."""
 
     async def spend() -> None:
         budget = Budget(Amounts(nano_usd=limit))
@@ -510,15 +510,15 @@ async def test_what_was_not_sent_costs_nothing() -> None:
 
 
 async def test_concurrency_is_that_of_all_endpoints() -> None:
-    """What lanes and places are made for."""
+    """As many workers and write credits are made."""
     assert line(1, 1, 1, concurrency=5).scheduler.concurrency == 15
 
 
-# ---------------------------------------------------------------- what is told
+# ---------------------------------------------------------------- what is shown
 
 
 async def test_a_long_wait_for_the_limits_is_shown() -> None:
-    """One request a minute: who looks while the second waits is told until when; with the answer it is over."""
+    """One request a minute: while the second waits its time is shown; with the answer it is over."""
     bench = line()
     bench.scheduler.endpoints[0].limits.requests.stated = 1.0
     await bench.ask()
@@ -536,7 +536,7 @@ async def test_a_long_wait_for_the_limits_is_shown() -> None:
 
 
 async def test_one_that_refuses_everything_is_asked_no_more() -> None:
-    """Eight records in a row that it refuses and another answers: it is left out, and the user told why, once."""
+    """Eight records in a row that it refuses and another answers: it is left out, and the user learns why, once."""
     bench = line(1, 1)
     refusal = fail(ErrorKind.BAD_REQUEST, status=400)
     refused = 0
@@ -671,7 +671,7 @@ async def test_who_leaves_a_queue_holds_up_nobody() -> None:
     assert await _served([11, 12, 13, 14], cancelled=0) == [1, 2, 3]
 
 
-async def test_the_lease_ends_at_the_ceiling() -> None:
+async def test_the_lease_ends_at_the_budget() -> None:
     """A budget of 200 with reservations of 60 leases no more than 200."""
     bench = line(budgets=[Budget(Amounts(nano_usd=200))], most=dear)
     await bench.ask(result=bill(10))

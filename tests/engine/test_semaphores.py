@@ -58,7 +58,7 @@ async def test_first_come_first_served() -> None:
     assert order == ["large", "small"]
 
 
-async def test_a_cancelled_visitor_gives_its_room_back() -> None:
+async def test_a_cancelled_waiter_gives_its_bytes_back() -> None:
     """Cancelled while waiting, or in the very moment of admission: no task behind it waits for ever."""
     room = ByteSemaphore(10)
     for release_first in (False, True):
@@ -110,7 +110,7 @@ def test_threads_never_hold_more_than_the_limit() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 11])
-async def test_an_empty_room_admits_anyone(size: int) -> None:
+async def test_an_unused_semaphore_admits_any_size(size: int) -> None:
     """No image is so large that it can never be sent."""
     async with ByteSemaphore(10).held(size):
         pass

@@ -1,4 +1,4 @@
-"""One endpoint's state by a clock that moves when it is told to: pauses, probes, circuit, quota, sleep."""
+"""One endpoint's state by a clock that moves on demand: pauses, probes, circuit, quota, sleep."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -354,7 +354,7 @@ def test_an_endpoint_that_says_for_an_hour_to_come_back_in_a_minute() -> None:
     assert "run the same command later to go on" in str(bench.endpoint.stopped)
 
 
-def test_no_surge_after_a_pause() -> None:
+def test_no_burst_after_a_pause() -> None:
     """A concurrency of sixteen, an endpoint that grants one at a time: after its answer, not all are let loose."""
     bench = rig()
     bench.ask(GOOD)
@@ -372,7 +372,7 @@ def test_no_surge_after_a_pause() -> None:
     assert len(flying) == 2 + 4
 
 
-def test_a_request_larger_than_the_told_limit_ends_its_record() -> None:
+def test_a_request_larger_than_the_advertised_limit_ends_its_record() -> None:
     """Its 429 says that a minute grants 350 tokens, and it needs 400: no waiting helps, and the others do not wait."""
     bench = rig()
     told = RateLimitInfo(tokens=Quota(limit=350, reset_s=60.0))
@@ -441,7 +441,7 @@ def test_an_answer_in_between_keeps_the_circuit_closed() -> None:
 
 
 def test_a_record_fails_after_its_last_failure() -> None:
-    """With six failures allowed, five are followed by a back-off that grows at most to its ceiling; then it is over."""
+    """With six failures allowed, five are followed by a back-off that grows to its bound; then it is over."""
     bench = rig(config={"max_failures": 6})
     state = bench.state()
     for failures in range(1, 6):
@@ -587,7 +587,7 @@ def test_a_rate_limit_lowers_the_concurrency() -> None:
     assert bench.endpoint.concurrency < before
 
 
-def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
+def test_a_window_that_is_nearly_used_explains_a_throttle() -> None:
     """Four of five a minute are used: a 429 is about that, and lowers no concurrency."""
     limits = rig().endpoint.limits
     limits.advertise(RateLimitInfo(requests=Quota(limit=5, reset_s=1.0)))
@@ -598,7 +598,7 @@ def test_an_allowance_that_is_nearly_used_explains_a_refusal() -> None:
     assert not limits.is_tight(90.0)
 
 
-def test_patience_follows_the_answers() -> None:
+def test_the_timeout_follows_the_answers() -> None:
     """After twenty answers of 5 s a request gets 20 s, not the endpoint's five minutes."""
     bench = rig(timeout_s=300.0)
     assert bench.endpoint.timeout.timeout_s(0) == 300.0
@@ -630,7 +630,7 @@ def test_at_once_is_no_answer_to_the_refused() -> None:
     assert waits == [1, 2, 4]
 
 
-def test_another_trouble_shortens_no_pause() -> None:
+def test_another_reason_shortens_no_pause() -> None:
     """Told to wait for sixty seconds: a late connection error of a request sent before does not end that."""
     bench = rig()
     late = bench.send()
@@ -685,7 +685,7 @@ def test_a_day_s_quota_that_is_used_up_stops_the_run() -> None:
 
 
 @pytest.mark.parametrize("told_s", [1e300, 2.5e11, 1e14])
-def test_no_wait_is_too_long_to_be_told(told_s: float) -> None:
+def test_no_wait_is_too_long_for_words(told_s: float) -> None:
     """A number or a date that is absurd, with any patience at all: words with a time of day, never an exception."""
     bench = rig(config={"max_wait_s": float("inf")})
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=told_s), takes_s=0.0)
@@ -746,10 +746,10 @@ def test_an_endpoint_that_is_gone_costs_nobody_an_attempt(why: str) -> None:
     assert [state.failures for state in states] == [0] * len(states)
 
 
-# ---------------------------------------------------------------- waits that are told
+# ---------------------------------------------------------------- waits that are shown
 
 
-def test_a_wait_for_the_limits_is_told() -> None:
+def test_a_wait_for_the_limits_is_shown() -> None:
     """Once a minute: whose limit, and when the next request goes; nothing of a wait that is short."""
     bench = rig(rpm=1)
     bench.ask(GOOD, takes_s=0.0)
@@ -804,7 +804,7 @@ def test_a_pause_goes_on_while_this_machine_sleeps() -> None:
     assert bench.ready_in() == 0.0
 
 
-def test_a_quota_of_unknown_span_is_waited_for() -> None:
+def test_a_quota_of_unknown_length_is_waited_for() -> None:
     """OpenRouter's 429: `X-RateLimit-Remaining: 0` and the moment of its reset."""
     bench = rig()
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, limits=RateLimitInfo(reset_s=33.0)), takes_s=0.0)

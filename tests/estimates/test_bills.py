@@ -61,7 +61,7 @@ def test_cost_of_a_known_price() -> None:
     assert Bills(POPULATION, WHOLE, [[row(1)] * 4], exact=True).cost_usd(None) == Range.exactly(Decimal("0.004000000"))
 
 
-def test_what_is_not_told_is_not_known() -> None:
+def test_what_is_not_stated_is_not_known() -> None:
     """An answer without a count or a cost makes the total unknown, an image that failed for good costs nothing."""
     bills = Bills(POPULATION, WHOLE, [[row(100), row(None), row(300), row(400)]], exact=True)
     assert bills.tokens("prompt_tokens") is None

@@ -35,7 +35,7 @@ def test_moments_are_exact(values: list[tuple[int, int]]) -> None:
 
 
 @given(st.sampled_from(RULES), st.lists(SIZES, min_size=1, max_size=20), st.sampled_from(["auto", "low", "high"]))
-def test_a_tally_is_the_sum_over_its_images(rule: object, sizes: list[tuple[int, int]], detail: str) -> None:
+def test_a_histogram_is_the_sum_over_its_images(rule: object, sizes: list[tuple[int, int]], detail: str) -> None:
     """Whatever the order, and however often the sizes are settled, the totals are those of a plain loop."""
     asked = prompt_shape(rule, detail)
     histogram = SizeHistogram([asked])
@@ -61,7 +61,7 @@ def test_sizes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = OpenAITiles("tiles", 85, 170)
     many = [(width, height) for width in range(100, 160) for height in range(100, 160)]
     whole, parts = SizeHistogram([prompt_shape(rule)]), SizeHistogram([prompt_shape(rule)])
-    whole.add_all(many)
+    whole.add_all((*size, 1) for size in many)
     monkeypatch.setattr(histogram, "MOST_SIZES", 100)
     for size in many:
         parts.add(size)

@@ -170,7 +170,7 @@ def test_a_run_on_a_sample(tmp_path: Path, endpoint: str) -> None:
 
 
 def test_a_sample_in_a_file(tmp_path: Path, endpoint: str) -> None:
-    """CSV has what a paid sample told, in columns that are empty without one."""
+    """CSV has what a paid sample showed, in columns that are empty without one."""
     source = draw(tmp_path / "photos", 30)
     price = {"prices.usd_per_hour": "2.50"}
     whole = pipeline.estimate(source, sample=20, model="gpt-4o", base_url=endpoint, overrides=price)

@@ -85,7 +85,7 @@ def test_threads_only_where_the_disk_is_slow(tmp_path: Path) -> None:
 
 
 async def test_everything_is_counted(make_image: MakeImage, tmp_path: Path) -> None:
-    """Sizes that a manifest states are not opened; files, `data:` addresses and unreadable ones are told apart."""
+    """Sizes that a manifest states are not opened; files, `data:` addresses and unreadable ones are counted apart."""
     seen = make_image("a.jpg", 64, 48).stat().st_size
     data = base64.b64encode((tmp_path / "a.jpg").read_bytes()).decode()
     lines = ["image,width,height", "gone.jpg,320,200", "a.jpg,,", "gone.jpg?2,,", f'"data:image/jpeg;base64,{data}",,']

@@ -1,24 +1,17 @@
 """The recipe "An export format" of docs/extending.md: one file and its registration."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import export as room
+from tests.recipes import block
 from tests.store.test_dataset import answered, names, open_out
-
-PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    section = PAGE.split("\n## An export format\n")[1].split("\n## ")[0]
-    return re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
 
 
 def test_an_exporter_is_one_file_and_its_registration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves that the recipe's file, registered as the page shows it, exports the chosen rows."""
-    (code,), (entry,) = blocks("python"), blocks("py")
+    code, entry = block("An export format", "python"), block("An export format", "py")
     names_of_file: dict[str, object] = {}
     exec(compile(code, "ids.py", "exec"), names_of_file)  # noqa: S102 - our own documentation
     registered = eval(f"{{{entry}}}", names_of_file)  # noqa: S307 - our own documentation

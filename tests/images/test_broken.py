@@ -98,7 +98,7 @@ def test_every_cut_is_a_failure_or_a_picture(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "WEBP"])
 def test_half_a_file_is_truncated(name: str) -> None:
-    """A file that ends in the middle is told from one that is damaged."""
+    """A file that ends in the middle is distinguished from one that is damaged."""
     data = SAMPLES[name]
     result = prepare(data[: len(data) // 2])
     assert isinstance(result, Failure)

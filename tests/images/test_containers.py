@@ -289,7 +289,7 @@ CODES = bytes((0, 2)) + bytes(14)
 def test_a_jpeg_without_its_tables_is_not_whole(data: bytes, why: str) -> None:
     """A scan that no decoder could read for lack of a table or a component is seen without decoding."""
     container = inspect(data)
-    if container is not None:  # None: it broke before the size was told
+    if container is not None:  # None: it broke before the size was found
         assert not container.whole
         assert container.why.startswith(why)
 

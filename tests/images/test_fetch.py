@@ -171,7 +171,7 @@ async def test_hosts_that_do_not_answer(session: aiohttp.ClientSession) -> None:
     ],
 )
 async def test_addresses_that_lead_nowhere(session: aiohttp.ClientSession, url: str, message: str | None) -> None:
-    """Proves that what cannot be fetched is told without an attempt, in a line of bounded length."""
+    """Proves that what cannot be fetched is named without an attempt, in a line of bounded length."""
     result = failed(await fetch(session, url, LIMIT))
     assert result.kind is ErrorKind.IMAGE_UNSUPPORTED
     assert message is None or result.message == message

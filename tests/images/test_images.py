@@ -35,7 +35,7 @@ def _warm() -> None:
     warm_up()
 
 
-class Room:
+class ReservedBytes:
     """Records what was reserved, and that no thread held two reservations at once."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Room:
 
 
 def prepare(data: bytes, rule: SizeRule = OPENAI_HIGH, **config: Any) -> PreparedImage | Failure:
-    return prepare_image(data, rule, ImagesConfig(**config), Room().reserve)
+    return prepare_image(data, rule, ImagesConfig(**config), ReservedBytes().reserve)
 
 
 def prepared(data: bytes, rule: SizeRule = OPENAI_HIGH, **config: Any) -> PreparedImage:
@@ -104,7 +104,7 @@ def psnr_db(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def test_a_photograph_is_sent_at_the_size_the_model_looks_at() -> None:
-    """A large JPEG becomes a small one; sizes, bytes and hashes before and after are told."""
+    """A large JPEG becomes a small one; sizes, bytes and hashes before and after are reported."""
     data = encoded(scene(*PHOTO_SIZE), "JPEG", quality=95)
     result = prepared(data)
     facts = result.facts
@@ -132,12 +132,12 @@ def test_the_pixels_are_those_of_a_plain_lanczos() -> None:
 def test_a_12_megapixel_jpeg_is_never_decoded_whole() -> None:
     """The decoder itself halves it: 2016 x 1512 pixels are reserved and decoded, not 4032 x 3024."""
     image = Image.new("RGB", (4032, 3024), "teal")
-    room = Room()
+    reserved = ReservedBytes()
     data = encoded(image, "JPEG")
-    result = prepare_image(data, OPENAI_HIGH, DEFAULTS, room.reserve)
+    result = prepare_image(data, OPENAI_HIGH, DEFAULTS, reserved.reserve)
     assert isinstance(result, PreparedImage)
     pixels = (2016 * 1512 + 1024 * 1512 + 1024 * 768) * 4
-    assert pixels < room.bytes_reserved[0] < pixels + 600_000
+    assert pixels < reserved.bytes_reserved[0] < pixels + 600_000
 
 
 @pytest.mark.parametrize("size", [(4032, 3024), (4031, 3023), (801, 601), (1025, 769), (9000, 50)])
@@ -342,9 +342,9 @@ def test_memory_is_reserved_around_decoding_only() -> None:
     """What passes unchanged reserves nothing; with the full check it does; there is never more than one."""
     data = encoded(scene(320, 240), "PNG")
     for config, reservations in ((ImagesConfig(), 0), (ImagesConfig(verify="full"), 1)):
-        room = Room()
-        prepare_image(data, OPENAI_HIGH, config, room.reserve)
-        assert (len(room.bytes_reserved), room.held) == (reservations, 0)
+        reserved = ReservedBytes()
+        prepare_image(data, OPENAI_HIGH, config, reserved.reserve)
+        assert (len(reserved.bytes_reserved), reserved.held) == (reservations, 0)
 
 
 def test_eight_threads_give_what_one_gives() -> None:

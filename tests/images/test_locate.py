@@ -71,7 +71,7 @@ def test_what_is_no_readable_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_forbidden_file(tmp_path: Path) -> None:
-    """Proves that missing permissions are told in the system's words."""
+    """Proves that missing permissions are reported in the system's words."""
     (tmp_path / "a.jpg").touch(mode=0)
     assert failed(read_file(str(tmp_path / "a.jpg"), LIMIT)).message == "cannot be read: Permission denied"
 

@@ -1,4 +1,4 @@
-"""A budget is a ceiling, for any sequence of reservations and bills."""
+"""A budget holds, for any sequence of reservations and bills."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from pipeline.limits.budget import Amounts, Budget
 
 amount = st.integers(0, 10**7)
 predictions = st.builds(Amounts, nano_usd=amount | st.none(), tokens=amount | st.none(), requests=st.just(1))
-ceilings = st.builds(
+budgets = st.builds(
     Amounts,
     nano_usd=st.integers(1, 10**8) | st.none(),
     tokens=st.integers(1, 10**8) | st.none(),
@@ -23,7 +23,7 @@ def share_of(need: Amounts, share: float) -> Amounts:
 
 
 @given(
-    limit=ceilings,
+    limit=budgets,
     steps=st.lists(st.tuples(predictions, st.booleans(), shares), max_size=80),
 )
 def test_spent_and_reserved_never_exceed_the_limit(limit: Amounts, steps: list[tuple[Amounts, bool, float]]) -> None:
@@ -67,7 +67,7 @@ def test_what_was_reserved_and_not_billed_is_free_again(bills: list[float]) -> N
         (Amounts(), None),
     ],
 )
-def test_which_ceiling_is_reached(limit: Amounts, lacks: str | None) -> None:
+def test_which_budget_is_used_up(limit: Amounts, lacks: str | None) -> None:
     """The first of dollars, tokens and requests that there is not enough of; exactly enough is enough."""
     assert Budget(limit).lacks(Amounts(100, 10, 1)) == lacks
 

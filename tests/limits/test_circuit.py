@@ -69,7 +69,7 @@ def test_another_reason_shortens_no_pause() -> None:
     assert (circuit.reason, circuit.until, circuit.rounds, circuit.since) == (AWAY, 60.0, 1, 0.0)
 
 
-def test_one_more_try_at_the_end_of_the_patience() -> None:
+def test_one_more_try_at_the_end_of_the_wait() -> None:
     """A pause of our own is cut to the moment in which the patience ends; a stated one is not."""
     circuit = Circuit()
     for now in (0.0, 1.0, 3.0, 7.0):

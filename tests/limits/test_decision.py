@@ -28,6 +28,15 @@ def test_every_kind_has_a_reaction(kind: ErrorKind) -> None:
     assert isinstance(reaction(kind), Reaction)
 
 
+def test_invalid_labels_are_corrected_once() -> None:
+    """The answer to a correction is the last one; what an endpoint does not take is sent otherwise, and counts not."""
+    invalid = Answer(status=Status.INVALID, caption="{}", error_kind=ErrorKind.LABELS_INVALID)
+    assert decide(invalid, Known()) == Decision(Action.CORRECT)
+    assert decide(invalid, Known(is_correction=True)) == Decision(Action.DONE, result=invalid)
+    rejected = Failure(kind=ErrorKind.FORMAT_REJECTED, message="no response_format")
+    assert decide(rejected, Known(failures=6)) == Decision(Action.REQUEUE)
+
+
 def test_what_stops_a_run() -> None:
     """Only key, permission, quota and model stop everything at once."""
     stopping = {kind for kind in ErrorKind if reaction(kind) is Reaction.STOP}
@@ -56,7 +65,7 @@ def test_billed_failures_are_asked_only_once_more() -> None:
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_backoff_is_full_jitter_under_a_ceiling(failures: int, rand: float) -> None:
+def test_backoff_is_full_jitter_within_its_bound(failures: int, rand: float) -> None:
     """Anywhere from nothing to the doubled time, never above 60 s, for any number of failures."""
     wait_s = backoff_s(failures, rand)
     assert 0 <= wait_s <= min(60, 0.5 * 2.0 ** min(failures - 1, 20))

@@ -16,7 +16,7 @@ def test_one_good_answer_among_the_first() -> None:
     assert {health.add(kind) for kind in endings} == {None}
 
 
-def test_a_question_that_was_answered_before() -> None:
+def test_a_request_that_was_answered_before() -> None:
     """Twenty refusals prove nothing where others had good answers to the same question; more than half of 200 do."""
     health = Health(has_answers=True)
     told = [health.add("bad_request") for _ in range(200)]

@@ -41,7 +41,7 @@ def test_a_minute_begins_without_a_burst(limit: float, hiccups: list[float]) -> 
             assert number <= (at - begun + 0.25) * limit / 60 + 1 + 1e-6
 
 
-def test_nearly_all_of_an_allowance_is_used() -> None:
+def test_nearly_all_of_a_window_is_used() -> None:
     """600 a minute, with requests always waiting: from the second minute on at least 99.6 % of them are sent."""
     now, window, sent = 0.0, RateWindow(600), Sent()
     while now < 600:
@@ -89,7 +89,7 @@ def test_the_quota_of_a_day_is_no_pace() -> None:
     assert limits.requests.per_minute is None
 
 
-def test_a_request_that_no_minute_has_room_for() -> None:
+def test_a_request_larger_than_a_minute() -> None:
     """Only what the endpoint itself tells makes a request too large."""
     limits = RateLimits(tpm=100)
     assert limits.allows(5000)

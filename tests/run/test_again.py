@@ -57,7 +57,7 @@ def test_sharing_spans_nights_and_can_be_refused(photos: Path, endpoint: str) ->
     assert ask(photos, endpoint, out="out2", dedup=False).requests == 5
 
 
-def test_transient_failures_are_asked_again_untold_the_others_when_told(photos: Path, endpoint: str) -> None:
+def test_transient_failures_are_asked_again_the_others_on_request(photos: Path, endpoint: str) -> None:
     """A second run asks what a server error left open; a broken image waits for --retry-failed, by kind or not."""
     (photos / "broken.jpg").write_bytes((photos / "0.jpg").read_bytes()[:900])
     with emulator(["--fault", "500=1"]) as bad:
@@ -206,7 +206,7 @@ def test_a_changed_file_still_lends_its_old_answer(
 
 
 def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> None:
-    """Nothing to ask and exit code 0 do not hide rows that failed: their number is told, and how to ask them again."""
+    """Nothing to ask and exit code 0 do not hide rows that failed: their number is shown, and how to ask them again."""
     (photos / "broken.jpg").write_bytes(b"no image")
     assert ask(photos, endpoint).bad_before == 0
     again = ask(photos, endpoint)

@@ -1,4 +1,4 @@
-"""Whole runs under a ceiling, against the emulator: what it billed is what counts."""
+"""Whole runs under a budget, against the emulator: what it billed is what counts."""
 
 import json
 import os
@@ -39,7 +39,7 @@ import pipeline
 from pipeline.endpoints import pricing
 from pipeline.store.dataset import Dataset
 from pipeline.catalogue.prices import Price
-source, url, ceiling, commits = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+source, url, budget, commits = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 pricing.price_of = lambda *_: Price(input_usd_per_mtok=Decimal("2.5"), output_usd_per_mtok=Decimal(10))
 def failpoint(reached):
     global commits
@@ -48,7 +48,7 @@ def failpoint(reached):
         os.kill(os.getpid(), signal.SIGKILL)
 original = Dataset.open.__func__
 Dataset.open = classmethod(lambda cls, *a, **k: original(cls, *a, **k, failpoint=failpoint))
-pipeline.run(source, out="out", base_url=url, model="gpt-4o", quiet=True, concurrency=4, detail="low", max_cost=ceiling)
+pipeline.run(source, out="out", base_url=url, model="gpt-4o", quiet=True, concurrency=4, detail="low", max_cost=budget)
 """
 
 
@@ -97,10 +97,10 @@ def run_totals(summary: pipeline.RunSummary) -> dict[str, Any]:
     return dict(totals)
 
 
-def test_a_ceiling_holds_and_a_higher_one_goes_on(photos: Path, url: str, priced: None) -> None:
+def test_a_budget_holds_and_a_higher_one_goes_on(photos: Path, url: str, priced: None) -> None:
     """A quarter of the money asks about part of the images and stops at or below it, by the emulator's bill.
 
-    The same ceiling again sends nothing; a higher one asks for the rest; rows, totals and bill are one sum.
+    The same budget again sends nothing; a higher one asks for the rest; rows, totals and bill are one sum.
     """
     words, first = stopped(photos, url, max_cost="0.010")
     assert 0 < first.asked < IMAGES
@@ -120,8 +120,8 @@ def test_a_ceiling_holds_and_a_higher_one_goes_on(photos: Path, url: str, priced
     assert Decimal(run_totals(rest)["cost_unknown_usd"]) == 0
 
 
-def test_faults_are_paid_for_within_the_ceiling(photos: Path, priced: None) -> None:
-    """Answers that are billed and useless, and connections that break: all of it stays below the ceiling."""
+def test_faults_are_paid_for_within_the_budget(photos: Path, priced: None) -> None:
+    """Answers that are billed and useless, and connections that break: all of it stays below the budget."""
     faults = [word for fault in ("broken_json=0.2", "disconnect_mid=0.2", "500=0.1") for word in ("--fault", fault)]
     with emulator(["--latency-ms", "20", "--seed", "3", *faults]) as url:
         _, summary = stopped(photos, url, max_cost="0.030")
@@ -132,22 +132,22 @@ def test_faults_are_paid_for_within_the_ceiling(photos: Path, priced: None) -> N
         assert Decimal(totals["cost_usd"]) + Decimal(totals["cost_unknown_usd"]) <= Decimal("0.030")
 
 
-def test_a_ceiling_of_all_runs(photos: Path, make_image: MakeImage, url: str, priced: None) -> None:
+def test_a_budget_of_all_runs(photos: Path, make_image: MakeImage, url: str, priced: None) -> None:
     """What an earlier run on the same OUT has cost counts against `max_cost_total`, not against `max_cost`."""
     assert ask(photos, url, max_cost_total="1").exit_code == 0
     before = billed_usd(url)
     for number in range(20):
         make_image(f"photos/new{number:02}.jpg", 64, 48, seed=100 + number)
-    ceiling = before + Decimal("0.008")
-    words, second = stopped(photos, url, max_cost_total=str(ceiling))
+    budget = before + Decimal("0.008")
+    words, second = stopped(photos, url, max_cost_total=str(budget))
     assert 0 < second.asked < 20
-    assert before < billed_usd(url) <= ceiling
+    assert before < billed_usd(url) <= budget
     assert "the budget has no room for another request" in words
     assert ask(photos, url, max_cost="0.05").exit_code == 0
     assert pd.read_parquet("out/data").cost_usd.sum() == billed_usd(url)
 
 
-def test_a_ceiling_of_requests(photos: Path, url: str) -> None:
+def test_a_budget_of_requests(photos: Path, url: str) -> None:
     """Ten are granted, ten arrive, no price needed; the run with its resumes has no more than twenty."""
     words, first = stopped(photos, url, overrides={"budget.max_requests": 10})
     assert emulator_get(url, "stats")["requests"] == first.requests == 10
@@ -157,7 +157,7 @@ def test_a_ceiling_of_requests(photos: Path, url: str) -> None:
     assert second.skipped == 10
 
 
-def test_a_ceiling_of_tokens(photos: Path, url: str) -> None:
+def test_a_budget_of_tokens(photos: Path, url: str) -> None:
     """No more than the budget's tokens are billed, prompt and answer together."""
     words, _ = stopped(photos, url, overrides={"budget.max_tokens": 4000})
     stats = emulator_get(url, "stats")
@@ -165,7 +165,7 @@ def test_a_ceiling_of_tokens(photos: Path, url: str) -> None:
     assert "budget.max_tokens has no room for another request" in words
 
 
-def test_a_ceiling_of_time(photos: Path) -> None:
+def test_a_budget_of_time(photos: Path) -> None:
     """After half a second nothing more is sent; what is in flight is kept, and the next command asks for the rest."""
     with emulator(["--latency-ms", "200"]) as url:
         words, first = stopped(photos, url, max_time="500ms", concurrency=2)
@@ -181,10 +181,10 @@ def test_a_ceiling_of_time(photos: Path) -> None:
 @pytest.mark.parametrize("commits", [1, 3])
 def test_a_kill_counts_what_may_have_been_spent(photos: Path, priced: None, commits: int) -> None:
     """SIGKILL with requests in flight: the resume counts the lease as spent, and bill and books stay below."""
-    ceiling = Decimal("0.100")
+    budget = Decimal("0.100")
     with emulator(["--latency-ms", "50"]) as url:
         killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(photos), url, str(ceiling), str(commits)],
+            [sys.executable, "-c", KILLED, str(photos), url, str(budget), str(commits)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -194,27 +194,27 @@ def test_a_kill_counts_what_may_have_been_spent(photos: Path, priced: None, comm
         _, summary = stopped(photos, url, max_cost="0.0001")
         unknown = Decimal(run_totals(summary)["cost_unknown_usd"])
         assert unknown > 0
-        assert billed_usd(url) <= Decimal(run_totals(summary)["cost_usd"]) + unknown <= ceiling
-        summary = ask(photos, url, max_cost=str(ceiling))
+        assert billed_usd(url) <= Decimal(run_totals(summary)["cost_usd"]) + unknown <= budget
+        summary = ask(photos, url, max_cost=str(budget))
         assert summary.exit_code == 0
-        assert billed_usd(url) <= Decimal(run_totals(summary)["cost_usd"]) + unknown <= ceiling
+        assert billed_usd(url) <= Decimal(run_totals(summary)["cost_usd"]) + unknown <= budget
         assert Decimal(run_totals(summary)["cost_unknown_usd"]) == unknown
         assert pd.read_parquet("out/data").cost_usd.sum() == Decimal(run_totals(summary)["cost_usd"])
 
 
-@pytest.mark.parametrize("ceiling", [{"max_cost": "0.005"}, {"overrides": {"budget.max_tokens": 2000}}])
-def test_a_ceiling_holds_for_a_model_that_nobody_knows(
-    ceiling: dict[str, Any], photos: Path, url: str, priced: None
+@pytest.mark.parametrize("budget", [{"max_cost": "0.005"}, {"overrides": {"budget.max_tokens": 2000}}])
+def test_a_budget_holds_for_a_model_that_is_unknown(
+    budget: dict[str, Any], photos: Path, url: str, priced: None
 ) -> None:
     """Its images may cost more than those of any known one: what is reserved is a bound, with slots for all images."""
-    stopped(photos, url, model="llava-7b", concurrency=IMAGES, **ceiling)
+    stopped(photos, url, model="llava-7b", concurrency=IMAGES, **budget)
     stats = emulator_get(url, "stats")
     assert stats["prompt_tokens"] + stats["completion_tokens"] <= 2000
     assert billed_usd(url) <= Decimal("0.005")
 
 
-def test_a_ceiling_in_dollars_needs_a_price(photos: Path, endpoint: str) -> None:
-    """A server on this machine has none: exit 2 before anything is sent, with the ceilings that need no price."""
+def test_a_budget_in_dollars_needs_a_price(photos: Path, endpoint: str) -> None:
+    """A server on this machine has none: exit 2 before anything is sent, with the budgets that need no price."""
     with pytest.raises(InputError, match=r"needs a price.*'gpt-4o'.*budget\.max_requests") as caught:
         ask(photos, endpoint, max_cost=1)
     assert caught.value.exit_code == 2
@@ -222,7 +222,7 @@ def test_a_ceiling_in_dollars_needs_a_price(photos: Path, endpoint: str) -> None
     assert not Path("out").exists()
 
 
-def test_a_ceiling_in_dollars_needs_a_bound_of_the_answer(photos: Path, endpoint: str, priced: None) -> None:
+def test_a_budget_in_dollars_needs_a_bound_of_the_answer(photos: Path, endpoint: str, priced: None) -> None:
     """Without `max_tokens` the cost of a request has no bound: exit 2, nothing sent."""
     request = RequestConfig(model="gpt-4o", max_tokens=None)
     config = RunConfig(
@@ -238,7 +238,7 @@ def test_a_ceiling_in_dollars_needs_a_bound_of_the_answer(photos: Path, endpoint
     assert emulator_get(endpoint, "stats")["requests"] == 0
 
 
-def test_the_words_name_the_ceiling_that_was_reached(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_words_name_the_budget_that_was_reached(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--max-cost 0.01 --max-cost-total 100` after an earlier run: the message says 0.01."""
     monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     for number in range(30):

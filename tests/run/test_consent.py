@@ -64,7 +64,7 @@ def test_a_script_is_refused(server: Stub) -> None:
     ],
 )
 def test_what_is_consent(agreed: dict[str, Any], server: Stub) -> None:
-    """`--yes`, a ceiling, a higher threshold, or fewer images."""
+    """`--yes`, a budget, a higher threshold, or fewer images."""
     try:
         ask(server, **agreed)
     except BudgetReachedError as reached:
@@ -87,10 +87,10 @@ def test_a_terminal_is_asked(server: Stub) -> None:
         ask(server, confirm=person("no"))
     assert server.asked.total() == 0
     assert ask(server, confirm=person("yes")).asked == IMAGES
-    assert [question.endswith("has no ceiling. Go on?") for question in asked] == [True, True]
+    assert [question.endswith("has no budget. Go on?") for question in asked] == [True, True]
 
 
-def test_no_price_no_question(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_price_no_confirmation(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that costs nothing, as far as is known, is asked at once."""
     monkeypatch.setattr(pricing, "price_of", lambda *_: None)
     assert ask(server).asked == IMAGES
@@ -108,8 +108,8 @@ def test_only_what_is_left_counts(server: Stub, make_image: MakeImage) -> None:
         ask(server, refresh=True)
 
 
-def test_what_cannot_be_predicted_has_a_ceiling(server: Stub) -> None:
-    """Addresses whose sizes are unknown: `budget.confirm_usd` is the ceiling, exit code 3 names what lifts it."""
+def test_what_cannot_be_predicted_has_a_budget(server: Stub) -> None:
+    """Addresses whose sizes are unknown: `budget.confirm_usd` is the budget, exit code 3 names what lifts it."""
     urls = [f"{server.url}/{number}.png" for number in range(IMAGES)]
     Path("urls.csv").write_text("image\n" + "".join(f"{url}\n" for url in urls))
     with pytest.raises(BudgetReachedError, match=r"of \$10\.0000.*`budget\.max_cost_usd=USD`.*`yes=True`") as reached:
@@ -131,7 +131,7 @@ def test_addresses_with_sizes_are_predicted(server: Stub) -> None:
 
 
 def test_a_paid_sample_of_an_estimate(server: Stub) -> None:
-    """`estimate --sample` sends as well: a dear one needs `--yes` or a ceiling."""
+    """`estimate --sample` sends as well: a dear one needs `--yes` or a budget."""
     words: dict[str, Any] = {"model": "gpt-4o", "base_url": server.base_url, "detail": "low", "sample": 6}
     with pytest.raises(InputError, match="expected to cost"):
         pipeline.estimate("photos", **words)

@@ -1,4 +1,4 @@
-"""What people are told of money: sums whose bill is unknown, what is asked before, and ceilings that are too low."""
+"""What is shown of money: sums whose bill is unknown, what is asked before, and budgets that are too low."""
 
 import json
 from datetime import UTC, datetime
@@ -124,7 +124,7 @@ def test_only_what_is_still_to_be_asked_is_expected(photos: Path, endpoint: str)
     assert expected(photos, overrides={"request.prompt_name": "other"}) == each * IMAGES
 
 
-def test_a_ceiling_of_requests_bounds_the_projection(photos: Path) -> None:
+def test_a_budget_of_requests_bounds_the_projection(photos: Path) -> None:
     """No more than `budget.max_requests` are ever sent."""
     assert expected(photos, overrides={"budget.max_requests": 4}) == expected(photos) / 3
 
@@ -137,25 +137,25 @@ def test_what_failed_is_expected_where_it_is_asked_again(photos: Path, endpoint:
     assert expected(photos, asking=RerunPolicy(retry_failed=True)) * IMAGES == expected(photos, out="elsewhere")
 
 
-# ---------------------------------------------------------------- ceilings and flags
+# ---------------------------------------------------------------- budgets and flags
 
 
-@pytest.mark.parametrize("ceiling", ["max_cost", "max_cost_total"])
-def test_a_ceiling_below_one_request(photos: Path, endpoint: str, ceiling: str) -> None:
-    """Nothing is sent, and the words say what one request may cost; a ceiling of just that much asks one."""
+@pytest.mark.parametrize("budget", ["max_cost", "max_cost_total"])
+def test_a_budget_below_one_request(photos: Path, endpoint: str, budget: str) -> None:
+    """Nothing is sent, and the words say what one request may cost; a budget of just that much asks one."""
     with pytest.raises(BudgetReachedError, match=r"which may cost up to \$0\.\d+: ") as caught:
-        ask(photos, endpoint, **{ceiling: "0.0001"})
+        ask(photos, endpoint, **{budget: "0.0001"})
     assert isinstance(caught.value.summary, pipeline.RunSummary)
     assert caught.value.summary.requests == 0
     least = str(caught.value).partition("up to $")[2].partition(":")[0]
     with pytest.raises(BudgetReachedError) as again:
-        ask(photos, endpoint, concurrency=1, **{ceiling: least})
+        ask(photos, endpoint, concurrency=1, **{budget: least})
     assert isinstance(again.value.summary, pipeline.RunSummary)
     assert again.value.summary.requests == 1
 
 
 def test_all_digits() -> None:
-    """Rounded, it would be a ceiling that is too low."""
+    """Rounded, it would be a budget that is too low."""
     assert exact(Decimal("0.0032275000")) == "$0.0032275"
     assert exact(Decimal(100)) == "$100"
 

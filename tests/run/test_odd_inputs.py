@@ -100,10 +100,10 @@ def test_dry_run_as_json(photos: Path) -> None:
     assert "characters>" in told["body"]["messages"][0]["content"][1]["image_url"]["url"]
 
 
-def test_nobody_answers_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_person_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input ends where a dear run asks whether to go on: that is no."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    assert not confirm("this run is expected to cost $11.00 and has no ceiling. Go on?")
+    assert not confirm("this run is expected to cost $11.00 and has no budget. Go on?")
 
 
 # ---------------------------------------------------------------- manifests and answers

@@ -1,4 +1,4 @@
-"""What a user is told while an endpoint refuses everything for a while, and how such a run ends."""
+"""What a user sees while an endpoint throttles everything for a while, and how such a run ends."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +53,7 @@ def first(count: int, refusal: Reply) -> Callable[[int], int | Reply]:
 # ---------------------------------------------------------------- whole runs
 
 
-def test_a_refusal_is_told_in_the_servers_words(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_throttle_is_shown_in_the_servers_words(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Proves that the first pause is said once, with the status and the words that 302.AI answers with."""
     with stub(first(2, NO_MODELS)) as server:
         assert ask(photos, server.base_url).by_status == {"ok": 4}
@@ -92,7 +92,7 @@ def test_a_wait_that_is_too_long_says_when_to_go_on(photos: Path) -> None:
     assert sum(server.asked.values()) <= 2
 
 
-def test_an_endpoint_that_is_away_is_told_at_once(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_endpoint_that_is_away_is_shown_at_once(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Proves that a refused connection is said at the first pause, and again as the reason why the run ends."""
     with stub() as server:
         url = server.base_url

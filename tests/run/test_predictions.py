@@ -119,7 +119,7 @@ def test_a_private_name_that_nobody_explains(photos: Path, renaming: str) -> Non
 
 
 def test_own_prices_reach_the_rows(photos: Path, endpoint: str) -> None:
-    """What a row costs is the user's price times what was billed, exactly, and a ceiling in dollars counts it."""
+    """What a row costs is the user's price times what was billed, exactly, and a budget in dollars counts it."""
     table = [{"model": "gpt-*", "input_usd_per_mtok": "3", "output_usd_per_mtok": "7", "usd_per_image": "0.002"}]
     summary = ask(photos, endpoint, overrides={"prices.models": table})
     rows = pd.read_parquet("out/data")

@@ -262,7 +262,7 @@ def test_a_retry_of_what_is_rightly_refused(draw: Draw) -> None:
         assert (again.exit_code, again.asked, again.by_error) == (1, 22, {"bad_request": 22})
 
 
-def test_another_question_is_as_new_as_an_empty_out(draw: Draw) -> None:
+def test_another_prompt_is_as_new_as_an_empty_out(draw: Draw) -> None:
     """Good answers to another prompt prove nothing: twenty refusals of the new one end the run."""
     folder = draw(30)
     with stub() as server:
@@ -275,7 +275,7 @@ def test_another_question_is_as_new_as_an_empty_out(draw: Draw) -> None:
 # ---------------------------------------------------------------- kills, ledgers
 
 
-def test_a_ceiling_of_requests_over_kills(draw: Draw) -> None:
+def test_a_budget_of_requests_over_kills(draw: Draw) -> None:
     """`budget.max_requests=20` and kill -9 three times: the server sees twenty requests at most."""
     draw(60)
     with emulator(["--latency-ms", "50"]) as url:

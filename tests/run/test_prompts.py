@@ -14,7 +14,7 @@ import pytest
 import pipeline
 from pipeline.errors import BudgetReachedError, InputError
 from pipeline.images.locate import opened
-from pipeline.images.prepare import prepare_image
+from pipeline.images.prepare import prepare_images
 from pipeline.run import prepare
 from tests.builders import ask
 from tests.emulators import emulator
@@ -37,9 +37,9 @@ def counted() -> Iterator[Counter[str]]:
 
     def prepare_one(*args: Any) -> Any:
         found["prepared"] += 1
-        return prepare_image(*args)
+        return prepare_images(*args)
 
-    with patch.object(prepare, "opened", open_one), patch.object(prepare, "prepare_image", prepare_one):
+    with patch.object(prepare, "opened", open_one), patch.object(prepare, "prepare_images", prepare_one):
         yield found
 
 

@@ -163,7 +163,7 @@ def test_nobody_listens(photos: Path) -> None:
     assert caught.value.summary.asked == 0
 
 
-def test_another_question_needs_another_out(photos: Path, endpoint: str) -> None:
+def test_another_prompt_needs_another_out(photos: Path, endpoint: str) -> None:
     """Answers to different prompts are not mixed in one directory; the message shows the difference."""
     ask(photos, endpoint, prompt="What is this?")
     with pytest.raises(InputError, match="What is that"):

@@ -1,4 +1,4 @@
-"""One sum, wherever it is told: the summary, the ledger's totals and `status` agree at every stop of a run."""
+"""One sum, wherever it is shown: the summary, the ledger's totals and `status` agree at every stop of a run."""
 
 import json
 from collections.abc import Iterator

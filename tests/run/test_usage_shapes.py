@@ -1,4 +1,4 @@
-"""Ceilings hold over whatever an endpoint states of usage and cost: generated shapes, served over loopback.
+"""Budgets hold over whatever an endpoint states of usage and cost: generated shapes, served over loopback.
 
 A shape begins as a true bill. Some of its fields are then left out or replaced by what no count can be; or one is
 replaced by a smaller number that contradicts the others. In each run every image is answered in a shape of its own;
@@ -29,7 +29,7 @@ from tests.support import MakeImage
 RUNS = int(os.environ.get("USAGE_RUNS", "6"))
 IMAGES = 24
 PRICE = Price(input_usd_per_mtok=Decimal("2.5"), output_usd_per_mtok=Decimal(10), cached_usd_per_mtok=Decimal("1.25"))
-CEILING_USD, CEILING_TOKENS = Decimal("0.060"), 8_000
+BUDGET_USD, BUDGET_TOKENS = Decimal("0.060"), 8_000
 """Room for about 18 requests, each reserved at its upper bound."""
 NONSENSE: tuple[Any, ...] = (
     None, -1, -5.0, 0, True, False, "90", "many", 90.5, [], {}, [90], 2**53, 2**63, 2**63 - 1, 2**64, 10**30, 1e18,
@@ -113,7 +113,7 @@ def server(make_image: MakeImage) -> Iterator[Stub]:
 
 
 def asked(server: Stub, run: int, **budget: Any) -> tuple[dict[str, Any], list[Shape]]:
-    """One run under a ceiling -> its totals, and the shape of each request that was answered."""
+    """One run under a budget -> its totals, and the shape of each request that was answered."""
     shapes = {20 + number: shape_of(run * IMAGES + number) for number in range(IMAGES)}
     server.decide = lambda width: Reply(200, shapes[width].body())
     try:
@@ -132,21 +132,21 @@ def asked(server: Stub, run: int, **budget: Any) -> tuple[dict[str, Any], list[S
 
 
 @pytest.mark.parametrize("run", range(RUNS))
-def test_a_ceiling_in_dollars_holds(run: int, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Booked is never less than what the requests took, and never more than the ceiling; the exit code is 0 or 3."""
+def test_a_budget_in_dollars_holds(run: int, server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Booked is never less than what the requests took, and never more than the budget; the exit code is 0 or 3."""
     monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
-    totals, shapes = asked(server, run, max_cost=str(CEILING_USD))
+    totals, shapes = asked(server, run, max_cost=str(BUDGET_USD))
     spent = Decimal(totals["cost_usd"]) + Decimal(totals["cost_unknown_usd"])
-    assert sum(shape.true_usd for shape in shapes) <= spent <= CEILING_USD
-    assert len(shapes) >= CEILING_USD // Decimal("0.0035")
+    assert sum(shape.true_usd for shape in shapes) <= spent <= BUDGET_USD
+    assert len(shapes) >= BUDGET_USD // Decimal("0.0035")
 
 
 @pytest.mark.parametrize("run", range(RUNS))
-def test_a_ceiling_in_tokens_holds_without_a_price(run: int, server: Stub) -> None:
-    """The same where no price is known, and the ceiling is one of tokens; no stated cost is believed either."""
-    totals, shapes = asked(server, 1000 + run, overrides={"budget.max_tokens": CEILING_TOKENS})
+def test_a_budget_in_tokens_holds_without_a_price(run: int, server: Stub) -> None:
+    """The same where no price is known, and the budget is one of tokens; no stated cost is believed either."""
+    totals, shapes = asked(server, 1000 + run, overrides={"budget.max_tokens": BUDGET_TOKENS})
     spent = totals["prompt_tokens"] + totals["completion_tokens"] + totals["tokens_unknown"]
-    assert sum(shape.true_tokens for shape in shapes) <= spent <= CEILING_TOKENS
+    assert sum(shape.true_tokens for shape in shapes) <= spent <= BUDGET_TOKENS
     assert Decimal(totals["cost_usd"]) == 0
 
 
@@ -197,7 +197,7 @@ def test_what_is_not_believed_is_said_once(
 
 
 def test_a_bill_larger_than_predicted_is_believed(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """33 times the prediction, as some models bill images, counts; nothing is sent once the ceiling is passed."""
+    """33 times the prediction, as some models bill images, counts; nothing is sent once the budget is passed."""
     monkeypatch.setattr(pricing, "price_of", lambda *_: PRICE)
     server.decide = lambda _: stated({"prompt_tokens": 33 * 100, "completion_tokens": 5, "total_tokens": 33 * 100 + 5})
     each = cost_usd(Usage(prompt_tokens=3300, completion_tokens=5), PRICE) or Decimal(0)

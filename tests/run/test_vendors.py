@@ -1,4 +1,4 @@
-"""Whole runs against servers that refuse as the vendors do: what a user is told, what is kept, how it ends."""
+"""Whole runs against servers that refuse as the vendors do: what a user sees, what is committed, how it ends."""
 
 import subprocess
 import time
@@ -155,7 +155,7 @@ def test_what_is_asked_again(photos: Path, vendor: str) -> None:
     assert pd.read_parquet("out/data").set_index("id").caption["0.png"] == f"{FIRST} pixels wide"
 
 
-# ---------------------------------------------------------------- limits that are told
+# ---------------------------------------------------------------- limits that are advertised
 
 
 def test_limits_that_are_nonsense_stall_nobody(photos: Path) -> None:

@@ -123,7 +123,7 @@ def test_links_are_followed_and_loops_survived(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_says_what_it_saw(tmp_path: Path) -> None:
     """Proves that the error counts the files and lists the suffixes."""
-    plant(tmp_path, "a.txt", "b/c.mp4")
+    plant(tmp_path, "a.txt", "b/c.avi")
     with pytest.raises(InputError, match=r"no images here; 2 other files were seen.*\.heic"):
         open_source(tmp_path, SourceConfig()).check()
 
@@ -139,7 +139,7 @@ def test_a_folder_that_vanishes_is_an_input_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_forbidden_folder_is_told_by_check(tmp_path: Path) -> None:
+def test_a_forbidden_folder_is_found_by_check(tmp_path: Path) -> None:
     """Proves that missing permissions show before anything is sent."""
     plant(tmp_path, "a/1.jpg", "b/2.jpg")
     (tmp_path / "b").chmod(0)
@@ -204,7 +204,7 @@ def test_a_single_image(tmp_path: Path) -> None:
 
 
 def test_several_sources_in_order(tmp_path: Path) -> None:
-    """Proves that sources are joined in the order given, and that an id in two of them is told with both."""
+    """Proves that sources are joined in the order given, and that an id in two of them is named with both."""
     plant(tmp_path, "one/b.jpg", "two/a.jpg")
     joined = open_sources([tmp_path / "one", tmp_path / "two"], SourceConfig())
     assert [record.id for record in joined.records()] == ["b.jpg", "a.jpg"]

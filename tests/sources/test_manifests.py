@@ -85,7 +85,7 @@ def test_dialects(tmp_path: Path, name: str, text: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "txt"])
 def test_packed_manifests(tmp_path: Path, suffix: str) -> None:
-    """Proves that `.gz` is unpacked as it is read, and that a cut archive is told as such."""
+    """Proves that `.gz` is unpacked as it is read, and that a cut archive is named as such."""
     text = {"csv": "image\na.jpg\n", "jsonl": '{"image":"a.jpg"}\n', "txt": "a.jpg\n"}[suffix]
     packed = gzip.compress(text.encode())
     path = write(tmp_path / f"m.{suffix}.gz", packed)
@@ -228,7 +228,7 @@ def test_columns_by_convention(tmp_path: Path, header: str, image: str, record_i
 
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl", "m.parquet"])
 def test_columns_by_name(tmp_path: Path, name: str) -> None:
-    """Proves that named columns are taken, and that a missing one is told with the columns there are."""
+    """Proves that named columns are taken, and that a missing one is named with the columns there are."""
     row = {"photo": "a.jpg", "key": "k", "image": "b.jpg"}
     if name == "m.csv":
         write(tmp_path / name, f"{','.join(row)}\n{','.join(row.values())}\n")
@@ -253,7 +253,7 @@ def test_no_column_holds_images(tmp_path: Path) -> None:
 
 
 def test_embedded_images_are_refused_clearly(tmp_path: Path) -> None:
-    """Proves that images inside a Parquet file are told as such, with the column to read instead."""
+    """Proves that images inside a Parquet file are named as such, with the column to read instead."""
     table = pa.table({"image": [{"bytes": b"x", "path": "a.jpg"}], "url": ["http://h.example/a.jpg"]})
     pq.write_table(table, tmp_path / "m.parquet")
     with pytest.raises(InputError, match=r"embedded images are not read yet .*image_column=url"):
@@ -289,7 +289,7 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize(("name", "content", "line", "what"), BAD_ROWS)
-def test_a_bad_row_is_told_or_skipped(tmp_path: Path, name: str, content: bytes, line: int, what: str) -> None:
+def test_a_bad_row_is_named_or_skipped(tmp_path: Path, name: str, content: bytes, line: int, what: str) -> None:
     """Proves that every kind of bad row stops with file and line, in a check too, or is skipped and counted."""
     path = write(tmp_path / name, content)
     for one_pass in (open_source(path, SourceConfig()).check, lambda: read(path)):
@@ -313,7 +313,7 @@ def test_a_quote_that_swallows_the_rest_is_never_skipped(tmp_path: Path) -> None
 
 
 def test_bad_parquet_rows(tmp_path: Path) -> None:
-    """Proves that null images and text that is no UTF-8 are told by row, or skipped."""
+    """Proves that null images and text that is no UTF-8 are named by row, or skipped."""
     broken = pa.array([b"x", b"\xff", b"y"]).cast(pa.binary()).view(pa.string())
     pq.write_table(pa.table({"image": ["a", "b", None], "text": broken}), tmp_path / "m.parquet")
     with pytest.raises(InputError, match=r"m\.parquet: row 2: text that is not UTF-8; fix the row, or skip"):
@@ -347,7 +347,7 @@ def test_manifests_without_use(tmp_path: Path, name: str, content: bytes, messag
 
 
 def test_a_cut_parquet_file(tmp_path: Path) -> None:
-    """Proves that a file whose end is missing, and one with damaged pages, are both told."""
+    """Proves that a file whose end is missing, and one with damaged pages, are both named."""
     names = [f"{number * 7919 % 100_003}.jpg" for number in range(20_000)]
     pq.write_table(pa.table({"image": names}), tmp_path / "m.parquet", compression="zstd")
     whole = (tmp_path / "m.parquet").read_bytes()
@@ -487,10 +487,10 @@ def test_blocks_and_rows_say_the_same(
     config = SourceConfig()
     quick = ManifestSource(str(path), config, read_csv, opened, name="m.csv", blocks=csv_blocks)
     slow = ManifestSource(str(path), config, read_csv, opened, name="m.csv")
-    assert _told(quick) == _told(slow)
+    assert _results(quick) == _results(slow)
 
 
-def _told(source: ManifestSource) -> object:
+def _results(source: ManifestSource) -> object:
     try:
         return source.check(), list(source.records())
     except InputError as error:

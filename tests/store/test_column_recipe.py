@@ -1,14 +1,11 @@
 """The recipe "A column" of docs/extending.md: one entry in one file, and the column is everywhere."""
 
 import json
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+from tests.recipes import blocks, copied
 
 USE = """
 import json, runpy, sys
@@ -33,26 +30,14 @@ print(json.dumps({
 """
 
 
-def recipe() -> str:
-    """The entry that the page shows."""
-    section = PAGE.split("\n## A column\n")[1].split("\n## ")[0]
-    found = re.search(r"^```py\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
-
-
 def test_a_column_is_one_entry_in_one_file(tmp_path: Path) -> None:
     """Proves that the entry alone puts the column into schema, row, Parquet, documentation and dataset card."""
-    tree = tmp_path / "tree"
-    for name in ("pipeline", "tests", "docs", "configs"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tree / name, ignore=ignored, copy_function=shutil.copyfile)
-    for folder in (tree, *(path for path in tree.rglob("*") if path.is_dir())):
-        folder.chmod(0o755)  # the source tree may be read-only
+    tree = copied(tmp_path / "tree", "pipeline", "tests", "docs", "configs")
+    (entry,) = blocks("A column", "py")
     table = tree / "pipeline" / "store" / "columns.py"
     text = table.read_text("utf-8")
     end = text.index("\n)\nKEY_NAMES")
-    table.write_text(f"{text[:end]}\n{recipe().rstrip()},{text[end:]}", "utf-8")
+    table.write_text(f"{text[:end]}\n{entry.rstrip()},{text[end:]}", "utf-8")
     ended = subprocess.run(
         [sys.executable, "-c", USE, str(tmp_path / "out")], cwd=tree, capture_output=True, text=True, check=False
     )

@@ -64,6 +64,7 @@ def test_an_answer_fills_its_columns() -> None:
         "status": "ok",
         "caption": "A quay.",
         "captions": None,
+        "labels": None,
         "flags": [],
         "model": "gpt-4o-2024-08-06",
         "endpoint": "http://e/v1",

@@ -39,7 +39,7 @@ def two_nights(server: Stub, make_image: MakeImage) -> tuple[str, str]:
     return first, ask(server, "And this?", model="gpt-4.1")
 
 
-def assert_told(first: str, second: str) -> None:
+def assert_listed(first: str, second: str) -> None:
     told = read_configurations(Path("out"))
     assert list(told) == [second, first]
     assert (told[first]["prompt"], told[first]["model"], told[first]["detail"]) == (HOSTILE, "gpt-4o", "low")
@@ -54,14 +54,14 @@ def assert_told(first: str, second: str) -> None:
 
 
 def test_rows_of_two_configurations(server: Stub, make_image: MakeImage) -> None:
-    """After `--on-config-change keep` both are told with their rows; config.toml loads as the last one."""
+    """After `--on-config-change keep` both are listed with their rows; config.toml loads as the last one."""
     first, second = two_nights(server, make_image)
-    assert_told(first, second)
+    assert_listed(first, second)
     assert pipeline.run("photos", out="out", config="out/config.toml", quiet=True).asked == 0
 
 
 def test_a_configuration_without_rows_is_left_out(server: Stub, make_image: MakeImage) -> None:
-    """Once all its rows are asked again with another one, only that one is told."""
+    """Once all its rows are asked again with another one, only that one is listed."""
     _, second = two_nights(server, make_image)
     ask(server, "And this?", model="gpt-4.1", on_config_change="refresh")
     assert list(read_configurations(Path("out"))) == [second]
@@ -76,7 +76,7 @@ def test_a_rebuild_knows_them(lost: bool, server: Stub, make_image: MakeImage) -
         Path("out/ledger.sqlite").unlink()
     pipeline.rebuild("out")
     assert ask(server, "And this?", model="gpt-4.1") == second
-    assert_told(first, second)
+    assert_listed(first, second)
 
 
 def test_an_older_out_tells_what_it_can(server: Stub, make_image: MakeImage) -> None:

@@ -48,6 +48,7 @@ CASES = [
     ("100 < prompt_tokens", "c"),
     ("prompt_tokens = 9223372036854775807 OR prompt_tokens = 999999999999999999", ""),
     ("cost_usd = 0.001", "a"),
+    ("cost_usd > 1", "c"),
     ("cost_usd > .0005 and cost_usd <= 2.5", "ac"),
     ("cost_usd > -0.000000000000000001", "aci"),
     ("latency_s < 1.5", "ai"),

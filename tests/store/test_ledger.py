@@ -210,7 +210,7 @@ def test_a_commit_is_all_or_nothing(path: Path) -> None:
         assert commit(ledger, committed(2)) == 1
 
 
-def test_a_second_opener_is_told_who_holds_it(path: Path, ledger: SqliteLedger) -> None:
+def test_a_second_opener_learns_who_holds_it(path: Path, ledger: SqliteLedger) -> None:
     """Proves that a ledger in use is refused with host and pid, and that the refused one disturbs nothing."""
     with pytest.raises(OutInUseError, match=f"host {socket.gethostname()}, pid {os.getpid()}"):
         SqliteLedger(path)
@@ -395,7 +395,7 @@ def test_a_folder_that_is_gone_is_a_lost_resource(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX")
-def test_a_disk_without_room_keeps_what_is_kept(path: Path) -> None:
+def test_a_full_disk_keeps_what_is_committed(path: Path) -> None:
     """Proves that a write which the system refuses is a ResourceError, and that nothing committed is lost by it."""
     code = f"""
 import resource, signal

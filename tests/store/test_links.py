@@ -1,4 +1,4 @@
-"""Links and other odd things inside an output directory: none is written through, and each is told in one line."""
+"""Links and other odd things inside an output directory: none is written through, and each is named in one line."""
 
 import errno
 import os

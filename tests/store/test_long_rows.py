@@ -1,4 +1,4 @@
-"""Rows of megabytes: a row's other columns have a bound, told before anything is sent; what waits counts in bytes."""
+"""Rows of megabytes: a row's other columns have a bound, shown before anything is sent; what waits counts in bytes."""
 
 import gzip
 import io

@@ -39,6 +39,6 @@ def test_pre_sizing_does_not_change_the_price(width: int, height: int) -> None:
 
 
 @given(SIDES, SIDES)
-def test_the_price_has_a_ceiling(width: int, height: int) -> None:
+def test_the_price_is_bounded(width: int, height: int) -> None:
     """2048 x 768 is four by two tiles: no image costs more, and none less than one tile."""
     assert 85 + 170 <= GPT_4O.tokens(width, height, "high").expected <= 85 + 8 * 170

@@ -206,7 +206,7 @@ def test_auto_can_mean_original(family: str, auto: int) -> None:
     assert rule.tokens(4032, 3024, "high").expected < 3000
 
 
-def test_two_rules_span_a_range() -> None:
+def test_two_rules_make_a_range() -> None:
     """The newest rule is expected, the older ones lie in the range, the name says all, nothing is lost to any."""
     rule = combined()["gpt-4.1-mini"]
     found = rule.tokens(1800, 2400)
@@ -216,7 +216,7 @@ def test_two_rules_span_a_range() -> None:
     assert combined()["gpt-5.4-mini"].details == ("low", "high", "original")
 
 
-def test_gemini_may_not_be_told_the_detail() -> None:
+def test_gemini_may_ignore_the_detail() -> None:
     """Google's own field gives one figure; `detail` spans it and the default, and loses nothing of either."""
     rule = combined()["gemini-3"]
     told, asked = rule.tokens(4, 3, "media_resolution_low"), rule.tokens(4, 3, "low")

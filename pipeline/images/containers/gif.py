@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from pipeline.images.containers.values import BrokenFileError, Facts, ends_inside
 
-_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+IMAGE = 0x2C
+_EXTENSION, _TRAILER = 0x21, 0x3B
 _GRAPHIC_CONTROL = 0xF9
 _SCREEN_BYTES, _DESCRIPTOR_BYTES = 13, 10
 _MAX_SUB_BLOCKS = 1_100_000
@@ -23,7 +24,7 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
     images = 0
     while True:
         block = data[_within(data, at + 1, "a block") - 1]
-        if block == _IMAGE:
+        if block == IMAGE:
             images += 1
             facts.animated = facts.settled = images > 1
             end, kept = _image(data, at, facts), True

@@ -1,0 +1,72 @@
+"""How bodies of chat/completions ask for labels: their endings, which differ by endpoint, and not by image.
+
+A body begins with messages and images. What says of the schema stands behind the last image and text: instructions in
+the last message, an answer that has to be corrected, and `response_format`. So one prepared body serves endpoints that
+take a schema in different ways, and a correction needs no second look at the image.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.labels.sending import Correction, LabelsMode, LabelsRequest
+from pipeline.records import Answer
+
+_CONTENT: Final = b'"content":['
+_MESSAGES: Final = b'"messages":['
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """The endings of the bodies of one configuration."""
+
+    neutral: bytes
+    """As a body without labels ends, behind the last part of its last message."""
+    instructions: bytes
+    """Behind that part, where the mode needs them."""
+    message: bytes
+    """What closes the last message."""
+    rest: Mapping[LabelsMode, bytes]
+    """What closes the list of messages, and all fields behind it."""
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], asked: LabelsRequest) -> "Endings":
+        """Of a body, which has no `response_format` of its own."""
+        last = body["messages"][-1]
+        text, is_list = asked.instructions, isinstance(last["content"], list)
+        part = {"type": "text", "text": text} if is_list else {"role": "user", "content": text}
+        emptied = _json({**body, "messages": [{**last, "content": []}]})
+        neutral = emptied.partition(_CONTENT)[2] if is_list else _rest(body, None)
+        return cls(
+            neutral=neutral,
+            instructions=b"," + _json(part),
+            message=neutral.removesuffix(_rest(body, None)),
+            rest={mode: _rest(body, asked.formats[mode]) for mode in LabelsMode},
+        )
+
+    def ending(self, mode: LabelsMode, corrected: Answer | None = None) -> bytes:
+        """How a body ends that asks in this mode, and repeats an answer that is to be corrected."""
+        instructions = self.instructions if mode.needs_instructions else b""
+        return b"".join([instructions, self.message, *_correction(corrected), self.rest[mode]])
+
+
+def _rest(body: Mapping[str, Any], response_format: Mapping[str, Any] | None) -> bytes:
+    fields = {**body, "messages": []}
+    if response_format is not None:
+        fields["response_format"] = response_format
+    return _json(fields).partition(_MESSAGES)[2]
+
+
+def _correction(answer: Answer | None) -> Sequence[bytes]:
+    if answer is None:
+        return []
+    text = answer.caption or ""
+    said = {"role": "assistant", "content": text}
+    asked = {"role": "user", "content": Correction(text, answer.problems).words}
+    return [b",", _json(said), b",", _json(asked)]
+
+
+def _json(value: object) -> bytes:
+    """Half a character, which an answer may hold, becomes a question mark."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
