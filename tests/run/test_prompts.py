@@ -13,8 +13,8 @@ import pytest
 
 import pipeline
 from pipeline.errors import BudgetReachedError, InputError
+from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
-from pipeline.images.prepare import prepare_images
 from pipeline.run import prepare
 from tests.builders import ask
 from tests.emulators import emulator
