@@ -7,7 +7,7 @@ from pydantic import Field
 
 from pipeline.config.sections import Section
 from pipeline.config.setting import Setting
-from pipeline.config.types import Concurrency, Count, Dollars, Duration, PerMinute, Seconds
+from pipeline.config.types import Concurrency, Count, Dollars, Duration, PerMinute, PositiveDollars, Seconds
 
 
 class LimitsConfig(Section):

@@ -13,8 +13,9 @@ from secrets import token_hex
 import aiohttp
 
 from pipeline.catalogue.prices import Price
+from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import LABELS_PROMPT, BudgetConfig
+from pipeline.config.sections import LABELS_PROMPT
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
