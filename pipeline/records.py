@@ -2,8 +2,8 @@
 
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -360,22 +360,6 @@ class Outcome(_HasImages):
     @property
     def error_message(self) -> str | None:
         return self.result.error_message if isinstance(self.result, Answer) else self.result.message
-
-
-def single_images(records: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
-    """Each image of these records as a record of its own."""
-    if all(len(record.images) == 1 for record in records):
-        return records
-    return [replace(record, images=(image,), image_texts=()) for record in records for image in record.images]
-
-
-def held_bytes(requests: Iterable[PreparedRequest]) -> int:
-    """Memory that the bodies of a record's requests take together, with one of them in one piece to be sent."""
-    bodies = [request.pieces for request in requests]
-    if len(bodies) == 1 and len(bodies[0]) == 1:
-        return len(bodies[0][0])
-    pieces = {id(piece): len(piece) for pieces in bodies for piece in pieces}
-    return sum(pieces.values()) + max((sum(map(len, pieces)) for pieces in bodies), default=0)
 
 
 def record_key(record_id: str, prompt_name: str) -> bytes:

@@ -1,6 +1,6 @@
 """From a record to its requests, which are asked one after the other: bounded in bytes, equal ones once."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 
@@ -10,7 +10,7 @@ from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.stages import Clock, EngineConfig, PromptNames, Stages
 from pipeline.engine.threads import DaemonThreads, in_thread
 from pipeline.engine.writer import Writer
-from pipeline.records import Failure, Follower, ImageRecord, Outcome, PreparedRequest, held_bytes
+from pipeline.records import Failure, Follower, ImageRecord, Outcome, PreparedRequest
 
 Ask = Callable[[PreparedRequest], Awaitable[None]]
 
@@ -53,7 +53,7 @@ class Preparation:
         if all(map(self.leaders.of, requests)):
             return [one for request in requests if (one := self.leaders.waiting(request)) is not None]
         waiting: list[Waiting] = []
-        async with self._prepared_bytes.held(held_bytes(requests)):
+        async with self._prepared_bytes.held(_held_bytes(requests)):
             for request in requests:
                 one = self.leaders.waiting(request)
                 if one is not None:
@@ -74,3 +74,12 @@ class Preparation:
 
     async def _committed(self, request: PreparedRequest) -> Follower | None:
         return await in_thread(self._writer.thread, self._stages.follow, request)
+
+
+def _held_bytes(requests: Iterable[PreparedRequest]) -> int:
+    """Memory that the bodies of a record's requests take together, with one of them in one piece to be sent."""
+    bodies = [request.pieces for request in requests]
+    if len(bodies) == 1 and len(bodies[0]) == 1:
+        return len(bodies[0][0])
+    pieces = {id(piece): len(piece) for pieces in bodies for piece in pieces}
+    return sum(pieces.values()) + max((sum(map(len, pieces)) for pieces in bodies), default=0)

@@ -11,8 +11,8 @@ from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
 from pipeline.images.sampling import Sampling
-from pipeline.images.sizes import sizes_of
-from pipeline.records import Usage, single_images
+from pipeline.images.sizes import single_images, sizes_of
+from pipeline.records import Usage
 from pipeline.run.job import Job
 from pipeline.sources import Source, has_stream
 from pipeline.store.between_runs import count_missing

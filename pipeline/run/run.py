@@ -80,9 +80,7 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        prompts = len(prepare.prompts)
-        stats = RunStats(total=None if total is None else total * prompts, prompts=prompts)
-        run = _Run(job, new_run_id(clock.utc()), clock, stats)
+        run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
         with run.dataset(has_several=source.has_several or job.config.source.several_images) as dataset:
             prepare = replace(prepare, takes_several=dataset.takes_several)
             images = await stack.enter_async_context(fetch_session(job.config))
@@ -92,13 +90,15 @@ async def run_job(
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = replace(engine_config(job), has_answers=dataset.has_answers())
             if say is not None and not numbers.has_answers:
-                _say_question(job, say)
-            if say is not None and prompts > 1:
-                say(f"{prompts} prompts an image: the numbers below count rows, one for each image and prompt")
+                _say_prompt(job, say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
         return summary
+
+
+def _stats(records: int | None, prompts: int) -> RunStats:
+    return RunStats(total=None if records is None else records * prompts, prompts=prompts)
 
 
 def _silent(_: str) -> None:
@@ -112,10 +112,12 @@ def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
 
 
-def _say_question(job: Job, say: Say) -> None:
+def _say_prompt(job: Job, say: Say) -> None:
     """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
     if job.has_default_prompt:
         say(f"prompt: {job.config.request.prompt}")
+    if (prompts := len(job.config.prompt_names)) > 1:
+        say(f"{prompts} prompts an image: the numbers below count rows, one for each image and prompt")
     for line in label_notes(job.config):
         say(f"note: {line}")
 

@@ -107,27 +107,16 @@ class Dataset:
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
         """
-        with disk_errors(out):
-            check_out(out)
-            out.mkdir(parents=True, exist_ok=True)
+        _make(out)
         failpoint("folder-made")
         ledger = SqliteLedger(out / LEDGER_NAME, failpoint)
         failpoint("ledger-made")
         policy = RerunPolicy() if policy is None else policy
         try:
             with disk_errors(out), decoding(ledger):
-                check_state(out)
-                check_rehearsal(out, ledger, is_rehearsal=endpoint == EMULATOR)
-                declare(
-                    out,
-                    ledger,
-                    config,
-                    identity_of(config, redactor),
-                    policy,
-                    now=now,
-                    step=failpoint,
-                    has_several=has_several,
-                )
+                _check(out, ledger, endpoint)
+                identity = identity_of(config, redactor)
+                declare(out, ledger, config, identity, policy, now=now, step=failpoint, has_several=has_several)
                 origin = _begin(ledger, config, policy, run_id, endpoint)
                 dataset = cls(
                     out, ledger, config=config, policy=policy, origin=origin, failpoint=failpoint, redactor=redactor
@@ -285,6 +274,17 @@ class Dataset:
             for name in names
             if rows.get(name) or name == self.own_config_hash
         ]
+
+
+def _make(out: Path) -> None:
+    with disk_errors(out):
+        check_out(out)
+        out.mkdir(parents=True, exist_ok=True)
+
+
+def _check(out: Path, ledger: SqliteLedger, endpoint: str | None) -> None:
+    check_state(out)
+    check_rehearsal(out, ledger, is_rehearsal=endpoint == EMULATOR)
 
 
 def _begin(
