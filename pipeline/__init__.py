@@ -17,6 +17,7 @@ from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus
 from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
+from pipeline.config.prompts import MessageConfig, PromptConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import (
     EndpointConfig,
@@ -61,12 +62,14 @@ __all__ = [
     "InputError",
     "InterruptedRunError",
     "LimitsConfig",
+    "MessageConfig",
     "ModelCard",
     "OnAnswer",
     "OutInUseError",
     "OutStatus",
     "OutputConfig",
     "PricesConfig",
+    "PromptConfig",
     "RebuildReport",
     "RequestConfig",
     "RerunPolicy",
