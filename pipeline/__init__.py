@@ -15,13 +15,13 @@ from pipeline.commands.compact import CompactReport
 from pipeline.commands.models import ModelCard
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus
+from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
+from pipeline.config.prompts import MessageConfig, PromptConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import (
-    BudgetConfig,
     EndpointConfig,
     ImagesConfig,
-    LimitsConfig,
     OutputConfig,
     RequestConfig,
     Settings,
@@ -62,12 +62,14 @@ __all__ = [
     "InputError",
     "InterruptedRunError",
     "LimitsConfig",
+    "MessageConfig",
     "ModelCard",
     "OnAnswer",
     "OutInUseError",
     "OutStatus",
     "OutputConfig",
     "PricesConfig",
+    "PromptConfig",
     "RebuildReport",
     "RequestConfig",
     "RerunPolicy",

@@ -24,6 +24,8 @@ class Status(StrEnum):
 
 EMULATOR = "emulator"
 """The column `endpoint` of a rehearsal."""
+PROMPT_NAME = "caption"
+"""The column `prompt_name` where no other name is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class ImageRecord:
     images: tuple[Location, ...]
     extra: str | None = None
     line: int | None = None
+    image_texts: tuple[str | None, ...] = ()
+    """The text that is sent before each image; empty where no image has one."""
 
     @property
     def image(self) -> str:
@@ -142,6 +146,10 @@ class PreparedImage:
     sha256: str
     """Of `data`, in hexadecimal."""
     facts: ImageFacts
+    text: str | None = None
+    """Sent before it."""
+    base64: bytes | None = None
+    """Of `data`, where several requests share it."""
 
 
 class _HasImages:
@@ -164,12 +172,14 @@ class _HasImages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRequest(_HasImages):
-    """A request that only needs sending: the body with the images in it."""
+    """A request that only needs sending: a record asked one prompt, with the images in it."""
 
     record: ImageRecord
     image_facts: tuple[ImageFacts, ...]
-    body: bytes
+    pieces: tuple[bytes, ...]
+    """The body, in one piece, or in several where the requests of a record share the images'."""
     request_sha256: str
+    prompt_name: str = PROMPT_NAME
     predicted_prompt_tokens: int | None = None
     most_prompt_tokens: int | None = None
     """The upper end of the prediction."""
@@ -178,6 +188,11 @@ class PreparedRequest(_HasImages):
     token_rule: str | None = None
     corrects: "Answer | None" = None
     """The answer with invalid labels that this request repeats, with what is wrong with them."""
+
+    @property
+    def body(self) -> bytes:
+        """The body to send."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +309,7 @@ class BilledAttempt:
 
     record: ImageRecord
     at: datetime
+    prompt_name: str = PROMPT_NAME
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
     unknown_nano_usd: int = 0
@@ -310,6 +326,7 @@ class Follower(_HasImages):
     key: bytes
     """Of the record that was asked."""
     status: Status
+    prompt_name: str = PROMPT_NAME
     error_kind: ErrorKind | None = None
 
 
@@ -319,6 +336,7 @@ class Outcome(_HasImages):
 
     record: ImageRecord
     result: Answer | Failure
+    prompt_name: str = PROMPT_NAME
     image_facts: tuple[ImageFacts, ...] = ()
     request_sha256: str | None = None
     predicted_prompt_tokens: int | None = None

@@ -16,7 +16,7 @@ from pipeline.records import Answer, Failure, ImageRecord, LocalFile, PreparedRe
 def request(body: bytes) -> PreparedRequest:
     """A prepared request with this body, about no image in particular."""
     record = ImageRecord("x", (LocalFile("x", "x"),))
-    return PreparedRequest(record=record, image_facts=(), body=body, request_sha256="0" * 64)
+    return PreparedRequest(record=record, image_facts=(), pieces=(body,), request_sha256="0" * 64)
 
 
 class ChatClient:

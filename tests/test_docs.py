@@ -45,6 +45,8 @@ def test_commands_and_code_run(
 
     for number in range(3):
         make_image(f"photos/{number}.jpg", seed=number)
+    Path("titles.csv").write_text("image,title\nphotos/0.jpg,A quay\n")
+    Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
     Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
     if page.name == "video.md":
         Path("clips").mkdir()
@@ -75,8 +77,8 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 def test_the_settings_in_the_documentation() -> None:
     """The example loads, and the page of settings has each key."""
-    (example,) = blocks(ROOT / "docs" / "usage.md", "toml")
-    RunConfig.model_validate(tomllib.loads(example))
+    for example in [block for name in ("usage.md", "prompts.md") for block in blocks(ROOT / "docs" / name, "toml")]:
+        RunConfig.model_validate(tomllib.loads(example))
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for one in settings():
         assert f"**`{one.key}`**" in page, f"{one.key} is not in docs/settings.md"
@@ -87,7 +89,7 @@ def test_the_columns_in_the_documentation() -> None:
     text = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
     script = runpy.run_path(str(ROOT / "docs" / "write_columns.py"))
     assert text == script["page"](), "run: python docs/write_columns.py"
-    expected = schema(choices=2, logprobs=True, labels=pa.string()).names
+    expected = schema(choices=2, logprobs=True, has_several=True, labels=pa.string()).names
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == expected
 
 

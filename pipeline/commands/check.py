@@ -197,14 +197,15 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
 
 def _preparer(config: RunConfig) -> Preparer:
     """Prepares the one request of `config`: its own prompt, about the picture that is drawn here."""
-    request = config.request.model_copy(update={"prompt": PROMPT, "system": None, "labels": None})
-    return Preparer.build(config.model_copy(update={"request": request}), Clock().utc().date())
+    changes = {"prompt": PROMPT, "system": None, "messages": (), "labels": None}
+    request = config.request.model_copy(update=changes)
+    return Preparer.build(config.model_copy(update={"request": request, "prompts": ()}), Clock().utc().date())
 
 
 async def _check_endpoint(prepare: Preparer, client: EndpointClient, *, name: str, price: Price | None) -> CheckReport:
     config, image = prepare.config, drawn(prepare.config.images)
     record = ImageRecord("check", (InMemoryImage("check", lambda: image.data, len(image.data)),))
-    prepared = prepare.request(record, [image])
+    (prepared,) = prepare.requests(record, [image])
     result = await client.ask(prepared)
     if isinstance(result, Failure):
         model = config.endpoint.model or config.request.model or ""
@@ -219,7 +220,7 @@ def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | N
     billed, request = report.prompt_tokens, config.request
     if billed is None or report.ratio is None or abs(report.ratio - 1) <= TOLERATED:
         return None
-    text = message_tokens(request.system, request.prompt)
+    text = message_tokens(*request.message_texts)
     if billed <= text:
         return f"the image was not billed: {billed:,} tokens are no more than its text has (about {text:,})"
     rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]

@@ -1,6 +1,7 @@
 """What a run would send and cost, looked at beforehand: nothing is sent, nothing is written."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from itertools import islice
@@ -84,21 +85,25 @@ def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
     Sends and writes nothing. Raises what the run would raise of the source, the settings and, with `has_out`, of OUT.
     """
     source, total = open_job_source(job)
-    records = job.selected(source.records())
-    records, requests = islice(records, job.limit), total
+    prompts = job.config.prompt_names
+    total = None if total is None else total * len(prompts)
+    wanted: Iterator[tuple[ImageRecord, Sequence[str]]]
+    wanted = ((record, prompts) for record in islice(job.selected(source.records()), job.limit))
+    requests = total
     if has_out:
         job = replace(job, config=with_last_model(job.out, job.config))
         would_refuse(job.out, job.config, job.rerun, is_rehearsal=job.emulated)
         if total is not None and has_rows(job.out):
             all_of_them = islice(job.selected(source.records()), job.limit)
-            requests = count_missing(job.out, all_of_them, total, config=job.config, policy=job.rerun)
+            records = total // len(prompts)
+            requests = count_missing(job.out, all_of_them, records, config=job.config, policy=job.rerun)
         if requests == 0:
             return None
-        records = missing_records(job.out, records, config=job.config, policy=job.rerun)
+        wanted = missing_records(job.out, (record for record, _ in wanted), config=job.config, policy=job.rerun)
     committed = 0 if total is None or requests is None else total - requests
     prepare = Preparer.build(job.config, Clock().utc().date())
-    for record in islice(records, MOST_TRIED):
-        found = _prepared(job, prepare, record)
+    for record, names in islice(wanted, MOST_TRIED):
+        found = _prepared(job, prepare, record, names)
         if found is not None:
             return replace(found, requests=requests, committed=committed)
     raise InputError(
@@ -106,21 +111,20 @@ def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
     )
 
 
-def _prepared(job: Job, prepare: Preparer, record: ImageRecord) -> FirstRequest | None:
+def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[str]) -> FirstRequest | None:
     """The request of one record; None where an image of it cannot be prepared."""
     path = adapter_of(job.config).path
     address = f"the emulator (/{path})" if job.emulated else f"{endpoint_name(job)}/{path}"
     if any(image.is_remote for image in record.images):
         return FirstRequest(requests=None, committed=0, address=address, image=record.image)
-    found = [images for where in record.images if not isinstance(images := prepare.frames(where, None), Failure)]
-    if len(found) < len(record.images):
+    images = prepare.images(record, (None,) * len(record.images))
+    if isinstance(images, Failure):
         return None
-    images = [image for each in found for image in each]
-    request = prepare.request(record, images)
+    request = prepare.requests(record, images, names)[0]
     prices = prices_for(job.config, job.config.all_endpoints[0], emulated=job.emulated)
     return FirstRequest(
         requests=None, committed=0, address=address, image=record.image, facts=request.facts,
-        body=prepare.template.preview(images), max_answer_tokens=request.max_answer_tokens,
+        body=prepare.preview(request, images), max_answer_tokens=request.max_answer_tokens,
         predicted_prompt_tokens=request.predicted_prompt_tokens,
         most_usd=_most_usd(most_amounts(request, prices)),
     )  # fmt: skip

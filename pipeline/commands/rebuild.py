@@ -166,8 +166,9 @@ class _Rebuild:
         if stored is not None:
             return stored
         there = part_repair.schemas(self.data)
+        named = {name for one in there for name in one.names}
         labels = next((one.field("labels").type for one in there if "labels" in one.names), None)
-        return columns.schema(choices=2 if any("captions" in one.names for one in there) else 1, labels=labels)
+        return columns.schema(choices=2 if "captions" in named else 1, labels=labels, has_several="images" in named)
 
     def _survey(self, columns: pa.Schema, old: OldLedger) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""

@@ -21,7 +21,7 @@ from pipeline.errors import ErrorKind, InputError, ResourceError, VisionBatchErr
 from pipeline.files import disk_errors
 from pipeline.formatting import printable
 from pipeline.money import known_cost, usd_text
-from pipeline.records import Status
+from pipeline.records import PROMPT_NAME, Status
 from pipeline.run.labels import schema_words
 from pipeline.store import between_runs, parquet
 from pipeline.store.layout import DATA_NAME, way_out
@@ -32,7 +32,7 @@ from pipeline.tokens.text import message_tokens
 
 JUDGED = 200
 """Answers that rules are tried on."""
-COLUMNS = ("model", "attempts", "sent_width", "sent_height", "prompt_tokens")
+COLUMNS = ("model", "prompt_name", "attempts", "sent_width", "sent_height", "prompt_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class OutStatus:
     images: int | None
     """In the source of that run, where known."""
     done: int
-    """Of these, committed by it or before it."""
+    """Rows committed by it or before it: one for each image and prompt."""
     images_per_s: float
     waiting: str | None
     records: dict[str, int]
@@ -73,6 +73,8 @@ class OutStatus:
     """Billed against predicted prompt tokens, by model."""
     warnings: tuple[str, ...] = ()
     """Where a token rule no longer fits, and which one would."""
+    prompts: int = 1
+    """That the last or present run asks of each image."""
     damage: tuple[str, ...] = ()
     """What in `data/` is not as it was written; a run refuses such an OUT."""
 
@@ -132,7 +134,8 @@ def _warning(out: Path, ratio: Ratio) -> str:
         f"over {ratio.answers:,} answers, and estimates of it are as wrong"
     )
     try:
-        config, bills = last_config(out), newest_bills(out, ratio.model)
+        config = last_config(out)
+        bills = newest_bills(out, ratio.model, config.prompt_names[0])
         better = _fitting(config, bills)
     except (InputError, ResourceError, OSError):
         return said
@@ -142,20 +145,23 @@ def _warning(out: Path, ratio: Ratio) -> str:
 
 
 def _fitting(config: RunConfig, bills: list[Billed]) -> list[str]:
-    request = config.request
+    request = config.requests[0]
     rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
-    text = message_tokens(request.system, request.prompt, schema_words(config))
+    text = message_tokens(*request.message_texts, schema_words(config))
     return [str(fit) for fit in fits(bills, rules, detail=request.detail, text=text)] if bills else []
 
 
-def newest_bills(out: Path, model: str) -> list[Billed]:
-    """Answers of the newest part that has any of this model, evenly out of all of them."""
+def newest_bills(out: Path, model: str, prompt_name: str = PROMPT_NAME) -> list[Billed]:
+    """Answers of the newest part that has any of this model and prompt, evenly out of all of them."""
     data = out / DATA_NAME
     for number in reversed(parquet.part_numbers(data)):
         rows = [
-            Billed(*(int(row[name]) for name in COLUMNS[2:]))
+            Billed(*(int(row[name]) for name in COLUMNS[3:]))
             for row in parquet.read_columns(data, number, COLUMNS)
-            if row["model"] == model and row["attempts"] == 1 and row["sent_width"] and row["prompt_tokens"]
+            if (row["model"], row["prompt_name"]) == (model, prompt_name)
+            and row["attempts"] == 1
+            and row["sent_width"]
+            and row["prompt_tokens"]
         ]
         if rows:
             return rows[:: max(1, len(rows) // JUDGED)][:JUDGED]
@@ -182,6 +188,7 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         run_id=published.get("run_id"),
         updated_at=published.get("updated_at"),
         images=published.get("images"),
+        prompts=published.get("prompts", 1),
         done=published.get("skipped", 0) + published.get("asked", 0),
         images_per_s=published.get("images_per_s", 0.0),
         waiting=published.get("waiting"),
@@ -284,9 +291,10 @@ def _ratio(status: OutStatus) -> str:
 def _about_run(status: OutStatus) -> str:
     if status.run_id is None:
         return "no run has been at work here since the ledger was rebuilt"
-    of = f" of {status.images:,}" if status.images is not None else ""
+    of = f" of {status.images * status.prompts:,}" if status.images is not None else ""
     speed = f", {status.images_per_s:.1f} a second" if status.images_per_s else ""
-    progress = f"{status.done:,}{of} images{speed}, at {_time(status.updated_at)}"
+    unit = "images" if status.prompts == 1 else f"rows ({status.prompts} prompts an image)"
+    progress = f"{status.done:,}{of} {unit}{speed}, at {_time(status.updated_at)}"
     match status.state:
         case "running":
             waits = f" ({printable(status.waiting)})" if status.waiting else ""

@@ -177,11 +177,22 @@ def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
         elif entry is not None:
             found[section] = _with_path(entry, key, folder)
     request = found.get("request")
+    if isinstance(request, Mapping) and isinstance(request.get("messages"), list | tuple):
+        request = {**request, "messages": [_with_images(one, folder) for one in request["messages"]]}
+        found["request"] = request
     if isinstance(request, Mapping) and request.get("labels") is not None:
         from pipeline.labels.loading import schema_text  # noqa: PLC0415 - jsonschema is imported with labels only
 
         found["request"] = {**request, "labels": schema_text(request["labels"], folder)}
     return found
+
+
+def _with_images(message: object, folder: Path) -> object:
+    """A message with the paths of its images made absolute."""
+    images = message.get("images") if isinstance(message, Mapping) else None
+    if not isinstance(message, Mapping) or not isinstance(images, list | tuple):
+        return message
+    return {**message, "images": [folder.absolute() / one if isinstance(one, str | Path) else one for one in images]}
 
 
 def _with_path(table: object, key: str, folder: Path) -> object:

@@ -3,18 +3,18 @@
 import hashlib
 import json
 from functools import cache
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import model_validator
 from pydantic_core import to_jsonable_python
 
+from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
+from pipeline.config.prompts import PromptConfig
 from pipeline.config.sections import (
-    BudgetConfig,
     EndpointConfig,
     ImagesConfig,
-    LimitsConfig,
     OutputConfig,
     RequestConfig,
     Section,
@@ -45,6 +45,8 @@ class RunConfig(Section):
     endpoints: tuple[EndpointConfig, ...] = ()
     """Several to share the work, each with what it does not say itself from `endpoint`."""
     request: RequestConfig = RequestConfig()
+    prompts: tuple[PromptConfig, ...] = ()
+    """Several, each asked of every image and each a row, in place of `request.prompt`."""
     images: ImagesConfig = ImagesConfig()
     source: SourceConfig = SourceConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -68,6 +70,45 @@ class RunConfig(Section):
             }
         return data
 
+    @model_validator(mode="after")
+    def _check_prompts(self) -> Self:
+        names = self.prompt_names
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"`prompts`: the name {twice!r} stands twice; each prompt has a name of its own")
+        given = {"prompt", "prompt_name"} & self.request.model_fields_set
+        if self.prompts and given:
+            raise ValueError(
+                f"`request.{min(given)}` and [[prompts]] are both set; to ask one prompt take out [[prompts]], to ask "
+                "several add an entry of [[prompts]] with `name` and `text`"
+            )
+        return self
+
+    @property
+    def all_prompts(self) -> tuple[PromptConfig, ...]:
+        """Every prompt that an image is asked, in order."""
+        return self.prompts or (PromptConfig(name=self.request.prompt_name, text=self.request.prompt),)
+
+    @property
+    def prompt_names(self) -> tuple[str, ...]:
+        """The names of `all_prompts`."""
+        return tuple(prompt.name for prompt in self.prompts) or (self.request.prompt_name,)
+
+    @property
+    def requests(self) -> tuple[RequestConfig, ...]:
+        """The request of each prompt, in order."""
+        shared: dict[str, Any] = {}
+        if len(self.prompts) > 1 and self.request.image_position == "auto":
+            shared["image_position"] = "before"  # providers cache what the requests of an image begin with
+        changes = [{**shared, "prompt": prompt.text, "prompt_name": prompt.name} for prompt in self.prompts]
+        return tuple(self.request.model_copy(update=change) for change in changes) or (self.request,)
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as JSON holds them; read again they are the same configuration."""
+        found: dict[str, Any] = self.model_dump(mode="json")
+        if self.prompts:
+            found["request"] = {k: v for k, v in found["request"].items() if k not in {"prompt", "prompt_name"}}
+        return found
+
     @property
     def all_endpoints(self) -> tuple[EndpointConfig, ...]:
         return self.endpoints or (self.endpoint,)
@@ -85,6 +126,7 @@ class RunConfig(Section):
         asked = (one for one in settings() if one.setting.in_hash)
         found = {one.key: getattr(getattr(self, one.section), one.name) for one in asked}
         default = {one.key: one.default for one in settings()}
+        found["request.messages"] = [message.named() for message in self.request.messages] or ()
         counted = {key: value for key, value in found.items() if key in _ALWAYS_HASHED or value != default[key]}
         plain = to_jsonable_python(counted)
         parameters = {
@@ -93,7 +135,12 @@ class RunConfig(Section):
         identity = {_HASHED_AS.get(key, key): value for key, value in plain.items() if key not in parameters}
         # Datasets were made with these in `extra`, before each was a setting.
         once_extra = {key.removeprefix("request."): plain[key] for key in parameters}
-        return {**identity, "extra": {**identity["extra"], **once_extra}}
+        of_all = {**identity, "extra": {**identity["extra"], **once_extra}}
+        if not self.prompts:
+            return of_all
+        of_each = {name: value for name, value in of_all.items() if name not in {"prompt", "prompt_name"}}
+        in_order = sorted(self.prompts, key=lambda prompt: prompt.name)
+        return {**of_each, "prompts": [prompt.model_dump(mode="json", exclude_defaults=True) for prompt in in_order]}
 
     def config_hash(self) -> str:
         """16 hexadecimal digits of the declared question; prices and token rules are not part of it."""

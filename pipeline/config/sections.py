@@ -21,16 +21,14 @@ from pydantic import (
 
 from pipeline.config import parameters
 from pipeline.config.base_urls import normalise_base_url
+from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting, setting_of
 from pipeline.config.types import (
     Concurrency,
-    Count,
     Detail,
-    Dollars,
-    Duration,
     Megabytes,
+    MessageName,
     PerMinute,
-    PositiveDollars,
     Seconds,
     labels_schema,
     variable_name,
@@ -143,6 +141,20 @@ class RequestConfig(Section):
         str, Field(min_length=1), Setting("The name of the prompt in the column `prompt_name`.", in_hash=True)
     ] = "caption"
     system: Annotated[str | None, Setting("The system prompt.", keyword="system", metavar="TEXT", in_hash=True)] = None
+    system_name: Annotated[MessageName | None, Setting("The `name` of the system message.", in_hash=True)] = None
+    user_name: Annotated[MessageName | None, Setting("The `name` of user messages.", in_hash=True)] = None
+    messages: Annotated[
+        tuple[MessageConfig, ...],
+        Setting("A conversation before the prompt: tables of `role`, `text` and `images`.", in_hash=True),
+    ] = ()
+    image_position: Annotated[
+        Literal["auto", "after", "before"],
+        Setting("Images after or before the text; `auto`: after one prompt, before several.", in_hash=True),
+    ] = "auto"
+    message_layout: Annotated[
+        Literal["together", "apart"],
+        Setting("Text and images in one user message, or apart in two.", in_hash=True),
+    ] = "together"
     labels: Annotated[
         str | None,
         BeforeValidator(labels_schema),
@@ -195,6 +207,12 @@ class RequestConfig(Section):
         if isinstance(data, dict) and data.get("labels") is not None and "prompt" not in data:
             return {**data, "prompt": LABELS_PROMPT}
         return data
+
+    @property
+    def message_texts(self) -> tuple[str | None, ...]:
+        """The text of each message; None where it is not sent."""
+        apart = ("",) if self.message_layout == "apart" else ()
+        return self.system, *(message.text for message in self.messages), self.prompt, *apart
 
     @property
     def choices(self) -> int:
@@ -291,6 +309,18 @@ class SourceConfig(Section):
     id_column: Annotated[
         str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
     ] = None
+    group_by: Annotated[
+        str | None,
+        Setting(
+            "Joins neighbouring rows with the same value of this column into one record of several images.",
+            keyword="group_by",
+            metavar="COLUMN",
+        ),
+    ] = None
+    several_images: Annotated[
+        bool,
+        Setting("Records from standard input have several images; other sources show it themselves."),
+    ] = False
     skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
     on_duplicate_id: Annotated[
         Literal["error", "first"],
@@ -299,69 +329,6 @@ class SourceConfig(Section):
     max_record_kb: Annotated[
         int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
     ] = 1_024
-
-
-class LimitsConfig(Section):
-    """How fast requests are sent, and when a run gives up."""
-
-    concurrency: Annotated[
-        Concurrency,
-        Setting("Requests in flight; auto finds the best number.", keyword="concurrency", metavar="auto|N"),
-    ] = "auto"
-    rpm: Annotated[
-        PerMinute | None,
-        Setting("Requests per minute; lower limits that the endpoint advertises win.", keyword="rpm", metavar="N"),
-    ] = None
-    tpm: Annotated[
-        PerMinute | None,
-        Setting("Tokens per minute; lower limits that the endpoint advertises win.", keyword="tpm", metavar="N"),
-    ] = None
-    count_tokens: Annotated[
-        Literal["auto", "requested", "billed"],
-        Setting("What counts as tokens: prompt and `request.max_tokens`, or the bill; `auto` asks the catalogue."),
-    ] = "auto"
-    straggler_s: Annotated[Seconds, Setting("The earliest time at which a slow request is sent again, in seconds.")] = (
-        10.0
-    )
-    max_wait_s: Annotated[
-        Seconds, Setting("The longest wait that an endpoint may ask for, in seconds; a longer one ends the run.")
-    ] = 3600.0
-    max_error_rate: Annotated[
-        float,
-        Field(gt=0, le=1),
-        Setting("The share of the last 200 records that may fail for one reason before the run stops."),
-    ] = 0.5
-    outage_s: Annotated[Seconds, Setting("How long a run waits for an endpoint that fails, in seconds.")] = 1800.0
-    first_contact_s: Annotated[
-        Seconds, Setting("How long a run tries an endpoint that has never answered, in seconds.")
-    ] = 10.0
-    grace_s: Annotated[
-        float,
-        Field(ge=0, le=1e9),
-        Setting("How long requests in flight may finish after Ctrl-C, in seconds.", keyword="grace_s", metavar="S"),
-    ] = 60.0
-
-
-class BudgetConfig(Section):
-    """What a run may spend. A limit that is reached ends the run with exit code 3; the same command resumes it."""
-
-    max_cost_usd: Annotated[
-        PositiveDollars | None,
-        Setting("Stops before the run costs more, resumed runs included.", keyword="max_cost", metavar="USD"),
-    ] = None
-    max_cost_total_usd: Annotated[
-        PositiveDollars | None,
-        Setting("Stop before all runs on OUT together would cost more.", keyword="max_cost_total", metavar="USD"),
-    ] = None
-    confirm_usd: Annotated[
-        Dollars, Setting("The expected cost above which a run without a budget asks for confirmation, in dollars.")
-    ] = Decimal(10)
-    max_requests: Annotated[Count | None, Setting("Stop before this run would send more requests.")] = None
-    max_tokens: Annotated[Count | None, Setting("Stop before this run would be billed more tokens.")] = None
-    max_time_s: Annotated[
-        Duration | None,
-        Setting("Stop after this time: seconds, or for example 45m or 4h.", keyword="max_time", metavar="TIME"),
-    ] = None
 
 
 class OutputConfig(Section):
@@ -399,6 +366,7 @@ class Settings(TypedDict, total=False):
     max_cost: Decimal | float | str | None
     max_cost_total: Decimal | float | str | None
     max_time: float | str | None
+    group_by: str | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     dedup: bool | None

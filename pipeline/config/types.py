@@ -58,6 +58,10 @@ def sendable(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
+MessageName = Annotated[str, Field(pattern=r"^[^\s<|\\/>]{1,64}$")]
+"""OpenAI, API reference: no blanks and none of `<|\\/>`, up to 64 characters."""
+
+
 def labels_schema(value: object) -> object:
     """A schema as JSON text, whichever way it is named: OUT holds the schema itself, and no path."""
     if value is None:

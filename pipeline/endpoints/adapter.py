@@ -23,7 +23,10 @@ class RequestTemplate(Protocol):
     """The requests of one configuration, complete but for their images."""
 
     def body(self, images: Sequence[PreparedImage]) -> bytes:
-        """The body to send: pieces of text with the images between them, joined once."""
+        """The body to send. The images of `request.messages` come first, as they do in the next methods."""
+
+    def pieces(self, images: Sequence[PreparedImage]) -> tuple[bytes, ...]:
+        """The same in pieces, where several requests send the same images: `image.base64` is one of them."""
 
     def digest(self, images: Sequence[PreparedImage]) -> str:
         """The column `request_sha256`: equal for equal requests about equal bytes."""

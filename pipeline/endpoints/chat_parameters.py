@@ -7,7 +7,7 @@ from pipeline.errors import InputError
 
 _OWN_OPTION: Final = {
     "model": "request.model",
-    "messages": "request.prompt and request.system",
+    "messages": "request.prompt, request.system and request.messages",
     "max_tokens": "request.max_tokens",
     "max_completion_tokens": "request.max_tokens and request.max_tokens_field",
     "temperature": "request.temperature",

@@ -6,11 +6,13 @@ Shape: OpenAI, "Images and vision" (chat/completions), which AI/ML API, 302.AI a
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
 import pybase64
 
 from pipeline.endpoints.chat_labels import Endings
+from pipeline.endpoints.chat_messages import MessageSettings, messages_of
 from pipeline.endpoints.chat_parameters import ParameterSettings, parameter_fields
 from pipeline.errors import InputError
 from pipeline.formatting import json_text
@@ -18,13 +20,9 @@ from pipeline.labels.sending import LabelsMode, LabelsRequest, mode_of
 from pipeline.records import Answer, PreparedImage
 
 
-class PromptSettings(ParameterSettings, Protocol):
+class PromptSettings(ParameterSettings, MessageSettings, Protocol):
     """The settings that a body consists of; `config.sections.RequestConfig` has them."""
 
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def system(self) -> str | None: ...
     @property
     def labels(self) -> str | None: ...
     @property
@@ -46,22 +44,27 @@ class ChatTemplate:
         self._request, self._max_tokens_field = request, max_tokens_field
         self._model_field = _model_field(model)
         self._model = model
-        self._texts = {1: self._written(1)}
+        self._earlier_images = sum(len(earlier.images) for earlier in request.messages)
+        self._texts: dict[int, _Texts] = {}
+        self._of_plain(1 + self._earlier_images)
 
     def body(self, images: Sequence[PreparedImage]) -> bytes:
-        """The JSON body to send, about 4/3 of the images' bytes."""
-        texts, *_ = self._of(len(images))
+        """The JSON body to send, about 4/3 of the images' bytes. The first images are those of `request.messages`."""
+        return b"".join(self.pieces(images))
+
+    def pieces(self, images: Sequence[PreparedImage]) -> tuple[bytes, ...]:
+        texts, *_ = self._of(images)
         pieces = [texts[0]]
         for image, text in zip(images, texts[1:], strict=True):
-            pieces += (image.media_type.encode(), b";base64,", pybase64.b64encode(image.data), text)
-        return b"".join(pieces)
+            pieces += (image.media_type.encode(), b";base64,", image.base64 or pybase64.b64encode(image.data), text)
+        return tuple(pieces)
 
     def digest(self, images: Sequence[PreparedImage]) -> str:
-        _, sha256 = self._of(len(images))
+        _, sha256 = self._of(images)
         return hashlib.sha256("\0".join([sha256, *(image.sha256 for image in images)]).encode()).hexdigest()
 
     def preview(self, images: Sequence[PreparedImage]) -> str:
-        texts, _ = self._of(len(images))
+        texts, _ = self._of(images)
         pieces = [texts[0]]
         for image, text in zip(images, texts[1:], strict=True):
             characters = 4 * ((len(image.data) + 2) // 3)
@@ -78,18 +81,23 @@ class ChatTemplate:
         kept = len(body) - len(self._endings.ending(self._mode))
         return b"".join([memoryview(body)[:kept], self._endings.ending(mode, corrected)])
 
-    def _of(self, images: int) -> "_Texts":
+    def _of(self, images: Sequence[PreparedImage]) -> "_Texts":
+        if any(image.text is not None for image in images):
+            return self._written([image.text for image in images])
+        return self._of_plain(len(images))
+
+    def _of_plain(self, images: int) -> "_Texts":
         """Threads may both write what is missing: it is the same."""
         found = self._texts.get(images)
         if found is None:
-            found = self._texts[images] = self._written(images)
+            found = self._texts[images] = self._written(list(repeat(None, images)))
         return found
 
-    def _written(self, images: int) -> "_Texts":
+    def _written(self, image_texts: Sequence[str | None]) -> "_Texts":
         number = 0
         while True:  # until no placeholder is part of the prompt
-            marks = [f"<image-{number + at}>" for at in range(images)]
-            whole = _serialised(self._body([f"data:{mark}" for mark in marks]))
+            marks = [f"<image-{number + at}>" for at in range(len(image_texts))]
+            whole = _serialised(self._body([f"data:{mark}" for mark in marks], image_texts))
             if all(whole.count(mark.encode()) == 1 for mark in marks):
                 break
             number += 1
@@ -104,7 +112,9 @@ class ChatTemplate:
         """The texts of a body that asks for labels: its ending differs."""
         if self._asked is None:
             return tuple(texts)
-        self._endings = Endings.of(self._body([]), self._asked)
+        self._endings = Endings.of(
+            self._body(["data:"] * self._earlier_images, [None] * self._earlier_images), self._asked
+        )
         *before, last = texts
         return (*before, last.removesuffix(self._endings.neutral) + self._endings.ending(self._mode))
 
@@ -113,15 +123,9 @@ class ChatTemplate:
         schema = [] if self._asked is None else [self._asked.schema.text.encode()]
         return hashlib.sha256(b"\0".join([*texts, *schema])).hexdigest()
 
-    def _body(self, image_urls: Sequence[str]) -> dict[str, Any]:
+    def _body(self, image_urls: Sequence[str], image_texts: Sequence[str | None]) -> dict[str, Any]:
         request = self._request
-        content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
-        for url in image_urls:
-            image = {"url": url} if request.detail == "auto" else {"url": url, "detail": request.detail}
-            content.append({"type": "image_url", "image_url": image})
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        if request.system:
-            messages.insert(0, {"role": "system", "content": request.system})
+        messages = messages_of(request, image_urls, image_texts[self._earlier_images :])
         body: dict[str, Any] = {"model": self._model, "messages": messages}
         return {**body, **parameter_fields(request, self._max_tokens_field)}
 

@@ -5,37 +5,40 @@ from dataclasses import replace
 
 import anyio
 
-from pipeline.records import Failure, Follower, PreparedRequest
+from pipeline.records import Follower, PreparedRequest
+
+Waiting = tuple[PreparedRequest, anyio.Event]
+"""A request without its body, and what is set when the answer of its leader is committed, or there is none."""
 
 
 class Leaders:
     """The requests that are being asked now."""
 
-    def __init__(self, lookup: Callable[[PreparedRequest], Awaitable[Follower | None]]) -> None:
-        """`lookup` finds the committed answer to the same request."""
-        self._lookup = lookup
+    def __init__(self, lookup: Callable[[PreparedRequest], Awaitable[Follower | None]], *, is_on: bool) -> None:
+        """`lookup` finds the committed answer to the same request. Without `is_on` no request has a leader."""
+        self.lookup = lookup
+        self._is_on = is_on
         self._asked: dict[str, anyio.Event] = {}
         """By request; set when the answer is committed, or there is none."""
 
-    async def lead(
-        self, prepare: Callable[[], Awaitable[PreparedRequest | Failure]]
-    ) -> PreparedRequest | Failure | Follower:
-        """The request to send, as its leader; or the answer of another record, for a follower."""
-        while True:
-            prepared = await prepare()
-            if isinstance(prepared, Failure):
-                return prepared
-            leader = self._asked.get(prepared.request_sha256)
-            if leader is not None:
-                prepared = replace(prepared, body=b"")  # a follower holds no image
-                await leader.wait()
-            else:
-                self._asked[prepared.request_sha256] = anyio.Event()
-            follower = await self._lookup(prepared)
-            if follower is not None and leader is None:
-                self.release(prepared.request_sha256)
-            if follower is not None or leader is None:
-                return prepared if follower is None else follower
+    def of(self, request: PreparedRequest) -> anyio.Event | None:
+        """The same request, where it is being asked now."""
+        return self._asked.get(request.request_sha256)
+
+    def waiting(self, request: PreparedRequest) -> Waiting | None:
+        """The request as one that waits; None where it has no leader."""
+        leader = self.of(request)
+        return None if leader is None else (replace(request, pieces=(b"",)), leader)
+
+    async def lead(self, request: PreparedRequest) -> Follower | None:
+        """Make the request a leader, unless its answer is committed already: that answer, for a follower."""
+        if not self._is_on:
+            return None
+        self._asked[request.request_sha256] = anyio.Event()
+        follower = await self.lookup(request)
+        if follower is not None:
+            self.release(request.request_sha256)
+        return follower
 
     def release(self, request_sha256: str | None) -> None:
         """The leader's answer is committed, or there is none."""

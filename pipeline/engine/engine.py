@@ -24,12 +24,10 @@ import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.engine.completion import Completion
-from pipeline.engine.dedup import Leaders
-from pipeline.engine.fetching import fetched
 from pipeline.engine.in_flight import InFlightRequests
-from pipeline.engine.reader import FIRST_BATCH, Reader
+from pipeline.engine.preparation import Preparation
+from pipeline.engine.reader import FIRST_BATCH, Reader, Task
 from pipeline.engine.scheduler import Permit, Scheduler
-from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.signals import watch_signals
 from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
@@ -49,7 +47,6 @@ from pipeline.records import (
     Answer,
     Failure,
     Follower,
-    ImageRecord,
     Outcome,
     PreparedRequest,
 )
@@ -63,13 +60,11 @@ class Engine:
 
     def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, stats: RunStats) -> None:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
-        self._prepared_bytes = ByteSemaphore(config.prepared_bytes)
-        self._fetched_bytes = GrowingByteSemaphore(config.fetched_bytes)
         endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
         self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
-        self._leaders = Leaders(self._committed)
+        self._preparation = Preparation(stages, config, clock, self._writer)
         self._completion = Completion(stages, config, self._writer, self.stop)
         self._workers = 0
         self._is_interrupted = self._ends_at_once = False
@@ -113,7 +108,7 @@ class Engine:
     # ---------------------------------------------------------------- workers
 
     async def _work(self) -> None:
-        send, self._records = anyio.create_memory_object_stream[ImageRecord](FIRST_BATCH)
+        send, self._records = anyio.create_memory_object_stream[Task](FIRST_BATCH)
         with self._working, self._records:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._read, send)
@@ -127,7 +122,7 @@ class Engine:
             self._workers += 1
             self._tasks.start_soon(self._worker, self._records.clone())
 
-    async def _read(self, send: MemoryObjectSendStream[ImageRecord]) -> None:
+    async def _read(self, send: MemoryObjectSendStream[Task]) -> None:
         async with send:
             try:
                 await self._reader.run(send, self._writer.thread)
@@ -136,39 +131,19 @@ class Engine:
         for endpoint in self._scheduler.endpoints:
             endpoint.is_last = True
 
-    async def _worker(self, records: MemoryObjectReceiveStream[ImageRecord]) -> None:
-        async with records:
-            async for record in records:
+    async def _worker(self, tasks: MemoryObjectReceiveStream[Task]) -> None:
+        async with tasks:
+            async for task in tasks:
                 try:
-                    await self._live(record)
+                    await self._live(task)
                 except VisionBatchError as error:  # no file handles left, and the like
                     self.stop(error)
 
-    async def _live(self, record: ImageRecord) -> None:
-        """From the source to the writer."""
-
-        async def prepare() -> PreparedRequest | Failure:
-            return await self._prepared(record)
-
-        prepared = await (self._leaders.lead(prepare) if self._config.dedup else prepare())
-        match prepared:
-            case PreparedRequest():
-                async with self._prepared_bytes.held(len(prepared.body)):
-                    await self._ask(prepared)
-            case Failure():
-                await self._writer.hand_over(Outcome(record=record, result=prepared))
-            case Follower():
-                await self._writer.hand_over(prepared)
-
-    async def _committed(self, request: PreparedRequest) -> Follower | None:
-        return await in_thread(self._writer.thread, self._stages.follow, request)
-
-    async def _prepared(self, record: ImageRecord) -> PreparedRequest | Failure:
-        async with self._fetched_bytes.share() as share:
-            data = await fetched(self._stages, self._config, self._clock, record, share)
-            if isinstance(data, Failure):
-                return data
-            return await in_thread(self._decoders, self._stages.prepare, record, data)
+    async def _live(self, task: Task) -> None:
+        """From the source to the writer: its prompts one after the other, while the endpoint's cache has its images."""
+        record, names = task
+        while names:  # again only for those whose leaders gave no answer
+            names = await self._preparation.ask(record, names, self._ask)
 
     # ---------------------------------------------------------------- requests
 
@@ -235,7 +210,7 @@ class Engine:
     def _ended(self, item: Outcome | Follower) -> None:
         self._reader.ended(item)
         if isinstance(item, Outcome):
-            self._leaders.release(item.request_sha256)
+            self._preparation.leaders.release(item.request_sha256)
 
     def _write_failed(self, error: ResourceError) -> None:
         self._reason = error
@@ -251,7 +226,7 @@ class Engine:
         with (
             DaemonThreads("reader") as self._reader.thread,
             ThreadPoolExecutor(1, "writer") as self._writer.thread,
-            DaemonThreads("decode", self._config.threads) as self._decoders,
+            DaemonThreads("decode", self._config.threads) as self._preparation.decoders,
         ):
             yield
 

@@ -38,8 +38,9 @@ class Bar:
 
     def show(self, stats: RunStats) -> None:
         if self._bar is None:
+            unit = "img" if stats.prompts == 1 else stats.unit
             self._bar = tqdm(
-                total=stats.total, initial=stats.skipped, file=self._stream, unit="img", dynamic_ncols=True,
+                total=stats.total, initial=stats.skipped, file=self._stream, unit=unit, dynamic_ncols=True,
                 smoothing=0, leave=True, mininterval=0,
                 bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} "
                 "[{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",
@@ -70,7 +71,7 @@ class Lines:
 
     def _write(self, stats: RunStats) -> None:
         rate = stats.asked / max(1e-9, self._now() - self._began)
-        parts = [_count(stats), f"{rate:.1f} images/s", *_figures(stats)]
+        parts = [_count(stats), f"{rate:.1f} {stats.unit}s/s", *_figures(stats)]
         if stats.total is not None and rate > 0:
             parts.append(f"{timedelta(seconds=round((stats.total - stats.done) / rate))} left")
         print(printable("  ".join(parts)), file=self._stream, flush=True)
@@ -111,7 +112,7 @@ def make_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Progr
 
 def _count(stats: RunStats) -> str:
     if not stats.total:
-        return f"{stats.done:,} images"
+        return f"{stats.done:,} {stats.unit}s"
     return f"{stats.done:,}/{stats.total:,} ({100 * stats.done / stats.total:.0f} %)"
 
 
@@ -229,17 +230,19 @@ def _still(summary: RunSummary) -> str:
 
 
 def _what_happened(summary: RunSummary) -> str:
+    unit = "image" if summary.prompts == 1 else "row"
     if not summary.asked and not summary.stopped:
         if summary.left_out:
             return f"nothing to ask: {summary.skipped:,} are kept already{_left_out(summary)}"
         if not summary.skipped:
             return "nothing to ask: there are no images"
-        all_of_them = "the one image is" if summary.skipped == 1 else f"all {summary.skipped:,} images are"
+        all_of_them = f"the one {unit} is" if summary.skipped == 1 else f"all {summary.skipped:,} {unit}s are"
         return f"nothing to ask: {all_of_them} kept already"
     if not summary.asked:
         kept = f"; {summary.skipped:,} are kept from before" if summary.skipped else ""
-        return f"no image was answered in {summary.seconds:.1f} s{kept}"
-    asked, rate = counted(summary.asked, "image"), f"{summary.images_per_s:.1f} images/s"
+        return f"no {unit} was answered in {summary.seconds:.1f} s{kept}"
+    asked, rate = counted(summary.asked, unit), f"{summary.images_per_s:.1f} {unit}s/s"
+    asked += f" ({summary.prompts} prompts an image)" if summary.prompts > 1 else ""
     text = f"{asked} in {summary.seconds:.1f} s ({rate}): {by_outcome(summary.by_status)}"
     text += f"; {summary.followers:,} share an answer" if summary.followers else ""
     return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "") + _left_out(summary)

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import compress, islice
+from itertools import islice
 
 from anyio.streams.memory import MemoryObjectSendStream
 
-from pipeline.engine.stages import Stages
+from pipeline.engine.stages import PromptNames, Stages
 from pipeline.engine.stats import RunStats
 from pipeline.engine.threads import DaemonThreads, in_thread
 from pipeline.limits.decision import TRANSIENT
@@ -16,6 +16,8 @@ from pipeline.records import Follower, ImageRecord, Outcome
 FIRST_BATCH, BATCH, LARGEST_BATCH = 16, 256, 4096
 READ_BYTES = 8 << 20
 """Text of records (`data:` addresses, a manifest's other columns) that is read at a time: a row may be megabytes."""
+Task = tuple[ImageRecord, PromptNames]
+"""A record, and which prompts it is asked."""
 
 
 class Reader:
@@ -25,23 +27,31 @@ class Reader:
         self._stages, self._stats, self._reads_ahead = stages, stats, reads_ahead
         self._under_way: dict[str, int] = {}
         """Ids between the reader and the writer (a stream may bring one twice), with their place in the source."""
+        self._rows_left: dict[str, int] = {}
+        """Rows still to be written of those that are asked several prompts."""
         self.thread: DaemonThreads
 
-    async def run(self, send: MemoryObjectSendStream[ImageRecord], writer_thread: ThreadPoolExecutor) -> None:
+    async def run(self, send: MemoryObjectSendStream[Task], writer_thread: ThreadPoolExecutor) -> None:
         """Read to the end of the source. `writer_thread` looks up what OUT holds."""
         size = FIRST_BATCH if self._reads_ahead else 1
         ahead = self._ahead(size)
         while batch := await ahead:
             ahead = self._ahead(size)  # is read while the ledger looks these up
-            is_missing = await in_thread(writer_thread, self._stages.missing, batch)
-            await self._hand_on(batch, is_missing, send)
+            missing = await in_thread(writer_thread, self._stages.missing, batch)
+            await self._hand_on(batch, missing, send)
             # Where OUT holds all of it already there is nothing to wait for: larger batches, fewer hops.
             if self._reads_ahead:
-                size = BATCH if any(is_missing) else min(2 * size, LARGEST_BATCH)
+                size = BATCH if any(missing) else min(2 * size, LARGEST_BATCH)
 
     def ended(self, item: Outcome | Follower) -> None:
-        """The row of this record is written."""
-        place = self._under_way.pop(item.record.id, 0)
+        """A row of this record is written."""
+        record_id = item.record.id
+        left = self._rows_left.get(record_id, 1) - 1
+        if left:
+            self._rows_left[record_id], place = left, self._under_way.get(record_id, 0)
+        else:
+            self._rows_left.pop(record_id, None)
+            place = self._under_way.pop(record_id, 0)
         if item.error_kind in TRANSIENT:  # the next run looks at this one again
             self._stats.lowest_open = min(self._stats.lowest_open, place)
 
@@ -51,16 +61,19 @@ class Reader:
         return min(self._stats.lowest_open, next(iter(self._under_way.values()), self._stats.read))
 
     async def _hand_on(
-        self, batch: list[ImageRecord], is_missing: Sequence[bool], send: MemoryObjectSendStream[ImageRecord]
+        self, batch: list[ImageRecord], missing: Sequence[PromptNames], send: MemoryObjectSendStream[Task]
     ) -> None:
         began = self._stats.read
-        self._stats.skipped += len(batch) - sum(is_missing)
-        for place in compress(range(len(batch)), is_missing):
-            record = batch[place]
+        self._stats.skipped += self._stats.prompts * len(batch) - sum(map(len, missing))
+        for place, (record, names) in enumerate(zip(batch, missing, strict=True)):
+            if not names:
+                continue
             self._stats.read = began + place
             if record.id not in self._under_way:
                 self._under_way[record.id] = self._stats.read
-                await send.send(record)
+                if len(names) > 1:
+                    self._rows_left[record.id] = len(names)
+                await send.send((record, names))
         self._stats.read = began + len(batch)
 
     def _ahead(self, size: int) -> "asyncio.Future[list[ImageRecord]]":

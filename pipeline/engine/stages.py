@@ -25,6 +25,8 @@ from pipeline.records import (
     Usage,
 )
 
+PromptNames = tuple[str, ...]
+"""Names of prompts that a record is asked, in their order."""
 Arrival = Outcome | BilledAttempt | Follower
 """What comes to the writer."""
 
@@ -57,12 +59,12 @@ class Stages:
 
     records: Iterator[ImageRecord]
     """Blocking; read in a thread of its own."""
-    missing: Callable[[Sequence[ImageRecord]], Sequence[bool]]
-    """For each, whether it is to be asked. Blocking, in the writer's thread."""
+    missing: Callable[[Sequence[ImageRecord]], Sequence[PromptNames]]
+    """For each, the names of the prompts that it is to be asked. Blocking, in the writer's thread."""
     fetch: Callable[[ImageRecord, Grow], Awaitable[FetchedImages | Failure]]
     """The bytes of remote images; None for each that `prepare` reads itself."""
-    prepare: Callable[[ImageRecord, FetchedImages], PreparedRequest | Failure]
-    """Blocking, in the decoding threads: one hop a record."""
+    prepare: Callable[[ImageRecord, FetchedImages, PromptNames], Sequence[PreparedRequest] | Failure]
+    """The requests of a record, one a prompt. Blocking, in the decoding threads: one hop a record."""
     endpoints: Sequence[Endpoint]
     follow: Callable[[PreparedRequest], Follower | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
@@ -129,7 +131,7 @@ class Clock:
 
 @dataclass(slots=True)
 class RequestState:
-    """What one record has been through on its way to an answer."""
+    """What one request of a record has been through on its way to an answer."""
 
     request: PreparedRequest
     asked_at: datetime
@@ -176,6 +178,7 @@ class RequestState:
         """The last attempt, which cost something, or may have, and is not the last word."""
         return BilledAttempt(
             record=self.request.record,
+            prompt_name=self.request.prompt_name,
             at=at,
             usage=(result.usage if result else None) or Usage(),
             cost_usd=result.cost_usd if result else None,
@@ -186,6 +189,7 @@ class RequestState:
         return Outcome(
             endpoint=endpoint,
             record=self.request.record,
+            prompt_name=self.request.prompt_name,
             result=result,
             image_facts=self.request.image_facts,
             request_sha256=self.request.request_sha256,

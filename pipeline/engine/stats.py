@@ -19,7 +19,9 @@ class RunStats:
     """Counts of one run. Answers count once they are committed, never before."""
 
     total: int | None = None
-    """Records in the source, where known."""
+    """Rows that the source comes to, where known: one for each record and prompt."""
+    prompts: int = 1
+    """Rows of each record."""
     read: int = 0
     """Records that came from the source, those before its low-water mark included."""
     low_water: float = 0
@@ -56,8 +58,13 @@ class RunStats:
     """What the whole run waits for, in words."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
     """(id, kind, message) of the first rows without a good answer."""
-    _open_bills: dict[str, Bill] = field(default_factory=dict)
-    """By id, of records under way: what attempts without an answer were billed."""
+    _open_bills: dict[tuple[str, str], Bill] = field(default_factory=dict)
+    """By id and prompt, of rows under way: what attempts without an answer were billed."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted on screen."""
+        return "image" if self.prompts == 1 else "row"
 
     @property
     def done(self) -> int:
@@ -82,8 +89,9 @@ class RunStats:
     def bill(self, attempt: BilledAttempt) -> None:
         """Count an attempt without an answer that the ledger now holds, until the row of its record includes it."""
         bill = Bill(usage=attempt.usage, cost_usd=attempt.cost_usd)
-        before = self._open_bills.get(attempt.record.id)
-        self._open_bills[attempt.record.id] = bill if before is None else before + bill
+        key = attempt.record.id, attempt.prompt_name
+        before = self._open_bills.get(key)
+        self._open_bills[key] = bill if before is None else before + bill
         self._count(bill)
         self.cost_unknown_usd += usd(attempt.unknown_nano_usd)
 
@@ -104,7 +112,7 @@ class RunStats:
             self.by_error[outcome.error_kind] += 1
             if len(self.examples) < EXAMPLES:
                 self.examples.append((outcome.record.id, outcome.error_kind, outcome.error_message or ""))
-        if (counted := self._open_bills.pop(outcome.record.id, None)) is not None:
+        if (counted := self._open_bills.pop((outcome.record.id, outcome.prompt_name), None)) is not None:
             self._count(counted, times=-1)
         self._count(Bill(usage=outcome.usage, cost_usd=outcome.cost_usd))
         self.unpriced += outcome.cost_usd is None and isinstance(outcome.result, Answer)
@@ -157,6 +165,8 @@ class RunSummary:
     """The configuration of OUT, with which a run without a selection continues; `config_hash` is this run's."""
     by_config: dict[str, int] = field(default_factory=dict)
     """Rows of OUT by the configuration that answered them, OUT's own first; empty where the run has that one."""
+    prompts: int = 1
+    """Rows of each record: `skipped`, `asked` and what follows them count rows."""
     tokens_saved: int = 0
     """By sending images smaller than they are, as the token rule tells."""
     saved_usd: Decimal | None = None

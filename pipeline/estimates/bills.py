@@ -147,6 +147,17 @@ class Bills:
         return sum(_value(row, name) or 0.0 for group in self.rows for _, row in group)
 
 
+def joined(rows: Sequence[Row]) -> Row:
+    """The rows of one image that was asked several prompts as one: what they took together."""
+    if len(rows) == 1:
+        return rows[0]
+    found = dict(next((row for row in rows if not _is_whole(row)), rows[-1]))
+    for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd"):
+        values = [row[name] for row in rows]
+        found[name] = None if None in values else sum(values)
+    return found
+
+
 def _known(name: str) -> float:
     return 1.0 if name == "prompt_tokens" else 0.0
 

@@ -54,7 +54,7 @@ class ModelEstimate:
     rules: tuple[RuleFact, ...]
     detail: str
     text_tokens: Range[int]
-    """Of one request."""
+    """Of the requests of one image."""
     typical_sent: Size
     typical_tokens: Range[int]
     """Of the typical image alone."""
@@ -70,6 +70,8 @@ class ModelEstimate:
     output_tokens: Range[int]
     output_basis: str
     """`assumed`, `stated` or `measured`."""
+    prompts: int = 1
+    """Requests about each image."""
     reasoning_tokens: Range[int] | None = None
     """Part of the output; None: unknown without a sample."""
     reasoning_effort: str | None = None

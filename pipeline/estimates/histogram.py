@@ -81,7 +81,7 @@ class Counted:
         self.expected.add(tokens.expected, times)
         self.lower.add(tokens.lower, times)
         self.upper.add(tokens.upper, times)
-        self.raw_tokens += times * (images * shape.unsized_tokens(*size) + shape.text.expected)
+        self.raw_tokens += times * (shape.prompts * images * shape.unsized_tokens(*size) + shape.text.expected)
         self.rejected += times * rejects_shape(shape.rule, *size)
         width, height = shape.sent(*size)
         self.sent_pixels += times * images * width * height
@@ -95,10 +95,10 @@ class Counted:
         high = self.upper.scaled(population) + Fraction(self.upper.half_width(population))
         return Range(round(self.expected.scaled(population)), max(0, floor(low)), ceil(high))
 
-    def image_tokens(self, images: int, text: TokenRange) -> Range[int]:
+    def image_tokens(self, images: int, text: TokenRange, prompts: int = 1) -> Range[int]:
         """Of an image alone, in the mean over the `images` that were counted."""
         sums = (self.expected.total, text.expected), (self.lower.total, text.lower), (self.upper.total, text.upper)
-        return Range(*(round(Fraction(total, images) - each) for total, each in sums))
+        return Range(*(round((Fraction(total, images) - each) / prompts) for total, each in sums))
 
     def add_unreadable(self, count: int) -> None:
         """Images that are not sent take part in means as nothing."""

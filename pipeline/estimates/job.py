@@ -77,12 +77,15 @@ class Candidate:
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
         request, family = self.config.request, self.family()
-        texts = request.system, request.prompt, schema_words(self.config)
-        text = text_range(message_tokens(*texts), most_message_tokens(*texts))
+        texts = [(*one.message_texts, schema_words(self.config)) for one in self.config.requests]
+        text = text_range(
+            sum(message_tokens(*each) for each in texts), sum(most_message_tokens(*each) for each in texts)
+        )
         return PromptShape(
             rule=rule_of(family, today, self.rules_host),
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
+            prompts=len(texts),
             max_side=self.config.images.max_side,
             max_image_tokens=self.config.images.max_image_tokens,
         )

@@ -11,6 +11,7 @@ from pipeline.estimates.histogram import Counted
 from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
 from pipeline.run.parameters import EffectiveRequest
+from pipeline.run.rendering import rendering_of
 from pipeline.tokens import UnknownRule
 from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
 from pipeline.tokens.ranges import Range
@@ -32,13 +33,18 @@ def model_estimate(
 ) -> ModelEstimate:
     """What the images would take on one model."""
     asked, family, seen = candidate.asked(shape.rule), candidate.family(), images.survey
-    tokens_in = counted.input_tokens(seen.images)
+    records = _times(images.readable, 1 / seen.images_a_record)
+    tokens_in = _with_fewer_texts(counted.input_tokens(seen.images), shape, images.readable, records)
     tokens_out = answer_tokens(
-        images.readable, stated=job.output_tokens, max_tokens=asked.request.max_tokens,
-        choices=asked.request.choices, allowance=asked.allowance,
-    )  # fmt: skip
+        records,
+        stated=job.output_tokens,
+        max_tokens=asked.request.max_tokens,
+        choices=shape.prompts * asked.request.choices,
+        allowance=asked.allowance,
+    )
+    requests = _times(records, shape.prompts)
     online, batch = candidate.prices()
-    time = _time(candidate, asked, images.readable, tokens_in, tokens_out)
+    time = _time(candidate, asked, requests, tokens_in, tokens_out)
     read, text = seen.known - seen.unreadable, shape.text
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
     image = shape.image_tokens(*images.typical)
@@ -47,12 +53,12 @@ def model_estimate(
         token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
         detail=shape.detail, text_tokens=Range(text.expected, text.lower, text.upper),
         typical_sent=shape.sent(*images.typical), typical_tokens=Range(image.expected, image.lower, image.upper),
-        mean_tokens=counted.image_tokens(read, text), input_tokens=tokens_in,
+        prompts=shape.prompts, mean_tokens=counted.image_tokens(read, text, shape.prompts), input_tokens=tokens_in,
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
         output_tokens=tokens_out, output_basis="assumed" if job.output_tokens is None else "stated",
-        price=online, cost_usd=cost_of(images.readable, tokens_in, tokens_out, online),
-        batch_price=batch, batch_cost_usd=cost_of(images.readable, tokens_in, tokens_out, batch),
+        price=online, cost_usd=cost_of(requests, tokens_in, tokens_out, online),
+        batch_price=batch, batch_cost_usd=cost_of(requests, tokens_in, tokens_out, batch),
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None, limited_by=time[1] if time else None,
         reasoning_allowance=asked.allowance, reasoning_effort=asked.request.reasoning_effort,
@@ -61,6 +67,18 @@ def model_estimate(
             *_notes(job, candidate, shape, counted, seen, by_detail=by_detail, has_price=online is not None),
         ),
     )  # fmt: skip
+
+
+def _times(count: Range[int], factor: float) -> Range[int]:
+    high = None if count.high is None else round(factor * count.high)
+    return Range(round(factor * count.expected), round(factor * count.low), high)
+
+
+def _with_fewer_texts(tokens: Range[int], shape: PromptShape, images: Range[int], records: Range[int]) -> Range[int]:
+    """Tokens that were counted with a text for each image, with one for each record of several."""
+    shared, text = images.expected - records.expected, shape.text
+    high = None if tokens.high is None else tokens.high - shared * text.upper
+    return Range(tokens.expected - shared * text.expected, tokens.low - shared * text.lower, high)
 
 
 def _notes(
@@ -81,6 +99,12 @@ def _notes(
         *_undescribed(candidate, shape),
         *traps(shape, by_detail),
         *([unreached] if unreached else []),
+        *_templates(candidate),
+        *(
+            [f"{seen.images_a_record:.3g} images a record, whose requests hold all of them"]
+            * (seen.images_a_record > 1)
+        ),
+        *([f"{shape.prompts} prompts an image: all figures count all of them"] if shape.prompts > 1 else []),
         *_several(candidate.config.images.frames),
         *(f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(job.today) if one.note),
         *([] if has_price else [_no_price(candidate)]),
@@ -154,6 +178,13 @@ def _undescribed(candidate: Candidate, shape: PromptShape) -> list[str]:
     called = f"{candidate.model!r}" if candidate.model else "this server's model"
     known = "the range covers the rules of known models; `request.model_family` names the one that fits"
     return [f"no token rule is known for {called}: {known}"]
+
+
+def _templates(candidate: Candidate) -> list[str]:
+    """A text that differs from record to record."""
+    if not any(rendering_of(request) for request in candidate.config.requests):
+        return []
+    return ["prompts with columns of the record in them are counted as they are written; a sample measures them"]
 
 
 def _no_price(candidate: Candidate) -> str:

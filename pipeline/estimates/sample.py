@@ -3,6 +3,7 @@
 import asyncio
 import re
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from pipeline.config.keys import api_key
 from pipeline.config.run_config import RunConfig
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
-from pipeline.estimates.bills import COLUMNS, Bills, Population, Row, money
+from pipeline.estimates.bills import COLUMNS, Bills, Population, Row, joined, money
 from pipeline.estimates.estimate import estimated
 from pipeline.estimates.figures import Estimate, ModelEstimate, cost_of, no_spread
 from pipeline.estimates.histogram import SizeHistogram
@@ -175,7 +176,7 @@ async def _ask(
     await run_job(run, show, say=say)
     ids = await asyncio.to_thread(_ids, run)
     named = [[ids[position] for position in group] for group in positions]
-    return await asyncio.to_thread(kept_of, out, named, config.request.prompt_name), out
+    return await asyncio.to_thread(kept_of, out, named, config.prompt_names), out
 
 
 def _ids(job: Job) -> dict[int, str]:
@@ -197,16 +198,17 @@ class Kept:
     mixed: frozenset[str]
 
 
-def kept_of(out: Path, strata: Sequence[Sequence[str]], prompt_name: str) -> Kept:
-    """The rows of these ids."""
-    data, rows, mixed = out / DATA_NAME, dict[str, Row](), set[str]()
+def kept_of(out: Path, strata: Sequence[Sequence[str]], prompt_names: Sequence[str]) -> Kept:
+    """The rows of these ids, those of several prompts joined."""
+    data, found, mixed = out / DATA_NAME, defaultdict[str, dict[str, Row]](dict), set[str]()
     wanted = frozenset(one for stratum in strata for one in stratum)
     for number in parquet.part_numbers(data):
         for row in parquet.read_columns(data, number, COLUMNS):
-            if row["id"] in wanted and row["prompt_name"] == prompt_name:
-                rows[row["id"]] = row
+            if row["id"] in wanted and row["prompt_name"] in prompt_names:
+                found[row["id"]][row["prompt_name"]] = row
             else:
                 mixed.add(row["run_id"])
+    rows = {record: joined([*each.values()]) for record, each in found.items() if len(each) == len(prompt_names)}
     return Kept([[rows.get(one) for one in stratum] for stratum in strata], frozenset(mixed))
 
 

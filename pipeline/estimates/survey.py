@@ -26,7 +26,7 @@ from pipeline.http.session import open_image_session
 from pipeline.images.probe import ImageSize
 from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.images.sampling import Sampling
-from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes
+from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes, single_images
 from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageRecord, ImageUrl
 from pipeline.sources import Source, SourceLike, open_sources
@@ -61,6 +61,8 @@ class Survey:
 
     images: int = 0
     seen: int = 0
+    images_a_record: float = 1.0
+    """Of the records looked at."""
     declared: int = 0
     """Sizes taken from the manifest's columns `width` and `height`."""
     file_bytes: Moments = field(default_factory=Moments)
@@ -141,7 +143,7 @@ async def survey(job: SurveyJob, histogram: SizeHistogram, show: Show, now: Call
     found = Survey(sizes=array("q") if job.keep_sizes else None)
     with _stoppable():
         await _look_at_all(job, found, histogram, show, now)
-    found.images = found.images or found.seen
+    found.images = round(found.images * found.images_a_record) or found.seen
     return found
 
 
@@ -156,7 +158,11 @@ async def _look_at_all(
         proxy_of = Proxies()
         source = open_sources(job.sources, job.config.source, out=job.out)
         records, total = await loop.run_in_executor(reader, _records, job, source, found)
+        looked_at = 0
         while chunk := await loop.run_in_executor(reader, _next, records, found.seen):
+            looked_at += len(chunk)
+            if not job.keep_sizes:  # a sample measures records, and draws them by their first images
+                chunk = single_images(chunk)
             sizes = await loop.run_in_executor(reader, local.look, chunk)
             if None in sizes:
                 if session is None:
@@ -165,6 +171,7 @@ async def _look_at_all(
             await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, histogram)
             show(found.seen, total)
         found.declared = local.declared
+        found.images_a_record = found.seen / max(1, looked_at)
         await loop.run_in_executor(reader, histogram.settle)
 
 
@@ -218,7 +225,7 @@ def drawn_at_random(records: Iterator[ImageRecord], wanted: int, rng: random.Ran
     return [record for _, record in sorted(kept, key=lambda pair: pair[0])], seen
 
 
-def _next(records: Iterator[ImageRecord], seen: int) -> list[ImageRecord]:
+def _next(records: Iterator[ImageRecord], seen: int) -> Sequence[ImageRecord]:
     return list(islice(records, CHUNK if seen else FIRST_CHUNK))
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from time import monotonic
 from types import TracebackType
@@ -42,6 +43,13 @@ def sizes_of(records: Iterable[ImageRecord], sampling: Sampling = ONE) -> list[F
     """The upright size of each, as far as it is known here; None for each that would have to be fetched."""
     with LocalSizes(monotonic, sampling) as local:
         return local.look(list(records))
+
+
+def single_images(records: Sequence[ImageRecord]) -> Sequence[ImageRecord]:
+    """Each image of these records as a record of its own."""
+    if all(len(record.images) == 1 for record in records):
+        return records
+    return [replace(record, images=(image,), image_texts=()) for record in records for image in record.images]
 
 
 class LocalSizes:

@@ -11,7 +11,7 @@ from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
 from pipeline.images.sampling import Sampling
-from pipeline.images.sizes import sizes_of
+from pipeline.images.sizes import single_images, sizes_of
 from pipeline.records import Usage
 from pipeline.run.job import Job
 from pipeline.run.parameters import effective_request
@@ -87,17 +87,18 @@ def expected_usd(
     if each is None or each * total <= above:
         return None if each is None else each * total
     records = islice(job.selected(source.records()), job.limit)
-    left = count_missing(job.out, records, total, config=job.config, policy=job.rerun, skip=skip)
-    return each * (left if most is None else min(left, most))
+    rows = count_missing(job.out, records, total, config=job.config, policy=job.rerun, skip=skip)
+    return each * (rows if most is None else min(rows, most)) / shape.prompts
 
 
 def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: Sequence[Price]) -> Decimal | None:
-    """What one image is expected to cost at the dearest endpoint; None where nothing is known of them."""
+    """What all prompts of one image cost, by expectation, at the dearest endpoint; None where nothing is known."""
     if not total:
         return Decimal(0)
     within = min(total, AMONG)
-    records = islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT))
-    found = sizes_of(records, Sampling.of(job.config.images))
+    records = list(islice(job.selected(source.records()), 0, within, -(-within // LOOKED_AT)))
+    alone = single_images(records)
+    found = sizes_of(alone, Sampling.of(job.config.images))
     sizes = [one for one in found if isinstance(one, ImageSize)]
     if None in found or not sizes:
         return None
@@ -106,15 +107,18 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
         _ONE,
         stated=None,
         max_tokens=asked.request.max_tokens,
-        choices=asked.request.choices,
+        choices=shape.prompts * asked.request.choices,
         allowance=asked.allowance,
     ).expected
-    usages = [
-        Usage(prompt_tokens=shape.tokens(one.width, one.height, one.frames).expected, completion_tokens=answer)
+    each = shape.prompts * len(alone) / len(records)
+    tokens = [
+        round(each * one.frames * shape.image_tokens(one.width, one.height).expected) + shape.text.expected
         for one in sizes
     ]
+    usages = [Usage(prompt_tokens=count, completion_tokens=answer) for count in tokens]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
-    return max(sum(each, Decimal(0)) / len(sizes) for each in costs)
+    more = [(shape.prompts - 1) * (price.usd_per_request + price.usd_per_image) for price in prices]
+    return max(sum(each, Decimal(0)) / len(sizes) + extra for each, extra in zip(costs, more, strict=True))
 
 
 def _prices(job: Job) -> list[Price]:

@@ -13,8 +13,9 @@ from secrets import token_hex
 import aiohttp
 
 from pipeline.catalogue.prices import Price
+from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import LABELS_PROMPT, BudgetConfig
+from pipeline.config.sections import LABELS_PROMPT
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
@@ -28,6 +29,7 @@ from pipeline.records import EMULATOR, ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.prepare import MEGABYTE
+from pipeline.run.rendering import check_records
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
@@ -79,7 +81,8 @@ class Job:
     def has_default_prompt(self) -> bool:
         """Whether the prompt is the built-in one."""
         request = self.config.request
-        return "prompt" not in request.model_fields_set or request.prompt == LABELS_PROMPT
+        is_own = "prompt" not in request.model_fields_set or request.prompt == LABELS_PROMPT
+        return is_own and not self.config.prompts
 
     def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """The records of the source that belong to this run."""
@@ -94,14 +97,24 @@ def new_run_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%SZ}-{token_hex(3)}"
 
 
+def has_several_images(config: RunConfig, source: Source) -> bool:
+    """Whether a new OUT has the column `images`: records of several images, or several frames of a file."""
+    return source.has_several or config.source.several_images or config.images.frames > 1
+
+
 def open_job_source(job: Job) -> tuple[Source, int | None]:
-    """The source, checked in one quick pass, and the number of its records, where known."""
+    """The source, checked before anything is sent, and the number of its records, where known.
+
+    Raises InputError for what is wrong with it, and where the template of a prompt does not fit a record.
+    """
     source = open_sources(job.sources, job.config.source, out=job.out)
     total = source.check()
     if job.chosen is not None:
         total = len(job.chosen)
     if job.limit is not None:
         total = job.limit if total is None else min(total, job.limit)
+    if not has_stream(job.sources):
+        check_records(job.config, lambda: islice(job.selected(source.records()), job.limit))
     return source, total
 
 
@@ -153,7 +166,7 @@ def left_words(stats: RunStats, totals: Totals) -> list[str]:
     if stats.total is None:
         return []
     left, paid = stats.total - stats.done, totals.records - totals.deduplicated
-    words = f"{left:,} of {stats.total:,} images remain"
+    words = f"{left:,} of {stats.total:,} {stats.unit}s remain"
     if totals.cost_usd and paid:
         words += f", about {dollars(totals.cost_usd / paid * left)}"
     return [words]

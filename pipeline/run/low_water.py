@@ -40,7 +40,7 @@ class LowWater:
         records = job.selected(source.records())
         if not (source.is_manifest and job.rerun.passes_over_rows and job.chosen is None and job.limit is None):
             return cls(islice(records, job.limit))
-        named = f"{os.path.realpath(source.name)}\0{job.config.source!r}\0{job.config.request.prompt_name}"
+        named = "\0".join([os.path.realpath(source.name), repr(job.config.source), *job.config.prompt_names])
         name = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         water = cls(records, name)
         mark = marks.mark(name)

@@ -1,6 +1,8 @@
 """Which model a run asks for, and which family of the catalogue it belongs to."""
 
-from pipeline.catalogue import Family, family_named, first_family
+from urllib.parse import urlsplit
+
+from pipeline.catalogue import Family, family_named, first_family, host_of
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.models import also_known_as, list_models
@@ -58,6 +60,14 @@ def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family |
         return family_named(named, own)
     names = (one or config.all_endpoints[0]).model, config.request.model
     return first_family([name for name in names if name], own)
+
+
+def most_images(config: RunConfig, family: Family | None) -> int | None:
+    """Images that one request may hold, by the model and by every endpoint's host; None where nothing is published."""
+    names = {config.rules_host, *(urlsplit(one.base_url).hostname or "" for one in config.all_endpoints[1:])}
+    hosts = [host_of(name) for name in names]
+    found = [family.limits.max_images if family else None, *(host.limits.max_images for host in hosts if host)]
+    return min((most for most in found if most is not None), default=None)
 
 
 def emulating(config: RunConfig, rules_host: str) -> list[str]:

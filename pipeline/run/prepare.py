@@ -1,17 +1,21 @@
-"""From a record to a request that only needs sending: fetch, read, prepare, predict."""
+"""From a record to requests that only need sending: fetch, read, prepare, predict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import repeat
+from pathlib import Path
 
 import aiohttp
 import anyio
+import pybase64
 
 from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
-from pipeline.endpoints.adapter import RequestTemplate, adapter_of
+from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
+from pipeline.errors import ErrorKind, InputError
 from pipeline.http.proxies import Proxies
 from pipeline.images.fetch import fetch
 from pipeline.images.frames import prepare_images
@@ -25,29 +29,21 @@ from pipeline.records import (
     ImageFacts,
     ImageRecord,
     ImageUrl,
+    LocalFile,
     Location,
     PreparedImage,
     PreparedRequest,
 )
-from pipeline.run.labels import common_mode, longest_schema_words, schema_words
-from pipeline.run.model import family_for
+from pipeline.run.model import family_for, most_images
 from pipeline.run.parameters import EffectiveRequest, effective_request
+from pipeline.run.prompts import Prompt, prompts_of
+from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
-from pipeline.tokens.text import calibrated, message_tokens, most_message_tokens
+from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
 
 MEGABYTE = 1 << 20
-
-
-@dataclass(slots=True)
-class TextTokens:
-    """How many tokens the text of every request has: estimated, until the first bill shows it."""
-
-    texts: tuple[str | None, ...]
-    """Of its messages, and of its schema."""
-    tokens: int
-    is_billed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,77 +51,127 @@ class Preparer:
     """Prepares the requests of one run. Called in the decoding threads."""
 
     config: RunConfig
-    template: RequestTemplate
+    prompts: Mapping[str, Prompt]
+    """By name, in order."""
     size: LookedAt
     decode_bytes: ThreadByteSemaphore
     """For decoding."""
     files: ThreadByteSemaphore
     """For what is read from the disk."""
     rule: TokenRule
-    text: TextTokens
-    most_prompt_tokens: int
     max_answer_tokens: int | None
     effective: EffectiveRequest
     """The request with what the catalogue adds, and leaves out."""
+    examples: Sequence[PreparedImage] = ()
+    """The images of `request.messages`, which every request begins with."""
+    max_images: int | None = None
+    """Images that the endpoint accepts in one request."""
+    takes_several: bool = True
+    """Whether OUT has the column for records of several images."""
 
     @classmethod
     def build(cls, config: RunConfig, today: date) -> "Preparer":
-        """`today` decides which of a model's dated rules counts. Raises InputError where a setting cannot be sent."""
+        """`today` decides which of a model's dated rules counts.
+
+        Raises InputError where a setting, or an image of `request.messages`, cannot be sent.
+        """
         warm_up()
         family = family_for(config)
         rule = rule_of(family, today, config.rules_host)
         effective = effective_request(config, rule)
         request = effective.request
-        wanted = request.max_tokens_field
-        field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
-        texts = request.system, request.prompt, schema_words(config)
-        sent = effective.sent
-        if request.labels is not None:
-            sent = sent.model_copy(update={"labels_mode": common_mode(config).value})
-        return cls(
+        preparer = cls(
             config=config,
-            template=adapter_of(config).template(sent, request.model or "", field_name),
+            prompts={prompt.name: prompt for prompt in prompts_of(config, family, effective)},
             size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
-            text=TextTokens(texts, message_tokens(*texts)),
-            most_prompt_tokens=most_message_tokens(request.system, request.prompt, longest_schema_words(config)),
             max_answer_tokens=effective.max_answer_tokens,
             effective=effective,
+            max_images=most_images(config, family),
         )
+        paths = [path for message in request.messages for path in message.images]
+        return replace(preparer, examples=[preparer.example(path) for path in paths])
 
-    def __call__(self, record: ImageRecord, fetched: FetchedImages) -> PreparedRequest | Failure:
+    def __call__(
+        self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
+    ) -> Sequence[PreparedRequest] | Failure:
+        images = self.images(record, fetched)
+        return images if isinstance(images, Failure) else self.requests(record, images, names)
+
+    def images(self, record: ImageRecord, fetched: FetchedImages) -> list[PreparedImage] | Failure:
+        """All images of a record, or what is wrong with the first that cannot be sent."""
+        if self.max_images is not None and (count := len(self.examples) + len(record.images)) > self.max_images:
+            return _too_many(count, self.max_images)
         images: list[PreparedImage] = []
-        for location, data in zip(record.images, fetched, strict=True):
-            found = self.frames(location, data)
+        for location, data, text in zip(record.images, fetched, record.image_texts or repeat(None), strict=False):
+            found = self.images_at(location, data)
             if isinstance(found, Failure):
                 return _named(found, location, record)
-            images.extend(found)
-        return self.request(record, images)
+            first, *others = found
+            images += [first if text is None else replace(first, text=text), *others]
+        if not self.takes_several and len(images) > 1:
+            raise InputError(f"the record {record.id!r} has {len(images):,} images, and {no_column('OUT')}")
+        count, most = len(self.examples) + len(images), self.max_images
+        return _too_many(count, most) if most is not None and count > most else images
 
-    def request(self, record: ImageRecord, images: Sequence[PreparedImage]) -> PreparedRequest:
+    def requests(
+        self, record: ImageRecord, images: Sequence[PreparedImage], names: Sequence[str] | None = None
+    ) -> list[PreparedRequest]:
+        """One request for each of these prompts, or for all. Raises InputError where a template does not fit."""
+        names = tuple(self.prompts) if names is None else names
         image_facts = tuple(image.facts for image in images)
-        tokens = self._image_tokens(image_facts)
-        return PreparedRequest(
-            record=record,
-            image_facts=image_facts,
-            body=self.template.body(images),
-            request_sha256=self.template.digest(images),
-            predicted_prompt_tokens=self.text.tokens + tokens.expected,
-            most_prompt_tokens=self.most_prompt_tokens + tokens.upper,
-            max_answer_tokens=self.max_answer_tokens,
-            token_rule=self.rule.name,
-        )
+        tokens, texts = self._image_tokens(image_facts), [image.text for image in images if image.text is not None]
+        if len(names) > 1:
+            images = [replace(image, base64=pybase64.b64encode(image.data)) for image in images]
+        sent, requests = [*self.examples, *images], []
+        for name in names:
+            prompt = self.prompts[name].rendered(record)
+            template = prompt.template
+            requests.append(
+                PreparedRequest(
+                    record=record,
+                    prompt_name=name,
+                    image_facts=image_facts,
+                    pieces=template.pieces(sent) if len(names) > 1 else (template.body(sent),),
+                    request_sha256=template.digest(sent),
+                    predicted_prompt_tokens=prompt.tokens.tokens + sum(map(text_tokens, texts)) + tokens.expected,
+                    most_prompt_tokens=prompt.most_tokens + sum(map(most_text_tokens, texts)) + tokens.upper,
+                    max_answer_tokens=self.max_answer_tokens,
+                    token_rule=self.rule.name,
+                )
+            )
+        return requests
+
+    @property
+    def template(self) -> RequestTemplate:
+        """Of the first prompt: another name for the model stands in all of them alike."""
+        return next(iter(self.prompts.values())).template
+
+    def preview(self, request: PreparedRequest, images: Sequence[PreparedImage]) -> str:
+        """The request for people to read."""
+        return self.prompts[request.prompt_name].rendered(request.record).template.preview([*self.examples, *images])
+
+    def example(self, path: Path) -> PreparedImage:
+        """An image of the conversation before the prompt. Raises InputError where it cannot be prepared."""
+        found = self.images_at(LocalFile(str(path), str(path)), None)
+        if isinstance(found, Failure):
+            raise InputError(f"`request.messages`: {path}: {found.message}")
+        if len(found) > 1:
+            raise InputError(f"`request.messages`: {path}: more than one image; name a file of one")
+        (image,) = found
+        return replace(image, base64=pybase64.b64encode(image.data))
 
     def reworded(self, request: PreparedRequest, prompt: str) -> PreparedRequest:
         """The request with another prompt, as a hook has its record asked once more."""
-        body = with_prompt(request.body, self.config.request.prompt, prompt)
+        before = self.prompts[request.prompt_name].rendered(request.record).request.prompt
+        body = with_prompt(request.body, before, prompt)
         most = request.most_prompt_tokens
         more = None if most is None else most + most_message_tokens(None, prompt)
-        return replace(request, body=body, most_prompt_tokens=more)
+        return replace(request, pieces=(body,), most_prompt_tokens=more)
 
-    def frames(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
+    def images_at(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
         """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
         if data is not None:
             return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
@@ -144,15 +190,16 @@ class Preparer:
         return [replace(image, facts=replace(image.facts, stamp=source.stamp)) for image in found]
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
-        """Take the tokens of the text from the first answer with a bill."""
-        is_usual = isinstance(result, Answer) and request.corrects is None
-        if self.text.is_billed or not is_usual or result.usage is None or result.usage.prompt_tokens is None:
+        """Take the tokens of a prompt's text from the first answer with a bill."""
+        is_usual = isinstance(result, Answer) and request.corrects is None and not any(request.record.image_texts)
+        text = self.prompts[request.prompt_name].tokens
+        if text.is_billed or not is_usual or result.usage is None or result.usage.prompt_tokens is None:
             return
         images = self._image_tokens(request.image_facts)
-        tokens = calibrated(result.usage.prompt_tokens, images, *self.text.texts)
-        self.text.is_billed = True
+        tokens = calibrated(result.usage.prompt_tokens, images, *text.texts)
+        text.is_billed = True
         if tokens is not None:
-            self.text.tokens = tokens
+            text.tokens = tokens
 
     def saved(self, facts: ImageFacts) -> int:
         """Tokens saved by resizing, against the largest size that the model accepts; 0 where the rule is unknown."""
@@ -163,20 +210,26 @@ class Preparer:
         return unsized - self.rule.tokens(*sent, self.effective.request.detail).expected
 
     def prompt_shape(self) -> PromptShape:
-        """The prompt as an estimate counts it."""
-        images = self.config.images
+        """The prompts as an estimate counts them."""
+        images, count = self.config.images, len(self.prompts)
+        examples = self._image_tokens(())
+        text = sum(prompt.tokens.tokens for prompt in self.prompts.values())
         return PromptShape(
             rule=self.rule,
             detail=self.effective.request.detail,
-            text=TokenRange.exactly(self.text.tokens),
+            text=TokenRange(
+                text + count * examples.expected, text + count * examples.upper, text + count * examples.lower
+            ),
+            prompts=count,
             max_side=images.max_side,
             max_image_tokens=images.max_image_tokens,
         )
 
     def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange:
-        """Of all images of one request."""
+        """Of all images of one request, those of the conversation before the prompt included."""
         detail = self.effective.request.detail
-        each = [self.rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in image_facts]
+        sent = [*(image.facts for image in self.examples), *image_facts]
+        each = [self.rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in sent]
         if len(each) == 1:
             return each[0]
         return TokenRange(
@@ -216,3 +269,8 @@ def _named(failure: Failure, location: Location, record: ImageRecord) -> Failure
     if len(record.images) == 1:
         return failure
     return replace(failure, message=f"{location.name}: {failure.message}")
+
+
+def _too_many(images: int, most: int) -> Failure:
+    message = f"{images:,} images in one request are more than the {most:,} that this model or host accepts"
+    return Failure(kind=ErrorKind.REQUEST_TOO_LARGE, message=message)

@@ -45,6 +45,7 @@ from pipeline.run.job import (
     engine_config,
     exceeds,
     fetch_session,
+    has_several_images,
     left_words,
     new_run_id,
     open_job_source,
@@ -89,8 +90,9 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        run = _Run(job, new_run_id(clock.utc()), clock, RunStats(total=total))
-        with run.dataset() as dataset:
+        run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
+        with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
+            prepare = replace(prepare, takes_several=dataset.takes_several)
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
@@ -103,6 +105,10 @@ async def run_job(
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
         return summary
+
+
+def _stats(records: int | None, prompts: int) -> RunStats:
+    return RunStats(total=None if records is None else records * prompts, prompts=prompts)
 
 
 def _silent(_: str) -> None:
@@ -130,6 +136,8 @@ def _say_prompt(job: Job, say: Say) -> None:
     """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
     if job.has_default_prompt:
         say(f"prompt: {job.config.request.prompt}")
+    if (prompts := len(job.config.prompt_names)) > 1:
+        say(f"{prompts} prompts an image: the numbers below count rows, one for each image and prompt")
     for line in label_notes(job.config):
         say(f"note: {line}")
 
@@ -161,7 +169,7 @@ class _Run:
         self.spent_before = Totals()
         self.unmatched = unmatched_of_stream(job)
 
-    def dataset(self) -> Dataset:
+    def dataset(self, *, has_several: bool) -> Dataset:
         job = self.job
         opened = Dataset.open(
             job.out,
@@ -171,6 +179,7 @@ class _Run:
             policy=job.rerun,
             endpoint=endpoint_name(job),
             redactor=job.redactor,
+            has_several=has_several,
         )
         self.run_id, self.spent_before = opened.run_id, opened.run_totals()
         return opened
@@ -188,8 +197,9 @@ class _Run:
         config = self.job.config
         self.stats.saves = prepare.saved
         water = LowWater.of(source, self.job, dataset.marks)
-        dataset.expect((self.stats.total or 0) - water.skip)
-        self.stats.read = self.stats.skipped = water.skip
+        prompts = self.stats.prompts
+        dataset.expect((self.stats.total or 0) // prompts - water.skip)
+        self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
@@ -306,7 +316,8 @@ class _Run:
             config_hash=job.config.config_hash(),
             began_at=self.began_at,
             seconds=self.clock.now() - self.began,
-            images=stats.total,
+            images=None if stats.total is None else stats.total // stats.prompts,
+            prompts=stats.prompts,
             skipped=stats.skipped - dataset.left_out,
             left_out=dataset.left_out,
             asked=stats.asked,

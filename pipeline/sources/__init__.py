@@ -41,6 +41,10 @@ class JoinedSource:
         return ", ".join(source.name for source in self._sources)
 
     @property
+    def has_several(self) -> bool:
+        return any(source.has_several for source in self._sources)
+
+    @property
     def skipped(self) -> int:
         return sum(source.skipped for source in self._sources)
 
@@ -109,6 +113,8 @@ def _open(spec: SourceLike, config: SourceConfig, out: Path | None) -> Checkable
 
 
 def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Checkable:
+    if config.group_by is not None and (path.is_dir() or format_of(spec) is FORMATS[".txt"]):
+        raise InputError(f"{shown(spec)}: `source.group_by` names a column, and only manifests with columns have one")
     if path.is_dir():
         return FolderSource(spec.rstrip("/") or "/", name=spec, out=out)
     if path.exists():

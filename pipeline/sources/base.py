@@ -33,6 +33,10 @@ class Source(Protocol):
         """
 
     @property
+    def has_several(self) -> bool:
+        """Whether records have several images, as far as the passes until now have shown."""
+
+    @property
     def is_manifest(self) -> bool:
         """Whether this is one file of rows that can be read again: a row keeps its place, new ones come at the end."""
 
@@ -45,6 +49,10 @@ class Source(Protocol):
 
 class Checkable(Source, Protocol):
     """A source that takes part in a check over several of them."""
+
+    @property
+    def grouped_by(self) -> str | None:
+        """The column whose neighbouring rows are one record; None where each row is one."""
 
     def ids(self) -> Iterator[str] | None:
         """What `records` would bring, as ids only, which is cheaper; None where it would consume the source."""
@@ -120,6 +128,11 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     if record.line is None:
         return f"{name}: id {record.id!r} stands for {place} and for {source.place(record)}{also}; rename one"
     unit, _, number = place.partition(" ")
+    if source.grouped_by is not None:
+        return (
+            f"{name}: the rows of {record.id!r} (column {source.grouped_by!r}) begin on {unit}s {number} and "
+            f"{record.line}{also}; rows of one group stand together: sort the file by this column"
+        )
     return (
         f"{name}: id {record.id!r} on {unit}s {number} and {record.line}{also}; "
         "remove one, or name the column that holds distinct ids with `source.id_column=NAME`"

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 
-IMAGE_COLUMNS = ("image", "image_path", "path", "file_name", "file", "filename", "filepath", "url", "image_url")
+IMAGE_COLUMNS = (
+    "image",
+    "image_path",
+    "path",
+    "file_name",
+    "file",
+    "filename",
+    "filepath",
+    "url",
+    "image_url",
+    "images",
+)
 ID_COLUMN = "id"
 
 

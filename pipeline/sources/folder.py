@@ -27,6 +27,8 @@ class FolderSource:
 
     skipped = 0
     is_manifest = False
+    has_several = False
+    grouped_by = None
 
     def __init__(self, root: str, *, name: str, pattern: Pattern | None = None, out: Path | None = None) -> None:
         self.name = name
@@ -82,6 +84,8 @@ class ImageSource:
 
     skipped = 0
     is_manifest = False
+    has_several = False
+    grouped_by = None
 
     def __init__(self, image: str) -> None:
         self.name = public_image(image)

@@ -15,6 +15,7 @@ from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.manifest import ABSENT, id_flaw, image_flaw
 from pipeline.sources.naming import check_videos, identify, location_of
+from pipeline.sources.several import Listed, distinct, flaw_of, grouped, images_in, texts_of
 
 SourceLike = str | os.PathLike[str] | Iterable[Any]
 """A SOURCE of the command line, or records in memory."""
@@ -57,19 +58,25 @@ class InMemorySource:
 
     def __init__(self, items: Iterable[Any], config: SourceConfig) -> None:
         self._items = _undecoded(items) if _is_sequence(items) else list(items)
-        self._config = config
+        self.grouped_by = config.group_by
+        self._config = config.model_copy(update={"id_column": config.group_by}) if config.group_by else config
         self.skipped = 0
+        self.has_several = config.group_by is not None
 
     def check(self) -> int | None:
         return check_ids([self])
 
     def ids(self) -> Iterator[str] | None:
-        return (record.id for record in self.records())
+        found = (record.id for record in self._records())
+        return found if self.grouped_by is None else distinct(found)
 
     def place(self, record: ImageRecord) -> str:
         return f"record {record.line}"
 
     def records(self) -> Iterator[ImageRecord]:
+        return self._records() if self.grouped_by is None else grouped(self._records(), _NAME)
+
+    def _records(self) -> Iterator[ImageRecord]:
         self.skipped = 0
         columns: Columns | None = None
         for position in range(len(self._items)):
@@ -101,31 +108,45 @@ class InMemorySource:
             others = {key: value for key, value in item.items() if key not in {column, columns.id}}
             extra = to_json({key: value for key, value in others.items() if not isinstance(value, Image.Image)})
         flaw = (None if given is ABSENT else id_flaw(given)) or record_flaw(extra, self._config)
-        where = self._location(position, column, image)
-        if flaw or isinstance(where, str):
-            return flaw or str(where)
-        named = where.name if given is ABSENT else str(given)
-        return ImageRecord(identify(named), (where,), extra, position + 1)
+        found = images_in(image) if isinstance(image, list) else None
+        listed: Listed = found if isinstance(found, list) else [(image, None)]
+        self.has_several = self.has_several or isinstance(image, list)
+        flaw = flaw or flaw_of(listed)
+        at = range(len(listed)) if isinstance(image, list) else [None]
+        places = [self._location(position, column, number, one) for number, (one, _) in zip(at, listed, strict=True)]
+        wrong = flaw or next((str(place) for place in places if isinstance(place, str)), None)
+        images = tuple(place for place in places if not isinstance(place, str))
+        if wrong is not None:
+            return wrong
+        named = images[0].name if given is ABSENT else str(given)
+        texts = texts_of(listed, extra) if isinstance(image, list) else ()
+        return ImageRecord(identify(named), images, extra, position + 1, texts)
 
-    def _location(self, position: int, column: str | None, image: object) -> Location | str:
-        """Where the image of one item is, or what is wrong with it. `{"bytes", "path"}` is Hugging Face's form."""
+    def _location(self, position: int, column: str | None, number: int | None, image: object) -> Location | str:
+        """Where an image of one item is, or what is wrong with it. `{"bytes", "path"}` is Hugging Face's form.
+
+        `number` is its place in a list.
+        """
         if isinstance(image, Mapping):
             image = image.get("path") if image.get("bytes") is None else image["bytes"]
         if isinstance(image, Image.Image | bytes):
             size = len(image) if isinstance(image, bytes) else image.width * image.height * _PIXEL_BYTES
-            return InMemoryImage(str(position), lambda: self._encoded(position, column), size)
+            name = str(position) if number is None else f"{position}/{number}"
+            return InMemoryImage(name, lambda: self._encoded(position, column, number), size)
         text = os.fspath(image) if isinstance(image, os.PathLike) else image
         flaw = image_flaw(text)
         if flaw or not isinstance(text, str):
             return str(flaw)
         return location_of(text, "")
 
-    def _encoded(self, position: int, column: str | None) -> bytes:
+    def _encoded(self, position: int, column: str | None, number: int | None) -> bytes:
         """The image again, from the sequence: a record in flight holds none of its pixels."""
         item = self._items[position]
         image = item if column is None else item[column]
+        if number is not None:
+            image = image[number]
         if isinstance(image, Mapping):
-            image = image["bytes"]
+            image = image["image"] if "image" in image else image["bytes"]
         return image if isinstance(image, bytes) else encoded(image)
 
 

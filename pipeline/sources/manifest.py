@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
-from typing import BinaryIO, Final, NamedTuple, Protocol
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
@@ -13,6 +13,7 @@ from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
 from pipeline.sources.naming import check_videos, identify, location_of, public_image, shown
+from pipeline.sources.several import distinct, flaw_of, grouped, images_in, texts_of
 
 ABSENT: Final = object()
 """Stands for an id in rows that have none, so that the image's name is the id."""
@@ -59,6 +60,10 @@ class ManifestSource:
     ) -> None:
         """`blocks` reads many rows at once as long as nothing is odd about them."""
         self.name = name
+        self.has_several = config.group_by is not None
+        self.grouped_by = config.group_by
+        if config.group_by is not None:  # the value of the column is the id of the record
+            config = config.model_copy(update={"id_column": config.group_by})
         self._blocks = blocks
         self.skipped = 0
         self._label = "standard input" if name == "-" else shown(name)
@@ -72,7 +77,7 @@ class ManifestSource:
         return check_ids([self])
 
     def ids(self) -> Iterator[str] | None:
-        return self._ids()
+        return self._ids() if self.grouped_by is None else distinct(self._ids())
 
     def _ids(self) -> Iterator[str]:
         done = 0
@@ -84,13 +89,18 @@ class ManifestSource:
             if done:
                 return
         for _, image, given, _ in islice(self._rows(extras=False), done, None):
-            check_videos((image,), self._label)
+            check_videos([one for one, _ in image] if isinstance(image, list) else (image,), self._label)
+            if isinstance(image, list):
+                image = image[0][0]  # noqa: PLW2901 - it names the record
             if given is None and _is_plain(image):
                 yield image
             else:
                 yield identify(public_image(image) if given is None else given)
 
     def records(self) -> Iterator[ImageRecord]:
+        return self._records() if self.grouped_by is None else grouped(self._records(), self._label)
+
+    def _records(self) -> Iterator[ImageRecord]:
         prefix = folder_prefix(self._path)
         done = 0
         with suppress(OddError):
@@ -100,6 +110,11 @@ class ManifestSource:
             if done:
                 return
         for line, image, given, extra in islice(self._rows(extras=True), done, None):
+            if isinstance(image, list):
+                record_id = identify(public_image(image[0][0]) if given is None else given)
+                places = tuple(location_of(one, prefix) for one, _ in image)
+                yield ImageRecord(record_id, places, extra, line, texts_of(image, extra))
+                continue
             if _is_plain(image):
                 where = LocalFile(image, image if image[0] == "/" else prefix + image)
                 yield ImageRecord(image if given is None else identify(given), (where,), extra, line)
@@ -114,7 +129,7 @@ class ManifestSource:
         self.skipped = 0
         for block in self._blocks(self._path, self._label, self._config, extras=extras):
             together = "".join(block.images)
-            if not together.isascii() or ":" in together or not all(map(str.strip, block.images)):
+            if not together.isascii() or ":" in together or "[" in together or not all(map(str.strip, block.images)):
                 raise OddError
             if block.ids is not None and not all(block.ids):
                 raise OddError
@@ -123,7 +138,8 @@ class ManifestSource:
     def place(self, record: ImageRecord) -> str:
         return f"{self._unit} {record.line}"
 
-    def _rows(self, *, extras: bool) -> Iterator[tuple[int, str, str | None, str | None]]:
+    def _rows(self, *, extras: bool) -> Iterator[tuple[int, Any, str | None, str | None]]:
+        """Line, the image's text or a list of (text, what is sent before it), id, other columns."""
         self.skipped = 0
         empty = True
         with self._opener(self._path, self._label) as file:
@@ -132,13 +148,15 @@ class ManifestSource:
                     self._reject(row)
                     continue
                 line, image, given, extra = row
-                flaw = image_flaw(image) or (None if given is ABSENT else id_flaw(given))
+                listed = images_in(image)
+                flaw = _flaw_of(listed) or (None if given is ABSENT else id_flaw(given))
                 flaw = flaw or record_flaw(extra, self._config)
-                if flaw or not isinstance(image, str):
-                    self._reject(BadRow(line, str(flaw)))
+                if flaw:
+                    self._reject(BadRow(line, flaw))
                     continue
+                self.has_several = self.has_several or isinstance(listed, list)
                 empty = False
-                yield line, image, None if given is ABSENT else str(given), extra
+                yield line, listed, None if given is ABSENT else str(given), extra
         if empty:
             raise InputError(f"{self._label}: no rows" + self._all_skipped())
 
@@ -174,6 +192,12 @@ def _records(block: Block, prefix: str) -> Iterator[ImageRecord]:
 def _is_plain(image: str) -> bool:
     """Whether an image is a path in ASCII, as nearly all are, which is its own id and its own text for people."""
     return image.isascii() and ":" not in image
+
+
+def _flaw_of(cell: object) -> str | None:
+    if not isinstance(cell, list):
+        return image_flaw(cell)
+    return flaw_of(cell) or next((flaw for one, _ in cell if (flaw := image_flaw(one))), None)
 
 
 def image_flaw(image: object) -> str | None:

@@ -152,6 +152,10 @@ def _require_text(schema: Any, columns: Columns, name: str) -> None:  # noqa: AN
     kind = schema.field(columns.image).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+        if pa.types.is_struct(kind) and kind.get_field_index("image") >= 0:
+            kind = kind.field("image").type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return
     others = [column for column in schema.names if column != columns.image and column.lower() in IMAGE_COLUMNS]

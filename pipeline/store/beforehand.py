@@ -1,8 +1,8 @@
 """What a run on OUT would ask and what it would refuse, looked at beforehand: nothing in OUT is changed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import compress, islice
+from itertools import islice
 from pathlib import Path
 
 from pipeline.config.run_config import RunConfig
@@ -63,18 +63,18 @@ def with_last_model(out: Path, config: RunConfig) -> RunConfig:
 
 def missing_records(
     out: Path, records: Iterable[ImageRecord], *, config: RunConfig, policy: RerunPolicy
-) -> Iterator[ImageRecord]:
-    """Those of the records that a run on OUT would ask, if it began now."""
+) -> Iterator[tuple[ImageRecord, Sequence[str]]]:
+    """Those of the records that a run on OUT would ask, if it began now, with the names of the prompts."""
+    names = config.prompt_names
     if not has_rows(out):
-        yield from records
+        yield from ((record, names) for record in records)
         return
     with disk_errors(out), SqliteLedger(out / LEDGER_NAME) as ledger, decoding(ledger):
         config_hash = config.config_hash()
         ledger.resume_run(config_hash, policy.describe())
-        name = config.request.prompt_name
-        selection = Selection(ledger, policy, prompt_names=[name], config_hash=config_hash)
+        selection = Selection(ledger, policy, prompt_names=names, config_hash=config_hash)
         selection.look(out, columns_of(ledger))
-        missing = Missing(ledger, policy, selection, prompt_name=name)
+        missing = Missing(ledger, policy, selection, prompt_names=names)
         remaining = iter(records)
         while batch := list(islice(remaining, _BATCH)):
-            yield from compress(batch, missing.of(batch))
+            yield from ((record, asked) for record, asked in zip(batch, missing.of(batch), strict=True) if asked)

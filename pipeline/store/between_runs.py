@@ -86,23 +86,23 @@ def count_missing(
     policy: RerunPolicy,
     skip: Callable[[Marks], int] = lambda _: 0,
 ) -> int:
-    """How many of these `total` records a run on OUT would ask, if it began now; nothing in OUT is changed.
+    """How many rows of these `total` records a run on OUT would ask for, if it began now; nothing in OUT is changed.
 
-    `skip` returns how many of them, from the first, need no look.
+    `skip` returns how many of the records, from the first, need no look.
     """
     ledger_file = out / LEDGER_NAME
     if not ledger_file.is_file() or not ledger_file.stat().st_size:
-        return total
+        return total * len(config.prompt_names)
     with disk_errors(out), SqliteLedger(ledger_file) as ledger, decoding(ledger):
         config_hash = config.config_hash()
         ledger.resume_run(config_hash, policy.describe())
-        name = config.request.prompt_name
-        selection = Selection(ledger, policy, prompt_names=[name], config_hash=config_hash)
+        names = config.prompt_names
+        selection = Selection(ledger, policy, prompt_names=names, config_hash=config_hash)
         selection.look(out, columns_of(ledger))
-        missing = Missing(ledger, policy, selection, prompt_name=name)
+        missing = Missing(ledger, policy, selection, prompt_names=names)
         done = skip(Marks(ledger))
         missing.expect(total - done)
         count, remaining = 0, islice(records, done, None)
         while batch := list(islice(remaining, _BATCH)):
-            count += sum(missing.of(batch))
+            count += sum(map(len, missing.of(batch)))
     return count

@@ -21,8 +21,7 @@ _UNKNOWN_COUNTS = {"nano_usd": "cost_unknown_nano_usd", "tokens": "tokens_unknow
 class OpenBills:
     """Bills of records without a row, by key: those of runs that were killed, and those of this run."""
 
-    def __init__(self, prompt_name: str) -> None:
-        self._prompt_name = prompt_name
+    def __init__(self) -> None:
         self._before: dict[bytes, Bill] = {}
         self._now: dict[bytes, Bill] = {}
 
@@ -46,14 +45,14 @@ class OpenBills:
 
     def _row(self, attempt: BilledAttempt, counts: Counter[str]) -> BillRow:
         bill = Bill(usage=attempt.usage, cost_usd=attempt.cost_usd)
-        key = record_key(attempt.record.id, self._prompt_name)
+        key = record_key(attempt.record.id, attempt.prompt_name)
         count_bill(counts, bill)
         _add(self._now, key, bill)
         return BillRow(key, attempt.at.isoformat(), json.dumps(asdict(bill), default=str).encode())
 
     def included(self, outcome: Outcome, counts: Counter[str]) -> Outcome:
         """The outcome with the bills of killed runs. Subtracts from `counts` the bills that are counted already."""
-        key = record_key(outcome.record.id, self._prompt_name)
+        key = record_key(outcome.record.id, outcome.prompt_name)
         if (before := self._before.get(key)) is not None:
             count_bill(counts, before, times=-1)
             outcome = replace(

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import ErrorKind
 from pipeline.money import nano_usd, usd
-from pipeline.records import Answer, Failure, ImageFacts, Outcome, Status, Usage
+from pipeline.records import Answer, Failure, ImageFacts, Outcome, Status, Usage, image_names
 from pipeline.store.accounting import storable
 
 
@@ -19,7 +19,6 @@ from pipeline.store.accounting import storable
 class RowOrigin:
     """What all rows of one run have in common."""
 
-    prompt_name: str
     endpoint: str
     """The endpoint of outcomes that do not name theirs."""
     run_id: str
@@ -49,6 +48,8 @@ class Column:
     """Whether the column exists only where more than one choice is asked for (`n` > 1)."""
     only_with_logprobs: bool = False
     """Whether the column exists only where the probabilities of tokens are asked for."""
+    only_with_several: bool = False
+    """Whether the column exists only where records have several images."""
     only_with_labels: bool = False
     """Whether the column exists only in labelling runs; its type is that of their schema."""
 
@@ -89,8 +90,24 @@ def _latency(outcome: Outcome, _: RowOrigin) -> float | None:
     return outcome.result.latency_s if isinstance(outcome.result, Answer) and outcome.attempts else None
 
 
+def _images(outcome: Outcome, _: RowOrigin) -> list[dict[str, object]]:
+    """What was sent of each image; of one that was not prepared its name."""
+    record, each = outcome.record, outcome.image_facts
+    if not each:
+        return [{"image": image.name, **dict.fromkeys(_IMAGE_FIELDS)} for image in record.images]
+    return [
+        {"image": image, **{name: getattr(facts, name) for name in _IMAGE_FIELDS}}
+        for image, facts in zip(image_names(record, each), each, strict=True)
+    ]
+
+
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _INT, _SMALL_INT = pa.int64(), pa.int32()
+_IMAGE_FIELDS = {
+    "sha256": _TEXT, "width": _SMALL_INT, "height": _SMALL_INT,
+    "sent_width": _SMALL_INT, "sent_height": _SMALL_INT, "sent_bytes": _SMALL_INT,
+}  # fmt: skip
+_IMAGES = pa.list_(pa.struct({"image": _TEXT, **_IMAGE_FIELDS}))
 _MONEY, _TIME = pa.decimal128(18, 9), pa.timestamp("us", tz="UTC")
 
 COLUMNS: tuple[Column, ...] = (
@@ -104,12 +121,19 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "prompt_name",
         _TEXT,
-        lambda _, origin: origin.prompt_name,
+        lambda outcome, _: outcome.prompt_name,
         "The name of the prompt; with `id` it is the key of the row.",
         is_essential=True,
     ),
     Column(
         "image", _TEXT, lambda outcome, _: outcome.record.image, "Path or URL of the image, as the source names it."
+    ),
+    Column(
+        "images",
+        _IMAGES,
+        _images,
+        "Each image of the record, in order; the column exists only where records have several.",
+        only_with_several=True,
     ),
     Column(
         "status",
@@ -275,15 +299,22 @@ COLUMNS: tuple[Column, ...] = (
 KEY_NAMES = ("id", "prompt_name")
 
 
-def schema(*, choices: int = 1, logprobs: bool = False, labels: pa.DataType | None = None) -> pa.Schema:
-    """The Arrow schema of a new output directory: for requests with this number of choices, and labels of this type."""
-    columns = [
-        column
+def schema(
+    *, choices: int = 1, logprobs: bool = False, labels: pa.DataType | None = None, has_several: bool = False
+) -> pa.Schema:
+    """The Arrow schema of a new output directory: for requests with this number of choices, and labels of this type.
+
+    `has_several` says that records have several images.
+    """
+    left_out = {
+        column.name
         for column in COLUMNS
-        if (choices > 1 or not column.only_with_choices)
-        and (logprobs or not column.only_with_logprobs)
-        and (labels is not None or not column.only_with_labels)
-    ]
+        if (column.only_with_choices and choices == 1)
+        or (column.only_with_logprobs and not logprobs)
+        or (column.only_with_labels and labels is None)
+        or (column.only_with_several and not has_several)
+    }
+    columns = [column for column in COLUMNS if column.name not in left_out]
     types = [labels if column.only_with_labels else column.type for column in columns]
     fields = [pa.field(column.name, kind) for column, kind in zip(columns, types, strict=True)]
     return pa.schema(fields, metadata={"vision_batch": "1"})

@@ -111,7 +111,7 @@ class Committer:
         return [outcome for outcome in outcomes if self._key(outcome) not in answered] if answered else outcomes
 
     def _key(self, outcome: Outcome) -> bytes:
-        return record_key(outcome.record.id, self._origin.prompt_name)
+        return record_key(outcome.record.id, outcome.prompt_name)
 
     def _save(
         self,

@@ -75,13 +75,11 @@ class Dataset:
         self._sealer = Sealer(
             out, ledger, self._columns, rows_per_part=config.output.rows_per_part, step=failpoint, marks=self.marks
         )
-        name = origin.prompt_name
-        self._selection = Selection(ledger, policy, prompt_names=[name], config_hash=origin.config_hash)
-        self._missing = Missing(ledger, policy, self._selection, prompt_name=name)
-        self._dedup = Deduplication(
-            ledger, self._selection, prompt_name=name, sealer=self._sealer, sees_changes=policy.refresh_changed
-        )
-        self._bills = bills.OpenBills(name)
+        names = config.prompt_names
+        self._selection = Selection(ledger, policy, prompt_names=names, config_hash=origin.config_hash)
+        self._missing = Missing(ledger, policy, self._selection, prompt_names=names)
+        self._dedup = Deduplication(ledger, self._selection, sealer=self._sealer, sees_changes=policy.refresh_changed)
+        self._bills = bills.OpenBills()
         is_plain = policy == RerunPolicy()
         self._committer = Committer(
             ledger, self._sealer, self._dedup, self._bills, origin=origin, is_plain=is_plain, step=failpoint
@@ -99,26 +97,26 @@ class Dataset:
         endpoint: str | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
         redactor: Redactor = NOTHING_SECRET,
+        has_several: bool = False,
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and repair what a crash left.
 
         `run_id` is used where the run does not continue an interrupted one. `endpoint` names the endpoint in rows (its
-        address). `redactor` removes secrets from files. `failpoint` is called with each step that is done.
+        address). `has_several` says that records have several images. `redactor` removes secrets from files. The
+        `failpoint` is called with each step that is done.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
         """
-        with disk_errors(out):
-            check_out(out)
-            out.mkdir(parents=True, exist_ok=True)
+        _make(out)
         failpoint("folder-made")
         ledger = SqliteLedger(out / LEDGER_NAME, failpoint)
         failpoint("ledger-made")
         policy = RerunPolicy() if policy is None else policy
         try:
             with disk_errors(out), decoding(ledger):
-                check_state(out)
-                check_rehearsal(out, ledger, is_rehearsal=endpoint == EMULATOR)
-                declare(out, ledger, config, identity_of(config, redactor), policy, now=now, step=failpoint)
+                _check(out, ledger, endpoint)
+                identity = identity_of(config, redactor)
+                declare(out, ledger, config, identity, policy, now=now, step=failpoint, has_several=has_several)
                 origin = _begin(ledger, config, policy, run_id, endpoint)
                 dataset = cls(
                     out, ledger, config=config, policy=policy, origin=origin, failpoint=failpoint, redactor=redactor
@@ -141,12 +139,17 @@ class Dataset:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close(seal=not isinstance(error, ResourceError))
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether records may have several images."""
+        return "images" in self._columns.names
+
     def expect(self, records: int) -> None:
         """Announce how many records `missing` will be asked about."""
         self._missing.expect(records)
 
-    def missing(self, records: Sequence[ImageRecord]) -> list[bool]:
-        """For each record, whether this run asks it."""
+    def missing(self, records: Sequence[ImageRecord]) -> list[tuple[str, ...]]:
+        """For each record, the names of the prompts that this run asks it."""
         return self._missing.of(records)
 
     def follow(self, request: PreparedRequest) -> Follower | None:
@@ -256,7 +259,7 @@ class Dataset:
 
     def _describe(self) -> None:
         configurations = self.configurations()
-        config: dict[str, Any] = self._redactor.settings(self._config.model_dump(mode="json"))
+        config: dict[str, Any] = self._redactor.settings(self._config.resolved())
         # After a run with another configuration for some rows, config.toml still loads as OUT's own.
         outdir.write_config(self.out, None if self._selection.is_exclusive else config, configurations)
         outdir.write_card(self.out, configurations, columns=self._columns.names)
@@ -273,13 +276,23 @@ class Dataset:
         ]
 
 
+def _make(out: Path) -> None:
+    with disk_errors(out):
+        check_out(out)
+        out.mkdir(parents=True, exist_ok=True)
+
+
+def _check(out: Path, ledger: SqliteLedger, endpoint: str | None) -> None:
+    check_state(out)
+    check_rehearsal(out, ledger, is_rehearsal=endpoint == EMULATOR)
+
+
 def _begin(
     ledger: SqliteLedger, config: RunConfig, policy: RerunPolicy, run_id: str, endpoint: str | None
 ) -> RowOrigin:
     """Begin the run, or continue an interrupted one: what its rows have in common."""
     config_hash = config.config_hash()
     return RowOrigin(
-        prompt_name=config.request.prompt_name,
         endpoint=public_url(config.endpoint.base_url if endpoint is None else endpoint),
         run_id=ledger.begin_run(run_id, config_hash, policy.describe()),
         config_hash=config_hash,

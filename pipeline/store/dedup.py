@@ -24,12 +24,10 @@ _NO_USAGE = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0, reasoni
 class Deduplication:
     """The leaders of one run, and their followers."""
 
-    def __init__(
-        self, ledger: Ledger, selection: Selection, *, prompt_name: str, sealer: Sealer, sees_changes: bool
-    ) -> None:
+    def __init__(self, ledger: Ledger, selection: Selection, *, sealer: Sealer, sees_changes: bool) -> None:
         """`sees_changes`: the run asks files again that have changed, and so leaders under their followers."""
         self._ledger, self._selection, self._sealer = ledger, selection, sealer
-        self._prompt_name, self._sees_changes = prompt_name, sees_changes
+        self._sees_changes = sees_changes
         self._leading: set[bytes] = set()
         self._leading_before: set[bytes] = set()
         """Leaders since the last seal, and between the two before: those whose answers may change under followers."""
@@ -38,7 +36,7 @@ class Deduplication:
 
     def follow(self, request: PreparedRequest) -> Follower | None:
         """The request as a follower of a record that was answered for the same one; None where it must be asked."""
-        own = record_key(request.record.id, self._prompt_name)
+        own = record_key(request.record.id, request.prompt_name)
         found = self._ledger.leaders(request.request_sha256)
         leaders = (one for one in found if one.key != own and self._may_lead(one))
         leader = next(leaders, None)
@@ -51,6 +49,7 @@ class Deduplication:
         status, kind = state_of(leader.state)
         return Follower(
             record=request.record,
+            prompt_name=request.prompt_name,
             image_facts=request.image_facts,
             request_sha256=request.request_sha256,
             key=leader.key,
@@ -81,6 +80,7 @@ class Deduplication:
         """The row of a follower: without tokens and cost, and without its answer unless the leader's row is saved."""
         outcome = Outcome(
             record=follower.record,
+            prompt_name=follower.prompt_name,
             result=Answer(status=follower.status, caption=None),
             image_facts=follower.image_facts,
             request_sha256=follower.request_sha256,
@@ -90,7 +90,7 @@ class Deduplication:
         row = row_of(outcome, origin, columns)
         leader = self._replaced.get((follower.key, follower.request_sha256))
         return CommittedRow(
-            record_key(follower.record.id, self._prompt_name),
+            record_key(follower.record.id, follower.prompt_name),
             state_code(follower.status, follower.error_kind),
             encode_row(row if leader is None else with_leader(row, leader)),
             stamp=follower.stamp,

@@ -18,6 +18,7 @@ from pipeline.formatting import whole
 from pipeline.labels.arrow import type_of
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import columns, outdir
+from pipeline.store.contents import columns_of
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.errors import HOLDER_NAME
 from pipeline.store.ledger.header import check_format
@@ -119,6 +120,7 @@ def declare(
     *,
     now: Callable[[], datetime],
     step: Callable[[str], None],
+    has_several: bool = False,
 ) -> None:
     """Store the configuration in a new ledger, and compare it with that of an old one.
 
@@ -130,11 +132,16 @@ def declare(
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
         request = config.request
-        schema = columns.schema(choices=request.choices, logprobs=request.logprobs, labels=labels_type(config))
+        schema = columns.schema(
+            choices=request.choices, logprobs=request.logprobs, labels=labels_type(config), has_several=has_several
+        )
         made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")
-    elif policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
+        return _remember(ledger, name, stored)
+    if has_several:
+        _check_several(out, ledger)
+    if policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
     elif declared != name.encode():
         before = ledger.meta("identity") or b"{}"
@@ -142,8 +149,25 @@ def declare(
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
         _check_labels(out, ledger, config)
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
-    if ledger.meta(CONFIG_META + name) != stored:
-        ledger.set_meta({CONFIG_META + name: stored})
+    return _remember(ledger, name, stored)
+
+
+def _remember(ledger: Ledger, config_hash: str, identity: bytes) -> None:
+    if ledger.meta(CONFIG_META + config_hash) != identity:
+        ledger.set_meta({CONFIG_META + config_hash: identity})
+
+
+def _check_several(out: Path, ledger: Ledger) -> None:
+    if "images" not in columns_of(ledger).names:
+        raise InputError(no_column(str(out)))
+
+
+def no_column(out: str) -> str:
+    """Why records of several images find no place in an OUT."""
+    return (
+        f"{out} was made for records of one image, and has no column `images`: records of several need another OUT. "
+        "From standard input such an OUT is made with `source.several_images=true`"
+    )
 
 
 def _check_same_columns(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

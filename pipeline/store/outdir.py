@@ -253,7 +253,10 @@ def _asked(one: Configuration) -> list[str]:
         lines += ["System prompt:", "", _fenced(str(asked["system"])), ""]
     if asked.get("request.labels"):
         lines += ["Schema of the labels:", "", _fenced(str(asked["request.labels"])), ""]
-    return [*lines, f"Prompt {_inline(str(asked.get('prompt_name')))}:", "", _fenced(str(asked.get("prompt", ""))), ""]
+    prompts = asked.get("prompts") or [{"name": asked.get("prompt_name"), "text": asked.get("prompt", "")}]
+    for prompt in prompts:
+        lines += [f"Prompt {_inline(str(prompt['name']))}:", "", _fenced(str(prompt["text"])), ""]
+    return lines
 
 
 def _inline(text: str) -> str:

@@ -18,6 +18,9 @@ class PromptShape:
     rule: TokenRule
     detail: str
     text: TokenRange
+    """Of all prompts together."""
+    prompts: int = 1
+    """Requests about each image, which all hold it."""
     max_side: int | None = None
     max_image_tokens: int | None = None
 
@@ -41,12 +44,10 @@ class PromptShape:
         return self.rule.tokens(*accepted(self.rule, width, height, self.detail), self.detail).expected
 
     def tokens(self, width: int, height: int, images: int = 1) -> TokenRange:
-        """Of the whole prompt with this image in it, or with several of this size."""
-        image, text = self.image_tokens(width, height), self.text
+        """Of all prompts with this image in them, or with several of this size."""
+        image, text, n = self.image_tokens(width, height), self.text, self.prompts * images
         return TokenRange(
-            images * image.expected + text.expected,
-            images * image.upper + text.upper,
-            images * image.lower + text.lower,
+            n * image.expected + text.expected, n * image.upper + text.upper, n * image.lower + text.lower
         )
 
 

@@ -15,16 +15,19 @@ def text_tokens(text: str) -> int:
     return ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
 
 
+def most_text_tokens(text: str) -> int:
+    """No more than this: a token has at least one byte."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
 def message_tokens(*texts: str | None) -> int:
     """About how many tokens these messages have together; None stands for a message that is not sent."""
     return ANSWER_TOKENS + sum(MESSAGE_TOKENS + text_tokens(text) for text in texts if text is not None)
 
 
 def most_message_tokens(*texts: str | None) -> int:
-    """No more than this: a token has at least one byte."""
-    return ANSWER_TOKENS + sum(
-        MESSAGE_TOKENS + len(text.encode("utf-8", "surrogatepass")) for text in texts if text is not None
-    )
+    """No more than this."""
+    return ANSWER_TOKENS + sum(MESSAGE_TOKENS + most_text_tokens(text) for text in texts if text is not None)
 
 
 EXACT = 2

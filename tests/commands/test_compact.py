@@ -71,7 +71,7 @@ def assert_whole(out: Path, ids: list[str]) -> None:
 def go_on(out: Path, rows_per_part: int, ids: list[str]) -> None:
     """The next run asks nothing again, replaces a row in its own part, and fills the last part with new ones."""
     with open_out(out, sized(rows_per_part), run_id="next") as dataset:
-        assert dataset.missing([record(name) for name in ids]) == [False] * len(ids)
+        assert dataset.missing([record(name) for name in ids]) == [()] * len(ids)
         before = parts_of(out)
         (place,) = [part for part, some in enumerate(before) if ids[2] in some]
         dataset.commit([answered(ids[2], "later"), answered("new.jpg")])
@@ -145,7 +145,7 @@ def test_gaps_in_the_numbers(out: Path) -> None:
     assert parquet.part_numbers(out / "data") == [0, 1]
     assert_whole(out, names(5, 4))
     with open_out(out, sized(3)) as dataset:
-        assert dataset.missing([record(name) for name in names(9)]) == [True] * 4 + [False] * 5
+        assert dataset.missing([record(name) for name in names(9)]) == [("caption",)] * 4 + [()] * 5
         dataset.commit([answered(name) for name in names(4)])
     assert_whole(out, names(9))
 
@@ -354,7 +354,7 @@ def test_an_interrupted_run_goes_on_as_the_same(out: Path) -> None:
     compact(out, rows_per_part=4)
     with refresh() as dataset:
         assert dataset.run_id == "refreshing"
-        assert dataset.missing([record(name) for name in names(3)]) == [False, True, True]
+        assert dataset.missing([record(name) for name in names(3)]) == [(), ("caption",), ("caption",)]
 
 
 def test_files_of_others_stay(out: Path) -> None:

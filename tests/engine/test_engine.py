@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from pipeline.engine.engine import Engine
-from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState, Stages
+from pipeline.engine.stages import Clock, Endpoint, EngineConfig, PromptNames, RequestState, Stages
 from pipeline.engine.stats import RunStats
 from pipeline.errors import (
     BudgetReachedError,
@@ -96,16 +96,31 @@ class Bench:
         self.commit_gate.set()
         self.commit_error: ResourceError | None = None
         self.body = b"x" * 100
+        self.names: PromptNames = ("caption",)
         self.endpoints: list[Endpoint] = []
         """Several, in place of the one that `engine` makes."""
         self.budgets: list[Budget] = []
         self.leases: list[Amounts] = []
         self.clock = fast_clock()
 
-    def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
+    def prepare(
+        self, record: ImageRecord, images: FetchedImages, names: PromptNames
+    ) -> Sequence[PreparedRequest] | Failure:
         if record.id in self.unprepared:
             return fail(ErrorKind.IMAGE_MISSING)
-        return PreparedRequest(record=record, image_facts=(FACTS,), body=self.body, request_sha256=record.id)
+        return [
+            PreparedRequest(
+                record=record,
+                prompt_name=name,
+                image_facts=(FACTS,),
+                pieces=(self.body,),
+                request_sha256=self.request(record, name),
+            )
+            for name in names
+        ]
+
+    def request(self, record: ImageRecord, prompt_name: str) -> str:
+        return record.id
 
     async def ask(self, request: PreparedRequest) -> Answer | Failure:
         return await self.ask_by(self.script, request)
@@ -144,7 +159,7 @@ class Bench:
     def engine(self, concurrency: int | None = 4, rpm: float | None = None, **numbers: object) -> Engine:
         stages = Stages(
             records=self.records,
-            missing=lambda batch: [True] * len(batch),
+            missing=lambda batch: [self.names] * len(batch),
             fetch=self.fetch,
             prepare=self.prepare,
             endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, concurrency=concurrency, rpm=rpm)],
@@ -522,9 +537,8 @@ async def test_equal_requests_are_asked_once() -> None:
     by_request: dict[str, str] = {}
 
     class Same(Bench):
-        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
-            request = str(int(record.id) % 3)
-            return PreparedRequest(record=record, image_facts=(FACTS,), body=b"x", request_sha256=request)
+        def request(self, record: ImageRecord, prompt_name: str) -> str:
+            return str(int(record.id) % 3)
 
         def follow(self, request: PreparedRequest) -> Follower | None:
             if request.request_sha256 not in by_request:
@@ -554,8 +568,8 @@ async def test_where_the_first_fails_the_next_takes_its_place() -> None:
     """Of two equal requests the first fails for good: the second is asked, and does not wait for ever."""
 
     class Same(Bench):
-        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
-            return PreparedRequest(record=record, image_facts=(FACTS,), body=b"x", request_sha256="same")
+        def request(self, record: ImageRecord, prompt_name: str) -> str:
+            return "same"
 
     async def script(name: str, attempt: int) -> Answer | Failure:
         return GOOD if bench.asked.total() > 2 else fail(ErrorKind.SERVER_ERROR, status=500)
@@ -772,9 +786,9 @@ async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> Non
     bench = Bench(4, never_answers)
     engine = bench.engine()
     engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
-    prepared = bench.prepare(ImageRecord("a", (LocalFile("a", "a"),)), (None,))
-    assert isinstance(prepared, PreparedRequest)
-    state = RequestState(prepared, engine._clock.utc())
+    prepared = bench.prepare(ImageRecord("a", (LocalFile("a", "a"),)), (None,), ("caption",))
+    assert not isinstance(prepared, Failure)
+    state = RequestState(prepared[0], engine._clock.utc())
     permit = await engine._scheduler.acquire(state)
     with anyio.fail_after(5), engine._in_flight.sending(permit) as request:
         await engine._in_flight.answer(request)
@@ -877,7 +891,9 @@ async def test_a_decoder_that_never_returns_holds_nothing() -> None:
     stuck, release = threading.Event(), threading.Event()
 
     class Stuck(Bench):
-        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
+        def prepare(
+            self, record: ImageRecord, images: FetchedImages, names: PromptNames
+        ) -> Sequence[PreparedRequest] | Failure:
             stuck.set()
             release.wait(60)
             return fail(ErrorKind.IMAGE_MISSING)
@@ -916,12 +932,14 @@ async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
                 return fail(ErrorKind.FETCH_FAILED)
             return (b"x" * 10,)
 
-        def prepare(self, record: ImageRecord, images: FetchedImages) -> PreparedRequest | Failure:
+        def prepare(
+            self, record: ImageRecord, images: FetchedImages, names: PromptNames
+        ) -> Sequence[PreparedRequest] | Failure:
             nonlocal prepared
             (data,) = images
             assert data is not None
             prepared += len(data)
-            return super().prepare(record, images)
+            return super().prepare(record, images, names)
 
     bench = Fetching(30)
     await bench.run(fetched_bytes=25, threads=1)

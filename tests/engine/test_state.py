@@ -65,7 +65,7 @@ def request_of(number: int, prompt_tokens: int | None = 100, answer_tokens: int 
     return PreparedRequest(
         record=ImageRecord(str(number), (LocalFile(str(number), str(number)),)),
         image_facts=(FACTS,),
-        body=b"x",
+        pieces=(b"x",),
         request_sha256=str(number),
         predicted_prompt_tokens=prompt_tokens,
         most_prompt_tokens=prompt_tokens,

@@ -350,7 +350,7 @@ class Run:
         true = self._random.randint(300, 3000) if self.scenario.servers[0].tpm else 100
         predicted = round(true * math.exp(self._random.gauss(0.1, 0.3))) if self.scenario.servers[0].tpm else 100
         request = PreparedRequest(
-            record=ImageRecord(str(number), ()), image_facts=(FACTS,), body=b"", request_sha256=str(number),
+            record=ImageRecord(str(number), ()), image_facts=(FACTS,), pieces=(b"",), request_sha256=str(number),
             predicted_prompt_tokens=predicted, max_answer_tokens=0,
         )  # fmt: skip
         is_poison = number % 400 == 50 and number < 400 * self.scenario.poison

@@ -17,8 +17,9 @@ import pytest
 import pipeline
 from pipeline import BudgetReachedError, InputError
 from pipeline.catalogue.prices import Price, cost_usd
+from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import BudgetConfig, EndpointConfig, LimitsConfig, RequestConfig
+from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints import pricing
 from pipeline.records import Usage
 from pipeline.run.job import Job

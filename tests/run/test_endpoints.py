@@ -13,8 +13,9 @@ import pytest
 
 import pipeline
 from pipeline import EndpointStoppedError
+from pipeline.config.limits import LimitsConfig
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import EndpointConfig, LimitsConfig, RequestConfig
+from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.emulator.child import child_emulator
 from pipeline.engine.stats import RunStats
 from pipeline.run.job import Job

@@ -52,7 +52,7 @@ FAILED = Outcome(
 
 
 def rowed(outcome: Outcome) -> dict[str, object]:
-    return row_of(outcome, RowOrigin(prompt_name="caption", endpoint="http://e/v1", run_id="run", config_hash="hash"))
+    return row_of(outcome, RowOrigin(endpoint="http://e/v1", run_id="run", config_hash="hash"))
 
 
 def test_an_answer_fills_its_columns() -> None:

@@ -111,10 +111,10 @@ def test_a_run_leaves_a_whole_dataset(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     with open_out(out) as dataset:
         records = [record(name) for name in names(12)]
-        assert dataset.missing(records) == [True] * 12
+        assert dataset.missing(records) == [("caption",)] * 12
         dataset.commit([answered(name) for name in names(7)])
         dataset.commit([answered(name) for name in names(5, 7)])
-        assert dataset.missing(records) == [False] * 12
+        assert dataset.missing(records) == [()] * 12
         assert rows_in(out) == []
     assert parts_of(out) == [names(5), names(5, 5), names(2, 10)]
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "config.toml", "data", "ledger.sqlite"]
@@ -138,7 +138,7 @@ def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
             ],
         )
     with open_out(tmp_path / "out") as dataset:
-        assert dataset.missing([record("leader"), record("follower")]) == [False, True]
+        assert dataset.missing([record("leader"), record("follower")]) == [(), ("caption",)]
         assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader"]
         dataset.commit([answered("follower")])
     assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader", "follower"]
@@ -222,7 +222,7 @@ def test_only_what_failed_for_a_transient_reason_is_asked_again(tmp_path: Path) 
     with open_out(out) as dataset:
         dataset.commit([answered("000.jpg"), transient, final, *map(answered, names(4, 3))])
     with open_out(out, run_id="next") as dataset:
-        asked = [name for name in names(8) if dataset.missing([record(name)]) == [True]]
+        asked = [name for name in names(8) if dataset.missing([record(name)]) == [("caption",)]]
         assert asked == ["001.jpg", "007.jpg"]
         assert dataset.states()[Status.FAILED, ErrorKind.TIMEOUT] == 1
         dataset.commit([answered(name, "second night") for name in asked])
@@ -277,7 +277,7 @@ def test_what_a_killed_run_paid_is_in_the_row(tmp_path: Path) -> None:
         dataset.commit([], [attempt])
         dataset.commit([], [replace(attempt, usage=Usage(prompt_tokens=1), cost_usd=None)])
     with open_out(out) as dataset:
-        assert dataset.missing([record("a")]) == [True]
+        assert dataset.missing([record("a")]) == [("caption",)]
         dataset.commit([answered("a")])
         totals = dataset.totals()
     frame = pd.read_parquet(out / "data")

@@ -140,7 +140,7 @@ def test_the_end_of_a_log_that_was_torn(killed: Path) -> None:
     commits = [number for number, frame in enumerate(frames) if frame.is_commit]
     damage(killed / LOG, 32 + (commits[-2] + 1) * FRAME + 10, b"\xff")
     with open_out(killed, run_id="next") as dataset:
-        assert dataset.missing([record(name) for name in ALL]) == [False] * 16
+        assert dataset.missing([record(name) for name in ALL]) == [()] * 16
         assert dataset.taken.answers == 2
         assert dataset.totals().ok == 10 + 10
     assert captions(killed) == expected()
@@ -281,7 +281,7 @@ def test_a_part_that_lacks_a_column(killed: Path) -> None:
     report = rebuild(killed, now=lambda: NOON)
     assert (report.null_columns, report.lost_rows, report.records) == (("latency_s",), 0, 16)
     with open_out(killed) as dataset:
-        assert dataset.missing([record(name) for name in ALL]) == [False] * 16
+        assert dataset.missing([record(name) for name in ALL]) == [()] * 16
 
 
 def test_an_answer_that_is_no_json(killed: Path) -> None:
@@ -348,7 +348,7 @@ def batch(outcomes: list[Outcome], counts: dict[str, int] | None) -> unsaved.Uns
 
 
 def row_of(outcome: Outcome) -> dict[str, object]:
-    origin = columns.RowOrigin(prompt_name="caption", endpoint="e", run_id="night", config_hash=CONFIG.config_hash())
+    origin = columns.RowOrigin(endpoint="e", run_id="night", config_hash=CONFIG.config_hash())
     return columns.row_of(outcome, origin, columns.of_schema(columns.schema().names))
 
 

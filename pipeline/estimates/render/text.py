@@ -108,7 +108,8 @@ def assumptions(estimate: Estimate) -> list[str]:
         basis += "; ranges reach to `request.max_tokens`"
     reasoning = _reasoning_words(first)
     words = range_text(first.text_tokens, lambda count: f"{count:,}")
-    lines = [f"text: {words} tokens a request, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
+    each_text = "a request" if first.prompts == 1 else f"in {first.prompts} requests an image"
+    lines = [f"text: {words} tokens {each_text}, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
     if not any(model.seconds or model.sample for model in estimate.models):
         limits = "no limit is stated (`limits.rpm=N`, `limits.tpm=N`)"
         lines.append(f"time: unknown: {limits}, and only a sample measures the pace (`sample=N`)")

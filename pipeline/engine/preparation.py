@@ -1,0 +1,85 @@
+"""From a record to its requests, which are asked one after the other: bounded in bytes, equal ones once."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import anyio
+
+from pipeline.engine.dedup import Leaders, Waiting
+from pipeline.engine.fetching import fetched
+from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
+from pipeline.engine.stages import Clock, EngineConfig, PromptNames, Stages
+from pipeline.engine.threads import DaemonThreads, in_thread
+from pipeline.engine.writer import Writer
+from pipeline.records import Failure, Follower, ImageRecord, Outcome, PreparedRequest
+
+Ask = Callable[[PreparedRequest], Awaitable[None]]
+
+
+class Preparation:
+    """Prepares the requests of records, and holds their bytes while they are asked."""
+
+    def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, writer: Writer) -> None:
+        self._stages, self._config, self._clock, self._writer = stages, config, clock, writer
+        self._prepared_bytes = ByteSemaphore(config.prepared_bytes)
+        self._fetched_bytes = GrowingByteSemaphore(config.fetched_bytes)
+        self.leaders = Leaders(self._committed, is_on=config.dedup)
+        self.decoders: DaemonThreads
+
+    async def ask(self, record: ImageRecord, names: PromptNames, ask: Ask) -> PromptNames:
+        """Ask a record these prompts. Returns those whose leader gave no answer: they are prepared again."""
+        waiting = await self._ask_each(await self._prepared(record, names), ask)
+        return tuple([request.prompt_name for request, leader in waiting if await self._is_open(request, leader)])
+
+    async def _prepared(self, record: ImageRecord, names: PromptNames) -> Sequence[PreparedRequest]:
+        """The requests of a record; none where there is only a failure, which the row of every prompt states."""
+        async with self._fetched_bytes.share() as share:
+            data = await fetched(self._stages, self._config, self._clock, record, share)
+            if isinstance(data, Failure):
+                failure = data
+            else:
+                prepared = await in_thread(self.decoders, self._stages.prepare, record, data, names)
+                if not isinstance(prepared, Failure):
+                    return prepared
+                failure = prepared
+        for name in names:
+            await self._writer.hand_over(Outcome(record=record, prompt_name=name, result=failure))
+        return ()
+
+    async def _ask_each(self, requests: Sequence[PreparedRequest], ask: Ask) -> list[Waiting]:
+        """Ask them. What is being asked for another record already is returned without its body, with its leader.
+
+        A leader holds the bytes that it needs, and a follower waits for it without any: none waits for ever.
+        """
+        if all(map(self.leaders.of, requests)):
+            return [one for request in requests if (one := self.leaders.waiting(request)) is not None]
+        waiting: list[Waiting] = []
+        async with self._prepared_bytes.held(_held_bytes(requests)):
+            for request in requests:
+                one = self.leaders.waiting(request)
+                if one is not None:
+                    waiting.append(one)
+                elif (follower := await self.leaders.lead(request)) is not None:
+                    await self._writer.hand_over(follower)
+                else:
+                    await ask(request)
+        return waiting
+
+    async def _is_open(self, request: PreparedRequest, leader: anyio.Event) -> bool:
+        """Whether the leader gave no answer that this request could share."""
+        await leader.wait()
+        follower = await self.leaders.lookup(request)
+        if follower is not None:
+            await self._writer.hand_over(follower)
+        return follower is None
+
+    async def _committed(self, request: PreparedRequest) -> Follower | None:
+        return await in_thread(self._writer.thread, self._stages.follow, request)
+
+
+def _held_bytes(requests: Iterable[PreparedRequest]) -> int:
+    """Memory that the bodies of a record's requests take together, with one of them in one piece to be sent."""
+    bodies = [request.pieces for request in requests]
+    if len(bodies) == 1 and len(bodies[0]) == 1:
+        return len(bodies[0][0])
+    pieces = {id(piece): len(piece) for pieces in bodies for piece in pieces}
+    return sum(pieces.values()) + max((sum(map(len, pieces)) for pieces in bodies), default=0)
