@@ -393,16 +393,6 @@ def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
     return status in {Status.FAILED, Status.INVALID} or has_no_text(status, kind)
 
 
-def image_names(record: ImageRecord, each: Iterable[ImageFacts]) -> list[str]:
-    """What names each image that was sent: as the source does, and which frame or page of it (`clip.mp4#t=1.25`)."""
-    names, at = [], -1
-    for facts in each:
-        at += not facts.frame
-        name = record.images[at].name
-        names.append(f"{name}#{facts.fragment}" if facts.fragment else name)
-    return names
-
-
 Grow = Callable[[int], Awaitable[None]]
 """Called with the bytes that have arrived of something; it returns as soon as there is room for them."""
 

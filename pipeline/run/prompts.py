@@ -60,8 +60,10 @@ def prompts_of(config: RunConfig, family: Family | None, effective: EffectiveReq
     wanted = config.request.max_tokens_field
     field_name = (family.max_tokens_field if family else "max_tokens") if wanted == "auto" else wanted
     words = schema_words(config), longest_schema_words(config)
+    sent = effective.sent
+    changed = {name: value for name, value in sent if value != getattr(config.request, name)}
     for asked in config.requests:
-        request = effective.sent.model_copy(update={"prompt": asked.prompt, "prompt_name": asked.prompt_name})
+        request = asked.model_copy(update=changed)
         if request.labels is not None:
             request = request.model_copy(update={"labels_mode": common_mode(config).value})
         prompt = _prompt(request, adapter_of(config), field_name, words)

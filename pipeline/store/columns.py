@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import ErrorKind
 from pipeline.money import nano_usd, usd
-from pipeline.records import Answer, Failure, ImageFacts, Outcome, Status, Usage, image_names
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
 from pipeline.store.accounting import storable
 
 
@@ -88,6 +88,16 @@ def _cost(outcome: Outcome, _: RowOrigin) -> object:
 
 def _latency(outcome: Outcome, _: RowOrigin) -> float | None:
     return outcome.result.latency_s if isinstance(outcome.result, Answer) and outcome.attempts else None
+
+
+def image_names(record: ImageRecord, each: Iterable[ImageFacts]) -> list[str]:
+    """What names each image that was sent: as the source does, and which frame or page of it (`clip.mp4#t=1.25`)."""
+    names, at = [], -1
+    for facts in each:
+        at += not facts.frame
+        name = record.images[at].name
+        names.append(f"{name}#{facts.fragment}" if facts.fragment else name)
+    return names
 
 
 def _images(outcome: Outcome, _: RowOrigin) -> list[dict[str, object]]:

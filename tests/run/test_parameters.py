@@ -154,7 +154,7 @@ def test_streams_are_read_whole(photos: Path) -> None:
         for out, stream in (("plain", False), ("streamed", True)):
             ask(photos, url, out=out, stream=stream, n=2, logprobs=True)
         assert emulator_get(url, "requests?last=1")[0]["body"]["stream_options"] == {"include_usage": True}
-    plain, streamed = (pd.read_parquet(f"{out}/data").set_index("id") for out in ("plain", "streamed"))
+    plain, streamed = (pd.read_parquet(f"{out}/data").set_index("id").sort_index() for out in ("plain", "streamed"))
     same = ["status", "caption", "finish_reason", "prompt_tokens", "completion_tokens", "cost_usd", "model"]
     pd.testing.assert_frame_equal(plain[same], streamed[same])
     assert plain.captions.map(list).equals(streamed.captions.map(list))
