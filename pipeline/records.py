@@ -186,6 +186,7 @@ class PreparedRequest(_HasImages):
     max_answer_tokens: int | None = None
     """As many tokens as the answer may have; None where nothing bounds it."""
     token_rule: str | None = None
+    asks_labels: bool = False
     corrects: "Answer | None" = None
     """The answer with invalid labels that this request repeats, with what is wrong with them."""
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from pipeline.config.types import labels_schema
 
 
 class Table(BaseModel):
@@ -18,6 +20,8 @@ class PromptConfig(Table):
     name: Annotated[str, Field(min_length=1)]
     """The column `prompt_name`."""
     text: Annotated[str, Field(min_length=1)]
+    labels: Annotated[str | None, BeforeValidator(labels_schema)] = None
+    """The schema of its answers, as `request.labels` holds one."""
 
 
 class MessageConfig(Table):

@@ -13,6 +13,7 @@ from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
 from pipeline.config.prompts import PromptConfig
 from pipeline.config.sections import (
+    LABELS_PROMPT,
     EndpointConfig,
     ImagesConfig,
     OutputConfig,
@@ -75,7 +76,15 @@ class RunConfig(Section):
         names = self.prompt_names
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"`prompts`: the name {twice!r} stands twice; each prompt has a name of its own")
+        schemas = {prompt.labels for prompt in self.prompts if prompt.labels is not None}
+        if len(schemas) > 1 or (schemas and self.request.labels is not None):
+            raise ValueError(
+                "`prompts`: there are several schemas of labels, and the column `labels` has one; give one prompt "
+                "`labels`, or the same to several, and leave `request.labels` out"
+            )
         given = {"prompt", "prompt_name"} & self.request.model_fields_set
+        if self.request.prompt == LABELS_PROMPT:  # the default of a labelling run
+            given -= {"prompt"}
         if self.prompts and given:
             raise ValueError(
                 f"`request.{min(given)}` and [[prompts]] are both set; to ask one prompt take out [[prompts]], to ask "
@@ -99,8 +108,21 @@ class RunConfig(Section):
         shared: dict[str, Any] = {}
         if len(self.prompts) > 1 and self.request.image_position == "auto":
             shared["image_position"] = "before"  # providers cache what the requests of an image begin with
-        changes = [{**shared, "prompt": prompt.text, "prompt_name": prompt.name} for prompt in self.prompts]
+        changes = [
+            {
+                **shared,
+                "prompt": prompt.text,
+                "prompt_name": prompt.name,
+                "labels": prompt.labels or self.request.labels,
+            }
+            for prompt in self.prompts
+        ]
         return tuple(self.request.model_copy(update=change) for change in changes) or (self.request,)
+
+    @property
+    def labels(self) -> str | None:
+        """The one schema of labels, of all prompts or of some of them."""
+        return next((one.labels for one in self.requests if one.labels is not None), None)
 
     def resolved(self) -> dict[str, Any]:
         """All settings as JSON holds them; read again they are the same configuration."""

@@ -62,7 +62,8 @@ class EndpointClient:
         on at the default tier. The cost is the provider's own figure, else tokens x price. Cancelling it closes the
         connection.
         """
-        mode = None if self._labels is None else self._labels.mode
+        labels = self._labels if request.asks_labels else None
+        mode = None if labels is None else labels.mode
         body, most = self._body(request), self.most(request)
         result = await self._post(body, most)
         if self._prices.falls_back and self._tier is not None and _lacks_capacity(result):
@@ -74,7 +75,7 @@ class EndpointClient:
                 result = replace(result, cost_usd=cost)
         if self._observe is not None:
             self._observe(request, result)
-        return result if self._labels is None or mode is None else self._labels.read(result, mode)
+        return result if labels is None or mode is None else labels.read(result, mode)
 
     def most(self, request: PreparedRequest) -> Amounts:
         """The most that one attempt can take of a budget; None where prompt, answer or price are not bounded."""
@@ -82,7 +83,8 @@ class EndpointClient:
 
     def _body(self, request: PreparedRequest) -> bytes:
         model = self._target.endpoint.model
-        body = request.body if self._labels is None else self._labels.body(request)
+        labels = self._labels if request.asks_labels else None
+        body = request.body if labels is None else labels.body(request)
         return body if model is None else self._template.renamed(body, model)
 
     async def _post(self, body: bytes, most: Amounts) -> Answer | Failure:

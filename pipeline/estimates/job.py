@@ -77,7 +77,8 @@ class Candidate:
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
         request, family = self.config.request, self.family()
-        texts = [(*one.message_texts, schema_words(self.config)) for one in self.config.requests]
+        words = schema_words(self.config)
+        texts = [(*one.message_texts, words if one.labels else None) for one in self.config.requests]
         text = text_range(
             sum(message_tokens(*each) for each in texts), sum(most_message_tokens(*each) for each in texts)
         )

@@ -27,19 +27,19 @@ def common_mode(config: RunConfig) -> LabelsMode:
 
 def schema_words(config: RunConfig) -> str | None:
     """The text that the schema adds to each prompt; None without labels."""
-    labels = config.request.labels
+    labels = config.labels
     return None if labels is None else LabelsRequest.of(labels).words(common_mode(config))
 
 
 def longest_schema_words(config: RunConfig) -> str | None:
     """No less than that, however the endpoints turn out to take schemas."""
-    labels = config.request.labels
+    labels = config.labels
     return None if labels is None else LabelsRequest.of(labels).longest_words
 
 
 def label_notes(config: RunConfig) -> list[str]:
     """What the user should know of the schema before anything is sent."""
-    labels = config.request.labels
+    labels = config.labels
     return [] if labels is None else LabelsRequest.of(labels).notes(common_mode(config))
 
 
@@ -50,7 +50,7 @@ def readers_of(
 
     Raises InputError where the kind of endpoint cannot ask for labels.
     """
-    labels = config.request.labels
+    labels = config.labels
     if labels is None:
         return [None] * len(names)
     if not isinstance(template, LabelsTemplate):

@@ -140,14 +140,16 @@ class Preparer:
                     most_prompt_tokens=prompt.most_tokens + sum(map(most_text_tokens, texts)) + tokens.upper,
                     max_answer_tokens=self.max_answer_tokens,
                     token_rule=self.rule.name,
+                    asks_labels=prompt.request.labels is not None,
                 )
             )
         return requests
 
     @property
     def template(self) -> RequestTemplate:
-        """Of the first prompt: another name for the model stands in all of them alike."""
-        return next(iter(self.prompts.values())).template
+        """Of the first prompt that asks for labels, else the first: what endpoints change of a body is alike in all."""
+        labelled = (prompt for prompt in self.prompts.values() if prompt.request.labels is not None)
+        return next(labelled, next(iter(self.prompts.values()))).template
 
     def preview(self, request: PreparedRequest, images: Sequence[PreparedImage]) -> str:
         """The request for people to read."""

@@ -66,7 +66,7 @@ def prompts_of(config: RunConfig, family: Family | None, effective: EffectiveReq
         request = asked.model_copy(update=changed)
         if request.labels is not None:
             request = request.model_copy(update={"labels_mode": common_mode(config).value})
-        prompt = _prompt(request, adapter_of(config), field_name, words)
+        prompt = _prompt(request, adapter_of(config), field_name, (None, None) if request.labels is None else words)
         rendering = rendering_of(request)
         if rendering is not None:
             # The bill of one record says nothing of another's text.

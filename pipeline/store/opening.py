@@ -143,6 +143,7 @@ def declare(
         _check_several(out, ledger)
     if policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
+        _check_labels(out, ledger, config)
     elif declared != name.encode():
         before = ledger.meta("identity") or b"{}"
         if policy.on_config_change == "refuse":
@@ -189,7 +190,7 @@ def _value(identity: Mapping[str, Any], name: str) -> object:
 
 def labels_type(config: RunConfig) -> pa.DataType | None:
     """The type of the column `labels`; None where the configuration asks for none."""
-    return None if config.request.labels is None else type_of(config.request.labels)
+    return None if config.labels is None else type_of(config.labels)
 
 
 def _check_labels(out: Path, ledger: Ledger, config: RunConfig) -> None:

@@ -292,3 +292,35 @@ def test_json_that_is_cut_off(make_image: MakeImage) -> None:
         summary = ask("photos", url, labels=SCHEMA)
     assert (summary.by_status, summary.requests) == ({"truncated": 2}, 2)
     assert pipeline.read("out")["labels.scene"].isna().all()
+
+
+def test_one_of_two_prompts_asks_for_labels(make_image: MakeImage) -> None:
+    """Its rows have labels, the rows of the other prompt have text; wrong answers of the first are corrected."""
+    draw(make_image, range(12))
+    prompts: list[dict[str, Any]] = [
+        {"name": "caption", "text": "Describe it."},
+        {"name": "photo", "text": "Fill in the fields.", "labels": SCHEMA},
+    ]
+    with emulator([*WRONG_TENTH, "--seed", "11"]) as url:
+        ask("photos", url, overrides={"prompts": prompts}, max_failed=100)
+        stats = emulator_get(url, "stats")
+        assert ask("photos", url, overrides={"prompts": prompts}, max_failed=100).requests == 0
+        prompts[0]["labels"] = {**SCHEMA, "title": "Other"}
+        with pytest.raises(InputError, match="there are several schemas of labels"):
+            ask("photos", url, overrides={"prompts": prompts})
+    table = ds.dataset("out/data").to_table()
+    assert table.schema.field("labels").type == TYPE
+    by_name = dict(list(table.to_pandas().groupby("prompt_name")))
+    assert set(by_name["caption"].status) == {"ok"}
+    assert by_name["caption"].labels.isna().all()
+    good = by_name["photo"][by_name["photo"].status == "ok"]
+    assert (good.labels.notna().all(), len(good) >= 9) == (True, True)
+    assert sum(table["attempts"].to_pylist()) == stats["requests"]
+
+
+def test_labels_of_all_prompts(make_image: MakeImage, emulator_url: str) -> None:
+    """`request.labels` beside [[prompts]]: each prompt fills the column."""
+    draw(make_image, range(3))
+    prompts = [{"name": name, "text": f"Fill in the fields, {name}."} for name in ("first", "second")]
+    ask("photos", emulator_url, overrides={"prompts": prompts}, labels=SCHEMA)
+    assert pd.read_parquet("out/data").labels.notna().sum() == 6
