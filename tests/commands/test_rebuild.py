@@ -165,7 +165,7 @@ def test_status_tells_what_there_is(photos: Path, endpoint: str) -> None:
     assert status.prompt_tokens == status.predicted_prompt_tokens > 0
     text = "\n".join(lines(status))
     assert "6 records (5 ok, 1 failed)" in text
-    assert "1.000 of the" in text
+    assert "1,505 in, as predicted" in text
     assert re.search(r"is complete: 6 of 6 images, \d+\.\d a second, at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", text)
 
 

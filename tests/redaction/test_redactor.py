@@ -73,7 +73,7 @@ def test_every_text_of_a_result_is_cleaned() -> None:
                 for text in value if isinstance(value, tuple) else (value,):
                     assert not isinstance(text, str) or not redactor.text.finds(text)
             cases += 1
-    assert cases == 4 * len(FORMS) * 11
+    assert cases == 4 * len(FORMS) * 12
 
 
 def test_a_secret_that_is_split_over_choices() -> None:

@@ -197,7 +197,7 @@ def test_a_host_that_tells_no_usage(photos: Path) -> None:
     status = read_status(Path("out"))
     assert (status.prompt_tokens, status.completion_tokens, status.ratios) == (None, None, ())
     said = "\n".join(lines(status))
-    assert "tokens: unknown in, unknown out, in 3 requests" in said
+    assert "tokens: unknown in; unknown out; 3 requests" in said
     assert "cost: unknown" in said
 
 

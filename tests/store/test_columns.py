@@ -60,6 +60,17 @@ def test_an_answer_fills_its_columns() -> None:
     assert rowed(ANSWERED) == {
         "id": "a/b.jpg",
         "prompt_name": "caption",
+        "images": [
+            {
+                "image": "a/b.jpg",
+                "sha256": "ab" * 32,
+                "width": 4032,
+                "height": 3024,
+                "sent_width": 1024,
+                "sent_height": 768,
+                "sent_bytes": 150_000,
+            }
+        ],
         "image": "a/b.jpg",
         "status": "ok",
         "caption": "A quay.",
@@ -107,6 +118,9 @@ def test_a_failure_says_why_and_nothing_else() -> None:
     assert told == {
         "id": "c.jpg",
         "prompt_name": "caption",
+        "images": [
+            dict.fromkeys(("sha256", "width", "height", "sent_width", "sent_height", "sent_bytes")) | {"image": "c.jpg"}
+        ],
         "image": "c.jpg",
         "status": "failed",
         "flags": [],
