@@ -7,11 +7,13 @@ import base64
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
 from jsonschema import Draft202012Validator
+from openai.lib._parsing import type_to_response_format_param
+from pydantic import BaseModel
 
 import pipeline
 from pipeline.config.loading import load_config
@@ -21,6 +23,14 @@ from pipeline.endpoints.chat_request import ChatTemplate
 from pipeline.records import Failure, LocalFile
 from pipeline.run.prepare import Preparer
 from tests.support import MakeImage
+
+
+class Photo(BaseModel):
+    """Labels of a picture."""
+
+    scene: Literal["indoor", "outdoor"]
+    tags: list[str]
+
 
 SCHEMA = json.loads((Path(__file__).parent / "chat_completions_schema.json").read_text(encoding="utf-8"))
 PROMPT = "What is in this picture?"
@@ -39,6 +49,7 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("gpt-5.1", {"max_completion_tokens": 300, "reasoning_effort": "none", "temperature": 0}),
     "no limit": ("gpt-4o", {}),
     "stream": ("gpt-4o", {"max_tokens": 300, "stream": True, "stream_options": {"include_usage": True}}),
+    "labels": ("gpt-4o", {"max_tokens": 300, "response_format": type_to_response_format_param(Photo)}),
 }
 """The model, and the parameters as the official client takes them."""
 
@@ -46,6 +57,8 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
 def overrides(wanted: dict[str, Any]) -> dict[str, Any]:
     """The settings of the same job; what the catalogue adds to `max_tokens` is not set."""
     settings = {f"request.{name}": value for name, value in wanted.items() if name in parameter_names() | {"stream"}}
+    if "response_format" in wanted:
+        settings["request.labels"] = Photo
     if "max_tokens" in wanted or "max_completion_tokens" not in wanted:
         settings["request.max_tokens"] = wanted.get("max_tokens", "none")
     return settings
