@@ -192,7 +192,6 @@ class PreparedRequest(_HasImages):
 
     @property
     def body(self) -> bytes:
-        """The body to send."""
         return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 

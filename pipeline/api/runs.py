@@ -146,7 +146,7 @@ def _ids(sources: list[SourceLike], only: IdsLike | None, stack: ExitStack) -> I
     if only is None:
         return None
     if has_stream(sources) and only == "-":
-        raise InputError("standard input (-) is the SOURCE; name a file of ids with `only=FILE`")
+        raise InputError("standard input (-) is the SOURCE already; put the ids into a file and name it: `only=FILE`")
     ids = IdList.of(only)
     stack.callback(ids.close)
     return ids

@@ -38,11 +38,11 @@ class LimitsConfig(Section):
     max_error_rate: Annotated[
         float,
         Field(gt=0, le=1),
-        Setting("The share of the last 200 records that may fail for one reason before the run stops."),
+        Setting("Stop when more than this share, 0 to 1, of the last 200 records fail for one reason."),
     ] = 0.5
     outage_s: Annotated[Seconds, Setting("How long a run waits for an endpoint that fails, in seconds.")] = 1800.0
     first_contact_s: Annotated[
-        Seconds, Setting("How long a run tries an endpoint that has never answered, in seconds.")
+        Seconds, Setting("How long a run tries an endpoint that has not answered it yet, in seconds; then it stops.")
     ] = 10.0
     grace_s: Annotated[
         float,
@@ -65,7 +65,7 @@ class BudgetConfig(Section):
     confirm_usd: Annotated[
         Dollars, Setting("The expected cost above which a run without a budget asks for confirmation, in dollars.")
     ] = Decimal(10)
-    max_requests: Annotated[Count | None, Setting("Stop before this run would send more requests.")] = None
+    max_requests: Annotated[Count | None, Setting("Stop before this run would send more requests than this.")] = None
     max_tokens: Annotated[Count | None, Setting("Stop before this run would be billed more tokens.")] = None
     max_time_s: Annotated[
         Duration | None,

@@ -119,7 +119,7 @@ MaxTokensField = Annotated[
 ModelFamily = Annotated[
     Annotated[str, Field(min_length=1)] | None,
     Setting(
-        "The family of a private model name; `vision-batch models` lists the families.",
+        "The model family to assume for a model name of your own; `vision-batch models` lists the families.",
         keyword="model_family",
         metavar="NAME",
     ),

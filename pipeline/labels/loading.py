@@ -91,7 +91,9 @@ def _of_model(model: object, where: str) -> tuple[str, object]:
     try:
         return where, make()
     except Exception as error:
-        raise InputError(f"{SETTING}: {where} has no JSON Schema ({type(error).__name__}: {error})") from error
+        raise InputError(
+            f"{SETTING}: no JSON Schema can be made of {where} ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _written(schema: Mapping[str, Any], where: str) -> str:

@@ -149,7 +149,7 @@ def _address(url: str, scheme: str) -> Checkable:
     if scheme in {"http", "https", "file"} and not path.endswith((*FORMATS, *_LATER)):
         return ImageSource(url)
     what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests at a URL"
-    raise InputError(f"{shown(public_address(url))}: {what} are not read yet in this version; copy it here first")
+    raise InputError(f"{shown(public_address(url))}: this version does not read {what}; download it and give its path")
 
 
 def _what_is_read() -> str:

@@ -1,4 +1,4 @@
-"""What outcomes add to the totals of a run and of an output directory.
+"""What outcomes add to the totals that the ledger holds, of each run and of all; `engine/stats.py` counts a command.
 
 Sums are exact: money is counted in nano-dollars, the resolution of the column `cost_usd`.
 """

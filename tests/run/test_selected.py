@@ -227,7 +227,10 @@ def test_ids_that_the_source_does_not_hold(
     assert "note: --only ids.txt: the source does not hold 3 of the 4 ids: 'none.png', '2.png', 'nor.png'" in err
     assert "1 image in" in out
     code, _, err = command("run", "-", *arguments[2:], "--only", "-")
-    assert (code, "standard input (-) is the SOURCE; name a file of ids with --only FILE" in err) == (2, True)
+    assert (
+        code,
+        "standard input (-) is the SOURCE already; put the ids into a file and name it: --only FILE" in err,
+    ) == (2, True)
 
 
 def test_what_is_no_condition_or_no_id(photos: Path, endpoint: str) -> None:

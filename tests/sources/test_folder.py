@@ -219,9 +219,9 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("photoz", r"no such file or folder; did you mean .*photos'"),
-        ("s3://bucket/photos", "s3:// sources are not read yet in this version"),
-        ("hf://datasets/x", "hf:// sources are not read yet"),
-        ("https://user:secret@host.example/m.csv?sig=secret", r"https://host\.example/m\.csv: manifests at a URL"),
+        ("s3://bucket/photos", "this version does not read s3:// sources"),
+        ("hf://datasets/x", "does not read hf:// sources"),
+        ("https://user:secret@host.example/m.csv?sig=secret", r"https://host\.example/m\.csv: this version"),
         ("shard.tar", "archives .* are not read yet"),
         ("notes.md", r"this kind of file cannot be read.*\.parquet.*\.heic"),
         ("pipe.jsonl", "not a regular file"),
