@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from pipeline.labels.schema import LabelSchema
@@ -79,7 +80,9 @@ class LabelsRequest:
     """Why the schema is not sent in strict mode."""
 
     @classmethod
+    @lru_cache(maxsize=8)
     def of(cls, schema_text: str) -> "LabelsRequest":
+        """Made once a schema: a prompt that is rendered for each record asks for it each time."""
         schema = LabelSchema.of(schema_text)
         sent: Mapping[str, Any] = schema.root
         not_strict = None

@@ -334,12 +334,15 @@ async def test_a_list_of_models_that_never_comes(monkeypatch: pytest.MonkeyPatch
     """A server that accepts and says nothing is not waited for as long as for an answer; the words name `--model`."""
     monkeypatch.setattr("pipeline.endpoints.models.NEEDED_S", 0.05)
 
+    given_up = asyncio.Event()
+
     async def handler(_: web.Request) -> web.Response:
-        await asyncio.sleep(5)
+        await given_up.wait()
         return web.json_response({"data": []})
 
     async with chatting(handler) as chat:
         result = await chat.models()
+        given_up.set()
     assert isinstance(result, Failure)
     assert result.kind is ErrorKind.TIMEOUT
     assert "within 0.05 s" in result.message

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -575,13 +575,8 @@ async def test_one_that_answers_now_and_then_is_asked_on() -> None:
     assert asked > 3 * REJECTED
 
 
-async def test_who_was_refused_goes_first() -> None:
-    """One waits at the head of the line for the end of a pause; who was refused comes later, and is sent before it."""
-    bench = line(1)
-    await bench.ask(result=fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
-    refused = bench.state()
-    permit = await bench.next(refused)
-    bench.home(permit, fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
+async def order_of(bench: Line, states: Sequence[RequestState]) -> list[str]:
+    """The ids of these records in the order in which they get permits; they begin to wait in this one."""
     order = list[str]()
 
     async def stand(state: RequestState) -> None:
@@ -591,29 +586,32 @@ async def test_who_was_refused_goes_first() -> None:
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
-            for state in (bench.state(7), bench.state(8), refused):
+            for state in states:
                 tasks.start_soon(stand, state)
+    return order
+
+
+async def test_who_was_refused_goes_first() -> None:
+    """One waits at the head of the line for the end of a pause; who was refused comes later, and is sent before it."""
+    bench = line(1)
+    await bench.ask(result=fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
+    refused = bench.state()
+    permit = await bench.next(refused)
+    bench.home(permit, fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
+    order = await order_of(bench, [bench.state(7), bench.state(8), refused])
     assert order == [refused.request.record.id, "7", "8"]
 
 
 async def test_a_record_that_is_always_throttled_holds_up_nobody() -> None:
     """Proves that a record throttled once goes first after the pause, and throttled again, after those that wait."""
     bench = line(1)
-    poison, order = bench.state(), list[str]()
+    poison = bench.state()
     for number in range(2):
         permit = await bench.next(poison)
         bench.home(permit, fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=20.0))
         assert (poison.place is None) == (number == 1)
 
-    async def stand(state: RequestState) -> None:
-        permit = await bench.scheduler.acquire(state)
-        order.append(permit.state.request.record.id)
-        bench.home(permit, GOOD)
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            for state in (bench.state(7), bench.state(8), poison):
-                tasks.start_soon(stand, state)
+    order = await order_of(bench, [bench.state(7), bench.state(8), poison])
     assert order == ["7", "8", poison.request.record.id]
 
 
