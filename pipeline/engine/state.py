@@ -147,13 +147,16 @@ class EndpointState:
         """The same where a rate makes this request wait, and for long."""
         if self.waiting is not None or not PACED_S <= ready_at - now < NEVER:
             return None
-        return f"{self.limits.words(now, self.tokens_of(request))}: next at {_time_of_day(self._clock, ready_at)}"
+        words = self.limits.words(now, self.tokens_of(request))
+        return None if words is None else f"{words}: next at {_time_of_day(self._clock, ready_at)}"
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless a result changes something."""
-        if self._is_shut or (self.in_flight and self.in_flight >= self._concurrency.limit(now)):
+        limit = self._concurrency.limit(now)
+        if self._is_shut or (self.in_flight and self.in_flight >= limit):
             return NEVER
-        return max(self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
+        free_at = self._throttles.free_at(now, limit - self.in_flight) if self.in_flight else now
+        return max(free_at, self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
 
     def begin(self, now: float, request: PreparedRequest) -> Share:
         """A request is sent. After a pause it goes alone: the others wait for what it finds."""
@@ -287,6 +290,7 @@ class EndpointState:
         is_rate, is_open = self._is_rate(state, sent, stated_s), self.circuit.reason is not None
         self.limits.requests.throttled(now)
         if (stated_s is None and self.in_flight and not (is_rate or is_open)) or known.is_unwanted:
+            self._throttles.keep_place(sent.at + self._concurrency.latency_s)
             return known
         self._pause(failure, stated_s, sent.at, is_rate=is_rate)
         return replace(known, is_paused=True)
@@ -301,9 +305,10 @@ class EndpointState:
             return True
         has_wait, record = stated_s is not None, state.request.record.id
         cause = self._concurrency.throttled(self._clock.now(), sent, record, has_wait=has_wait, again=again)
-        if cause is Cause.CHANCE and has_wait and not again:  # a rate would cause many, each with its wait
-            return sent.beside > 0 and not self._throttles.are_rare
-        return cause is Cause.RATE
+        if cause is Cause.RATE and self.limits.requests.learned is not None:
+            return True
+        has_cause = cause is Cause.RATE or (cause is Cause.CHANCE and has_wait and not again and sent.beside > 0)
+        return has_cause and not self._throttles.are_rare(have_wait=has_wait)
 
     def _pause(self, failure: Failure, stated_s: float | None, sent_at: float, *, is_rate: bool) -> None:
         now, max_wait_s = self._clock.now(), self._config.max_wait_s

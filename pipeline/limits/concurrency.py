@@ -69,7 +69,7 @@ class ConcurrencyLimit:
         self._ramp = self._limit
         self._let_in, self._cap, self._stride = 0, inf, 1
         self._paused_at = -inf
-        self._latency_s = self._hold_s = 0.0
+        self.latency_s = self._hold_s = 0.0
         self._hold_until, self._tried_at, self._first_cut_at = -inf, inf, -inf
         self._run, self._last = set[str](), -inf
         self._size = self._out = self._home = self._peak = 0
@@ -97,7 +97,7 @@ class ConcurrencyLimit:
 
     def answered(self, now: float, sent: Sent) -> None:
         self.admit(sent)
-        self._latency_s = now - sent.at
+        self.latency_s = now - sent.at
         self._let_in = max(self._let_in, sent.beside + 1)
         if sent.at < self._first_cut_at and sent.beside >= self._cap:  # the first burst of a fixed number was let in
             self._cap = sent.beside + 1
@@ -142,7 +142,7 @@ class ConcurrencyLimit:
 
     def _hold(self, now: float, sent: Sent) -> None:
         is_test = sent.at >= self._tried_at
-        self._hold_s = min(LONGEST_HOLD_S, max(HOLD_S, self._latency_s, self._hold_s * (2 if is_test else 1)))
+        self._hold_s = min(LONGEST_HOLD_S, max(HOLD_S, self.latency_s, self._hold_s * (2 if is_test else 1)))
         self._first_cut_at = now if self._cap == inf and not self._is_adaptive else self._first_cut_at
         self._cap = max(1, sent.beside if is_test else min(self._cap, sent.beside))
         self._stride, self._tried_at = 1, inf

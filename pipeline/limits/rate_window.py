@@ -84,7 +84,7 @@ class RateWindow:
     @property
     def per_minute(self) -> float | None:
         """The smaller of those that the user and the endpoint state: an endpoint tightens, and never loosens."""
-        return min((limit for limit in (self.stated, self.advertised) if limit is not None), default=None)
+        return _least(self.stated, self.advertised)
 
     def ready_at(self, now: float, amount: float) -> float:
         """When `amount` may be taken: `now`, or later. What is larger than a whole minute waits for an empty one."""
@@ -154,8 +154,7 @@ class RateWindow:
 
     @property
     def _pace(self) -> float | None:
-        limits = (self.stated, self.advertised, self.learned)
-        return min((limit for limit in limits if limit is not None), default=None)
+        return _least(self.per_minute, self.learned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +204,16 @@ class RateLimits:
         self._is_doubted = True
         return f"a limit of {most:,.0f} tokens a minute, and granted {self._granted_tokens:,.0f} to a single request"
 
-    def words(self, now: float, tokens: float) -> str:
-        """Which of them a request of this many tokens waits for."""
+    def words(self, now: float, tokens: float) -> str | None:
+        """Which of them a request of this many tokens waits for; None where no rate is known."""
         by_tokens = self.tokens.ready_at(now, tokens) > self.requests.ready_at(now, 1)
         window, what, flag = (
             (self.tokens, "token", "`limits.tpm`") if by_tokens else (self.requests, "request", "`limits.rpm`")
         )
         limit = window.per_minute
         if limit is None:
-            return f"the endpoint throttles beyond about {window.learned or 0:,.0f} requests a minute"
+            learned = window.learned
+            return None if learned is None else f"the endpoint throttles beyond about {learned:,.0f} requests a minute"
         whose = flag if limit == window.stated else "the endpoint"
         number = f"{limit:,.0f}" if limit >= 1 else f"{limit:g}"
         return f"{whose} allows {number} {what}{'' if number == '1' else 's'} a minute"
@@ -225,6 +225,13 @@ class RateLimits:
     def allows(self, tokens: float) -> bool:
         """Whether a request of this many tokens can ever be granted."""
         return self.tokens.advertised is None or tokens <= self.tokens.advertised
+
+
+def _least(limit: float | None, other: float | None) -> float | None:
+    """The smaller of those that there are."""
+    if limit is None or other is None:
+        return other if limit is None else limit
+    return min(limit, other)
 
 
 def back_in_s(info: RateLimitInfo | None) -> float | None:
