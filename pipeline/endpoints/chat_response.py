@@ -41,6 +41,8 @@ class _Parsed:
     def bill(self, *, has_text: bool) -> StatedBill:
         response = self.response
         bill = believed(self.body, response.headers, response.most, has_text=has_text)
+        if not bill.doubts:
+            return bill
         return replace(bill, doubts=tuple(one_line(doubt, response.redactor) for doubt in bill.doubts))
 
 

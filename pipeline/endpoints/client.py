@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from email.utils import formatdate
+from functools import lru_cache
 
 import aiohttp
 
@@ -111,7 +112,12 @@ class EndpointClient:
         if "Date" in headers:
             return headers
         own = {name.lower(): value for name, value in headers.items()}
-        return own | {"date": formatdate(self._epoch(), usegmt=True)}
+        return own | {"date": _http_date(int(self._epoch()))}
+
+
+@lru_cache(maxsize=1)
+def _http_date(epoch: int) -> str:
+    return formatdate(epoch, usegmt=True)
 
 
 def _lacks_capacity(result: Answer | Failure) -> bool:

@@ -16,7 +16,6 @@ what was paid for comes home, and is committed.
 
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import anyio
@@ -32,7 +31,7 @@ from pipeline.engine.signals import watch_signals
 from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
 from pipeline.engine.stats import RunStats
-from pipeline.engine.threads import DaemonThreads, in_thread
+from pipeline.engine.threads import Threads
 from pipeline.engine.watch import Watch
 from pipeline.engine.writer import Writer
 from pipeline.errors import (
@@ -217,16 +216,16 @@ class Engine:
         self.stop(error, at_once=not error.answers_are_saved)
 
     async def _lease(self, amounts: Amounts) -> None:
-        await in_thread(self._writer.thread, self._stages.lease, amounts)
+        await self._writer.thread.call(self._stages.lease, amounts)
 
     # ---------------------------------------------------------------- threads, ticks, signals
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
         with (
-            DaemonThreads("reader") as self._reader.thread,
-            ThreadPoolExecutor(1, "writer") as self._writer.thread,
-            DaemonThreads("decode", self._config.threads) as self._preparation.decoders,
+            Threads("reader") as self._reader.thread,
+            Threads("writer", daemon=False) as self._writer.thread,
+            Threads("decode", self._config.threads) as self._preparation.decoders,
         ):
             yield
 

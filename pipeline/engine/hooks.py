@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.engine.threads import DaemonThreads, in_thread
+from pipeline.engine.threads import Threads
 from pipeline.errors import ErrorKind
 from pipeline.formatting import printable
 from pipeline.records import Answer, ImageRecord, Outcome, Status
@@ -59,15 +59,15 @@ class Hook:
         """`misfit` says why a row cannot have these values; `redact` takes secrets out of a message."""
         self._function, self._row_of, self._misfit, self._redact = function, row_of, misfit, redact
         self._is_async = _is_async(function)
-        self._threads: DaemonThreads | None = None
+        self._threads: Threads | None = None
 
     def __enter__(self) -> Self:
-        self._threads = None if self._is_async else DaemonThreads("hook", THREADS)
+        self._threads = None if self._is_async else Threads("hook", THREADS)
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         if self._threads is not None:
-            self._threads.shutdown()
+            self._threads.close()
 
     async def __call__(self, outcome: Outcome) -> Outcome | Ask:
         """The outcome as the hook leaves it, or that its record is asked again. Raises only where it is cancelled."""
@@ -85,7 +85,7 @@ class Hook:
     async def _reply(self, outcome: Outcome) -> object:
         row, record = copy.deepcopy(self._row_of(outcome)), _as_dict(outcome.record)
         if self._threads is not None:
-            reply: object = await in_thread(self._threads, _called, self._function, row, record)
+            reply: object = await self._threads.call(_called, self._function, row, record)
         else:
             reply = self._function(row, record)
         return await reply if inspect.isawaitable(reply) else reply

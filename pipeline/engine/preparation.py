@@ -8,7 +8,7 @@ from pipeline.engine.dedup import Leaders, Waiting
 from pipeline.engine.fetching import fetched
 from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.stages import Clock, EngineConfig, PromptNames, Stages
-from pipeline.engine.threads import DaemonThreads, in_thread
+from pipeline.engine.threads import Threads
 from pipeline.engine.writer import Writer
 from pipeline.records import Failure, Follower, ImageRecord, Outcome, PreparedRequest
 
@@ -22,8 +22,8 @@ class Preparation:
         self._stages, self._config, self._clock, self._writer = stages, config, clock, writer
         self._prepared_bytes = ByteSemaphore(config.prepared_bytes)
         self._fetched_bytes = GrowingByteSemaphore(config.fetched_bytes)
-        self.leaders = Leaders(self._committed, is_on=config.dedup)
-        self.decoders: DaemonThreads
+        self.leaders = Leaders(self._committed, is_on=config.dedup, has_rows=config.has_rows)
+        self.decoders: Threads
 
     async def ask(self, record: ImageRecord, names: PromptNames, ask: Ask) -> PromptNames:
         """Ask a record these prompts. Returns those whose leader gave no answer: they are prepared again."""
@@ -37,7 +37,7 @@ class Preparation:
             if isinstance(data, Failure):
                 failure = data
             else:
-                prepared = await in_thread(self.decoders, self._stages.prepare, record, data, names)
+                prepared = await self.decoders.call(self._stages.prepare, record, data, names)
                 if not isinstance(prepared, Failure):
                     return prepared
                 failure = prepared
@@ -73,7 +73,7 @@ class Preparation:
         return follower is None
 
     async def _committed(self, request: PreparedRequest) -> Follower | None:
-        return await in_thread(self._writer.thread, self._stages.follow, request)
+        return await self._writer.thread.call(self._stages.follow, request)
 
 
 def _held_bytes(requests: Iterable[PreparedRequest]) -> int:

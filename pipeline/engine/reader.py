@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from anyio.streams.memory import MemoryObjectSendStream
 
 from pipeline.engine.stages import PromptNames, Stages
 from pipeline.engine.stats import RunStats
-from pipeline.engine.threads import DaemonThreads, in_thread
+from pipeline.engine.threads import Threads
 from pipeline.limits.decision import TRANSIENT
 from pipeline.records import Follower, ImageRecord, Outcome
 
@@ -29,15 +28,15 @@ class Reader:
         """Ids between the reader and the writer (a stream may bring one twice), with their place in the source."""
         self._rows_left: dict[str, int] = {}
         """Rows still to be written of those that are asked several prompts."""
-        self.thread: DaemonThreads
+        self.thread: Threads
 
-    async def run(self, send: MemoryObjectSendStream[Task], writer_thread: ThreadPoolExecutor) -> None:
+    async def run(self, send: MemoryObjectSendStream[Task], writer_thread: Threads) -> None:
         """Read to the end of the source. `writer_thread` looks up what OUT holds."""
         size = FIRST_BATCH if self._reads_ahead else 1
         ahead = self._ahead(size)
         while batch := await ahead:
             ahead = self._ahead(size)  # is read while the ledger looks these up
-            missing = await in_thread(writer_thread, self._stages.missing, batch)
+            missing = await writer_thread.call(self._stages.missing, batch)
             await self._hand_on(batch, missing, send)
             # Where OUT holds all of it already there is nothing to wait for: larger batches, fewer hops.
             if self._reads_ahead:
@@ -77,7 +76,7 @@ class Reader:
         self._stats.read = began + len(batch)
 
     def _ahead(self, size: int) -> "asyncio.Future[list[ImageRecord]]":
-        future = asyncio.get_running_loop().run_in_executor(self.thread, self._take, size)
+        future = self.thread.call(self._take, size)
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # read even if it is not awaited
         return future
 

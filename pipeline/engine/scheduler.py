@@ -227,8 +227,10 @@ class Scheduler:
         unknown = self.release(permit, result)
         endpoint, state = permit.endpoint, permit.state
         known = endpoint.observe(state, permit.share, result)
-        is_correction = state.request.corrects is not None
-        known = replace(known, has_other=self._has_other(state, endpoint), is_correction=is_correction)
+        if not isinstance(result, Answer):
+            known = replace(known, has_other=self._has_other(state, endpoint))
+        elif state.request.corrects is not None:
+            known = replace(known, is_correction=True)
         decision = decide(result, known)
         if isinstance(result, Answer):
             for each in self.endpoints:

@@ -101,6 +101,8 @@ class EngineConfig:
     """Of images that are fetched and not prepared yet; one at a time may exceed it."""
     dedup: bool = True
     """Whether equal requests share one answer."""
+    has_rows: bool = True
+    """Whether OUT may hold answers from before, which they share as well."""
     max_failures: int = 6
     max_wait_s: float = 3600.0
     outage_s: float = 1800.0

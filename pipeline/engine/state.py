@@ -125,8 +125,7 @@ class EndpointState:
         self.notices = Notices(endpoint.name)
         """The same about its pauses, in the server's words."""
         self._is_shut = self._counts_records = self._has_doubted = False
-        self._throttles = Throttles(endpoint.name)
-        self._woke_at = -NEVER
+        self._throttles, self._woke_at = Throttles(endpoint.name), -NEVER
         self._rate: tuple[float, bool] | None = None
         """When a rate was exceeded, and whether a wait was stated: it is learned when the pause is over."""
         self._usual, self._first_failures = Usual(), FirstFailures()
@@ -147,8 +146,8 @@ class EndpointState:
         """The same where a rate makes this request wait, and for long."""
         if self.waiting is not None or not PACED_S <= ready_at - now < NEVER:
             return None
-        words = self.limits.words(now, self.tokens_of(request))
-        return None if words is None else f"{words}: next at {_time_of_day(self._clock, ready_at)}"
+        words, at = self.limits.words(now, self.tokens_of(request)), _time_of_day(self._clock, ready_at)
+        return words and f"{words}: next at {at}"
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless a result changes something."""
@@ -165,8 +164,7 @@ class EndpointState:
             self.limits.requests.learn(*self._rate)
             self._rate = None
         sent = self._concurrency.sent(now, self.in_flight)
-        self.in_flight += 1
-        self.requests += 1
+        self.in_flight, self.requests = self.in_flight + 1, self.requests + 1
         return Share(sent, self.limits.take(now, self.tokens_of(request)))
 
     def tokens_of(self, request: PreparedRequest) -> float:
@@ -303,12 +301,12 @@ class EndpointState:
             return not again and is_throttled and self.circuit.is_closed_by(sent.at)
         if not again and self.limits.is_tight(self._clock.now()):
             return True
-        has_wait, record = stated_s is not None, state.request.record.id
-        cause = self._concurrency.throttled(self._clock.now(), sent, record, has_wait=has_wait, again=again)
-        if cause is Cause.RATE and self.limits.requests.learned is not None:
-            return True
-        has_cause = cause is Cause.RATE or (cause is Cause.CHANCE and has_wait and not again and sent.beside > 0)
-        return has_cause and not self._throttles.are_rare(have_wait=has_wait)
+        has_wait, record, now = stated_s is not None, state.request.record.id, self._clock.now()
+        cause = self._concurrency.throttled(now, sent, record, has_wait=has_wait, again=again)
+        if cause is Cause.CHANCE and has_wait and not again and sent.beside > 0:  # each of many states its wait
+            return not self._throttles.are_rare(have_wait=True)
+        may_be_chance = self.limits.requests.learned is None and self._throttles.are_rare(have_wait=has_wait)
+        return cause is Cause.RATE and not may_be_chance
 
     def _pause(self, failure: Failure, stated_s: float | None, sent_at: float, *, is_rate: bool) -> None:
         now, max_wait_s = self._clock.now(), self._config.max_wait_s

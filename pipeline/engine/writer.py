@@ -1,7 +1,6 @@
 """The writer: the one task that commits, and the write credits that bound what it has not committed yet."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import anyio
@@ -9,7 +8,7 @@ import anyio
 from pipeline.engine.semaphores import ByteSemaphore
 from pipeline.engine.stages import Arrival, Stages
 from pipeline.engine.stats import RunStats
-from pipeline.engine.threads import in_thread
+from pipeline.engine.threads import Threads
 from pipeline.errors import ResourceError
 from pipeline.limits.budget import Amounts
 from pipeline.records import BilledAttempt, Follower, Outcome
@@ -41,7 +40,7 @@ class Writer:
         """What could not be handed over before the run was cut off: it is committed at its end."""
         self._has_unsealed = self._cannot_write = False
         self._send, self._arrived = anyio.create_memory_object_stream[Arrival](ARRIVALS)
-        self.thread: ThreadPoolExecutor
+        self.thread: Threads
 
     def follow(self, concurrency: int) -> None:
         """Two write credits for each request that may be in flight."""
@@ -99,7 +98,7 @@ class Writer:
         if self._cannot_write and what is not self._stages.commit:
             return False
         try:
-            await in_thread(self.thread, what, *args)
+            await self.thread.call(what, *args)
         except ResourceError as error:
             if not self._cannot_write:
                 self._cannot_write = True

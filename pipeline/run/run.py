@@ -18,7 +18,7 @@ from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.hooks import Hook
 from pipeline.engine.progress import alike, dollars
-from pipeline.engine.stages import Clock, Endpoint, Stages
+from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Stages
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import (
     BudgetReachedError,
@@ -98,13 +98,18 @@ async def run_job(
             stages = stages if say is None else replace(stages, say=say)
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
-            numbers = replace(engine_config(job), has_answers=dataset.has_answers())
+            numbers = _numbers(job, dataset)
             if say is not None and not numbers.has_answers:
                 _say_prompt(job, say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
         return summary
+
+
+def _numbers(job: Job, dataset: Dataset) -> EngineConfig:
+    has_rows = any(dataset.states().values())
+    return replace(engine_config(job), has_answers=dataset.has_answers(), has_rows=has_rows)
 
 
 def _stats(records: int | None, prompts: int) -> RunStats:
