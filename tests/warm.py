@@ -34,6 +34,7 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    stdin: str = "",
     imports: Sequence[str] = (),
     timeout: float = 100.0,
 ) -> "subprocess.CompletedProcess[str]":
@@ -42,7 +43,9 @@ def run(
     Raises subprocess.TimeoutExpired.
     """
     words = [str(argument) for argument in arguments]
-    with TemporaryFile() as out, TemporaryFile() as err:
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.flush()
         job = {
             "arguments": words,
             "cwd": str(cwd or Path.cwd()),
@@ -50,7 +53,7 @@ def run(
             "imports": list(imports),
             "timeout": timeout,
             "pid": os.getpid(),
-            "files": [out.fileno(), err.fileno()],
+            "files": [given.fileno(), out.fileno(), err.fileno()],
         }
         with _lock:
             server = _started()
@@ -118,8 +121,8 @@ def _waited(child: int, timeout: float) -> int | None:
 
 def _code_of(job: Mapping[str, Any]) -> int:
     """Become the process that is asked for."""
-    for descriptor, file in enumerate(job["files"], start=1):
-        opened = os.open(f"/proc/{job['pid']}/fd/{file}", os.O_WRONLY | os.O_APPEND)
+    for descriptor, file in enumerate(job["files"]):
+        opened = os.open(f"/proc/{job['pid']}/fd/{file}", os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY)
         os.dup2(opened, descriptor)
         os.close(opened)
     os.chdir(job["cwd"])
@@ -148,8 +151,8 @@ def _code_of(job: Mapping[str, Any]) -> int:
 
 def _exit_with(code: int) -> None:
     """End as Python ends: threads first, then what is registered for the end."""
-    threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 - as Python does
-    atexit._run_exitfuncs()  # noqa: SLF001 - as Python does
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code & 0xFF)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests import warm
 from tests.emulators import emulator
 from tests.run.test_processes import until
 from tests.support import MakeImage, emulator_get
@@ -22,11 +23,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def vision_batch(tmp_path: Path) -> Command:
     def run(*arguments: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, **environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env, input=stdin, check=False,
-        )  # fmt: skip
+        env = {**os.environ, **environ}
+        return warm.run(["-m", "pipeline", *arguments], timeout=60, cwd=tmp_path, env=env, stdin=stdin)
 
     return run
 

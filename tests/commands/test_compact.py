@@ -3,7 +3,6 @@
 import json
 import secrets
 import shutil
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from pipeline.store import parquet, swap
 from pipeline.store.dataset import Dataset
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.rerun import RerunPolicy
+from tests import warm
 from tests.store.test_dataset import answered, names, open_out, parts_of, record, rows_in
 from tests.support import unprivileged
 
@@ -207,9 +207,7 @@ def test_a_crash_at_any_step_is_repaired(out: Path, step: str, skip: int, *, is_
     and the next `compact` each find every row once, and go on.
     """
     arguments = [str(out), step, str(skip), str(is_renamed)]
-    ended = subprocess.run(
-        [sys.executable, "-c", CRASHING, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ended = warm.run(["-c", CRASHING, *arguments])
     assert (ended.returncode, ended.stderr) == (9, "")
     assert sorted(name for name, _ in rows_in(out)) == ([] if step == "set-aside" else names(9))
     copy = out.with_name("copy")
@@ -224,7 +222,7 @@ def test_a_rebuild_after_a_crash(out: Path) -> None:
     """Proves that `rebuild` too puts back what was between two names, and takes no row from both sets of parts."""
     for is_renamed in (True, False):
         arguments = [str(out), "set-aside" if is_renamed else "swapped", "0", str(is_renamed)]
-        ended = subprocess.run([sys.executable, "-c", CRASHING, *arguments], cwd=ROOT, check=False)
+        ended = warm.run(["-c", CRASHING, *arguments])
         assert ended.returncode == 9
         assert rebuild(out, now=lambda: NOON).records == 9
         assert_whole(out, names(9))
@@ -316,9 +314,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
             dataset.commit([answered(name, secrets.token_hex(100_000))])
             dataset.seal()
     before = files_in(out)
-    ended = subprocess.run(
-        [sys.executable, "-c", FULL, str(out)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ended = warm.run(["-c", FULL, out])
     assert ended.returncode == 5, ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert "free some space" in ended.stderr
@@ -423,8 +419,8 @@ def test_directories_change_places(tmp_path: Path) -> None:
 
 def test_the_command_line(out: Path) -> None:
     """Proves the command with a size and as JSON."""
-    command = [sys.executable, "-m", "pipeline", "compact", str(out), "--rows-per-part", "4"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["-m", "pipeline", "compact", str(out), "--rows-per-part", "4"]
+    said = warm.run(command).stdout
     assert "9 records in 3 parts (before: 5)" in said
-    told = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = warm.run([*command, "--json"]).stdout
     assert set(json.loads(told)) == set(CompactReport.__dataclass_fields__)

@@ -24,6 +24,7 @@ from pipeline.estimates.figures import ModelEstimate
 from pipeline.estimates.job import Candidate, parse_size, provider_and_model
 from pipeline.estimates.render import files
 from pipeline.estimates.render import text as render
+from tests import warm
 from tests.support import MakeImage
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +36,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def vision_batch(tmp_path: Path) -> Command:
     def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "pipeline", "estimate", *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env, check=False
-        )  # fmt: skip
+        command = ["-m", "pipeline", "estimate", *arguments]
+        return warm.run(command, timeout=60, cwd=tmp_path, env={**os.environ, **environ})
 
     return run
 

@@ -1,10 +1,7 @@
 """Whole runs under a budget, against the emulator: what it billed is what counts."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +21,7 @@ from pipeline.endpoints import pricing
 from pipeline.records import Usage
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
-from tests import builders
+from tests import builders, warm
 from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
@@ -184,13 +181,7 @@ def test_a_kill_counts_what_may_have_been_spent(photos: Path, priced: None, comm
     """SIGKILL with requests in flight: the resume counts the lease as spent, and bill and books stay below."""
     budget = Decimal("0.100")
     with emulator(["--latency-ms", "50"]) as url:
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(photos), url, str(budget), str(commits)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        killed = warm.run(["-c", KILLED, photos, url, str(budget), str(commits)])
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         _, summary = stopped(photos, url, max_cost="0.0001")
         unknown = Decimal(run_totals(summary)["cost_unknown_usd"])

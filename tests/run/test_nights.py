@@ -1,8 +1,6 @@
 """Many nights on one output directory, against a plain model of what it must hold, and what it may have cost."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from pipeline.catalogue.prices import Price
 from pipeline.endpoints import pricing
 from pipeline.run import prepare
 from pipeline.tokens import OpenAITiles
+from tests import warm
 from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
@@ -89,8 +88,10 @@ class Nights(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 7), data=st.data())
     def copy(self, number: int, data: st.DataObject) -> None:
-        """A second name for pixels that are there."""
-        self.write(f"{number}.png", self.files[data.draw(st.sampled_from(sorted(self.files)))])
+        """A second name for pixels that are there. A file that is only newer counts as changed, and is asked again."""
+        name = f"{number}.png"
+        if others := sorted(set(self.files) - {name}):
+            self.write(name, self.files[data.draw(st.sampled_from(others))])
 
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
@@ -160,14 +161,7 @@ class Nights(RuleBasedStateMachine):
         """A run in another process, which ends itself at that step; False where it never came so far."""
         step, skip = crash
         arguments = [str(self.source), str(self.out), self.url, step, str(skip), self.prompt, repr(again)]
-        ended = subprocess.run(
-            [sys.executable, "-c", CRASHING, *arguments],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ended = warm.run(["-c", CRASHING, *arguments], cwd=ROOT)
         assert ended.returncode in {0, 9}, ended.stderr
         return ended.returncode == 9
 

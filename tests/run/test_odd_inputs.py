@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -23,6 +22,7 @@ from pipeline.run.endpoints import endpoint_of, max_concurrency
 from pipeline.run.job import exceeds
 from pipeline.sources import open_sources
 from pipeline.store.ledger.sqlite import SqliteLedger
+from tests import warm
 from tests.builders import ask
 from tests.clients import ChatClient
 from tests.support import MakeImage
@@ -38,10 +38,7 @@ def photos(make_image: MakeImage) -> Path:
 
 
 def vision_batch(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return warm.run(["-m", "pipeline", *arguments], timeout=60)
 
 
 # ---------------------------------------------------------------- commands

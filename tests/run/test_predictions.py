@@ -1,9 +1,6 @@
 """Predicted against billed, end to end: by model in `status`, in `check`, and what a private name is billed by."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +17,7 @@ from pipeline.commands.status import lines, newest_bills, read_status
 from pipeline.config.loading import load_config
 from pipeline.endpoints.pricing import own_price
 from pipeline.records import ImageFacts
+from tests import warm
 from tests.builders import ask
 from tests.emulators import emulator
 from tests.support import MakeImage
@@ -214,13 +212,9 @@ def test_a_warning_reads_one_part(photos: Path, endpoint: str) -> None:
 
 def test_models_on_the_command_line(tmp_path: Path) -> None:
     """A table, one model, JSON, and an unknown name: exit code 0 each time, without a key or a network."""
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def said(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", "models", *arguments],
-            capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environ, check=False,
-        )  # fmt: skip
+        done = warm.run(["-m", "pipeline", "models", *arguments], timeout=60, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 

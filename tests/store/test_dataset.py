@@ -36,6 +36,7 @@ from pipeline.records import (
     record_key,
 )
 from pipeline.store.dataset import Dataset
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -440,11 +441,10 @@ STEPS_OF_WORK = [
     "rows-built", "before-commit", "committed", "tmp-written", "tmp-synced", "renamed", "folder-synced", "marked",
 ]  # fmt: skip
 
-CRASHING = f"""
+CRASHING = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_dataset import *
+from tests.store.test_dataset import *
 out, step, skip = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 armed = sys.argv[4] == "making"
 
@@ -471,13 +471,7 @@ os._exit(8)
 
 def crash(out: Path, step: str, skip: int, when: str) -> list[str]:
     """Work in another process that ends itself at a step; what it had committed until then."""
-    ended = subprocess.run(
-        [sys.executable, "-c", CRASHING, str(out), step, str(skip), when],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = warm.run(["-c", CRASHING, out, step, str(skip), when], imports=["tests.store.test_dataset"])
     assert (ended.returncode, ended.stderr) == (9, "")
     return ended.stdout.split()
 

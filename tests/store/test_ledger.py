@@ -19,6 +19,7 @@ from pipeline.store.ledger.errors import HOLDER_NAME
 from pipeline.store.ledger.protocol import BillRow, CommittedRow, Leader
 from pipeline.store.ledger.schema import FORMAT
 from pipeline.store.ledger.sqlite import SqliteLedger
+from tests import warm
 
 OK, TIMED_OUT = 1, 101
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def commit(ledger: SqliteLedger, *rows: CommittedRow, part: int = 0, bills: tupl
 
 def child(code: str) -> subprocess.CompletedProcess[str]:
     """Another Python process that can import the package."""
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    return warm.run(["-c", code])
 
 
 def unsealed(ledger: SqliteLedger, part: int) -> list[bytes]:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 import pipeline
 from pipeline.commands.status import lines
 from pipeline.errors import ResourceError
-from tests import builders
+from tests import builders, warm
 from tests.stub import Stub, stub
 from tests.support import MakeImage
 
@@ -35,10 +34,7 @@ def ask(server: Stub) -> pipeline.RunSummary:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *words], capture_output=True, text=True, env=environ, check=False
-    )
+    return warm.run(["-m", "pipeline", *words])
 
 
 def rewrite(number: int, change: Callable[[Any], Any]) -> None:

@@ -2,8 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -30,6 +28,7 @@ from pipeline.store.salvage.database import DatabaseFiles
 from pipeline.store.salvage.records import BadPageError, values
 from pipeline.store.salvage.rows import AnswerRow, RecordRow
 from pipeline.store.salvage.wal import read_frames
+from tests import warm
 from tests.store.test_dataset import CONFIG, NOON, answered, failed, names, open_out, record, rows_in
 
 LEDGER, LOG = "ledger.sqlite", "ledger.sqlite-wal"
@@ -437,8 +436,7 @@ def test_a_rebuild_holds_out(killed: Path) -> None:
 
     def look(step: str) -> None:
         if step in {"aside", "set-aside"}:
-            command = [sys.executable, "-c", TRY, str(killed / LEDGER)]
-            said.add(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+            said.add(warm.run(["-c", TRY, killed / LEDGER]).stdout.strip())
 
     rebuild(killed, now=lambda: NOON, failpoint=look)
     assert said == {"database is locked"}
