@@ -34,7 +34,7 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
-from pipeline.run.documents import document_flaw, max_request_bytes
+from pipeline.run.documents import MOST_TOKENS, document_flaw, max_request_bytes
 from pipeline.run.model import family_for, most_images
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.prompts import Prompt, prompts_of
@@ -99,6 +99,10 @@ class Preparer:
         )
         paths = [path for message in request.messages for path in message.images]
         return replace(preparer, examples=[preparer.example(path) for path in paths])
+
+    def of_run(self, *, takes_several: bool, is_bounded: bool) -> "Preparer":
+        """The same for an OUT, and for a run with an implied budget or without one."""
+        return replace(self, takes_several=takes_several, most_document_tokens=MOST_TOKENS if is_bounded else None)
 
     def __call__(
         self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]

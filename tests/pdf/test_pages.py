@@ -119,7 +119,7 @@ def test_annotations_and_form_fields_are_drawn() -> None:
     ],
 )
 def test_a_page_as_an_image(size: tuple[float, float], dpi: int, expected: tuple[int, int]) -> None:
-    """So many pixels an inch, within bounds whatever its box is."""
+    """Its size in pixels follows from its box, and is bounded whatever that is."""
     found = page_pixels(PageSize(*size, 1), dpi)
     assert found == expected
     assert found[0] * found[1] <= MOST_PIXELS * 1.01
