@@ -191,6 +191,10 @@ def test_an_estimate_leaves_documents_out(folder: Path, endpoint: str, command: 
     code, _, stderr = command("estimate", str(folder / "six.PDF"), "--model", "gpt-4o", "--base-url", endpoint)
     assert code == 2
     assert "--pdf pages" in stderr
+    words = ["--sample", "2", "--model", "m", "--base-url", endpoint, "-o", "out"]
+    code, _, stderr = command("run", str(folder / "six.PDF"), *words)
+    assert code == 2
+    assert "only PDFs" in stderr
 
 
 def test_an_endpoint_without_documents(folder: Path) -> None:
