@@ -30,6 +30,7 @@ from pipeline.errors import (
 )
 from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
+from pipeline.pdf.process import PROCESSES
 from pipeline.records import Status, is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
@@ -92,7 +93,7 @@ async def run_job(
         _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
-            prepare = replace(prepare, takes_several=dataset.takes_several)
+            prepare = prepare.of_run(takes_several=dataset.takes_several, is_bounded=job.implied_budget_usd is not None)
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
@@ -243,6 +244,7 @@ class _Run:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
         await self.clock.sleep(0)  # in which they are let go
+        PROCESSES.end_idle()
         with suppress(ResourceError):
             if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import DataUrl, ImageRecord, ImageUrl, LocalFile
+from pipeline.locations import DataUrl, ImageUrl, LocalFile
+from pipeline.records import ImageRecord
 from pipeline.sources import open_source, open_sources
 from pipeline.sources.blocks import csv_blocks
 from pipeline.sources.delimited import read_csv
@@ -247,7 +248,9 @@ def test_columns_by_name(tmp_path: Path, name: str) -> None:
 
 def test_no_column_holds_images(tmp_path: Path) -> None:
     """Proves that the error lists the columns, the names that count and the option."""
-    message = r"columns: a, b\. The names that count are image, .*image_url, images; .*`source\.image_column=NAME`"
+    message = (
+        r"columns: a, b\. The names that count are image, .*image_url, images, document; .*`source\.image_column=NAME`"
+    )
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "m.csv", "a,b\n1,2\n"))
 
