@@ -291,6 +291,8 @@ class Failure:
     """One line, in the provider's own words where there are any."""
     status: int | None = None
     """The HTTP status, where there was one."""
+    param: str | None = None
+    """The field of the request that the endpoint says, by an error code, it does not take."""
     retry_after_s: float | None = None
     """How long the endpoint asked to wait."""
     request_id: str | None = None

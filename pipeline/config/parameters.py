@@ -111,7 +111,12 @@ ReasoningAllowance = Annotated[
     ),
 ]
 Stream = Annotated[bool, Setting("Ask for a streamed answer, for gateways that only stream; it is read whole.")]
-Adapt = Annotated[bool, Setting("Leave out parameters that the model does not take, instead of ending with an error.")]
+KeepThinking = Annotated[
+    bool, Setting("Leave what stands between `<think>` and `</think>` in the caption.", in_hash=True)
+]
+Adapt = Annotated[
+    bool, Setting("Leave out parameters that the model or the endpoint does not take, instead of ending with an error.")
+]
 MaxTokensField = Annotated[
     Literal["auto", "max_tokens", "max_completion_tokens"],
     Setting("The request's name for `request.max_tokens`; `auto` looks it up in the catalogue."),

@@ -191,6 +191,7 @@ class RequestConfig(Section):
     service_tier: parameters.ServiceTier = None
     service_tier_fallback: parameters.ServiceTierFallback = "wait"
     stream: parameters.Stream = False
+    keep_thinking: parameters.KeepThinking = False
     adapt: parameters.Adapt = False
     extra: parameters.Extra = {}
     dedup: parameters.Dedup = True
