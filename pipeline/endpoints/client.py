@@ -7,13 +7,12 @@ from email.utils import formatdate
 
 import aiohttp
 
-from pipeline.catalogue.prices import cost_usd
 from pipeline.catalogue.tiers import DEFAULT
 from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate
 from pipeline.endpoints.chat_parameters import at_tier
 from pipeline.endpoints.labels import EndpointLabels
 from pipeline.endpoints.parameters import EndpointParameters
-from pipeline.endpoints.pricing import TierPrices, most_amounts
+from pipeline.endpoints.pricing import TierPrices, most_amounts, predicted_cost_usd
 from pipeline.endpoints.reading import Response, read_response
 from pipeline.endpoints.target import Target
 from pipeline.endpoints.transfer import JsonBody, network_failure, read_body, too_long
@@ -75,7 +74,7 @@ class EndpointClient:
         if result.cost_usd is None and result.usage is not None:
             price = self._prices.of(result.service_tier if isinstance(result, Answer) else None)
             if price is not None:
-                cost = cost_usd(result.usage, price, images=len(request.image_facts))
+                cost = predicted_cost_usd(request, result.usage, price, self._prices.other)
                 result = replace(result, cost_usd=cost)
         if self._observe is not None:
             self._observe(request, result)

@@ -10,7 +10,6 @@ import aiohttp
 import anyio
 import pybase64
 
-from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
@@ -33,12 +32,14 @@ from pipeline.records import (
     Location,
     PreparedImage,
     PreparedRequest,
+    Usage,
 )
-from pipeline.run.model import family_for, most_images
+from pipeline.run.model import family_for, most_images, rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
+from pipeline.tokens.analysed import READING, AnalysedRule, sizing_rule
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
 from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
@@ -77,13 +78,13 @@ class Preparer:
         """
         warm_up()
         family = family_for(config)
-        rule = rule_of(family, today, config.rules_host)
+        rule = rule_for(config, today, config.rules_host)
         effective = effective_request(config, rule)
         request = effective.request
         preparer = cls(
             config=config,
             prompts={prompt.name: prompt for prompt in prompts_of(config, family, effective)},
-            size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
+            size=LookedAt(sizing_rule(rule), request.detail, config.images.max_side, config.images.max_image_tokens),
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
@@ -122,6 +123,7 @@ class Preparer:
         """One request for each of these prompts, or for all. Raises InputError where a template does not fit."""
         names = tuple(self.prompts) if names is None else names
         image_facts = tuple(image.facts for image in images)
+        other_usage = self._other_usage(image_facts)
         tokens, texts = self._image_tokens(image_facts), [image.text for image in images if image.text is not None]
         if len(names) > 1:
             images = [replace(image, base64=pybase64.b64encode(image.data)) for image in images]
@@ -140,6 +142,7 @@ class Preparer:
                     most_prompt_tokens=prompt.most_tokens + sum(map(most_text_tokens, texts)) + tokens.upper,
                     max_answer_tokens=self.max_answer_tokens,
                     token_rule=self.rule.name,
+                    other_usage=other_usage,
                     asks_labels=prompt.request.labels is not None,
                 )
             )
@@ -229,14 +232,25 @@ class Preparer:
 
     def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange:
         """Of all images of one request, those of the conversation before the prompt included."""
+        return self._tokens_by(self.rule, image_facts)
+
+    def _tokens_by(self, rule: TokenRule, image_facts: Sequence[ImageFacts]) -> TokenRange:
         detail = self.effective.request.detail
         sent = [*(image.facts for image in self.examples), *image_facts]
-        each = [self.rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in sent]
+        each = [rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in sent]
         if len(each) == 1:
             return each[0]
         return TokenRange(
             sum(one.expected for one in each), sum(one.upper for one in each), sum(one.lower for one in each)
         )
+
+    def _other_usage(self, image_facts: Sequence[ImageFacts]) -> tuple[Usage, Usage] | None:
+        """Of a model that reads all images of a request first: to be expected, and at most."""
+        if not isinstance(self.rule, AnalysedRule):
+            return None
+        read, images = self._tokens_by(self.rule.analyser, image_facts), len(self.examples) + len(image_facts)
+        expected = Usage(prompt_tokens=read.expected, completion_tokens=images * READING.expected)
+        return expected, Usage(prompt_tokens=read.upper, completion_tokens=images * READING.upper)
 
 
 class Fetcher:
