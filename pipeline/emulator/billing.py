@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.catalogue import Family, family_named, family_of, on_host, rule_of
+from pipeline.catalogue import Family, family_named, family_of, rule_of
+from pipeline.catalogue.facts import on_host
 from pipeline.tokens import TokenRule
 from pipeline.tokens.analysed import AnalysedRule
 from pipeline.tokens.text import BYTES_PER_TOKEN, message_tokens

@@ -38,6 +38,7 @@ _QUOTA_CODES: Final = frozenset(
         "arrearage",  # Alibaba Cloud Model Studio
         "exceeded_current_quota_error",  # Moonshot
         "insufficient_user_quota",  # gateways built on One API
+        "budget_exceeded",  # LiteLLM's proxy: of a key, a team or a user
     }
 )
 _MODEL_CODES: Final = frozenset({"model_not_found", "deploymentnotfound", "invalid_model"})
