@@ -180,11 +180,12 @@ def _place(choice: Mapping[str, Any]) -> int:
 def _choice(item: Mapping[str, Any]) -> _Choice:
     message = _dict(item.get("message"))
     whole = text_of(message.get("content")).strip()
+    passed_on = _dict(message.get("provider_specific_fields"))  # LiteLLM's proxy
     return _Choice(
         text=without_thoughts(whole),
         whole=whole,
         finish_reason=_string(item.get("finish_reason")),
-        refusal=_string(message.get("refusal")),
+        refusal=_string(message.get("refusal")) or _string(passed_on.get("refusal")),
         confidence=mean_probability(item.get("logprobs")),
     )
 

@@ -1,7 +1,7 @@
 """What an endpoint's refusal means: by status, code and type.
 
-The text counts only where a vendor documents two meanings of one status: whether an account has no credit left, or a
-request is not allowed.
+The text counts only where the codes do not say it: of AI/ML API and 302.AI, whether an account has no credit left or a
+request is not allowed; of LiteLLM's proxy, which passes on the words of a provider without its codes.
 
 Error bodies differ: `{"error": {message, type, code}}` (OpenAI, Azure, OpenRouter, vLLM, Ollama, Anthropic's
 compatible layer), the same in a list (Gemini), `{error: {err_code, message}}` (302.AI), `{message, statusCode}` (AI/ML
@@ -156,6 +156,9 @@ def classify(status: int, error: ErrorBody) -> ErrorKind:
             return kind
     if status == HTTPStatus.FORBIDDEN and error.flagged:
         return ErrorKind.CONTENT_FILTER
+    for words, kind in _LITELLM_WORDS:
+        if words.match(error.message or ""):
+            return kind
     if status in _KEY_OR_CREDIT and error.may_mean_credit and _OF_CREDIT.search(error.message or ""):
         return ErrorKind.QUOTA_EXHAUSTED
     if error.codes & _EXCEEDS_LIMIT.get(status, frozenset()):
@@ -231,6 +234,12 @@ _KEY_OR_CREDIT: Final = frozenset({401, 403})
 _OF_CREDIT: Final = re.compile(
     r"\b(credits?|balance|quota|billing|payment|top.?up|recharge|plan limits?)\b", re.IGNORECASE
 )
+_LITELLM_WORDS: Final = (
+    (re.compile(r"/[\w/]+: Invalid model name passed in model="), ErrorKind.MODEL_NOT_FOUND),
+    (re.compile(r"litellm\.\w+: .*OpenAIException - You exceeded your current quota"), ErrorKind.QUOTA_EXHAUSTED),
+    (re.compile(r"litellm\.(BadRequestError: litellm\.)?ContentPolicyViolationError"), ErrorKind.CONTENT_FILTER),
+)
+"""As version 1.106 writes them. Google words a limit of a minute as a quota, too: only OpenAI's is one."""
 _MOST_NESTED: Final = 4
 _TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 

@@ -1,7 +1,8 @@
 """Responses as providers publish them, each a file of `tests/recorded/PRESET/`, through the preset's run to its rows.
 
 A file has its provider, source and date, the response, and what it gives: a row (`status`, `kind`, `caption`, tokens,
-cost), a wait after which the record is answered (`waits`), or the end of the run (`exit`, with `words` of its line).
+cost), a wait after which the record is answered (`waits`), or the end of the run (`exit`, with `words` of its line, and
+what the `request` had).
 """
 
 import json
@@ -103,7 +104,7 @@ def test_what_ends_the_run(preset: str, make_image: MakeImage) -> None:
         reply = reply_of(shape)
         with stub(lambda _, reply=reply: reply) as server:  # type: ignore[misc]
             with pytest.raises(VisionBatchError) as caught:
-                ask(preset, Path("photos"), server.base_url, f"out-{name}")
+                ask(preset, Path("photos"), server.base_url, f"out-{name}", **gives.get("request", {}))
             assert server.asked.total() <= 2, name
         assert caught.value.exit_code == gives["exit"], name
         assert gives["words"] in str(caught.value), (name, str(caught.value))
