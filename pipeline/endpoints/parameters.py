@@ -13,6 +13,8 @@ from pipeline.endpoints.untaken import untaken_fields
 from pipeline.errors import ErrorKind
 from pipeline.records import Answer, Failure, Status
 
+_KEPT: Final = frozenset({"max_output_tokens"})
+"""Never left out: budgets count on it."""
 _OTHER_NAME: Final = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 Changes = Mapping[str, str | None]
@@ -67,8 +69,8 @@ class EndpointParameters:
         untaken = untaken_fields([name for name in names if name is not None], result.message, result.param)
         fields = [names[name] for name in untaken]
         current = [field for field in fields if self.changes.get(field, field) == sent.get(field, field)]
-        if not fields or any(field in self.changes for field in current):
-            return result  # of something else, or of the other name, too
+        if not fields or any(field in self.changes or field in _KEPT for field in current):
+            return result  # of something else, of the other name, too, or of a field without another
         changes = {field: _OTHER_NAME.get(field) for field in current}
         insisted = [self._settings[field] for field in changes if field in self._settings]
         if insisted and not self._adapts:
