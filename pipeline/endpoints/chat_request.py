@@ -49,6 +49,11 @@ class ChatTemplate:
         self._texts: dict[int, _Texts] = {}
         self._of_plain(1 + self._earlier_images)
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields beside model, messages and schema, as they stand in every body."""
+        return parameter_fields(self._request, self._max_tokens_field)
+
     def body(self, images: Sequence[PreparedImage]) -> bytes:
         """The JSON body to send, about 4/3 of the images' bytes. The first images are those of `request.messages`."""
         return b"".join(self.pieces(images))

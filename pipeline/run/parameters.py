@@ -13,7 +13,7 @@ from pipeline.catalogue.tiers import tier_named, tiers_of
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
 from pipeline.errors import InputError
-from pipeline.run.model import family_for
+from pipeline.run.model import family_for, reader_notes
 from pipeline.tokens import TokenRule
 
 NO_REASONING = "none"
@@ -79,7 +79,7 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     effort = _effort(request.model_copy(update=changes), family)
     changed = request.model_copy(update={**changes, "reasoning_effort": effort})
     notes = [f"{one.words} is left out: {request.model} {one.why}" for one in untaken]
-    notes += _ignored(changed, family)
+    notes += [*_ignored(changed, family), *reader_notes(config)]
     return EffectiveRequest(changed, _allowance(changed, family), tuple(notes))
 
 

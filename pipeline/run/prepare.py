@@ -10,7 +10,6 @@ import aiohttp
 import anyio
 import pybase64
 
-from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
@@ -33,13 +32,15 @@ from pipeline.records import (
     ImageRecord,
     PreparedImage,
     PreparedRequest,
+    Usage,
 )
 from pipeline.run.documents import MOST_TOKENS, document_flaw, max_request_bytes
-from pipeline.run.model import family_for, most_images
+from pipeline.run.model import family_for, most_images, rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
+from pipeline.tokens.analysed import READING, AnalysedRule, sizing_rule
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
 from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
@@ -82,13 +83,13 @@ class Preparer:
         """
         warm_up()
         family = family_for(config)
-        rule = rule_of(family, today, config.rules_host)
+        rule = rule_for(config, today, config.rules_host)
         effective = effective_request(config, rule)
         request = effective.request
         preparer = cls(
             config=config,
             prompts={prompt.name: prompt for prompt in prompts_of(config, family, effective)},
-            size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
+            size=LookedAt(sizing_rule(rule), request.detail, config.images.max_side, config.images.max_image_tokens),
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
@@ -137,6 +138,7 @@ class Preparer:
         names = tuple(self.prompts) if names is None else names
         image_facts = tuple(image.facts for image in images)
         bounds, texts = self._image_tokens(image_facts), [image.text for image in images if image.text is not None]
+        other_usage = self._other_usage(image_facts)
         if len(names) > 1:
             images = [replace(image, base64=pybase64.b64encode(image.data)) for image in images]
         sent, requests = [*self.examples, *images], []
@@ -155,6 +157,7 @@ class Preparer:
                     most_prompt_tokens=most,
                     max_answer_tokens=self.max_answer_tokens,
                     token_rule=None if bounds is None else self.rule.name,
+                    other_usage=other_usage,
                     asks_labels=prompt.request.labels is not None,
                 )
             )
@@ -259,9 +262,12 @@ class Preparer:
 
     def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange | None:
         """Of all images of one request, those of the conversation before the prompt included; None for a document."""
+        return self._tokens_by(self.rule, image_facts)
+
+    def _tokens_by(self, rule: TokenRule, image_facts: Sequence[ImageFacts]) -> TokenRange | None:
         detail = self.effective.request.detail
         sizes = [*(image.facts.sent_size for image in self.examples), *(facts.sent_size for facts in image_facts)]
-        each = [self.rule.tokens(*size, detail) for size in sizes if size is not None]
+        each = [rule.tokens(*size, detail) for size in sizes if size is not None]
         if len(each) < len(sizes):
             return None
         if len(each) == 1:
@@ -269,6 +275,16 @@ class Preparer:
         return TokenRange(
             sum(one.expected for one in each), sum(one.upper for one in each), sum(one.lower for one in each)
         )
+
+    def _other_usage(self, image_facts: Sequence[ImageFacts]) -> tuple[Usage, Usage] | None:
+        """Of a model that reads all images of a request first: to be expected, and at most."""
+        if not isinstance(self.rule, AnalysedRule):
+            return None
+        read, images = self._tokens_by(self.rule.analyser, image_facts), len(self.examples) + len(image_facts)
+        if read is None:
+            return None
+        expected = Usage(prompt_tokens=read.expected, completion_tokens=images * READING.expected)
+        return expected, Usage(prompt_tokens=read.upper, completion_tokens=images * READING.upper)
 
 
 class Fetcher:
