@@ -150,6 +150,8 @@ class PreparedImage:
     """Sent before it."""
     base64: bytes | None = None
     """Of `data`, where several requests share it."""
+    url: str | None = None
+    """The address that is sent in place of the bytes (`request.pass_urls`); `data` is empty then."""
 
 
 class _HasImages:
@@ -386,10 +388,7 @@ def has_no_text(status: Status, kind: ErrorKind | None) -> bool:
 
 
 def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
-    """Whether a row holds no answer: failed, invalid, or truncated before any text.
-
-    A refusal is an answer: it is reported, and counts neither for exit code 1 nor for `retry_failed`.
-    """
+    """Whether a row holds no answer: failed, invalid, or truncated before any text. A refusal is an answer."""
     return status in {Status.FAILED, Status.INVALID} or has_no_text(status, kind)
 
 

@@ -14,6 +14,7 @@ from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
 from pipeline.endpoints.other_models import OtherModel
 from pipeline.endpoints.reading import Response
+from pipeline.endpoints.responses import RESPONSES
 from pipeline.errors import InputError
 from pipeline.labels.sending import LabelsMode
 from pipeline.records import Answer, Failure, PreparedImage
@@ -64,8 +65,18 @@ class EndpointAdapter(Protocol):
         """What a response with a 2xx status means. Other statuses are read alike for all adapters."""
 
 
+@runtime_checkable
+class LimitedAdapter(EndpointAdapter, Protocol):
+    """An endpoint that lacks parameters which `[request]` has."""
+
+    @property
+    def lacks(self) -> Sequence[str]:
+        """Their names."""
+
+
 ADAPTERS: Final[dict[str, EndpointAdapter]] = {
     "chat": CHAT,
+    "responses": RESPONSES,
 }
 """By the name that `endpoint.api` holds."""
 

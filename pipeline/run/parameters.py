@@ -12,6 +12,7 @@ from pipeline.catalogue.facts import Parameters, Reasoning
 from pipeline.catalogue.tiers import tier_named, tiers_of
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
+from pipeline.endpoints.adapter import LimitedAdapter, adapter_of
 from pipeline.errors import InputError
 from pipeline.run.model import family_for
 from pipeline.tokens import TokenRule
@@ -71,7 +72,7 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     family, request = family_for(config), config.request
     effort = _effort(request, family)
     untaken = [*_untaken(request, effort, family), *_untaken_detail(request, rule)] if family else []
-    untaken += _untaken_tier(config)
+    untaken += [*_untaken_tier(config), *_untaken_api(config)]
     if untaken and not (adapts or request.adapt):
         raise InputError(_refusal(untaken, request.model or "this model"))
     fields = RequestConfig.model_fields
@@ -130,6 +131,13 @@ def _untaken_tier(config: RunConfig) -> Iterator[_Untaken]:
     tier, known = tier_named(request.service_tier), tiers_of(config.all_endpoints[0].model or request.model or "")
     if known and tier in _LISTED_TIERS and tier not in known:
         yield _Untaken("service_tier", request.service_tier, f"has the tiers default, {', '.join(known)}")
+
+
+def _untaken_api(config: RunConfig) -> Iterator[_Untaken]:
+    adapter, sent = adapter_of(config), config.request.sent_parameters
+    for name in adapter.lacks if isinstance(adapter, LimitedAdapter) else ():
+        if name in sent:
+            yield _Untaken(name, sent[name], f"is asked through the API `{adapter.path}`, which does not have it")
 
 
 def _refusal(untaken: list[_Untaken], model: str) -> str:
