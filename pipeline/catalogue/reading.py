@@ -141,6 +141,8 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
     """What all families of one file share is read once."""
     limits, batch = _limits(document.limits, document), _batch(document.batch, document)
     _source_if(document.api.source, document)
+    responses_only = tuple(pattern.lower() for pattern in document.responses.only)
+    responses_source = _source_if(document.responses.source, document)
 
     def build(entry: FamilyTable) -> Family:
         match = tuple(pattern.lower() for pattern in entry.match)
@@ -159,6 +161,8 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
             batch=batch,
             reasoning=_reasoning(entry.reasoning, document),
             parameters=_parameters(entry.parameters, document) or Parameters(),
+            responses_only=responses_only,
+            responses_source=responses_source,
         )
 
     return build

@@ -67,8 +67,13 @@ class EndpointConfig(Section):
     api: Annotated[
         str,
         Field(min_length=1),
-        Setting("The kind of endpoint, which decides path, body and response; `chat` is OpenAI's chat/completions."),
-    ] = "chat"
+        Setting(
+            "The API of the endpoint: `chat` is OpenAI's chat/completions, `responses` its Responses API.",
+            keyword="api",
+            metavar="chat|responses",
+            default_help="chat, and responses for models that have no chat/completions",
+        ),
+    ] = "auto"
     api_key_env: Annotated[
         str,
         AfterValidator(variable_name),
@@ -359,6 +364,7 @@ class Settings(TypedDict, total=False):
     temperature: float | None
     base_url: str | Sequence[str] | None
     """One address, or several endpoints that share the requests."""
+    api: str | None
     api_key_env: str | None
     concurrency: int | Literal["auto"] | None
     rpm: float | None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
@@ -89,9 +90,17 @@ def adapter_named(name: str) -> EndpointAdapter:
     return found
 
 
+def api_of(config: RunConfig, one: EndpointConfig) -> str:
+    """The name of an endpoint's adapter: as the user says, else by what the catalogue has of its model."""
+    if one.api != "auto":
+        return one.api
+    family, model = family_for(config, one), one.model or config.request.model or ""
+    return "responses" if family is not None and family.lacks_chat(model) else "chat"
+
+
 def adapter_of(config: RunConfig) -> EndpointAdapter:
     """The adapter of a configuration, whose endpoints share prepared requests. Raises InputError where they cannot."""
-    names = list(dict.fromkeys(one.api for one in config.all_endpoints))
+    names = list(dict.fromkeys(api_of(config, one) for one in config.all_endpoints))
     if len(names) > 1:
         raise InputError(
             f"endpoint.api: the endpoints of one run share their requests, and these differ: {', '.join(names)}; "
@@ -104,5 +113,5 @@ def counts_every_model(config: RunConfig, endpoint: EndpointConfig) -> bool:
     """Whether responses of this endpoint count the tokens of all models that it bills for a request."""
     host = config.catalogue.host or urlsplit(endpoint.base_url).hostname or ""
     model = endpoint.model or config.request.model or ""
-    others = adapter_named(endpoint.api).other_models
+    others = adapter_named(api_of(config, endpoint)).other_models
     return not any(other.is_involved(config.request.extra, model, host) for other in others)

@@ -2,9 +2,9 @@
 
 from urllib.parse import urlsplit
 
-from pipeline.catalogue import Family, family_named, first_family, host_of
+from pipeline.catalogue import Family, first_family, host_of
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.models import also_known_as, list_models
 from pipeline.endpoints.target import Target
 from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
@@ -49,17 +49,6 @@ async def _with_family(config: RunConfig, model: str, target: Target) -> RunConf
     if family is None:
         return config
     return config.model_copy(update={"request": config.request.model_copy(update={"model_family": family.name})})
-
-
-def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family | None:
-    """The family of the model that an endpoint (None: the first) is asked for: as the user says, else by the name that
-    the endpoint has for it, else by its own; None where no family matches.
-    """
-    named, own = config.request.model_family, config.catalogue.file
-    if named is not None:
-        return family_named(named, own)
-    names = (one or config.all_endpoints[0]).model, config.request.model
-    return first_family([name for name in names if name], own)
 
 
 def most_images(config: RunConfig, family: Family | None) -> int | None:

@@ -11,6 +11,7 @@ import anyio
 import pybase64
 
 from pipeline.catalogue import rule_of
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
@@ -34,7 +35,7 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
-from pipeline.run.model import family_for, most_images
+from pipeline.run.model import most_images
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
