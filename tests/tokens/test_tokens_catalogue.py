@@ -9,7 +9,19 @@ import pytest
 from pipeline.catalogue import family_of
 from tests.tokens.token_rules import combined, described, documents, unknown
 
-DOCUMENT = {"source", "url", "checked_on", "sources", "limits", "api", "batch", "family", "host", "unknown"} | {
+DOCUMENT = {
+    "source",
+    "responses",
+    "url",
+    "checked_on",
+    "sources",
+    "limits",
+    "api",
+    "batch",
+    "family",
+    "host",
+    "unknown",
+} | {
     "reasoning",
     "parameters",
     "tier",
