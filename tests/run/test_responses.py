@@ -75,7 +75,7 @@ def test_labels_prompts_and_a_resume(make_image: MakeImage) -> None:
         'checked_on = 2026-11-20\n[sources.s]\ntitle = "t"\nurl = "https://a.test"\nchecked_on = 2026-11-20\n'
         '[api]\njson_schema = "json_object"\nsource = "s"\n[[family]]\nname = "older"\nmatch = ["older"]\n'
     )
-    with emulator(["--fast", "--catalogue", "own.toml"]) as url:
+    with emulator(["--fast", "--catalogue", str(Path("own.toml").absolute())]) as url:
         summary = ask("photos", url, out="down", model="older", labels=SCHEMA, **responses())
         first, *_, second = (one["body"]["text"]["format"]["type"] for one in emulator_get(url, "requests?last=50"))
     assert (summary.by_status, first, second) == ({"ok": 20}, "json_schema", "json_object")
