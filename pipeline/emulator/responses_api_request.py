@@ -9,13 +9,21 @@ from typing import Any, Final
 from pipeline.emulator.api_errors import ApiError, invalid_type, invalid_value, missing
 from pipeline.emulator.apis import Serves
 from pipeline.emulator.billing import Billing
-from pipeline.emulator.chat_request import ChatRequest, SentImage, check_details, image_bytes, model_of, read_detail
+from pipeline.emulator.chat_request import (
+    ChatRequest,
+    SentImage,
+    check_details,
+    image_bytes,
+    model_of,
+    read_detail,
+    read_document,
+)
 from pipeline.emulator.parameters import read_integer, read_options
 from pipeline.emulator.response_format import asked_schema
 
 _ROLES: Final = ("assistant", "system", "developer", "user")
 _TEXTS: Final = ("input_text", "output_text")
-_PARTS: Final = (*_TEXTS, "input_image")
+_PARTS: Final = (*_TEXTS, "input_image", "input_file")
 _SHARED: Final = ("temperature", "top_p", "service_tier", "user", "top_logprobs", "stream")
 """Parameters that both APIs have under the same name."""
 _FIELDS: Final = frozenset(
@@ -144,6 +152,8 @@ def _read_part(part: object, param: str, texts: list[str], images: list[SentImag
         texts.append(text)
     elif kind == "input_image":
         images.append(_read_image(part, param))
+    elif kind == "input_file":
+        images.append(read_document(part, param))
     else:
         raise invalid_value(f"{param}.type", kind, _PARTS)
 

@@ -1,7 +1,7 @@
 """The messages of a request: instructions, a conversation before, and the prompt with its images.
 
 Shapes: OpenAI, "Images and vision" and the API reference (text and images as parts of one message, `name`); AI/ML API,
-whose examples send text and image as two user messages.
+whose examples send text and image as two user messages, and a PDF as a part `file` with a data URL.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +97,8 @@ def _text(text: str) -> Part:
 
 
 def _image(place: Place, detail: str) -> Part:
+    if place.slot.filename:
+        return {"type": "file", "file": {"filename": place.slot.filename, "file_data": place.url}}
     url = {"url": place.url}
     return {"type": "image_url", "image_url": url if detail == "auto" else {**url, "detail": detail}}
 

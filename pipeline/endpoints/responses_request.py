@@ -118,11 +118,11 @@ def _text(text: str) -> Part:
 
 
 def _image(place: Place, detail: str) -> Part:
-    if place.slot.media_type != "application/pdf":
+    if not place.slot.filename:
         return {"type": "input_image", "image_url": place.url, "detail": detail}
     if place.slot.is_passed:
         return {"type": "input_file", "file_url": place.url}
-    return {"type": "input_file", "filename": "document.pdf", "file_data": place.url}
+    return {"type": "input_file", "filename": place.slot.filename, "file_data": place.url}
 
 
 _PARTS: Final = Parts(_text, _image)

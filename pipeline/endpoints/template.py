@@ -9,7 +9,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import pybase64
@@ -44,8 +44,8 @@ class _HasImages(Protocol):
 class Slot:
     """The place of one image in a body: what its part says, whatever image is sent there."""
 
-    media_type: str = "image"
-    """`application/pdf` where it is a whole document; of all images it is alike."""
+    filename: str = ""
+    """Of a whole document; empty for an image."""
     text: str | None = None
     """Sent before it."""
     is_passed: bool = False
@@ -100,7 +100,8 @@ class BodyTemplate(ABC):
         return tuple(pieces)
 
     def digest(self, images: Sequence[PreparedImage]) -> str:
-        _, sha256 = self._of(images)
+        """Equal documents under other names are equal requests."""
+        _, sha256 = self._of([replace(image, filename="") if image.is_document else image for image in images])
         return hashlib.sha256("\0".join([sha256, *(image.sha256 for image in images)]).encode()).hexdigest()
 
     def preview(self, images: Sequence[PreparedImage]) -> str:
@@ -178,10 +179,10 @@ def serialised(body: Mapping[str, Any] | str) -> bytes:
 
 def _slot(image: PreparedImage) -> Slot:
     """Of nearly every image it is the one `IMAGE`."""
-    is_document = image.media_type == "application/pdf"
-    if image.text is None and image.url is None and not is_document:
+    if image.text is None and image.url is None and not image.is_document:
         return IMAGE
-    return Slot(image.media_type if is_document else IMAGE.media_type, image.text, image.url is not None)
+    filename = (image.filename or "document.pdf") if image.is_document else ""
+    return Slot(filename, image.text, image.url is not None)
 
 
 def _place(slot: Slot, mark: str) -> Place:

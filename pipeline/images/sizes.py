@@ -11,12 +11,14 @@ from typing import Self
 
 import orjson
 
-from pipeline.config.extras import VIDEO_SUFFIXES
+from pipeline.config.extras import PDF_SUFFIX, VIDEO_SUFFIXES
 from pipeline.images.locate import read_image
-from pipeline.images.probe import ImageSize, read_sizes, size_in
+from pipeline.images.pages import size_of_page
+from pipeline.images.probe import ImageSize, Sized, read_sizes, size_in
 from pipeline.images.remote_sizes import SizeUnknown
 from pipeline.images.sampling import ONE, Sampling
-from pipeline.records import Failure, ImageRecord, LocalFile, Location
+from pipeline.locations import DocumentPage, LocalFile, Location
+from pipeline.records import Failure, ImageRecord
 
 FIRST_CHUNK, CHUNK = 64, 2048
 
@@ -29,7 +31,7 @@ SLOW, FAST = 2_000, 8_000
 fight for the interpreter: with all in the page cache one thread reads 80,000 headers a second, sixteen 13,000."""
 
 
-Found = ImageSize | SizeUnknown | Failure | None
+Found = Sized | SizeUnknown | None
 """What is known of one record's image; None: it has to be fetched."""
 
 
@@ -91,11 +93,16 @@ class LocalSizes:
     def _declared(self, record: ImageRecord) -> ImageSize | None:
         """Of a video with as many frames as it may give: its duration is not looked up."""
         size = declared_size(record.extra)
-        if size is None or not record.image.lower().endswith(VIDEO_SUFFIXES):
+        if size is None:
+            return None
+        name = record.image.lower()
+        if name.partition("#")[0].endswith(PDF_SUFFIX):
+            return None  # a PDF has no pixels, and its pages have sizes of their own
+        if not name.endswith(VIDEO_SUFFIXES):
             return size
         return size._replace(frames=self._sampling.frames)
 
-    def _read(self, paths: list[str]) -> list[ImageSize | Failure]:
+    def _read(self, paths: list[str]) -> list[Sized]:
         if not paths:
             return []
         began = self._now()
@@ -109,12 +116,14 @@ class LocalSizes:
         self.together = rate < (FAST if self.together else SLOW)
         return found
 
-    def _read_part(self, paths: list[str]) -> list[ImageSize | Failure]:
+    def _read_part(self, paths: list[str]) -> list[Sized]:
         return read_sizes(paths, self._sampling)
 
 
-def _size_of(image: Location, sampling: Sampling) -> ImageSize | Failure:
+def _size_of(image: Location, sampling: Sampling) -> Sized:
     """Of an image that is no file, such as a `data:` URL: it is read whole, one at a time."""
+    if isinstance(image, DocumentPage):
+        return size_of_page(image, sampling.page_dpi)
     data = read_image(image, sys.maxsize)
     return data if isinstance(data, Failure) else size_in(data, sampling)
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, ImageUrl
+from pipeline.locations import ImageUrl
+from pipeline.records import ImageRecord
 from pipeline.sources.naming import shown
 
 _NAMED_AT_MOST = 10_000
@@ -35,6 +36,10 @@ class Source(Protocol):
     @property
     def has_several(self) -> bool:
         """Whether records have several images, as far as the passes until now have shown."""
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether PDFs are sent whole, as far as the passes until now have shown by their names."""
 
     @property
     def is_manifest(self) -> bool:
