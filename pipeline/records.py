@@ -70,16 +70,19 @@ class ImageFacts:
     height: int | None
     sent_width: int | None
     sent_height: int | None
-    sent_bytes: int
+    sent_bytes: int | None
+    """None where the provider fetches it."""
     source_bytes: int
     sha256: str
-    """Of the source's bytes, in hexadecimal."""
+    """Of the source's bytes, in hexadecimal; empty where only the provider reads them."""
     stamp: int | None = None
     """24 bits that change with the file's size or time; None where it is no file."""
     fragment: str = ""
     """Which part of its file the image is: `t=1.25` (seconds) or `page=2`; empty where it is the whole or the first."""
     frame: int = 0
     """Its place among the images that were taken from one file."""
+    is_passed: bool = False
+    """Whether the provider fetches it. Then its size may be unknown."""
     pages: int | None = None
     """Of a document that is sent whole, where they could be counted."""
 
@@ -359,5 +362,14 @@ def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
 Grow = Callable[[int], Awaitable[None]]
 """Called with the bytes that have arrived of something; it returns as soon as there is room for them."""
 
-FetchedImages = tuple[bytes | None, ...]
-"""The bytes of a record's remote images, in order; None for each that is read where it is prepared."""
+
+@dataclass(frozen=True, slots=True)
+class PassedUrl:
+    """A remote image that the provider fetches: its address, and its size in pixels where that could be read."""
+
+    url: str
+    size: tuple[int, int] | None = None
+
+
+FetchedImages = tuple[bytes | PassedUrl | None, ...]
+"""A record's remote images, in order; None for each image that is read where it is prepared."""

@@ -133,6 +133,8 @@ class Host:
     name: str
     match: tuple[str, ...]
     limits: Limits
+    takes_addresses: bool = True
+    """False where it is published that images are taken as bytes only."""
 
 
 @dataclass(frozen=True, slots=True)

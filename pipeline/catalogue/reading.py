@@ -103,6 +103,7 @@ def hosts() -> tuple[Host, ...]:
             entry.name,
             tuple(entry.match),
             _limits(entry.limits.model_copy(update={"source": entry.source, "note": entry.note}), document),
+            entry.takes_addresses,
         )
         for entry in document.host
     )

@@ -150,6 +150,7 @@ class HostTable(_Table):
     source: Text
     evidence: Evidence = "unverified"
     note: str = ""
+    takes_addresses: bool = True
 
 
 class UnknownTable(_Table):

@@ -177,6 +177,7 @@ class RequestConfig(Section):
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
+    pass_urls: parameters.PassUrls = False
     max_tokens: parameters.MaxTokens = 300
     max_tokens_field: parameters.MaxTokensField = "auto"
     model_family: parameters.ModelFamily = None
@@ -367,6 +368,7 @@ class Settings(TypedDict, total=False):
     labels: str | Path | Mapping[str, Any] | type[BaseModel] | None
     """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
+    pass_urls: bool | None
     max_image_tokens: int | None
     frames: int | None
     max_tokens: int | None

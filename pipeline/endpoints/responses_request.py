@@ -120,8 +120,6 @@ def _text(text: str) -> Part:
 def _image(place: Place, detail: str) -> Part:
     if not place.slot.filename:
         return {"type": "input_image", "image_url": place.url, "detail": detail}
-    if place.slot.is_passed:
-        return {"type": "input_file", "file_url": place.url}
     return {"type": "input_file", "filename": place.slot.filename, "file_data": place.url}
 
 

@@ -62,7 +62,8 @@ def most_images(config: RunConfig, family: Family | None) -> int | None:
 def emulating(config: RunConfig, rules_host: str) -> list[str]:
     """The arguments of `vision-batch emulate` with which it bills as the model does at `rules_host`."""
     family, own = family_for(config), config.catalogue.file
-    words = [] if own is None else ["--catalogue", str(own)]
+    words = ["--fetch-urls"] if config.request.pass_urls else []
+    words += [] if own is None else ["--catalogue", str(own)]
     words += [] if family is None else ["--model-family", family.name]
     return [*words, "--rules-of", rules_host] if rules_host else words
 

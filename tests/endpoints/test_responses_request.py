@@ -53,12 +53,11 @@ def user(*parts: Any) -> dict[str, Any]:
         ({}, [image(url='https://a.test/"x".png?s=1')], [user(words("?"), picture('https://a.test/"x".png?s=1'))]),
         (
             {},
-            [image(kind=PDF), image(kind=PDF, data=b"", url="https://a.test/b.pdf"), image()],
+            [image(kind=PDF), image()],
             [
                 user(
                     words("?"),
                     {"type": "input_file", "filename": "document.pdf", "file_data": f"data:{PDF};base64,YWJj"},
-                    {"type": "input_file", "file_url": "https://a.test/b.pdf"},
                     picture(),
                 )
             ],
