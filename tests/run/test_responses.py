@@ -114,6 +114,30 @@ def test_a_model_without_chat_completions(make_image: MakeImage, command: Comman
         assert "reachable, the request was accepted" in command("check", "--model", "o1-pro", "--base-url", url)[1]
 
 
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_original_where_a_model_has_it(make_image: MakeImage, api: str) -> None:
+    """Each detail is sent, sized and billed as predicted, within the 30,000 patches; refused where a model lacks it."""
+    make_image("photos/a.jpg", 6000, 5600)
+    sizes = {}
+    with emulator(["--fast"]) as url:
+        more: dict[str, Any] = {"model": "gpt-5.6-sol", "api": api}
+        for detail in ("low", "high", "auto", "original"):
+            assert ask("photos", url, out=f"{api}-{detail}", detail=detail, **more).exit_code == 0
+            row = pipeline.read(f"{api}-{detail}").iloc[0]
+            assert row.prompt_tokens == row.predicted_prompt_tokens
+            sizes[detail] = row.sent_width, row.sent_height
+            body = emulator_get(url, "requests?last=1")[0]["body"]
+            asked = str(body.get("messages") or body["input"])
+            is_named = f"'detail': '{detail}'" in asked
+            assert is_named is (detail != "auto" or api == "responses")
+        assert max(sizes["low"]) <= 512 < max(sizes["high"]) <= 2048 < max(sizes["original"]) < 6000
+        assert sizes["auto"] == sizes["original"]
+        columns, rows = (-(-side // 32) for side in sizes["original"])
+        assert 29_000 < columns * rows <= 30_000
+        with pytest.raises(InputError, match=r"detail=original`: gpt-5\.2 takes auto, low, high"):
+            ask("photos", url, detail="original", model="gpt-5.2", api=api)
+
+
 def test_what_the_api_lacks(make_image: MakeImage, command: Command) -> None:
     """Refused with the setting's name, or left out where that is wanted; endpoints of one run share the API."""
     draw(make_image, 1)
