@@ -26,6 +26,8 @@ class Response:
     """Cleans texts before they are cut short; what `read_response` returns is clean throughout."""
     most: Amounts | None = None
     """The predicted upper bound of the request: usage far beyond it is not believed."""
+    keep_thinking: bool = False
+    """Whether thoughts stay in the text (`request.keep_thinking`)."""
 
 
 def read_response(response: Response, read: Callable[[Response], Answer | Failure]) -> Answer | Failure:

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from datetime import date
 from urllib.parse import urlsplit
 
-from pipeline.catalogue import DatedRule, Family, rule_of
+from pipeline.catalogue import DatedRule, Family
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
 from pipeline.catalogue.prices import Price
 from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
 from pipeline.config.families import family_for
 from pipeline.config.loading import presets
 from pipeline.config.run_config import RunConfig
-from pipeline.endpoints.pricing import prices_for
+from pipeline.endpoints.adapter import other_model
+from pipeline.endpoints.pricing import prices_for, reader_price
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
 from pipeline.run.labels import schema_words
+from pipeline.run.model import rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.sources import SourceLike
 from pipeline.tokens import TokenRange, TokenRule
@@ -76,20 +78,26 @@ class Candidate:
 
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
-        request, family = self.config.request, self.family()
+        request = self.config.request
         words = schema_words(self.config)
         texts = [(*one.message_texts, words if one.labels else None) for one in self.config.requests]
         text = text_range(
             sum(message_tokens(*each) for each in texts), sum(most_message_tokens(*each) for each in texts)
         )
         return PromptShape(
-            rule=rule_of(family, today, self.rules_host),
+            rule=rule_for(self.config, today, self.rules_host),
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
             prompts=len(texts),
             max_side=self.config.images.max_side,
             max_image_tokens=self.config.images.max_image_tokens,
         )
+
+    def reader(self) -> tuple[str, Price | None] | None:
+        """The model that reads the images first, with its price; None where there is none."""
+        endpoint = self.config.all_endpoints[0]
+        reader = other_model(self.config, endpoint)
+        return None if reader is None else (reader, reader_price(self.config, endpoint, reader, emulated=self.anywhere))
 
     def prices(self) -> tuple[Price | None, Price | None]:
         """(online, by batch); None where it is unknown."""

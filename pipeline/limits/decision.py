@@ -56,6 +56,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     ErrorKind.PERMISSION: Reaction.STOP,
     ErrorKind.QUOTA_EXHAUSTED: Reaction.STOP,
     ErrorKind.MODEL_NOT_FOUND: Reaction.STOP,
+    ErrorKind.PARAMETER_REJECTED: Reaction.STOP,
     **dict.fromkeys(
         (
             ErrorKind.IMAGE_MISSING,
@@ -77,7 +78,9 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     ),
 }
 
-FINAL_STOPS: Final = frozenset({ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION, ErrorKind.MODEL_NOT_FOUND})
+FINAL_STOPS: Final = frozenset(
+    {ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION, ErrorKind.MODEL_NOT_FOUND, ErrorKind.PARAMETER_REJECTED}
+)
 """Failures that no waiting changes."""
 
 FAILING: Final = frozenset({ErrorKind.SERVER_ERROR, ErrorKind.TIMEOUT, ErrorKind.CONNECTION})
