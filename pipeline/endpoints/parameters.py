@@ -82,8 +82,7 @@ class EndpointParameters:
 
 def _ended(rejected: Failure, settings: list[str]) -> Failure:
     named = " and ".join(f"`{setting}`" for setting in settings)
-    way_out = f"{named} is not taken there: take it out, or have it left out with `request.adapt=true`"
-    message = f"{rejected.message.removesuffix('.')} - {way_out}"
+    message = f"{rejected.message.removesuffix('.')} ({named})"
     return replace(rejected, kind=ErrorKind.PARAMETER_REJECTED, message=message)
 
 

@@ -21,7 +21,9 @@ _NOT_TAKEN: Final = re.compile(
 _WORD: Final = (
     r"""(?:["'`\[]{name}["'`\]:=]|\b{name}\s*=|supplied: (?:\w+, )*{name}\b|param(?:eter)?s? {name}\b|^{name}:)"""
 )
-"""A name that is an ordinary word, too, counts only where it is marked as a name."""
+"""Marked as a name: only so does an ordinary word count."""
+_COMPOUND: Final = r"(?<![\w.]){name}(?!\w)"
+"""No ordinary word."""
 
 
 def untaken_fields(sent: Iterable[str], message: str, param: str | None) -> tuple[str, ...]:
@@ -34,11 +36,13 @@ def untaken_fields(sent: Iterable[str], message: str, param: str | None) -> tupl
         return tuple(name for name in names if name in {param, param.partition(".")[0]})
     if not _NOT_TAKEN.search(message):
         return ()
-    return tuple(name for name in names if _is_named(name, message))
+    marked = tuple(
+        name for name in names if _is_named(name, message, _WORD)
+    )  # others may be in a list of what is taken
+    return marked or tuple(name for name in names if "_" in name and _is_named(name, message, _COMPOUND))
 
 
-def _is_named(name: str, message: str) -> bool:
+def _is_named(name: str, message: str, pattern: str) -> bool:
     head, *tail = name.split("_")
     spellings = {name, head + "".join(map(str.capitalize, tail))}  # xAI: presencePenalty
-    pattern = r"(?<![\w.]){name}(?!\w)" if tail else _WORD
     return any(re.search(pattern.replace("{name}", re.escape(one)), message) for one in spellings)

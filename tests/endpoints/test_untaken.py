@@ -47,6 +47,7 @@ NAMED: list[tuple[object, str]] = [
         "stream_options",
     ),
     ({"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "no"}]}, "top_k"),
+    (openai("Unknown field 'top_k'. Allowed: temperature, max_tokens, reasoning_effort"), "top_k"),
     ({"statusCode": 400, "message": "Bad", "meta": [{"path": ["top_k"], "message": "Unrecognized key"}]}, "top_k"),
 ]
 

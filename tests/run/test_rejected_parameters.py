@@ -119,3 +119,12 @@ def test_after_an_answer_a_rejection_is_the_records_own(photos: Path) -> None:
     with stub(lambda width: busy if width == 25 else 200) as server:
         done = builders.ask(photos, server.base_url, concurrency=1, temperature=0.5)
     assert done.by_status == {"ok": IMAGES - 1, "failed": 1}
+
+
+def test_check_adapts_too(command: Command) -> None:
+    """One command shows what a run would do, and says it."""
+    with emulator(["--fast", "--model-family", "gpt-5.1"]) as url:
+        code, shown, stderr = command("check", "--base-url", url, "--model", "my-deployment")
+    assert code == 0, stderr
+    assert "does not take `max_tokens`" in shown
+    assert "is sent as `max_completion_tokens`" in shown
