@@ -47,10 +47,19 @@ class Pdf:
             return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="not a file")
         return cls((path, found.st_ino, found.st_size, found.st_mtime_ns), path)
 
+    def data(self) -> bytes | Failure:
+        """The bytes of a document in memory; none of a file."""
+        try:
+            return b"" if self.path is not None else self.read()
+        except Exception as error:  # noqa: BLE001 - the caller's object may raise anything
+            words = _line(f"{type(error).__name__}: {error}")
+            return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"the document cannot be read: {words}")
+
     def sha256(self) -> str | Failure:
         """Of all bytes, in hexadecimal."""
         if self.path is None:
-            return hashlib.sha256(self.read()).hexdigest()
+            data = self.data()
+            return data if isinstance(data, Failure) else hashlib.sha256(data).hexdigest()
         try:
             with open(self.path, "rb") as file:  # noqa: PTH123 - the path may be no UTF-8
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -77,13 +86,13 @@ def page_size(pdf: Pdf, page: int) -> PageSize | Failure:
 
     def ask(process: Process) -> PageSize | Failure:
         if page > process.pages:
-            message = f"the document has {process.pages:,} pages now"
+            message = f"there is no page {page:,} now: the document ends with page {process.pages:,}"
             return Failure(kind=ErrorKind.IMAGE_MISSING, message=message)
         reply, _ = process.ask({"do": "size", "page": page, "cpu_s": CPU_S})
         if "error" in reply:
             return _failure(reply)
         width, height = reply["size"]
-        return PageSize(width, height, process.pages)
+        return PageSize(float(width), float(height), process.pages)
 
     return _asked(pdf, ask)
 
@@ -92,9 +101,15 @@ def rendered_page(pdf: Pdf, page: int, size: tuple[int, int], memory_mb: int) ->
     """The pixels of a page (RGB, row by row) at this size, on white, with its annotations and form fields."""
 
     def ask(process: Process) -> bytes | Failure:
-        bounds = {"memory_mb": memory_mb, "cpu_s": CPU_S}
-        reply, pixels = process.ask({"do": "render", "page": page, "width": size[0], "height": size[1], **bounds})
-        return _failure(reply) if "error" in reply else pixels
+        bounds, wanted = {"memory_mb": memory_mb, "cpu_s": CPU_S}, size[0] * size[1] * 3
+        reply, pixels = process.ask(
+            {"do": "render", "page": page, "width": size[0], "height": size[1], **bounds}, most=wanted
+        )
+        if "error" in reply:
+            return _failure(reply)
+        if len(pixels) != wanted:
+            raise ValueError("too few pixels")
+        return pixels
 
     return _asked(pdf, ask)
 
@@ -110,6 +125,8 @@ def _asked(pdf: Pdf, ask: Callable[[Process], T | Failure]) -> T | Failure:
             ended_by = error.signal
             if ended_by == signal.SIGPROF:
                 break
+        except (ValueError, TypeError, KeyError):
+            ended_by = 0
     return _ended(ended_by)
 
 
@@ -117,12 +134,14 @@ def _opened(process: Process, pdf: Pdf) -> Failure | None:
     if process.holds == pdf.key:
         return None
     process.holds = None
-    data = b"" if pdf.path is not None else pdf.read()
+    data = pdf.data()
+    if isinstance(data, Failure):
+        return data
     bounds = {"memory_mb": OPENING_MB, "cpu_s": CPU_S}
     reply, _ = process.ask({"do": "open", "path": pdf.path, **bounds}, data)
     if "error" in reply:
         return _failure(reply)
-    process.holds, process.pages = pdf.key, reply["pages"]
+    process.holds, process.pages = pdf.key, max(1, int(reply["pages"]))
     return None
 
 
@@ -132,8 +151,12 @@ def _failure(reply: dict[str, Any]) -> Failure:
     if reply["error"] == "memory":
         message = "reading this PDF takes more memory than images.max_decoded_mb allows"
         return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=message)
-    words = " ".join(printable(str(reply["message"])).split())[:200]
+    words = _line(str(reply["message"]))
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"this is no PDF, or a damaged one: {words}")
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split())[:200])
 
 
 def _ended(ended_by: int) -> Failure:
