@@ -49,9 +49,8 @@ def model_estimate(
     reading = _reading(candidate, counted, seen.images, _times(images.readable, shape.prompts))
     costs = [_of_both(cost_of(requests, tokens_in, tokens_out, price), reading, price) for price in (online, batch)]
     time = _time(candidate, asked, requests, tokens_in, tokens_out)
-    read, text = seen.known - seen.unreadable, shape.text
+    read, text, image = seen.known - seen.unreadable, shape.text, shape.image_tokens(*images.typical)
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
-    image = shape.image_tokens(*images.typical)
     return ModelEstimate(
         name=candidate.name, model=candidate.model, where=candidate.where, family=family.name if family else None,
         token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
