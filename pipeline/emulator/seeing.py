@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from pipeline.emulator.answers import prompt_tokens
 from pipeline.emulator.api_errors import ApiError, no_pdf, unreadable_image, unsupported_image
+from pipeline.emulator.apis import Api
 from pipeline.emulator.billing import Billing
-from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_chat_request, parse_json
+from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_json
 from pipeline.emulator.documents import UnreadableDocumentError, look_at_document
 from pipeline.emulator.pixels import Look, UnreadableImageError, UnsupportedImageError, look_at
+from pipeline.emulator.remote_images import with_remote_images
 from pipeline.emulator.stats import image_hash
 
 
@@ -24,12 +26,17 @@ class Seen:
     error: ApiError | None = None
 
 
-def see(body: bytes, serves: Callable[[str], bool], *, decode: bool, billing: Billing) -> Seen:
-    """Read a body. `serves` says whether a model is known; with `decode=False` only headers of images are read."""
+def see(
+    body: bytes, api: Api, serves: Callable[[str], bool], *, decode: bool, fetch: bool = False, billing: Billing
+) -> Seen:
+    """Read a body of this API. `serves` says whether a model is known.
+
+    With `decode=False` only headers of images are read; with `fetch` images are fetched that stand behind an address.
+    """
     payload: object = None
     try:
         payload = parse_json(body)
-        asked = parse_chat_request(payload, serves, billing)
+        asked = api.parse(with_remote_images(payload) if fetch else payload, serves, billing)
         looks = tuple(_look(image, decode=decode) for image in asked.images)
     except ApiError as error:
         return Seen(payload, error=error)

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
 from pipeline.endpoints.other_models import OtherModel
 from pipeline.endpoints.reading import Response
+from pipeline.endpoints.responses import RESPONSES
 from pipeline.errors import InputError
 from pipeline.labels.sending import LabelsMode
 from pipeline.records import Answer, Failure, PreparedImage
@@ -64,8 +66,18 @@ class EndpointAdapter(Protocol):
         """What a response with a 2xx status means. Other statuses are read alike for all adapters."""
 
 
+@runtime_checkable
+class LimitedAdapter(EndpointAdapter, Protocol):
+    """An endpoint that lacks parameters which `[request]` has."""
+
+    @property
+    def lacks(self) -> Sequence[str]:
+        """Their names."""
+
+
 ADAPTERS: Final[dict[str, EndpointAdapter]] = {
     "chat": CHAT,
+    "responses": RESPONSES,
 }
 """By the name that `endpoint.api` holds."""
 
@@ -78,9 +90,17 @@ def adapter_named(name: str) -> EndpointAdapter:
     return found
 
 
+def api_of(config: RunConfig, one: EndpointConfig) -> str:
+    """The name of an endpoint's adapter: as the user says, else by what the catalogue has of its model."""
+    if one.api != "auto":
+        return one.api
+    family, model = family_for(config, one), one.model or config.request.model or ""
+    return "responses" if family is not None and family.lacks_chat(model) else "chat"
+
+
 def adapter_of(config: RunConfig) -> EndpointAdapter:
     """The adapter of a configuration, whose endpoints share prepared requests. Raises InputError where they cannot."""
-    names = list(dict.fromkeys(one.api for one in config.all_endpoints))
+    names = list(dict.fromkeys(api_of(config, one) for one in config.all_endpoints))
     if len(names) > 1:
         raise InputError(
             f"endpoint.api: the endpoints of one run share their requests, and these differ: {', '.join(names)}; "
@@ -93,5 +113,5 @@ def other_model(config: RunConfig, endpoint: EndpointConfig) -> str | None:
     """The model that this endpoint asks beside the one that is named, and whose tokens its responses do not count."""
     host = config.catalogue.host or urlsplit(endpoint.base_url).hostname or ""
     model, fields = endpoint.model or config.request.model or "", config.request.sent_parameters
-    names = (other.name(fields, model, host) for other in adapter_named(endpoint.api).other_models)
+    names = (other.name(fields, model, host) for other in adapter_named(api_of(config, endpoint)).other_models)
     return next(filter(None, names), None)

@@ -52,6 +52,8 @@ _CONTENT_CODES: Final = frozenset(
         "moderation_blocked",  # OpenAI
         "data_inspection_failed",  # Alibaba Cloud Model Studio, compatible mode
         "datainspectionfailed",  # the same, native
+        "bio_policy",  # OpenAI, Responses; so the next one
+        "misalignment_policy_violation",
     }
 )
 _CAPACITY_CODES: Final = frozenset(
@@ -60,12 +62,14 @@ _CAPACITY_CODES: Final = frozenset(
         "capacity_exceeded",  # Groq, "Flex Processing": with status 498
     }
 )
+_NOT_DOWNLOADED: Final = "failed_to_download_image"  # OpenAI, Responses
 _KINDS_OF_CODES: Final = (
     (_CONTENT_CODES, ErrorKind.CONTENT_FILTER),
     (_QUOTA_CODES, ErrorKind.QUOTA_EXHAUSTED),
     (_MODEL_CODES, ErrorKind.MODEL_NOT_FOUND),
     (_KEY_CODES, ErrorKind.AUTHENTICATION),
     (_CAPACITY_CODES, ErrorKind.OVERLOADED),
+    (frozenset({_NOT_DOWNLOADED}), ErrorKind.FETCH_FAILED),
 )
 _EXCEEDS_LIMIT: Final[Mapping[int, frozenset[str]]] = {
     413: frozenset({"rate_limit_exceeded", "tokens"}),  # Groq: more tokens than a minute grants
@@ -85,7 +89,17 @@ _STATUS_OF_TYPE: Final[Mapping[str, int]] = {
     "badrequesterror": 400,  # vLLM; so the next two
     "authenticationerror": 401,
     "notfounderror": 404,
-}
+    "vector_store_timeout": 504,  # OpenAI, Responses: what `error.code` of a failed response may be; so the next ones
+    **dict.fromkeys(
+        (
+            "invalid_prompt", "data_residency_mismatch", "invalid_image", "invalid_image_format",
+            "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small", "image_parse_error",
+            "invalid_image_mode", "image_file_too_large", "unsupported_image_media_type", "empty_image_file",
+            "image_file_not_found",
+        ),
+        400,
+    ),
+}  # fmt: skip
 """For errors that come without a number, inside a 200."""
 
 _KIND_OF_STATUS: Final[Mapping[int, ErrorKind]] = {
@@ -187,8 +201,11 @@ def read_error(parsed: object) -> ErrorBody:
     details = [item for item in _list(error.get("details")) if isinstance(item, dict)]
     metadata = _dict(error.get("metadata"))
     codes = frozenset(_codes(error, _dict(error.get("innererror")), *details))
+    message = _message(error, metadata)
+    if "invalid_image_url" in codes and "download" in (message or "").lower():  # OpenAI: or it is no address
+        codes |= {_NOT_DOWNLOADED}
     return ErrorBody(
-        message=_message(error, metadata),
+        message=message,
         codes=codes,
         param=error["param"] if codes & CODES and _text(error.get("param")) else None,
         number=_number(error) or _number(parsed),

@@ -33,7 +33,7 @@ def untaken_fields(sent: Iterable[str], message: str, param: str | None) -> tupl
     """
     names = tuple(sent)
     if param is not None:
-        return (param,) if param in names else ()
+        return tuple(name for name in names if name in {param, param.partition(".")[0]})
     if not _NOT_TAKEN.search(message):
         return ()
     marked = tuple(

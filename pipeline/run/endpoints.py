@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import aiohttp
 
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.adapter import RequestTemplate, adapter_of
@@ -18,7 +19,6 @@ from pipeline.engine.stages import Endpoint
 from pipeline.limits.concurrency import MOST
 from pipeline.run.job import Job, check_budget, endpoint_names
 from pipeline.run.labels import readers_of
-from pipeline.run.model import family_for
 from pipeline.run.prepare import Preparer
 
 
@@ -72,6 +72,7 @@ def parameters_of(
         return None
     request = config.request
     settings = {field: f"request.{field}" for field in request.sent_parameters}
+    settings |= {"reasoning": "request.reasoning_effort"} if request.reasoning_effort else {}  # the Responses API
     settings |= {"stream": "request.stream"} if request.stream else {}
     settings |= {field: f"request.extra.{field}" for field in request.extra}
     if request.max_tokens_field != "auto":

@@ -16,7 +16,7 @@ from tests.support import ROOT, Command
 PACKAGE = ROOT / "pipeline"
 ELSEWHERE = {
     "emulator/child.py": {"--port", "--until-eof"},  # the command that it starts
-    "run/model.py": {"--catalogue", "--model-family", "--rules-of"},  # arguments of that command
+    "run/model.py": {"--fetch-urls", "--catalogue", "--model-family", "--rules-of"},  # arguments of that command
 }
 
 
