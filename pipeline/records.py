@@ -197,7 +197,7 @@ class PreparedRequest(_HasImages):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as billed. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
+    """As billed: tokens, or pages. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of the completion's.
 
     None means that the endpoint did not say, which is not zero.
     """
@@ -207,6 +207,7 @@ class Usage:
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     total_tokens: int | None = None
+    pages: int | None = None
 
     @property
     def billed_tokens(self) -> int | None:
@@ -216,13 +217,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            prompt_tokens=_add(self.prompt_tokens, other.prompt_tokens),
-            cached_tokens=_add(self.cached_tokens, other.cached_tokens),
-            completion_tokens=_add(self.completion_tokens, other.completion_tokens),
-            reasoning_tokens=_add(self.reasoning_tokens, other.reasoning_tokens),
-            total_tokens=_add(self.total_tokens, other.total_tokens),
-        )
+        return Usage(**{name: _add(getattr(self, name), getattr(other, name)) for name in Usage.__slots__})
 
 
 def _add(a: int | None, b: int | None) -> int | None:
@@ -280,6 +275,8 @@ class Answer:
     """The column `labels`: fields, or JSON where the schema is recursive or open; None where none are asked for."""
     problems: tuple[str, ...] = ()
     """Why its labels are invalid, a line each."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Values of columns that only this kind of endpoint has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from pipeline.catalogue.prices import Price
 from pipeline.config.keys import api_key
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
-from pipeline.endpoints.adapter import adapter_named
+from pipeline.endpoints.adapter import adapter_at
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.pricing import prices_for
 from pipeline.engine.progress import exact
@@ -173,7 +173,7 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
     """
     names = endpoint_names(Job(sources=(), out=Path(), config=config, emulated=emulated))
     async with AsyncExitStack() as sessions:
-        adapters = [adapter_named(one.api) for one in config.all_endpoints]
+        adapters = [adapter_at(config, one) for one in config.all_endpoints]
         targets = targets_of(config, [api_key(one) for one in config.all_endpoints])
         opened = [await sessions.enter_async_context(open_session(one.endpoint, connections=1)) for one in targets]
         reports: list[CheckReport] = []

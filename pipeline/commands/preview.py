@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from itertools import islice
 
+from pipeline.config.base_urls import below
 from pipeline.endpoints.adapter import adapter_of
 from pipeline.endpoints.pricing import most_amounts, prices_for
 from pipeline.engine.progress import counted, dollars
@@ -114,7 +115,7 @@ def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
 def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[str]) -> FirstRequest | None:
     """The request of one record; None where an image of it cannot be prepared."""
     path = adapter_of(job.config).path
-    address = f"the emulator (/{path})" if job.emulated else f"{endpoint_name(job)}/{path}"
+    address = f"the emulator (/{path.lstrip('/')})" if job.emulated else below(endpoint_name(job), path)
     if any(image.is_remote for image in record.images):
         return FirstRequest(requests=None, committed=0, address=address, image=record.image)
     images = prepare.images(record, (None,) * len(record.images))

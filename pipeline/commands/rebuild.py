@@ -168,7 +168,7 @@ class _Rebuild:
         there = part_repair.schemas(self.data)
         named = {name for one in there for name in one.names}
         labels = next((one.field("labels").type for one in there if "labels" in one.names), None)
-        return columns.schema(choices=2 if "captions" in named else 1, labels=labels, has_several="images" in named)
+        return columns.schema(choices=2 if "captions" in named else 1, labels=labels, has_several="images" in named, given=named)
 
     def _survey(self, columns: pa.Schema, old: OldLedger) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""

@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
+from pipeline.endpoints.ocr import OCR
+from pipeline.endpoints.ofr import OFR
 from pipeline.endpoints.other_models import OtherModel
 from pipeline.endpoints.reading import Response
+from pipeline.endpoints.traits import OF_CHAT, HasTraits, Traits
 from pipeline.errors import InputError
 from pipeline.labels.sending import LabelsMode
 from pipeline.records import Answer, Failure, PreparedImage
@@ -47,11 +50,11 @@ class LabelsTemplate(RequestTemplate, Protocol):
 
 
 class EndpointAdapter(Protocol):
-    """One kind of endpoint."""
+    """One kind of endpoint. One that is not like a chat model has `traits`, too."""
 
     @property
     def path(self) -> str:
-        """Where requests are posted, below the base URL and without a leading slash."""
+        """Where requests are posted, below the base URL; with a leading slash, where `/v1` is no part of the address."""
 
     @property
     def other_models(self) -> Sequence[OtherModel]:
@@ -69,6 +72,12 @@ ADAPTERS: Final[dict[str, EndpointAdapter]] = {
 }
 """By the name that `endpoint.api` holds."""
 
+OF_TASKS: Final[dict[str, EndpointAdapter]] = {
+    "ocr": OCR,
+    "ofr": OFR,
+}
+"""By the name that `request.task` holds; with the task `caption` the endpoint's own counts."""
+
 
 def adapter_named(name: str) -> EndpointAdapter:
     """The adapter of this name. Raises InputError that lists the registered ones."""
@@ -78,20 +87,31 @@ def adapter_named(name: str) -> EndpointAdapter:
     return found
 
 
+def adapter_at(config: RunConfig, one: EndpointConfig) -> EndpointAdapter:
+    """The adapter of one endpoint of a configuration: that of the task, where it has one."""
+    return OF_TASKS.get(config.request.task) or adapter_named(one.api)
+
+
 def adapter_of(config: RunConfig) -> EndpointAdapter:
     """The adapter of a configuration, whose endpoints share prepared requests. Raises InputError where they cannot."""
     names = list(dict.fromkeys(one.api for one in config.all_endpoints))
-    if len(names) > 1:
+    if len(names) > 1 and config.request.task not in OF_TASKS:
         raise InputError(
             f"endpoint.api: the endpoints of one run share their requests, and these differ: {', '.join(names)}; "
             "run each of them on its own"
         )
-    return adapter_named(names[0])
+    return adapter_at(config, config.all_endpoints[0])
+
+
+def traits_of(config: RunConfig) -> Traits:
+    """What a run with this configuration does otherwise than with a chat model."""
+    adapter = adapter_at(config, config.all_endpoints[0])
+    return adapter.traits if isinstance(adapter, HasTraits) else OF_CHAT
 
 
 def counts_every_model(config: RunConfig, endpoint: EndpointConfig) -> bool:
     """Whether responses of this endpoint count the tokens of all models that it bills for a request."""
     host = config.catalogue.host or urlsplit(endpoint.base_url).hostname or ""
     model = endpoint.model or config.request.model or ""
-    others = adapter_named(endpoint.api).other_models
+    others = adapter_at(config, endpoint).other_models
     return not any(other.is_involved(config.request.extra, model, host) for other in others)

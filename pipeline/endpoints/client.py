@@ -65,9 +65,9 @@ class EndpointClient:
         labels = self._labels if request.asks_labels else None
         mode = None if labels is None else labels.mode
         body, most = self._body(request), self.most(request)
-        result = await self._post(body, most)
+        result = await self._post(body, most, request)
         if self._prices.falls_back and self._tier is not None and _lacks_capacity(result):
-            result = await self._post(at_tier(body, self._tier, DEFAULT), most)
+            result = await self._post(at_tier(body, self._tier, DEFAULT), most, request)
         if result.cost_usd is None and result.usage is not None:
             price = self._prices.of(result.service_tier if isinstance(result, Answer) else None)
             if price is not None:
@@ -87,7 +87,7 @@ class EndpointClient:
         body = request.body if labels is None else labels.body(request)
         return body if model is None else self._template.renamed(body, model)
 
-    async def _post(self, body: bytes, most: Amounts) -> Answer | Failure:
+    async def _post(self, body: bytes, most: Amounts, request: PreparedRequest) -> Answer | Failure:
         """Redirects are not followed: the key is for this address alone."""
         started = self._clock()
         try:
@@ -102,7 +102,7 @@ class EndpointClient:
         headers = self._dated(response.headers)
         came = Response(
             status=response.status, headers=headers, body=content, latency_s=self._clock() - started,
-            redactor=self._target.redactor, most=most,
+            redactor=self._target.redactor, most=most, images=request.image_facts,
         )  # fmt: skip
         return read_response(came, self._adapter.read)
 

@@ -13,7 +13,7 @@ import aiohttp
 
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
-from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.adapter import adapter_of, traits_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.hooks import Hook
@@ -180,6 +180,7 @@ class _Run:
             endpoint=endpoint_name(job),
             redactor=job.redactor,
             has_several=has_several,
+            given=traits_of(job.config).columns,
         )
         self.run_id, self.spent_before = opened.run_id, opened.run_totals()
         return opened

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ def declare(
     now: Callable[[], datetime],
     step: Callable[[str], None],
     has_several: bool = False,
+    given: Collection[str] = (),
 ) -> None:
     """Store the configuration in a new ledger, and compare it with that of an old one.
 
@@ -133,7 +134,8 @@ def declare(
             raise _without_ledger(out, "holds nothing")
         request = config.request
         schema = columns.schema(
-            choices=request.choices, logprobs=request.logprobs, labels=labels_type(config), has_several=has_several
+            choices=request.choices, logprobs=request.logprobs, labels=labels_type(config), has_several=has_several,
+            given=given,
         )
         made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
@@ -141,6 +143,11 @@ def declare(
         return _remember(ledger, name, stored)
     if has_several:
         _check_several(out, ledger)
+    if lacking := [name for name in given if name not in columns_of(ledger).names]:
+        raise InputError(
+            f"{out} was made for another task, and has no column `{lacking[0]}`: `request.task={config.request.task}` "
+            "needs another OUT. Nothing was sent or changed"
+        )
     if policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
         _check_labels(out, ledger, config)
