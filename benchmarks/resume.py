@@ -21,7 +21,8 @@ from common import draw_jpeg, peak_mb
 
 from pipeline.config.loading import load_config
 from pipeline.emulator import child_emulator
-from pipeline.records import Answer, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
+from pipeline.locations import LocalFile
+from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
 
 BATCH = 1_000

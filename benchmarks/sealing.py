@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from common import peak_mb
 
 from pipeline.config.loading import load_config
-from pipeline.records import Answer, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
+from pipeline.locations import LocalFile
+from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
 from pipeline.store.parquet import use_steady_memory
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import ResourceError
-from pipeline.records import ImageRecord, LocalFile, combined_stamp
+from pipeline.locations import LocalFile
+from pipeline.records import ImageRecord, combined_stamp
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})

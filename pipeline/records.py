@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 from pipeline.errors import ErrorKind
+from pipeline.locations import Location
 
 
 class Status(StrEnum):
@@ -26,69 +27,6 @@ EMULATOR = "emulator"
 """The column `endpoint` of a rehearsal."""
 PROMPT_NAME = "caption"
 """The column `prompt_name` where no other name is set."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """An image in a file of this machine. Bytes of `path` that are not UTF-8 stand as surrogate escapes."""
-
-    name: str
-    """The image as the source names it, printable and without secrets; so in every location."""
-    path: str
-
-    is_remote: ClassVar[bool] = False
-    """Whether the image is fetched over the network before it is prepared; so in every location."""
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory that a record holds for the location, roughly; so in every location."""
-        return len(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageUrl:
-    """An image behind an address with a scheme. `url` may hold a signature or a login, `name` holds neither."""
-
-    name: str
-    url: str
-
-    is_remote: ClassVar[bool] = True
-
-    @property
-    def held_bytes(self) -> int:
-        return len(self.url)
-
-
-@dataclass(frozen=True, slots=True)
-class DataUrl:
-    """An image inside a `data:` URL (RFC 2397)."""
-
-    name: str
-    url: str
-
-    is_remote: ClassVar[bool] = False
-
-    @property
-    def held_bytes(self) -> int:
-        return len(self.url)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class InMemoryImage:
-    """An image that the calling program holds. `read` returns its bytes as a file, made when they are needed."""
-
-    name: str
-    read: Callable[[], bytes]
-    size_bytes: int
-    """An upper bound of the memory that `read` takes."""
-
-    is_remote: ClassVar[bool] = False
-    held_bytes: ClassVar[int] = 0
-    """The image belongs to the caller, whose memory it takes anyway."""
-
-
-Location = LocalFile | ImageUrl | DataUrl | InMemoryImage
-"""Where an image is: made by the source, opened by `images.locate` or, where it is remote, by `images.fetch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +55,21 @@ class ImageRecord:
         return sum(image.held_bytes for image in self.images) + len(self.extra or "")
 
 
+PDF_TYPE = "application/pdf"
+"""The media type of a document that is sent whole."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What is known of an image once it is prepared: pixels (after EXIF rotation) and bytes, before and after."""
+    """What is known of an image once it is prepared: pixels (after EXIF rotation) and bytes, before and after.
 
-    width: int
-    height: int
-    sent_width: int
-    sent_height: int
+    A document that is sent whole has no pixels.
+    """
+
+    width: int | None
+    height: int | None
+    sent_width: int | None
+    sent_height: int | None
     sent_bytes: int
     source_bytes: int
     sha256: str
@@ -135,11 +80,23 @@ class ImageFacts:
     """Which part of its file the image is: `t=1.25` (seconds) or `page=2`; empty where it is the whole or the first."""
     frame: int = 0
     """Its place among the images that were taken from one file."""
+    pages: int | None = None
+    """Of a document that is sent whole, where they could be counted."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Pixels before it was prepared; None of a document that is sent whole."""
+        return None if self.width is None or self.height is None else (self.width, self.height)
+
+    @property
+    def sent_size(self) -> tuple[int, int] | None:
+        """Pixels as sent."""
+        return None if self.sent_width is None or self.sent_height is None else (self.sent_width, self.sent_height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedImage:
-    """An image file as it will be sent."""
+    """An image file as it will be sent, or a PDF as a whole."""
 
     data: bytes
     media_type: str
@@ -150,6 +107,13 @@ class PreparedImage:
     """Sent before it."""
     base64: bytes | None = None
     """Of `data`, where several requests share it."""
+    filename: str = ""
+    """The name that is sent with a document: without its path, and without secrets."""
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it is a whole PDF, which goes where an image goes, in a part of its own kind."""
+        return self.media_type == PDF_TYPE
 
 
 class _HasImages:

@@ -10,7 +10,8 @@ from pipeline.endpoints.chat import CHAT
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.models import also_known_as, list_models
 from pipeline.endpoints.target import Target
-from pipeline.records import Answer, Failure, ImageRecord, LocalFile, PreparedRequest
+from pipeline.locations import LocalFile
+from pipeline.records import Answer, Failure, ImageRecord, PreparedRequest
 
 
 def request(body: bytes) -> PreparedRequest:

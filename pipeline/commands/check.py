@@ -25,17 +25,9 @@ from pipeline.engine.stages import Clock
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.http.session import open_session
 from pipeline.limits.decision import stop_message
+from pipeline.locations import InMemoryImage
 from pipeline.money import usd_text
-from pipeline.records import (
-    Answer,
-    Failure,
-    ImageFacts,
-    ImageRecord,
-    InMemoryImage,
-    PreparedImage,
-    PreparedRequest,
-    RateLimitInfo,
-)
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest, RateLimitInfo
 from pipeline.run.endpoints import targets_of
 from pipeline.run.job import Job, endpoint_names
 from pipeline.run.model import family_for, with_model
@@ -224,7 +216,7 @@ def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | N
     if billed <= text:
         return f"the image was not billed: {billed:,} tokens are no more than its text has (about {text:,})"
     rules = [(family.name, dated.rule) for family in all_families(config.catalogue.file) for dated in family.rules]
-    bill, family = Billed(facts.sent_width, facts.sent_height, billed), family_for(config)
+    bill, family = Billed(*(facts.sent_size or (0, 0)), billed), family_for(config)
     first = report.token_rule.partition(" | ")[0]
     own = [(name, rule) for name, rule in rules if family and name == family.name and rule.name == first]
     if any(fit.detail == request.detail for fit in fits([bill], own, detail=request.detail, text=text)):

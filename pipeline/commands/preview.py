@@ -66,10 +66,8 @@ class FirstRequest:
         facts = self.facts
         if facts is None:
             return printable_lines([heading, f"the first image is remote and is fetched only by a run: {self.image}"])
-        sizes = f"{facts.width} x {facts.height}, {facts.source_bytes:,} bytes -> "
-        sizes += f"{facts.sent_width} x {facts.sent_height}, {facts.sent_bytes:,} bytes"
         body = (self.body or "").split("\n")
-        return printable_lines([heading, f"{self.image}: {sizes}", self._price_line(), *body])
+        return printable_lines([heading, f"{self.image}: {_sizes(facts)}", self._price_line(), *body])
 
     def _price_line(self) -> str:
         prompt = "unknown" if self.predicted_prompt_tokens is None else f"about {self.predicted_prompt_tokens:,}"
@@ -129,6 +127,14 @@ def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[
         predicted_prompt_tokens=request.predicted_prompt_tokens,
         most_usd=_most_usd(most_amounts(request, prices)),
     )  # fmt: skip
+
+
+def _sizes(facts: ImageFacts) -> str:
+    if facts.size is None or facts.sent_size is None:
+        pages = "" if facts.pages is None else f" of {counted(facts.pages, 'page')}"
+        return f"a PDF{pages}, {facts.sent_bytes:,} bytes"
+    before, sent = (f"{width} x {height}" for width, height in (facts.size, facts.sent_size))
+    return f"{before}, {facts.source_bytes:,} bytes -> {sent}, {facts.sent_bytes:,} bytes"
 
 
 def _most_usd(most: Amounts) -> Decimal | None:

@@ -8,6 +8,17 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv")
 VIDEO_HINT = 'reading videos needs a package more: pip install "vision-batch[video]"'
 """The way out where PyAV is missing."""
 
+PDF_SUFFIX = ".pdf"
+"""Files in a folder that count as documents; a manifest may name any file."""
+PDF_HINT = 'splitting PDFs into pages needs a package more: pip install "vision-batch[pdf]"'
+"""The way out where pypdfium2 is missing."""
+
+
+@cache
+def has_pdf_extra() -> bool:
+    """Whether pypdfium2, which counts and renders the pages of PDFs, is installed. It is not imported."""
+    return find_spec("pypdfium2") is not None
+
 
 @cache
 def has_video_extra() -> bool:

@@ -271,6 +271,11 @@ class ImagesConfig(Section):
         Annotated[float, Field(gt=0, le=1e9)] | None,
         Setting("Take a frame every N seconds from the beginning, and at most `images.frames`.", in_hash=True),
     ] = None
+    page_dpi: Annotated[
+        int,
+        Field(ge=36, le=1200),
+        Setting("The resolution at which a page of a PDF counts as an image, in pixels an inch.", in_hash=True),
+    ] = 200
     verify: Annotated[
         Literal["structure", "full"],
         Setting("The check of an unchanged image: `structure` reads the parts of the file, `full` decodes all pixels."),
@@ -312,6 +317,10 @@ class SourceConfig(Section):
     id_column: Annotated[
         str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
     ] = None
+    pdf: Annotated[
+        Literal["whole", "pages"],
+        Setting("A PDF is one record, sent as a file, or each of its pages is one.", keyword="pdf", in_hash=True),
+    ] = "whole"
     group_by: Annotated[
         str | None,
         Setting(
@@ -370,6 +379,7 @@ class Settings(TypedDict, total=False):
     max_cost: Decimal | float | str | None
     max_cost_total: Decimal | float | str | None
     max_time: float | str | None
+    pdf: str | None
     group_by: str | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None

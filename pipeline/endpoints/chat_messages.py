@@ -1,7 +1,7 @@
 """The messages of a chat/completions request: instructions, a conversation before, and the prompt with its images.
 
 Shapes: OpenAI, "Images and vision" and the API reference (text and images as parts of one message, `name`); AI/ML API,
-whose examples send text and image as two user messages.
+whose examples send text and image as two user messages, and a PDF as a part `file` with a data URL.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,10 +46,13 @@ Part = dict[str, Any]
 Message = dict[str, Any]
 
 
-def messages_of(request: MessageSettings, urls: Sequence[str], texts: Sequence[str | None]) -> list[Message]:
+def messages_of(
+    request: MessageSettings, urls: Sequence[str], texts: Sequence[str | None], filenames: Sequence[str] = ()
+) -> list[Message]:
     """All messages of a request. `urls` are those of all images, the conversation's first; `texts` stand before them.
 
-    The conversation's images have no texts: `texts` belong to the images of the record.
+    The conversation's images have no texts: `texts` belong to the images of the record, and so do `filenames`, where
+    some of them are documents (those with a name).
     """
     left = iter(urls)
     messages = [_named("system", request.system, request.system_name)] if request.system else []
@@ -58,7 +61,7 @@ def messages_of(request: MessageSettings, urls: Sequence[str], texts: Sequence[s
         name = request.user_name if earlier.role == "user" else None
         content = [*images, _text(earlier.text)] if _is_before(request) else [_text(earlier.text), *images]
         messages.append(_named(earlier.role, content if images else earlier.text, name))
-    return [*messages, *_asked(request, list(_parts(list(left), texts, request.detail)))]
+    return [*messages, *_asked(request, list(_parts(list(left), texts, filenames, request.detail)))]
 
 
 def _asked(request: MessageSettings, images: list[Part]) -> Iterator[Message]:
@@ -76,11 +79,11 @@ def _is_before(request: MessageSettings) -> bool:
     return request.image_position == "before"
 
 
-def _parts(urls: Sequence[str], texts: Sequence[str | None], detail: str) -> Iterator[Part]:
-    for url, text in zip(urls, texts, strict=True):
+def _parts(urls: Sequence[str], texts: Sequence[str | None], filenames: Sequence[str], detail: str) -> Iterator[Part]:
+    for url, text, filename in zip(urls, texts, filenames or [""] * len(urls), strict=True):
         if text is not None:
             yield _text(text)
-        yield _image(url, detail)
+        yield _file(url, filename) if filename else _image(url, detail)
 
 
 def _text(text: str) -> Part:
@@ -89,6 +92,10 @@ def _text(text: str) -> Part:
 
 def _image(url: str, detail: str) -> Part:
     return {"type": "image_url", "image_url": {"url": url} if detail == "auto" else {"url": url, "detail": detail}}
+
+
+def _file(url: str, filename: str) -> Part:
+    return {"type": "file", "file": {"filename": filename, "file_data": url}}
 
 
 def _named(role: str, content: object, name: str | None) -> Message:

@@ -6,6 +6,7 @@ Shape: OpenAI, "Images and vision" (chat/completions), which AI/ML API, 302.AI a
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -53,14 +54,14 @@ class ChatTemplate:
         return b"".join(self.pieces(images))
 
     def pieces(self, images: Sequence[PreparedImage]) -> tuple[bytes, ...]:
-        texts, *_ = self._of(images)
+        texts, _ = self._of(images)
         pieces = [texts[0]]
         for image, text in zip(images, texts[1:], strict=True):
             pieces += (image.media_type.encode(), b";base64,", image.base64 or pybase64.b64encode(image.data), text)
         return tuple(pieces)
 
     def digest(self, images: Sequence[PreparedImage]) -> str:
-        _, sha256 = self._of(images)
+        _, sha256 = self._of([replace(image, filename="") if image.is_document else image for image in images])
         return hashlib.sha256("\0".join([sha256, *(image.sha256 for image in images)]).encode()).hexdigest()
 
     def preview(self, images: Sequence[PreparedImage]) -> str:
@@ -82,8 +83,8 @@ class ChatTemplate:
         return b"".join([memoryview(body)[:kept], self._endings.ending(mode, corrected)])
 
     def _of(self, images: Sequence[PreparedImage]) -> "_Texts":
-        if any(image.text is not None for image in images):
-            return self._written([image.text for image in images])
+        if any(image.text is not None or image.is_document for image in images):
+            return self._written([image.text for image in images], list(map(_filename, images)))
         return self._of_plain(len(images))
 
     def _of_plain(self, images: int) -> "_Texts":
@@ -93,11 +94,11 @@ class ChatTemplate:
             found = self._texts[images] = self._written(list(repeat(None, images)))
         return found
 
-    def _written(self, image_texts: Sequence[str | None]) -> "_Texts":
+    def _written(self, image_texts: Sequence[str | None], filenames: Sequence[str] = ()) -> "_Texts":
         number = 0
         while True:  # until no placeholder is part of the prompt
             marks = [f"<image-{number + at}>" for at in range(len(image_texts))]
-            whole = _serialised(self._body([f"data:{mark}" for mark in marks], image_texts))
+            whole = _serialised(self._body([f"data:{mark}" for mark in marks], image_texts, filenames))
             if all(whole.count(mark.encode()) == 1 for mark in marks):
                 break
             number += 1
@@ -123,15 +124,22 @@ class ChatTemplate:
         schema = [] if self._asked is None else [self._asked.schema.text.encode()]
         return hashlib.sha256(b"\0".join([*texts, *schema])).hexdigest()
 
-    def _body(self, image_urls: Sequence[str], image_texts: Sequence[str | None]) -> dict[str, Any]:
-        request = self._request
-        messages = messages_of(request, image_urls, image_texts[self._earlier_images :])
+    def _body(
+        self, image_urls: Sequence[str], image_texts: Sequence[str | None], filenames: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        request, own = self._request, self._earlier_images
+        messages = messages_of(request, image_urls, image_texts[own:], filenames[own:])
         body: dict[str, Any] = {"model": self._model, "messages": messages}
         return {**body, **parameter_fields(request, self._max_tokens_field)}
 
 
 _Texts = tuple[tuple[bytes, ...], str]
 """The JSON before, between and after the images, and the SHA-256 of all of it, in hexadecimal."""
+
+
+def _filename(image: PreparedImage) -> str:
+    """The name of a document, and in digests one for all: equal bytes under other names are asked once."""
+    return (image.filename or "document.pdf") if image.is_document else ""
 
 
 def _model_field(model: str) -> bytes:

@@ -27,8 +27,9 @@ from pipeline.images.probe import ImageSize
 from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.images.sampling import Sampling
 from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes, single_images
+from pipeline.locations import ImageUrl
 from pipeline.quiet import quiet_decoders
-from pipeline.records import Failure, ImageRecord, ImageUrl
+from pipeline.records import Failure, ImageRecord
 from pipeline.sources import Source, SourceLike, open_sources
 from pipeline.tokens.prompt import Size
 

@@ -20,6 +20,7 @@ from pipeline.images.containers.tiff import page_offsets, with_first_page
 from pipeline.images.containers.video import video_format
 from pipeline.images.decoded_size import picture_bytes
 from pipeline.images.decoding import attempt, decoding_bytes, finished, undecodable
+from pipeline.images.documents import prepare_document
 from pipeline.images.opening import opened_for_seeking
 from pipeline.images.prepare import (
     BYTES_PER_MB,
@@ -31,6 +32,7 @@ from pipeline.images.prepare import (
     too_large_to_decode,
 )
 from pipeline.images.sampling import Sampling, Timeline, time_fragment
+from pipeline.pdf.structure import is_pdf
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.presizing import Target
 
@@ -44,6 +46,9 @@ _CANVASES: Final = 3
 
 def prepare_images(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) -> Prepared:
     """The images to send of one file, as `prepare_image` gives one. A flaw in any of them is a Failure of all."""
+    if is_pdf(data):
+        document = prepare_document(data, config)
+        return document if isinstance(document, Failure) else (document,)
     kind = video_format(data)
     if kind is not None and sniff(data) is None:
         if not has_video_extra():

@@ -16,7 +16,8 @@ import pybase64
 
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.files import stamp_of
-from pipeline.records import DataUrl, Failure, InMemoryImage, LocalFile, Location
+from pipeline.locations import DataUrl, InMemoryImage, LocalFile, Location
+from pipeline.records import Failure
 
 _CHUNK_BYTES: Final = 1 << 16
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC

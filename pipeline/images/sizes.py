@@ -16,7 +16,8 @@ from pipeline.images.locate import read_image
 from pipeline.images.probe import ImageSize, read_sizes, size_in
 from pipeline.images.remote_sizes import SizeUnknown
 from pipeline.images.sampling import ONE, Sampling
-from pipeline.records import Failure, ImageRecord, LocalFile, Location
+from pipeline.locations import LocalFile, Location
+from pipeline.records import Failure, ImageRecord
 
 FIRST_CHUNK, CHUNK = 64, 2048
 

@@ -17,10 +17,12 @@ from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
 from pipeline.errors import ErrorKind, InputError
 from pipeline.http.proxies import Proxies
+from pipeline.images.documents import document_name
 from pipeline.images.fetch import fetch
 from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
 from pipeline.images.prepare import warm_up
+from pipeline.locations import ImageUrl, LocalFile, Location
 from pipeline.records import (
     Answer,
     Failure,
@@ -28,9 +30,6 @@ from pipeline.records import (
     Grow,
     ImageFacts,
     ImageRecord,
-    ImageUrl,
-    LocalFile,
-    Location,
     PreparedImage,
     PreparedRequest,
 )
@@ -66,6 +65,8 @@ class Preparer:
     """The images of `request.messages`, which every request begins with."""
     max_images: int | None = None
     """Images that the endpoint accepts in one request."""
+    most_document_tokens: int | None = None
+    """What a prompt with a whole document may hold at most, where a budget has to bound it."""
     takes_several: bool = True
     """Whether OUT has the column for records of several images."""
 
@@ -110,6 +111,8 @@ class Preparer:
             if isinstance(found, Failure):
                 return _named(found, location, record)
             first, *others = found
+            if first.is_document:
+                first = replace(first, filename=document_name(location.name))
             images += [first if text is None else replace(first, text=text), *others]
         if not self.takes_several and len(images) > 1:
             raise InputError(f"the record {record.id!r} has {len(images):,} images, and {no_column('OUT')}")
@@ -122,13 +125,14 @@ class Preparer:
         """One request for each of these prompts, or for all. Raises InputError where a template does not fit."""
         names = tuple(self.prompts) if names is None else names
         image_facts = tuple(image.facts for image in images)
-        tokens, texts = self._image_tokens(image_facts), [image.text for image in images if image.text is not None]
+        bounds, texts = self._image_tokens(image_facts), [image.text for image in images if image.text is not None]
         if len(names) > 1:
             images = [replace(image, base64=pybase64.b64encode(image.data)) for image in images]
         sent, requests = [*self.examples, *images], []
         for name in names:
             prompt = self.prompts[name].rendered(record)
             template = prompt.template
+            expected, most = self._prompt_tokens(prompt, texts, bounds)
             requests.append(
                 PreparedRequest(
                     record=record,
@@ -136,10 +140,10 @@ class Preparer:
                     image_facts=image_facts,
                     pieces=template.pieces(sent) if len(names) > 1 else (template.body(sent),),
                     request_sha256=template.digest(sent),
-                    predicted_prompt_tokens=prompt.tokens.tokens + sum(map(text_tokens, texts)) + tokens.expected,
-                    most_prompt_tokens=prompt.most_tokens + sum(map(most_text_tokens, texts)) + tokens.upper,
+                    predicted_prompt_tokens=expected,
+                    most_prompt_tokens=most,
                     max_answer_tokens=self.max_answer_tokens,
-                    token_rule=self.rule.name,
+                    token_rule=None if bounds is None else self.rule.name,
                     asks_labels=prompt.request.labels is not None,
                 )
             )
@@ -160,8 +164,9 @@ class Preparer:
         found = self.images_at(LocalFile(str(path), str(path)), None)
         if isinstance(found, Failure):
             raise InputError(f"`request.messages`: {path}: {found.message}")
-        if len(found) > 1:
-            raise InputError(f"`request.messages`: {path}: more than one image; name a file of one")
+        if len(found) > 1 or found[0].is_document:
+            what = "a PDF" if found[0].is_document else "more than one image"
+            raise InputError(f"`request.messages`: {path}: {what}; name a file of one image")
         (image,) = found
         return replace(image, base64=pybase64.b64encode(image.data))
 
@@ -198,6 +203,8 @@ class Preparer:
         if text.is_billed or not is_usual or result.usage is None or result.usage.prompt_tokens is None:
             return
         images = self._image_tokens(request.image_facts)
+        if images is None:
+            return
         tokens = calibrated(result.usage.prompt_tokens, images, *text.texts)
         text.is_billed = True
         if tokens is not None:
@@ -205,16 +212,16 @@ class Preparer:
 
     def saved(self, facts: ImageFacts) -> int:
         """Tokens saved by resizing, against the largest size that the model accepts; 0 where the rule is unknown."""
-        sent = facts.sent_width, facts.sent_height
-        if isinstance(self.rule, UnknownRule) or sent == (facts.width, facts.height):
+        size, sent = facts.size, facts.sent_size
+        if isinstance(self.rule, UnknownRule) or size is None or sent is None or sent == size:
             return 0
-        unsized = self.prompt_shape().unsized_tokens(facts.width, facts.height)
+        unsized = self.prompt_shape().unsized_tokens(*size)
         return unsized - self.rule.tokens(*sent, self.effective.request.detail).expected
 
     def prompt_shape(self) -> PromptShape:
         """The prompts as an estimate counts them."""
         images, count = self.config.images, len(self.prompts)
-        examples = self._image_tokens(())
+        examples = self._image_tokens(()) or TokenRange.exactly(0)
         text = sum(prompt.tokens.tokens for prompt in self.prompts.values())
         return PromptShape(
             rule=self.rule,
@@ -227,11 +234,22 @@ class Preparer:
             max_image_tokens=images.max_image_tokens,
         )
 
-    def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange:
-        """Of all images of one request, those of the conversation before the prompt included."""
+    def _prompt_tokens(
+        self, prompt: Prompt, image_texts: Sequence[str], bounds: TokenRange | None
+    ) -> tuple[int | None, int | None]:
+        """Of a whole prompt: expected, and at most; None where the tokens of its images are unknown."""
+        if bounds is None:
+            return None, self.most_document_tokens
+        expected = prompt.tokens.tokens + sum(map(text_tokens, image_texts)) + bounds.expected
+        return expected, prompt.most_tokens + sum(map(most_text_tokens, image_texts)) + bounds.upper
+
+    def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange | None:
+        """Of all images of one request, those of the conversation before the prompt included; None for a document."""
         detail = self.effective.request.detail
-        sent = [*(image.facts for image in self.examples), *image_facts]
-        each = [self.rule.tokens(facts.sent_width, facts.sent_height, detail) for facts in sent]
+        sizes = [*(image.facts.sent_size for image in self.examples), *(facts.sent_size for facts in image_facts)]
+        each = [self.rule.tokens(*size, detail) for size in sizes if size is not None]
+        if len(each) < len(sizes):
+            return None
         if len(each) == 1:
             return each[0]
         return TokenRange(

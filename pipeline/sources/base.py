@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, ImageUrl
+from pipeline.locations import ImageUrl
+from pipeline.records import ImageRecord
 from pipeline.sources.naming import shown
 
 _NAMED_AT_MOST = 10_000

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, LocalFile
+from pipeline.locations import LocalFile
+from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, location_of, public_image, scheme_of, shown
 from pipeline.sources.patterns import START, Everything, Pattern, State

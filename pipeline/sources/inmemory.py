@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, InMemoryImage, Location
+from pipeline.locations import InMemoryImage, Location
+from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.extras import record_flaw, to_json

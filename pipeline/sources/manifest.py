@@ -7,7 +7,8 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, LocalFile
+from pipeline.locations import LocalFile
+from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw

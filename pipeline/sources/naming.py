@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from pipeline.config.extras import VIDEO_HINT, VIDEO_SUFFIXES, has_video_extra
+from pipeline.config.extras import PDF_SUFFIX, VIDEO_HINT, VIDEO_SUFFIXES, has_video_extra
 from pipeline.errors import InputError
-from pipeline.records import DataUrl, ImageUrl, LocalFile, Location
+from pipeline.locations import DataUrl, ImageUrl, LocalFile, Location
 from pipeline.redaction.addresses import public_url
 
 IMAGE_SUFFIXES = (
@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = (
     *(".avif", ".heic", ".heif"),
 )
 """Files in a folder that count as images; manifests may name any file."""
-MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, PDF_SUFFIX)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DATA = "data:"

@@ -7,7 +7,8 @@ from typing import Any, Final
 import orjson
 
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, Location
+from pipeline.locations import Location
+from pipeline.records import ImageRecord
 
 TEXT_COLUMN: Final = "image_text"
 """The text of an image, sent before it: of each row of a group, or a list beside a list of images."""

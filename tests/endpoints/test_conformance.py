@@ -20,7 +20,8 @@ from pipeline.config.loading import load_config
 from pipeline.config.sections import parameter_names
 from pipeline.emulator import serve
 from pipeline.endpoints.chat_request import ChatTemplate
-from pipeline.records import Failure, LocalFile
+from pipeline.locations import LocalFile
+from pipeline.records import Failure
 from pipeline.run.prepare import Preparer
 from tests.support import MakeImage
 

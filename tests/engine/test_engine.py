@@ -26,6 +26,7 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.limits.budget import Amounts, Budget
+from pipeline.locations import LocalFile
 from pipeline.records import (
     Answer,
     BilledAttempt,
@@ -35,7 +36,6 @@ from pipeline.records import (
     Grow,
     ImageFacts,
     ImageRecord,
-    LocalFile,
     Outcome,
     PreparedRequest,
     Status,

@@ -13,12 +13,12 @@ from pipeline.engine.state import AWAKE_S, NEVER, QUOTA_PAUSE_S, EndpointState, 
 from pipeline.errors import ErrorKind
 from pipeline.limits.concurrency import HOLD_S
 from pipeline.limits.decision import MAX_THROTTLES, RETRY_S, Decision, decide
+from pipeline.locations import LocalFile
 from pipeline.records import (
     Answer,
     Failure,
     ImageFacts,
     ImageRecord,
-    LocalFile,
     PreparedRequest,
     Quota,
     RateLimitInfo,

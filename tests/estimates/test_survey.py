@@ -18,7 +18,8 @@ from pipeline.estimates.histogram import SizeHistogram
 from pipeline.estimates.survey import Survey, SurveyJob, drawn_at_random, survey
 from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import LocalSizes, declared_size
-from pipeline.records import ImageRecord, LocalFile
+from pipeline.locations import LocalFile
+from pipeline.records import ImageRecord
 from pipeline.tokens.ranges import Range
 from tests.support import MakeImage
 

@@ -15,7 +15,8 @@ from pipeline.images.frames import prepare_images
 from pipeline.images.prepare import prepare_image, warm_up
 from pipeline.images.probe import ImageSize, size_in
 from pipeline.images.sampling import Sampling
-from pipeline.records import Failure, ImageRecord, LocalFile, PreparedImage
+from pipeline.locations import LocalFile
+from pipeline.records import Failure, ImageRecord, PreparedImage
 from pipeline.store.columns import image_names
 from pipeline.tokens.sizing import SizeRule
 from tests.videos import RATE, SIZE, pyav, sample_count, sound_only, video

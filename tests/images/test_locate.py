@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pipeline.errors import ErrorKind
 from pipeline.files import record_stamp
 from pipeline.images.locate import decode_data_url, opened, read_image
-from pipeline.records import DataUrl, Failure, ImageRecord, InMemoryImage, LocalFile
+from pipeline.locations import DataUrl, InMemoryImage, LocalFile
+from pipeline.records import Failure, ImageRecord
 
 LIMIT = 1000
 

@@ -61,7 +61,7 @@ def test_the_size_is_the_one_that_a_run_finds(path: Path) -> None:
     data = path.read_bytes()
     prepared = prepare_image(data, SizeRule(2048), ImagesConfig(), lambda _: nullcontext())
     assert isinstance(prepared, PreparedImage)
-    expected = ImageSize(prepared.facts.width, prepared.facts.height, len(data))
+    expected = ImageSize(*(prepared.facts.size or (0, 0)), len(data))
     assert read_size(str(path)) == size_in(data) == expected
 
 

@@ -21,7 +21,8 @@ import pytest
 import pipeline
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError
-from pipeline.records import Failure, ImageRecord, LocalFile, Outcome
+from pipeline.locations import LocalFile
+from pipeline.records import Failure, ImageRecord, Outcome
 from pipeline.run import low_water
 from pipeline.run.job import Job
 from pipeline.run.low_water import LowWater

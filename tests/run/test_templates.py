@@ -13,7 +13,8 @@ import pytest
 import pipeline
 from pipeline.config.sections import RequestConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, LocalFile
+from pipeline.locations import LocalFile
+from pipeline.records import ImageRecord
 from pipeline.run.rendering import rendering_of
 from tests.builders import ask
 from tests.stub import stub

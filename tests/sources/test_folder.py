@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord, ImageUrl, LocalFile
+from pipeline.locations import ImageUrl, LocalFile
+from pipeline.records import ImageRecord
 from pipeline.sources import open_source, open_sources
 
 

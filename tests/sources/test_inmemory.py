@@ -15,7 +15,8 @@ import pipeline
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.images.locate import read_image
-from pipeline.records import ImageRecord, ImageUrl, InMemoryImage, LocalFile
+from pipeline.locations import ImageUrl, InMemoryImage, LocalFile
+from pipeline.records import ImageRecord
 from pipeline.sources import open_sources, source_list, source_name
 from pipeline.sources.inmemory import encoded
 from tests.support import MakeImage

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import DataUrl, ImageRecord, ImageUrl, LocalFile
+from pipeline.locations import DataUrl, ImageUrl, LocalFile
+from pipeline.records import ImageRecord
 from pipeline.sources import open_source, open_sources
 from pipeline.sources.blocks import csv_blocks
 from pipeline.sources.delimited import read_csv

@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from pipeline.errors import ErrorKind
-from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, LocalFile, Outcome, Status, Usage
+from pipeline.locations import LocalFile
+from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
 from pipeline.store.columns import RowOrigin, error_of, row_of
 
 NOON = datetime(2026, 11, 3, 12, 0, 0, 123456, tzinfo=UTC)

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError, OutInUseError, ResourceError
+from pipeline.locations import LocalFile
 from pipeline.records import (
     Answer,
     BilledAttempt,
@@ -29,7 +30,6 @@ from pipeline.records import (
     Follower,
     ImageFacts,
     ImageRecord,
-    LocalFile,
     Outcome,
     Status,
     Usage,

@@ -17,7 +17,8 @@ import pipeline
 from pipeline import InputError
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import SourceConfig
-from pipeline.records import Answer, ImageRecord, LocalFile, Outcome, Status
+from pipeline.locations import LocalFile
+from pipeline.records import Answer, ImageRecord, Outcome, Status
 from pipeline.sources import open_sources
 from pipeline.store import parquet, rows, sealing
 from pipeline.store.dataset import Dataset

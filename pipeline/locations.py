@@ -1,0 +1,89 @@
+"""Where images are: made by a source, opened by `images.locate` or, where they are remote, by `images.fetch`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """An image in a file of this machine. Bytes of `path` that are not UTF-8 stand as surrogate escapes."""
+
+    name: str
+    """The image as the source names it, printable and without secrets; so in every location."""
+    path: str
+
+    is_remote: ClassVar[bool] = False
+    """Whether the image is fetched over the network before it is prepared; so in every location."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that a record holds for the location, roughly; so in every location."""
+        return len(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """An image behind an address with a scheme. `url` may hold a signature or a login, `name` holds neither."""
+
+    name: str
+    url: str
+
+    is_remote: ClassVar[bool] = True
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class DataUrl:
+    """An image inside a `data:` URL (RFC 2397)."""
+
+    name: str
+    url: str
+
+    is_remote: ClassVar[bool] = False
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.url)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InMemoryImage:
+    """An image that the calling program holds. `read` returns its bytes as a file, made when they are needed."""
+
+    name: str
+    read: Callable[[], bytes]
+    size_bytes: int
+    """An upper bound of the memory that `read` takes."""
+
+    is_remote: ClassVar[bool] = False
+    held_bytes: ClassVar[int] = 0
+    """The image belongs to the caller, whose memory it takes anyway."""
+
+
+Document = LocalFile | InMemoryImage
+"""A file whose pages can be records of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """One page of a PDF, which is rendered as an image."""
+
+    name: str
+    """The name of the document, and its page: `scan.pdf#page=1`."""
+    document: Document
+    """One value for all pages of a document."""
+    page: int
+    """From 1."""
+
+    is_remote: ClassVar[bool] = False
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.name) + self.document.held_bytes
+
+
+Location = LocalFile | ImageUrl | DataUrl | InMemoryImage | DocumentPage
