@@ -129,6 +129,13 @@ class _HasImages:
         return self.image_facts[0] if self.image_facts else None
 
     @property
+    def pages(self) -> int | None:
+        """An image is one page; None where those of a document could not be counted."""
+        each = [facts.pages if facts.width is None else 1 for facts in self.image_facts]
+        known = [pages for pages in each if pages is not None]
+        return sum(known) if len(known) == len(each) else None
+
+    @property
     def stamp(self) -> int | None:
         """24 bits that change with any of the record's files."""
         return combined_stamp(facts.stamp for facts in self.image_facts if not facts.frame)

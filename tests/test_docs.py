@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
-from pipeline.store.columns import schema
+from pipeline.store.schemas import schema
 from tests.support import Command, MakeImage
 from tests.videos import video
 

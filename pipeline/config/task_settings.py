@@ -1,4 +1,4 @@
-"""Which settings of `[request]` belong to which task: one that its task does not send is an error, before anything is."""
+"""Which settings of `[request]` belong to which task: one that its task does not send is an error."""
 
 from typing import Final
 

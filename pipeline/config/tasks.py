@@ -86,5 +86,15 @@ Task = Annotated[
         in_hash=True,
     ),
 ]
-Ocr = Annotated[OcrTable, Setting("With `request.task=ocr`: a table of what OCR takes, see ocr.md.", in_hash=True)]
-Ofr = Annotated[OfrTable, Setting("With `request.task=ofr`: a table of the features to look for.", in_hash=True)]
+Ocr = Annotated[
+    OcrTable,
+    Setting("With `request.task=ocr`: the table of what OCR takes, see ocr.md.", default_help="not set", in_hash=True),
+]
+Ofr = Annotated[
+    OfrTable,
+    Setting(
+        "With `request.task=ofr`: the table of the features to look for, see ocr.md.",
+        default_help="labels of the image",
+        in_hash=True,
+    ),
+]

@@ -54,7 +54,7 @@ class EndpointAdapter(Protocol):
 
     @property
     def path(self) -> str:
-        """Where requests are posted, below the base URL; with a leading slash, where `/v1` is no part of the address."""
+        """Where requests are posted, below the base URL; with a leading slash, below what stands before its `/v1`."""
 
     @property
     def other_models(self) -> Sequence[OtherModel]:

@@ -25,6 +25,8 @@ MOST_INDICES: Final = 15
 """Single pages that Google's takes in one request."""
 DOCUMENT: Final = "application/pdf"
 
+_TRAITS: Final = Traits(columns=("pages", "document_annotation"), bills_pages=True, max_images=1)
+
 
 @dataclass(frozen=True, slots=True)
 class OcrAdapter:
@@ -32,7 +34,7 @@ class OcrAdapter:
 
     path: str = "ocr"
     other_models: tuple[OtherModel, ...] = ()
-    traits: Traits = Traits(columns=("pages", "document_annotation"), bills_pages=True, max_images=1)
+    traits: Traits = _TRAITS
 
     def template(self, request: RequestConfig, model: str, max_tokens_field: str) -> OneImageTemplate:  # noqa: ARG002
         fields = _checked(request, model)

@@ -50,14 +50,15 @@ def _page(at: int, page: Mapping[str, Any], sent_size: tuple[int | None, int | N
     width, height = count_of(dimensions.get("width")), count_of(dimensions.get("height"))
     index, markdown = count_of(page.get("index")), page.get("markdown")
     size = (width, height) if width and height else sent_size
+    images, blocks = dicts_of(page.get("images")), dicts_of(page.get("blocks"))
     return {
         "index": at if index is None else index,
         "markdown": markdown if isinstance(markdown, str) else "",
         "width": width,
         "height": height,
         "boxes": [
-            *(_box(image, image.get("id"), image.get("image_annotation"), size) for image in dicts_of(page.get("images"))),
-            *(_box(block, block.get("type"), block.get("content"), size) for block in dicts_of(page.get("blocks"))),
+            *(_box(image, image.get("id"), image.get("image_annotation"), size) for image in images),
+            *(_box(block, block.get("type"), block.get("content"), size) for block in blocks),
         ],
     }
 

@@ -19,6 +19,8 @@ from pipeline.endpoints.traits import Traits
 from pipeline.errors import InputError
 from pipeline.records import Answer, Failure
 
+_TRAITS: Final = Traits(columns=("features",), bills_pages=True, max_images=1, model="ofr")
+
 
 @dataclass(frozen=True, slots=True)
 class OfrAdapter:
@@ -26,7 +28,7 @@ class OfrAdapter:
 
     path: str = "/vision"
     other_models: tuple[OtherModel, ...] = ()
-    traits: Traits = Traits(columns=("features",), bills_pages=True, max_images=1, model="ofr")
+    traits: Traits = _TRAITS
 
     def template(self, request: RequestConfig, model: str, max_tokens_field: str) -> OneImageTemplate:  # noqa: ARG002
         asked = request.ofr

@@ -1,4 +1,4 @@
-"""Requests about one image, for endpoints that take one: JSON prepared once, into which only the image's base64 goes."""
+"""Requests about one image: JSON prepared once, into which only the image's base64 goes."""
 
 import hashlib
 import json

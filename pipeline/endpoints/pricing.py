@@ -12,7 +12,7 @@ from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
 from pipeline.config.prices import OwnPrice
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.adapter import counts_every_model
+from pipeline.endpoints.adapter import counts_every_model, traits_of
 from pipeline.limits.budget import Amounts
 from pipeline.records import PreparedRequest, Usage
 
@@ -41,12 +41,15 @@ def prices_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Tie
 
     On the emulator: at the host that it stands in for, else where it is sold first. Where responses do not count all
     models that are billed, the price is unknown, unless the user's own table has one of an image or a request. An own
-    price counts at every service tier.
+    price counts at every service tier. Where pages are billed, it is an own price that counts no tokens: published
+    tables have none, or zero.
     """
     request, host = config.request, config.catalogue.host
     model, asked = one.model or request.model or "", tier_named(request.service_tier)
     falls_back = request.service_tier_fallback == DEFAULT and asked != DEFAULT
     own = own_price(config.prices.models, model, one.base_url, stands_for=host if emulated else None)
+    if traits_of(config).bills_pages:
+        return TierPrices(own if own and not own.counts_tokens else None)
     if not counts_every_model(config, one):
         return TierPrices(own if own and (own.usd_per_image or own.usd_per_request) else None, {}, falls_back)
     if own is not None:
@@ -64,11 +67,15 @@ def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Pric
 
 
 def most_cost_usd(request: PreparedRequest, price: Price) -> Decimal | None:
-    """Every token at the full price."""
+    """Every token and every page at the full price; None where their number is not bounded."""
     prompt, answer = request.most_prompt_tokens, request.max_answer_tokens
     if prompt is None or answer is None:
         return None
-    return cost_usd(Usage(prompt_tokens=prompt, completion_tokens=answer), price, images=len(request.image_facts))
+    pages = request.pages
+    if pages is None and price.usd_per_page:
+        return None
+    usage = Usage(prompt_tokens=prompt, completion_tokens=answer, pages=pages)
+    return cost_usd(usage, price, images=len(request.image_facts))
 
 
 def most_amounts(request: PreparedRequest, prices: TierPrices) -> Amounts:
@@ -98,6 +105,7 @@ def own_price(
                 source=own.source,
                 usd_per_request=own.usd_per_request or Decimal(0),
                 usd_per_image=own.usd_per_image or Decimal(0),
+                usd_per_page=own.usd_per_page or Decimal(0),
                 checked_on=own.checked_on,
             )
     return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from urllib.parse import urlsplit
 
-from pipeline.catalogue import DatedRule, Family, rule_of
+from pipeline.catalogue import DatedRule, Family
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
 from pipeline.catalogue.prices import Price
 from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
@@ -16,10 +16,11 @@ from pipeline.endpoints.pricing import prices_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
 from pipeline.run.labels import schema_words
-from pipeline.run.model import family_for
+from pipeline.run.model import family_for, rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.sources import SourceLike
 from pipeline.tokens import TokenRange, TokenRule
+from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.prompt import PromptShape, Size
 from pipeline.tokens.text import message_tokens, most_message_tokens
 
@@ -76,17 +77,18 @@ class Candidate:
 
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
-        request, family = self.config.request, self.family()
+        request, rule = self.config.request, rule_for(self.config, self.family(), today, self.rules_host)
         words = schema_words(self.config)
-        texts = [(*one.message_texts, words if one.labels else None) for one in self.config.requests]
+        asked = self.config.requests
+        texts = [(*one.message_texts, words if one.labels else None) for one in asked if rule is not BY_PAGE]
         text = text_range(
             sum(message_tokens(*each) for each in texts), sum(most_message_tokens(*each) for each in texts)
         )
         return PromptShape(
-            rule=rule_of(family, today, self.rules_host),
+            rule=rule,
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
-            prompts=len(texts),
+            prompts=len(asked),
             max_side=self.config.images.max_side,
             max_image_tokens=self.config.images.max_image_tokens,
         )

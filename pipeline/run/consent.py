@@ -115,7 +115,10 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
         round(each * one.frames * shape.image_tokens(one.width, one.height).expected) + shape.text.expected
         for one in sizes
     ]
-    usages = [Usage(prompt_tokens=count, completion_tokens=answer) for count in tokens]
+    pages = [round(each * one.frames) for one in sizes]
+    usages = [
+        Usage(prompt_tokens=count, completion_tokens=answer, pages=of) for count, of in zip(tokens, pages, strict=True)
+    ]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
     more = [(shape.prompts - 1) * (price.usd_per_request + price.usd_per_image) for price in prices]
     return max(sum(each, Decimal(0)) / len(sizes) + extra for each, extra in zip(costs, more, strict=True))

@@ -15,6 +15,7 @@ from pipeline.config.sections import RequestConfig
 from pipeline.errors import InputError
 from pipeline.run.model import family_for
 from pipeline.tokens import TokenRule
+from pipeline.tokens.pages import BY_PAGE
 
 NO_REASONING = "none"
 """The effort at which a model that can reason does not."""
@@ -68,6 +69,8 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     Raises InputError for parameters that the model does not take, unless `adapts` or the configuration has them left
     out.
     """
+    if rule is BY_PAGE:
+        return EffectiveRequest(config.request)
     family, request = family_for(config), config.request
     effort = _effort(request, family)
     untaken = [*_untaken(request, effort, family), *_untaken_detail(request, rule)] if family else []

@@ -10,7 +10,6 @@ import aiohttp
 import anyio
 import pybase64
 
-from pipeline.catalogue import rule_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
@@ -33,11 +32,12 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
-from pipeline.run.model import family_for, most_images
+from pipeline.run.model import family_for, most_images, rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
+from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
 from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
@@ -78,7 +78,7 @@ class Preparer:
         """
         warm_up()
         family = family_for(config)
-        rule = rule_of(family, today, config.rules_host)
+        rule = rule_for(config, family, today, config.rules_host)
         effective = effective_request(config, rule)
         request = effective.request
         preparer = cls(
@@ -88,7 +88,7 @@ class Preparer:
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
-            max_answer_tokens=effective.max_answer_tokens,
+            max_answer_tokens=0 if rule is BY_PAGE else effective.max_answer_tokens,
             effective=effective,
             max_images=most_images(config, family),
         )
@@ -143,7 +143,7 @@ class Preparer:
                     predicted_prompt_tokens=expected,
                     most_prompt_tokens=most,
                     max_answer_tokens=self.max_answer_tokens,
-                    token_rule=None if bounds is None else self.rule.name,
+                    token_rule=None if expected is None else self.rule.name,
                     asks_labels=prompt.request.labels is not None,
                 )
             )
@@ -222,7 +222,7 @@ class Preparer:
         """The prompts as an estimate counts them."""
         images, count = self.config.images, len(self.prompts)
         examples = self._image_tokens(()) or TokenRange.exactly(0)
-        text = sum(prompt.tokens.tokens for prompt in self.prompts.values())
+        text = 0 if self.rule is BY_PAGE else sum(prompt.tokens.tokens for prompt in self.prompts.values())
         return PromptShape(
             rule=self.rule,
             detail=self.effective.request.detail,
@@ -237,7 +237,9 @@ class Preparer:
     def _prompt_tokens(
         self, prompt: Prompt, image_texts: Sequence[str], bounds: TokenRange | None
     ) -> tuple[int | None, int | None]:
-        """Of a whole prompt: expected, and at most; None where the tokens of its images are unknown."""
+        """Of a whole prompt: expected, and at most; None where the tokens of its images are unknown, or not billed."""
+        if self.rule is BY_PAGE:
+            return None, 0
         if bounds is None:
             return None, self.most_document_tokens
         expected = prompt.tokens.tokens + sum(map(text_tokens, image_texts)) + bounds.expected
