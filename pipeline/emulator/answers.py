@@ -126,6 +126,11 @@ def completion(
     }
 
 
+def reported_prompt_tokens(billed: Bill, fault: Fault | None) -> int:
+    """What a response says of its prompt, which a fault makes wrong."""
+    return billed.prompt_tokens * (_USAGE_ERROR if fault is Fault.WRONG_USAGE else 1)
+
+
 def _choice(index: int, answer: Reply, options: Options) -> dict[str, Any]:
     return {
         "index": index,
@@ -141,9 +146,8 @@ def _choice(index: int, answer: Reply, options: Options) -> dict[str, Any]:
 
 
 def _usage(billed: Bill, reasoning_tokens: int, fault: Fault | None) -> dict[str, Any]:
-    wrong = _USAGE_ERROR if fault is Fault.WRONG_USAGE else 1
     return {
-        "prompt_tokens": billed.prompt_tokens * wrong,
+        "prompt_tokens": reported_prompt_tokens(billed, fault),
         "completion_tokens": billed.completion_tokens,
         "total_tokens": billed.prompt_tokens + billed.completion_tokens,
         "prompt_tokens_details": {

@@ -1,9 +1,10 @@
-"""The endpoint's routes: chat/completions, models, and what the emulator tells about itself."""
+"""The endpoint's routes: chat/completions, responses, models, and what the emulator tells about itself."""
 
 import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from pipeline.emulator.billing import SERVED
 from pipeline.emulator.chat import ChatDesk
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.responses import DroppedError, ErrorDesk, Handler, hang_up, stamp
+from pipeline.emulator.responses_api import RESPONSES
 from pipeline.emulator.stats import KEPT_REQUESTS, EmulatorStats, RequestLog
 from pipeline.emulator.timing import Clock, Sleep, Timing
 
@@ -130,6 +132,7 @@ def create_app(
     app[EMULATOR] = emulator
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/chat/completions", emulator.desk.handle)
+        app.router.add_post(f"{prefix}/responses", partial(emulator.desk.handle, api=RESPONSES))
         app.router.add_get(f"{prefix}/models", emulator.list_models)
         app.router.add_get(prefix + "/models/{model:.+}", emulator.show_model)
     app.router.add_get("/emulator/stats", emulator.show_stats)

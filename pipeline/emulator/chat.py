@@ -1,4 +1,4 @@
-"""POST chat/completions.
+"""POST chat/completions, and the other APIs of `apis`.
 
 A request is counted at its arrival, takes its place in the limit of requests, is read, met by whatever fault
 its number has drawn, takes its tokens, and is worked on. Buffers: a body of at most `max_body_mb` a
@@ -6,8 +6,6 @@ connection; clients bound the number of connections.
 """
 
 import asyncio
-import time
-import uuid
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from pipeline.emulator.admission import Admission
-from pipeline.emulator.answers import ERROR_IN_200, answer_text, bill, completion, reply
+from pipeline.emulator.answers import answer_text, bill, reply
 from pipeline.emulator.api_errors import (
     ApiError,
     LimitError,
@@ -29,6 +27,7 @@ from pipeline.emulator.api_errors import (
     prompt_blocked,
     server_error,
 )
+from pipeline.emulator.apis import CHAT, Api, Made
 from pipeline.emulator.chance import choose_fault, delay_ms, draw
 from pipeline.emulator.chat_request import ChatRequest
 from pipeline.emulator.config import EmulatorConfig
@@ -41,7 +40,7 @@ from pipeline.emulator.responses import DroppedError, ErrorDesk, hang_up, stamp
 from pipeline.emulator.schedule import OutageKind, in_outage, latency_at
 from pipeline.emulator.seeing import Seen, see
 from pipeline.emulator.stats import EmulatorStats, RequestLog
-from pipeline.emulator.streaming import broken_stream, events, send_events
+from pipeline.emulator.streaming import send_events
 from pipeline.emulator.timing import Timing
 from pipeline.emulator.workers import Workers
 
@@ -54,6 +53,7 @@ class _Visit:
 
     number: int
     arrived_ns: int
+    api: Api
     limits: Mapping[str, str] = field(default_factory=dict)
     admitted_ns: int = 0
     tokens: int = 0
@@ -85,11 +85,11 @@ class ChatDesk:
         self._max_body_bytes = int(config.max_body_mb * 1_000_000)
         self._workers = None if config.slots is None else Workers(config.slots, config.thrash, stats, config.queue)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions."""
+    async def handle(self, request: web.Request, *, api: Api = CHAT) -> web.StreamResponse:
+        """POST to the path of an API."""
         with self._stats.flight() as number:
             try:
-                response = await self._respond(request, number)
+                response = await self._respond(request, number, api)
             except DroppedError:
                 self._stats.dropped += 1
                 return hang_up(request)
@@ -116,8 +116,8 @@ class ChatDesk:
             return model in self._config.models
         return not model.startswith("unknown-")
 
-    async def _respond(self, request: web.Request, number: int) -> web.StreamResponse:
-        visit = _Visit(number, self._timing.clock_ns())
+    async def _respond(self, request: web.Request, number: int, api: Api) -> web.StreamResponse:
+        visit = _Visit(number, self._timing.clock_ns(), api)
         try:
             refused = self._at_the_door(request, visit)
             body = await self._read(request)
@@ -201,7 +201,7 @@ class ChatDesk:
         if fault is Fault.STALL:
             await self._stall(request, fault)
         self._fail_early(fault)
-        seen = await self._see(body)
+        seen = await self._see(body, visit.api)
         self._log.add(visit.number, request.path, request.headers, seen.body)
         if seen.error is not None:
             raise seen.error
@@ -234,11 +234,11 @@ class ChatDesk:
             self._count(fault)
             raise error
 
-    async def _see(self, body: bytes) -> Seen:
+    async def _see(self, body: bytes, api: Api) -> Seen:
         if not self._config.decode:
-            return see(body, self.serves, decode=False, billing=self._billing)
+            return see(body, api, self.serves, decode=False, billing=self._billing)
         loop = asyncio.get_running_loop()
-        looking = partial(see, body, self.serves, decode=True, billing=self._billing)
+        looking = partial(see, body, api, self.serves, decode=True, billing=self._billing)
         return await loop.run_in_executor(self._threads, looking)
 
     async def _work(self, visit: _Visit) -> None:
@@ -264,7 +264,7 @@ class ChatDesk:
             raise prompt_blocked()
         completed = self._complete(asked, seen, visit)
         if asked.options.stream:
-            sent, spent_ns = _stream_of(completed, asked, fault), self._timing.clock_ns() - visit.arrived_ns
+            sent, spent_ns = _stream_of(completed, asked, visit), self._timing.clock_ns() - visit.arrived_ns
             return await send_events(request, sent, visit.limits, spent_ns, breaks=fault is Fault.DISCONNECT_MID)
         body = orjson.dumps(completed)
         if fault is Fault.DISCONNECT_MID:
@@ -275,8 +275,8 @@ class ChatDesk:
 
     async def _error_in_200(self, request: web.Request, asked: ChatRequest, visit: _Visit) -> web.StreamResponse:
         if not asked.options.stream:
-            return web.json_response(ERROR_IN_200)
-        return await send_events(request, broken_stream(ERROR_IN_200), visit.limits, 0, breaks=False)
+            return web.json_response(visit.api.failed)
+        return await send_events(request, visit.api.failed_events(), visit.limits, 0, breaks=False)
 
     def _complete(self, asked: ChatRequest, seen: Seen, visit: _Visit) -> dict[str, Any]:
         ignored = visit.fault is Fault.IMAGE_IGNORED
@@ -288,8 +288,8 @@ class ChatDesk:
         self._stats.charge(billed, asked.n, () if ignored else seen.hashes)
         if self._config.count_tokens is CountTokens.BILLED:
             self._settle(visit, billed.prompt_tokens + billed.completion_tokens)
-        answer_id = f"chatcmpl-{uuid.uuid4().hex}"
-        return completion(asked, answer, billed, visit.fault, answer_id=answer_id, created=int(time.time()))
+        payload = cast("Mapping[str, Any]", seen.body)  # where it could be read
+        return visit.api.body(Made(asked, payload, answer, billed, visit.fault))
 
     def _settle(self, visit: _Visit, billed: int) -> None:
         now_ns = self._timing.clock_ns()
@@ -327,8 +327,8 @@ def _due_ms(config: EmulatorConfig, visit: _Visit, elapsed_s: float) -> float:
     return latency_ms + config.slow_ms if visit.fault is Fault.SLOW else latency_ms
 
 
-def _stream_of(completed: Mapping[str, Any], asked: ChatRequest, fault: Fault | None) -> list[bytes]:
+def _stream_of(completed: dict[str, Any], asked: ChatRequest, visit: _Visit) -> list[bytes]:
     """The events of an answer, as far as its fault lets them come."""
-    sent = events(completed, include_usage=asked.options.include_usage)
+    sent = visit.api.events(completed, asked)
     half = sent[: len(sent) // 2]
-    return half if fault in {Fault.DISCONNECT_MID, Fault.BROKEN_JSON} else sent
+    return half if visit.fault in {Fault.DISCONNECT_MID, Fault.BROKEN_JSON} else sent

@@ -59,14 +59,14 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
     """Check a body; `serves` says whether a model is known. Raises ApiError with OpenAI's codes."""
     if not isinstance(payload, dict):
         raise ApiError(400, "The JSON body of your request must be an object.")
-    model = _model(payload, serves)
+    model = model_of(payload, serves)
     options = read_options(payload, model, billing.family(model))
     texts: list[str] = []
     images: list[SentImage] = []
     messages = _messages(payload)
     for index, message in enumerate(messages):
         _read_message(message, f"messages[{index}]", texts, images)
-    _check_details(images, billing.image_rule(model).details)
+    check_details(images, billing.image_rule(model).details)
     schema, schema_text = asked_schema(payload, texts, billing.json_schema(model))
     return ChatRequest(
         model=model,
@@ -81,7 +81,7 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
     )
 
 
-def _check_details(images: list[SentImage], known: Sequence[str]) -> None:
+def check_details(images: list[SentImage], known: Sequence[str]) -> None:
     """`original` is a value of some models only; where nothing is known of a model, it passes."""
     for image in images:
         if image.detail == "original" and known and image.detail not in known:
@@ -104,7 +104,8 @@ def elided(value: object, depth: int = 0) -> object:
     return value
 
 
-def _model(payload: Mapping[str, object], serves: Callable[[str], bool]) -> str:
+def model_of(payload: Mapping[str, object], serves: Callable[[str], bool]) -> str:
+    """The model that a body names. Raises ApiError where it is not served."""
     model = payload.get("model")
     if not isinstance(model, str) or not model:
         raise ApiError(400, "you must provide a model parameter")
@@ -195,14 +196,21 @@ def _read_image(image_url: object, param: str) -> SentImage:
         raise missing(f"{param}.url")
     if not isinstance(url, str):
         raise invalid_type(f"{param}.url", "a string", url)
-    detail = image_url.get("detail")
-    detail = "auto" if detail is None else detail
-    if detail not in _DETAILS:
-        raise invalid_value(f"{param}.detail", detail, _DETAILS)
-    return SentImage(_image_bytes(url, f"{param}.url"), detail, param)
+    detail = read_detail(image_url.get("detail"), f"{param}.detail")
+    return SentImage(image_bytes(url, f"{param}.url"), detail, param)
 
 
-def _image_bytes(url: str, param: str) -> bytes:
+def read_detail(detail: object, param: str) -> str:
+    """The detail of an image; `auto` where its part names none."""
+    if detail is None:
+        return "auto"
+    if not isinstance(detail, str) or detail not in _DETAILS:
+        raise invalid_value(param, detail, _DETAILS)
+    return detail
+
+
+def image_bytes(url: str, param: str) -> bytes:
+    """The bytes in the address of an image. Raises ApiError."""
     if url[:8].lower().startswith(("http://", "https://")):
         raise ApiError(
             400,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from pipeline.emulator.answers import prompt_tokens
 from pipeline.emulator.api_errors import ApiError, unreadable_image, unsupported_image
+from pipeline.emulator.apis import Api
 from pipeline.emulator.billing import Billing
-from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_chat_request, parse_json
+from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_json
 from pipeline.emulator.pixels import Look, UnreadableImageError, UnsupportedImageError, look_at
 from pipeline.emulator.stats import image_hash
 
@@ -23,12 +24,15 @@ class Seen:
     error: ApiError | None = None
 
 
-def see(body: bytes, serves: Callable[[str], bool], *, decode: bool, billing: Billing) -> Seen:
-    """Read a body. `serves` says whether a model is known; with `decode=False` only headers of images are read."""
+def see(body: bytes, api: Api, serves: Callable[[str], bool], *, decode: bool, billing: Billing) -> Seen:
+    """Read a body of this API. `serves` says whether a model is known.
+
+    With `decode=False` only headers of images are read.
+    """
     payload: object = None
     try:
         payload = parse_json(body)
-        asked = parse_chat_request(payload, serves, billing)
+        asked = api.parse(payload, serves, billing)
         looks = tuple(_look(image, decode=decode) for image in asked.images)
     except ApiError as error:
         return Seen(payload, error=error)
