@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import ResourceError
-from pipeline.locations import LocalFile
+from pipeline.locations import DocumentPage, LocalFile
 from pipeline.records import ImageRecord, combined_stamp
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -166,7 +166,8 @@ def stamp_of(found: os.stat_result) -> int:
 
 def record_stamp(record: ImageRecord) -> int | None:
     """The stamp of a record's files as they are now; None where there are none."""
-    return combined_stamp(_file_stamp(image.path) if isinstance(image, LocalFile) else None for image in record.images)
+    files = (image.document if isinstance(image, DocumentPage) else image for image in record.images)
+    return combined_stamp(_file_stamp(file.path) if isinstance(file, LocalFile) else None for file in files)
 
 
 def _file_stamp(path: str) -> int | None:

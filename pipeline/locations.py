@@ -58,6 +58,7 @@ class InMemoryImage:
     read: Callable[[], bytes]
     size_bytes: int
     """An upper bound of the memory that `read` takes."""
+    is_pdf: bool = False
 
     is_remote: ClassVar[bool] = False
     held_bytes: ClassVar[int] = 0

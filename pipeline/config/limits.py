@@ -65,7 +65,10 @@ class BudgetConfig(Section):
     confirm_usd: Annotated[
         Dollars, Setting("The expected cost above which a run without a budget asks for confirmation, in dollars.")
     ] = Decimal(10)
-    max_requests: Annotated[Count | None, Setting("Stop before this run would send more requests than this.")] = None
+    max_requests: Annotated[
+        Count | None,
+        Setting("Stop before this run would send more requests than this.", keyword="max_requests", metavar="N"),
+    ] = None
     max_tokens: Annotated[Count | None, Setting("Stop before this run would be billed more tokens.")] = None
     max_time_s: Annotated[
         Duration | None,

@@ -378,6 +378,7 @@ class Settings(TypedDict, total=False):
     tpm: float | None
     max_cost: Decimal | float | str | None
     max_cost_total: Decimal | float | str | None
+    max_requests: int | None
     max_time: float | str | None
     pdf: str | None
     group_by: str | None

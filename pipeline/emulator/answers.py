@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.emulator.billing import Bill, Billing, cut_to_tokens, prompt_text_tokens
 from pipeline.emulator.chat_request import ChatRequest
+from pipeline.emulator.documents import PAGE_TOKENS
 from pipeline.emulator.faults import Fault
 from pipeline.emulator.instances import in_words, instance
 from pipeline.emulator.logprobs import logprobs_of
@@ -94,7 +95,10 @@ def prompt_tokens(request: ChatRequest, looks: Sequence[Look], billing: Billing)
     pairs = zip(looks, request.images, strict=True)
     return (
         prompt_text_tokens((*request.texts, request.schema_text), request.messages),
-        sum(rule.tokens(look.width, look.height, image.detail).expected for look, image in pairs),
+        sum(
+            PAGE_TOKENS * look.pages or rule.tokens(look.width, look.height, image.detail).expected
+            for look, image in pairs
+        ),
     )
 
 

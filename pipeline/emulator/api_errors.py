@@ -67,6 +67,16 @@ def no_data_url(param: str, got: str) -> ApiError:
     )
 
 
+def no_pdf(param: str, got: str) -> ApiError:
+    return ApiError(
+        400,
+        f"Invalid file data: '{param}'. Expected a base64-encoded data URL of a PDF "
+        f"(e.g. 'data:application/pdf;base64,JVBERi0xLjcK'), but got {got}.",
+        code="invalid_value",
+        param=param,
+    )
+
+
 def missing(param: str) -> ApiError:
     return ApiError(400, f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
 

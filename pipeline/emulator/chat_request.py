@@ -8,7 +8,15 @@ from typing import Any
 import orjson
 import pybase64
 
-from pipeline.emulator.api_errors import ApiError, invalid_type, invalid_value, missing, no_data_url, unsupported_image
+from pipeline.emulator.api_errors import (
+    ApiError,
+    invalid_type,
+    invalid_value,
+    missing,
+    no_data_url,
+    no_pdf,
+    unsupported_image,
+)
 from pipeline.emulator.billing import BY_NAME, Billing
 from pipeline.emulator.parameters import NO_OPTIONS, Options, read_integer, read_options
 from pipeline.emulator.response_format import asked_schema
@@ -28,6 +36,8 @@ class SentImage:
     data: bytes = field(repr=False)
     detail: str
     param: str
+    is_document: bool = False
+    """Whether it is the data of a part `file`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +194,10 @@ def _read_part(part: object, param: str, texts: list[str], images: list[SentImag
         texts.append(text)
     elif kind == "image_url":
         images.append(_read_image(part.get("image_url"), f"{param}.image_url"))
+    elif kind == "file":
+        images.append(_read_file(part.get("file"), f"{param}.file"))
     else:
-        raise invalid_value(f"{param}.type", kind, ("text", "image_url"))
+        raise invalid_value(f"{param}.type", kind, ("text", "image_url", "file"))
 
 
 def _read_image(image_url: object, param: str) -> SentImage:
@@ -198,6 +210,25 @@ def _read_image(image_url: object, param: str) -> SentImage:
         raise invalid_type(f"{param}.url", "a string", url)
     detail = read_detail(image_url.get("detail"), f"{param}.detail")
     return SentImage(image_bytes(url, f"{param}.url"), detail, param)
+
+
+def _read_file(file: object, param: str) -> SentImage:
+    if not isinstance(file, dict):
+        raise invalid_type(param, "an object", file)
+    data = file.get("file_data")
+    if data is None:
+        raise missing(f"{param}.file_data")
+    if not isinstance(data, str):
+        raise invalid_type(f"{param}.file_data", "a string", data)
+    if not isinstance(file.get("filename"), str):
+        raise missing(f"{param}.filename")
+    head, _, encoded = data.partition(",")
+    if head.lower() != "data:application/pdf;base64":
+        raise no_pdf(f"{param}.file_data", f"{head[:60]!r}")
+    try:
+        return SentImage(pybase64.b64decode(encoded, validate=True), "auto", param, is_document=True)
+    except (binascii.Error, ValueError):
+        raise no_pdf(f"{param}.file_data", "a value that is not base64") from None
 
 
 def read_detail(detail: object, param: str) -> str:

@@ -60,6 +60,8 @@ class Look:
     width: int
     height: int
     caption: str
+    pages: int = 0
+    """Of a document, which has no size."""
 
 
 def look_at(data: bytes, *, decode: bool = True) -> Look:

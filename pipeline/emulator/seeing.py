@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.emulator.answers import prompt_tokens
-from pipeline.emulator.api_errors import ApiError, unreadable_image, unsupported_image
+from pipeline.emulator.api_errors import ApiError, no_pdf, unreadable_image, unsupported_image
 from pipeline.emulator.apis import Api
 from pipeline.emulator.billing import Billing
 from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_json
+from pipeline.emulator.documents import UnreadableDocumentError, look_at_document
 from pipeline.emulator.pixels import Look, UnreadableImageError, UnsupportedImageError, look_at
 from pipeline.emulator.stats import image_hash
 
@@ -41,8 +42,12 @@ def see(body: bytes, api: Api, serves: Callable[[str], bool], *, decode: bool, b
 
 def _look(image: SentImage, *, decode: bool) -> Look:
     try:
+        if image.is_document:
+            return look_at_document(image.data, decode=decode)
         return look_at(image.data, decode=decode)
     except UnsupportedImageError:
         raise unsupported_image(image.param) from None
+    except UnreadableDocumentError as error:
+        raise no_pdf(f"{image.param}.file_data", str(error)) from None
     except UnreadableImageError as error:
         raise unreadable_image(image.param, str(error)) from None

@@ -15,6 +15,8 @@ from pipeline.images.probe import ImageSize
 from pipeline.sources import source_name
 from pipeline.tokens.ranges import Range
 
+PAGES_HINT = "With `source.pdf=pages` each page is an image, and can be"
+
 
 async def estimate_job(job: EstimateJob, show: Show) -> Estimate:
     """Look at the images' sizes, and apply each model's rule and price.
@@ -30,6 +32,11 @@ async def estimate_job(job: EstimateJob, show: Show) -> Estimate:
 def estimated(job: EstimateJob, histogram: SizeHistogram, seen: Survey) -> Estimate:
     """What was seen, on each model. Raises InputError where no image can be read."""
     sizes = histogram.distribution()
+    if sizes is None and not seen.seen:
+        raise InputError(
+            f"there are only PDFs ({seen.documents:,}), which are sent whole: what they take cannot be predicted. "
+            f"{PAGES_HINT}"
+        )
     if sizes is None:
         name, kind, message = (*seen.examples, *seen.unknown_examples)[0]
         raise InputError(
@@ -56,8 +63,16 @@ def estimated(job: EstimateJob, histogram: SizeHistogram, seen: Survey) -> Estim
         sizes=sizes,
         models=tuple(models),
         made_on=job.today,
-        notes=job.notes,
+        notes=(*job.notes, *_documents(seen)),
+        documents=seen.documents,
     )
+
+
+def _documents(seen: Survey) -> list[str]:
+    if not seen.documents:
+        return []
+    what = "1 PDF is" if seen.documents == 1 else f"{seen.documents:,} PDFs are"
+    return [f"{what} sent whole, which cannot be predicted: the figures are those of the other images. {PAGES_HINT}"]
 
 
 def readable_images(readable: int, seen: Survey) -> Range[int]:

@@ -116,6 +116,8 @@ class Estimate:
     models: tuple[ModelEstimate, ...]
     made_on: date
     notes: tuple[str, ...] = ()
+    documents: int = 0
+    """PDFs beside the images, which are sent whole: what they take cannot be predicted."""
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON: money as text, dates in ISO 8601, what is unknown null."""

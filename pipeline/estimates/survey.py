@@ -23,11 +23,12 @@ from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.estimates.histogram import Moments, SizeHistogram, SizeOfSeveral
 from pipeline.http.proxies import Proxies
 from pipeline.http.session import open_image_session
-from pipeline.images.probe import ImageSize
+from pipeline.images.probe import ImageSize, WholeDocument
 from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.images.sampling import Sampling
 from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes, single_images
 from pipeline.locations import ImageUrl
+from pipeline.pdf.process import PROCESSES
 from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageRecord
 from pipeline.sources import Source, SourceLike, open_sources
@@ -64,6 +65,8 @@ class Survey:
     seen: int = 0
     images_a_record: float = 1.0
     """Of the records looked at."""
+    documents: int = 0
+    """PDFs that are sent whole, of those looked at: what they take is unknown, and they are no images here."""
     declared: int = 0
     """Sizes taken from the manifest's columns `width` and `height`."""
     file_bytes: Moments = field(default_factory=Moments)
@@ -94,13 +97,15 @@ class Survey:
     ) -> None:
         """Count what was found of these records."""
         sizes: list[SizeOfSeveral] = []
+        documents = sum(isinstance(one, WholeDocument) for one in found)
         for record, one in zip(records, found, strict=True):
             size = self._size(record.image, one, images)
             if size is not None:
                 sizes.append((*size, one.frames if isinstance(one, ImageSize) else 1))
             if self.sizes is not None:
                 self.sizes.append(0 if size is None else size[0] << 32 | size[1])
-        self.seen += len(records)
+        self.seen += len(records) - documents
+        self.documents += documents
         histogram.add_all(sizes)
 
     def _size(self, name: str, found: Found, images: ImagesConfig) -> Size | None:
@@ -108,6 +113,8 @@ class Survey:
             self.by_reason[found.reason] += 1
             if len(self.unknown_examples) < EXAMPLES:
                 self.unknown_examples.append((name, "size unknown", found.reason))
+            return None
+        if isinstance(found, WholeDocument):
             return None
         flaw = flaw_of(found, images) if isinstance(found, ImageSize) else found
         if flaw is not None:
@@ -142,9 +149,14 @@ async def survey(job: SurveyJob, histogram: SizeHistogram, show: Show, now: Call
     """
     quiet_decoders()
     found = Survey(sizes=array("q") if job.keep_sizes else None)
-    with _stoppable():
-        await _look_at_all(job, found, histogram, show, now)
-    found.images = round(found.images * found.images_a_record) or found.seen
+    try:
+        with _stoppable():
+            await _look_at_all(job, found, histogram, show, now)
+    finally:
+        PROCESSES.end_idle()
+    share = found.seen / max(1, found.seen + found.documents)
+    found.documents = round(found.images * found.images_a_record * (1 - share)) or found.documents
+    found.images = round(found.images * found.images_a_record * share) or found.seen
     return found
 
 
@@ -160,7 +172,7 @@ async def _look_at_all(
         source = open_sources(job.sources, job.config.source, out=job.out)
         records, total = await loop.run_in_executor(reader, _records, job, source, found)
         looked_at = 0
-        while chunk := await loop.run_in_executor(reader, _next, records, found.seen):
+        while chunk := await loop.run_in_executor(reader, _next, records, looked_at):
             looked_at += len(chunk)
             if not job.keep_sizes:  # a sample measures records, and draws them by their first images
                 chunk = single_images(chunk)
@@ -170,9 +182,9 @@ async def _look_at_all(
                     session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
                 await _fetch(session, chunk, sizes, proxy_of, Sampling.of(job.config.images))
             await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, histogram)
-            show(found.seen, total)
+            show(found.seen + found.documents, total)
         found.declared = local.declared
-        found.images_a_record = found.seen / max(1, looked_at)
+        found.images_a_record = (found.seen + found.documents) / max(1, looked_at)
         await loop.run_in_executor(reader, histogram.settle)
 
 

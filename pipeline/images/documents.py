@@ -2,9 +2,11 @@
 
 import hashlib
 
+from pipeline.config.extras import has_pdf_extra
 from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.prepare import BYTES_PER_MB, too_large_file
+from pipeline.pdf.pages import Pdf, page_count
 from pipeline.pdf.structure import has_end
 from pipeline.records import PDF_TYPE, Failure, ImageFacts, PreparedImage
 
@@ -17,10 +19,13 @@ def prepare_document(data: bytes, config: ImagesConfig) -> PreparedImage | Failu
         return too_large_file(len(data), config)
     if not has_end(data):
         return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message="the PDF is incomplete: its end is missing")
+    pages = page_count(Pdf(object(), read=lambda: data)) if has_pdf_extra() else None
+    if isinstance(pages, Failure):
+        return pages
     sha256 = hashlib.sha256(data).hexdigest()
     facts = ImageFacts(
         width=None, height=None, sent_width=None, sent_height=None,
-        sent_bytes=len(data), source_bytes=len(data), sha256=sha256,
+        sent_bytes=len(data), source_bytes=len(data), sha256=sha256, pages=pages,
     )  # fmt: skip
     return PreparedImage(data=data, media_type=PDF_TYPE, sha256=sha256, facts=facts)
 

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
-
-import pybase64
 
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.files import stamp_of
+from pipeline.http.data_urls import decode_data_url
 from pipeline.locations import DataUrl, InMemoryImage, LocalFile, Location
 from pipeline.records import Failure
 
@@ -84,21 +82,6 @@ def os_failure(error: OSError) -> Failure:
     if error.errno in _NO_FILE:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="not a file but a pipe or a device")
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error.strerror or error}")
-
-
-def decode_data_url(url: str) -> bytes | Failure:
-    """The bytes in `data:[type][;base64],...` (RFC 2397)."""
-    head, comma, payload = url.partition(",")
-    if not comma:
-        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the data: URL has no comma, so no content")
-    try:
-        data = unquote_to_bytes(payload) if "%" in payload else payload.encode()
-        if head.lower().endswith(";base64"):
-            data = b"".join(data.split())
-            data = pybase64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
-    except ValueError:
-        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the data: URL is not valid base64")
-    return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the data: URL is empty")
 
 
 def too_large(size: int | None, max_bytes: int) -> Failure:

@@ -22,6 +22,7 @@ from pipeline.images.containers.video import VideoFormat, video_format
 from pipeline.images.frame_counts import Read, frame_count
 from pipeline.images.locate import open_file, os_failure
 from pipeline.images.sampling import ONE, Sampling
+from pipeline.pdf.structure import is_pdf
 from pipeline.records import Failure
 from pipeline.redaction.redactor import one_line
 
@@ -63,7 +64,16 @@ class ImageSize(NamedTuple):
     """Images of this size that are sent of the file."""
 
 
-def read_size(path: str, sampling: Sampling = ONE) -> ImageSize | Failure:
+class WholeDocument(NamedTuple):
+    """A PDF, which has no size in pixels: what it takes is unknown before it is sent."""
+
+    file_bytes: int | None
+
+
+Sized = ImageSize | WholeDocument | Failure
+
+
+def read_size(path: str, sampling: Sampling = ONE) -> Sized:
     """The size of one local file, or why there is none. Blocks on the disk, never on a pipe or a device.
 
     Raises ResourceError where this process has no file handle or memory left.
@@ -79,23 +89,23 @@ def read_size(path: str, sampling: Sampling = ONE) -> ImageSize | Failure:
         os.close(descriptor)
 
 
-def read_sizes(paths: Iterable[str], sampling: Sampling = ONE) -> list[ImageSize | Failure]:
+def read_sizes(paths: Iterable[str], sampling: Sampling = ONE) -> list[Sized]:
     """`read_size` of each, in order."""
     return [read_size(path, sampling) for path in paths]
 
 
-def size_in(data: bytes, sampling: Sampling = ONE) -> ImageSize | Failure:
+def size_in(data: bytes, sampling: Sampling = ONE) -> Sized:
     """The same of a whole file in memory."""
     return size_from(data[:HEAD_BYTES], lambda at, count: data[at : at + count], len(data), sampling)
 
 
-def _read_open(descriptor: int, sampling: Sampling) -> ImageSize | Failure:
+def _read_open(descriptor: int, sampling: Sampling) -> Sized:
     head = os.pread(descriptor, HEAD_BYTES, 0)
     size = os.fstat(descriptor).st_size
     return size_from(head, lambda at, count: os.pread(descriptor, count, at), size, sampling)
 
 
-def size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling = ONE) -> ImageSize | Failure:
+def size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling = ONE) -> Sized:
     """By the first `HEAD_BYTES` of a file; `read` gives what lies behind them."""
     found = _size_from(head, read, file_bytes, sampling)
     if sampling.frames > 1 and isinstance(found, ImageSize) and found.frames == 1:
@@ -103,9 +113,11 @@ def size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Samplin
     return found
 
 
-def _size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) -> ImageSize | Failure:
+def _size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) -> Sized:
     if not head:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the file is empty")
+    if is_pdf(head):
+        return WholeDocument(file_bytes)
     # Recognised here and not by `probe`, which looks at more than the size and takes three times as long.
     if head.startswith(_JPEG):
         found = _jpeg(head, read)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from pipeline.images.fetch import fetch_head
-from pipeline.images.probe import HEAD_BYTES, MOST_REMOTE_BYTES, ImageSize, size_from
+from pipeline.images.probe import HEAD_BYTES, MOST_REMOTE_BYTES, ImageSize, Sized, WholeDocument, size_from
 from pipeline.images.sampling import ONE, Sampling
 from pipeline.limits.fetching import fetch_retry_s
 from pipeline.records import Failure
@@ -35,7 +35,7 @@ async def fetch_size(
     sampling: Sampling = ONE,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     rand: Callable[[], float] = random.random,
-) -> ImageSize | SizeUnknown | Failure:
+) -> Sized | SizeUnknown:
     """The upright size of a remote image, from its first 64 KB or its first megabyte.
 
     What fails for a reason that may pass is tried three times, as far apart as the host asks, up to 30 s. Of a server
@@ -48,7 +48,7 @@ async def fetch_size(
         data, file_bytes = head
         reach = _Reach(data)
         found = size_from(data[:HEAD_BYTES], reach.read, file_bytes, sampling)
-        if isinstance(found, ImageSize) or len(data) < wanted or not reach.is_passed:
+        if isinstance(found, ImageSize | WholeDocument) or len(data) < wanted or not reach.is_passed:
             return found
     return SizeUnknown(f"its size stands behind the first {MOST_REMOTE_BYTES >> 20} MB")
 

@@ -17,6 +17,8 @@ class FrameSettings(Protocol):
     def frames(self) -> int: ...
     @property
     def frame_interval_s(self) -> float | None: ...
+    @property
+    def page_dpi(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,12 @@ class Sampling:
 
     frames: int = 1
     interval_s: float | None = None
+    page_dpi: int = 200
+    """The resolution at which a page of a PDF counts as an image."""
 
     @classmethod
     def of(cls, config: FrameSettings) -> "Sampling":
-        return cls(config.frames, config.frame_interval_s)
+        return cls(config.frames, config.frame_interval_s, config.page_dpi)
 
     def times(self, duration_s: float) -> list[float]:
         """Seconds from the beginning. Evenly spaced frames stand in the middle of equal parts; one in the middle."""

@@ -13,10 +13,11 @@ import orjson
 
 from pipeline.config.extras import VIDEO_SUFFIXES
 from pipeline.images.locate import read_image
-from pipeline.images.probe import ImageSize, read_sizes, size_in
+from pipeline.images.pages import size_of_page
+from pipeline.images.probe import ImageSize, Sized, read_sizes, size_in
 from pipeline.images.remote_sizes import SizeUnknown
 from pipeline.images.sampling import ONE, Sampling
-from pipeline.locations import LocalFile, Location
+from pipeline.locations import DocumentPage, LocalFile, Location
 from pipeline.records import Failure, ImageRecord
 
 FIRST_CHUNK, CHUNK = 64, 2048
@@ -30,7 +31,7 @@ SLOW, FAST = 2_000, 8_000
 fight for the interpreter: with all in the page cache one thread reads 80,000 headers a second, sixteen 13,000."""
 
 
-Found = ImageSize | SizeUnknown | Failure | None
+Found = Sized | SizeUnknown | None
 """What is known of one record's image; None: it has to be fetched."""
 
 
@@ -96,7 +97,7 @@ class LocalSizes:
             return size
         return size._replace(frames=self._sampling.frames)
 
-    def _read(self, paths: list[str]) -> list[ImageSize | Failure]:
+    def _read(self, paths: list[str]) -> list[Sized]:
         if not paths:
             return []
         began = self._now()
@@ -110,12 +111,14 @@ class LocalSizes:
         self.together = rate < (FAST if self.together else SLOW)
         return found
 
-    def _read_part(self, paths: list[str]) -> list[ImageSize | Failure]:
+    def _read_part(self, paths: list[str]) -> list[Sized]:
         return read_sizes(paths, self._sampling)
 
 
-def _size_of(image: Location, sampling: Sampling) -> ImageSize | Failure:
+def _size_of(image: Location, sampling: Sampling) -> Sized:
     """Of an image that is no file, such as a `data:` URL: it is read whole, one at a time."""
+    if isinstance(image, DocumentPage):
+        return size_of_page(image, sampling.page_dpi)
     data = read_image(image, sys.maxsize)
     return data if isinstance(data, Failure) else size_in(data, sampling)
 

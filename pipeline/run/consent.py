@@ -77,10 +77,10 @@ def expected_usd(
 ) -> Decimal | None:
     """About what the job costs, for all that it has still to ask; None where that cannot be predicted.
 
-    That is so for standard input, and for addresses whose size is not known here. What OUT already holds is counted
-    only where all images of the source cost more than `above` together.
+    That is so for standard input, for whole PDFs, and for addresses whose size is not known here. What OUT already
+    holds is counted only where all images of the source cost more than `above` together.
     """
-    if total is None or has_stream(job.sources):
+    if total is None or has_stream(job.sources) or source.has_documents:
         return None
     each = _each_usd(job, source, total, shape, prices)
     most = job.config.budget.max_requests

@@ -29,6 +29,7 @@ from pipeline.money import nano_usd
 from pipeline.records import EMULATOR, ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
+from pipeline.run.documents import check_documents
 from pipeline.run.prepare import MEGABYTE
 from pipeline.run.rendering import check_records
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
@@ -110,6 +111,7 @@ def open_job_source(job: Job) -> tuple[Source, int | None]:
     """
     source = open_sources(job.sources, job.config.source, out=job.out)
     total = source.check()
+    check_documents(job.config, source)
     if job.chosen is not None:
         total = len(job.chosen)
     if job.limit is not None:

@@ -20,8 +20,9 @@ from pipeline.images.documents import document_name
 from pipeline.images.fetch import fetch
 from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
+from pipeline.images.pages import prepare_page
 from pipeline.images.prepare import warm_up
-from pipeline.locations import ImageUrl, LocalFile, Location
+from pipeline.locations import DocumentPage, ImageUrl, LocalFile, Location
 from pipeline.records import (
     Answer,
     Failure,
@@ -32,6 +33,7 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
+from pipeline.run.documents import document_flaw, max_request_bytes
 from pipeline.run.model import family_for, most_images, rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.prompts import Prompt, prompts_of
@@ -65,6 +67,8 @@ class Preparer:
     """The images of `request.messages`, which every request begins with."""
     max_images: int | None = None
     """Images that the endpoint accepts in one request."""
+    max_request_bytes: int | None = None
+    """The longest body that the endpoint accepts."""
     most_document_tokens: int | None = None
     """What a prompt with a whole document may hold at most, where a budget has to bound it."""
     takes_several: bool = True
@@ -91,6 +95,7 @@ class Preparer:
             max_answer_tokens=0 if rule is BY_PAGE else effective.max_answer_tokens,
             effective=effective,
             max_images=most_images(config, family),
+            max_request_bytes=max_request_bytes(config, family),
         )
         paths = [path for message in request.messages for path in message.images]
         return replace(preparer, examples=[preparer.example(path) for path in paths])
@@ -112,6 +117,8 @@ class Preparer:
                 return _named(found, location, record)
             first, *others = found
             if first.is_document:
+                if (flaw := document_flaw(first, self.config, self.max_request_bytes)) is not None:
+                    return _named(flaw, location, record)
                 first = replace(first, filename=document_name(location.name))
             images += [first if text is None else replace(first, text=text), *others]
         if not self.takes_several and len(images) > 1:
@@ -182,6 +189,9 @@ class Preparer:
         """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
         if data is not None:
             return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
+        if isinstance(location, DocumentPage):
+            page = prepare_page(location, self.size, self.config.images, self.decode_bytes.held)
+            return page if isinstance(page, Failure) else (page,)
         most = int(self.config.images.max_file_mb * MEGABYTE)
         with opened(location, most) as source:
             if isinstance(source, Failure):

@@ -30,9 +30,11 @@ from pipeline.errors import (
 )
 from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
+from pipeline.pdf.process import PROCESSES
 from pipeline.records import Status, is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
+from pipeline.run.documents import MOST_TOKENS
 from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.job import (
     FETCHES,
@@ -82,6 +84,7 @@ async def run_job(
     check_only(job, source)
     _say_destinations(job, keys, say)
     async with AsyncExitStack() as stack:
+        stack.callback(PROCESSES.end_idle)
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
@@ -92,7 +95,8 @@ async def run_job(
         _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
-            prepare = replace(prepare, takes_several=dataset.takes_several)
+            bound = None if job.implied_budget_usd is None else MOST_TOKENS
+            prepare = replace(prepare, takes_several=dataset.takes_several, most_document_tokens=bound)
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)

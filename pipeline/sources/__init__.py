@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from pipeline.config.extras import VIDEO_SUFFIXES
+from pipeline.config.extras import PDF_SUFFIX, VIDEO_SUFFIXES
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Checkable, Source, check_ids, first_of_each
+from pipeline.sources.documents import PagesSource
 from pipeline.sources.folder import FolderSource, ImageSource
 from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
@@ -43,6 +44,10 @@ class JoinedSource:
     @property
     def has_several(self) -> bool:
         return any(source.has_several for source in self._sources)
+
+    @property
+    def has_documents(self) -> bool:
+        return any(source.has_documents for source in self._sources)
 
     @property
     def skipped(self) -> int:
@@ -99,6 +104,11 @@ def has_stream(specs: Sequence[SourceLike]) -> bool:
 
 
 def _open(spec: SourceLike, config: SourceConfig, out: Path | None) -> Checkable:
+    source = _opened(spec, config, out)
+    return PagesSource(source) if config.pdf == "pages" else source
+
+
+def _opened(spec: SourceLike, config: SourceConfig, out: Path | None) -> Checkable:
     if not isinstance(spec, str | os.PathLike):
         return InMemorySource(spec, config)
     spec = os.fspath(spec)
@@ -154,7 +164,7 @@ def _address(url: str, scheme: str) -> Checkable:
 
 def _what_is_read() -> str:
     images, videos = " ".join(IMAGE_SUFFIXES), " ".join(VIDEO_SUFFIXES)
-    return f"Manifests end in {' '.join(FORMATS)}, images in {images}, videos in {videos}"
+    return f"Manifests end in {' '.join(FORMATS)}, images in {images}, videos in {videos}, documents in {PDF_SUFFIX}"
 
 
 def _missing(path: str, what: str) -> str:

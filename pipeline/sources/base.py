@@ -38,6 +38,10 @@ class Source(Protocol):
         """Whether records have several images, as far as the passes until now have shown."""
 
     @property
+    def has_documents(self) -> bool:
+        """Whether PDFs are sent whole, as far as the passes until now have shown by their names."""
+
+    @property
     def is_manifest(self) -> bool:
         """Whether this is one file of rows that can be read again: a row keeps its place, new ones come at the end."""
 

@@ -10,7 +10,16 @@ from pipeline.errors import InputError
 from pipeline.locations import LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
-from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, location_of, public_image, scheme_of, shown
+from pipeline.sources.naming import (
+    MEDIA_SUFFIXES,
+    check_videos,
+    identify,
+    location_of,
+    names_document,
+    public_image,
+    scheme_of,
+    shown,
+)
 from pipeline.sources.patterns import START, Everything, Pattern, State
 
 _SUFFIXES = tuple(suffix.encode() for suffix in MEDIA_SUFFIXES)
@@ -38,6 +47,7 @@ class FolderSource:
         self._pattern = Everything() if pattern is None else pattern
         self._is_glob = pattern is not None
         self._out = out
+        self.has_documents = False
 
     def check(self) -> int | None:
         return check_ids([self])
@@ -65,6 +75,7 @@ class FolderSource:
             empty = False
             text = path.decode(_ENCODING, "surrogateescape")
             check_videos((text,), self.name)
+            self.has_documents = self.has_documents or names_document(text)
             yield text
         if empty:
             raise InputError(self._nothing_found(walk.files_seen))
@@ -90,6 +101,7 @@ class ImageSource:
 
     def __init__(self, image: str) -> None:
         self.name = public_image(image)
+        self.has_documents = names_document(image)
         self._image = image
 
     def check(self) -> int | None:

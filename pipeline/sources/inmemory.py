@@ -10,9 +10,11 @@ from PIL import Image
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import InMemoryImage, Location
+from pipeline.pdf.structure import is_pdf
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.columns import Columns, choose_columns
+from pipeline.sources.documents import is_document
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.manifest import ABSENT, id_flaw, image_flaw
 from pipeline.sources.naming import check_videos, identify, location_of
@@ -63,6 +65,7 @@ class InMemorySource:
         self._config = config.model_copy(update={"id_column": config.group_by}) if config.group_by else config
         self.skipped = 0
         self.has_several = config.group_by is not None
+        self.has_documents = False
 
     def check(self) -> int | None:
         return check_ids([self])
@@ -87,6 +90,7 @@ class InMemorySource:
             found = self._record(position, item, columns)
             if isinstance(found, ImageRecord):
                 check_videos((found.image,), _NAME)
+                self.has_documents = self.has_documents or any(map(is_document, found.images))
                 yield found
             elif self._config.skip_bad_rows:
                 self.skipped += 1
@@ -133,7 +137,8 @@ class InMemorySource:
         if isinstance(image, Image.Image | bytes):
             size = len(image) if isinstance(image, bytes) else image.width * image.height * _PIXEL_BYTES
             name = str(position) if number is None else f"{position}/{number}"
-            return InMemoryImage(name, lambda: self._encoded(position, column, number), size)
+            holds_pdf = isinstance(image, bytes) and is_pdf(image)
+            return InMemoryImage(name, lambda: self._encoded(position, column, number), size, holds_pdf)
         text = os.fspath(image) if isinstance(image, os.PathLike) else image
         flaw = image_flaw(text)
         if flaw or not isinstance(text, str):

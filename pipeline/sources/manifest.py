@@ -1,6 +1,6 @@
 """A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
@@ -13,7 +13,7 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
-from pipeline.sources.naming import check_videos, identify, location_of, public_image, shown
+from pipeline.sources.naming import check_videos, identify, location_of, names_document, public_image, shown
 from pipeline.sources.several import distinct, flaw_of, grouped, images_in, texts_of
 
 ABSENT: Final = object()
@@ -65,6 +65,7 @@ class ManifestSource:
         self.grouped_by = config.group_by
         if config.group_by is not None:  # the value of the column is the id of the record
             config = config.model_copy(update={"id_column": config.group_by})
+        self.has_documents = False
         self._blocks = blocks
         self.skipped = 0
         self._label = "standard input" if name == "-" else shown(name)
@@ -84,19 +85,24 @@ class ManifestSource:
         done = 0
         with suppress(OddError):
             for block in self._plain_blocks(extras=False):
-                check_videos(block.images, self._label)
+                self._look_at(block.images)
                 yield from block.images if block.ids is None else map(identify, block.ids)
                 done += len(block.images)
             if done:
                 return
         for _, image, given, _ in islice(self._rows(extras=False), done, None):
-            check_videos([one for one, _ in image] if isinstance(image, list) else (image,), self._label)
+            self._look_at([one for one, _ in image] if isinstance(image, list) else (image,))
             if isinstance(image, list):
                 image = image[0][0]  # noqa: PLW2901 - it names the record
             if given is None and _is_plain(image):
                 yield image
             else:
                 yield identify(public_image(image) if given is None else given)
+
+    def _look_at(self, images: Sequence[str]) -> None:
+        """Raises InputError for a video that cannot be read."""
+        check_videos(images, self._label)
+        self.has_documents = self.has_documents or any(map(names_document, images))
 
     def records(self) -> Iterator[ImageRecord]:
         return self._records() if self.grouped_by is None else grouped(self._records(), self._label)

@@ -90,6 +90,16 @@ def is_video(image: str) -> bool:
     return image.lower().endswith(VIDEO_SUFFIXES)
 
 
+def names_document(image: str) -> bool:
+    """Whether a path or an address names a PDF, by its suffix or its type."""
+    if image.startswith(_DATA):
+        return image[:32].lower().startswith("data:application/pdf")
+    name = image.lower()
+    if PDF_SUFFIX not in name:
+        return False
+    return (name if scheme_of(image) is None else name.partition("#")[0].partition("?")[0]).endswith(PDF_SUFFIX)
+
+
 def _file_path(url: str) -> str | None:
     """The path in a `file://` address of this machine; None where it names another machine."""
     host, slash, path = url[7:].partition("/")

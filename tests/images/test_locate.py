@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ErrorKind
 from pipeline.files import record_stamp
-from pipeline.images.locate import decode_data_url, opened, read_image
+from pipeline.http.data_urls import decode_data_url
+from pipeline.images.locate import opened, read_image
 from pipeline.locations import DataUrl, InMemoryImage, LocalFile
 from pipeline.records import Failure, ImageRecord
 

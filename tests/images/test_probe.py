@@ -19,7 +19,7 @@ from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import probe
 from pipeline.images.prepare import prepare_image
-from pipeline.images.probe import ImageSize, read_size, read_sizes, size_in
+from pipeline.images.probe import ImageSize, WholeDocument, read_size, read_sizes, size_in
 from pipeline.images.remote_sizes import SizeUnknown, fetch_size
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import SizeRule
@@ -104,6 +104,7 @@ def test_damage_never_raises(path: Path, seed: int, changes: int) -> None:
     for _ in range(changes):
         data[rng.randrange(len(data))] = rng.randrange(256)
     found = size_in(bytes(data))
+    assert not isinstance(found, WholeDocument)
     if isinstance(found, ImageSize):
         assert min(found[:2]) > 0
     else:

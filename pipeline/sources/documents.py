@@ -1,0 +1,114 @@
+"""PDFs among the images of a source, and a source whose records are their pages."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline.config.extras import PDF_HINT, has_pdf_extra
+from pipeline.errors import InputError
+from pipeline.http.data_urls import decode_data_url
+from pipeline.locations import DataUrl, Document, DocumentPage, ImageUrl, InMemoryImage, LocalFile, Location
+from pipeline.pdf.pages import Pdf, page_count
+from pipeline.records import Failure, ImageRecord
+from pipeline.sources.base import Checkable, check_ids
+from pipeline.sources.naming import names_document, shown
+
+
+def is_document(location: Location) -> bool:
+    """Whether a location names a PDF, or holds one."""
+    if isinstance(location, InMemoryImage):
+        return location.is_pdf
+    if isinstance(location, DocumentPage):
+        return False
+    return names_document(location.path if isinstance(location, LocalFile) else location.url)
+
+
+class PagesSource:
+    """Another source with each page of a PDF as a record of its own, in order: `scan.pdf#page=1`.
+
+    A document is opened when its turn comes, for the number of its pages. One that cannot be opened is one record,
+    whose row says why.
+    """
+
+    has_documents = False
+
+    def __init__(self, source: Checkable) -> None:
+        self._source = source
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def is_manifest(self) -> bool:
+        return self._source.is_manifest
+
+    @property
+    def has_several(self) -> bool:
+        return self._source.has_several
+
+    @property
+    def grouped_by(self) -> str | None:
+        return self._source.grouped_by
+
+    @property
+    def skipped(self) -> int:
+        return self._source.skipped
+
+    def check(self) -> int | None:
+        return check_ids([self])
+
+    def ids(self) -> Iterator[str] | None:
+        known = self._source.ids()
+        if known is None:
+            return None
+        return (record.id for record in self.records())
+
+    def place(self, record: ImageRecord) -> str:
+        return self._source.place(record)
+
+    def records(self) -> Iterator[ImageRecord]:
+        for record in self._source.records():
+            if any(map(is_document, record.images)):
+                yield from self._pages(record)
+            else:
+                yield record
+
+    def _pages(self, record: ImageRecord) -> Iterator[ImageRecord]:
+        place = f"{shown(self.name)}: {self._source.place(record)}"
+        if not has_pdf_extra():
+            raise InputError(f"{place} is a PDF; {PDF_HINT}, or send PDFs whole with `source.pdf=whole`")
+        if len(record.images) > 1:
+            raise InputError(
+                f"{place}: a PDF among several images, where `source.pdf=pages` makes each page a record; "
+                "give the PDF a row of its own"
+            )
+        document = _document(record.images[0])
+        if document is None:
+            raise InputError(
+                f"{place}: pages of a PDF behind an address are not read; download it, or send PDFs whole with "
+                "`source.pdf=whole`"
+            )
+        for page in range(1, _pages_in(document) + 1):
+            fragment = f"#page={page}"
+            where = DocumentPage(f"{record.image}{fragment}", document, page)
+            yield replace(record, id=f"{record.id}{fragment}", images=(where,))
+
+
+def _document(location: Location) -> Document | None:
+    """The document as it is read here; None where it has to be fetched."""
+    if isinstance(location, DataUrl):
+        url = location.url
+        return InMemoryImage(location.name, lambda: _decoded(url), len(url), is_pdf=True)
+    return None if isinstance(location, ImageUrl | DocumentPage) else location
+
+
+def _decoded(url: str) -> bytes:
+    found = decode_data_url(url)
+    return b"" if isinstance(found, Failure) else found
+
+
+def _pages_in(document: Document) -> int:
+    """1 where it cannot be opened: the row of this page says why."""
+    pdf = Pdf.of(document)
+    found = pdf if isinstance(pdf, Failure) else page_count(pdf)
+    return 1 if isinstance(found, Failure) else found
