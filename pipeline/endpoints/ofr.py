@@ -19,7 +19,7 @@ from pipeline.endpoints.traits import Traits
 from pipeline.errors import InputError
 from pipeline.records import Answer, Failure
 
-_TRAITS: Final = Traits(columns=("features",), bills_pages=True, max_images=1, model="ofr")
+_TRAITS: Final = Traits(columns=("features",), bills_pages=True, max_images=1, takes_documents=False, model="ofr")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ class Traits:
     """Whether it bills pages: an image is one. No tokens are predicted, and no price by token counts."""
     max_images: int | None = None
     """Images that one request holds; None: as the catalogue has it."""
+    takes_documents: bool = True
+    """Whether a PDF may be sent whole."""
     model: str | None = None
     """What rows and prices call it where its requests name no model."""
 
