@@ -56,6 +56,8 @@ class CheckReport:
     prompt_tokens: int | None = None
     predicted_prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    pages: int | None = None
+    """As billed, where pages are, and no tokens."""
     token_rule: str = ""
     """By which the prompt was predicted."""
     rule_source: str = ""
@@ -96,8 +98,14 @@ class CheckReport:
             f"endpoint    {self.endpoint}: reachable, the request was accepted",
             f"model       {self.model}",
             f"sees images {seen}; it answered {self.answer!r}",
-            f"tokens      {_number(self.prompt_tokens)} in{predicted}, {_number(self.completion_tokens)} out",
-            f"token rule  {self.token_rule} ({self.rule_source})",
+            *(
+                [
+                    f"tokens      {_number(self.prompt_tokens)} in{predicted}, {_number(self.completion_tokens)} out",
+                    f"token rule  {self.token_rule} ({self.rule_source})",
+                ]
+                if self.pages is None
+                else [f"pages       {self.pages:,} billed"]
+            ),
             f"cost        {cost} ({price})",
             f"limits      {_limits(self.requests_limit, self.tokens_limit)}",
             f"latency     {self.latency_s or 0:.2f} s",
@@ -195,7 +203,8 @@ def _preparer(config: RunConfig) -> Preparer:
 
 
 async def _check_endpoint(prepare: Preparer, client: EndpointClient, *, name: str, price: Price | None) -> CheckReport:
-    config, image = prepare.config, drawn(prepare.config.images)
+    config = prepare.config
+    image = drawn(config.images, with_word=config.request.task == "ocr")
     record = ImageRecord("check", (InMemoryImage("check", lambda: image.data, len(image.data)),))
     (prepared,) = prepare.requests(record, [image])
     result = await client.ask(prepared)
@@ -238,10 +247,13 @@ def rule_source(config: RunConfig, today: date) -> str:
     return f"{family.name}; {rules[0].source.title}, read {rules[0].source.checked_on}"
 
 
-def drawn(images: ImagesConfig) -> PreparedImage:
-    """A red square with a white edge, 256 x 256 pixels, as JPEG."""
+def drawn(images: ImagesConfig, *, with_word: bool = False) -> PreparedImage:
+    """A red square with a white edge, and with the name of its colour in it, 256 x 256 pixels, as JPEG."""
     picture = Image.new("RGB", (256, 256), "white")
-    ImageDraw.Draw(picture).rectangle((16, 16, 239, 239), fill=COLOUR)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((16, 16, 239, 239), fill=COLOUR)
+    if with_word:  # for OCR, which reads no colours
+        draw.text((128, 128), COLOUR, fill="white", anchor="mm", font_size=96)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=images.quality)
     data = buffer.getvalue()
@@ -265,6 +277,7 @@ def _report(
         prompt_tokens=answer.usage.prompt_tokens,
         predicted_prompt_tokens=prepared.predicted_prompt_tokens,
         completion_tokens=answer.usage.completion_tokens,
+        pages=answer.usage.pages,
         token_rule=prepared.token_rule or "",
         rule_source=source,
         cost_usd=answer.cost_usd,

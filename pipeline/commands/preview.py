@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import islice
 
 from pipeline.config.base_urls import below
-from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.adapter import adapter_of, traits_of
 from pipeline.endpoints.pricing import most_amounts, prices_for
 from pipeline.engine.progress import counted, dollars
 from pipeline.engine.stages import Clock
@@ -41,6 +41,8 @@ class FirstRequest:
     """Indented JSON without the base64; None, as `facts`, of an image that only a run fetches."""
     predicted_prompt_tokens: int | None = None
     max_answer_tokens: int | None = None
+    pages: int | None = None
+    """Of a request that is billed by page."""
     most_usd: Decimal | None = None
     """The most that this one request may cost; None where no price is known, or no end of the answer."""
 
@@ -54,6 +56,7 @@ class FirstRequest:
             "facts": None if self.facts is None else asdict(self.facts),
             "predicted_prompt_tokens": self.predicted_prompt_tokens,
             "max_answer_tokens": self.max_answer_tokens,
+            "pages": self.pages,
             "most_usd": usd_text(self.most_usd),
             "body": None if self.body is None else json.loads(self.body),
         }
@@ -75,6 +78,8 @@ class FirstRequest:
         cost = "unknown" if self.most_usd is None else f"up to {dollars(self.most_usd)} each"
         if self.most_usd is not None and self.requests is not None and self.requests > 1:
             cost += f", {dollars(self.most_usd * self.requests)} for all (vision-batch estimate predicts it)"
+        if self.pages is not None:
+            return f"pages: {self.pages:,}; cost: {cost}"
         return f"tokens: {prompt} in, {answer} out; cost: {cost}"
 
 
@@ -125,6 +130,7 @@ def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[
         requests=None, committed=0, address=address, image=record.image, facts=request.facts,
         body=prepare.preview(request, images), max_answer_tokens=request.max_answer_tokens,
         predicted_prompt_tokens=request.predicted_prompt_tokens,
+        pages=request.pages if traits_of(job.config).bills_pages else None,
         most_usd=_most_usd(most_amounts(request, prices)),
     )  # fmt: skip
 

@@ -84,7 +84,7 @@ class Job:
         """Whether the prompt is the built-in one."""
         request = self.config.request
         is_own = "prompt" not in request.model_fields_set or request.prompt == LABELS_PROMPT
-        return is_own and not self.config.prompts
+        return is_own and not self.config.prompts and request.task == "caption"
 
     def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """The records of the source that belong to this run."""

@@ -347,7 +347,7 @@ class _Run:
         stats = self.stats
         took = Totals(
             prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens, cost_usd=stats.cost_usd,
-            cost_unknown_usd=stats.cost_unknown_usd, unpriced=stats.unpriced,
+            cost_unknown_usd=stats.cost_unknown_usd, unpriced=stats.unpriced, pages=stats.pages,
         )  # fmt: skip
         with suppress(ResourceError):
             took = dataset.run_totals() - self.spent_before
@@ -356,6 +356,7 @@ class _Run:
         return {
             "prompt_tokens": took.prompt_tokens or none,
             "completion_tokens": took.completion_tokens or none,
+            "pages": took.pages,
             "cost_usd": known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
             "cost_unknown_usd": took.cost_unknown_usd,
             "unpriced": took.unpriced,
