@@ -16,6 +16,8 @@ from tests.support import Command, MakeImage
 from tests.videos import video
 
 ROOT = Path(__file__).parent.parent
+GIVEN = ("pages", "document_annotation", "features")
+"""Columns that kinds of endpoints add."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -89,7 +91,7 @@ def test_the_columns_in_the_documentation() -> None:
     text = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
     script = runpy.run_path(str(ROOT / "docs" / "write_columns.py"))
     assert text == script["page"](), "run: python docs/write_columns.py"
-    expected = schema(choices=2, logprobs=True, has_several=True, labels=pa.string()).names
+    expected = schema(choices=2, logprobs=True, has_several=True, labels=pa.string(), given=GIVEN).names
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == expected
 
 

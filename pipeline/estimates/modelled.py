@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.catalogue import DatedRule
 from pipeline.catalogue.offers import sellers
-from pipeline.endpoints.adapter import counts_every_model
+from pipeline.endpoints.adapter import counts_every_model, traits_of
 from pipeline.estimates.figures import ModelEstimate, RuleFact, cost_of, no_spread, seconds_at, traps
 from pipeline.estimates.histogram import Counted
 from pipeline.estimates.job import Candidate, EstimateJob
@@ -13,6 +13,7 @@ from pipeline.estimates.survey import Survey
 from pipeline.run.parameters import EffectiveRequest
 from pipeline.run.rendering import rendering_of
 from pipeline.tokens import UnknownRule
+from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
 from pipeline.tokens.ranges import Range
 
@@ -37,7 +38,7 @@ def model_estimate(
     tokens_in = _with_fewer_texts(counted.input_tokens(seen.images), shape, images.readable, records)
     tokens_out = answer_tokens(
         records,
-        stated=job.output_tokens,
+        stated=0 if shape.rule is BY_PAGE else job.output_tokens,
         max_tokens=asked.request.max_tokens,
         choices=shape.prompts * asked.request.choices,
         allowance=asked.allowance,
@@ -57,11 +58,12 @@ def model_estimate(
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
         output_tokens=tokens_out, output_basis="assumed" if job.output_tokens is None else "stated",
-        price=online, cost_usd=cost_of(requests, tokens_in, tokens_out, online),
-        batch_price=batch, batch_cost_usd=cost_of(requests, tokens_in, tokens_out, batch),
+        price=online, cost_usd=cost_of(requests, tokens_in, tokens_out, online, images.readable),
+        batch_price=batch, batch_cost_usd=cost_of(requests, tokens_in, tokens_out, batch, images.readable),
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None, limited_by=time[1] if time else None,
-        reasoning_allowance=asked.allowance, reasoning_effort=asked.request.reasoning_effort,
+        pages=images.readable if shape.rule is BY_PAGE else None, reasoning_allowance=asked.allowance,
+        reasoning_effort=asked.request.reasoning_effort,
         notes=(
             *asked.notes,
             *_notes(job, candidate, shape, counted, seen, by_detail=by_detail, has_price=online is not None),
@@ -116,7 +118,7 @@ def _time(
 ) -> tuple[Range[float], str] | None:
     """At the limits of all endpoints together; where the provider counts what is asked for, `max_tokens` counts."""
     config, family = candidate.config, candidate.family()
-    limits, most = config.limits, asked.max_answer_tokens
+    limits, most = config.limits, 0 if traits_of(config).bills_pages else asked.max_answer_tokens
     rpm = _together([one.rpm or limits.rpm for one in config.all_endpoints])
     tpm = _together([one.tpm or limits.tpm for one in config.all_endpoints])
     requested = family is None or family.counts_requested
@@ -196,4 +198,6 @@ def _no_price(candidate: Candidate) -> str:
     where = "" if candidate.anywhere else f" at {candidate.where}"
     sold = sellers(candidate.model) if candidate.anywhere else ()
     others = f"; it is sold as {' and '.join(sold)}" if sold else ""
+    if traits_of(candidate.config).bills_pages:
+        return f"no price of it is known{where}: an entry of [[prices.models]] with usd_per_page gives your own"
     return f"no price of it is known{where}; [prices] in a configuration gives your own{others}"
