@@ -120,7 +120,9 @@ def plain(status: int, width: int) -> Reply:
 
 def width_of(body: bytes) -> int:
     content = json.loads(body)["messages"][-1]["content"]
-    url = next(part["image_url"]["url"] for part in content if part["type"] == "image_url")
+    url = next((part["image_url"]["url"] for part in content if part["type"] == "image_url"), None)
+    if url is None:  # a document
+        return 0
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         return image.width
 

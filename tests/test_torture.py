@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.emulators import emulator
+from tests.pdfs import pdf
 from tests.run.test_processes import until
 from tests.support import MakeImage, emulator_get
 from tests.torture import Campaign, has_held
@@ -29,7 +30,9 @@ def test_a_handful_of_kills(tmp_path: Path) -> None:
     assert report.runs >= 1
 
 
-def start(out: str, url: str, folder: Path, file_limit: int | None = None) -> "subprocess.Popen[str]":
+def start(
+    out: str, url: str, folder: Path, file_limit: int | None = None, more: Sequence[str] = ()
+) -> "subprocess.Popen[str]":
     def limit() -> None:
         if file_limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -38,7 +41,7 @@ def start(out: str, url: str, folder: Path, file_limit: int | None = None) -> "s
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "pipeline", "run", "photos", "-o", out, "--base-url", url, "--model", "gpt-4o"),
-            *("--concurrency", "4", "-q", "--set", "output.rows_per_part=7"),
+            *("--concurrency", "4", "-q", "--set", "output.rows_per_part=7", *more),
         ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -49,9 +52,9 @@ def start(out: str, url: str, folder: Path, file_limit: int | None = None) -> "s
     )
 
 
-def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals) -> int:
+def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals, more: Sequence[str] = ()) -> int:
     before = emulator_get(url, "stats")["billed"]
-    running = start(out, url, folder)
+    running = start(out, url, folder, more=more)
     until(lambda: bool(emulator_get(url, "stats")["billed"] >= before + 8), running)
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
@@ -85,6 +88,26 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 0, stderr
     pd.testing.assert_frame_equal(whole(tmp_path, "stopped"), whole(tmp_path, "undisturbed"))
+
+
+@pytest.mark.parametrize("mode", ["whole", "pages"])
+def test_killed_among_documents(mode: str, tmp_path: Path, slow: str) -> None:
+    """SIGKILL in the middle of PDFs, then the same line: each document, or each page, is one row."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(12):
+        (photos / f"{number:02}.pdf").write_bytes(pdf(3, text=f"document {number}"))
+    more = ["--pdf", mode]
+    assert stop_in_the_middle("stopped", slow, tmp_path, signal.SIGKILL, more) == -signal.SIGKILL
+    process = start("stopped", slow, tmp_path, more=more)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    rows = whole(tmp_path, "stopped")
+    names = [f"{number:02}.pdf" for number in range(12)]
+    pages = [f"{name}#page={page}" for name in names for page in (1, 2, 3)]
+    assert list(rows.id) == (names if mode == "whole" else pages)
+    assert set(rows.status) == {"ok"}
+    assert set(rows.caption.str.contains("PDF of 3 pages")) == {mode == "whole"}
 
 
 def test_a_full_disk(make_image: MakeImage, tmp_path: Path, endpoint: str) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 
 import orjson
 
-from pipeline.config.extras import VIDEO_SUFFIXES
+from pipeline.config.extras import PDF_SUFFIX, VIDEO_SUFFIXES
 from pipeline.images.locate import read_image
 from pipeline.images.pages import size_of_page
 from pipeline.images.probe import ImageSize, Sized, read_sizes, size_in
@@ -93,7 +93,12 @@ class LocalSizes:
     def _declared(self, record: ImageRecord) -> ImageSize | None:
         """Of a video with as many frames as it may give: its duration is not looked up."""
         size = declared_size(record.extra)
-        if size is None or not record.image.lower().endswith(VIDEO_SUFFIXES):
+        if size is None:
+            return None
+        name = record.image.lower()
+        if name.partition("#")[0].endswith(PDF_SUFFIX):
+            return None  # a PDF has no pixels, and its pages have sizes of their own
+        if not name.endswith(VIDEO_SUFFIXES):
             return size
         return size._replace(frames=self._sampling.frames)
 

@@ -17,6 +17,8 @@ from pipeline.records import Failure
 T = TypeVar("T")
 OPENING_MB: Final = 512
 """Memory that opening a document may take beyond its bytes."""
+CPU_S = 20
+"""Of opening a document, and of a page."""
 _TRIES: Final = 2
 """A process may end for another reason than the document, such as a system without memory."""
 
@@ -77,7 +79,7 @@ def page_size(pdf: Pdf, page: int) -> PageSize | Failure:
         if page > process.pages:
             message = f"the document has {process.pages:,} pages now"
             return Failure(kind=ErrorKind.IMAGE_MISSING, message=message)
-        reply, _ = process.ask({"do": "size", "page": page})
+        reply, _ = process.ask({"do": "size", "page": page, "cpu_s": CPU_S})
         if "error" in reply:
             return _failure(reply)
         width, height = reply["size"]
@@ -90,8 +92,8 @@ def rendered_page(pdf: Pdf, page: int, size: tuple[int, int], memory_mb: int) ->
     """The pixels of a page (RGB, row by row) at this size, on white, with its annotations and form fields."""
 
     def ask(process: Process) -> bytes | Failure:
-        wanted = {"do": "render", "page": page, "width": size[0], "height": size[1], "memory_mb": memory_mb}
-        reply, pixels = process.ask(wanted)
+        bounds = {"memory_mb": memory_mb, "cpu_s": CPU_S}
+        reply, pixels = process.ask({"do": "render", "page": page, "width": size[0], "height": size[1], **bounds})
         return _failure(reply) if "error" in reply else pixels
 
     return _asked(pdf, ask)
@@ -116,7 +118,8 @@ def _opened(process: Process, pdf: Pdf) -> Failure | None:
         return None
     process.holds = None
     data = b"" if pdf.path is not None else pdf.read()
-    reply, _ = process.ask({"do": "open", "path": pdf.path, "memory_mb": OPENING_MB}, data)
+    bounds = {"memory_mb": OPENING_MB, "cpu_s": CPU_S}
+    reply, _ = process.ask({"do": "open", "path": pdf.path, **bounds}, data)
     if "error" in reply:
         return _failure(reply)
     process.holds, process.pages = pdf.key, reply["pages"]
@@ -135,7 +138,7 @@ def _failure(reply: dict[str, Any]) -> Failure:
 
 def _ended(ended_by: int) -> Failure:
     if ended_by == signal.SIGPROF:
-        message = "reading this PDF takes too long: a page has 20 seconds of CPU time"
+        message = f"reading this PDF takes too long: a page has {CPU_S} seconds of CPU time"
         return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=message)
     return Failure(
         kind=ErrorKind.IMAGE_UNREADABLE,
