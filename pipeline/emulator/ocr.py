@@ -1,7 +1,7 @@
 """POST ocr: a document is read as its pages, and each is answered with Markdown of what can be measured in it.
 
-Shapes: as `endpoints/ocr.py` names them. Google's model answers 201 and has a request of its own. A white page without
-detail is blank: it has no text. Pages are billed, and no tokens.
+Shapes: as `endpoints/ocr.py` names them. Google's model answers 201 and has a request of its own. A page that
+is white all over is blank: it has no text. Pages are billed, and no tokens.
 """
 
 import binascii
@@ -177,8 +177,7 @@ def _each_page(look: Look) -> list[Look]:
 
 
 def _markdown(number: int, look: Look) -> str:
-    is_blank = "almost entirely white" in look.caption and "almost no detail" in look.caption
-    return "" if is_blank else f"# Page {number}\n\n{look.caption}"
+    return "" if look.is_blank else f"# Page {number}\n\n{look.caption}"
 
 
 def _page(index: int, text: str, look: Look) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def google_pages(pages: str | None) -> Mapping[str, Any] | None:
     if pages is None:
         return None
     first, _, last = pages.partition("-")
-    if last.isdecimal() and int(first) < int(last):
+    if first.isdecimal() and last.isdecimal() and int(first) < int(last):
         return {"type": "range", "start": int(first) + 1, "end": int(last) + 1}
     indices = list(dict.fromkeys(number + 1 for number in page_numbers(pages)))
     if len(indices) > MOST_INDICES:

@@ -37,7 +37,7 @@ Size = tuple[int | None, int | None]
 def read_ofr(response: Response) -> Answer | Failure:
     """What a response with a 2xx status means. An image without features is an answer."""
     parsed = TaskResponse.of(response)
-    found = _annotations(parsed.body)
+    found = _annotations(parsed.body) if parsed.is_object else None
     if found is None or (dict_of(found.get("error")) and not _is_annotated(found)):
         return TaskResponse(response, found or parsed.body).without("features")
     features = list(_features(found, parsed.sent_size))

@@ -22,10 +22,13 @@ class TaskResponse:
 
     response: Response
     body: Mapping[str, Any]
+    is_object: bool = True
+    """False where the body is something else, and `body` is empty."""
 
     @classmethod
     def of(cls, response: Response) -> "TaskResponse":
-        return cls(response, dict_of(parse_json(response.body)))
+        parsed = parse_json(response.body)
+        return cls(response, dict_of(parsed), isinstance(parsed, dict))
 
     @property
     def sent_size(self) -> tuple[int | None, int | None]:
