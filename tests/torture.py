@@ -1,5 +1,7 @@
 """Runs that are killed again and again: `python -m tests.torture --kills 200` (`make torture`); short in test_torture.
 
+`--task ocr` and `--task ofr` do the same with another task.
+
 The emulator outlives the runs and is the witness: it counts what was answered and billed. After every kill the
 parts are readable, no key stands twice, and whatever the ledger held is still there.
 """
@@ -65,11 +67,15 @@ def draw(folder: Path, count: int) -> None:
         Image.fromarray(pixels).resize((64, 48)).save(folder / f"{number:05}.jpg")
 
 
-def start(photos: Path, out: Path, url: str) -> "subprocess.Popen[bytes]":
+MODELS = {"caption": "gpt-4o", "ocr": "mistral-ocr-latest", "ofr": "ofr"}
+"""By task."""
+
+
+def start(photos: Path, out: Path, url: str, task: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "pipeline", "run", str(photos), "-o", str(out), "--base-url", url, "-q"),
-            *("--model", "gpt-4o", "--concurrency", str(SLOTS), "--max-failed", "100%"),
+            *("--task", task, "--model", MODELS[task], "--concurrency", str(SLOTS), "--max-failed", "100%"),
             *("--set", "output.rows_per_part=97", "--set", "output.seal_interval_s=0.1"),
         ],
         cwd=photos.parent,
@@ -103,8 +109,8 @@ def in_ledger(out: Path) -> dict[bytes, int]:
 class Campaign:
     """Kills until there were enough, over as many runs as that takes."""
 
-    def __init__(self, scratch: Path, *, kills: int, images: int, seed: int) -> None:
-        self.scratch, self.kills, self.images = scratch, kills, images
+    def __init__(self, scratch: Path, *, kills: int, images: int, seed: int, task: str = "caption") -> None:
+        self.scratch, self.kills, self.images, self.task = scratch, kills, images, task
         self.random = random.Random(seed)
         self.report = Report()
         self.photos = scratch / "photos"
@@ -121,7 +127,7 @@ class Campaign:
     def _until_complete(self, out: Path, url: str, deadline: float) -> None:
         held: dict[bytes, int] = {}
         while time.monotonic() < deadline:
-            process = start(self.photos, out, url)
+            process = start(self.photos, out, url, self.task)
             enough = self.report.kills >= self.kills
             try:
                 _, stderr = process.communicate(timeout=120 if enough else self.random.uniform(0.4, 2.2))
@@ -169,10 +175,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--task", choices=MODELS, default="caption")
     parser.add_argument("--max-minutes", type=float, default=20)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        campaign = Campaign(Path(scratch), kills=arguments.kills, images=arguments.images, seed=arguments.seed)
+        numbers = {"kills": arguments.kills, "images": arguments.images, "seed": arguments.seed}
+        campaign = Campaign(Path(scratch), **numbers, task=arguments.task)
         report = campaign.run(time.monotonic() + 60 * arguments.max_minutes)
     holds = has_held(report)
     print("\n".join(report.lines()))  # noqa: T201 - its result

@@ -32,7 +32,7 @@ class TaskResponse:
 
     @property
     def sent_size(self) -> tuple[int | None, int | None]:
-        """Width and height of the image as sent; None where nobody measured them."""
+        """Width and height of the image as sent; None where they are unknown."""
         images = self.response.images
         return (images[0].sent_width, images[0].sent_height) if images else (None, None)
 

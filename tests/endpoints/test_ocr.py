@@ -329,7 +329,7 @@ def test_an_answer_of_ofr() -> None:
 
 def test_a_key_that_a_page_repeats() -> None:
     """Secrets are masked in columns as they are in captions."""
-    secret = "sk-a-very-secret-key-0123456789"  # noqa: S105 - of nobody
+    secret = "sk-a-very-secret-key-0123456789"  # noqa: S105 - it is none
     found = answer({"pages": [page(f"key: {secret}")]}, redactor=Redactor([secret]))
     assert secret not in f"{found}"
 
