@@ -70,16 +70,19 @@ class ImageFacts:
     height: int | None
     sent_width: int | None
     sent_height: int | None
-    sent_bytes: int
+    sent_bytes: int | None
+    """None where the provider fetches it."""
     source_bytes: int
     sha256: str
-    """Of the source's bytes, in hexadecimal."""
+    """Of the source's bytes, in hexadecimal; empty where only the provider reads them."""
     stamp: int | None = None
     """24 bits that change with the file's size or time; None where it is no file."""
     fragment: str = ""
     """Which part of its file the image is: `t=1.25` (seconds) or `page=2`; empty where it is the whole or the first."""
     frame: int = 0
     """Its place among the images that were taken from one file."""
+    is_passed: bool = False
+    """Whether the provider fetches it. Then its size may be unknown."""
     pages: int | None = None
     """Of a document that is sent whole, where they could be counted."""
 
@@ -107,6 +110,8 @@ class PreparedImage:
     """Sent before it."""
     base64: bytes | None = None
     """Of `data`, where several requests share it."""
+    url: str | None = None
+    """The address that is sent in place of the bytes (`request.pass_urls`); `data` is empty then."""
     filename: str = ""
     """The name that is sent with a document: without its path, and without secrets."""
 
@@ -354,15 +359,21 @@ def has_no_text(status: Status, kind: ErrorKind | None) -> bool:
 
 
 def is_unanswered(status: Status, kind: ErrorKind | None) -> bool:
-    """Whether a row holds no answer: failed, invalid, or truncated before any text.
-
-    A refusal is an answer: it is reported, and counts neither for exit code 1 nor for `retry_failed`.
-    """
+    """Whether a row holds no answer: failed, invalid, or truncated before any text. A refusal is an answer."""
     return status in {Status.FAILED, Status.INVALID} or has_no_text(status, kind)
 
 
 Grow = Callable[[int], Awaitable[None]]
 """Called with the bytes that have arrived of something; it returns as soon as there is room for them."""
 
-FetchedImages = tuple[bytes | None, ...]
-"""The bytes of a record's remote images, in order; None for each that is read where it is prepared."""
+
+@dataclass(frozen=True, slots=True)
+class PassedUrl:
+    """A remote image that the provider fetches: its address, and its size in pixels where that could be read."""
+
+    url: str
+    size: tuple[int, int] | None = None
+
+
+FetchedImages = tuple[bytes | PassedUrl | None, ...]
+"""A record's remote images, in order; None for each image that is read where it is prepared."""

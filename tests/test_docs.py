@@ -49,6 +49,7 @@ def test_commands_and_code_run(
         make_image(f"photos/{number}.jpg", seed=number)
     Path("titles.csv").write_text("image,title\nphotos/0.jpg,A quay\n")
     Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
+    Path("pictures.csv").write_text("image\nphotos/0.jpg\n")
     Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
     if page.name == "video.md":
         Path("clips").mkdir()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from pipeline.tokens import TokenRule, spanning
@@ -132,6 +133,8 @@ class Host:
     name: str
     match: tuple[str, ...]
     limits: Limits
+    takes_addresses: bool = True
+    """False where it is published that images are taken as bytes only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,13 @@ class Family:
     reasoning: Reasoning | None = None
     """None: these models do not reason, or only where a request asks for it."""
     parameters: Parameters = Parameters()
+    responses_only: tuple[str, ...] = ()
+    """Patterns of model names that the vendor serves through its Responses API, and not through chat/completions."""
+    responses_source: Source | None = None
+
+    def lacks_chat(self, model: str) -> bool:
+        """Whether a model has no chat/completions. A gateway's prefix means a server that may well have it."""
+        return any(fnmatchcase(model.lower(), pattern) for pattern in self.responses_only)
 
     @property
     def counts_requested(self) -> bool:

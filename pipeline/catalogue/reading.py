@@ -103,6 +103,7 @@ def hosts() -> tuple[Host, ...]:
             entry.name,
             tuple(entry.match),
             _limits(entry.limits.model_copy(update={"source": entry.source, "note": entry.note}), document),
+            entry.takes_addresses,
         )
         for entry in document.host
     )
@@ -141,6 +142,8 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
     """What all families of one file share is read once."""
     limits, batch = _limits(document.limits, document), _batch(document.batch, document)
     _source_if(document.api.source, document)
+    responses_only = tuple(pattern.lower() for pattern in document.responses.only)
+    responses_source = _source_if(document.responses.source, document)
 
     def build(entry: FamilyTable) -> Family:
         match = tuple(pattern.lower() for pattern in entry.match)
@@ -159,6 +162,8 @@ def _builder(document: FamiliesFile) -> Callable[[FamilyTable], Family]:
             batch=batch,
             reasoning=_reasoning(entry.reasoning, document),
             parameters=_parameters(entry.parameters, document) or Parameters(),
+            responses_only=responses_only,
+            responses_source=responses_source,
         )
 
     return build

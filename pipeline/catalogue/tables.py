@@ -78,6 +78,13 @@ class ApiTable(_Table):
     source: str | None = None
 
 
+class ResponsesTable(_Table):
+    only: list[str] = []
+    """Patterns of the models that have no chat/completions."""
+    source: str | None = None
+    evidence: Evidence = "unverified"
+
+
 class BatchTable(_Table):
     discount: Annotated[float, Field(ge=0, le=1)]
     max_requests: Positive | None = None
@@ -143,6 +150,7 @@ class HostTable(_Table):
     source: Text
     evidence: Evidence = "unverified"
     note: str = ""
+    takes_addresses: bool = True
 
 
 class UnknownTable(_Table):
@@ -163,6 +171,7 @@ class Document(_Table):
 class FamiliesFile(Document):
     limits: LimitsTable = LimitsTable()
     api: ApiTable = ApiTable()
+    responses: ResponsesTable = ResponsesTable()
     batch: BatchTable | None = None
     reasoning: dict[str, ReasoningTable] = {}
     parameters: dict[str, ParametersTable] = {}
@@ -187,6 +196,7 @@ TABLES: Final[dict[str, type[_Table]]] = {
     "rule": RuleTable,
     "limits": LimitsTable,
     "api": ApiTable,
+    "responses": ResponsesTable,
     "batch": BatchTable,
     "reasoning": ReasoningTable,
     "parameters": ParametersTable,

@@ -54,6 +54,9 @@ OPTIONS = (
     _option("usd_per_page", _MODEL, "What OCR says that a page costs. [default: it does not]", "USD", float),
     _option("api_key", _MODEL, "The only key that is accepted. [default: any]", "KEY"),
     Option("fast", "--fast", is_flag=True, panel=_MODEL, help="Read the headers of images only."),
+    Option(
+        "fetch_urls", "--fetch-urls", is_flag=True, panel=_MODEL, help="Fetch images that requests name by address."
+    ),
     _option("rpm", _LIMITS, "Requests granted per minute.", type=float),
     _option("tpm", _LIMITS, "Tokens granted per minute.", type=float),
     _option(

@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw
 
 from pipeline.catalogue import all_families
 from pipeline.catalogue.prices import Price
+from pipeline.config.families import family_for
 from pipeline.config.keys import api_key
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
-from pipeline.endpoints.adapter import adapter_at
+from pipeline.endpoints.adapter import adapter_at, adapter_of
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.pricing import prices_for
 from pipeline.engine.progress import exact
@@ -30,7 +31,7 @@ from pipeline.money import usd_text
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest, RateLimitInfo
 from pipeline.run.endpoints import targets_of
 from pipeline.run.job import Job, endpoint_names
-from pipeline.run.model import family_for, with_model
+from pipeline.run.model import with_model
 from pipeline.run.prepare import Preparer
 from pipeline.tokens.ratios import TOLERATED, Billed, fits
 from pipeline.tokens.text import message_tokens
@@ -173,11 +174,12 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
     """
     names = endpoint_names(Job(sources=(), out=Path(), config=config, emulated=emulated))
     async with AsyncExitStack() as sessions:
-        adapters = [adapter_at(config, one) for one in config.all_endpoints]
+        for one in config.all_endpoints:
+            adapter_at(config, one)
         targets = targets_of(config, [api_key(one) for one in config.all_endpoints])
         opened = [await sessions.enter_async_context(open_session(one.endpoint, connections=1)) for one in targets]
         reports: list[CheckReport] = []
-        for target, adapter, session, name in zip(targets, adapters, opened, names, strict=True):
+        for target, session, name in zip(targets, opened, names, strict=True):
             alone = config.model_copy(update={"endpoint": target.endpoint, "endpoints": ()})
             try:
                 alone = await with_model(alone, target)
@@ -190,7 +192,7 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
                 config = config.model_copy(update={"request": alone.request})
             prepare = _preparer(alone)
             prices, tier = prices_for(alone, alone.endpoint, emulated=emulated), alone.request.service_tier
-            client = EndpointClient(session, target, adapter, prepare.template, prices=prices, tier=tier)
+            client = EndpointClient(session, target, adapter_of(alone), prepare.template, prices=prices, tier=tier)
             reports.append(await _check_endpoint(prepare, client, name=name, price=prices.asked))
     return tuple(reports)
 

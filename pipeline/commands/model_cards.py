@@ -65,6 +65,8 @@ class ModelCard:
     parameters: Parameters
     tiers: Mapping[str, Price]
     """Its price at service tiers beside the default one."""
+    api: str | None
+    """The API that it is asked through, where it has no chat/completions."""
     limits: Limits
     host_limits: Limits | None
     """Of the endpoint, where it is known for other people's models."""
@@ -100,6 +102,7 @@ class ModelCard:
         said += _limit_lines("limits", self.limits)
         said += _limit_lines("host", self.host_limits) if self.host_limits else []
         said.append(f"answer       its length is bounded by {self.max_tokens_field}; JSON schema: {self.json_schema}")
+        said += [f"api          {self.api}"] if self.api else []
         said += request_lines(self.reasoning, self.parameters)
         said.append(f"a minute     {COUNTED[self.count_tokens]} count against its tokens a minute")
         said.append(f"batch        {_batch(self.batch)}")

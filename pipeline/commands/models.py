@@ -81,6 +81,7 @@ def _card(config: RunConfig, today: date, asked: Asked, family: Family | None) -
         reasoning=family.reasoning if family else None,
         parameters=family.parameters if family else Parameters(),
         tiers={name: tier for name, tier in tier_prices(asked.model, price).items() if name != DEFAULT},
+        api=_api(asked, family),
         limits=family.limits if family else Limits(),
         host_limits=there.limits if there else None,
         batch=family.batch if family else None,
@@ -88,6 +89,13 @@ def _card(config: RunConfig, today: date, asked: Asked, family: Family | None) -
         sold_as=sellers(asked.model) if price is None else (),
         traps=(*_unsold(config, asked), *_traps(rule, dated)),
     )
+
+
+def _api(asked: Asked, family: Family | None) -> str | None:
+    if family is None or not family.lacks_chat(asked.model):
+        return None
+    source = family.responses_source
+    return "responses: it has no chat/completions" + (f" ({source.title}, read {source.checked_on})" if source else "")
 
 
 def _host(config: RunConfig, asked: Asked, family: Family | None) -> str:

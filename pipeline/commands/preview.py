@@ -13,9 +13,11 @@ from pipeline.engine.progress import counted, dollars
 from pipeline.engine.stages import Clock
 from pipeline.errors import InputError
 from pipeline.formatting import printable_lines
+from pipeline.http.public import host_to_pass
 from pipeline.limits.budget import Amounts
+from pipeline.locations import ImageUrl
 from pipeline.money import usd, usd_text
-from pipeline.records import Failure, ImageFacts, ImageRecord
+from pipeline.records import Failure, FetchedImages, ImageFacts, ImageRecord, PassedUrl
 from pipeline.run.job import Job, endpoint_name, open_job_source
 from pipeline.run.prepare import Preparer
 from pipeline.store.beforehand import has_rows, missing_records, with_last_model, would_refuse
@@ -119,9 +121,10 @@ def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[
     """The request of one record; None where an image of it cannot be prepared."""
     path = adapter_of(job.config).path
     address = f"the emulator (/{path.lstrip('/')})" if job.emulated else below(endpoint_name(job), path)
-    if any(image.is_remote for image in record.images):
+    fetched = _fetched(job, record)
+    if fetched is None:
         return FirstRequest(requests=None, committed=0, address=address, image=record.image)
-    images = prepare.images(record, (None,) * len(record.images))
+    images = prepare.images(record, fetched)
     if isinstance(images, Failure):
         return None
     request = prepare.requests(record, images, names)[0]
@@ -135,7 +138,25 @@ def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[
     )  # fmt: skip
 
 
+def _fetched(job: Job, record: ImageRecord) -> FetchedImages | None:
+    """What a run would fetch, as far as it is known without that: addresses that are passed on; None where it is not.
+
+    Addresses are shown without secrets.
+    """
+    found: list[PassedUrl | None] = []
+    for image in record.images:
+        if isinstance(image, ImageUrl) and job.config.request.pass_urls and host_to_pass(image.url):
+            found.append(PassedUrl(image.name))
+        elif image.is_remote:
+            return None
+        else:
+            found.append(None)
+    return tuple(found)
+
+
 def _sizes(facts: ImageFacts) -> str:
+    if facts.is_passed:
+        return "the provider fetches it, where its host is public; a run reads its size first"
     if facts.size is None or facts.sent_size is None:
         pages = "" if facts.pages is None else f" of {counted(facts.pages, 'page')}"
         return f"a PDF{pages}, {facts.sent_bytes:,} bytes"

@@ -26,6 +26,14 @@ MaxTokens = Annotated[
         "The longest answer, in tokens; none sends no limit.", keyword="max_tokens", metavar="N|none", in_hash=True
     ),
 ]
+PassUrls = Annotated[
+    bool,
+    Setting(
+        "Send public http(s) addresses of images as they are, for the provider to fetch; others are sent as bytes.",
+        keyword="pass_urls",
+        in_hash=True,
+    ),
+]
 Temperature = Annotated[
     Annotated[float, Field(ge=0, le=2)] | None,
     Setting(

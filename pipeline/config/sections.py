@@ -67,8 +67,13 @@ class EndpointConfig(Section):
     api: Annotated[
         str,
         Field(min_length=1),
-        Setting("The kind of endpoint, which decides path, body and response; `chat` is OpenAI's chat/completions."),
-    ] = "chat"
+        Setting(
+            "The API of the endpoint: `chat` is OpenAI's chat/completions, `responses` its Responses API.",
+            keyword="api",
+            metavar="chat|responses",
+            default_help="chat, and responses for models that have no chat/completions",
+        ),
+    ] = "auto"
     api_key_env: Annotated[
         str,
         AfterValidator(variable_name),
@@ -175,6 +180,7 @@ class RequestConfig(Section):
     detail: Annotated[
         Detail, Setting("The resolution at which the model reads images.", keyword="detail", in_hash=True)
     ] = "auto"
+    pass_urls: parameters.PassUrls = False
     max_tokens: parameters.MaxTokens = 300
     max_tokens_field: parameters.MaxTokensField = "auto"
     model_family: parameters.ModelFamily = None
@@ -366,12 +372,14 @@ class Settings(TypedDict, total=False):
     labels: str | Path | Mapping[str, Any] | type[BaseModel] | None
     """A JSON Schema file, a schema as a dictionary, or a pydantic model."""
     detail: str | None
+    pass_urls: bool | None
     max_image_tokens: int | None
     frames: int | None
     max_tokens: int | None
     temperature: float | None
     base_url: str | Sequence[str] | None
     """One address, or several endpoints that share the requests."""
+    api: str | None
     api_key_env: str | None
     concurrency: int | Literal["auto"] | None
     rpm: float | None

@@ -235,10 +235,13 @@ class ChatDesk:
             raise error
 
     async def _see(self, body: bytes, api: Api) -> Seen:
-        if not self._config.decode:
+        config = self._config
+        if not (config.decode or config.fetch_urls):
             return see(body, api, self.serves, decode=False, billing=self._billing)
         loop = asyncio.get_running_loop()
-        looking = partial(see, body, api, self.serves, decode=True, billing=self._billing)
+        looking = partial(
+            see, body, api, self.serves, decode=config.decode, fetch=config.fetch_urls, billing=self._billing
+        )
         return await loop.run_in_executor(self._threads, looking)
 
     async def _work(self, visit: _Visit) -> None:

@@ -212,9 +212,23 @@ def _read_image(image_url: object, param: str) -> SentImage:
     return SentImage(image_bytes(url, f"{param}.url"), detail, param)
 
 
+def read_detail(detail: object, param: str) -> str:
+    """The detail of an image; `auto` where its part names none."""
+    if detail is None:
+        return "auto"
+    if not isinstance(detail, str) or detail not in _DETAILS:
+        raise invalid_value(param, detail, _DETAILS)
+    return detail
+
+
 def _read_file(file: object, param: str) -> SentImage:
     if not isinstance(file, dict):
         raise invalid_type(param, "an object", file)
+    return read_document(file, param)
+
+
+def read_document(file: Mapping[str, object], param: str) -> SentImage:
+    """The document in the fields `filename` and `file_data`. Raises ApiError."""
     data = file.get("file_data")
     if data is None:
         raise missing(f"{param}.file_data")
@@ -229,15 +243,6 @@ def _read_file(file: object, param: str) -> SentImage:
         return SentImage(pybase64.b64decode(encoded, validate=True), "auto", param, is_document=True)
     except (binascii.Error, ValueError):
         raise no_pdf(f"{param}.file_data", "a value that is not base64") from None
-
-
-def read_detail(detail: object, param: str) -> str:
-    """The detail of an image; `auto` where its part names none."""
-    if detail is None:
-        return "auto"
-    if not isinstance(detail, str) or detail not in _DETAILS:
-        raise invalid_value(param, detail, _DETAILS)
-    return detail
 
 
 def image_bytes(url: str, param: str) -> bytes:

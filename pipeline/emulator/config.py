@@ -79,6 +79,8 @@ class EmulatorConfig:
     """What OCR and OFR say that a page costs; None: they state no cost."""
     decode: bool = True
     """Decode images whole; False reads their headers only, which is faster and sees no damage."""
+    fetch_urls: bool = False
+    """Fetch images that a request names by address, as a provider does; False refuses them."""
     max_body_mb: float = 64.0
 
     @property

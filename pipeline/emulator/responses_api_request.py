@@ -9,13 +9,21 @@ from typing import Any, Final
 from pipeline.emulator.api_errors import ApiError, invalid_type, invalid_value, missing
 from pipeline.emulator.apis import Serves
 from pipeline.emulator.billing import Billing
-from pipeline.emulator.chat_request import ChatRequest, SentImage, check_details, image_bytes, model_of, read_detail
+from pipeline.emulator.chat_request import (
+    ChatRequest,
+    SentImage,
+    check_details,
+    image_bytes,
+    model_of,
+    read_detail,
+    read_document,
+)
 from pipeline.emulator.parameters import read_integer, read_options
 from pipeline.emulator.response_format import asked_schema
 
 _ROLES: Final = ("assistant", "system", "developer", "user")
 _TEXTS: Final = ("input_text", "output_text")
-_PARTS: Final = (*_TEXTS, "input_image")
+_PARTS: Final = (*_TEXTS, "input_image", "input_file")
 _SHARED: Final = ("temperature", "top_p", "service_tier", "user", "top_logprobs", "stream")
 """Parameters that both APIs have under the same name."""
 _FIELDS: Final = frozenset(
@@ -39,13 +47,6 @@ _PROBABILITIES: Final = "message.output_text.logprobs"
 
 def parse_responses_request(payload: object, serves: Serves, billing: Billing) -> ChatRequest:
     """Check a body; `serves` says whether a model is known. Raises ApiError with OpenAI's codes."""
-    try:
-        return _parsed(payload, serves, billing)
-    except ApiError as error:
-        raise _as_here(error) from None
-
-
-def _parsed(payload: object, serves: Serves, billing: Billing) -> ChatRequest:
     if not isinstance(payload, dict):
         raise ApiError(400, "The JSON body of your request must be an object.")
     model = model_of(payload, serves)
@@ -55,14 +56,18 @@ def _parsed(payload: object, serves: Serves, billing: Billing) -> ChatRequest:
     messages = _read_input(payload, texts, images)
     check_details(images, billing.image_rule(model).details)
     as_chat = _as_chat(payload)
-    schema, schema_text = asked_schema(as_chat, texts, billing.json_schema(model))
+    try:
+        schema, schema_text = asked_schema(as_chat, texts, billing.json_schema(model))
+        options = read_options(as_chat, model, billing.family(model))
+    except ApiError as error:
+        raise _as_here(error) from None
     return ChatRequest(
         model=model,
         messages=messages,
         texts=tuple(texts),
         images=tuple(images),
         max_tokens=read_integer(payload, "max_output_tokens", 1),
-        options=read_options(as_chat, model, billing.family(model)),
+        options=options,
         schema=schema,
         schema_text=schema_text,
     )
@@ -147,6 +152,8 @@ def _read_part(part: object, param: str, texts: list[str], images: list[SentImag
         texts.append(text)
     elif kind == "input_image":
         images.append(_read_image(part, param))
+    elif kind == "input_file":
+        images.append(read_document(part, param))
     else:
         raise invalid_value(f"{param}.type", kind, _PARTS)
 
@@ -166,7 +173,5 @@ def _as_here(error: ApiError) -> ApiError:
     inside: dict[str, Any] = error.body["error"]
     for name, here in _WORDS.items():
         inside = {key: text.replace(name, here) if isinstance(text, str) else text for key, text in inside.items()}
-    return ApiError(
-        error.status, inside["message"], code=inside["code"], param=inside["param"], kind=inside["type"],
-        headers=error.headers,
-    )  # fmt: skip
+    param = _MOVED.get(inside["param"], inside["param"])
+    return ApiError(error.status, inside["message"], code=inside["code"], param=param, kind=inside["type"])

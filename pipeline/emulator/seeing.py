@@ -10,6 +10,7 @@ from pipeline.emulator.billing import Billing
 from pipeline.emulator.chat_request import ChatRequest, SentImage, parse_json
 from pipeline.emulator.documents import UnreadableDocumentError, look_at_document
 from pipeline.emulator.pixels import Look, UnreadableImageError, UnsupportedImageError, look_at
+from pipeline.emulator.remote_images import with_remote_images
 from pipeline.emulator.stats import image_hash
 
 
@@ -25,15 +26,17 @@ class Seen:
     error: ApiError | None = None
 
 
-def see(body: bytes, api: Api, serves: Callable[[str], bool], *, decode: bool, billing: Billing) -> Seen:
+def see(
+    body: bytes, api: Api, serves: Callable[[str], bool], *, decode: bool, fetch: bool = False, billing: Billing
+) -> Seen:
     """Read a body of this API. `serves` says whether a model is known.
 
-    With `decode=False` only headers of images are read.
+    With `decode=False` only headers of images are read; with `fetch` images are fetched that stand behind an address.
     """
     payload: object = None
     try:
         payload = parse_json(body)
-        asked = api.parse(payload, serves, billing)
+        asked = api.parse(with_remote_images(payload) if fetch else payload, serves, billing)
         looks = tuple(_look(image, decode=decode) for image in asked.images)
     except ApiError as error:
         return Seen(payload, error=error)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
@@ -16,6 +17,7 @@ from pipeline.endpoints.ocr import OCR
 from pipeline.endpoints.ofr import OFR
 from pipeline.endpoints.other_models import OtherModel
 from pipeline.endpoints.reading import Response
+from pipeline.endpoints.responses import RESPONSES
 from pipeline.endpoints.traits import OF_CHAT, HasTraits, Traits
 from pipeline.errors import InputError
 from pipeline.labels.sending import LabelsMode
@@ -67,8 +69,18 @@ class EndpointAdapter(Protocol):
         """What a response with a 2xx status means. Other statuses are read alike for all adapters."""
 
 
+@runtime_checkable
+class LimitedAdapter(EndpointAdapter, Protocol):
+    """An endpoint that lacks parameters which `[request]` has."""
+
+    @property
+    def lacks(self) -> Sequence[str]:
+        """Their names."""
+
+
 ADAPTERS: Final[dict[str, EndpointAdapter]] = {
     "chat": CHAT,
+    "responses": RESPONSES,
 }
 """By the name that `endpoint.api` holds."""
 
@@ -87,14 +99,22 @@ def adapter_named(name: str) -> EndpointAdapter:
     return found
 
 
+def api_of(config: RunConfig, one: EndpointConfig) -> str:
+    """The name of an endpoint's adapter: as the user says, else by what the catalogue has of its model."""
+    if one.api != "auto":
+        return one.api
+    family, model = family_for(config, one), one.model or config.request.model or ""
+    return "responses" if family is not None and family.lacks_chat(model) else "chat"
+
+
 def adapter_at(config: RunConfig, one: EndpointConfig) -> EndpointAdapter:
     """The adapter of one endpoint of a configuration: that of the task, where it has one."""
-    return OF_TASKS.get(config.request.task) or adapter_named(one.api)
+    return OF_TASKS.get(config.request.task) or adapter_named(api_of(config, one))
 
 
 def adapter_of(config: RunConfig) -> EndpointAdapter:
     """The adapter of a configuration, whose endpoints share prepared requests. Raises InputError where they cannot."""
-    names = list(dict.fromkeys(one.api for one in config.all_endpoints))
+    names = list(dict.fromkeys(api_of(config, one) for one in config.all_endpoints))
     if len(names) > 1 and config.request.task not in OF_TASKS:
         raise InputError(
             f"endpoint.api: the endpoints of one run share their requests, and these differ: {', '.join(names)}; "

@@ -1,11 +1,14 @@
-"""The messages of a chat/completions request: instructions, a conversation before, and the prompt with its images.
+"""The messages of a request: instructions, a conversation before, and the prompt with its images.
 
 Shapes: OpenAI, "Images and vision" and the API reference (text and images as parts of one message, `name`); AI/ML API,
 whose examples send text and image as two user messages, and a PDF as a part `file` with a data URL.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from pipeline.endpoints.template import Place
 
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -46,29 +49,32 @@ Part = dict[str, Any]
 Message = dict[str, Any]
 
 
-def messages_of(
-    request: MessageSettings, urls: Sequence[str], texts: Sequence[str | None], filenames: Sequence[str] = ()
-) -> list[Message]:
-    """All messages of a request. `urls` are those of all images, the conversation's first; `texts` stand before them.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How an API writes the parts of a message."""
 
-    The conversation's images have no texts: `texts` belong to the images of the record, and so do `filenames`, where
-    some of them are documents (those with a name).
-    """
-    left = iter(urls)
+    text: Callable[[str], Part]
+    image: Callable[[Place, str], Part]
+    """One image or document, at a detail."""
+
+
+def messages_of(request: MessageSettings, places: Sequence[Place], parts: Parts) -> list[Message]:
+    """All messages of a request. `places` are those of all images, the conversation's first, which have no texts."""
+    left = iter(places)
     messages = [_named("system", request.system, request.system_name)] if request.system else []
     for earlier in request.messages:
-        images = [_image(next(left), request.detail) for _ in earlier.images]
-        name = request.user_name if earlier.role == "user" else None
-        content = [*images, _text(earlier.text)] if _is_before(request) else [_text(earlier.text), *images]
+        images = [parts.image(next(left), request.detail) for _ in earlier.images]
+        name, text = request.user_name if earlier.role == "user" else None, parts.text(earlier.text)
+        content = [*images, text] if _is_before(request) else [text, *images]
         messages.append(_named(earlier.role, content if images else earlier.text, name))
-    return [*messages, *_asked(request, list(_parts(list(left), texts, filenames, request.detail)))]
+    return [*messages, *_asked(request, list(_images(list(left), parts, request.detail)), parts)]
 
 
-def _asked(request: MessageSettings, images: list[Part]) -> Iterator[Message]:
+def _asked(request: MessageSettings, images: list[Part], parts: Parts) -> Iterator[Message]:
     """The prompt and its images as one user message, or as two."""
     name, is_before = request.user_name, _is_before(request)
     if request.message_layout == "together":
-        text = [_text(request.prompt)]
+        text = [parts.text(request.prompt)]
         yield _named("user", [*images, *text] if is_before else [*text, *images], name)
         return
     both = _named("user", request.prompt, name), _named("user", images, name)
@@ -79,23 +85,25 @@ def _is_before(request: MessageSettings) -> bool:
     return request.image_position == "before"
 
 
-def _parts(urls: Sequence[str], texts: Sequence[str | None], filenames: Sequence[str], detail: str) -> Iterator[Part]:
-    for url, text, filename in zip(urls, texts, filenames or [""] * len(urls), strict=True):
-        if text is not None:
-            yield _text(text)
-        yield _file(url, filename) if filename else _image(url, detail)
+def _images(places: Sequence[Place], parts: Parts, detail: str) -> Iterator[Part]:
+    for place in places:
+        if place.slot.text is not None:
+            yield parts.text(place.slot.text)
+        yield parts.image(place, detail)
 
 
 def _text(text: str) -> Part:
     return {"type": "text", "text": text}
 
 
-def _image(url: str, detail: str) -> Part:
-    return {"type": "image_url", "image_url": {"url": url} if detail == "auto" else {"url": url, "detail": detail}}
+def _image(place: Place, detail: str) -> Part:
+    if place.slot.filename:
+        return {"type": "file", "file": {"filename": place.slot.filename, "file_data": place.url}}
+    url = {"url": place.url}
+    return {"type": "image_url", "image_url": url if detail == "auto" else {**url, "detail": detail}}
 
 
-def _file(url: str, filename: str) -> Part:
-    return {"type": "file", "file": {"filename": filename, "file_data": url}}
+CHAT_PARTS: Final = Parts(_text, _image)
 
 
 def _named(role: str, content: object, name: str | None) -> Message:

@@ -27,7 +27,12 @@ from pipeline.http.values import retry_after
 from pipeline.records import Answer, Failure, Status, Usage
 from pipeline.redaction.redactor import one_line
 
-_LENGTH: Final = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
+_LENGTH: Final = frozenset(
+    {
+        "length", "max_tokens", "model_context_window_exceeded",
+        "max_output_tokens", "max_messages", "steered", "incomplete",  # the Responses API
+    }
+)  # fmt: skip
 _FILTERED: Final = frozenset({"content_filter", "safety", "prohibited_content", "refusal"})
 
 
@@ -57,24 +62,31 @@ def read_answer(response: Response) -> Answer | Failure:
     if is_stream(response.headers):
         return _read_stream(response)
     parsed = parse_json(response.body)
-    return _read(_Parsed(response, _dict(parsed)), is_object=isinstance(parsed, dict))
+    return read_body(
+        response, _dict(parsed), "without choices" if isinstance(parsed, dict) else "that is no JSON object"
+    )
 
 
 def _read_stream(response: Response) -> Answer | Failure:
     stream = joined(response.body)
-    parsed = _Parsed(response, stream.body)
     if not stream.is_whole and _error_in(stream.body, _choices(stream.body)) is None:
-        return _failure(ErrorKind.CONNECTION, "the stream broke off before the end of the answer", parsed)
-    return _read(parsed, is_object=True)
+        return broken_off(response, stream.body)
+    return read_body(response, stream.body, "without choices")
 
 
-def _read(parsed: _Parsed, *, is_object: bool) -> Answer | Failure:
-    choices = _choices(parsed.body)
+def broken_off(response: Response, body: Mapping[str, Any]) -> Failure:
+    """Of a stream that ended before its answer did; `body` is what came of it."""
+    message = "the stream broke off before the end of the answer"
+    return _failure(ErrorKind.CONNECTION, message, _Parsed(response, body))
+
+
+def read_body(response: Response, body: Mapping[str, Any], what: str) -> Answer | Failure:
+    """What the body of a completion means; `what` says how one without choices is called."""
+    parsed, choices = _Parsed(response, body), _choices(body)
     error = _error_in(parsed.body, choices)
     if error is not None:
         return _error_inside(error, parsed)
     if not choices:
-        what = "without choices" if is_object else "that is no JSON object"
         message = (
             f"HTTP {parsed.response.status} with a body {what}: {excerpt(parsed.response.body).strip() or 'nothing'}"
         )

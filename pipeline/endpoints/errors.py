@@ -46,6 +46,8 @@ _CONTENT_CODES: Final = frozenset(
         "moderation_blocked",  # OpenAI
         "data_inspection_failed",  # Alibaba Cloud Model Studio, compatible mode
         "datainspectionfailed",  # the same, native
+        "bio_policy",  # OpenAI, Responses; so the next one
+        "misalignment_policy_violation",
     }
 )
 _CAPACITY_CODES: Final = frozenset(
@@ -79,7 +81,17 @@ _STATUS_OF_TYPE: Final[Mapping[str, int]] = {
     "badrequesterror": 400,  # vLLM; so the next two
     "authenticationerror": 401,
     "notfounderror": 404,
-}
+    "vector_store_timeout": 504,  # OpenAI, Responses: what `error.code` of a failed response may be; so the next ones
+    **dict.fromkeys(
+        (
+            "invalid_prompt", "data_residency_mismatch", "invalid_image", "invalid_image_format",
+            "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small", "image_parse_error",
+            "invalid_image_mode", "image_file_too_large", "unsupported_image_media_type", "empty_image_file",
+            "image_file_not_found",
+        ),
+        400,
+    ),
+}  # fmt: skip
 """For errors that come without a number, inside a 200."""
 
 _KIND_OF_STATUS: Final[Mapping[int, ErrorKind]] = {
@@ -143,6 +155,8 @@ def classify(status: int, error: ErrorBody) -> ErrorKind:
     for codes, kind in _KINDS_OF_CODES:
         if error.codes & codes:
             return kind
+    if "failed_to_download_image" in error.codes or _is_download(error):
+        return ErrorKind.FETCH_FAILED
     if status == HTTPStatus.FORBIDDEN and error.flagged:
         return ErrorKind.CONTENT_FILTER
     if status == HTTPStatus.FORBIDDEN and error.aimlapi:
@@ -151,6 +165,11 @@ def classify(status: int, error: ErrorBody) -> ErrorKind:
         return ErrorKind.REQUEST_EXCEEDS_LIMIT
     server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return _KIND_OF_STATUS.get(status, ErrorKind.SERVER_ERROR if server else ErrorKind.BAD_REQUEST)
+
+
+def _is_download(error: ErrorBody) -> bool:
+    """OpenAI has one code for an image that it could not fetch, and for an address that is none."""
+    return "invalid_image_url" in error.codes and "download" in (error.message or "").lower()
 
 
 def status_inside(error: ErrorBody) -> int:

@@ -8,7 +8,7 @@ from pipeline.errors import ErrorKind
 from pipeline.labels.sending import LabelsMode
 from pipeline.records import Answer, Failure, PreparedRequest, Status
 
-_WORDS: Final = ("response_format", "json_schema", "json_object")
+_WORDS: Final = ("response_format", "text.format", "json_schema", "json_object")
 """What the rejection of a request names that asks for JSON in a way which the endpoint does not have."""
 
 

@@ -59,7 +59,7 @@ def joined(body: bytes) -> Joined:
     found: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     has_ended = False
-    for data in _events(body):
+    for data in events(body):
         if data == _DONE:
             has_ended = True
             break
@@ -76,7 +76,7 @@ def joined(body: bytes) -> Joined:
     return Joined({**found, "choices": [choices[at].whole(at) for at in sorted(choices)]}, is_whole=ended)
 
 
-def _events(body: bytes) -> Iterator[bytes]:
+def events(body: bytes) -> Iterator[bytes]:
     """The data of each event: an event ends with an empty line, and its data may have several lines."""
     lines: list[bytes] = []
     for line in [*body.splitlines(), b""]:

@@ -121,7 +121,7 @@ class RunStats:
         self.unpriced += outcome.cost_usd is None and isinstance(outcome.result, Answer)
         for facts in outcome.image_facts:
             self.source_bytes += 0 if facts.frame else facts.source_bytes
-            self.sent_bytes += facts.sent_bytes
+            self.sent_bytes += facts.sent_bytes or 0
             if self.saves is not None and outcome.usage.prompt_tokens:
                 self.tokens_saved += self.saves(facts)
 

@@ -10,13 +10,14 @@ from pipeline.catalogue import DatedRule, Family
 from pipeline.catalogue.offers import batch_price, host_among, price_at, providers
 from pipeline.catalogue.prices import Price
 from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
+from pipeline.config.families import family_for
 from pipeline.config.loading import presets
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import prices_for
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
 from pipeline.run.labels import schema_words
-from pipeline.run.model import family_for, rule_for
+from pipeline.run.model import rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.sources import SourceLike
 from pipeline.tokens import TokenRange, TokenRule

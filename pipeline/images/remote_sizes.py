@@ -36,7 +36,21 @@ async def fetch_size(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     rand: Callable[[], float] = random.random,
 ) -> Sized | SizeUnknown:
-    """The upright size of a remote image, from its first 64 KB or its first megabyte.
+    """The upright size of a remote image, as `fetch_beginning` finds it."""
+    found, _ = await fetch_beginning(session, url, proxy, sampling=sampling, sleep=sleep, rand=rand)
+    return found
+
+
+async def fetch_beginning(
+    session: aiohttp.ClientSession,
+    url: str,
+    proxy: str | None = None,
+    *,
+    sampling: Sampling = ONE,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    rand: Callable[[], float] = random.random,
+) -> tuple[Sized | SizeUnknown, bytes]:
+    """The upright size of a remote image, and the bytes that show it: its first 64 KB, or its first megabyte.
 
     What fails for a reason that may pass is tried three times, as far apart as the host asks, up to 30 s. Of a server
     that ignores the range no more is read. `session` must carry no credentials: the host is anybody's.
@@ -44,13 +58,13 @@ async def fetch_size(
     for wanted in (REMOTE_BYTES, MOST_REMOTE_BYTES):
         head = await _fetched(session, url, wanted, proxy, sleep=sleep, rand=rand)
         if isinstance(head, Failure | SizeUnknown):
-            return head
+            return head, b""
         data, file_bytes = head
         reach = _Reach(data)
         found = size_from(data[:HEAD_BYTES], reach.read, file_bytes, sampling)
         if isinstance(found, ImageSize | WholeDocument) or len(data) < wanted or not reach.is_passed:
-            return found
-    return SizeUnknown(f"its size stands behind the first {MOST_REMOTE_BYTES >> 20} MB")
+            return found, data
+    return SizeUnknown(f"its size stands behind the first {MOST_REMOTE_BYTES >> 20} MB"), b""
 
 
 async def _fetched(

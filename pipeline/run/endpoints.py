@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import aiohttp
 
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.adapter import adapter_of
@@ -17,7 +18,6 @@ from pipeline.engine.stages import Endpoint
 from pipeline.limits.concurrency import MOST
 from pipeline.run.job import Job, check_budget, endpoint_names
 from pipeline.run.labels import readers_of
-from pipeline.run.model import family_for
 from pipeline.run.prepare import Preparer
 
 

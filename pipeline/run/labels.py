@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.adapter import LabelsTemplate, RequestTemplate
+from pipeline.endpoints.adapter import LabelsTemplate, RequestTemplate, api_of
 from pipeline.endpoints.labels import EndpointLabels
 from pipeline.errors import InputError
 from pipeline.labels.sending import Correction, LabelsMode, LabelsRequest, lowest, mode_of
 from pipeline.records import Answer, PreparedRequest
-from pipeline.run.model import family_for
 from pipeline.tokens.text import message_tokens, most_message_tokens
 
 
@@ -55,7 +55,7 @@ def readers_of(
         return [None] * len(names)
     if not isinstance(template, LabelsTemplate):
         raise InputError(
-            f"`request.labels`: endpoints of the kind {config.all_endpoints[0].api!r} cannot ask for labels"
+            f"`request.labels`: endpoints of the kind {api_of(config, config.all_endpoints[0])!r} cannot ask for labels"
         )
     from pipeline.labels.reading import LabelReader  # noqa: PLC0415 - jsonschema is imported with labels only
 

@@ -3,9 +3,9 @@
 from datetime import date
 from urllib.parse import urlsplit
 
-from pipeline.catalogue import Family, family_named, first_family, host_of, rule_of
+from pipeline.catalogue import Family, first_family, host_of, rule_of
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.adapter import traits_of
 from pipeline.endpoints.models import also_known_as, list_models
 from pipeline.endpoints.target import Target
@@ -60,17 +60,6 @@ async def _with_family(config: RunConfig, model: str, target: Target) -> RunConf
     return config.model_copy(update={"request": config.request.model_copy(update={"model_family": family.name})})
 
 
-def family_for(config: RunConfig, one: EndpointConfig | None = None) -> Family | None:
-    """The family of the model that an endpoint (None: the first) is asked for: as the user says, else by the name that
-    the endpoint has for it, else by its own; None where no family matches.
-    """
-    named, own = config.request.model_family, config.catalogue.file
-    if named is not None:
-        return family_named(named, own)
-    names = (one or config.all_endpoints[0]).model, config.request.model
-    return first_family([name for name in names if name], own)
-
-
 def rule_for(config: RunConfig, family: Family | None, on: date, host: str) -> TokenRule:
     """How images are billed on a day at a host: by page, where the kind of endpoint does so."""
     return BY_PAGE if traits_of(config).bills_pages else rule_of(family, on, host)
@@ -91,7 +80,8 @@ def most_images(config: RunConfig, family: Family | None) -> int | None:
 def emulating(config: RunConfig, rules_host: str) -> list[str]:
     """The arguments of `vision-batch emulate` with which it bills as the model does at `rules_host`."""
     family, own = family_for(config), config.catalogue.file
-    words = [] if own is None else ["--catalogue", str(own)]
+    words = ["--fetch-urls"] if config.request.pass_urls else []
+    words += [] if own is None else ["--catalogue", str(own)]
     words += [] if family is None else ["--model-family", family.name]
     return [*words, "--rules-of", rules_host] if rules_host else words
 

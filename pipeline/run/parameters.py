@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pipeline.catalogue import Family
 from pipeline.catalogue.facts import Parameters, Reasoning
 from pipeline.catalogue.tiers import tier_named, tiers_of
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
+from pipeline.endpoints.adapter import LimitedAdapter, adapter_of
 from pipeline.errors import InputError
-from pipeline.run.model import family_for
 from pipeline.tokens import TokenRule
 from pipeline.tokens.pages import BY_PAGE
 
@@ -74,7 +75,7 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     family, request = family_for(config), config.request
     effort = _effort(request, family)
     untaken = [*_untaken(request, effort, family), *_untaken_detail(request, rule)] if family else []
-    untaken += _untaken_tier(config)
+    untaken += [*_untaken_tier(config), *_untaken_api(config)]
     if untaken and not (adapts or request.adapt):
         raise InputError(_refusal(untaken, request.model or "this model"))
     fields = RequestConfig.model_fields
@@ -82,7 +83,7 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     effort = _effort(request.model_copy(update=changes), family)
     changed = request.model_copy(update={**changes, "reasoning_effort": effort})
     notes = [f"{one.words} is left out: {request.model} {one.why}" for one in untaken]
-    notes += _ignored(changed, family)
+    notes += [*_ignored(changed, family), *_chosen_api(config, family)]
     return EffectiveRequest(changed, _allowance(changed, family), tuple(notes))
 
 
@@ -133,6 +134,24 @@ def _untaken_tier(config: RunConfig) -> Iterator[_Untaken]:
     tier, known = tier_named(request.service_tier), tiers_of(config.all_endpoints[0].model or request.model or "")
     if known and tier in _LISTED_TIERS and tier not in known:
         yield _Untaken("service_tier", request.service_tier, f"has the tiers default, {', '.join(known)}")
+
+
+def _untaken_api(config: RunConfig) -> Iterator[_Untaken]:
+    adapter, sent = adapter_of(config), config.request.sent_parameters
+    for name in adapter.lacks if isinstance(adapter, LimitedAdapter) else ():
+        if name in sent:
+            yield _Untaken(name, sent[name], f"is asked through the API `{adapter.path}`, which does not have it")
+
+
+def _chosen_api(config: RunConfig, family: Family | None) -> list[str]:
+    """Where the catalogue and not the user says which API is asked."""
+    one = config.all_endpoints[0]
+    model = one.model or config.request.model or ""
+    if one.api != "auto" or family is None or not family.lacks_chat(model):
+        return []
+    said = f" ({family.responses_source.title})" if family.responses_source else ""
+    asked = f"{model} is asked through the Responses API: it has no chat/completions{said}"
+    return [f"{asked}; `endpoint.api=chat` asks that where the server has it"]
 
 
 def _refusal(untaken: list[_Untaken], model: str) -> str:

@@ -10,6 +10,7 @@ import aiohttp
 import anyio
 import pybase64
 
+from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
@@ -30,12 +31,14 @@ from pipeline.records import (
     Grow,
     ImageFacts,
     ImageRecord,
+    PassedUrl,
     PreparedImage,
     PreparedRequest,
 )
 from pipeline.run.documents import document_flaw, max_request_bytes
-from pipeline.run.model import family_for, most_images, rule_for
+from pipeline.run.model import most_images, rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
+from pipeline.run.passing import Passing, check_passing, passed_image, tokens_of_any
 from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
@@ -67,6 +70,8 @@ class Preparer:
     """The images of `request.messages`, which every request begins with."""
     max_images: int | None = None
     """Images that the endpoint accepts in one request."""
+    any_size: TokenRange | None = None
+    """The tokens of an image whose size is unknown, where such images are passed on."""
     max_request_bytes: int | None = None
     """The longest body that the endpoint accepts."""
     most_document_tokens: int | None = None
@@ -95,8 +100,10 @@ class Preparer:
             max_answer_tokens=0 if rule is BY_PAGE else effective.max_answer_tokens,
             effective=effective,
             max_images=most_images(config, family),
+            any_size=tokens_of_any(rule, request.detail) if request.pass_urls else None,
             max_request_bytes=max_request_bytes(config, family),
         )
+        check_passing(config, preparer.template)
         paths = [path for message in request.messages for path in message.images]
         return replace(preparer, examples=[preparer.example(path) for path in paths])
 
@@ -112,7 +119,7 @@ class Preparer:
             return _too_many(count, self.max_images)
         images: list[PreparedImage] = []
         for location, data, text in zip(record.images, fetched, record.image_texts or repeat(None), strict=False):
-            found = self.images_at(location, data)
+            found = [passed_image(data)] if isinstance(data, PassedUrl) else self.images_at(location, data)
             if isinstance(found, Failure):
                 return _named(found, location, record)
             first, *others = found
@@ -161,6 +168,10 @@ class Preparer:
         """Of the first prompt that asks for labels, else the first: what endpoints change of a body is alike in all."""
         labelled = (prompt for prompt in self.prompts.values() if prompt.request.labels is not None)
         return next(labelled, next(iter(self.prompts.values()))).template
+
+    def passing(self, session: aiohttp.ClientSession) -> Passing | None:
+        """Decides which remote images the provider fetches; None where it fetches none."""
+        return Passing.of(self.config, session, self.rule, self.effective.request.detail, family_for(self.config))
 
     def preview(self, request: PreparedRequest, images: Sequence[PreparedImage]) -> str:
         """The request for people to read."""
@@ -255,12 +266,17 @@ class Preparer:
         expected = prompt.tokens.tokens + sum(map(text_tokens, image_texts)) + bounds.expected
         return expected, prompt.most_tokens + sum(map(most_text_tokens, image_texts)) + bounds.upper
 
+    def _tokens_of(self, facts: ImageFacts, detail: str) -> TokenRange | None:
+        if facts.sent_size is not None:
+            return self.rule.tokens(*facts.sent_size, detail)
+        return self.any_size if facts.is_passed else None
+
     def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange | None:
         """Of all images of one request, those of the conversation before the prompt included; None for a document."""
         detail = self.effective.request.detail
-        sizes = [*(image.facts.sent_size for image in self.examples), *(facts.sent_size for facts in image_facts)]
-        each = [self.rule.tokens(*size, detail) for size in sizes if size is not None]
-        if len(each) < len(sizes):
+        every = [*(image.facts for image in self.examples), *image_facts]
+        each = [found for facts in every if (found := self._tokens_of(facts, detail)) is not None]
+        if len(each) < len(every):
             return None
         if len(each) == 1:
             return each[0]
@@ -272,15 +288,17 @@ class Preparer:
 class Fetcher:
     """Fetches the remote images of a record."""
 
-    def __init__(self, session: aiohttp.ClientSession, max_bytes: int, at_once: int) -> None:
-        self._session, self._max_bytes = session, max_bytes
+    def __init__(
+        self, session: aiohttp.ClientSession, max_bytes: int, at_once: int, passing: Passing | None = None
+    ) -> None:
+        self._session, self._max_bytes, self._passing = session, max_bytes, passing
         self._proxy_of = Proxies()
         self._connections = anyio.Semaphore(at_once)
         """Waited for here: in the session it would count as time that the host takes."""
 
     async def __call__(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
-        """The bytes of each image; None for each that `Preparer` reads itself."""
-        fetched: list[bytes | None] = []
+        """The bytes of each image, or its address that is passed on; None for each that `Preparer` reads itself."""
+        fetched: list[bytes | PassedUrl | None] = []
         for location in record.images:
             data = await self._one(location, grow)
             if isinstance(data, Failure):
@@ -288,11 +306,15 @@ class Fetcher:
             fetched.append(data)
         return tuple(fetched)
 
-    async def _one(self, location: Location, grow: Grow) -> bytes | Failure | None:
+    async def _one(self, location: Location, grow: Grow) -> bytes | PassedUrl | Failure | None:
         if not isinstance(location, ImageUrl):
             return None
         url = location.url
         async with self._connections:
+            if self._passing is not None:
+                passed = await self._passing(url, self._proxy_of(url))
+                if passed is not None:
+                    return passed
             return await fetch(self._session, url, self._max_bytes, self._proxy_of(url), grow=grow)
 
 

@@ -208,7 +208,7 @@ class _Run:
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
-            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES),
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES, prepare.passing(images)),
             prepare=prepare,
             endpoints=endpoints,
             follow=dataset.follow,

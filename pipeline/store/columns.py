@@ -306,7 +306,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("sent_width", _SMALL_INT, _of_facts(lambda facts: facts.sent_width), "Pixels of the image as sent."),
     Column("sent_height", _SMALL_INT, _of_facts(lambda facts: facts.sent_height), "Pixels of the image as sent."),
     Column("sent_bytes", _SMALL_INT, _of_facts(lambda facts: facts.sent_bytes), "Bytes of the image as sent."),
-    Column("sha256", _TEXT, _of_facts(lambda facts: facts.sha256), "Hash of the source's bytes."),
+    Column("sha256", _TEXT, _of_facts(lambda facts: facts.sha256 or None), "Hash of the source's bytes."),
     Column(
         "request_sha256",
         _TEXT,

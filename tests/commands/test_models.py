@@ -13,12 +13,12 @@ import pipeline
 from pipeline.catalogue import families, family_named, first_family, near_names, price_of
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.commands.models import model_cards, table
+from pipeline.config.families import family_for
 from pipeline.config.loading import load_config, presets
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.pricing import own_price, price_for
 from pipeline.errors import InputError
 from pipeline.records import Usage
-from pipeline.run.model import family_for
 
 TODAY = date(2026, 11, 20)
 OWN = """

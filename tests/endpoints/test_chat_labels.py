@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.chat import CHAT
-from pipeline.endpoints.chat_labels import Endings
+from pipeline.endpoints.chat_request import DIALECT
+from pipeline.endpoints.endings import Endings
 from pipeline.endpoints.labels import EndpointLabels
 from pipeline.errors import ErrorKind
 from pipeline.labels.sending import LabelsMode, LabelsRequest
@@ -55,7 +56,7 @@ def test_a_correction_stands_behind_the_first_request(mode: LabelsMode) -> None:
 def test_a_last_message_of_plain_text() -> None:
     """Instructions are a message of their own then."""
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "text"}], "seed": 1}
-    endings = Endings.of(body, LabelsRequest.of(SCHEMA))
+    endings = Endings.of(body, LabelsRequest.of(SCHEMA), DIALECT)
     whole = json.dumps(body, separators=(",", ":")).encode()
     assert whole.endswith(endings.neutral)
     for mode in LabelsMode:

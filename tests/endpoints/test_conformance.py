@@ -13,6 +13,8 @@ import openai
 import pytest
 from jsonschema import Draft202012Validator
 from openai.lib._parsing import type_to_response_format_param
+from openai.lib._parsing._responses import type_to_text_format_param
+from openai.types.responses import Response
 from pydantic import BaseModel
 
 import pipeline
@@ -91,6 +93,69 @@ async def test_both_clients_send_the_same(make_image: MakeImage, detail: str) ->
             await sent_by_the_official_client(server.url, image.read_bytes(), model, wanted, detail)
             ours, theirs = (one["body"] for one in server.requests(2))
             assert ours == theirs, name
+
+
+RESPONSES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "plain": ("gpt-4o", {"max_output_tokens": 300}, {}),
+    "sampling": (
+        "gpt-4o",
+        {"max_output_tokens": 7, "temperature": 0.5, "top_p": 0.25, "user": "someone"},
+        {"max_tokens": 7, "temperature": 0.5, "top_p": 0.25, "user": "someone"},
+    ),
+    "probabilities": (
+        "gpt-4o",
+        {"max_output_tokens": 300, "include": ["message.output_text.logprobs"], "top_logprobs": 5},
+        {"logprobs": True, "top_logprobs": 5},
+    ),
+    "tier": (
+        "gpt-5-mini",
+        {"max_output_tokens": 812, "service_tier": "flex", "reasoning": {"effort": "minimal"}},
+        {"service_tier": "flex", "reasoning_effort": "minimal"},
+    ),
+    "effort": (
+        "o3",
+        {"max_output_tokens": 8492, "reasoning": {"effort": "medium", "summary": "auto"}, "metadata": {"job": "x"}},
+        {"reasoning_effort": "medium", "extra": {"reasoning": {"summary": "auto"}, "metadata": {"job": "x"}}},
+    ),
+    "no limit": ("gpt-4o", {}, {"max_tokens": "none"}),
+    "stored": ("gpt-4o", {"max_output_tokens": 300, "store": True}, {"extra": {"store": True}}),
+    "stream": ("gpt-4o", {"max_output_tokens": 300, "stream": True}, {"stream": True}),
+    "labels": (
+        "gpt-4o",
+        {"max_output_tokens": 300, "text": {"format": type_to_text_format_param(Photo), "verbosity": "low"}},
+        {"labels": Photo, "extra": {"text": {"verbosity": "low"}}},
+    ),
+}
+"""The model, the parameters of the official client's `responses.create`, and the settings of the same job."""
+
+
+@pytest.mark.parametrize("detail", ["auto", "low"])
+async def test_both_clients_send_the_same_responses(make_image: MakeImage, detail: str) -> None:
+    """Field by field, to the Responses API; what comes back is what the official client's types describe."""
+    image = make_image("photos/0.jpg", 64, 48)
+    url = f"data:image/jpeg;base64,{base64.b64encode(image.read_bytes()).decode()}"
+    parts = [{"type": "input_text", "text": PROMPT}, {"type": "input_image", "image_url": url, "detail": detail}]
+    asked: Any = [{"role": "user", "content": parts}]
+    async with serve() as server, openai.AsyncOpenAI(base_url=server.url, api_key="k", max_retries=0) as client:
+        for name, (model, wanted, settings) in RESPONSES.items():
+            summary = await pipeline.run_async(
+                image.parent, out=f"out/{name}", base_url=server.url, model=model, prompt=PROMPT, system="Be brief.",
+                quiet=True, overrides={"endpoint.api": "responses", "request.detail": detail, "request.dedup": False}
+                | {f"request.{key}": value for key, value in settings.items()},
+            )  # fmt: skip
+            assert summary.exit_code == 0, name
+            answer = await client.responses.create(
+                model=model, instructions="Be brief.", input=asked, **{"store": False, **wanted}
+            )
+            if wanted.get("stream"):
+                answer = [event async for event in answer][-1].response
+            ours, theirs = (one["body"] for one in server.requests(2))
+            assert ours == theirs, name
+            row = pipeline.read(f"out/{name}").iloc[0]
+            status = Response.model_validate(answer.model_dump(by_alias=True), strict=True).status
+            assert {"completed": "ok", "incomplete": "truncated"}[status or ""] == row.status
+            assert answer.output_text == row.caption, name
+            assert (answer.usage.input_tokens, answer.usage.output_tokens) == (row.prompt_tokens, row.completion_tokens)
 
 
 @pytest.mark.parametrize("name", JOBS)

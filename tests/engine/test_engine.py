@@ -937,7 +937,7 @@ async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
         ) -> Sequence[PreparedRequest] | Failure:
             nonlocal prepared
             (data,) = images
-            assert data is not None
+            assert isinstance(data, bytes)
             prepared += len(data)
             return super().prepare(record, images, names)
 

@@ -9,6 +9,7 @@ import pytest
 import pipeline
 from pipeline.catalogue import families, rule_of
 from pipeline.commands.models import Asked, model_cards
+from pipeline.config.families import family_for
 from pipeline.config.loading import load_config
 from pipeline.endpoints.pricing import price_for
 from pipeline.errors import InputError
@@ -17,7 +18,6 @@ from pipeline.estimates.histogram import SizeHistogram
 from pipeline.estimates.job import Candidate
 from pipeline.estimates.render import text as render
 from pipeline.records import ImageFacts
-from pipeline.run.model import family_for
 from pipeline.run.prepare import Preparer
 from pipeline.tokens import TokenRange
 from pipeline.tokens.prompt import PromptShape

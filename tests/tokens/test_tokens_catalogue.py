@@ -9,7 +9,19 @@ import pytest
 from pipeline.catalogue import family_of
 from tests.tokens.token_rules import combined, described, documents, unknown
 
-DOCUMENT = {"source", "url", "checked_on", "sources", "limits", "api", "batch", "family", "host", "unknown"} | {
+DOCUMENT = {
+    "source",
+    "responses",
+    "url",
+    "checked_on",
+    "sources",
+    "limits",
+    "api",
+    "batch",
+    "family",
+    "host",
+    "unknown",
+} | {
     "reasoning",
     "parameters",
     "tier",
@@ -31,7 +43,7 @@ def test_every_fact_has_a_source(file: str) -> None:
         assert source.keys() == {"title", "url", "checked_on"}
         assert source["url"].startswith("https://")
         assert source["checked_on"] >= dt.date(2026, 8, 1)
-    tables = [document[key] for key in ("limits", "api", "batch") if key in document]
+    tables = [document[key] for key in ("limits", "api", "batch", "responses") if key in document]
     rules = [rule for family in document["family"] for rule in family.get("rule", [])]
     asked = [*document.get("reasoning", {}).values(), *document.get("parameters", {}).values()]
     tiers = document.get("tier", [])

@@ -1,12 +1,12 @@
-"""How bodies of chat/completions ask for labels: their endings, which differ by endpoint, and not by image.
+"""How bodies ask for labels: their endings, which differ by endpoint, and not by image.
 
 A body begins with messages and images. What says of the schema stands behind the last image and text: instructions in
-the last message, an answer that has to be corrected, and `response_format`. So one prepared body serves endpoints that
-take a schema in different ways, and a correction needs no second look at the image.
+the last message, an answer that has to be corrected, and the field for the format. So one prepared body serves
+endpoints that take a schema in different ways, and a correction needs no second look at the image.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,20 @@ from pipeline.labels.sending import Correction, LabelsMode, LabelsRequest
 from pipeline.records import Answer
 
 _CONTENT: Final = b'"content":['
-_MESSAGES: Final = b'"messages":['
+Format = Mapping[str, Any]
+"""As chat/completions has it in `response_format`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What of a body differs between APIs."""
+
+    messages: str
+    """The field that holds the messages."""
+    text_part: str
+    """The type of a part that is text."""
+    with_format: Callable[[Mapping[str, Any], Format], dict[str, Any]]
+    """A body's fields with a format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +44,19 @@ class Endings:
     """What closes the list of messages, and all fields behind it."""
 
     @classmethod
-    def of(cls, body: Mapping[str, Any], asked: LabelsRequest) -> "Endings":
-        """Of a body, which has no `response_format` of its own."""
-        last = body["messages"][-1]
+    def of(cls, body: Mapping[str, Any], asked: LabelsRequest, dialect: Dialect) -> "Endings":
+        """Of a body, which has no format of its own."""
+        last = body[dialect.messages][-1]
         text, is_list = asked.instructions, isinstance(last["content"], list)
-        part = {"type": "text", "text": text} if is_list else {"role": "user", "content": text}
-        emptied = _json({**body, "messages": [{**last, "content": []}]})
-        neutral = emptied.partition(_CONTENT)[2] if is_list else _rest(body, None)
+        part = {"type": dialect.text_part, "text": text} if is_list else {"role": "user", "content": text}
+        emptied = _json({**body, dialect.messages: [{**last, "content": []}]})
+        plain = _rest(body, dialect, None)
+        neutral = emptied.partition(_CONTENT)[2] if is_list else plain
         return cls(
             neutral=neutral,
             instructions=b"," + _json(part),
-            message=neutral.removesuffix(_rest(body, None)),
-            rest={mode: _rest(body, asked.formats[mode]) for mode in LabelsMode},
+            message=neutral.removesuffix(plain),
+            rest={mode: _rest(body, dialect, asked.formats[mode]) for mode in LabelsMode},
         )
 
     def ending(self, mode: LabelsMode, corrected: Answer | None = None) -> bytes:
@@ -51,11 +65,11 @@ class Endings:
         return b"".join([instructions, self.message, *_correction(corrected), self.rest[mode]])
 
 
-def _rest(body: Mapping[str, Any], response_format: Mapping[str, Any] | None) -> bytes:
-    fields = {**body, "messages": []}
-    if response_format is not None:
-        fields["response_format"] = response_format
-    return _json(fields).partition(_MESSAGES)[2]
+def _rest(body: Mapping[str, Any], dialect: Dialect, asked: Format | None) -> bytes:
+    fields = {**body, dialect.messages: []}
+    if asked is not None:
+        fields = dialect.with_format(fields, asked)
+    return _json(fields).partition(f'"{dialect.messages}":['.encode())[2]
 
 
 def _correction(answer: Answer | None) -> Sequence[bytes]:
