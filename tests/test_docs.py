@@ -12,6 +12,7 @@ import pytest
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
 from pipeline.store.schemas import schema
+from tests.pdfs import pdf
 from tests.support import Command, MakeImage
 from tests.videos import video
 
@@ -19,6 +20,9 @@ ROOT = Path(__file__).parent.parent
 GIVEN = ("pages", "document_annotation", "features")
 """Columns that kinds of endpoints add."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+FILES = {"video.md": {"clips/clip.mp4": video()}, "documents.md": {"scans/scan.pdf": pdf(2)}}
+"""Further files that the commands of a page name."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -51,9 +55,9 @@ def test_commands_and_code_run(
     Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
     Path("pictures.csv").write_text("image\nphotos/0.jpg\n")
     Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
-    if page.name == "video.md":
-        Path("clips").mkdir()
-        Path("clips/clip.mp4").write_bytes(video())
+    for name, data in FILES.get(page.name, {}).items():
+        Path(name).parent.mkdir()
+        Path(name).write_bytes(data)
     if page.name != "README.md":  # the other pages speak of an OUT that there is
         run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
     for line in commands(page):

@@ -15,7 +15,7 @@ from pipeline.images.probe import ImageSize
 from pipeline.sources import source_name
 from pipeline.tokens.ranges import Range
 
-PAGES_HINT = "With `source.pdf=pages` each page is an image, and can be"
+PAGES_HINT = "With `source.pdf=pages` each page is an image"
 
 
 async def estimate_job(job: EstimateJob, show: Show) -> Estimate:

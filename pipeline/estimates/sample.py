@@ -20,7 +20,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import EndpointStoppedError, InputError
 from pipeline.estimates.bills import COLUMNS, Bills, Population, Row, joined, money
-from pipeline.estimates.estimate import estimated
+from pipeline.estimates.estimate import PAGES_HINT, estimated
 from pipeline.estimates.figures import Estimate, ModelEstimate, cost_of, no_spread
 from pipeline.estimates.histogram import SizeHistogram
 from pipeline.estimates.job import Candidate, EstimateJob, check_job
@@ -121,6 +121,8 @@ async def run_sample(
     histogram = SizeHistogram([candidate.prompt_shape(datetime.now(UTC).date())])
     what = SurveyJob(sources=job.sources, config=job.config, limit=job.limit, keep_sizes=True, out=job.out)
     seen = await survey(what, histogram, show)
+    if not seen.seen and seen.documents:
+        raise InputError(f"`sample=` draws images, and there are only PDFs, which are sent whole. {PAGES_HINT}")
     population = Population.of(seen.sizes or array("q"), histogram.shapes[0])
     strata = stratified(population.predicted, sample.wanted, _picker(sample.seed))
     chosen = frozenset(at for one in strata for at in population.positions[list(one.chosen)].tolist())

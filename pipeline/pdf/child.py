@@ -84,7 +84,9 @@ def bound_memory(more_mb: int) -> None:
     statm = Path("/proc/self/statm")
     if statm.exists():
         taken = int(statm.read_text(encoding="ascii").split()[0]) * PAGE_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (taken + more_mb * 1_000_000, resource.RLIM_INFINITY))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = taken + more_mb * 1_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def main() -> None:

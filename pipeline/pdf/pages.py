@@ -83,7 +83,7 @@ def page_size(pdf: Pdf, page: int) -> PageSize | Failure:
         if "error" in reply:
             return _failure(reply)
         width, height = reply["size"]
-        return PageSize(width, height, process.pages)
+        return PageSize(float(width), float(height), process.pages)
 
     return _asked(pdf, ask)
 
@@ -92,9 +92,15 @@ def rendered_page(pdf: Pdf, page: int, size: tuple[int, int], memory_mb: int) ->
     """The pixels of a page (RGB, row by row) at this size, on white, with its annotations and form fields."""
 
     def ask(process: Process) -> bytes | Failure:
-        bounds = {"memory_mb": memory_mb, "cpu_s": CPU_S}
-        reply, pixels = process.ask({"do": "render", "page": page, "width": size[0], "height": size[1], **bounds})
-        return _failure(reply) if "error" in reply else pixels
+        bounds, wanted = {"memory_mb": memory_mb, "cpu_s": CPU_S}, size[0] * size[1] * 3
+        reply, pixels = process.ask(
+            {"do": "render", "page": page, "width": size[0], "height": size[1], **bounds}, most=wanted
+        )
+        if "error" in reply:
+            return _failure(reply)
+        if len(pixels) != wanted:
+            raise ValueError("too few pixels")
+        return pixels
 
     return _asked(pdf, ask)
 
@@ -110,6 +116,8 @@ def _asked(pdf: Pdf, ask: Callable[[Process], T | Failure]) -> T | Failure:
             ended_by = error.signal
             if ended_by == signal.SIGPROF:
                 break
+        except (ValueError, TypeError, KeyError):
+            ended_by = 0
     return _ended(ended_by)
 
 
@@ -122,7 +130,7 @@ def _opened(process: Process, pdf: Pdf) -> Failure | None:
     reply, _ = process.ask({"do": "open", "path": pdf.path, **bounds}, data)
     if "error" in reply:
         return _failure(reply)
-    process.holds, process.pages = pdf.key, reply["pages"]
+    process.holds, process.pages = pdf.key, max(1, int(reply["pages"]))
     return None
 
 

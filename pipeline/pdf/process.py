@@ -20,6 +20,7 @@ _KEPT: Final = frozenset(
     {"PATH", "HOME", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR"}
 )
 """What a child sees of the environment: no key, whatever its name is."""
+_LINE_BYTES: Final = 1 << 16
 _END_S: Final = 2.0
 
 
@@ -50,8 +51,11 @@ class Process:
         self.pages = 0
         """Of the open document."""
 
-    def ask(self, request: Mapping[str, object], data: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """One request and its answer. Raises DeadError."""
+    def ask(self, request: Mapping[str, object], data: bytes = b"", most: int = 0) -> tuple[dict[str, Any], bytes]:
+        """One request, and its answer with at most this number of bytes. Raises DeadError.
+
+        Raises ValueError, TypeError or KeyError where the answer is none: a document may have taken the process over.
+        """
         source, target = self._child.stdin, self._child.stdout
         if source is None or target is None:
             raise AssertionError("a process is started with pipes")
@@ -59,13 +63,16 @@ class Process:
             source.write(json.dumps({**request, "bytes": len(data)}).encode() + b"\n")
             source.write(data)
             source.flush()
-            line = target.readline()
-            if not line:
-                raise DeadError(-min(0, self._child.wait()))
-            reply = json.loads(line)
-            return reply, target.read(reply["bytes"])
+            line = target.readline(_LINE_BYTES)
         except OSError:
-            raise DeadError(-min(0, self._child.wait())) from None
+            line = b""
+        if not line:
+            raise DeadError(-min(0, self._child.wait()))
+        reply = json.loads(line)
+        found = target.read(min(int(reply["bytes"]), most))
+        if len(found) < int(reply["bytes"]):
+            raise ValueError("the answer is incomplete")
+        return reply, found
 
     def end(self) -> None:
         """Let it end, or end it."""

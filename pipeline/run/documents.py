@@ -24,8 +24,8 @@ def check_documents(config: RunConfig, source: Source) -> None:
     if budget is not None and source.has_documents and not (traits.bills_pages and has_pdf_extra()):
         raise InputError(
             f"`{budget}`: PDFs are sent whole, and their tokens are unknown before they are sent, so that this budget "
-            "cannot be kept. Send their pages as images (`source.pdf=pages`), or bound the number of requests "
-            "instead: `budget.max_requests=N`"
+            "cannot be kept. Send their pages as images (`source.pdf=pages`), bound the number of requests instead "
+            "(`budget.max_requests=N`), or leave PDFs out with a glob such as 'photos/*.jpg'"
         )
 
 

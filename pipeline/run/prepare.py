@@ -35,7 +35,7 @@ from pipeline.records import (
     PreparedImage,
     PreparedRequest,
 )
-from pipeline.run.documents import document_flaw, max_request_bytes
+from pipeline.run.documents import MOST_TOKENS, document_flaw, max_request_bytes
 from pipeline.run.model import most_images, rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.passing import Passing, check_passing, passed_image, tokens_of_any
@@ -106,6 +106,10 @@ class Preparer:
         check_passing(config, preparer.template)
         paths = [path for message in request.messages for path in message.images]
         return replace(preparer, examples=[preparer.example(path) for path in paths])
+
+    def of_run(self, *, takes_several: bool, is_bounded: bool) -> "Preparer":
+        """The same for an OUT, and for a run with an implied budget or without one."""
+        return replace(self, takes_several=takes_several, most_document_tokens=MOST_TOKENS if is_bounded else None)
 
     def __call__(
         self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]

@@ -34,7 +34,6 @@ from pipeline.pdf.process import PROCESSES
 from pipeline.records import Status, is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
-from pipeline.run.documents import MOST_TOKENS
 from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.job import (
     FETCHES,
@@ -84,7 +83,6 @@ async def run_job(
     check_only(job, source)
     _say_destinations(job, keys, say)
     async with AsyncExitStack() as stack:
-        stack.callback(PROCESSES.end_idle)
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)
@@ -95,8 +93,7 @@ async def run_job(
         _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
-            bound = None if job.implied_budget_usd is None else MOST_TOKENS
-            prepare = replace(prepare, takes_several=dataset.takes_several, most_document_tokens=bound)
+            prepare = prepare.of_run(takes_several=dataset.takes_several, is_bounded=job.implied_budget_usd is not None)
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
@@ -243,6 +240,7 @@ class _Run:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
         await self.clock.sleep(0)  # in which they are let go
+        PROCESSES.end_idle()
         with suppress(ResourceError):
             if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()

@@ -18,6 +18,7 @@ IMAGE_COLUMNS = (
     "url",
     "image_url",
     "images",
+    "document",
 )
 ID_COLUMN = "id"
 

@@ -13,6 +13,8 @@ from pipeline.emulator.chat_request import elided, parse_chat_request, parse_jso
 
 Body = Callable[..., dict[str, Any]]
 IMAGE = "messages[0].content[0].image_url"
+FILE = "messages[0].content[0].file"
+PDF = "data:application/pdf;base64,JVBERi0xLjcK"
 
 
 def _error(payload: object) -> dict[str, Any]:
@@ -30,6 +32,10 @@ def _ask(*messages: object, **options: object) -> dict[str, object]:
 def _image(url: object, **options: object) -> dict[str, object]:
     part = {"type": "image_url", "image_url": {"url": url, **options}}
     return _ask({"role": "user", "content": [part]})
+
+
+def _file(file: object) -> dict[str, object]:
+    return _ask({"role": "user", "content": [{"type": "file", "file": file}]})
 
 
 def _with(**options: object) -> dict[str, object]:
@@ -71,7 +77,13 @@ def test_image_urls(url: str, code: str) -> None:
         (_ask({"role": "user"}), "invalid_type", "messages[0].content"),
         (_ask({"role": "user", "content": ["x"]}), "invalid_type", "messages[0].content[0]"),
         (_ask({"role": "user", "content": [{"type": "text"}]}), "invalid_type", "messages[0].content[0].text"),
-        (_ask({"role": "user", "content": [{"type": "file"}]}), "invalid_value", "messages[0].content[0].type"),
+        (_ask({"role": "user", "content": [{"type": "input_audio"}]}), "invalid_value", "messages[0].content[0].type"),
+        (_file(None), "invalid_type", FILE),
+        (_file({"filename": "a.pdf"}), "missing_required_parameter", f"{FILE}.file_data"),
+        (_file({"file_data": PDF}), "missing_required_parameter", f"{FILE}.filename"),
+        (_file({"filename": "a.pdf", "file_data": 7}), "invalid_type", f"{FILE}.file_data"),
+        (_file({"filename": "a.png", "file_data": "data:image/png;base64,QQ=="}), "invalid_value", f"{FILE}.file_data"),
+        (_file({"filename": "a.pdf", "file_data": PDF[:-3]}), "invalid_value", f"{FILE}.file_data"),
         (_ask({"role": "user", "content": [{"type": "image_url", "image_url": "data:"}]}), "invalid_type", IMAGE),
         (_image(None), "missing_required_parameter", f"{IMAGE}.url"),
         (_image(3), "invalid_type", f"{IMAGE}.url"),

@@ -19,6 +19,7 @@ from pipeline.images.documents import prepare_document
 from pipeline.images.pages import MOST_PIXELS, page_pixels, prepare_page
 from pipeline.locations import DocumentPage, InMemoryImage
 from pipeline.pdf import pages as reading
+from pipeline.pdf import process
 from pipeline.pdf.pages import PageSize, Pdf, page_count, page_size, rendered_page
 from pipeline.pdf.process import PROCESSES, Process, Processes
 from pipeline.pdf.structure import has_end, is_pdf
@@ -119,7 +120,7 @@ def test_annotations_and_form_fields_are_drawn() -> None:
     ],
 )
 def test_a_page_as_an_image(size: tuple[float, float], dpi: int, expected: tuple[int, int]) -> None:
-    """So many pixels an inch, within bounds whatever its box is."""
+    """Its size in pixels follows from its box, and is bounded whatever that is."""
     found = page_pixels(PageSize(*size, 1), dpi)
     assert found == expected
     assert found[0] * found[1] <= MOST_PIXELS * 1.01
@@ -167,10 +168,24 @@ def test_a_process_that_ends_is_replaced() -> None:
     """Killed between two pages, as by a system without memory: the next page comes from another process."""
     document = held(pdf(2))
     assert page_count(document) == 2
-    with PROCESSES.one(document.key) as process:
-        os.kill(process._child.pid, signal.SIGKILL)
-        process._child.wait()
+    with PROCESSES.one(document.key) as one:
+        os.kill(one._child.pid, signal.SIGKILL)
+        one._child.wait()
     assert page_count(document) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "words", "[]", '{"bytes": 9}', '{"bytes": "a"}', '{"pages": "many", "bytes": 0}']
+)
+def test_a_process_that_a_document_took_over(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it answers, the document is a failure, and this process goes on."""
+    script = tmp_path / "evil.py"
+    script.write_text(f"import sys; sys.stdin.readline(); print({answer!r})")
+    monkeypatch.setattr(process, "_SCRIPT", script)
+    monkeypatch.setattr(reading, "PROCESSES", Processes(1))
+    found = page_count(held(pdf(2)))
+    assert isinstance(found, Failure)
+    assert found.kind is ErrorKind.IMAGE_UNREADABLE
 
 
 def test_many_threads_share_few_processes() -> None:
@@ -193,27 +208,27 @@ def test_no_more_processes_than_allowed_and_none_is_left() -> None:
     gate, seen = threading.Barrier(2), list[Process]()
 
     def hold(_: int) -> None:
-        with few.one(None) as process:
-            seen.append(process)
+        with few.one(None) as one:
+            seen.append(one)
             gate.wait(10)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(hold, range(4)))
     assert len(set(map(id, seen))) == 2
     few.end_idle()
-    assert all(process._child.poll() is not None for process in seen)
+    assert all(one._child.poll() is not None for one in seen)
 
 
 def test_a_child_sees_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hostile document that takes the process over finds no secret in its environment."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    process = Process()
+    one = Process()
     try:
-        environment = Path(f"/proc/{process._child.pid}/environ")
+        environment = Path(f"/proc/{one._child.pid}/environ")
         if environment.exists():
             assert b"sk-secret" not in environment.read_bytes()
     finally:
-        process.end()
+        one.end()
 
 
 def test_mutated_documents() -> None:

@@ -191,6 +191,10 @@ def test_an_estimate_leaves_documents_out(folder: Path, endpoint: str, command: 
     code, _, stderr = command("estimate", str(folder / "six.PDF"), "--model", "gpt-4o", "--base-url", endpoint)
     assert code == 2
     assert "--pdf pages" in stderr
+    words = ["--sample", "2", "--model", "m", "--base-url", endpoint, "-o", "out"]
+    code, _, stderr = command("run", str(folder / "six.PDF"), *words)
+    assert code == 2
+    assert "only PDFs" in stderr
 
 
 def test_an_endpoint_without_documents(folder: Path) -> None:
@@ -232,7 +236,7 @@ def test_pages_of_rows_that_have_several(folder: Path, endpoint: str) -> None:
     assert len(rows_of("glob")) == 6
 
 
-def test_a_page_count_is_taken_when_its_turn_comes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_are_opened_one_after_the_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records stream: the first pages are there before the second document is opened."""
     for number in range(5):
         (folder / f"{number}.pdf").write_bytes(pdf(100))

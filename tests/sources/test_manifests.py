@@ -248,7 +248,9 @@ def test_columns_by_name(tmp_path: Path, name: str) -> None:
 
 def test_no_column_holds_images(tmp_path: Path) -> None:
     """Proves that the error lists the columns, the names that count and the option."""
-    message = r"columns: a, b\. The names that count are image, .*image_url, images; .*`source\.image_column=NAME`"
+    message = (
+        r"columns: a, b\. The names that count are image, .*image_url, images, document; .*`source\.image_column=NAME`"
+    )
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "m.csv", "a,b\n1,2\n"))
 
