@@ -236,13 +236,11 @@ class ChatDesk:
 
     async def _see(self, body: bytes, api: Api) -> Seen:
         config = self._config
-        if not (config.decode or config.fetch_urls):
-            return see(body, api, self.serves, decode=False, billing=self._billing)
-        loop = asyncio.get_running_loop()
-        looking = partial(
-            see, body, api, self.serves, decode=config.decode, fetch=config.fetch_urls, billing=self._billing
-        )
-        return await loop.run_in_executor(self._threads, looking)
+        how = {"decode": config.decode, "fetch": config.fetch_urls}
+        looking = partial(see, body, api, self.serves, **how, billing=self._billing)
+        if not any(how.values()):
+            return looking()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, looking)
 
     async def _work(self, visit: _Visit) -> None:
         if self._workers is None:
