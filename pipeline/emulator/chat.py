@@ -280,14 +280,13 @@ class ChatDesk:
         return await send_events(request, visit.api.failed_events(), visit.limits, 0, breaks=False)
 
     def _complete(self, asked: ChatRequest, seen: Seen, visit: _Visit) -> dict[str, Any]:
-        ignored = visit.fault is Fault.IMAGE_IGNORED
-        looks = () if ignored else seen.looks
+        looks, hashes = ((), ()) if visit.fault is Fault.IMAGE_IGNORED else (seen.looks, seen.hashes)
         text = answer_text(asked, looks, seen.hashes, visit.fault)
         family, options = self._billing.family(asked.model), asked.options
         thought = reasoning_tokens(family, asked.model, options, self._config.seed, b"".join(seen.hashes))
         answer = reply(text, asked.max_tokens, visit.fault, thought=thought, stop=options.stop)
         billed = bill(asked, seen.prompt, answer, visit.fault) if visit.api.bills_tokens else pages_bill(looks)
-        self._stats.charge(billed, asked.n, () if ignored else seen.hashes)
+        self._stats.charge(billed, asked.n, hashes)
         if self._config.count_tokens is CountTokens.BILLED:
             self._settle(visit, billed.prompt_tokens + billed.completion_tokens)
         payload = cast("Mapping[str, Any]", seen.body)  # where it could be read
