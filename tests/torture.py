@@ -67,6 +67,8 @@ def draw(folder: Path, count: int) -> None:
         Image.fromarray(pixels).resize((64, 48)).save(folder / f"{number:05}.jpg")
 
 
+_EARLY, _BEGINS_S = 0.2, 30.0
+"""The share of kills while a run begins, and the longest that this may take."""
 MODELS = {"caption": "gpt-4o", "ocr": "mistral-ocr-latest", "ofr": "ofr"}
 """By task."""
 
@@ -130,7 +132,9 @@ class Campaign:
             process = start(self.photos, out, url, self.task)
             enough = self.report.kills >= self.kills
             try:
-                _, stderr = process.communicate(timeout=120 if enough else self.random.uniform(0.4, 2.2))
+                if not enough:
+                    self._await_answers(process, url)
+                _, stderr = process.communicate(timeout=120 if enough else self.random.uniform(0.0, 1.2))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
@@ -141,6 +145,16 @@ class Campaign:
                 self.report.violations.append(f"a run ended with {process.returncode}: {stderr.decode()[-300:]}")
             self._at_the_end(out, held, emulator_get(url, "stats"))
             return
+
+    def _await_answers(self, process: "subprocess.Popen[bytes]", url: str) -> None:
+        """Until the run asks, mostly: on a busy machine it may be killed again and again before it has begun."""
+        before, until = emulator_get(url, "stats")["requests"], time.monotonic() + _BEGINS_S
+        if self.random.random() < _EARLY:
+            return
+        while process.poll() is None and time.monotonic() < until:
+            if emulator_get(url, "stats")["requests"] > before:
+                return
+            time.sleep(0.02)
 
     def _after_kill(self, out: Path, held: dict[bytes, int]) -> dict[bytes, int]:
         names, now = in_parts(out), in_ledger(out)
