@@ -136,7 +136,7 @@ class _HasImages:
     @property
     def pages(self) -> int | None:
         """An image is one page; None where those of a document could not be counted."""
-        each = [facts.pages if facts.width is None else 1 for facts in self.image_facts]
+        each = [1 if facts.width is not None or facts.is_passed else facts.pages for facts in self.image_facts]
         known = [pages for pages in each if pages is not None]
         return sum(known) if len(known) == len(each) else None
 

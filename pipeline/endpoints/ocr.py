@@ -67,17 +67,19 @@ def _checked(request: RequestConfig, model: str) -> Mapping[str, Any]:
 
 
 def _mistral(model: str, pages: str | None, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a `Body`
-    def body(media_type: str, base64: str) -> Mapping[str, Any]:
+    def body(media_type: str, base64: str, address: str | None) -> Mapping[str, Any]:
         kind = "document_url" if media_type == DOCUMENT else "image_url"
         chosen = {"pages": pages} if pages is not None and media_type == DOCUMENT else {}
-        document = {"type": kind, kind: f"data:{media_type};base64,{base64}"}
+        document = {"type": kind, kind: address or f"data:{media_type};base64,{base64}"}
         return {"model": model, "document": document, **chosen, **fields}
 
     return body
 
 
 def _google(model: str, pages: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
-    def body(media_type: str, base64: str) -> Mapping[str, Any]:
+    def body(media_type: str, base64: str, address: str | None) -> Mapping[str, Any]:
+        if address is not None:
+            return {"model": model, "document": address, **fields}
         chosen = {"pages": pages} if pages is not None and media_type == DOCUMENT else {}
         return {"model": model, "document": base64, "mimeType": media_type, **chosen, **fields}
 

@@ -41,9 +41,9 @@ class OfrAdapter:
             raise InputError(f"request.extra.{twice}: `request.ofr` says it; take it out of `request.extra`")
         is_url = asked.image_field == "imageUri"
 
-        def body(media_type: str, base64: str) -> Mapping[str, Any]:
-            url = f"data:{media_type};base64,{base64}"
-            image = {"source": {"imageUri": url}} if is_url else {"content": base64}
+        def body(media_type: str, base64: str, address: str | None) -> Mapping[str, Any]:
+            url = address or f"data:{media_type};base64,{base64}"
+            image = {"source": {"imageUri": url}} if is_url or address else {"content": base64}
             return {"image": image, **fields, **request.extra}
 
         return OneImageTemplate(body, model)

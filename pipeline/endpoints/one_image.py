@@ -10,9 +10,10 @@ import pybase64
 from pipeline.errors import InputError
 from pipeline.formatting import json_text
 from pipeline.records import PreparedImage
+from pipeline.redaction.addresses import public_url
 
-Body = Callable[[str, str], Mapping[str, Any]]
-"""The body for an image of a media type, and its base64."""
+Body = Callable[[str, str, str | None], Mapping[str, Any]]
+"""The body for an image of a media type and its base64, or for one that the provider fetches from an address."""
 
 
 class OneImageTemplate:
@@ -28,22 +29,29 @@ class OneImageTemplate:
 
     def pieces(self, images: Sequence[PreparedImage]) -> tuple[bytes, ...]:
         (image,) = images
+        if image.url is not None:
+            return (self._passing(image.url),)
         before, after = self._around(image.media_type)
         return before, image.base64 or pybase64.b64encode(image.data), after
 
     def digest(self, images: Sequence[PreparedImage]) -> str:
         (image,) = images
-        before, after = self._around(image.media_type)
-        return hashlib.sha256(b"\0".join([before, after, image.sha256.encode()])).hexdigest()
+        asked = [self._passing(image.url)] if image.url is not None else self._around(image.media_type)
+        return hashlib.sha256(b"\0".join([*asked, image.sha256.encode()])).hexdigest()
 
     def preview(self, images: Sequence[PreparedImage]) -> str:
         (image,) = images
+        if image.url is not None:
+            return json_text(json.loads(self._passing(public_url(image.url))))
         before, after = self._around(image.media_type)
         characters = f"<{4 * ((len(image.data) + 2) // 3):,} characters>"
         return json_text(json.loads(b"".join([before, characters.encode(), after])))
 
     def renamed(self, body: bytes, model: str) -> bytes:
         return body.replace(_model_field(self._model), _model_field(model), 1)
+
+    def _passing(self, url: str) -> bytes:
+        return _json(self._body("", "", url))
 
     def _around(self, media_type: str) -> tuple[bytes, bytes]:
         """The JSON before and after the base64. Threads may both write what is missing: it is the same."""
@@ -54,7 +62,7 @@ class OneImageTemplate:
 
     def _written(self, media_type: str) -> tuple[bytes, bytes]:
         number = 0
-        while (whole := _json(self._body(media_type, mark := f"<image-{number}>"))).count(mark.encode()) != 1:
+        while (whole := _json(self._body(media_type, mark := f"<image-{number}>", None))).count(mark.encode()) != 1:
             number += 1
         before, _, after = whole.partition(mark.encode())
         return before, after

@@ -133,6 +133,21 @@ def test_the_request_of_ofr() -> None:
     }
 
 
+def test_addresses_that_are_passed_on() -> None:
+    """The address stands where the data URL does, in every shape; a preview leaves its signature out."""
+    url = "https://example.com/a.jpg?X-Amz-Signature=s3cr3t"
+    passed = PreparedImage(data=b"", media_type="", sha256="1" * 64, facts=FACTS, url=url)
+    found = []
+    for config in (configured(), configured(model=GOOGLE), configured("ofr", None, ofr={"image_field": "content"})):
+        template = adapter_of(config).template(config.request, config.request.model or "", "max_tokens")
+        found.append(json.loads(template.body([passed])))
+        assert "s3cr3t" not in template.preview([passed])
+        assert template.digest([passed]) != template.digest([image()])
+    assert found[0]["document"] == {"type": "image_url", "image_url": url}
+    assert found[1] == {"model": GOOGLE, "document": url}
+    assert found[2]["image"] == {"source": {"imageUri": url}}
+
+
 @pytest.mark.parametrize("base", ["https://api.aimlapi.com", "https://api.aimlapi.com/v1", "api.aimlapi.com/vision"])
 def test_the_address_of_ofr(base: str) -> None:
     """It stands beside `/v1`, however the address is written; that of OCR below it."""
