@@ -152,7 +152,11 @@ def cells(model: ModelEstimate) -> tuple[str, ...]:
 def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
     """What to expect, and its range, of each of `HEADINGS` but the first."""
     if model.pages is not None:
-        tokens = ("1 page", ""), _figure(model.pages, lambda pages: f"{rounded(pages)} pages"), ("none", "")
+        tokens = (
+            ("1 page", ""),
+            _figure(model.pages, lambda pages: f"{rounded(pages)} page{'s' * (pages != 1)}"),
+            ("none", ""),
+        )
     else:
         tokens = (
             _figure(model.mean_tokens, lambda count: f"{count:,}"),
