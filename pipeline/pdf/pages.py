@@ -47,10 +47,19 @@ class Pdf:
             return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="not a file")
         return cls((path, found.st_ino, found.st_size, found.st_mtime_ns), path)
 
+    def data(self) -> bytes | Failure:
+        """The bytes of a document in memory; none of a file."""
+        try:
+            return b"" if self.path is not None else self.read()
+        except Exception as error:  # noqa: BLE001 - the caller's object may raise anything
+            words = _line(f"{type(error).__name__}: {error}")
+            return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"the document cannot be read: {words}")
+
     def sha256(self) -> str | Failure:
         """Of all bytes, in hexadecimal."""
         if self.path is None:
-            return hashlib.sha256(self.read()).hexdigest()
+            data = self.data()
+            return data if isinstance(data, Failure) else hashlib.sha256(data).hexdigest()
         try:
             with open(self.path, "rb") as file:  # noqa: PTH123 - the path may be no UTF-8
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -77,7 +86,7 @@ def page_size(pdf: Pdf, page: int) -> PageSize | Failure:
 
     def ask(process: Process) -> PageSize | Failure:
         if page > process.pages:
-            message = f"the document has {process.pages:,} pages now"
+            message = f"there is no page {page:,} now: the document ends with page {process.pages:,}"
             return Failure(kind=ErrorKind.IMAGE_MISSING, message=message)
         reply, _ = process.ask({"do": "size", "page": page, "cpu_s": CPU_S})
         if "error" in reply:
@@ -125,7 +134,9 @@ def _opened(process: Process, pdf: Pdf) -> Failure | None:
     if process.holds == pdf.key:
         return None
     process.holds = None
-    data = b"" if pdf.path is not None else pdf.read()
+    data = pdf.data()
+    if isinstance(data, Failure):
+        return data
     bounds = {"memory_mb": OPENING_MB, "cpu_s": CPU_S}
     reply, _ = process.ask({"do": "open", "path": pdf.path, **bounds}, data)
     if "error" in reply:
@@ -140,8 +151,12 @@ def _failure(reply: dict[str, Any]) -> Failure:
     if reply["error"] == "memory":
         message = "reading this PDF takes more memory than images.max_decoded_mb allows"
         return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=message)
-    words = " ".join(printable(str(reply["message"])).split())[:200]
+    words = _line(str(reply["message"]))
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"this is no PDF, or a damaged one: {words}")
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split())[:200])
 
 
 def _ended(ended_by: int) -> Failure:

@@ -188,6 +188,18 @@ def test_a_process_that_a_document_took_over(answer: str, tmp_path: Path, monkey
     assert found.kind is ErrorKind.IMAGE_UNREADABLE
 
 
+def test_an_object_that_cannot_be_read() -> None:
+    """The calling program's object raises: a failure with its words."""
+
+    def read() -> bytes:
+        raise LookupError("gone\n")
+
+    document = InMemoryImage("x", read, 9, is_pdf=True)
+    found = prepare_page(DocumentPage("x#page=1", document, 1), SizeRule(9), ImagesConfig(), lambda _: nullcontext())
+    assert isinstance(found, Failure)
+    assert found.message.endswith("LookupError: gone")
+
+
 def test_many_threads_share_few_processes() -> None:
     """PDFium is not safe for threads: each process serves one at a time, and the pages are still the right ones."""
     documents = [held(pdf(3, text=name)) for name in ("a", "b")]
