@@ -46,6 +46,7 @@ class ErrorKind(StrEnum):
     HOOK_FAILED = "hook_failed"
     LABELS_INVALID = "labels_invalid"
     FORMAT_REJECTED = "format_rejected"
+    PARAMETER_REJECTED = "parameter_rejected"
 
     AUTHENTICATION = "authentication"
     PERMISSION = "permission"

@@ -158,10 +158,11 @@ class PreparedRequest(_HasImages):
     prompt_name: str = PROMPT_NAME
     predicted_prompt_tokens: int | None = None
     most_prompt_tokens: int | None = None
-    """The upper end of the prediction."""
     max_answer_tokens: int | None = None
     """As many tokens as the answer may have; None where nothing bounds it."""
     token_rule: str | None = None
+    other_usage: "tuple[Usage, Usage] | None" = None
+    """What a model takes that reads the images before the one that is asked: to be expected, and at most."""
     asks_labels: bool = False
     corrects: "Answer | None" = None
     """The answer with invalid labels that this request repeats, with what is wrong with them."""
@@ -263,7 +264,8 @@ class Failure:
     message: str
     """One line, in the provider's own words where there are any."""
     status: int | None = None
-    """The HTTP status, where there was one."""
+    param: str | None = None
+    """The field of the request that the endpoint says, by an error code, it does not take."""
     retry_after_s: float | None = None
     """How long the endpoint asked to wait."""
     request_id: str | None = None
@@ -273,7 +275,6 @@ class Failure:
     cost_usd: Decimal | None = None
     limits: RateLimitInfo | None = None
     doubts: tuple[str, ...] = ()
-    """As those of an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +316,6 @@ class Outcome(_HasImages):
     predicted_prompt_tokens: int | None = None
     token_rule: str | None = None
     attempts: int = 0
-    """Requests sent."""
     endpoint: str | None = None
     """Who answered, where a run has several to ask."""
     usage: Usage = field(default_factory=Usage)

@@ -29,8 +29,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUNTIME = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
 DEVELOPMENT = [Requirement(line) for line in PYPROJECT["dependency-groups"]["dev"]]
 PRESETS_OF_THE_CONTRACT = {
-    "302ai", "aimlapi", "anthropic", "azure", "demo", "gemini", "labels", "lmstudio", "ollama", "openai", "openrouter",
-    "vllm", "aimlapi-ocr", "aimlapi-ofr", "mistral-ocr",
+    "302ai", "aimlapi", "anthropic", "azure", "demo", "gemini", "labels", "litellm", "llamacpp", "lmstudio", "ollama",
+    "openai", "openrouter", "sglang", "vllm", "aimlapi-ocr", "aimlapi-ofr", "mistral-ocr",
 }  # fmt: skip
 
 

@@ -23,13 +23,13 @@ from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.pricing import prices_for
 from pipeline.engine.progress import exact
 from pipeline.engine.stages import Clock
-from pipeline.errors import EndpointStoppedError, InputError
+from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
 from pipeline.http.session import open_session
 from pipeline.limits.decision import stop_message
 from pipeline.locations import InMemoryImage
 from pipeline.money import usd_text
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, PreparedImage, PreparedRequest, RateLimitInfo
-from pipeline.run.endpoints import targets_of
+from pipeline.run.endpoints import parameters_of, targets_of
 from pipeline.run.job import Job, endpoint_names
 from pipeline.run.model import with_model
 from pipeline.run.prepare import Preparer
@@ -41,6 +41,8 @@ COLOUR = "red"
 _WIDTH: Final = 100
 """Of a table that goes to a file or a pipe, in characters."""
 _LEAST_ADDRESS: Final = 16
+_MOST_ADAPTED: Final = 8
+"""Parameters that one request may have that the endpoint does not take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +182,7 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
         opened = [await sessions.enter_async_context(open_session(one.endpoint, connections=1)) for one in targets]
         reports: list[CheckReport] = []
         for target, session, name in zip(targets, opened, names, strict=True):
-            alone = config.model_copy(update={"endpoint": target.endpoint, "endpoints": ()})
+            alone, said = config.model_copy(update={"endpoint": target.endpoint, "endpoints": ()}), list[str]()
             try:
                 alone = await with_model(alone, target)
             except (EndpointStoppedError, InputError) as error:
@@ -192,8 +194,11 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
                 config = config.model_copy(update={"request": alone.request})
             prepare = _preparer(alone)
             prices, tier = prices_for(alone, alone.endpoint, emulated=emulated), alone.request.service_tier
-            client = EndpointClient(session, target, adapter_of(alone), prepare.template, prices=prices, tier=tier)
-            reports.append(await _check_endpoint(prepare, client, name=name, price=prices.asked))
+            parameters = parameters_of(alone, prepare.template, name, said.append)
+            client = EndpointClient(
+                session, target, adapter_of(alone), prepare.template, prices=prices, tier=tier, parameters=parameters
+            )
+            reports.append(await _check_endpoint(prepare, client, name=name, price=prices.asked, said=said))
     return tuple(reports)
 
 
@@ -204,18 +209,26 @@ def _preparer(config: RunConfig) -> Preparer:
     return Preparer.build(config.model_copy(update={"request": request, "prompts": ()}), Clock().utc().date())
 
 
-async def _check_endpoint(prepare: Preparer, client: EndpointClient, *, name: str, price: Price | None) -> CheckReport:
+async def _check_endpoint(
+    prepare: Preparer, client: EndpointClient, *, name: str, price: Price | None, said: list[str]
+) -> CheckReport:
+    """`said` are notes about parameters that the endpoint does not take."""
     config = prepare.config
     image = drawn(config.images, with_word=config.request.task == "ocr")
     record = ImageRecord("check", (InMemoryImage("check", lambda: image.data, len(image.data)),))
     (prepared,) = prepare.requests(record, [image])
     result = await client.ask(prepared)
+    for _ in range(_MOST_ADAPTED):
+        if not isinstance(result, Failure) or result.kind is not ErrorKind.FORMAT_REJECTED:
+            break
+        result = await client.ask(prepared)
     if isinstance(result, Failure):
         model = config.endpoint.model or config.request.model or ""
         return CheckReport(endpoint=name, model=model, error=stop_message(result))
     source = rule_source(config, Clock().utc().date())
     report = _report(prepared, result, endpoint=name, source=source, price=price)
-    return replace(report, warning=misfit(report, config, image.facts))
+    warnings = [note.removeprefix("note: ") for note in said] + [misfit(report, config, image.facts) or ""]
+    return replace(report, warning="; ".join(filter(None, warnings)) or None)
 
 
 def misfit(report: CheckReport, config: RunConfig, facts: ImageFacts) -> str | None:

@@ -1,14 +1,17 @@
 """What a run would send and cost, looked at beforehand: nothing is sent, nothing is written."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 
 from pipeline.config.base_urls import below
+from pipeline.config.keys import find_key
+from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.adapter import adapter_of, traits_of
 from pipeline.endpoints.pricing import most_amounts, prices_for
+from pipeline.endpoints.target import shown_headers
 from pipeline.engine.progress import counted, dollars
 from pipeline.engine.stages import Clock
 from pipeline.errors import InputError
@@ -38,6 +41,8 @@ class FirstRequest:
     """Images that OUT holds an answer for, and that are not asked."""
     address: str
     image: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of the configuration and the key's, without its value."""
     facts: ImageFacts | None = None
     body: str | None = None
     """Indented JSON without the base64; None, as `facts`, of an image that only a run fetches."""
@@ -54,6 +59,7 @@ class FirstRequest:
             "requests": self.requests,
             "committed": self.committed,
             "address": self.address,
+            "headers": dict(self.headers),
             "image": self.image,
             "facts": None if self.facts is None else asdict(self.facts),
             "predicted_prompt_tokens": self.predicted_prompt_tokens,
@@ -72,7 +78,8 @@ class FirstRequest:
         if facts is None:
             return printable_lines([heading, f"the first image is remote and is fetched only by a run: {self.image}"])
         body = (self.body or "").split("\n")
-        return printable_lines([heading, f"{self.image}: {_sizes(facts)}", self._price_line(), *body])
+        headers = [f"{name}: {value}" for name, value in self.headers.items()]
+        return printable_lines([heading, *headers, f"{self.image}: {_sizes(facts)}", self._price_line(), *body])
 
     def _price_line(self) -> str:
         prompt = "unknown" if self.predicted_prompt_tokens is None else f"about {self.predicted_prompt_tokens:,}"
@@ -121,16 +128,18 @@ def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[
     """The request of one record; None where an image of it cannot be prepared."""
     path = adapter_of(job.config).path
     address = f"the emulator (/{path.lstrip('/')})" if job.emulated else below(endpoint_name(job), path)
+    one = job.config.all_endpoints[0]
+    headers = {} if job.emulated else shown_headers(one, has_key=_has_key(one))
     fetched = _fetched(job, record)
     if fetched is None:
-        return FirstRequest(requests=None, committed=0, address=address, image=record.image)
+        return FirstRequest(requests=None, committed=0, address=address, image=record.image, headers=headers)
     images = prepare.images(record, fetched)
     if isinstance(images, Failure):
         return None
     request = prepare.requests(record, images, names)[0]
     prices = prices_for(job.config, job.config.all_endpoints[0], emulated=job.emulated)
     return FirstRequest(
-        requests=None, committed=0, address=address, image=record.image, facts=request.facts,
+        requests=None, committed=0, address=address, image=record.image, headers=headers, facts=request.facts,
         body=prepare.preview(request, images), max_answer_tokens=request.max_answer_tokens,
         predicted_prompt_tokens=request.predicted_prompt_tokens,
         pages=request.pages if traits_of(job.config).bills_pages else None,
@@ -162,6 +171,14 @@ def _sizes(facts: ImageFacts) -> str:
         return f"a PDF{pages}, {facts.sent_bytes:,} bytes"
     before, sent = (f"{width} x {height}" for width, height in (facts.size, facts.sent_size))
     return f"{before}, {facts.source_bytes:,} bytes -> {sent}, {facts.sent_bytes:,} bytes"
+
+
+def _has_key(endpoint: EndpointConfig) -> bool:
+    """Whether a run would send a key; where it would refuse to begin without one, too."""
+    try:
+        return find_key(endpoint) is not None
+    except InputError:
+        return True
 
 
 def _most_usd(most: Amounts) -> Decimal | None:

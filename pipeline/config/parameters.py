@@ -103,6 +103,12 @@ TopLogprobs = Annotated[
     Annotated[int, Field(ge=0, le=20)] | None,
     Setting("With `request.logprobs`: likely tokens to report at each place.", in_hash=True, is_parameter=True),
 ]
+OcrModel = Annotated[
+    Annotated[str, Field(min_length=1)] | None,
+    Setting(
+        "The model that reads each image for a text model (302.AI); both are billed.", in_hash=True, is_parameter=True
+    ),
+]
 ServiceTier = Annotated[
     Annotated[str, _WORD] | None,
     Setting("The provider's service tier: OpenAI has `flex`, `priority`, `default` and `auto`.", is_parameter=True),
@@ -119,7 +125,12 @@ ReasoningAllowance = Annotated[
     ),
 ]
 Stream = Annotated[bool, Setting("Ask for a streamed answer, for gateways that only stream; it is read whole.")]
-Adapt = Annotated[bool, Setting("Leave out parameters that the model does not take, instead of ending with an error.")]
+KeepThinking = Annotated[
+    bool, Setting("Leave what stands between `<think>` and `</think>` in the caption.", in_hash=True)
+]
+Adapt = Annotated[
+    bool, Setting("Leave out parameters that the model or the endpoint does not take, instead of ending with an error.")
+]
 MaxTokensField = Annotated[
     Literal["auto", "max_tokens", "max_completion_tokens"],
     Setting("The request's name for `request.max_tokens`; `auto` looks it up in the catalogue."),
@@ -135,7 +146,7 @@ ModelFamily = Annotated[
 Extra = Annotated[
     dict[str, Any],
     AfterValidator(sendable),
-    Setting("Further fields of the request, sent as they are: `ocr_model`, `top_k`, ...", in_hash=True),
+    Setting("Further fields of the request, sent as they are: `top_k`, ...", in_hash=True),
 ]
 Dedup = Annotated[
     bool,

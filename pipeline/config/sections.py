@@ -197,9 +197,11 @@ class RequestConfig(Section):
     top_logprobs: parameters.TopLogprobs = None
     reasoning_effort: parameters.ReasoningEffort = None
     reasoning_allowance: parameters.ReasoningAllowance = None
+    ocr_model: parameters.OcrModel = None
     service_tier: parameters.ServiceTier = None
     service_tier_fallback: parameters.ServiceTierFallback = "wait"
     stream: parameters.Stream = False
+    keep_thinking: parameters.KeepThinking = False
     adapt: parameters.Adapt = False
     extra: parameters.Extra = {}
     dedup: parameters.Dedup = True

@@ -91,7 +91,7 @@ def reply(
 
 def prompt_tokens(request: ChatRequest, looks: Sequence[Look], billing: Billing) -> tuple[int, int]:
     """The tokens of a prompt: of its text, and of its images."""
-    rule = billing.image_rule(request.model)
+    rule = (billing.reading_rule if request.is_read_first else billing.image_rule)(request.model)
     pairs = zip(looks, request.images, strict=True)
     return (
         prompt_text_tokens((*request.texts, request.schema_text), request.messages),

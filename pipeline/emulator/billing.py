@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.catalogue import Family, family_named, family_of, rule_of
+from pipeline.catalogue.facts import on_host
 from pipeline.tokens import TokenRule
+from pipeline.tokens.analysed import AnalysedRule
 from pipeline.tokens.text import BYTES_PER_TOKEN, message_tokens
 
 SERVED = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4-turbo", "gpt-5", "gpt-5.1", "o1", "o3")
@@ -51,6 +53,15 @@ class Billing:
     def image_rule(self, model: str) -> TokenRule:
         """What an estimate expects: the rule that counts today; the median of all rules for an unknown model."""
         return rule_of(self.family(model), datetime.now(UTC).date(), self.rules_of)
+
+    def names_a_reader(self, model: str) -> bool:
+        """Whether a model's name has another one read the images first (302.AI, "Image analysis")."""
+        return model.endswith("-ocr") and on_host(("302.ai",), self.rules_of)
+
+    def reading_rule(self, model: str) -> TokenRule:
+        """What a model is billed for images that another one has read for it."""
+        family, rule = self.family(model), self.image_rule(model)
+        return AnalysedRule(rule, rule if family is not None and family.rules else None)
 
     def wants_max_completion_tokens(self, model: str) -> bool:
         """Whether `max_tokens` is refused: the reasoning models (OpenAI, API reference, chat completions)."""

@@ -55,6 +55,8 @@ class ChatRequest:
     """Of the answer, where JSON is asked for."""
     schema_text: str = ""
     """The same as text, where the prompt is billed for it and does not hold it."""
+    is_read_first: bool = False
+    """Whether another model reads the images, and this one is given what that one writes."""
 
 
 def parse_json(body: bytes) -> object:
@@ -88,6 +90,7 @@ def parse_chat_request(payload: object, serves: Callable[[str], bool], billing: 
         options=options,
         schema=schema,
         schema_text=schema_text,
+        is_read_first=bool(payload.get("ocr_model")) or billing.names_a_reader(model),
     )
 
 

@@ -2,7 +2,7 @@
 
 Where a provider documents no shape for an error, OpenAI's stands. Sources: OpenAI, "Error codes"; Microsoft,
 "Azure OpenAI content filtering"; OpenRouter, "Errors"; AI/ML API, "Errors"; Anthropic, "Errors"; vLLM's
-`ErrorResponse`.
+`ErrorResponse`; 302.AI, whose errors have an `err_code` (-10008: no model; the number of all others here is ours).
 """
 
 import uuid
@@ -26,6 +26,7 @@ class ErrorStyle(StrEnum):
     AIMLAPI = "aimlapi"
     ANTHROPIC = "anthropic"
     VLLM = "vllm"
+    AI302 = "302ai"
 
 
 def styled(style: ErrorStyle, error: ApiError, path: str, wall_ns: int) -> tuple[int, Body]:
@@ -90,15 +91,32 @@ def _openrouter(error: ApiError) -> tuple[int, Body]:
 
 def _aimlapi(error: ApiError, path: str, wall_ns: int) -> tuple[int, Body]:
     # "Errors with status code 4xx": 403 is an account out of credits.
-    status = HTTPStatus.FORBIDDEN if error.code == "insufficient_quota" else error.status
+    status, message = error.status, error.message
+    if error.code == "insufficient_quota":
+        status, message = HTTPStatus.FORBIDDEN, "You've run out of credits. Please top up your balance to continue."
     moment = datetime.fromtimestamp(wall_ns / 1e9, tz=UTC)
+    named = error.body["error"]["param"]
+    fields = {"meta": [{"path": named.split("."), "message": message}]} if named else {}
     return status, {
-        "message": error.message,
+        "message": "Body validation error" if fields else message,
+        **fields,
         "path": path,
         "requestId": str(uuid.uuid4()),
         "statusCode": str(int(status)),
         "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
+
+
+_AI302_NO_MODEL = -10008
+_AI302_OTHER = -10000
+
+
+def _ai302(error: ApiError) -> tuple[int, Body]:
+    status = HTTPStatus.UNAUTHORIZED if error.code == "insufficient_quota" else error.status
+    message = "The account balance is insufficient." if error.code == "insufficient_quota" else error.message
+    code = _AI302_NO_MODEL if status == HTTPStatus.SERVICE_UNAVAILABLE else _AI302_OTHER
+    words = {"message": message, "message_cn": message, "message_ja": message}
+    return status, {"error": {"err_code": code, **words, "type": "api_error"}}
 
 
 _ANTHROPIC_TYPES: Mapping[int, str] = {
@@ -148,4 +166,5 @@ _STYLES: Mapping[ErrorStyle, Callable[[ApiError], tuple[int, Body]]] = {
     ErrorStyle.OPENROUTER: _openrouter,
     ErrorStyle.ANTHROPIC: _anthropic,
     ErrorStyle.VLLM: _vllm,
+    ErrorStyle.AI302: _ai302,
 }

@@ -129,9 +129,9 @@ def traits_of(config: RunConfig) -> Traits:
     return adapter.traits if isinstance(adapter, HasTraits) else OF_CHAT
 
 
-def counts_every_model(config: RunConfig, endpoint: EndpointConfig) -> bool:
-    """Whether responses of this endpoint count the tokens of all models that it bills for a request."""
+def other_model(config: RunConfig, endpoint: EndpointConfig) -> str | None:
+    """The model that this endpoint asks beside the one that is named, and whose tokens its responses do not count."""
     host = config.catalogue.host or urlsplit(endpoint.base_url).hostname or ""
-    model = endpoint.model or config.request.model or ""
-    others = adapter_at(config, endpoint).other_models
-    return not any(other.is_involved(config.request.extra, model, host) for other in others)
+    model, fields = endpoint.model or config.request.model or "", config.request.sent_parameters
+    names = (other.name(fields, model, host) for other in adapter_at(config, endpoint).other_models)
+    return next(filter(None, names), None)

@@ -18,7 +18,12 @@ class ChatAdapter:
     path: str = "chat/completions"
     other_models: tuple[OtherModel, ...] = (
         OtherModel(field="ocr_model", source="302.AI, Image analysis: the model that reads the image first"),
-        OtherModel(model="*-ocr", hosts=("302.ai",), source="302.AI, Image analysis: the same, by the model's name"),
+        OtherModel(
+            model="*-ocr",
+            default="gpt-4o-mini",
+            hosts=("302.ai",),
+            source="302.AI, Image analysis: the same, by the model's name",
+        ),
     )
 
     def template(self, request: RequestConfig, model: str, max_tokens_field: str) -> ChatTemplate:

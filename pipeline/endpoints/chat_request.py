@@ -37,6 +37,11 @@ class ChatTemplate(BodyTemplate):
         self._request, self._max_tokens_field = request, max_tokens_field
         super().__init__(request, model)
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields beside model, messages and schema, as they stand in every body."""
+        return parameter_fields(self._request, self._max_tokens_field)
+
     def _body(self, places: Sequence[Place]) -> dict[str, Any]:
         request = self._request
         body: dict[str, Any] = {"model": self._model, "messages": messages_of(request, places, CHAT_PARTS)}

@@ -21,6 +21,7 @@ from pipeline.endpoints.errors import (
 )
 from pipeline.endpoints.reading import Response, refused_or_failed
 from pipeline.endpoints.streamed import is_stream, joined
+from pipeline.endpoints.texts import share_of_thoughts, text_of, without_thoughts
 from pipeline.endpoints.usage import StatedBill, believed
 from pipeline.errors import ErrorKind
 from pipeline.http.values import retry_after
@@ -52,6 +53,8 @@ class _Parsed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Choice:
     text: str
+    """The answer, without thoughts."""
+    whole: str
     finish_reason: str | None
     refusal: str | None
     confidence: float | None
@@ -100,19 +103,21 @@ def _chosen(choices: list[_Choice], parsed: _Parsed) -> Answer | Failure:
     if reason == "error":
         return _failure(ErrorKind.SERVER_ERROR, "the answer broke off (finish_reason error)", parsed)
     if not (chosen.text or chosen.refusal or reason in _LENGTH or reason in _FILTERED):
-        message = f"an answer without text (finish_reason {chosen.finish_reason or 'not given'})"
+        what = "of thoughts alone" if chosen.whole else "without text"
+        message = f"an answer {what} (finish_reason {chosen.finish_reason or 'not given'})"
         return _failure(ErrorKind.EMPTY_ANSWER, message, parsed)
     status, kind, message_or_none = _status_of(chosen, reason)
-    bill = parsed.bill(has_text=any(choice.text for choice in choices))
+    bill = parsed.bill(has_text=any(choice.whole for choice in choices))
+    texts = [choice.whole if parsed.response.keep_thinking else choice.text for choice in choices]
     return Answer(
         status=status,
-        caption=chosen.text or None,
-        captions=tuple(choice.text for choice in choices) if len(choices) > 1 else (),
+        caption=texts[choices.index(chosen)] or None,
+        captions=tuple(texts) if len(choices) > 1 else (),
         model=_string(parsed.body.get("model")),
         provider=_string(parsed.body.get("provider")),
         finish_reason=chosen.finish_reason,
         request_id=request_id(parsed.response.headers, parsed.body),
-        usage=bill.usage,
+        usage=_with_thoughts(bill.usage, choices),
         cost_usd=bill.cost_usd,
         doubts=bill.doubts,
         latency_s=parsed.response.latency_s,
@@ -121,6 +126,14 @@ def _chosen(choices: list[_Choice], parsed: _Parsed) -> Answer | Failure:
         confidence=chosen.confidence,
         service_tier=_string(parsed.body.get("service_tier")),
     )
+
+
+def _with_thoughts(usage: Usage, choices: list[_Choice]) -> Usage:
+    """The usage with the thoughts among the text as reasoning, by their share of it, where none is stated."""
+    share = share_of_thoughts([choice.whole for choice in choices], [choice.text for choice in choices])
+    if usage.reasoning_tokens or not share or usage.completion_tokens is None:
+        return usage
+    return replace(usage, reasoning_tokens=round(share * usage.completion_tokens))
 
 
 def _status_of(choice: _Choice, reason: str) -> tuple[Status, ErrorKind | None, str | None]:
@@ -146,7 +159,7 @@ def _error_in(body: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBo
 
 def _error_inside(error: ErrorBody, parsed: _Parsed) -> Answer | Failure:
     message = error.message or "an error inside a successful response, without a message"
-    failure = _failure(classify(status_inside(error), error), message, parsed)
+    failure = replace(_failure(classify(status_inside(error), error), message, parsed), param=error.param)
     return refused_or_failed(failure, parsed.response.latency_s)
 
 
@@ -178,22 +191,15 @@ def _place(choice: Mapping[str, Any]) -> int:
 
 def _choice(item: Mapping[str, Any]) -> _Choice:
     message = _dict(item.get("message"))
+    whole = text_of(message.get("content")).strip()
+    passed_on = _dict(message.get("provider_specific_fields"))  # LiteLLM's proxy
     return _Choice(
-        text=_text_of(message.get("content")).strip(),
+        text=without_thoughts(whole),
+        whole=whole,
         finish_reason=_string(item.get("finish_reason")),
-        refusal=_string(message.get("refusal")),
+        refusal=_string(message.get("refusal")) or _string(passed_on.get("refusal")),
         confidence=mean_probability(item.get("logprobs")),
     )
-
-
-def _text_of(content: object) -> str:
-    """A string, or the text parts of a list (Mistral and others put their thoughts into parts of their own)."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    parts = (part for part in content if isinstance(part, dict) and part.get("type") in {"text", "output_text"})
-    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def _string(value: object) -> str | None:

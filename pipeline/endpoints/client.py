@@ -7,12 +7,12 @@ from email.utils import formatdate
 
 import aiohttp
 
-from pipeline.catalogue.prices import cost_usd
 from pipeline.catalogue.tiers import DEFAULT
 from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate
 from pipeline.endpoints.chat_parameters import at_tier
 from pipeline.endpoints.labels import EndpointLabels
-from pipeline.endpoints.pricing import TierPrices, most_amounts
+from pipeline.endpoints.parameters import EndpointParameters
+from pipeline.endpoints.pricing import TierPrices, most_amounts, predicted_cost_usd
 from pipeline.endpoints.reading import Response, read_response
 from pipeline.endpoints.target import Target
 from pipeline.endpoints.transfer import JsonBody, network_failure, read_body, too_long
@@ -42,6 +42,8 @@ class EndpointClient:
         tier: str | None = None,
         observe: Observe | None = None,
         labels: EndpointLabels | None = None,
+        parameters: EndpointParameters | None = None,
+        keep_thinking: bool = False,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
     ) -> None:
@@ -52,7 +54,7 @@ class EndpointClient:
         self._session, self._target, self._adapter, self._template = session, target, adapter, template
         self._url = target.url(adapter.path)
         self._prices, self._tier, self._observe = prices, tier, observe
-        self._labels = labels
+        self._labels, self._parameters, self._keep_thinking = labels, parameters, keep_thinking
         self._clock, self._epoch = clock, epoch
 
     async def ask(self, request: PreparedRequest) -> Answer | Failure:
@@ -62,8 +64,9 @@ class EndpointClient:
         on at the default tier. The cost is the provider's own figure, else tokens x price. Cancelling it closes the
         connection.
         """
-        labels = self._labels if request.asks_labels else None
+        labels, parameters = self._labels if request.asks_labels else None, self._parameters
         mode = None if labels is None else labels.mode
+        changes = None if parameters is None else parameters.changes
         body, most = self._body(request), self.most(request)
         result = await self._post(body, most, request)
         if self._prices.falls_back and self._tier is not None and _lacks_capacity(result):
@@ -71,10 +74,12 @@ class EndpointClient:
         if result.cost_usd is None and result.usage is not None:
             price = self._prices.of(result.service_tier if isinstance(result, Answer) else None)
             if price is not None:
-                cost = cost_usd(result.usage, price, images=len(request.image_facts))
+                cost = predicted_cost_usd(request, result.usage, price, self._prices.other)
                 result = replace(result, cost_usd=cost)
         if self._observe is not None:
             self._observe(request, result)
+        if parameters is not None and changes is not None:
+            result = parameters.read(result, changes)
         return result if labels is None or mode is None else labels.read(result, mode)
 
     def most(self, request: PreparedRequest) -> Amounts:
@@ -85,6 +90,7 @@ class EndpointClient:
         model = self._target.endpoint.model
         labels = self._labels if request.asks_labels else None
         body = request.body if labels is None else labels.body(request)
+        body = body if self._parameters is None else self._parameters.body(body)
         return body if model is None else self._template.renamed(body, model)
 
     async def _post(self, body: bytes, most: Amounts, request: PreparedRequest) -> Answer | Failure:
@@ -102,7 +108,7 @@ class EndpointClient:
         headers = self._dated(response.headers)
         came = Response(
             status=response.status, headers=headers, body=content, latency_s=self._clock() - started,
-            redactor=self._target.redactor, most=most, images=request.image_facts,
+            redactor=self._target.redactor, most=most, images=request.image_facts, keep_thinking=self._keep_thinking,
         )  # fmt: skip
         return read_response(came, self._adapter.read)
 

@@ -1,7 +1,11 @@
-"""What an endpoint's refusal means: by status, code and type, never by its text.
+"""What an endpoint's refusal means: by status, code and type.
+
+The text counts only where the codes do not say it: of AI/ML API and 302.AI, whether an account has no credit left or a
+request is not allowed; of LiteLLM's proxy, which passes on the words of a provider without its codes.
 
 Error bodies differ: `{"error": {message, type, code}}` (OpenAI, Azure, OpenRouter, vLLM, Ollama, Anthropic's
-compatible layer), the same in a list (Gemini), `{message, statusCode}` (AI/ML API), `{detail}` (FastAPI), HTML.
+compatible layer), the same in a list (Gemini), `{error: {err_code, message}}` (302.AI), `{message, statusCode}` (AI/ML
+API, with the fields that are wrong in `meta`), `{detail}` (FastAPI), HTML.
 Sources: the vendors' pages on errors; the codes below stand beside the vendor who documents them.
 """
 
@@ -16,6 +20,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.config.durations import duration_s
+from pipeline.endpoints.untaken import CODES
 from pipeline.errors import ErrorKind
 from pipeline.http.values import retry_after
 from pipeline.records import Failure
@@ -33,6 +38,7 @@ _QUOTA_CODES: Final = frozenset(
         "arrearage",  # Alibaba Cloud Model Studio
         "exceeded_current_quota_error",  # Moonshot
         "insufficient_user_quota",  # gateways built on One API
+        "budget_exceeded",  # LiteLLM's proxy: of a key, a team or a user
     }
 )
 _MODEL_CODES: Final = frozenset({"model_not_found", "deploymentnotfound", "invalid_model"})
@@ -56,12 +62,14 @@ _CAPACITY_CODES: Final = frozenset(
         "capacity_exceeded",  # Groq, "Flex Processing": with status 498
     }
 )
+_NOT_DOWNLOADED: Final = "failed_to_download_image"  # OpenAI, Responses
 _KINDS_OF_CODES: Final = (
     (_CONTENT_CODES, ErrorKind.CONTENT_FILTER),
     (_QUOTA_CODES, ErrorKind.QUOTA_EXHAUSTED),
     (_MODEL_CODES, ErrorKind.MODEL_NOT_FOUND),
     (_KEY_CODES, ErrorKind.AUTHENTICATION),
     (_CAPACITY_CODES, ErrorKind.OVERLOADED),
+    (frozenset({_NOT_DOWNLOADED}), ErrorKind.FETCH_FAILED),
 )
 _EXCEEDS_LIMIT: Final[Mapping[int, frozenset[str]]] = {
     413: frozenset({"rate_limit_exceeded", "tokens"}),  # Groq: more tokens than a minute grants
@@ -123,10 +131,14 @@ class ErrorBody:
     message: str | None = None
     codes: frozenset[str] = frozenset()
     """Every code, type and reason in it, in lower case."""
+    param: str | None = None
+    """The field of the request that a model or a server does not take, where the error says so by code."""
     number: int | None = None
     """The HTTP status that the body itself names."""
-    aimlapi: bool = False
-    """AI/ML API's shape: `statusCode`, and no `error` around it."""
+    may_mean_credit: bool = False
+    """AI/ML API's shape (`statusCode`, and no `error` around it) or 302.AI's (`err_code`): a 401 or 403 of theirs may
+    mean that the account has no credit left.
+    """
     flagged: bool = False
     """OpenRouter's moderation: it is this input that is refused."""
     retry_delay_s: float | None = None
@@ -145,6 +157,7 @@ def read_failure(status: int, headers: Mapping[str, str], body: bytes, redactor:
         kind=ErrorKind.MODEL_NOT_FOUND if status in _REDIRECTS else classify(status, error),
         message=one_line(_words(status, headers, error, body, redactor), redactor),
         status=status,
+        param=error.param,
         retry_after_s=error.retry_delay_s if wait_s is None else wait_s,
         request_id=request_id(headers, parsed),
     )
@@ -155,21 +168,17 @@ def classify(status: int, error: ErrorBody) -> ErrorKind:
     for codes, kind in _KINDS_OF_CODES:
         if error.codes & codes:
             return kind
-    if "failed_to_download_image" in error.codes or _is_download(error):
-        return ErrorKind.FETCH_FAILED
     if status == HTTPStatus.FORBIDDEN and error.flagged:
         return ErrorKind.CONTENT_FILTER
-    if status == HTTPStatus.FORBIDDEN and error.aimlapi:
-        return ErrorKind.QUOTA_EXHAUSTED  # AI/ML API, "Errors with status code 4xx": out of credits
+    for words, kind in _LITELLM_WORDS:
+        if words.match(error.message or ""):
+            return kind
+    if status in _KEY_OR_CREDIT and error.may_mean_credit and _OF_CREDIT.search(error.message or ""):
+        return ErrorKind.QUOTA_EXHAUSTED
     if error.codes & _EXCEEDS_LIMIT.get(status, frozenset()):
         return ErrorKind.REQUEST_EXCEEDS_LIMIT
     server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return _KIND_OF_STATUS.get(status, ErrorKind.SERVER_ERROR if server else ErrorKind.BAD_REQUEST)
-
-
-def _is_download(error: ErrorBody) -> bool:
-    """OpenAI has one code for an image that it could not fetch, and for an address that is none."""
-    return "invalid_image_url" in error.codes and "download" in (error.message or "").lower()
 
 
 def status_inside(error: ErrorBody) -> int:
@@ -191,11 +200,16 @@ def read_error(parsed: object) -> ErrorBody:
     error = inner if isinstance(inner, dict) else parsed
     details = [item for item in _list(error.get("details")) if isinstance(item, dict)]
     metadata = _dict(error.get("metadata"))
+    codes = frozenset(_codes(error, _dict(error.get("innererror")), *details))
+    message = _message(error, metadata)
+    if "invalid_image_url" in codes and "download" in (message or "").lower():  # OpenAI: or it is no address
+        codes |= {_NOT_DOWNLOADED}
     return ErrorBody(
-        message=_message(error, metadata),
-        codes=frozenset(_codes(error, _dict(error.get("innererror")), *details)),
+        message=message,
+        codes=codes,
+        param=error["param"] if codes & CODES and _text(error.get("param")) else None,
         number=_number(error) or _number(parsed),
-        aimlapi="error" not in parsed and "statusCode" in parsed,
+        may_mean_credit=("error" not in parsed and "statusCode" in parsed) or "err_code" in error,
         flagged="flagged_input" in metadata or "reasons" in metadata,
         retry_delay_s=next(_retry_delays(details), None),
     )
@@ -233,6 +247,17 @@ def excerpt(body: bytes) -> str:
 
 
 _STATUS = re.compile(r"[45]\d\d")
+_KEY_OR_CREDIT: Final = frozenset({401, 403})
+_OF_CREDIT: Final = re.compile(
+    r"\b(credits?|balance|quota|billing|payment|top.?up|recharge|plan limits?)\b", re.IGNORECASE
+)
+_LITELLM_WORDS: Final = (
+    (re.compile(r"/[\w/]+: Invalid model name passed in model="), ErrorKind.MODEL_NOT_FOUND),
+    (re.compile(r"litellm\.\w+: .*OpenAIException - You exceeded your current quota"), ErrorKind.QUOTA_EXHAUSTED),
+    (re.compile(r"litellm\.(BadRequestError: litellm\.)?ContentPolicyViolationError"), ErrorKind.CONTENT_FILTER),
+)
+"""As version 1.106 writes them. Google words a limit of a minute as a quota, too: only OpenAI's is one."""
+_MOST_NESTED: Final = 4
 _TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -254,10 +279,28 @@ def _message(error: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | Non
         words = error.get(key)
         if _text(words):
             raw = metadata.get("raw")  # OpenRouter: what the provider behind it said
-            return f"{words}: {raw}" if _text(raw) else str(words)
+            fields = "; ".join(_field_errors(error.get("meta")))
+            return ": ".join(filter(None, (str(words), raw if _text(raw) else None, fields)))
         if isinstance(words, list) and words:
             return "; ".join(word if isinstance(word, str) else json.dumps(word) for word in words)
     return None
+
+
+def _field_errors(meta: object, name: str = "", depth: int = 0) -> Iterator[str]:
+    """AI/ML API: what is wrong with fields of a request, as `{path, message}` or as words, in arrays."""
+    if isinstance(meta, list):
+        for one in meta:
+            if _text(one):
+                yield f"{name}: {one}" if name else one
+            elif depth < _MOST_NESTED:
+                yield from _field_errors(one, name, depth + 1)
+    elif isinstance(meta, dict) and _text(meta.get("message")):
+        path = ".".join(map(str, _list(meta.get("path")))) or name
+        yield f"{path}: {meta['message']}" if path else meta["message"]
+    elif isinstance(meta, dict):
+        for key, one in meta.items():
+            if isinstance(one, list | dict) and depth < _MOST_NESTED:
+                yield from _field_errors(one, str(key), depth + 1)
 
 
 def _codes(*sources: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
+from pipeline.endpoints.texts import without_thoughts
 from pipeline.errors import ErrorKind
 from pipeline.labels.sending import LabelsMode
 from pipeline.records import Answer, Failure, PreparedRequest, Status
@@ -44,11 +45,16 @@ class EndpointLabels:
         """A result of a request that was sent in the mode `sent`."""
         if isinstance(result, Answer):
             self._has_answered = self._has_answered or (sent is self.mode and result.status is not Status.REFUSED)
-            return self._read(result)
+            return self._labelled(result)
         names_format = result.kind is ErrorKind.BAD_REQUEST and any(word in result.message for word in _WORDS)
         if not names_format or not self._steps_down(sent, result.message):
             return result
         return replace(result, kind=ErrorKind.FORMAT_REJECTED)
+
+    def _labelled(self, answer: Answer) -> Answer:
+        """The answer with its labels, which stand outside its thoughts, also where the caption keeps those."""
+        text = without_thoughts(answer.caption or "") or None
+        return replace(self._read(replace(answer, caption=text)), caption=answer.caption)
 
     def _steps_down(self, sent: LabelsMode, words: str) -> bool:
         """Whether the request is worth sending in the mode that counts from now on."""

@@ -12,7 +12,7 @@ from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
 from pipeline.config.prices import OwnPrice
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.adapter import counts_every_model, traits_of
+from pipeline.endpoints.adapter import other_model, traits_of
 from pipeline.limits.budget import Amounts
 from pipeline.records import PreparedRequest, Usage
 
@@ -26,6 +26,8 @@ class TierPrices:
     by_tier: Mapping[str, Price] = field(default_factory=dict)
     falls_back: bool = False
     """Whether a request is sent again at the default tier where the asked one has no capacity."""
+    other: Price | None = None
+    """Of another model that reads the images first, and that responses do not count."""
 
     def of(self, served: str | None) -> Price | None:
         """By the tier that a response names."""
@@ -39,10 +41,10 @@ class TierPrices:
 def prices_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> TierPrices:
     """What the model costs at the endpoint: by the user's own table, else as published.
 
-    On the emulator: at the host that it stands in for, else where it is sold first. Where responses do not count all
-    models that are billed, the price is unknown, unless the user's own table has one of an image or a request. An own
-    price counts at every service tier. Where pages are billed, it is an own price that counts no tokens: published
-    tables have none, or zero.
+    On the emulator: at the host that it stands in for, else where it is sold first. Where another model reads the
+    images first, its price is needed, too, unless the user's own table has one of an image or a request. An own price
+    counts at every service tier. Where pages are billed, it is an own price that counts no tokens: published tables
+    have none, or zero.
     """
     request, host = config.request, config.catalogue.host
     model, asked = one.model or request.model or "", tier_named(request.service_tier)
@@ -50,15 +52,29 @@ def prices_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Tie
     own = own_price(config.prices.models, model, one.base_url, stands_for=host if emulated else None)
     if traits_of(config).bills_pages:
         return TierPrices(own if own and not own.counts_tokens else None)
-    if not counts_every_model(config, one):
-        return TierPrices(own if own and (own.usd_per_image or own.usd_per_request) else None, {}, falls_back)
+    reader = other_model(config, one)
+    other = None if reader is None else reader_price(config, one, reader, emulated=emulated)
+    if reader is not None and own is not None and (own.usd_per_image or own.usd_per_request):
+        return TierPrices(own, {}, falls_back)  # which stands for the reading
+    if reader is not None and other is None:
+        return TierPrices(None, {}, falls_back)
     if own is not None:
-        return TierPrices(own, {}, falls_back)
+        return TierPrices(own, {}, falls_back, other)
     standard = price_of(model, one.base_url) if not emulated else None
     if emulated:
         standard = (price_of(model, f"https://{host}/v1") if host else None) or price_of(model, None)
     by_tier = tier_prices(model, standard)
-    return TierPrices(by_tier.get(asked), by_tier, falls_back)
+    return TierPrices(by_tier.get(asked), by_tier, falls_back, other)
+
+
+def reader_price(config: RunConfig, one: EndpointConfig, reader: str, *, emulated: bool) -> Price | None:
+    """What a model that reads images first costs: by the user's own table, at this host, else where it is sold first.
+
+    The last is an assumption about a host that publishes no price in tokens.
+    """
+    stands_for = config.catalogue.host if emulated else None
+    own = own_price(config.prices.models, reader, one.base_url, stands_for=stands_for)
+    return own or price_of(reader, None if emulated else one.base_url) or price_of(reader, None)
 
 
 def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Price | None:
@@ -66,8 +82,8 @@ def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Pric
     return prices_for(config, one, emulated=emulated).asked
 
 
-def most_cost_usd(request: PreparedRequest, price: Price) -> Decimal | None:
-    """Every token and every page at the full price; None where their number is not bounded."""
+def most_cost_usd(request: PreparedRequest, price: Price, other: Price | None = None) -> Decimal | None:
+    """Every token and every page at the full price. `other` is the price of a model that reads the images first."""
     prompt, answer = request.most_prompt_tokens, request.max_answer_tokens
     if prompt is None or answer is None:
         return None
@@ -75,7 +91,21 @@ def most_cost_usd(request: PreparedRequest, price: Price) -> Decimal | None:
     if pages is None and price.usd_per_page:
         return None
     usage = Usage(prompt_tokens=prompt, completion_tokens=answer, pages=pages)
-    return cost_usd(usage, price, images=len(request.image_facts))
+    cost = cost_usd(usage, price, images=len(request.image_facts))
+    more = (
+        None
+        if request.other_usage is None
+        else cost_usd(request.other_usage[1], other, images=len(request.image_facts))
+    )
+    return cost if cost is None or more is None else cost + more
+
+
+def predicted_cost_usd(request: PreparedRequest, usage: Usage, price: Price, other: Price | None) -> Decimal | None:
+    """Usage as billed x price, and what another model that reads the images first is expected to cost."""
+    images = len(request.image_facts)
+    cost = cost_usd(usage, price, images=images)
+    more = None if request.other_usage is None else cost_usd(request.other_usage[0], other, images=images)
+    return cost if cost is None or more is None else cost + more
 
 
 def most_amounts(request: PreparedRequest, prices: TierPrices) -> Amounts:
@@ -84,7 +114,7 @@ def most_amounts(request: PreparedRequest, prices: TierPrices) -> Amounts:
     None where prompt, answer or price are not bounded.
     """
     prompt, answer = request.most_prompt_tokens, request.max_answer_tokens
-    costs = [None if price is None else most_cost_usd(request, price) for price in prices.possible()]
+    costs = [None if price is None else most_cost_usd(request, price, prices.other) for price in prices.possible()]
     known = [cost for cost in costs if cost is not None]
     nano = int(max(known).scaleb(9).to_integral_value(ROUND_CEILING)) if len(known) == len(costs) else None
     return Amounts(nano, None if prompt is None or answer is None else prompt + answer, 1)

@@ -28,6 +28,8 @@ class Response:
     """The predicted upper bound of the request: usage far beyond it is not believed."""
     images: tuple[ImageFacts, ...] = ()
     """Of the request."""
+    keep_thinking: bool = False
+    """Whether thoughts stay in the text (`request.keep_thinking`)."""
 
 
 def read_response(response: Response, read: Callable[[Response], Answer | Failure]) -> Answer | Failure:

@@ -45,6 +45,12 @@ class ResponsesTemplate(BodyTemplate):
         self._request = request
         super().__init__(request, model)
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that an endpoint may turn out not to take, as they stand in every body."""
+        kept = {"max_output_tokens"} | ({"text"} if self._request.labels is not None else set())
+        return {name: value for name, value in _fields(self._request).items() if name not in kept}
+
     def _body(self, places: Sequence[Place]) -> dict[str, Any]:
         request = self._request
         messages = messages_of(request, places, _PARTS)

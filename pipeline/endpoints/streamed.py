@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.endpoints.errors import parse_json
+from pipeline.endpoints.texts import text_of
 
 _TEXTS: Final = ("content", "refusal")
 _DONE: Final = b"[DONE]"
@@ -35,8 +36,8 @@ class _Choice:
         delta = piece.get("delta")
         for name in _TEXTS:
             text = delta.get(name) if isinstance(delta, dict) else None
-            if isinstance(text, str):
-                self.texts.setdefault(name, []).append(text)
+            if text is not None:
+                self.texts.setdefault(name, []).append(text_of(text))
         logprobs = piece.get("logprobs")
         content = logprobs.get("content") if isinstance(logprobs, dict) else None
         self.tokens += content if isinstance(content, list) else []

@@ -7,7 +7,7 @@ from pipeline.config.base_urls import below
 from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.secrets import secrets_of
 from pipeline.errors import InputError
-from pipeline.redaction.redactor import Redactor, shown_variable
+from pipeline.redaction.redactor import MASK, Redactor, header_secrets, shown_variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ class Target:
         parts = urlsplit(self.endpoint.base_url)
         query = "&".join(filter(None, (parts.query, urlencode(self.endpoint.query))))
         return urlunsplit(parts._replace(path=below(parts.path, path), query=query))
+
+
+def shown_headers(endpoint: EndpointConfig, *, has_key: bool) -> dict[str, str]:
+    """The headers of a request for people to read: the variable in place of the key, and no value of a secret."""
+    secret = set(header_secrets(endpoint.headers))
+    shown = {name: MASK if value in secret else value for name, value in endpoint.headers.items()}
+    if not has_key or endpoint.api_key_header.lower() in {name.lower() for name in shown}:
+        return shown
+    key = f"<{shown_variable(endpoint.api_key_env)}>"
+    bearer = endpoint.api_key_header.lower() == "authorization"
+    return {**shown, endpoint.api_key_header: f"Bearer {key}" if bearer else key}
 
 
 def _headers(endpoint: EndpointConfig, key: str | None) -> dict[str, str]:

@@ -3,7 +3,8 @@
 An endpoint may state anything: nothing, part of it, counts that contradict each other, or numbers that no request can
 reach. What is believed is either consistent or absent, and what is absent counts as the request's reservation.
 
-Sources: OpenAI's API reference (`usage`), OpenRouter ("Usage accounting"), AI/ML API (`usd_spent`), Google
+Sources: OpenAI's API reference (`usage`), OpenRouter ("Usage accounting"), AI/ML API (`usd_spent`, `credits_used`, and
+their price), LiteLLM's proxy ("Response headers"), Google
 ("OpenAI compatibility", thoughts), Anthropic (Messages API, cache), xAI ("Reasoning"), DeepSeek ("Context caching").
 """
 
@@ -29,6 +30,11 @@ MOST_USD: Final = Decimal(1_000)
 _LEAST_USD: Final = Decimal("1e-12")
 """One token at a millionth of a dollar a million; what states less has lost its exponent."""
 _SHOWN_CHARS: Final = 40
+_USD_PER_CREDIT: Final = Decimal("0.0000005")
+"""AI/ML API: a dollar buys 2,000,000 credits (2,574 credits are $0.001287)."""
+
+_NO_COST: Final = (None, "", "None")
+"""No figure; the last as LiteLLM's proxy writes it."""
 
 _PROMPT = ("prompt_tokens", "prompt_token_count", "promptTokenCount")
 _COMPLETION = ("completion_tokens", "output_tokens", "candidates_token_count", "candidatesTokenCount")
@@ -142,17 +148,13 @@ class _Reader:
         return usage
 
     def cost(self, parsed: Mapping[str, Any], headers: Mapping[str, str], most_nano_usd: int | None) -> Decimal | None:
-        """OpenRouter's `usage.cost`, AI/ML API's `usd_spent`. Nothing is free where the price is known and not zero."""
-        usage, meta = _dict(parsed.get("usage")), _dict(_dict(parsed.get("meta")).get("usage"))
+        """The first figure in dollars, else in credits. Nothing is free where the price is known and not zero."""
         bound = MOST_USD if most_nano_usd is None else max(ALWAYS_USD, BEYOND * Decimal(most_nano_usd).scaleb(-9))
-        for name, value in (
-            ("cost", _with_upstream(usage)),
-            ("usd_spent", meta.get("usd_spent")),
-            ("x-aimlapi-usd-spent", headers.get("x-aimlapi-usd-spent")),
-        ):
-            if value is None or isinstance(value, Mapping):  # some itemise it, which says nothing of the sum
+        for name, value, usd in _stated_costs(parsed, headers):
+            if value in _NO_COST or isinstance(value, Mapping):  # some itemise it, which says nothing of the sum
                 continue
             amount = _amount(value)
+            amount = None if amount is None else amount * usd
             if amount is not None and (_LEAST_USD <= amount <= bound or (amount == 0 and not most_nano_usd)):
                 return amount
             self._doubt(name, value)
@@ -161,6 +163,18 @@ class _Reader:
     def _doubt(self, name: str, value: object) -> None:
         text = repr(value)
         self.doubts.append(f"{name} is {text if len(text) <= _SHOWN_CHARS else f'{text[:_SHOWN_CHARS]}...'}")
+
+
+def _stated_costs(parsed: Mapping[str, Any], headers: Mapping[str, str]) -> list[tuple[str, Any, Decimal]]:
+    """What a response may state of its cost: a name, its value, and the dollars that one of it is."""
+    meta, usd = _dict(_dict(parsed.get("meta")).get("usage")), Decimal(1)
+    return [
+        ("cost", _with_upstream(_dict(parsed.get("usage"))), usd),
+        ("usd_spent", meta.get("usd_spent"), usd),
+        *((name, headers.get(name), usd) for name in ("x-aimlapi-usd-spent", "x-litellm-response-cost")),
+        ("credits_used", meta.get("credits_used"), _USD_PER_CREDIT),
+        ("x-aimlapi-credits-used", headers.get("x-aimlapi-credits-used"), _USD_PER_CREDIT),
+    ]
 
 
 def _completed(usage: Usage) -> Usage:

@@ -41,6 +41,30 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a model takes that reads the images before the one that is asked."""
+
+    model: str
+    input_tokens: Range[int]
+    output_tokens: Range[int]
+    price: Price | None
+    cost_usd: Range[Decimal] | None
+
+    def added_to(self, cost: Range[Decimal] | None) -> Range[Decimal] | None:
+        """The cost of both models; None where one of them is unknown."""
+        own = self.cost_usd
+        if cost is None or own is None:
+            return None
+        high = None if cost.high is None or own.high is None else cost.high + own.high
+        return Range(cost.expected + own.expected, cost.low + own.low, high)
+
+    def __str__(self) -> str:
+        tokens = f"{self.input_tokens.expected:,} tokens in and {self.output_tokens.expected:,} out"
+        price = "no price of it is known" if self.price is None else f"{self.price} ({self.price.origin})"
+        return f"{self.model} reads the images first: about {tokens}; {price}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEstimate:
     """All images on one model. Tokens are of the whole job; `cost_usd` is None where no price is known."""
 
@@ -80,6 +104,8 @@ class ModelEstimate:
     """As a request has it; None: it has none."""
     reasoning_allowance: int = 0
     """The room for reasoning beside `max_tokens`, in every answer."""
+    reading: "Reading | None" = None
+    """Of another model that reads the images first; its cost is part of `cost_usd`."""
     price: Price | None
     cost_usd: Range[Decimal] | None
     batch_price: Price | None

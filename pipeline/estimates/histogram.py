@@ -74,13 +74,15 @@ class Counted:
     sent_pixels: int = 0
     by_detail: dict[str, int] = field(default_factory=dict)
     """Expected tokens of the images alone, for each detail that the model distinguishes."""
+    read: "Counted | None" = None
+    """Tokens of another model that reads the images first, where there is one."""
 
     def add(self, shape: PromptShape, size: Size, times: int, images: int = 1) -> None:
         """`times` prompts with this number of images each."""
-        tokens = shape.tokens(*size, images)
-        self.expected.add(tokens.expected, times)
-        self.lower.add(tokens.lower, times)
-        self.upper.add(tokens.upper, times)
+        self._add(shape.tokens(*size, images), times)
+        if (read := shape.read_tokens(*size, images)) is not None:
+            self.read = self.read or Counted()
+            self.read._add(read, times)  # noqa: SLF001 - of its own class
         self.raw_tokens += times * (shape.prompts * images * shape.unsized_tokens(*size) + shape.text.expected)
         self.rejected += times * rejects_shape(shape.rule, *size)
         width, height = shape.sent(*size)
@@ -88,6 +90,11 @@ class Counted:
         for detail in shape.rule.details:
             more = times * images * shape.image_tokens(*size, detail).expected
             self.by_detail[detail] = self.by_detail.get(detail, 0) + more
+
+    def _add(self, tokens: TokenRange, times: int) -> None:
+        self.expected.add(tokens.expected, times)
+        self.lower.add(tokens.lower, times)
+        self.upper.add(tokens.upper, times)
 
     def input_tokens(self, population: int) -> Range[int]:
         """Of the population, from what was counted: the rule's range, and the sample's interval around it."""
@@ -104,6 +111,8 @@ class Counted:
         """Images that are not sent take part in means as nothing."""
         for moments in (self.expected, self.lower, self.upper):
             moments.add(0, count)
+        if self.read is not None:
+            self.read.add_unreadable(count)
 
 
 class SizeClass(NamedTuple):

@@ -13,7 +13,8 @@ from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
 from pipeline.config.families import family_for
 from pipeline.config.loading import presets
 from pipeline.config.run_config import RunConfig
-from pipeline.endpoints.pricing import prices_for
+from pipeline.endpoints.adapter import other_model
+from pipeline.endpoints.pricing import prices_for, reader_price
 from pipeline.errors import InputError
 from pipeline.estimates.figures import text_range
 from pipeline.run.labels import schema_words
@@ -78,7 +79,7 @@ class Candidate:
 
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
-        request, rule = self.config.request, rule_for(self.config, self.family(), today, self.rules_host)
+        request, rule = self.config.request, rule_for(self.config, today, self.rules_host)
         words = schema_words(self.config)
         asked = self.config.requests
         texts = [(*one.message_texts, words if one.labels else None) for one in asked if rule is not BY_PAGE]
@@ -93,6 +94,12 @@ class Candidate:
             max_side=self.config.images.max_side,
             max_image_tokens=self.config.images.max_image_tokens,
         )
+
+    def reader(self) -> tuple[str, Price | None] | None:
+        """The model that reads the images first, with its price; None where there is none."""
+        endpoint = self.config.all_endpoints[0]
+        reader = other_model(self.config, endpoint)
+        return None if reader is None else (reader, reader_price(self.config, endpoint, reader, emulated=self.anywhere))
 
     def prices(self) -> tuple[Price | None, Price | None]:
         """(online, by batch); None where it is unknown."""

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from pipeline.catalogue import DatedRule
 from pipeline.catalogue.offers import sellers
-from pipeline.endpoints.adapter import counts_every_model, traits_of
-from pipeline.estimates.figures import ModelEstimate, RuleFact, cost_of, no_spread, seconds_at, traps
+from pipeline.catalogue.prices import Price
+from pipeline.endpoints.adapter import traits_of
+from pipeline.estimates.figures import ModelEstimate, Reading, RuleFact, cost_of, no_spread, seconds_at, traps
 from pipeline.estimates.histogram import Counted
 from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
 from pipeline.run.parameters import EffectiveRequest
 from pipeline.run.rendering import rendering_of
 from pipeline.tokens import UnknownRule
+from pipeline.tokens.analysed import READING
 from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
 from pipeline.tokens.ranges import Range
@@ -43,32 +46,64 @@ def model_estimate(
         choices=shape.prompts * asked.request.choices,
         allowance=asked.allowance,
     )
-    requests = _times(records, shape.prompts)
-    online, batch = candidate.prices()
+    requests, (online, batch) = _times(records, shape.prompts), candidate.prices()
+    reading = _reading(candidate, counted, seen.images, _times(images.readable, shape.prompts))
+    costs = [_cost(requests, (tokens_in, tokens_out), one, reading, images.readable) for one in (online, batch)]
     time = _time(candidate, asked, requests, tokens_in, tokens_out)
     read, text = seen.known - seen.unreadable, shape.text
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
     image = shape.image_tokens(*images.typical)
     return ModelEstimate(
         name=candidate.name, model=candidate.model, where=candidate.where, family=family.name if family else None,
-        token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
-        detail=shape.detail, text_tokens=Range(text.expected, text.lower, text.upper),
+        token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)), detail=shape.detail,
+        text_tokens=Range(text.expected, text.lower, text.upper),
         typical_sent=shape.sent(*images.typical), typical_tokens=Range(image.expected, image.lower, image.upper),
         prompts=shape.prompts, mean_tokens=counted.image_tokens(read, text, shape.prompts), input_tokens=tokens_in,
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
         output_tokens=tokens_out, output_basis="assumed" if job.output_tokens is None else "stated",
-        price=online, cost_usd=cost_of(requests, tokens_in, tokens_out, online, images.readable),
-        batch_price=batch, batch_cost_usd=cost_of(requests, tokens_in, tokens_out, batch, images.readable),
+        reading=reading, price=online, cost_usd=costs[0], batch_price=batch, batch_cost_usd=costs[1],
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None, limited_by=time[1] if time else None,
-        pages=images.readable if shape.rule is BY_PAGE else None, reasoning_allowance=asked.allowance,
-        reasoning_effort=asked.request.reasoning_effort,
+        pages=images.readable if shape.rule is BY_PAGE else None,
+        reasoning_allowance=asked.allowance, reasoning_effort=asked.request.reasoning_effort,
         notes=(
             *asked.notes,
+            *([] if reading is None else [str(reading)]),
             *_notes(job, candidate, shape, counted, seen, by_detail=by_detail, has_price=online is not None),
         ),
     )  # fmt: skip
+
+
+def _reading(candidate: Candidate, counted: Counted, population: int, images: Range[int]) -> Reading | None:
+    """Of another model that reads the images first; `images` counts each as often as it is read."""
+    found = candidate.reader()
+    if found is None or counted.read is None:
+        return None
+    (model, price), tokens_in = found, counted.read.input_tokens(population)
+    high = None if images.high is None else images.high * READING.upper
+    tokens_out = Range(images.expected * READING.expected, images.low * READING.lower, high)
+    return Reading(
+        model=model,
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        price=price,
+        cost_usd=cost_of(images, tokens_in, tokens_out, price),
+    )
+
+
+def _cost(
+    requests: Range[int],
+    tokens: tuple[Range[int], Range[int]],
+    price: Price | None,
+    reading: Reading | None,
+    pages: Range[int],
+) -> Range[Decimal] | None:
+    """Of requests, tokens in and out, and pages. A price of an image or a request stands for the reading, too."""
+    cost = cost_of(requests, *tokens, price, pages)
+    if reading is None or (price is not None and (price.usd_per_image or price.usd_per_request)):
+        return cost
+    return reading.added_to(cost)
 
 
 def _times(count: Range[int], factor: float) -> Range[int]:
@@ -190,10 +225,11 @@ def _templates(candidate: Candidate) -> list[str]:
 
 
 def _no_price(candidate: Candidate) -> str:
-    if not counts_every_model(candidate.config, candidate.config.all_endpoints[0]):
+    reader = candidate.reader()
+    if reader is not None and reader[1] is None:
         return (
-            "another model reads the image first and is billed too: an entry of [[prices.models]] with usd_per_image "
-            "(of that one) beside the tokens gives the price"
+            f"{reader[0]} reads each image first, and no price of it is known: an entry of [[prices.models]] for it, "
+            "or usd_per_image in that of the model that is asked, gives the price"
         )
     where = "" if candidate.anywhere else f" at {candidate.where}"
     sold = sellers(candidate.model) if candidate.anywhere else ()

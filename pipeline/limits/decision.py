@@ -56,6 +56,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     ErrorKind.PERMISSION: Reaction.STOP,
     ErrorKind.QUOTA_EXHAUSTED: Reaction.STOP,
     ErrorKind.MODEL_NOT_FOUND: Reaction.STOP,
+    ErrorKind.PARAMETER_REJECTED: Reaction.STOP,
     **dict.fromkeys(
         (
             ErrorKind.IMAGE_MISSING,
@@ -77,7 +78,9 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     ),
 }
 
-FINAL_STOPS: Final = frozenset({ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION, ErrorKind.MODEL_NOT_FOUND})
+FINAL_STOPS: Final = frozenset(
+    {ErrorKind.AUTHENTICATION, ErrorKind.PERMISSION, ErrorKind.MODEL_NOT_FOUND, ErrorKind.PARAMETER_REJECTED}
+)
 """Failures that no waiting changes."""
 
 FAILING: Final = frozenset({ErrorKind.SERVER_ERROR, ErrorKind.TIMEOUT, ErrorKind.CONNECTION})
@@ -215,6 +218,9 @@ _WAY_OUT: Final[Mapping[ErrorKind, str]] = {
     ErrorKind.PERMISSION: "the key may not do this; check the account, or name another model (`request.model`)",
     ErrorKind.QUOTA_EXHAUSTED: "the account has no credit left; add some, then run the same command to go on",
     ErrorKind.MODEL_NOT_FOUND: "check the model's name (`request.model`) and the address (`endpoint.base_url`)",
+    ErrorKind.PARAMETER_REJECTED: (
+        "the endpoint does not take this setting: take it out, or have it left out with `request.adapt=true`"
+    ),
     ErrorKind.SERVER_ERROR: "the endpoint answers with errors only; run the same command later to go on",
     ErrorKind.TIMEOUT: "the endpoint does not answer; run the same command later to go on",
     ErrorKind.CONNECTION: "the endpoint breaks every connection off; run the same command later to go on",

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import islice
 
 from pipeline.catalogue.prices import Price, cost_usd
-from pipeline.endpoints.pricing import price_for
+from pipeline.endpoints.pricing import price_for, prices_for
 from pipeline.engine.progress import dollars
 from pipeline.errors import InputError
 from pipeline.images.probe import ImageSize
@@ -18,6 +18,7 @@ from pipeline.run.parameters import effective_request
 from pipeline.sources import Source, has_stream
 from pipeline.store.between_runs import count_missing
 from pipeline.store.marks import Marks
+from pipeline.tokens.analysed import READING
 from pipeline.tokens.prompt import PromptShape, answer_tokens
 from pipeline.tokens.ranges import Range
 
@@ -121,7 +122,22 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
     ]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
     more = [(shape.prompts - 1) * (price.usd_per_request + price.usd_per_image) for price in prices]
+    more = [extra + _reading_usd(job, shape, sizes, images=len(alone) / len(records)) for extra in more]
     return max(sum(each, Decimal(0)) / len(sizes) + extra for each, extra in zip(costs, more, strict=True))
+
+
+def _reading_usd(job: Job, shape: PromptShape, sizes: Sequence[ImageSize], *, images: float) -> Decimal:
+    """Of another model that reads the images of a record before each prompt, by expectation."""
+    price = prices_for(job.config, job.config.all_endpoints[0], emulated=job.emulated).other
+    read = [tokens for one in sizes if (tokens := shape.read_tokens(one.width, one.height, one.frames)) is not None]
+    if price is None or not read:
+        return Decimal(0)
+    frames = sum(one.frames for one in sizes) / len(sizes)
+    usage = Usage(
+        prompt_tokens=round(images * sum(tokens.expected for tokens in read) / len(read)),
+        completion_tokens=round(images * frames * shape.prompts * READING.expected),
+    )
+    return cost_usd(usage, price) or Decimal(0)
 
 
 def _prices(job: Job) -> list[Price]:

@@ -9,8 +9,9 @@ import aiohttp
 from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.adapter import RequestTemplate, adapter_of
 from pipeline.endpoints.client import EndpointClient
+from pipeline.endpoints.parameters import AdaptableTemplate, EndpointParameters
 from pipeline.endpoints.pricing import prices_for
 from pipeline.endpoints.secrets import redactor_of
 from pipeline.endpoints.target import Target
@@ -56,9 +57,27 @@ def endpoints_of(
             tier=prepare.effective.request.service_tier,
             observe=prepare.learn if len(targets) == 1 else None,
             labels=labels,
+            parameters=parameters_of(config, prepare.template, name, say),
+            keep_thinking=config.request.keep_thinking,
         )
         endpoints.append(endpoint_of(config, one, client, name))
     return endpoints
+
+
+def parameters_of(
+    config: RunConfig, template: RequestTemplate, name: str, say: Callable[[str], None]
+) -> EndpointParameters | None:
+    """What the endpoint `name` takes of the parameters; None where its requests cannot be adapted."""
+    if not isinstance(template, AdaptableTemplate):
+        return None
+    request = config.request
+    settings = {field: f"request.{field}" for field in request.sent_parameters}
+    settings |= {"reasoning": "request.reasoning_effort"} if request.reasoning_effort else {}  # the Responses API
+    settings |= {"stream": "request.stream"} if request.stream else {}
+    settings |= {field: f"request.extra.{field}" for field in request.extra}
+    if request.max_tokens_field != "auto":
+        settings[request.max_tokens_field] = "request.max_tokens_field"
+    return EndpointParameters(template.fields, settings, name=name, adapts=request.adapt, say=say)
 
 
 def endpoint_of(config: RunConfig, one: EndpointConfig, client: EndpointClient, name: str) -> Endpoint:

@@ -3,10 +3,10 @@
 from datetime import date
 from urllib.parse import urlsplit
 
-from pipeline.catalogue import Family, first_family, host_of, rule_of
+from pipeline.catalogue import Family, family_of, first_family, host_of, rule_of
 from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
-from pipeline.endpoints.adapter import traits_of
+from pipeline.endpoints.adapter import other_model, traits_of
 from pipeline.endpoints.models import also_known_as, list_models
 from pipeline.endpoints.target import Target
 from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
@@ -14,6 +14,7 @@ from pipeline.limits.decision import FINAL_STOPS, stop_message
 from pipeline.records import Failure
 from pipeline.redaction.addresses import public_url
 from pipeline.tokens import TokenRule
+from pipeline.tokens.analysed import AnalysedRule
 from pipeline.tokens.pages import BY_PAGE
 
 NAMED_MODELS = 8
@@ -60,9 +61,29 @@ async def _with_family(config: RunConfig, model: str, target: Target) -> RunConf
     return config.model_copy(update={"request": config.request.model_copy(update={"model_family": family.name})})
 
 
-def rule_for(config: RunConfig, family: Family | None, on: date, host: str) -> TokenRule:
-    """How images are billed on a day at a host: by page, where the kind of endpoint does so."""
-    return BY_PAGE if traits_of(config).bills_pages else rule_of(family, on, host)
+def rule_for(config: RunConfig, today: date, host: str) -> TokenRule:
+    """How the images of a run are billed on a day at a host, whichever model looks at them."""
+    if traits_of(config).bills_pages:
+        return BY_PAGE
+    family, own = family_for(config), config.catalogue.file
+    reader = other_model(config, config.all_endpoints[0])
+    if reader is None:
+        return rule_of(family, today, host)
+    return AnalysedRule(rule_of(family_of(reader, own), today, host), family.rule(today, host) if family else None)
+
+
+def reader_notes(config: RunConfig) -> list[str]:
+    """What the user should know of a model that reads the images first."""
+    reader, family = other_model(config, config.all_endpoints[0]), family_for(config)
+    if reader is None:
+        return []
+    model, setting = config.request.model, config.request.ocr_model
+    line = f"{reader} reads each image before {model} is asked, and is billed too: its part of the cost is predicted"
+    notes = [f"{line}, unless the endpoint states the cost"]
+    if family is not None and family.rules:
+        way_out = "name it without -ocr" if setting is None else "leave `request.ocr_model` out"
+        notes.append(f"{model} reads images itself, so that {reader} does its work twice: {way_out}")
+    return notes
 
 
 def most_images(config: RunConfig, family: Family | None) -> int | None:

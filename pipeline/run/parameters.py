@@ -15,6 +15,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import RequestConfig
 from pipeline.endpoints.adapter import LimitedAdapter, adapter_of
 from pipeline.errors import InputError
+from pipeline.run.model import reader_notes
 from pipeline.tokens import TokenRule
 from pipeline.tokens.pages import BY_PAGE
 
@@ -83,7 +84,7 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     effort = _effort(request.model_copy(update=changes), family)
     changed = request.model_copy(update={**changes, "reasoning_effort": effort})
     notes = [f"{one.words} is left out: {request.model} {one.why}" for one in untaken]
-    notes += [*_ignored(changed, family), *_chosen_api(config, family)]
+    notes += [*_ignored(changed, family), *_chosen_api(config, family), *reader_notes(config)]
     return EffectiveRequest(changed, _allowance(changed, family), tuple(notes))
 
 

@@ -34,6 +34,7 @@ from pipeline.records import (
     PassedUrl,
     PreparedImage,
     PreparedRequest,
+    Usage,
 )
 from pipeline.run.documents import MOST_TOKENS, document_flaw, max_request_bytes
 from pipeline.run.model import most_images, rule_for
@@ -42,6 +43,7 @@ from pipeline.run.passing import Passing, check_passing, passed_image, tokens_of
 from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
+from pipeline.tokens.analysed import READING, AnalysedRule, sizing_rule
 from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
@@ -87,13 +89,13 @@ class Preparer:
         """
         warm_up()
         family = family_for(config)
-        rule = rule_for(config, family, today, config.rules_host)
+        rule = rule_for(config, today, config.rules_host)
         effective = effective_request(config, rule)
         request = effective.request
         preparer = cls(
             config=config,
             prompts={prompt.name: prompt for prompt in prompts_of(config, family, effective)},
-            size=LookedAt(rule, request.detail, config.images.max_side, config.images.max_image_tokens),
+            size=LookedAt(sizing_rule(rule), request.detail, config.images.max_side, config.images.max_image_tokens),
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
@@ -143,6 +145,7 @@ class Preparer:
         """One request for each of these prompts, or for all. Raises InputError where a template does not fit."""
         names = tuple(self.prompts) if names is None else names
         image_facts = tuple(image.facts for image in images)
+        other_usage = self._other_usage(image_facts)
         bounds, texts = self._image_tokens(image_facts), [image.text for image in images if image.text is not None]
         if len(names) > 1:
             images = [replace(image, base64=pybase64.b64encode(image.data)) for image in images]
@@ -162,6 +165,7 @@ class Preparer:
                     most_prompt_tokens=most,
                     max_answer_tokens=self.max_answer_tokens,
                     token_rule=None if expected is None else self.rule.name,
+                    other_usage=other_usage,
                     asks_labels=prompt.request.labels is not None,
                 )
             )
@@ -263,23 +267,24 @@ class Preparer:
         self, prompt: Prompt, image_texts: Sequence[str], bounds: TokenRange | None
     ) -> tuple[int | None, int | None]:
         """Of a whole prompt: expected, and at most; None where the tokens of its images are unknown, or not billed."""
-        if self.rule is BY_PAGE:
-            return None, 0
-        if bounds is None:
-            return None, self.most_document_tokens
+        if bounds is None or self.rule is BY_PAGE:
+            return None, 0 if self.rule is BY_PAGE else self.most_document_tokens
         expected = prompt.tokens.tokens + sum(map(text_tokens, image_texts)) + bounds.expected
         return expected, prompt.most_tokens + sum(map(most_text_tokens, image_texts)) + bounds.upper
 
-    def _tokens_of(self, facts: ImageFacts, detail: str) -> TokenRange | None:
-        if facts.sent_size is not None:
-            return self.rule.tokens(*facts.sent_size, detail)
-        return self.any_size if facts.is_passed else None
-
     def _image_tokens(self, image_facts: Sequence[ImageFacts]) -> TokenRange | None:
         """Of all images of one request, those of the conversation before the prompt included; None for a document."""
+        return self._tokens_by(self.rule, image_facts)
+
+    def _tokens_of(self, rule: TokenRule, facts: ImageFacts, detail: str) -> TokenRange | None:
+        if facts.sent_size is not None:
+            return rule.tokens(*facts.sent_size, detail)
+        return self.any_size if facts.is_passed else None
+
+    def _tokens_by(self, rule: TokenRule, image_facts: Sequence[ImageFacts]) -> TokenRange | None:
         detail = self.effective.request.detail
         every = [*(image.facts for image in self.examples), *image_facts]
-        each = [found for facts in every if (found := self._tokens_of(facts, detail)) is not None]
+        each = [found for facts in every if (found := self._tokens_of(rule, facts, detail)) is not None]
         if len(each) < len(every):
             return None
         if len(each) == 1:
@@ -287,6 +292,16 @@ class Preparer:
         return TokenRange(
             sum(one.expected for one in each), sum(one.upper for one in each), sum(one.lower for one in each)
         )
+
+    def _other_usage(self, image_facts: Sequence[ImageFacts]) -> tuple[Usage, Usage] | None:
+        """Of a model that reads all images of a request first: to be expected, and at most."""
+        if not isinstance(self.rule, AnalysedRule):
+            return None
+        read, images = self._tokens_by(self.rule.analyser, image_facts), len(self.examples) + len(image_facts)
+        if read is None:
+            return None
+        expected = Usage(prompt_tokens=read.expected, completion_tokens=images * READING.expected)
+        return expected, Usage(prompt_tokens=read.upper, completion_tokens=images * READING.upper)
 
 
 class Fetcher:

@@ -41,6 +41,7 @@ _KIND_CODES = {
     ErrorKind.LABELS_INVALID: 27,
     ErrorKind.FORMAT_REJECTED: 28,
     ErrorKind.HOOK_FAILED: 29,
+    ErrorKind.PARAMETER_REJECTED: 30,
 }
 _STATUS_OF = {code: status for status, code in _STATUS_CODES.items()}
 _KIND_OF = {code: kind for kind, code in _KIND_CODES.items()}

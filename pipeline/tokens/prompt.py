@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.tokens import AUTO, TokenRange, TokenRule, UnknownRule, accepted
+from pipeline.tokens.analysed import AnalysedRule, sizing_rule
 from pipeline.tokens.presizing import LEAST_SIDE, LookedAt
 from pipeline.tokens.ranges import Range
 
@@ -26,7 +27,9 @@ class PromptShape:
 
     def size(self, detail: str | None = None) -> LookedAt:
         """At which size a run sends images, at this detail or another."""
-        return LookedAt(self.rule, self.detail if detail is None else detail, self.max_side, self.max_image_tokens)
+        return LookedAt(
+            sizing_rule(self.rule), self.detail if detail is None else detail, self.max_side, self.max_image_tokens
+        )
 
     def sent(self, width: int, height: int) -> Size:
         """The size that a run sends."""
@@ -36,6 +39,14 @@ class PromptShape:
         """Of the image as a run would send it."""
         size = self.size(detail)
         return self.rule.tokens(*size.target(width, height), size.detail)
+
+    def read_tokens(self, width: int, height: int, images: int = 1) -> TokenRange | None:
+        """Of a model that reads the images before the one that is asked, for all prompts; None where there is none."""
+        if not isinstance(self.rule, AnalysedRule):
+            return None
+        size, n = self.size(), self.prompts * images
+        read = self.rule.analyser.tokens(*size.target(width, height), size.detail)
+        return TokenRange(n * read.expected, n * read.upper, n * read.lower)
 
     def unsized_tokens(self, width: int, height: int) -> int:
         """Expected without resizing, or at the largest size that the model accepts; as sent if the rule is unknown."""

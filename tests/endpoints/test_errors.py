@@ -35,7 +35,12 @@ RETRY_INFO: dict[str, object] = {"@type": "type.googleapis.com/google.rpc.RetryI
         (503, {"error": NO_MODELS}, ErrorKind.OVERLOADED),
         (403, openai_error("unsupported_country_region_territory"), ErrorKind.PERMISSION),
         (403, {"detail": "words"}, ErrorKind.PERMISSION),
-        (403, AIMLAPI_403, ErrorKind.QUOTA_EXHAUSTED),
+        (403, AIMLAPI_403, ErrorKind.PERMISSION),
+        (403, AIMLAPI_403 | {"message": "words: you've run out of credits."}, ErrorKind.QUOTA_EXHAUSTED),
+        (403, AIMLAPI_403 | {"message": "words: top up your balance"}, ErrorKind.QUOTA_EXHAUSTED),
+        (403, openai_error(message="words: credits are for others"), ErrorKind.PERMISSION),
+        (401, {"error": NO_MODELS | {"err_code": -10002}}, ErrorKind.AUTHENTICATION),
+        (401, {"error": NO_MODELS | {"message": "words: the balance is not sufficient"}}, ErrorKind.QUOTA_EXHAUSTED),
         (403, openai_error("insufficient_user_quota", "new_api_error"), ErrorKind.QUOTA_EXHAUSTED),
         (403, openai_error("model_not_found"), ErrorKind.MODEL_NOT_FOUND),
         (403, {"error": {"code": 403, "message": "words", "metadata": {"reasons": []}}}, ErrorKind.CONTENT_FILTER),
@@ -79,7 +84,7 @@ RETRY_INFO: dict[str, object] = {"@type": "type.googleapis.com/google.rpc.RetryI
     ],
 )  # fmt: skip
 def test_classes(status: int, body: object, kind: ErrorKind) -> None:
-    """Status, code and type decide; the provider's words are kept and decide nothing."""
+    """Status, code and type decide, and of two vendors the words between two kinds; they are kept."""
     failure = read_failure(status, {}, json.dumps(body).encode())
     assert failure.kind is kind
     assert "words" in failure.message

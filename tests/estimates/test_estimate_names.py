@@ -227,14 +227,30 @@ output_usd_per_mtok = "1.5"
     "text", [TWO, TWO.replace('turbo"', 'turbo-ocr"').replace('[request.extra]\nocr_model = "gpt-4o-mini"', "")]
 )
 def test_two_models_are_billed(text: str, tmp_path: Path) -> None:
-    """The price of one alone is no price: unknown, with the way out, and known with one for reading an image."""
+    """The cost is the sum of both; of one whose price is unknown it is, with the way out; or one price of an image."""
     own = tmp_path / "own.toml"
-    own.write_text(text)
-    (model,) = compared(config=own).values()
-    assert (model.price, model.cost_usd) == (None, None)
-    settings = load_config(own, {"catalogue.host": "api.302.ai", "endpoint.base_url": "http://127.0.0.1:1"}, environ={})
-    assert price_for(settings, settings.endpoint, emulated=True) is None
-    assert any("another model reads the image first and is billed too" in note for note in model.notes)
+    own.write_text(text.replace('model = "gpt-4o-mini"', 'model = "acme-vl"'))
+    (model,) = compared(config=own, output_tokens=50).values()
+    if "ocr_model" in text:
+        assert (model.price, model.cost_usd) == (None, None)
+        settings = load_config(
+            own, {"catalogue.host": "api.302.ai", "endpoint.base_url": "http://127.0.0.1:1"}, environ={}
+        )
+        assert price_for(settings, settings.endpoint, emulated=True) is None
+        assert any(note.startswith("acme-vl reads each image first, and no price") for note in model.notes)
+        own.write_text(text)
+        (model,) = compared(config=own, output_tokens=50).values()
+    reading, cost = model.reading, model.cost_usd
+    assert reading is not None
+    assert cost is not None
+    assert reading.model == "gpt-4o-mini"
+    assert reading.input_tokens.expected == 10 * (2833 + 4 * 5667)
+    assert (reading.output_tokens.expected, reading.output_tokens.high) == (3000, 163_840)
+    main = model.input_tokens.expected * Decimal("0.0000005") + 500 * Decimal("0.0000015")
+    read = reading.input_tokens.expected * Decimal("0.00000015") + 3000 * Decimal("0.0000006")
+    assert cost.expected == main + read
+    assert model.input_tokens.expected < 10 * (300 + 100)  # the reading and the prompt, and no image
+    assert any(note.startswith("gpt-4o-mini reads the images first: about 255,010 tokens in") for note in model.notes)
     own.write_text(f'{text}usd_per_image = "0.001"\n')
     (model,) = compared(config=own, output_tokens=0).values()
     assert model.cost_usd is not None

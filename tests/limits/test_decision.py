@@ -38,13 +38,14 @@ def test_invalid_labels_are_corrected_once() -> None:
 
 
 def test_what_stops_a_run() -> None:
-    """Only key, permission, quota and model stop everything at once."""
+    """Only key, permission, quota, model, and a parameter that was set, stop everything at once."""
     stopping = {kind for kind in ErrorKind if reaction(kind) is Reaction.STOP}
     assert stopping == {
         ErrorKind.AUTHENTICATION,
         ErrorKind.PERMISSION,
         ErrorKind.QUOTA_EXHAUSTED,
         ErrorKind.MODEL_NOT_FOUND,
+        ErrorKind.PARAMETER_REJECTED,
     }
 
 

@@ -36,6 +36,7 @@ def openrouter(code: object, **metadata: Any) -> Reply:
 
 
 AIMLAPI: dict[str, Any] = {"message": "their words", "path": "/v1/chat/completions", "requestId": "r", "timestamp": "t"}
+NO_CREDITS = {**AIMLAPI, "message": "their words: you've run out of credits"}
 AZURE_FILTER = {
     "error": {
         "message": "their words", "type": None, "param": "prompt", "code": "content_filter", "status": 400,
@@ -48,8 +49,9 @@ OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": 
 STOPS = {
     "OpenRouter, no credits": (openrouter(402), "no credit left"),
     "OpenRouter, the key": (openrouter("401"), "endpoint.api_key_env"),
-    "AI/ML API, no credits": (Reply(403, {**AIMLAPI, "statusCode": "403"}), "no credit left"),
-    "AI/ML API, no credits, in a 200": (Reply(200, {**AIMLAPI, "statusCode": "403"}), "no credit left"),
+    "AI/ML API, no credits": (Reply(403, {**NO_CREDITS, "statusCode": "403"}), "no credit left"),
+    "AI/ML API, no credits, in a 200": (Reply(200, {**NO_CREDITS, "statusCode": "403"}), "no credit left"),
+    "AI/ML API, not allowed": (Reply(403, {**AIMLAPI, "statusCode": "403"}), "the key may not do this"),
     "Azure, the key": (Reply(401, {"statusCode": 401, "message": "their words"}), "endpoint.api_key_env"),
     "Azure, the deployment": (
         Reply(404, {"error": {"code": "DeploymentNotFound", "message": "their words"}}), "request.model",

@@ -1,0 +1,54 @@
+"""The text of an answer: in a string or in parts, and without the thoughts of the model.
+
+Sources: OpenAI's API reference (parts of a message); Mistral, "Reasoning" (thoughts as parts of their own); DeepSeek-R1
+and Qwen3 model cards (`<think>` around thoughts, where the server has no parser for them; templates that put the
+opening tag into the prompt, so that an answer has the closing one only).
+"""
+
+from typing import Final
+
+_OPEN, _CLOSE = "<think>", "</think>"
+_TEXTS: Final = frozenset({"text", "output_text"})
+
+
+def text_of(content: object) -> str:
+    """A string, or the strings and the text parts of a list; parts that hold thoughts are none of them."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return "".join(part if isinstance(part, str) else _text_in(part) for part in content)
+
+
+def without_thoughts(text: str) -> str:
+    """The text without `<think>...</think>`, however often it comes.
+
+    Thoughts without an end reach to the end of the text; without a beginning they reach from its beginning.
+    """
+    if _OPEN not in text and _CLOSE not in text:
+        return text
+    kept: list[str] = []
+    rest = text.partition(_CLOSE)[2] if _is_begun_in_the_prompt(text) else text
+    while rest:
+        before, opened, thoughts = rest.partition(_OPEN)
+        kept.append(before)
+        rest = thoughts.partition(_CLOSE)[2] if opened else ""
+    return "".join(kept).replace(_CLOSE, "").strip()
+
+
+def share_of_thoughts(texts: list[str], answers: list[str]) -> float:
+    """The share that thoughts have of the characters of `texts`, which are `answers` without them."""
+    whole = sum(map(len, texts))
+    return 1 - sum(map(len, answers)) / whole if whole else 0.0
+
+
+def _is_begun_in_the_prompt(text: str) -> bool:
+    close = text.find(_CLOSE)
+    return close >= 0 and _OPEN not in text[:close]
+
+
+def _text_in(part: object) -> str:
+    if not isinstance(part, dict) or part.get("type") not in _TEXTS:
+        return ""
+    text = part.get("text")
+    return text if isinstance(text, str) else ""
