@@ -14,7 +14,7 @@ from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
 from pipeline.run.parameters import EffectiveRequest
 from pipeline.run.rendering import rendering_of
-from pipeline.tokens import UnknownRule
+from pipeline.tokens import TokenRange, UnknownRule
 from pipeline.tokens.analysed import READING
 from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
@@ -52,12 +52,11 @@ def model_estimate(
     time = _time(candidate, asked, requests, tokens_in, tokens_out)
     read, text = seen.known - seen.unreadable, shape.text
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
-    image = shape.image_tokens(*images.typical)
     return ModelEstimate(
         name=candidate.name, model=candidate.model, where=candidate.where, family=family.name if family else None,
-        token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)), detail=shape.detail,
-        text_tokens=Range(text.expected, text.lower, text.upper),
-        typical_sent=shape.sent(*images.typical), typical_tokens=Range(image.expected, image.lower, image.upper),
+        token_rule=shape.rule.name, rules=tuple(map(_fact, candidate.rules(job.today))), detail=shape.detail,
+        text_tokens=_range(text),
+        typical_sent=shape.sent(*images.typical), typical_tokens=_range(shape.image_tokens(*images.typical)),
         prompts=shape.prompts, mean_tokens=counted.image_tokens(read, text, shape.prompts), input_tokens=tokens_in,
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
@@ -104,6 +103,10 @@ def _cost(
     if reading is None or (price is not None and (price.usd_per_image or price.usd_per_request)):
         return cost
     return reading.added_to(cost)
+
+
+def _range(tokens: TokenRange) -> Range[int]:
+    return Range(tokens.expected, tokens.lower, tokens.upper)
 
 
 def _times(count: Range[int], factor: float) -> Range[int]:
