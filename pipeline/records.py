@@ -134,6 +134,13 @@ class _HasImages:
         return self.image_facts[0] if self.image_facts else None
 
     @property
+    def pages(self) -> int | None:
+        """An image is one page; None where those of a document could not be counted."""
+        each = [1 if facts.width is not None or facts.is_passed else facts.pages for facts in self.image_facts]
+        known = [pages for pages in each if pages is not None]
+        return sum(known) if len(known) == len(each) else None
+
+    @property
     def stamp(self) -> int | None:
         """24 bits that change with any of the record's files."""
         return combined_stamp(facts.stamp for facts in self.image_facts if not facts.frame)
@@ -167,7 +174,7 @@ class PreparedRequest(_HasImages):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as billed. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
+    """As billed: tokens, or pages. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of the completion's.
 
     None means that the endpoint did not say, which is not zero.
     """
@@ -177,6 +184,7 @@ class Usage:
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     total_tokens: int | None = None
+    pages: int | None = None
 
     @property
     def billed_tokens(self) -> int | None:
@@ -186,13 +194,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            prompt_tokens=_add(self.prompt_tokens, other.prompt_tokens),
-            cached_tokens=_add(self.cached_tokens, other.cached_tokens),
-            completion_tokens=_add(self.completion_tokens, other.completion_tokens),
-            reasoning_tokens=_add(self.reasoning_tokens, other.reasoning_tokens),
-            total_tokens=_add(self.total_tokens, other.total_tokens),
-        )
+        return Usage(**{name: _add(getattr(self, name), getattr(other, name)) for name in Usage.__slots__})
 
 
 def _add(a: int | None, b: int | None) -> int | None:
@@ -250,6 +252,8 @@ class Answer:
     """The column `labels`: fields, or JSON where the schema is recursive or open; None where none are asked for."""
     problems: tuple[str, ...] = ()
     """Why its labels are invalid, a line each."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Values of columns that only this kind of endpoint has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,14 @@ import pytest
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
-from pipeline.store.columns import schema
+from pipeline.store.schemas import schema
 from tests.pdfs import pdf
 from tests.support import Command, MakeImage
 from tests.videos import video
 
 ROOT = Path(__file__).parent.parent
+GIVEN = ("pages", "document_annotation", "features")
+"""Columns that kinds of endpoints add."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 FILES = {"video.md": {"clips/clip.mp4": video()}, "documents.md": {"scans/scan.pdf": pdf(2)}}
@@ -94,7 +96,7 @@ def test_the_columns_in_the_documentation() -> None:
     text = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
     script = runpy.run_path(str(ROOT / "docs" / "write_columns.py"))
     assert text == script["page"](), "run: python docs/write_columns.py"
-    expected = schema(choices=2, logprobs=True, has_several=True, labels=pa.string()).names
+    expected = schema(choices=2, logprobs=True, has_several=True, labels=pa.string(), given=GIVEN).names
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == expected
 
 

@@ -30,7 +30,7 @@ RUNTIME = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
 DEVELOPMENT = [Requirement(line) for line in PYPROJECT["dependency-groups"]["dev"]]
 PRESETS_OF_THE_CONTRACT = {
     "302ai", "aimlapi", "anthropic", "azure", "demo", "gemini", "labels", "litellm", "llamacpp", "lmstudio", "ollama",
-    "openai", "openrouter", "sglang", "vllm",
+    "openai", "openrouter", "sglang", "vllm", "aimlapi-ocr", "aimlapi-ofr", "mistral-ocr",
 }  # fmt: skip
 
 

@@ -22,11 +22,12 @@ ROOT = Path(__file__).parent.parent
 TIMES = ["asked_at", "answered_at", "latency_s", "run_id", "request_id"]
 
 
-def test_a_handful_of_kills(tmp_path: Path) -> None:
-    """Six SIGKILLs: nothing lost, nothing doubled, nothing paid twice beyond the bound."""
-    report = Campaign(tmp_path, kills=6, images=600, seed=3).run(time.monotonic() + 90)
+@pytest.mark.parametrize(("task", "kills", "images"), [("caption", 6, 600), ("ocr", 2, 200)])
+def test_a_handful_of_kills(tmp_path: Path, task: str, kills: int, images: int) -> None:
+    """SIGKILLs, with each kind of bill: nothing lost, nothing doubled, nothing paid twice beyond the bound."""
+    report = Campaign(tmp_path, kills=kills, images=images, seed=3, task=task).run(time.monotonic() + 90)
     assert has_held(report), report.lines()
-    assert report.kills == 6
+    assert report.kills == kills
     assert report.runs >= 1
 
 

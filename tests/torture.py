@@ -1,5 +1,7 @@
 """Runs that are killed again and again: `python -m tests.torture --kills 200` (`make torture`); short in test_torture.
 
+`--task ocr` and `--task ofr` do the same with another task.
+
 The emulator outlives the runs and is the witness: it counts what was answered and billed. After every kill the
 parts are readable, no key stands twice, and whatever the ledger held is still there.
 """
@@ -65,11 +67,17 @@ def draw(folder: Path, count: int) -> None:
         Image.fromarray(pixels).resize((64, 48)).save(folder / f"{number:05}.jpg")
 
 
-def start(photos: Path, out: Path, url: str) -> "subprocess.Popen[bytes]":
+_EARLY, _BEGINS_S = 0.2, 30.0
+"""The share of kills while a run begins, and the longest that this may take."""
+MODELS = {"caption": "gpt-4o", "ocr": "mistral-ocr-latest", "ofr": "ofr"}
+"""By task."""
+
+
+def start(photos: Path, out: Path, url: str, task: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "pipeline", "run", str(photos), "-o", str(out), "--base-url", url, "-q"),
-            *("--model", "gpt-4o", "--concurrency", str(SLOTS), "--max-failed", "100%"),
+            *("--task", task, "--model", MODELS[task], "--concurrency", str(SLOTS), "--max-failed", "100%"),
             *("--set", "output.rows_per_part=97", "--set", "output.seal_interval_s=0.1"),
         ],
         cwd=photos.parent,
@@ -103,8 +111,8 @@ def in_ledger(out: Path) -> dict[bytes, int]:
 class Campaign:
     """Kills until there were enough, over as many runs as that takes."""
 
-    def __init__(self, scratch: Path, *, kills: int, images: int, seed: int) -> None:
-        self.scratch, self.kills, self.images = scratch, kills, images
+    def __init__(self, scratch: Path, *, kills: int, images: int, seed: int, task: str = "caption") -> None:
+        self.scratch, self.kills, self.images, self.task = scratch, kills, images, task
         self.random = random.Random(seed)
         self.report = Report()
         self.photos = scratch / "photos"
@@ -121,10 +129,12 @@ class Campaign:
     def _until_complete(self, out: Path, url: str, deadline: float) -> None:
         held: dict[bytes, int] = {}
         while time.monotonic() < deadline:
-            process = start(self.photos, out, url)
+            process = start(self.photos, out, url, self.task)
             enough = self.report.kills >= self.kills
             try:
-                _, stderr = process.communicate(timeout=120 if enough else self.random.uniform(0.4, 2.2))
+                if not enough:
+                    self._await_answers(process, url)
+                _, stderr = process.communicate(timeout=120 if enough else self.random.uniform(0.0, 1.2))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
@@ -135,6 +145,16 @@ class Campaign:
                 self.report.violations.append(f"a run ended with {process.returncode}: {stderr.decode()[-300:]}")
             self._at_the_end(out, held, emulator_get(url, "stats"))
             return
+
+    def _await_answers(self, process: "subprocess.Popen[bytes]", url: str) -> None:
+        """Until the run asks, mostly: on a busy machine it may be killed again and again before it has begun."""
+        before, until = emulator_get(url, "stats")["requests"], time.monotonic() + _BEGINS_S
+        if self.random.random() < _EARLY:
+            return
+        while process.poll() is None and time.monotonic() < until:
+            if emulator_get(url, "stats")["requests"] > before:
+                return
+            time.sleep(0.02)
 
     def _after_kill(self, out: Path, held: dict[bytes, int]) -> dict[bytes, int]:
         names, now = in_parts(out), in_ledger(out)
@@ -169,10 +189,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--task", choices=MODELS, default="caption")
     parser.add_argument("--max-minutes", type=float, default=20)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        campaign = Campaign(Path(scratch), kills=arguments.kills, images=arguments.images, seed=arguments.seed)
+        numbers = {"kills": arguments.kills, "images": arguments.images, "seed": arguments.seed}
+        campaign = Campaign(Path(scratch), **numbers, task=arguments.task)
         report = campaign.run(time.monotonic() + 60 * arguments.max_minutes)
     holds = has_held(report)
     print("\n".join(report.lines()))  # noqa: T201 - its result

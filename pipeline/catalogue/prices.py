@@ -1,4 +1,4 @@
-"""Tokens x price. Money is Decimal; what is unknown is None, never zero."""
+"""Tokens or pages x price. Money is Decimal; what is unknown is None, never zero."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -20,13 +20,15 @@ class Price:
     source: str = ""
     usd_per_request: Decimal = Decimal(0)
     usd_per_image: Decimal = Decimal(0)
+    usd_per_page: Decimal = Decimal(0)
+    """Of a document; an image is one page."""
     checked_on: date | None = None
     """When the source was read; None where it does not say."""
 
     @property
     def counts_tokens(self) -> bool:
-        """False where only requests or images are charged: without token counts there is a bill all the same."""
-        return not (self.usd_per_request or self.usd_per_image) or bool(
+        """False where only requests, images or pages are charged: without token counts there is a bill all the same."""
+        return not (self.usd_per_request or self.usd_per_image or self.usd_per_page) or bool(
             self.input_usd_per_mtok or self.output_usd_per_mtok
         )
 
@@ -38,6 +40,7 @@ class Price:
             tokens = f"{_plain(self.input_usd_per_mtok)} in{cached}, {_plain(self.output_usd_per_mtok)} out"
             parts.append(f"{tokens} a million tokens")
         parts += [f"{_plain(self.usd_per_image)} an image"] if self.usd_per_image else []
+        parts += [f"{_plain(self.usd_per_page)} a page"] if self.usd_per_page else []
         parts += [f"{_plain(self.usd_per_request)} a request"] if self.usd_per_request else []
         return " and ".join(parts)
 
@@ -57,7 +60,8 @@ def cost_usd(usage: Usage, price: Price | None, images: int = 1) -> Decimal | No
     """What one request costs, exactly; None without a price, or where tokens are charged and not known."""
     if price is None:
         return None
-    flat = price.usd_per_request + images * price.usd_per_image
+    pages = images if usage.pages is None else usage.pages
+    flat = price.usd_per_request + images * price.usd_per_image + pages * price.usd_per_page
     if not price.counts_tokens:
         return flat
     if usage.prompt_tokens is None or (usage.completion_tokens is None and price.output_usd_per_mtok):

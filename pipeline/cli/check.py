@@ -15,7 +15,7 @@ OPTIONS = (
     QUIET,
     CONFIG,
     EMULATOR,
-    *setting_options(("base_url", "api", "api_key_env", "model", "model_family", "max_image_tokens", "detail")),
+    *setting_options(("base_url", "api", "api_key_env", "task", "model", "model_family", "max_image_tokens", "detail")),
 )
 
 

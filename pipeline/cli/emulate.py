@@ -51,6 +51,7 @@ OPTIONS = (
     _option("model_family", _MODEL, "The family whose rule bills all models. [default: by name]", "NAME"),
     _option("catalogue", _MODEL, "A file of model families, which replace those of the package.", "FILE", Path),
     _option("rules_of", _MODEL, "Bill by the rules of this host, where it has its own.", "HOST"),
+    _option("usd_per_page", _MODEL, "What OCR says that a page costs. [default: it does not]", "USD", float),
     _option("api_key", _MODEL, "The only key that is accepted. [default: any]", "KEY"),
     Option("fast", "--fast", is_flag=True, panel=_MODEL, help="Read the headers of images only."),
     Option(

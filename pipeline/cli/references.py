@@ -50,4 +50,5 @@ def _with_value(flag: str, value: str | None) -> str:
 
 @cache
 def _flags_of_keys() -> dict[str, str | None]:
-    return {one.key: one.flag for one in settings()}
+    nested = {f"{one.key}.{name}": None for one in settings() for name in one.fields}
+    return {**nested, **{one.key: one.flag for one in settings()}}

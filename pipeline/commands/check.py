@@ -18,7 +18,7 @@ from pipeline.config.families import family_for
 from pipeline.config.keys import api_key
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
-from pipeline.endpoints.adapter import adapter_named, adapter_of, api_of
+from pipeline.endpoints.adapter import adapter_at, adapter_of
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.pricing import prices_for
 from pipeline.engine.progress import exact
@@ -59,6 +59,8 @@ class CheckReport:
     prompt_tokens: int | None = None
     predicted_prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    pages: int | None = None
+    """As billed, where pages are, and no tokens."""
     token_rule: str = ""
     """By which the prompt was predicted."""
     rule_source: str = ""
@@ -99,8 +101,14 @@ class CheckReport:
             f"endpoint    {self.endpoint}: reachable, the request was accepted",
             f"model       {self.model}",
             f"sees images {seen}; it answered {self.answer!r}",
-            f"tokens      {_number(self.prompt_tokens)} in{predicted}, {_number(self.completion_tokens)} out",
-            f"token rule  {self.token_rule} ({self.rule_source})",
+            *(
+                [
+                    f"tokens      {_number(self.prompt_tokens)} in{predicted}, {_number(self.completion_tokens)} out",
+                    f"token rule  {self.token_rule} ({self.rule_source})",
+                ]
+                if self.pages is None
+                else [f"pages       {self.pages:,} billed"]
+            ),
             f"cost        {cost} ({price})",
             f"limits      {_limits(self.requests_limit, self.tokens_limit)}",
             f"latency     {self.latency_s or 0:.2f} s",
@@ -169,7 +177,7 @@ async def check_endpoints(config: RunConfig, *, emulated: bool = False) -> tuple
     names = endpoint_names(Job(sources=(), out=Path(), config=config, emulated=emulated))
     async with AsyncExitStack() as sessions:
         for one in config.all_endpoints:
-            adapter_named(api_of(config, one))
+            adapter_at(config, one)
         targets = targets_of(config, [api_key(one) for one in config.all_endpoints])
         opened = [await sessions.enter_async_context(open_session(one.endpoint, connections=1)) for one in targets]
         reports: list[CheckReport] = []
@@ -205,7 +213,8 @@ async def _check_endpoint(
     prepare: Preparer, client: EndpointClient, *, name: str, price: Price | None, said: list[str]
 ) -> CheckReport:
     """`said` are notes about parameters that the endpoint does not take."""
-    config, image = prepare.config, drawn(prepare.config.images)
+    config = prepare.config
+    image = drawn(config.images, with_word=config.request.task == "ocr")
     record = ImageRecord("check", (InMemoryImage("check", lambda: image.data, len(image.data)),))
     (prepared,) = prepare.requests(record, [image])
     result = await client.ask(prepared)
@@ -253,10 +262,13 @@ def rule_source(config: RunConfig, today: date) -> str:
     return f"{family.name}; {rules[0].source.title}, read {rules[0].source.checked_on}"
 
 
-def drawn(images: ImagesConfig) -> PreparedImage:
-    """A red square with a white edge, 256 x 256 pixels, as JPEG."""
+def drawn(images: ImagesConfig, *, with_word: bool = False) -> PreparedImage:
+    """A red square with a white edge, and with the name of its colour in it, 256 x 256 pixels, as JPEG."""
     picture = Image.new("RGB", (256, 256), "white")
-    ImageDraw.Draw(picture).rectangle((16, 16, 239, 239), fill=COLOUR)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((16, 16, 239, 239), fill=COLOUR)
+    if with_word:  # for OCR, which reads no colours
+        draw.text((128, 128), COLOUR, fill="white", anchor="mm", font_size=96)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=images.quality)
     data = buffer.getvalue()
@@ -280,6 +292,7 @@ def _report(
         prompt_tokens=answer.usage.prompt_tokens,
         predicted_prompt_tokens=prepared.predicted_prompt_tokens,
         completion_tokens=answer.usage.completion_tokens,
+        pages=answer.usage.pages,
         token_rule=prepared.token_rule or "",
         rule_source=source,
         cost_usd=answer.cost_usd,

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 
+from pipeline.config.base_urls import below
 from pipeline.config.keys import find_key
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.adapter import adapter_of, traits_of
 from pipeline.endpoints.pricing import most_amounts, prices_for
 from pipeline.endpoints.target import shown_headers
 from pipeline.engine.progress import counted, dollars
@@ -47,6 +48,8 @@ class FirstRequest:
     """Indented JSON without the base64; None, as `facts`, of an image that only a run fetches."""
     predicted_prompt_tokens: int | None = None
     max_answer_tokens: int | None = None
+    pages: int | None = None
+    """Of a request that is billed by page."""
     most_usd: Decimal | None = None
     """The most that this one request may cost; None where no price is known, or no end of the answer."""
 
@@ -61,6 +64,7 @@ class FirstRequest:
             "facts": None if self.facts is None else asdict(self.facts),
             "predicted_prompt_tokens": self.predicted_prompt_tokens,
             "max_answer_tokens": self.max_answer_tokens,
+            "pages": self.pages,
             "most_usd": usd_text(self.most_usd),
             "body": None if self.body is None else json.loads(self.body),
         }
@@ -83,6 +87,8 @@ class FirstRequest:
         cost = "unknown" if self.most_usd is None else f"up to {dollars(self.most_usd)} each"
         if self.most_usd is not None and self.requests is not None and self.requests > 1:
             cost += f", {dollars(self.most_usd * self.requests)} for all (vision-batch estimate predicts it)"
+        if self.pages is not None:
+            return f"pages: {self.pages:,}; cost: {cost}"
         return f"tokens: {prompt} in, {answer} out; cost: {cost}"
 
 
@@ -121,7 +127,7 @@ def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
 def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[str]) -> FirstRequest | None:
     """The request of one record; None where an image of it cannot be prepared."""
     path = adapter_of(job.config).path
-    address = f"the emulator (/{path})" if job.emulated else f"{endpoint_name(job)}/{path}"
+    address = f"the emulator (/{path.lstrip('/')})" if job.emulated else below(endpoint_name(job), path)
     one = job.config.all_endpoints[0]
     headers = {} if job.emulated else shown_headers(one, has_key=_has_key(one))
     fetched = _fetched(job, record)
@@ -136,6 +142,7 @@ def _prepared(job: Job, prepare: Preparer, record: ImageRecord, names: Sequence[
         requests=None, committed=0, address=address, image=record.image, headers=headers, facts=request.facts,
         body=prepare.preview(request, images), max_answer_tokens=request.max_answer_tokens,
         predicted_prompt_tokens=request.predicted_prompt_tokens,
+        pages=request.pages if traits_of(job.config).bills_pages else None,
         most_usd=_most_usd(most_amounts(request, prices)),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from pipeline.commands.rebuilt import RebuildReport, losses_of_ledger, losses_of
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.records import Status, record_key
-from pipeline.store import between_runs, columns, layout, old_ledger, outdir, parquet, part_repair, unsaved
+from pipeline.store import between_runs, layout, old_ledger, outdir, parquet, part_repair, schemas, unsaved
 from pipeline.store.accounting import count_row
 from pipeline.store.dedup import SHAREABLE
 from pipeline.store.layout import DATA_NAME
@@ -162,13 +162,14 @@ class _Rebuild:
 
     def _columns(self, old: OldLedger) -> pa.Schema:
         """What OUT was made with; where that is lost, the present columns."""
-        stored = columns.stored_schema(old.columns)
+        stored = schemas.stored_schema(old.columns)
         if stored is not None:
             return stored
         there = part_repair.schemas(self.data)
         named = {name for one in there for name in one.names}
         labels = next((one.field("labels").type for one in there if "labels" in one.names), None)
-        return columns.schema(choices=2 if "captions" in named else 1, labels=labels, has_several="images" in named)
+        choices = 2 if "captions" in named else 1
+        return schemas.schema(choices=choices, labels=labels, has_several="images" in named, given=named)
 
     def _survey(self, columns: pa.Schema, old: OldLedger) -> dict[int, PartReport]:
         """How much of each part can be read. Nothing is changed here."""

@@ -67,6 +67,8 @@ class OutStatus:
     unpriced: int
     runs: int
     """That have ended and asked something."""
+    pages: int = 0
+    """As billed, where pages are, and no tokens."""
     is_rehearsal: bool = False
     """Whether the emulator has answered: nothing was paid."""
     ratios: tuple[Ratio, ...] = ()
@@ -202,6 +204,7 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         cost_unknown_usd=unknown_usd,
         unpriced=totals.get("unpriced", 0),
         runs=sum(_has_asked(path) for path in (out / RUNS_NAME).glob("*.json")),
+        pages=totals.get("pages", 0),
         is_rehearsal=published.get("rehearsal") is True,
         ratios=ratios,
         warnings=warnings,
@@ -249,10 +252,7 @@ def lines(status: OutStatus) -> list[str]:
     if status.errors:
         kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
         said.append(f"without a good answer: {kinds}")
-    said.append(
-        f"tokens: {tokens_text(status.prompt_tokens)} in{_ratio(status)}; {tokens_text(status.completion_tokens)} out; "
-        f"{counted(status.requests, 'request')}"
-    )
+    said.append(f"{_billed(status)}; {counted(status.requests, 'request')}")
     more = f", and {status.unpriced:,} answers whose cost is unknown" if status.cost_usd and status.unpriced else ""
     cost = with_unknown(status.cost_usd, status.cost_unknown_usd)
     more += " (rehearsed with the emulator: nothing was paid)" if status.is_rehearsal else ""
@@ -268,6 +268,13 @@ def lines(status: OutStatus) -> list[str]:
         said.append(printable(way_out(Path(status.out), status.damage)))
     said.append(_about_run(status))
     return said
+
+
+def _billed(status: OutStatus) -> str:
+    if status.pages and not status.prompt_tokens:
+        return f"pages: {status.pages:,}"
+    tokens_in, tokens_out = tokens_text(status.prompt_tokens), tokens_text(status.completion_tokens)
+    return f"tokens: {tokens_in} in{_ratio(status)}; {tokens_out} out"
 
 
 def _time(stamp: str | None) -> str:

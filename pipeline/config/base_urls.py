@@ -9,6 +9,8 @@ from yarl import URL
 
 _HOST: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+_PATHS: Final = ("/chat/completions", "/ocr", "/vision")
+"""Of requests, which stand at the end of the addresses in the documents of endpoints."""
 _BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 
 
@@ -34,15 +36,23 @@ def checked_address(url: str) -> SplitResult:
 
 
 def normalise_base_url(url: str) -> str:
-    """The address up to and without `/chat/completions`; a bare host gets `/v1`, where all of them listen."""
+    """The address up to and without the path of requests; a bare host gets `/v1`, where all of them listen."""
     url = url.strip()
     if "://" not in url:
         url = f"http://{url}" if is_loopback(f"//{url}") else f"https://{url}"
     parts = checked_address(url)
     if "@" in parts.netloc:
         raise ValueError("an address does not hold a key: put it into the environment variable of api_key_env")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    path = parts.path.rstrip("/")
+    for ending in _PATHS:
+        path = path.removesuffix(ending)
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", parts.query, ""))
+
+
+def below(base_path: str, path: str) -> str:
+    """The path of an adapter below that of a base URL; one with a leading slash stands beside `/v1`."""
+    base = base_path.rstrip("/")
+    return f"{base.removesuffix('/v1')}{path}" if path.startswith("/") else f"{base}/{path}"
 
 
 def is_loopback(base_url: str) -> bool:

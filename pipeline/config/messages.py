@@ -104,7 +104,8 @@ def _explain_one(item: dict[str, Any]) -> str:
     if item["type"] == "tuple_type" and isinstance(item["input"], Mapping):
         return f"{dotted}: write [[{dotted}]] in two brackets: there may be several"
     if item["type"] != "extra_forbidden":
-        return f"{dotted}: {_plain(item)}{_got(dotted, item['input'])}"
+        place = f"{dotted}: " if dotted else ""
+        return f"{place}{_plain(item)}{_got(dotted, item['input'])}"
     if "key" in dotted.rsplit(".", 1)[-1]:
         return (
             f"unknown key {dotted!r}. If this is the endpoint's secret, take it out of the file: "

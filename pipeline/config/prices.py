@@ -24,6 +24,8 @@ class OwnPrice(Section):
     output_usd_per_mtok: Dollars | None = None
     cached_usd_per_mtok: Dollars | None = None
     usd_per_image: Dollars | None = None
+    usd_per_page: Dollars | None = None
+    """Of OCR and OFR, to which an image is one page."""
     usd_per_request: Dollars | None = None
     source: str = "own price"
     checked_on: date | None = None
@@ -32,10 +34,11 @@ class OwnPrice(Section):
     def _says_a_price(self) -> Self:
         by_token = self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
         half = (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None)
-        if half or not (by_token or self.usd_per_image is not None or self.usd_per_request is not None):
+        flat = self.usd_per_image, self.usd_per_page, self.usd_per_request
+        if half or not (by_token or any(amount is not None for amount in flat)):
             raise ValueError(
                 f"the price of {self.model!r} needs input_usd_per_mtok and output_usd_per_mtok, "
-                "or usd_per_image, or usd_per_request"
+                "or usd_per_image, or usd_per_page, or usd_per_request"
             )
         return self
 

@@ -23,6 +23,7 @@ from pipeline.config.sections import (
     parameter_names,
 )
 from pipeline.config.setting import Declared, declared_in
+from pipeline.config.task_settings import check_task
 
 _HASHED_AS = {
     f"{section}.{name}": name
@@ -90,6 +91,14 @@ class RunConfig(Section):
                 f"`request.{min(given)}` and [[prompts]] are both set; to ask one prompt take out [[prompts]], to ask "
                 "several add an entry of [[prompts]] with `name` and `text`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_task(self) -> Self:
+        check_task(self.request, names_prompts=bool(self.prompts))
+        unused = {"budget.max_tokens": self.budget.max_tokens, "images.max_image_tokens": self.images.max_image_tokens}
+        if self.request.task != "caption" and (key := next((key for key, value in unused.items() if value), None)):
+            raise ValueError(f"`{key}` counts tokens, and `request.task={self.request.task}` takes none: take it out")
         return self
 
     @property

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.config import parameters
+from pipeline.config import parameters, tasks
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting, setting_of
@@ -121,6 +121,9 @@ class EndpointConfig(Section):
 class RequestConfig(Section):
     """What the model is asked."""
 
+    task: tasks.Task = "caption"
+    ocr: tasks.Ocr = tasks.OcrTable()
+    ofr: tasks.Ofr = tasks.OfrTable()
     model: Annotated[
         str | None,
         Setting(
@@ -363,6 +366,7 @@ class Settings(TypedDict, total=False):
     A keyword follows from its `Setting`; a test compares the two. None leaves a setting as it is.
     """
 
+    task: str | None
     model: str | None
     model_family: str | None
     prompt: str | None

@@ -61,6 +61,12 @@ class Declared:
         return self.field.get_default(call_default_factory=True)
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """The keys of a setting that is a table."""
+        kind = self.field.annotation
+        return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+    @property
     def is_switch(self) -> bool:
         """Whether the flag takes no value."""
         return self.field.annotation is bool

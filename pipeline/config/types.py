@@ -62,6 +62,14 @@ MessageName = Annotated[str, Field(pattern=r"^[^\s<|\\/>]{1,64}$")]
 """OpenAI, API reference: no blanks and none of `<|\\/>`, up to 64 characters."""
 
 
+def page_numbers(value: object) -> object:
+    """Page numbers and ranges as one text, also where they are a list. Raises ValueError for anything else."""
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if isinstance(text, str) and re.fullmatch(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*", text) is None:
+        raise ValueError("write page numbers from 0 and ranges of them, for example 0-2,5")
+    return text
+
+
 def labels_schema(value: object) -> object:
     """A schema as JSON text, whichever way it is named: OUT holds the schema itself, and no path."""
     if value is None:

@@ -113,6 +113,12 @@ def bill(request: ChatRequest, prompt: tuple[int, int], answer: Reply, fault: Fa
     )
 
 
+def pages_bill(looks: Sequence[Look]) -> Bill:
+    """What OCR bills: pages, an image is one."""
+    pages = sum(look.pages or 1 for look in looks)
+    return Bill(text_tokens=0, image_tokens=0, completion_tokens=0, pages=max(1, pages))
+
+
 def completion(
     request: ChatRequest, answer: Reply, billed: Bill, fault: Fault | None, *, answer_id: str, created: int
 ) -> dict[str, Any]:

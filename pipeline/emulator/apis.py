@@ -10,6 +10,7 @@ from pipeline.emulator.answers import ERROR_IN_200, Reply, completion
 from pipeline.emulator.billing import Bill, Billing
 from pipeline.emulator.chat_request import ChatRequest, parse_chat_request
 from pipeline.emulator.faults import Fault
+from pipeline.emulator.pixels import Look
 from pipeline.emulator.streaming import broken_stream, events
 
 Body = dict[str, Any]
@@ -26,6 +27,8 @@ class Made:
     answer: Reply
     billed: Bill
     fault: Fault | None
+    looks: tuple[Look, ...] = ()
+    """At the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class Api:
     failed: Mapping[str, Any]
     """An error in a response with status 200."""
     failed_events: Callable[[], list[bytes]]
+    bills_tokens: bool = True
+    """False where pages are billed."""
+    status: Callable[[ChatRequest], int] = lambda _: 200
+    """Of a good answer."""
 
 
 def _completion(made: Made) -> Body:

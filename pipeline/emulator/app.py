@@ -1,4 +1,4 @@
-"""The endpoint's routes: chat/completions, responses, models, and what the emulator tells about itself."""
+"""The endpoint's routes: chat/completions, responses, OCR, OFR, models, and what the emulator tells about itself."""
 
 import asyncio
 import os
@@ -14,10 +14,12 @@ from pipeline.emulator.api_errors import ApiError, unrouted
 from pipeline.emulator.billing import SERVED
 from pipeline.emulator.chat import ChatDesk
 from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.ocr import ocr_api
 from pipeline.emulator.responses import DroppedError, ErrorDesk, Handler, hang_up, stamp
 from pipeline.emulator.responses_api import RESPONSES
 from pipeline.emulator.stats import KEPT_REQUESTS, EmulatorStats, RequestLog
 from pipeline.emulator.timing import Clock, Sleep, Timing
+from pipeline.emulator.vision import vision_api
 
 OWNER = "vision-batch emulator"
 _MODELS_CREATED = 1_767_225_600  # 1 January 2026: a model list is dated, and nothing asks by what
@@ -133,6 +135,8 @@ def create_app(
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/chat/completions", emulator.desk.handle)
         app.router.add_post(f"{prefix}/responses", partial(emulator.desk.handle, api=RESPONSES))
+        app.router.add_post(f"{prefix}/ocr", partial(emulator.desk.handle, api=ocr_api(config.usd_per_page)))
+        app.router.add_post(f"{prefix}/vision", partial(emulator.desk.handle, api=vision_api(config.usd_per_page)))
         app.router.add_get(f"{prefix}/models", emulator.list_models)
         app.router.add_get(prefix + "/models/{model:.+}", emulator.show_model)
     app.router.add_get("/emulator/stats", emulator.show_stats)

@@ -23,6 +23,8 @@ class Bill:
     text_tokens: int
     image_tokens: int
     completion_tokens: int
+    pages: int = 0
+    """In place of tokens."""
 
     @property
     def prompt_tokens(self) -> int:

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from pipeline.emulator.admission import Admission
-from pipeline.emulator.answers import answer_text, bill, reply
+from pipeline.emulator.answers import answer_text, bill, pages_bill, reply
 from pipeline.emulator.api_errors import (
     ApiError,
     LimitError,
@@ -272,7 +272,7 @@ class ChatDesk:
             return await self._send_half(request, body, visit)
         if fault is Fault.BROKEN_JSON:
             body = body[: len(body) // 2]
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=body, content_type="application/json", status=visit.api.status(asked))
 
     async def _error_in_200(self, request: web.Request, asked: ChatRequest, visit: _Visit) -> web.StreamResponse:
         if not asked.options.stream:
@@ -280,17 +280,17 @@ class ChatDesk:
         return await send_events(request, visit.api.failed_events(), visit.limits, 0, breaks=False)
 
     def _complete(self, asked: ChatRequest, seen: Seen, visit: _Visit) -> dict[str, Any]:
-        ignored = visit.fault is Fault.IMAGE_IGNORED
-        text = answer_text(asked, () if ignored else seen.looks, seen.hashes, visit.fault)
+        looks, hashes = ((), ()) if visit.fault is Fault.IMAGE_IGNORED else (seen.looks, seen.hashes)
+        text = answer_text(asked, looks, seen.hashes, visit.fault)
         family, options = self._billing.family(asked.model), asked.options
         thought = reasoning_tokens(family, asked.model, options, self._config.seed, b"".join(seen.hashes))
         answer = reply(text, asked.max_tokens, visit.fault, thought=thought, stop=options.stop)
-        billed = bill(asked, seen.prompt, answer, visit.fault)
-        self._stats.charge(billed, asked.n, () if ignored else seen.hashes)
+        billed = bill(asked, seen.prompt, answer, visit.fault) if visit.api.bills_tokens else pages_bill(looks)
+        self._stats.charge(billed, asked.n, hashes)
         if self._config.count_tokens is CountTokens.BILLED:
             self._settle(visit, billed.prompt_tokens + billed.completion_tokens)
         payload = cast("Mapping[str, Any]", seen.body)  # where it could be read
-        return visit.api.body(Made(asked, payload, answer, billed, visit.fault))
+        return visit.api.body(Made(asked, payload, answer, billed, visit.fault, looks))
 
     def _settle(self, visit: _Visit, billed: int) -> None:
         now_ns = self._timing.clock_ns()

@@ -16,6 +16,7 @@ _BURST_SHARE = 10
 _POSITIVE = ("rpm", "tpm", "burst", "slots", "max_body_mb")
 _NOT_NEGATIVE = (
     "latency_ms", "jitter_ms", "slow_ms", "stall_s", "fault_retry_after_ms", "thrash", "goes_bad_after", "queue",
+    "usd_per_page",
 )  # fmt: skip
 
 
@@ -74,6 +75,8 @@ class EmulatorConfig:
     """By whose rules."""
     api_key: str | None = field(default=None, repr=False)
     """The only key that is accepted; None: any, or none."""
+    usd_per_page: float | None = None
+    """What OCR and OFR say that a page costs; None: they state no cost."""
     decode: bool = True
     """Decode images whole; False reads their headers only, which is faster and sees no damage."""
     fetch_urls: bool = False

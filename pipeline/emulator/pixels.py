@@ -13,6 +13,7 @@ _EXIF_ORIENTATION = 0x0112
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
 _SAMPLE_SIDE = 128
 _COLOUR_SIDE = 32
+_WHITE = 255
 _SQUARE = 1.05
 """Sides that differ by less than 5 % look square."""
 
@@ -62,6 +63,8 @@ class Look:
     caption: str
     pages: int = 0
     """Of a document, which has no size."""
+    is_blank: bool = False
+    """Whether all pixels are white."""
 
 
 def look_at(data: bytes, *, decode: bool = True) -> Look:
@@ -73,14 +76,15 @@ def look_at(data: bytes, *, decode: bool = True) -> Look:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _refuse_motion(image)
             width, height = _upright_size(image)
-            seen = _measure(image) if decode else ""
+            seen, is_blank = _measure(image) if decode else ("", False)
     except UnsupportedImageError:
         raise
     except UnidentifiedImageError as error:
         raise UnsupportedImageError(str(error)) from None
     except Exception as error:  # noqa: BLE001 -- Pillow raises nearly any type on crafted bytes
         raise UnreadableImageError(str(error) or type(error).__name__) from None
-    return Look(width, height, f"A {_shape(width, height)} image, {width} x {height} pixels{seen}.")
+    sentence = f"A {_shape(width, height)} image, {width} x {height} pixels{seen}."
+    return Look(width, height, sentence, is_blank=is_blank)
 
 
 def _refuse_motion(image: Image.Image) -> None:
@@ -96,7 +100,8 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if orientation in _QUARTER_TURNS else image.size
 
 
-def _measure(image: Image.Image) -> str:
+def _measure(image: Image.Image) -> tuple[str, bool]:
+    """What is seen, and whether there is nothing but white."""
     # A scaled decode reads every byte of the file, so damage shows, at a fraction of the cost.
     image.draft(None, (_SAMPLE_SIDE, _SAMPLE_SIDE))
     image.load()
@@ -108,7 +113,7 @@ def _measure(image: Image.Image) -> str:
     # Picked, not averaged: mixing neighbours makes colours that are not there. Odd, to miss no checkerboard.
     step = max(rgb.size) // _COLOUR_SIDE | 1
     few = np.asarray(rgb, dtype=np.int32)[::step, ::step].reshape(-1, 3)
-    return f", {_colours(few)}, {bright}, {detail}"
+    return f", {_colours(few)}, {bright}, {detail}", int(light.min()) == _WHITE
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -40,7 +40,8 @@ def see(
         looks = tuple(_look(image, decode=decode) for image in asked.images)
     except ApiError as error:
         return Seen(payload, error=error)
-    return Seen(payload, asked, looks, tuple(map(image_hash, asked.images)), prompt_tokens(asked, looks, billing))
+    tokens = prompt_tokens(asked, looks, billing) if api.bills_tokens else (0, 0)
+    return Seen(payload, asked, looks, tuple(map(image_hash, asked.images)), tokens)
 
 
 def _look(image: SentImage, *, decode: bool) -> Look:

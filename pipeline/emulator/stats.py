@@ -60,6 +60,8 @@ class EmulatorStats:
     prompt_tokens: int = 0
     """As billed by the rules, also where the fault `wrong_usage` reported otherwise."""
     completion_tokens: int = 0
+    pages: int = 0
+    """Of OCR and OFR, as billed."""
     statuses: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     _images: set[bytes] = field(default_factory=set)
@@ -117,6 +119,7 @@ class EmulatorStats:
         self.billed += choices
         self.prompt_tokens += bill.prompt_tokens
         self.completion_tokens += bill.completion_tokens
+        self.pages += bill.pages
         self._images.update(image_hashes)
 
     def clear(self) -> None:

@@ -13,9 +13,12 @@ from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints.chat import CHAT
+from pipeline.endpoints.ocr import OCR
+from pipeline.endpoints.ofr import OFR
 from pipeline.endpoints.other_models import OtherModel
 from pipeline.endpoints.reading import Response
 from pipeline.endpoints.responses import RESPONSES
+from pipeline.endpoints.traits import OF_CHAT, HasTraits, Traits
 from pipeline.errors import InputError
 from pipeline.labels.sending import LabelsMode
 from pipeline.records import Answer, Failure, PreparedImage
@@ -49,11 +52,11 @@ class LabelsTemplate(RequestTemplate, Protocol):
 
 
 class EndpointAdapter(Protocol):
-    """One kind of endpoint."""
+    """One kind of endpoint. One that is not like a chat model has `traits`, too."""
 
     @property
     def path(self) -> str:
-        """Where requests are posted, below the base URL and without a leading slash."""
+        """Where requests are posted, below the base URL; with a leading slash, below what stands before its `/v1`."""
 
     @property
     def other_models(self) -> Sequence[OtherModel]:
@@ -81,6 +84,12 @@ ADAPTERS: Final[dict[str, EndpointAdapter]] = {
 }
 """By the name that `endpoint.api` holds."""
 
+OF_TASKS: Final[dict[str, EndpointAdapter]] = {
+    "ocr": OCR,
+    "ofr": OFR,
+}
+"""By the name that `request.task` holds; with the task `caption` the endpoint's own counts."""
+
 
 def adapter_named(name: str) -> EndpointAdapter:
     """The adapter of this name. Raises InputError that lists the registered ones."""
@@ -98,20 +107,31 @@ def api_of(config: RunConfig, one: EndpointConfig) -> str:
     return "responses" if family is not None and family.lacks_chat(model) else "chat"
 
 
+def adapter_at(config: RunConfig, one: EndpointConfig) -> EndpointAdapter:
+    """The adapter of one endpoint of a configuration: that of the task, where it has one."""
+    return OF_TASKS.get(config.request.task) or adapter_named(api_of(config, one))
+
+
 def adapter_of(config: RunConfig) -> EndpointAdapter:
     """The adapter of a configuration, whose endpoints share prepared requests. Raises InputError where they cannot."""
     names = list(dict.fromkeys(api_of(config, one) for one in config.all_endpoints))
-    if len(names) > 1:
+    if len(names) > 1 and config.request.task not in OF_TASKS:
         raise InputError(
             f"endpoint.api: the endpoints of one run share their requests, and these differ: {', '.join(names)}; "
             "run each of them on its own"
         )
-    return adapter_named(names[0])
+    return adapter_at(config, config.all_endpoints[0])
+
+
+def traits_of(config: RunConfig) -> Traits:
+    """What a run with this configuration does otherwise than with a chat model."""
+    adapter = adapter_at(config, config.all_endpoints[0])
+    return adapter.traits if isinstance(adapter, HasTraits) else OF_CHAT
 
 
 def other_model(config: RunConfig, endpoint: EndpointConfig) -> str | None:
     """The model that this endpoint asks beside the one that is named, and whose tokens its responses do not count."""
     host = config.catalogue.host or urlsplit(endpoint.base_url).hostname or ""
     model, fields = endpoint.model or config.request.model or "", config.request.sent_parameters
-    names = (other.name(fields, model, host) for other in adapter_named(api_of(config, endpoint)).other_models)
+    names = (other.name(fields, model, host) for other in adapter_at(config, endpoint).other_models)
     return next(filter(None, names), None)

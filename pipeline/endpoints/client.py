@@ -69,9 +69,9 @@ class EndpointClient:
         mode = None if labels is None else labels.mode
         changes = None if parameters is None else parameters.changes
         body, most = self._body(request), self.most(request)
-        result = await self._post(body, most)
+        result = await self._post(body, most, request)
         if self._prices.falls_back and self._tier is not None and _lacks_capacity(result):
-            result = await self._post(at_tier(body, self._tier, DEFAULT), most)
+            result = await self._post(at_tier(body, self._tier, DEFAULT), most, request)
         if result.cost_usd is None and result.usage is not None:
             price = self._prices.of(result.service_tier if isinstance(result, Answer) else None)
             if price is not None:
@@ -94,7 +94,7 @@ class EndpointClient:
         body = body if self._parameters is None else self._parameters.body(body)
         return body if model is None else self._template.renamed(body, model)
 
-    async def _post(self, body: bytes, most: Amounts) -> Answer | Failure:
+    async def _post(self, body: bytes, most: Amounts, request: PreparedRequest) -> Answer | Failure:
         """Redirects are not followed: the key is for this address alone."""
         started = self._clock()
         try:
@@ -109,7 +109,7 @@ class EndpointClient:
         headers = self._dated(response.headers)
         came = Response(
             status=response.status, headers=headers, body=content, latency_s=self._clock() - started,
-            redactor=self._target.redactor, most=most, keep_thinking=self._keep_thinking,
+            redactor=self._target.redactor, most=most, images=request.image_facts, keep_thinking=self._keep_thinking,
         )  # fmt: skip
         return read_response(came, self._adapter.read)
 

@@ -12,7 +12,7 @@ from pipeline.catalogue.tiers import DEFAULT, tier_named, tier_prices
 from pipeline.config.prices import OwnPrice
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
-from pipeline.endpoints.adapter import other_model
+from pipeline.endpoints.adapter import other_model, traits_of
 from pipeline.limits.budget import Amounts
 from pipeline.records import PreparedRequest, Usage
 
@@ -43,12 +43,15 @@ def prices_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Tie
 
     On the emulator: at the host that it stands in for, else where it is sold first. Where another model reads the
     images first, its price is needed, too, unless the user's own table has one of an image or a request. An own price
-    counts at every service tier.
+    counts at every service tier. Where pages are billed, it is an own price that counts no tokens: published tables
+    have none, or zero.
     """
     request, host = config.request, config.catalogue.host
     model, asked = one.model or request.model or "", tier_named(request.service_tier)
     falls_back = request.service_tier_fallback == DEFAULT and asked != DEFAULT
     own = own_price(config.prices.models, model, one.base_url, stands_for=host if emulated else None)
+    if traits_of(config).bills_pages:
+        return TierPrices(own if own and not own.counts_tokens else None)
     reader = other_model(config, one)
     other = None if reader is None else reader_price(config, one, reader, emulated=emulated)
     if reader is not None and own is not None and (own.usd_per_image or own.usd_per_request):
@@ -80,11 +83,14 @@ def price_for(config: RunConfig, one: EndpointConfig, *, emulated: bool) -> Pric
 
 
 def most_cost_usd(request: PreparedRequest, price: Price, other: Price | None = None) -> Decimal | None:
-    """Every token at the full price. `other` is the price of a model that reads the images first."""
+    """Every token and every page at the full price. `other` is the price of a model that reads the images first."""
     prompt, answer = request.most_prompt_tokens, request.max_answer_tokens
     if prompt is None or answer is None:
         return None
-    usage = Usage(prompt_tokens=prompt, completion_tokens=answer)
+    pages = request.pages
+    if pages is None and price.usd_per_page:
+        return None
+    usage = Usage(prompt_tokens=prompt, completion_tokens=answer, pages=pages)
     cost = cost_usd(usage, price, images=len(request.image_facts))
     more = (
         None
@@ -129,6 +135,7 @@ def own_price(
                 source=own.source,
                 usd_per_request=own.usd_per_request or Decimal(0),
                 usd_per_image=own.usd_per_image or Decimal(0),
+                usd_per_page=own.usd_per_page or Decimal(0),
                 checked_on=own.checked_on,
             )
     return None

@@ -8,7 +8,7 @@ from pipeline.endpoints.ratelimit_headers import rate_limit_info
 from pipeline.errors import ErrorKind
 from pipeline.limits.budget import Amounts
 from pipeline.limits.decision import SUCCESSES
-from pipeline.records import Answer, Failure, Status, Usage
+from pipeline.records import Answer, Failure, ImageFacts, Status, Usage
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor
 
 
@@ -26,6 +26,8 @@ class Response:
     """Cleans texts before they are cut short; what `read_response` returns is clean throughout."""
     most: Amounts | None = None
     """The predicted upper bound of the request: usage far beyond it is not believed."""
+    images: tuple[ImageFacts, ...] = ()
+    """Of the request."""
     keep_thinking: bool = False
     """Whether thoughts stay in the text (`request.keep_thinking`)."""
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from pipeline.config.base_urls import below
 from pipeline.config.sections import EndpointConfig
 from pipeline.endpoints.secrets import secrets_of
 from pipeline.errors import InputError
@@ -32,7 +33,7 @@ class Target:
         """The address of a path below the base URL, with the endpoint's query parameters."""
         parts = urlsplit(self.endpoint.base_url)
         query = "&".join(filter(None, (parts.query, urlencode(self.endpoint.query))))
-        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}", query=query))
+        return urlunsplit(parts._replace(path=below(parts.path, path), query=query))
 
 
 def shown_headers(endpoint: EndpointConfig, *, has_key: bool) -> dict[str, str]:

@@ -121,7 +121,8 @@ def _figures(stats: RunStats) -> list[str]:
         "cost unknown" if stats.known_cost_usd is None else with_unknown(stats.known_cost_usd, stats.cost_unknown_usd)
     )
     tokens = stats.prompt_tokens + stats.completion_tokens
-    figures = [f"{short(tokens)} tok" if tokens or not stats.answered else "tokens unknown", cost]
+    billed = f"{short(tokens)} tok" if tokens or not stats.answered else "tokens unknown"
+    figures = [f"{short(stats.pages)} pages" if stats.pages and not tokens else billed, cost]
     if stats.bad:
         figures.append(f"{stats.bad:,} failed")
     # What is waited for stands first: a narrow terminal cuts off the end.
@@ -189,8 +190,7 @@ def describe(summary: RunSummary) -> str:
     lines = [_what_happened(summary)]
     if (summary.asked and summary.requests) or summary.cost_unknown_usd:
         lines.append(
-            f"tokens: {tokens_text(summary.prompt_tokens)} in, {tokens_text(summary.completion_tokens)} out; "
-            f"cost: {_cost(summary)}; "
+            f"{_billed(summary)}; cost: {_cost(summary)}; "
             f"sent {bytes_text(summary.sent_bytes)} of {bytes_text(summary.source_bytes)}{_saved(summary)}"
         )
     lines.extend(f"  {name}: {kind}: {message}" for name, kind, message in summary.examples)
@@ -203,6 +203,12 @@ def describe(summary: RunSummary) -> str:
     if summary.still:
         lines.append(_still(summary))
     return printable_lines(lines)
+
+
+def _billed(summary: RunSummary) -> str:
+    if summary.pages and not summary.prompt_tokens:
+        return f"pages: {summary.pages:,}"
+    return f"tokens: {tokens_text(summary.prompt_tokens)} in, {tokens_text(summary.completion_tokens)} out"
 
 
 def _configurations(summary: RunSummary) -> list[str]:

@@ -54,8 +54,8 @@ class Usual:
     completion_tokens: float | None = None
 
     def add(self, request: PreparedRequest, answer: Answer) -> None:
-        billed, predicted = answer.usage.prompt_tokens, request.predicted_prompt_tokens or UNKNOWN_TOKENS
-        if billed:
+        billed, predicted = answer.usage.prompt_tokens, _expected(request)
+        if billed and predicted:
             self.prompt_ratio += (billed / predicted - self.prompt_ratio) * SMOOTHING
         if (completion := answer.usage.completion_tokens) is not None:
             usual = completion if self.completion_tokens is None else self.completion_tokens
@@ -63,11 +63,17 @@ class Usual:
 
     def tokens(self, request: PreparedRequest, *, counts_billed: bool) -> float:
         """The tokens that the endpoint will count for a request."""
-        prompt = (request.predicted_prompt_tokens or UNKNOWN_TOKENS) * self.prompt_ratio
+        prompt = _expected(request) * self.prompt_ratio
         asked = request.max_answer_tokens or 0
         if not counts_billed or self.completion_tokens is None:
             return prompt + asked
         return prompt + self.completion_tokens
+
+
+def _expected(request: PreparedRequest) -> int:
+    """Tokens of the prompt as predicted; without a prediction no more than it may have: none where pages are billed."""
+    most = request.most_prompt_tokens
+    return request.predicted_prompt_tokens or (UNKNOWN_TOKENS if most is None else min(UNKNOWN_TOKENS, most))
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class RunStats:
     by_state: Counter[tuple[Status, ErrorKind | None]] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    pages: int = 0
+    """As billed, where pages are."""
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
     """Answers that no price is known for."""
@@ -98,6 +100,7 @@ class RunStats:
     def _count(self, bill: Bill, times: int = 1) -> None:
         self.prompt_tokens += times * (bill.usage.prompt_tokens or 0)
         self.completion_tokens += times * (bill.usage.completion_tokens or 0)
+        self.pages += times * (bill.usage.pages or 0)
         self.cost_usd += times * usd(nano_usd(bill.cost_usd) or 0)
 
     def add(self, outcome: Outcome | Follower) -> None:
@@ -167,6 +170,8 @@ class RunSummary:
     """Rows of OUT by the configuration that answered them, OUT's own first; empty where the run has that one."""
     prompts: int = 1
     """Rows of each record: `skipped`, `asked` and what follows them count rows."""
+    pages: int = 0
+    """As billed, where pages are, as OCR does, and no tokens."""
     tokens_saved: int = 0
     """By sending images smaller than they are, as the token rule tells."""
     saved_usd: Decimal | None = None

@@ -96,6 +96,8 @@ class ModelEstimate:
     """`assumed`, `stated` or `measured`."""
     prompts: int = 1
     """Requests about each image."""
+    pages: Range[int] | None = None
+    """Where pages are billed and no tokens; an image is one."""
     reasoning_tokens: Range[int] | None = None
     """Part of the output; None: unknown without a sample."""
     reasoning_effort: str | None = None
@@ -168,21 +170,27 @@ def plain(value: object) -> object:
 
 
 def cost_of(
-    images: Range[int], tokens_in: Range[int], tokens_out: Range[int], price: Price | None
+    requests: Range[int],
+    tokens_in: Range[int],
+    tokens_out: Range[int],
+    price: Price | None,
+    pages: Range[int] | None = None,
 ) -> Range[Decimal] | None:
-    """US dollars, a request an image; None without a price."""
+    """US dollars, of an image a request; None without a price. `pages` are images and pages of documents."""
     if price is None:
         return None
+    read = requests if pages is None else pages
 
-    def usd(requests: int, asked: int, answered: int) -> Decimal:
+    def usd(sent: int, asked: int, answered: int, looked_at: int) -> Decimal:
         by_tokens = asked * price.input_usd_per_mtok + answered * price.output_usd_per_mtok
-        return requests * (price.usd_per_request + price.usd_per_image) + by_tokens / _MILLION
+        flat = sent * (price.usd_per_request + price.usd_per_image) + looked_at * price.usd_per_page
+        return flat + by_tokens / _MILLION
 
-    most = images.high, tokens_in.high, tokens_out.high
+    most = requests.high, tokens_in.high, tokens_out.high, read.high
     return Range(
-        usd(images.expected, tokens_in.expected, tokens_out.expected),
-        usd(images.low, tokens_in.low, tokens_out.low),
-        None if None in most else usd(most[0] or 0, most[1] or 0, most[2] or 0),
+        usd(requests.expected, tokens_in.expected, tokens_out.expected, read.expected),
+        usd(requests.low, tokens_in.low, tokens_out.low, read.low),
+        None if None in most else usd(*(one or 0 for one in most)),
     )
 
 

@@ -22,6 +22,7 @@ from pipeline.run.model import rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.sources import SourceLike
 from pipeline.tokens import TokenRange, TokenRule
+from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.prompt import PromptShape, Size
 from pipeline.tokens.text import message_tokens, most_message_tokens
 
@@ -78,17 +79,18 @@ class Candidate:
 
     def prompt_shape(self, today: date) -> PromptShape:
         """What a run with this configuration would ask of each image."""
-        request = self.config.request
+        request, rule = self.config.request, rule_for(self.config, today, self.rules_host)
         words = schema_words(self.config)
-        texts = [(*one.message_texts, words if one.labels else None) for one in self.config.requests]
+        asked = self.config.requests
+        texts = [(*one.message_texts, words if one.labels else None) for one in asked if rule is not BY_PAGE]
         text = text_range(
             sum(message_tokens(*each) for each in texts), sum(most_message_tokens(*each) for each in texts)
         )
         return PromptShape(
-            rule=rule_for(self.config, today, self.rules_host),
+            rule=rule,
             detail=request.detail,
             text=TokenRange(text.expected, text.high or text.expected, text.low),
-            prompts=len(texts),
+            prompts=len(asked),
             max_side=self.config.images.max_side,
             max_image_tokens=self.config.images.max_image_tokens,
         )

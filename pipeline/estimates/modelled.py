@@ -7,14 +7,16 @@ from decimal import Decimal
 from pipeline.catalogue import DatedRule
 from pipeline.catalogue.offers import sellers
 from pipeline.catalogue.prices import Price
+from pipeline.endpoints.adapter import traits_of
 from pipeline.estimates.figures import ModelEstimate, Reading, RuleFact, cost_of, no_spread, seconds_at, traps
 from pipeline.estimates.histogram import Counted
 from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
 from pipeline.run.parameters import EffectiveRequest
 from pipeline.run.rendering import rendering_of
-from pipeline.tokens import UnknownRule
+from pipeline.tokens import TokenRange, UnknownRule
 from pipeline.tokens.analysed import READING
+from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.prompt import PromptShape, Size, answer_tokens, out_of_reach
 from pipeline.tokens.ranges import Range
 
@@ -39,23 +41,22 @@ def model_estimate(
     tokens_in = _with_fewer_texts(counted.input_tokens(seen.images), shape, images.readable, records)
     tokens_out = answer_tokens(
         records,
-        stated=job.output_tokens,
+        stated=0 if shape.rule is BY_PAGE else job.output_tokens,
         max_tokens=asked.request.max_tokens,
         choices=shape.prompts * asked.request.choices,
         allowance=asked.allowance,
     )
-    requests = _times(records, shape.prompts)
-    online, batch = candidate.prices()
+    requests, (online, batch) = _times(records, shape.prompts), candidate.prices()
     reading = _reading(candidate, counted, seen.images, _times(images.readable, shape.prompts))
-    costs = [_of_both(cost_of(requests, tokens_in, tokens_out, price), reading, price) for price in (online, batch)]
+    costs = [_cost(requests, (tokens_in, tokens_out), one, reading, images.readable) for one in (online, batch)]
     time = _time(candidate, asked, requests, tokens_in, tokens_out)
-    read, text, image = seen.known - seen.unreadable, shape.text, shape.image_tokens(*images.typical)
+    read, text = seen.known - seen.unreadable, shape.text
     by_detail = {detail: total / read for detail, total in counted.by_detail.items()}
     return ModelEstimate(
         name=candidate.name, model=candidate.model, where=candidate.where, family=family.name if family else None,
-        token_rule=shape.rule.name, rules=tuple(_fact(rule) for rule in candidate.rules(job.today)),
-        detail=shape.detail, text_tokens=Range(text.expected, text.lower, text.upper),
-        typical_sent=shape.sent(*images.typical), typical_tokens=Range(image.expected, image.lower, image.upper),
+        token_rule=shape.rule.name, rules=tuple(map(_fact, candidate.rules(job.today))), detail=shape.detail,
+        text_tokens=_range(text),
+        typical_sent=shape.sent(*images.typical), typical_tokens=_range(shape.image_tokens(*images.typical)),
         prompts=shape.prompts, mean_tokens=counted.image_tokens(read, text, shape.prompts), input_tokens=tokens_in,
         raw_input_tokens=round(counted.raw_tokens * seen.images / seen.known),
         sent_pixels=counted.sent_pixels / images.pixels, tokens_by_detail=by_detail,
@@ -63,6 +64,7 @@ def model_estimate(
         reading=reading, price=online, cost_usd=costs[0], batch_price=batch, batch_cost_usd=costs[1],
         batch_hours=family.batch.hours if family and family.batch and batch else None,
         seconds=time[0] if time else None, limited_by=time[1] if time else None,
+        pages=images.readable if shape.rule is BY_PAGE else None,
         reasoning_allowance=asked.allowance, reasoning_effort=asked.request.reasoning_effort,
         notes=(
             *asked.notes,
@@ -89,11 +91,22 @@ def _reading(candidate: Candidate, counted: Counted, population: int, images: Ra
     )
 
 
-def _of_both(cost: Range[Decimal] | None, reading: Reading | None, online: Price | None) -> Range[Decimal] | None:
-    """A price of an image or of a request stands for the reading, too."""
-    if reading is None or (online is not None and (online.usd_per_image or online.usd_per_request)):
+def _cost(
+    requests: Range[int],
+    tokens: tuple[Range[int], Range[int]],
+    price: Price | None,
+    reading: Reading | None,
+    pages: Range[int],
+) -> Range[Decimal] | None:
+    """Of requests, tokens in and out, and pages. A price of an image or a request stands for the reading, too."""
+    cost = cost_of(requests, *tokens, price, pages)
+    if reading is None or (price is not None and (price.usd_per_image or price.usd_per_request)):
         return cost
     return reading.added_to(cost)
+
+
+def _range(tokens: TokenRange) -> Range[int]:
+    return Range(tokens.expected, tokens.lower, tokens.upper)
 
 
 def _times(count: Range[int], factor: float) -> Range[int]:
@@ -143,7 +156,7 @@ def _time(
 ) -> tuple[Range[float], str] | None:
     """At the limits of all endpoints together; where the provider counts what is asked for, `max_tokens` counts."""
     config, family = candidate.config, candidate.family()
-    limits, most = config.limits, asked.max_answer_tokens
+    limits, most = config.limits, 0 if traits_of(config).bills_pages else asked.max_answer_tokens
     rpm = _together([one.rpm or limits.rpm for one in config.all_endpoints])
     tpm = _together([one.tpm or limits.tpm for one in config.all_endpoints])
     requested = family is None or family.counts_requested
@@ -224,4 +237,6 @@ def _no_price(candidate: Candidate) -> str:
     where = "" if candidate.anywhere else f" at {candidate.where}"
     sold = sellers(candidate.model) if candidate.anywhere else ()
     others = f"; it is sold as {' and '.join(sold)}" if sold else ""
+    if traits_of(candidate.config).bills_pages:
+        return f"no price of it is known{where}: an entry of [[prices.models]] with usd_per_page gives your own"
     return f"no price of it is known{where}; [prices] in a configuration gives your own{others}"

@@ -102,6 +102,8 @@ class Redactor:
 
     def result(self, result: T) -> T:
         """The same answer or failure with every text in it clean."""
+        if isinstance(result, Answer) and result.columns:
+            result = replace(result, columns=_mapped(result.columns, self.answer))
         texts = {name: getattr(result, name) for name in _TEXTS[type(result)]}
         together = _together(texts)
         if _is_whole(together) and not self.text.finds(together):

@@ -116,7 +116,10 @@ def _each_usd(job: Job, source: Source, total: int, shape: PromptShape, prices: 
         round(each * one.frames * shape.image_tokens(one.width, one.height).expected) + shape.text.expected
         for one in sizes
     ]
-    usages = [Usage(prompt_tokens=count, completion_tokens=answer) for count in tokens]
+    pages = [round(each * one.frames) for one in sizes]
+    usages = [
+        Usage(prompt_tokens=count, completion_tokens=answer, pages=of) for count, of in zip(tokens, pages, strict=True)
+    ]
     costs = [[cost_usd(usage, price) or Decimal(0) for usage in usages] for price in prices]
     more = [(shape.prompts - 1) * (price.usd_per_request + price.usd_per_image) for price in prices]
     more = [extra + _reading_usd(job, shape, sizes, images=len(alone) / len(records)) for extra in more]

@@ -16,6 +16,7 @@ from pipeline.catalogue.prices import Price
 from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import LABELS_PROMPT
+from pipeline.endpoints.adapter import traits_of
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
@@ -83,7 +84,7 @@ class Job:
         """Whether the prompt is the built-in one."""
         request = self.config.request
         is_own = "prompt" not in request.model_fields_set or request.prompt == LABELS_PROMPT
-        return is_own and not self.config.prompts
+        return is_own and not self.config.prompts and request.task == "caption"
 
     def selected(self, records: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         """The records of the source that belong to this run."""
@@ -126,9 +127,12 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
     if budget.max_cost_usd is None and budget.max_cost_total_usd is None:
         return
     if price is None:
+        instead = "Set a budget in tokens or requests instead: `budget.max_tokens=N`, `budget.max_requests=N`"
+        if traits_of(config).bills_pages:
+            instead = "[[prices.models]] with usd_per_page gives it; or bound requests: `budget.max_requests=N`"
         raise InputError(
             f"a budget in dollars (`budget.max_cost_usd`) needs a price, and none is known for {model!r} there. "
-            "Set a budget in tokens or requests instead: `budget.max_tokens=N`, `budget.max_requests=N`"
+            f"{instead}"
         )
     if config.request.max_tokens is None:
         raise InputError(

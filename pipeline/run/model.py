@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pipeline.catalogue import Family, family_of, first_family, host_of, rule_of
 from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
-from pipeline.endpoints.adapter import other_model
+from pipeline.endpoints.adapter import other_model, traits_of
 from pipeline.endpoints.models import also_known_as, list_models
 from pipeline.endpoints.target import Target
 from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
@@ -15,6 +15,7 @@ from pipeline.records import Failure
 from pipeline.redaction.addresses import public_url
 from pipeline.tokens import TokenRule
 from pipeline.tokens.analysed import AnalysedRule
+from pipeline.tokens.pages import BY_PAGE
 
 NAMED_MODELS = 8
 """How many of a server's models an error message names."""
@@ -24,6 +25,8 @@ async def with_model(config: RunConfig, target: Target) -> RunConfig:
     """The same with a model: a server that serves just one is not asked which."""
     if config.request.model is not None:
         return await _with_family(config, config.request.model, target)
+    if (named := traits_of(config).model) is not None:
+        return _with_named(config, named)
     found = await list_models(target)
     if isinstance(found, Failure):
         raise EndpointStoppedError(no_list_message(found))
@@ -31,8 +34,11 @@ async def with_model(config: RunConfig, target: Target) -> RunConfig:
         names = ", ".join(found[:NAMED_MODELS]) + (" ..." if len(found) > NAMED_MODELS else "")
         where = public_url(config.all_endpoints[0].base_url)
         raise InputError(f"name a model with `request.model`; {where} serves {names or 'none'}")
-    config = config.model_copy(update={"request": config.request.model_copy(update={"model": found[0]})})
-    return await _with_family(config, found[0], target)
+    return await _with_family(_with_named(config, found[0]), found[0], target)
+
+
+def _with_named(config: RunConfig, model: str) -> RunConfig:
+    return config.model_copy(update={"request": config.request.model_copy(update={"model": model})})
 
 
 def no_list_message(failure: Failure) -> str:
@@ -57,6 +63,8 @@ async def _with_family(config: RunConfig, model: str, target: Target) -> RunConf
 
 def rule_for(config: RunConfig, today: date, host: str) -> TokenRule:
     """How the images of a run are billed on a day at a host, whichever model looks at them."""
+    if traits_of(config).bills_pages:
+        return BY_PAGE
     family, own = family_for(config), config.catalogue.file
     reader = other_model(config, config.all_endpoints[0])
     if reader is None:
@@ -82,7 +90,11 @@ def most_images(config: RunConfig, family: Family | None) -> int | None:
     """Images that one request may hold, by the model and by every endpoint's host; None where nothing is published."""
     names = {config.rules_host, *(urlsplit(one.base_url).hostname or "" for one in config.all_endpoints[1:])}
     hosts = [host_of(name) for name in names]
-    found = [family.limits.max_images if family else None, *(host.limits.max_images for host in hosts if host)]
+    found = [
+        traits_of(config).max_images,
+        family.limits.max_images if family else None,
+        *(host.limits.max_images for host in hosts if host),
+    ]
     return min((most for most in found if most is not None), default=None)
 
 

@@ -17,6 +17,7 @@ from pipeline.endpoints.adapter import LimitedAdapter, adapter_of
 from pipeline.errors import InputError
 from pipeline.run.model import reader_notes
 from pipeline.tokens import TokenRule
+from pipeline.tokens.pages import BY_PAGE
 
 NO_REASONING = "none"
 """The effort at which a model that can reason does not."""
@@ -70,6 +71,8 @@ def effective_request(config: RunConfig, rule: TokenRule, *, adapts: bool = Fals
     Raises InputError for parameters that the model does not take, unless `adapts` or the configuration has them left
     out.
     """
+    if rule is BY_PAGE:
+        return EffectiveRequest(config.request)
     family, request = family_for(config), config.request
     effort = _effort(request, family)
     untaken = [*_untaken(request, effort, family), *_untaken_detail(request, rule)] if family else []

@@ -15,6 +15,7 @@ import aiohttp
 from pipeline.catalogue import Family, host_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
+from pipeline.endpoints.one_image import OneImageTemplate
 from pipeline.endpoints.template import BodyTemplate
 from pipeline.errors import ErrorKind, InputError
 from pipeline.http.public import IsPublic, host_to_pass, is_public_host
@@ -44,7 +45,7 @@ def check_passing(config: RunConfig, template: RequestTemplate) -> None:
             raise InputError(
                 f"`request.pass_urls`: what the provider fetches is not made smaller; leave `images.{name}` out"
             )
-    if not isinstance(template, BodyTemplate):
+    if not isinstance(template, BodyTemplate | OneImageTemplate):
         raise InputError("`request.pass_urls`: this kind of endpoint takes no addresses; leave it out")
     for one in config.all_endpoints:
         host = host_of(urlsplit(one.base_url).hostname or "")

@@ -44,6 +44,7 @@ from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.analysed import READING, AnalysedRule, sizing_rule
+from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
 from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
@@ -98,7 +99,7 @@ class Preparer:
             decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
             rule=rule,
-            max_answer_tokens=effective.max_answer_tokens,
+            max_answer_tokens=0 if rule is BY_PAGE else effective.max_answer_tokens,
             effective=effective,
             max_images=most_images(config, family),
             any_size=tokens_of_any(rule, request.detail) if request.pass_urls else None,
@@ -163,7 +164,7 @@ class Preparer:
                     predicted_prompt_tokens=expected,
                     most_prompt_tokens=most,
                     max_answer_tokens=self.max_answer_tokens,
-                    token_rule=None if bounds is None else self.rule.name,
+                    token_rule=None if expected is None else self.rule.name,
                     other_usage=other_usage,
                     asks_labels=prompt.request.labels is not None,
                 )
@@ -250,7 +251,7 @@ class Preparer:
         """The prompts as an estimate counts them."""
         images, count = self.config.images, len(self.prompts)
         examples = self._image_tokens(()) or TokenRange.exactly(0)
-        text = sum(prompt.tokens.tokens for prompt in self.prompts.values())
+        text = 0 if self.rule is BY_PAGE else sum(prompt.tokens.tokens for prompt in self.prompts.values())
         return PromptShape(
             rule=self.rule,
             detail=self.effective.request.detail,
@@ -265,9 +266,9 @@ class Preparer:
     def _prompt_tokens(
         self, prompt: Prompt, image_texts: Sequence[str], bounds: TokenRange | None
     ) -> tuple[int | None, int | None]:
-        """Of a whole prompt: expected, and at most; None where the tokens of its images are unknown."""
-        if bounds is None:
-            return None, self.most_document_tokens
+        """Of a whole prompt: expected, and at most; None where the tokens of its images are unknown, or not billed."""
+        if bounds is None or self.rule is BY_PAGE:
+            return None, 0 if self.rule is BY_PAGE else self.most_document_tokens
         expected = prompt.tokens.tokens + sum(map(text_tokens, image_texts)) + bounds.expected
         return expected, prompt.most_tokens + sum(map(most_text_tokens, image_texts)) + bounds.upper
 

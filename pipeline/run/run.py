@@ -13,7 +13,7 @@ import aiohttp
 
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
-from pipeline.endpoints.adapter import adapter_of
+from pipeline.endpoints.adapter import adapter_of, traits_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.hooks import Hook
@@ -186,6 +186,7 @@ class _Run:
             endpoint=endpoint_name(job),
             redactor=job.redactor,
             has_several=has_several,
+            given=traits_of(job.config).columns,
         )
         self.run_id, self.spent_before = opened.run_id, opened.run_totals()
         return opened
@@ -349,7 +350,7 @@ class _Run:
         stats = self.stats
         took = Totals(
             prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens, cost_usd=stats.cost_usd,
-            cost_unknown_usd=stats.cost_unknown_usd, unpriced=stats.unpriced,
+            cost_unknown_usd=stats.cost_unknown_usd, unpriced=stats.unpriced, pages=stats.pages,
         )  # fmt: skip
         with suppress(ResourceError):
             took = dataset.run_totals() - self.spent_before
@@ -358,6 +359,7 @@ class _Run:
         return {
             "prompt_tokens": took.prompt_tokens or none,
             "completion_tokens": took.completion_tokens or none,
+            "pages": took.pages,
             "cost_usd": known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
             "cost_unknown_usd": took.cost_unknown_usd,
             "unpriced": took.unpriced,

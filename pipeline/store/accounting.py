@@ -31,6 +31,8 @@ def count_bill(counts: Counter[str], bill: Bill, times: int = 1) -> None:
     counts["completion_tokens"] += times * (storable(usage.completion_tokens) or 0)
     counts["reasoning_tokens"] += times * (storable(usage.reasoning_tokens) or 0)
     counts["total_tokens"] += times * (storable(usage.total_tokens) or 0)
+    if usage.pages is not None:
+        counts["pages"] += times * (storable(usage.pages) or 0)
     counts["cost_nano_usd"] += times * (nano_usd(bill.cost_usd) or 0)
 
 
@@ -101,6 +103,8 @@ class Totals:
     unpriced: int = 0
     """Answers whose cost is unknown; `cost_usd` is the sum of the others."""
 
+    pages: int = 0
+    """As billed, where pages are."""
     tokens_unknown: int = 0
     """The most that such requests can have taken."""
 

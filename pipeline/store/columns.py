@@ -52,10 +52,16 @@ class Column:
     """Whether the column exists only where records have several images."""
     only_with_labels: bool = False
     """Whether the column exists only in labelling runs; its type is that of their schema."""
+    only_where_given: bool = False
+    """Whether the column exists only where the kind of endpoint gives it, as the adapter says."""
 
 
 def _of_answer(value: Callable[[Answer], object]) -> Value:
     return lambda outcome, _: value(outcome.result) if isinstance(outcome.result, Answer) else None
+
+
+def _given(name: str) -> Value:
+    return _of_answer(lambda answer: answer.columns.get(name))
 
 
 def _of_facts(value: Callable[[ImageFacts], object]) -> Value:
@@ -118,6 +124,10 @@ _IMAGE_FIELDS = {
     "sent_width": _SMALL_INT, "sent_height": _SMALL_INT, "sent_bytes": _SMALL_INT,
 }  # fmt: skip
 _IMAGES = pa.list_(pa.struct({"image": _TEXT, **_IMAGE_FIELDS}))
+_BOX = pa.struct(dict.fromkeys(("x0", "y0", "x1", "y1"), pa.float64()))
+_BOXES = pa.list_(pa.struct({"name": _TEXT, "text": _TEXT, "image": _TEXT, "box": _BOX}))
+_PAGE = {"index": _SMALL_INT, "markdown": _TEXT, "width": _SMALL_INT, "height": _SMALL_INT, "boxes": _BOXES}
+_FEATURE = {"name": _TEXT, "score": pa.float64(), "box": _BOX}
 _MONEY, _TIME = pa.decimal128(18, 9), pa.timestamp("us", tz="UTC")
 
 COLUMNS: tuple[Column, ...] = (
@@ -190,6 +200,32 @@ COLUMNS: tuple[Column, ...] = (
         is_essential=True,
         by_hook=True,
         only_with_labels=True,
+    ),
+    Column(
+        "pages",
+        pa.list_(pa.struct(_PAGE)),
+        _given("pages"),
+        "Each page as Markdown, counted from 0; only with the task `ocr`. A box is a share of width and height.",
+        from_leader=True,
+        is_essential=True,
+        only_where_given=True,
+    ),
+    Column(
+        "document_annotation",
+        _TEXT,
+        _given("document_annotation"),
+        "The answer to `document_annotation_format`, as JSON; only with the task `ocr`.",
+        from_leader=True,
+        only_where_given=True,
+    ),
+    Column(
+        "features",
+        pa.list_(pa.struct(_FEATURE)),
+        _given("features"),
+        "What is seen in the image, with its score; only with the task `ofr`. A box is as one of `pages`.",
+        from_leader=True,
+        is_essential=True,
+        only_where_given=True,
     ),
     Column("model", _TEXT, lambda outcome, _: outcome.result.model, "The model as served.", from_leader=True),
     Column(
@@ -317,51 +353,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("record", _TEXT, lambda outcome, _: outcome.record.extra, "The manifest's other columns, as JSON."),
 )
 KEY_NAMES = ("id", "prompt_name")
-
-
-def schema(
-    *, choices: int = 1, logprobs: bool = False, labels: pa.DataType | None = None, has_several: bool = False
-) -> pa.Schema:
-    """The Arrow schema of a new output directory: for requests with this number of choices, and labels of this type.
-
-    `has_several` says that records have several images.
-    """
-    left_out = {
-        column.name
-        for column in COLUMNS
-        if (column.only_with_choices and choices == 1)
-        or (column.only_with_logprobs and not logprobs)
-        or (column.only_with_labels and labels is None)
-        or (column.only_with_several and not has_several)
-    }
-    columns = [column for column in COLUMNS if column.name not in left_out]
-    types = [labels if column.only_with_labels else column.type for column in columns]
-    fields = [pa.field(column.name, kind) for column, kind in zip(columns, types, strict=True)]
-    return pa.schema(fields, metadata={"vision_batch": "1"})
-
-
-def stored_schema(stored: bytes | None) -> pa.Schema | None:
-    """A schema as a ledger stores it; None where it cannot be read, or has a column that is not in the table."""
-    try:
-        found: pa.Schema = pa.ipc.read_schema(pa.py_buffer(stored or b""))
-        types = {field.name: field.type for field in found if field.nullable}  # names are decoded here
-    except (pa.ArrowException, OSError, ValueError):
-        return None
-    known = {column.name: column for column in COLUMNS}
-    required = {column.name for column in COLUMNS if column.is_essential and not _is_optional(column)} | {"asked_at"}
-    is_ours = all(name in known and _fits(known[name], kind) for name, kind in types.items())
-    return found if is_ours and required <= types.keys() and len(types) == len(found) else None
-
-
-def _is_optional(column: Column) -> bool:
-    return column.only_with_choices or column.only_with_labels
-
-
-def _fits(column: Column, kind: pa.DataType) -> bool:
-    """Whether a stored type is the column's; that of labels is any that a schema leads to."""
-    if not column.only_with_labels:
-        return bool(column.type == kind)
-    return bool(pa.types.is_string(kind) or (pa.types.is_struct(kind) and kind.num_fields > 0))
 
 
 def of_schema(names: Iterable[str]) -> tuple[Column, ...]:

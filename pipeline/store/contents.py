@@ -8,11 +8,11 @@ import orjson
 import pyarrow as pa
 
 from pipeline.errors import ResourceError, VisionBatchError
-from pipeline.store.columns import stored_schema
 from pipeline.store.ledger.errors import damaged
 from pipeline.store.ledger.protocol import Ledger
 from pipeline.store.rows import table_of
 from pipeline.store.salvage.rows import is_answer
+from pipeline.store.schemas import stored_schema
 from pipeline.store.states import state_of
 
 _JSON_META = ("identity", "lease", "lost_parts")

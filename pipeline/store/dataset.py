@@ -5,7 +5,7 @@ its transaction is committed; a row leaves the ledger only after its part is ren
 key, so that the same merge after a crash changes nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -98,12 +98,12 @@ class Dataset:
         failpoint: Callable[[str], None] = lambda _: None,
         redactor: Redactor = NOTHING_SECRET,
         has_several: bool = False,
+        given: Collection[str] = (),
     ) -> Self:
         """Make OUT (and its parents) or open it, hold it, and repair what a crash left.
 
-        `run_id` is used where the run does not continue an interrupted one. `endpoint` names the endpoint in rows (its
-        address). `has_several` says that records have several images. `redactor` removes secrets from files. The
-        `failpoint` is called with each step that is done.
+        `run_id` is used where the run continues no interrupted one; `endpoint` names the endpoint in rows, `given` the
+        columns that its kind adds; `has_several`: of several images. `redactor` cleans files. `failpoint`: each step.
         Raises InputError where OUT is no directory, holds something else or belongs to another configuration,
         OutInUseError where another run holds it, ResourceError where the disk or the ledger does not allow it.
         """
@@ -116,7 +116,7 @@ class Dataset:
             with disk_errors(out), decoding(ledger):
                 _check(out, ledger, endpoint)
                 identity = identity_of(config, redactor)
-                declare(out, ledger, config, identity, policy, now=now, step=failpoint, has_several=has_several)
+                declare(out, ledger, config, identity, policy, now=now, step=failpoint, new=(has_several, given))
                 origin = _begin(ledger, config, policy, run_id, endpoint)
                 dataset = cls(
                     out, ledger, config=config, policy=policy, origin=origin, failpoint=failpoint, redactor=redactor

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline.errors import InputError, ResourceError
 from pipeline.formatting import whole
 from pipeline.labels.arrow import type_of
 from pipeline.redaction.redactor import Redactor
-from pipeline.store import columns, outdir
+from pipeline.store import outdir, schemas
 from pipeline.store.contents import columns_of
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.errors import HOLDER_NAME
@@ -120,9 +120,11 @@ def declare(
     *,
     now: Callable[[], datetime],
     step: Callable[[str], None],
-    has_several: bool = False,
+    new: tuple[bool, Collection[str]] = (False, ()),
 ) -> None:
     """Store the configuration in a new ledger, and compare it with that of an old one.
+
+    `new` says which columns OUT has beside the usual: whether `images`, and those of the kind of endpoint.
 
     Raises InputError where OUT belongs to another configuration, ResourceError where the ledger has lost its contents.
     """
@@ -131,16 +133,11 @@ def declare(
     if declared is None:
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
-        request = config.request
-        schema = columns.schema(
-            choices=request.choices, logprobs=request.logprobs, labels=labels_type(config), has_several=has_several
-        )
-        made = {"schema": schema.serialize().to_pybytes(), "made_at": now().isoformat().encode()}
+        made = {"schema": _schema(config, new).serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")
         return _remember(ledger, name, stored)
-    if has_several:
-        _check_several(out, ledger)
+    _check_new(out, ledger, new, config.request.task)
     if policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
         _check_labels(out, ledger, config)
@@ -158,9 +155,27 @@ def _remember(ledger: Ledger, config_hash: str, identity: bytes) -> None:
         ledger.set_meta({CONFIG_META + config_hash: identity})
 
 
-def _check_several(out: Path, ledger: Ledger) -> None:
-    if "images" not in columns_of(ledger).names:
+def _schema(config: RunConfig, new: tuple[bool, Collection[str]]) -> pa.Schema:
+    request, (has_several, given) = config.request, new
+    return schemas.schema(
+        choices=request.choices,
+        logprobs=request.logprobs,
+        labels=labels_type(config),
+        has_several=has_several,
+        given=given,
+    )
+
+
+def _check_new(out: Path, ledger: Ledger, new: tuple[bool, Collection[str]], task: str) -> None:
+    """Raise InputError where OUT was made without a column that this run needs."""
+    (has_several, given), there = new, columns_of(ledger).names
+    if has_several and "images" not in there:
         raise InputError(no_column(str(out)))
+    if lacking := [name for name in given if name not in there]:
+        raise InputError(
+            f"{out} was made for another task, and has no column `{lacking[0]}`: `request.task={task}` needs another "
+            "OUT. Nothing was sent or changed"
+        )
 
 
 def no_column(out: str) -> str:
@@ -195,7 +210,7 @@ def labels_type(config: RunConfig) -> pa.DataType | None:
 
 def _check_labels(out: Path, ledger: Ledger, config: RunConfig) -> None:
     """Raise InputError where the labels of a changed configuration do not fit into the columns of OUT."""
-    stored = columns.stored_schema(ledger.meta("schema"))
+    stored = schemas.stored_schema(ledger.meta("schema"))
     there = stored.field("labels").type if stored is not None and "labels" in stored.names else None
     if stored is not None and there != labels_type(config):
         raise InputError(

@@ -248,6 +248,10 @@ def _asked(one: Configuration) -> list[str]:
     if not asked:
         return [*lines, "What was asked is not recorded.", ""]
     model = asked.get("model") or "the only one of the server"
+    if (task := asked.get("request.task")) is not None:  # it has no prompt
+        table = asked.get(f"request.{task}") or {}
+        set_to = [f"{_inline(name)} {_inline(json.dumps(value))}" for name, value in table.items()]
+        return [*lines, f"Task: {_inline(str(task))}, model: {_inline(str(model))}", "", *_listed(set_to)]
     lines += [f"Model: {_inline(str(model))}, detail: {_inline(str(asked.get('detail')))}", ""]
     if asked.get("system"):
         lines += ["System prompt:", "", _fenced(str(asked["system"])), ""]
@@ -257,6 +261,10 @@ def _asked(one: Configuration) -> list[str]:
     for prompt in prompts:
         lines += [f"Prompt {_inline(str(prompt['name']))}:", "", _fenced(str(prompt["text"])), ""]
     return lines
+
+
+def _listed(items: Sequence[str]) -> list[str]:
+    return [*(f"- {item}" for item in items), *([""] if items else [])]
 
 
 def _inline(text: str) -> str:

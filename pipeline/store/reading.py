@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, ResourceError
-from pipeline.store import columns as our_columns
 from pipeline.store import parquet
 from pipeline.store.filters import to_arrow
 from pipeline.store.flattening import flat_names, flattened, stored_name
 from pipeline.store.layout import DATA_NAME
+from pipeline.store.schemas import schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def _opened(out: Path) -> tuple[Path, pa.Schema]:
         raise InputError(f"{out}: no vision-batch output here (there is no {folder})")
     numbers = parquet.part_numbers(folder)
     if not numbers:
-        return folder, our_columns.schema()
+        return folder, schema()
     path = folder / parquet.part_name(numbers[0])
     with parquet.readable(path):
         return folder, pq.read_schema(path)

@@ -12,7 +12,7 @@ import json, runpy, sys
 from pathlib import Path
 import pyarrow.parquet as pq
 import pipeline
-from pipeline.store.columns import schema
+from pipeline.store.schemas import schema
 from tests.store.test_dataset import answered, open_out
 
 out = Path(sys.argv[1])

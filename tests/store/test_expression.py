@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.store.columns import schema
 from pipeline.store.filters import to_arrow
+from pipeline.store.schemas import schema
 
 LABELS = pa.struct([("mood", pa.string()), ("people", pa.int64()), ("indoors", pa.bool_())])
 COLUMNS = pa.schema([*schema(), pa.field("labels", LABELS)])

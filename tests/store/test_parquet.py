@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pipeline.errors import ResourceError
 from pipeline.records import record_key
 from pipeline.store import parquet, part_repair, rows
-from pipeline.store.columns import schema
 from pipeline.store.rows import encode_row, table_of, tables_of
+from pipeline.store.schemas import schema
 
 COLUMNS = schema()
 

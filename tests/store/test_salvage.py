@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.commands.rebuild import rebuild
 from pipeline.errors import DamagedLedgerError, ErrorKind, InputError, ResourceError
 from pipeline.records import Outcome
-from pipeline.store import columns, unsaved
+from pipeline.store import columns, schemas, unsaved
 from pipeline.store.dataset import Dataset
 from pipeline.store.ledger import transfer
 from pipeline.store.ledger.sqlite import SqliteLedger
@@ -258,7 +258,7 @@ def test_one_column_of_one_row_group(killed: Path, column: str, lost: int) -> No
     grouped(part)
     start, end = column_range(part, 1, column)
     damage(part, end - 3, bytes(byte ^ 0xFF for byte in part.read_bytes()[end - 3 : end]))
-    report = parts.report(part, columns.schema())
+    report = parts.report(part, schemas.schema())
     assert (report.rows, report.lost, report.groups) == (5 - lost, lost, 3)
     assert report.loses
     assert start < end
@@ -348,7 +348,7 @@ def batch(outcomes: list[Outcome], counts: dict[str, int] | None) -> unsaved.Uns
 
 def row_of(outcome: Outcome) -> dict[str, object]:
     origin = columns.RowOrigin(endpoint="e", run_id="night", config_hash=CONFIG.config_hash())
-    return columns.row_of(outcome, origin, columns.of_schema(columns.schema().names))
+    return columns.row_of(outcome, origin, columns.of_schema(schemas.schema().names))
 
 
 def test_files_beside_the_ledger_are_taken_once(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def sizes(estimate: Estimate) -> list[str]:
 def assumptions(estimate: Estimate) -> list[str]:
     """What the figures rest on beside the sizes."""
     first, images = estimate.models[0], max(1, estimate.readable.expected)
+    if first.pages is not None:
+        return ["pages: an image is one; no tokens are billed", *_no_time(estimate)]
     each = first.output_tokens.expected // images
     basis = {
         "assumed": f"{each:,} tokens an answer are an assumption (`output_tokens=` states another)",
@@ -110,10 +112,14 @@ def assumptions(estimate: Estimate) -> list[str]:
     words = range_text(first.text_tokens, lambda count: f"{count:,}")
     each_text = "a request" if first.prompts == 1 else f"in {first.prompts} requests an image"
     lines = [f"text: {words} tokens {each_text}, estimated without a tokenizer", f"answers: {basis}{reasoning}"]
-    if not any(model.seconds or model.sample for model in estimate.models):
-        limits = "no limit is stated (`limits.rpm=N`, `limits.tpm=N`)"
-        lines.append(f"time: unknown: {limits}, and only a sample measures the pace (`sample=N`)")
-    return lines
+    return lines + _no_time(estimate)
+
+
+def _no_time(estimate: Estimate) -> list[str]:
+    if any(model.seconds or model.sample for model in estimate.models):
+        return []
+    limits = "no limit is stated (`limits.rpm=N`, `limits.tpm=N`)"
+    return [f"time: unknown: {limits}, and only a sample measures the pace (`sample=N`)"]
 
 
 def _reasoning_words(model: ModelEstimate) -> str:
@@ -145,10 +151,20 @@ def cells(model: ModelEstimate) -> tuple[str, ...]:
 
 def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
     """What to expect, and its range, of each of `HEADINGS` but the first."""
+    if model.pages is not None:
+        tokens = (
+            ("1 page", ""),
+            _figure(model.pages, lambda pages: f"{rounded(pages)} page{'s' * (pages != 1)}"),
+            ("none", ""),
+        )
+    else:
+        tokens = (
+            _figure(model.mean_tokens, lambda count: f"{count:,}"),
+            _figure(model.input_tokens, rounded),
+            _figure(model.output_tokens, rounded),
+        )
     return (
-        _figure(model.mean_tokens, lambda tokens: f"{tokens:,}"),
-        _figure(model.input_tokens, rounded),
-        _figure(model.output_tokens, rounded),
+        *tokens,
         _figure(model.cost_usd, usd),
         _figure(model.batch_cost_usd, usd),
         _figure(model.seconds, duration),

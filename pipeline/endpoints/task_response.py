@@ -1,0 +1,127 @@
+"""What the responses of OCR and OFR have in common: a JSON object, an error inside a 200, the bill, and boxes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pipeline.endpoints.errors import classify, excerpt, parse_json, read_error, request_id, status_inside
+from pipeline.endpoints.reading import Response, refused_or_failed
+from pipeline.endpoints.usage import believed
+from pipeline.errors import ErrorKind
+from pipeline.http.values import retry_after
+from pipeline.records import Answer, Failure, Status, Usage
+from pipeline.redaction.redactor import one_line
+
+Box = dict[str, float]
+_DIGITS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResponse:
+    """A response and the JSON object in it."""
+
+    response: Response
+    body: Mapping[str, Any]
+    is_object: bool = True
+    """False where the body is something else, and `body` is empty."""
+
+    @classmethod
+    def of(cls, response: Response) -> "TaskResponse":
+        parsed = parse_json(response.body)
+        return cls(response, dict_of(parsed), isinstance(parsed, dict))
+
+    @property
+    def sent_size(self) -> tuple[int | None, int | None]:
+        """Width and height of the image as sent; None where they are unknown."""
+        images = self.response.images
+        return (images[0].sent_width, images[0].sent_height) if images else (None, None)
+
+    def answer(self, caption: str, columns: Mapping[str, Any], *, pages: int | None = None) -> Answer:
+        """An answer with this text; an empty one is an answer, too: a blank page has no text."""
+        usage, cost_usd, doubts = self._bill(pages)
+        return Answer(
+            status=Status.OK,
+            caption=caption,
+            columns=columns,
+            model=text_of(self.body.get("model")),
+            request_id=request_id(self.response.headers, self.body),
+            usage=usage,
+            cost_usd=cost_usd,
+            doubts=doubts,
+            latency_s=self.response.latency_s,
+        )
+
+    def failure(self, kind: ErrorKind, message: str) -> Failure:
+        usage, cost_usd, doubts = self._bill(None)
+        return Failure(
+            kind=kind,
+            message=one_line(message, self.response.redactor),
+            status=self.response.status,
+            retry_after_s=retry_after(self.response.headers),
+            request_id=request_id(self.response.headers, self.body),
+            model=text_of(self.body.get("model")),
+            usage=None if usage == Usage() else usage,
+            cost_usd=cost_usd,
+            doubts=doubts,
+        )
+
+    def without(self, what: str) -> Answer | Failure:
+        """What a body without this means: an error inside a 200, or something else than was asked for."""
+        error = read_error(dict(self.body))
+        if error.message is not None or error.number is not None:
+            message = error.message or "an error inside a successful response, without a message"
+            failure = self.failure(classify(status_inside(error), error), message)
+            return refused_or_failed(failure, self.response.latency_s)
+        words = excerpt(self.response.body).strip() or "nothing"
+        return self.failure(ErrorKind.INVALID_RESPONSE, f"HTTP {self.response.status} without {what}: {words}")
+
+    def _bill(self, pages: int | None) -> tuple[Usage, Any, tuple[str, ...]]:
+        response = self.response
+        bill = believed(self.body, response.headers, response.most, has_text=False)
+        doubts = tuple(one_line(doubt, response.redactor) for doubt in bill.doubts)
+        return replace(bill.usage, pages=pages), bill.cost_usd, doubts
+
+
+def box(sides: tuple[object, object, object, object], width: object, height: object) -> Box | None:
+    """Left, top, right and bottom as shares of `width` and `height`; None where a number is missing."""
+    whole = width, height, width, height
+    shares = [_share(side, of) for side, of in zip(sides, whole, strict=True)]
+    x0, y0, x1, y1 = shares
+    if x0 is None or y0 is None or x1 is None or y1 is None:
+        return None
+    return {"x0": min(x0, x1), "y0": min(y0, y1), "x1": max(x0, x1), "y1": max(y0, y1)}
+
+
+def _share(side: object, of: object) -> float | None:
+    number, whole = number_of(side), number_of(of)
+    return None if number is None or not whole or whole < 0 else round(min(1.0, max(0.0, number / whole)), _DIGITS)
+
+
+def number_of(value: object) -> float | None:
+    """A number that is finite; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < MOST else None
+
+
+def count_of(value: object) -> int | None:
+    """A whole number that a column of 32 bits holds."""
+    number = number_of(value)
+    return int(number) if number is not None and number >= 0 and number.is_integer() else None
+
+
+MOST: Final = 2**31
+"""Pixels, pages or scores beyond it are none."""
+
+
+def text_of(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def dict_of(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def dicts_of(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; of anything else none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
