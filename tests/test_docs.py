@@ -3,6 +3,9 @@
 import re
 import runpy
 import shlex
+import signal
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -37,6 +40,19 @@ def commands(page: Path) -> list[str]:
     return [line for line in [*lines, *inline] if line.startswith("vision-batch ")]
 
 
+def assert_listens(arguments: list[str]) -> None:
+    """The emulator listens until Ctrl-C; here on a port that is free."""
+    words = [sys.executable, "-m", "pipeline", *arguments, "--port", "0"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("listening on http://127.0.0.1:")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_code_run(
     page: Path, make_image: MakeImage, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch
@@ -62,6 +78,9 @@ def test_commands_and_code_run(
         run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
     for line in commands(page):
         arguments = shlex.split(line)[1:]
+        if arguments[0] == "emulate":
+            assert_listens(arguments)
+            continue
         if "--base-url" in arguments:  # the emulator, which here has a port of its own
             arguments[arguments.index("--base-url") + 1] = endpoint
         elif arguments[0] in {"run", "check"} and not {"--emulator", "--dry-run"} & set(arguments):
