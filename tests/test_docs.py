@@ -53,6 +53,15 @@ def assert_listens(arguments: list[str]) -> None:
             process.kill()
 
 
+def _at(endpoint: str, arguments: list[str]) -> list[str]:
+    """The same command at an emulator with a port of its own."""
+    if "--base-url" in arguments:
+        at = arguments.index("--base-url") + 1
+        return [*arguments[:at], endpoint, *arguments[at + 1 :]]
+    is_asked = arguments[0] in {"run", "check"} and not {"--emulator", "--dry-run"} & set(arguments)
+    return [*arguments, "--base-url", endpoint] if is_asked else arguments
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_code_run(
     page: Path, make_image: MakeImage, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch
@@ -76,16 +85,11 @@ def test_commands_and_code_run(
         Path(name).write_bytes(data)
     if page.name != "README.md":  # the other pages speak of an OUT that there is
         run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
-    for line in commands(page):
-        arguments = shlex.split(line)[1:]
+    for arguments in (shlex.split(line)[1:] for line in commands(page)):
         if arguments[0] == "emulate":
             assert_listens(arguments)
-            continue
-        if "--base-url" in arguments:  # the emulator, which here has a port of its own
-            arguments[arguments.index("--base-url") + 1] = endpoint
-        elif arguments[0] in {"run", "check"} and not {"--emulator", "--dry-run"} & set(arguments):
-            arguments += ["--base-url", endpoint]
-        run(*arguments)
+        else:
+            run(*_at(endpoint, arguments))
     for code in blocks(page, "python"):
         if 'pipeline.run("photos/", out="out/"' in code:
             Path("out").rename("before")
