@@ -198,7 +198,7 @@ NEW_PRICE = Price(input_usd_per_mtok=Decimal(100), output_usd_per_mtok=Decimal(1
 def another_price_list(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A catalogue of another day: other tokens an image, other dollars a token."""
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "rule_of", lambda *_: NEW_RULE)
+        patch.setattr(prepare, "rule_for", lambda *_: NEW_RULE)
         patch.setattr(pricing, "price_of", lambda *_: NEW_PRICE)
         yield
 
