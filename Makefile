@@ -55,11 +55,13 @@ run: $(VENV)/.run-stamp  ## Caption the samples in data/ on this machine's own e
 	@echo; $(BIN)/python -c "$$SHOW" "$(DEMO)"
 	@echo; echo "The first rows; all are in $(DEMO)/data: pandas.read_parquet(\"$(DEMO)/data\")"
 
-# Two more workers than cores: many tests wait, for a pause or for another process.
+# Two more workers than cores: many tests wait, for a pause or for another process. Bytecode is kept whatever the
+# environment says: tests start hundreds of processes, and each would compile the package anew.
 test: $(VENV)/.dev-stamp  ## Run the tests (PYTEST_ARGS="-k sizing" for some of them)
 	@cores="$$(getconf _NPROCESSORS_ONLN)"; parallel=""; \
 	if [ "$$cores" -ge 2 ]; then parallel="-n $$((cores + 2)) --dist worksteal"; fi; \
-	$(BIN)/python -m pytest $$parallel $(PYTEST_ARGS)
+	$(BIN)/python -m compileall -q pipeline || true; \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $$parallel $(PYTEST_ARGS)
 
 torture: $(VENV)/.dev-stamp  ## Kill runs two hundred times and prove that nothing paid for is lost; some minutes
 	$(BIN)/python -m tests.torture --kills 200
