@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests import warm
 from tests.emulators import emulator
 from tests.pdfs import pdf
 from tests.run.test_processes import until
@@ -31,6 +32,19 @@ def test_a_handful_of_kills(tmp_path: Path, task: str, kills: int, images: int) 
     assert report.runs >= 1
 
 
+def arguments(out: str, url: str, more: Sequence[str] = ()) -> list[str]:
+    return [
+        *("-m", "pipeline", "run", "photos", "-o", out, "--base-url", url, "--model", "gpt-4o"),
+        *("--concurrency", "4", "-q", "--set", "output.rows_per_part=7", *more),
+    ]
+
+
+def complete(out: str, url: str, folder: Path, more: Sequence[str] = ()) -> None:
+    """The same line to its end."""
+    done = warm.run(arguments(out, url, more), cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
 def start(
     out: str, url: str, folder: Path, file_limit: int | None = None, more: Sequence[str] = ()
 ) -> "subprocess.Popen[str]":
@@ -40,10 +54,7 @@ def start(
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipeline", "run", "photos", "-o", out, "--base-url", url, "--model", "gpt-4o"),
-            *("--concurrency", "4", "-q", "--set", "output.rows_per_part=7", *more),
-        ],
+        [sys.executable, *arguments(out, url, more)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -85,9 +96,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
         make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
     assert stop_in_the_middle("stopped", slow, tmp_path, number) == code
     for out in ("stopped", "undisturbed"):
-        process = start(out, slow, tmp_path)
-        _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 0, stderr
+        complete(out, slow, tmp_path)
     pd.testing.assert_frame_equal(whole(tmp_path, "stopped"), whole(tmp_path, "undisturbed"))
 
 
@@ -100,9 +109,7 @@ def test_killed_among_documents(mode: str, tmp_path: Path, slow: str) -> None:
         (photos / f"{number:02}.pdf").write_bytes(pdf(3, text=f"document {number}"))
     more = ["--pdf", mode]
     assert stop_in_the_middle("stopped", slow, tmp_path, signal.SIGKILL, more) == -signal.SIGKILL
-    process = start("stopped", slow, tmp_path, more=more)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
+    complete("stopped", slow, tmp_path, more)
     rows = whole(tmp_path, "stopped")
     names = [f"{number:02}.pdf" for number in range(12)]
     pages = [f"{name}#page={page}" for name in names for page in (1, 2, 3)]
@@ -121,9 +128,7 @@ def test_a_full_disk(make_image: MakeImage, tmp_path: Path, endpoint: str) -> No
     assert "Traceback" not in stderr
     assert len(stderr.strip().splitlines()) == 1
     for out in ("full", "undisturbed"):
-        process = start(out, endpoint, tmp_path)
-        _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 0, stderr
+        complete(out, endpoint, tmp_path)
     pd.testing.assert_frame_equal(whole(tmp_path, "full"), whole(tmp_path, "undisturbed"))
 
 

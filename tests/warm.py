@@ -83,8 +83,15 @@ def _started() -> "subprocess.Popen[str]":
             [sys.executable, "-m", "tests.warm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True,
             cwd=ROOT, start_new_session=True,
         )  # fmt: skip
-        atexit.register(_server.terminate)
+        atexit.register(_end, _server)
     return _server
+
+
+def _end(server: "subprocess.Popen[str]") -> None:
+    for pipe in (server.stdin, server.stdout):
+        assert pipe is not None
+        pipe.close()
+    server.wait()
 
 
 def serve() -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -143,20 +144,20 @@ def test_a_page_is_rendered_at_the_size_that_is_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("made", "words"),
     [
-        (encrypted(), "encrypted"),
-        (b"%PDF-1.7\nnothing else\n%%EOF", "no PDF, or a damaged one"),
-        (b"", "no PDF, or a damaged one"),
-        (pdf(0), "no PDF, or a damaged one"),
-        (bomb(400), "more memory|too long|crashed"),
+        (encrypted, "encrypted"),
+        (lambda: b"%PDF-1.7\nnothing else\n%%EOF", "no PDF, or a damaged one"),
+        (lambda: b"", "no PDF, or a damaged one"),
+        (lambda: pdf(0), "no PDF, or a damaged one"),
+        (lambda: bomb(400), "more memory|too long|crashed"),
     ],
     ids=["encrypted", "broken", "empty", "no pages", "bomb"],
 )
-def test_what_cannot_be_read(data: bytes, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read(made: Callable[[], bytes], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure of a kind, with a line that a person understands; the next document is read as if nothing was."""
     monkeypatch.setattr(reading, "CPU_S", 1)
-    found = prepared(data, max_decoded_mb=64)
+    found = prepared(made(), max_decoded_mb=64)
     assert isinstance(found, Failure)
     assert found.kind in {ErrorKind.IMAGE_UNREADABLE, ErrorKind.IMAGE_TOO_LARGE}
     assert re.search(words, found.message)
