@@ -77,7 +77,10 @@ def test_content_in_parts() -> None:
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "text/event-stream", ""])
 def test_the_body_says_whether_it_is_a_stream(kind: str) -> None:
     """Some gateways send a stream as another type, or one whole answer as a stream: it is paid for, and read."""
-    pieces = [{"delta": {"content": "A red "}}, {"delta": {"content": "boat."}, "finish_reason": "stop"}]
+    pieces: list[dict[str, Any]] = [
+        {"delta": {"content": "A red "}},
+        {"delta": {"content": "boat."}, "finish_reason": "stop"},
+    ]
     chunks = [json.dumps({"choices": [{"index": 0, **piece}]}) for piece in pieces]
     stream = "".join(f"data: {chunk}\n\n" for chunk in chunks)
     for body in (stream, f": waiting\r\n\r\n{stream}", f"\nevent: message\n{stream}", json.dumps(completion())):
