@@ -309,6 +309,18 @@ def test_annotations_as_objects() -> None:
     assert found.columns["pages"][0]["boxes"][0]["text"] == '{"b": "ü"}'
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(3, ErrorKind.BAD_REQUEST), (7, ErrorKind.BAD_REQUEST), (8, ErrorKind.RATE_LIMITED), (14, ErrorKind.SERVER_ERROR),
+     (400, ErrorKind.BAD_REQUEST)],
+)  # fmt: skip
+def test_googles_numbers_of_errors(code: int, kind: ErrorKind) -> None:
+    """An error of one image has a number of `google.rpc.Code`: a bad image is not asked again and again."""
+    result = read({"responses": [{"error": {"code": code, "message": "Bad image data."}}]}, adapter=OFR)
+    assert isinstance(result, Failure)
+    assert (result.kind, result.message) == (kind, "Bad image data.")
+
+
 def test_no_pages_at_all() -> None:
     """A document without a page gave no answer."""
     result = read({"pages": []})
