@@ -21,7 +21,7 @@ from pipeline.endpoints.errors import (
 )
 from pipeline.endpoints.reading import Response, refused_or_failed
 from pipeline.endpoints.streamed import is_stream, joined
-from pipeline.endpoints.texts import share_of_thoughts, text_of, without_thoughts
+from pipeline.endpoints.texts import refusal_in, share_of_thoughts, text_of, without_thoughts
 from pipeline.endpoints.usage import StatedBill, believed
 from pipeline.errors import ErrorKind
 from pipeline.http.values import retry_after
@@ -64,7 +64,7 @@ class _Choice:
 
 def read_answer(response: Response) -> Answer | Failure:
     """What a response with a 2xx status means."""
-    if is_stream(response.headers):
+    if is_stream(response.headers, response.body):
         return _read_stream(response)
     parsed = parse_json(response.body)
     return read_body(
@@ -199,7 +199,9 @@ def _choice(item: Mapping[str, Any]) -> _Choice:
         text=without_thoughts(whole),
         whole=whole,
         finish_reason=_string(item.get("finish_reason")),
-        refusal=_string(message.get("refusal")) or _string(passed_on.get("refusal")),
+        refusal=_string(message.get("refusal"))
+        or _string(passed_on.get("refusal"))
+        or refusal_in(message.get("content")),
         confidence=mean_probability(item.get("logprobs")),
     )
 

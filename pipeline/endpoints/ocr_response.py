@@ -5,6 +5,7 @@ blocks of Mistral OCR 4 (`include_blocks`) are in Mistral's client alone. A serv
 without pages is taken to have read one page: no document names such a shape.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,10 +30,17 @@ def read_ocr(response: Response) -> Answer | Failure:
     if not stated:
         return parsed.failure(ErrorKind.EMPTY_ANSWER, "an answer without pages")
     pages = [_page(at, page, parsed.sent_size) for at, page in enumerate(dicts_of(stated))]
+    if len({page["index"] for page in pages}) == len(pages):  # else the numbers say nothing of the order
+        pages.sort(key=lambda page: int(page["index"]))
     columns: dict[str, Any] = {"pages": pages}
-    if (annotation := text_of(parsed.body.get("document_annotation"))) is not None:
+    if (annotation := _annotation(parsed.body.get("document_annotation"))) is not None:
         columns["document_annotation"] = annotation
     return parsed.answer(joined([page["markdown"] for page in pages]), columns, pages=_billed(parsed, len(pages)))
+
+
+def _annotation(stated: object) -> str | None:
+    """JSON, as the documents have it; a gateway that gives the object itself is taken at its word."""
+    return json.dumps(stated, ensure_ascii=False) if isinstance(stated, dict | list) else text_of(stated)
 
 
 def joined(pages: Sequence[str]) -> str:
@@ -57,7 +65,7 @@ def _page(at: int, page: Mapping[str, Any], sent_size: tuple[int | None, int | N
         "width": width,
         "height": height,
         "boxes": [
-            *(_box(image, image.get("id"), image.get("image_annotation"), size) for image in images),
+            *(_box(image, image.get("id"), _annotation(image.get("image_annotation")), size) for image in images),
             *(_box(block, block.get("type"), block.get("content"), size) for block in blocks),
         ],
     }

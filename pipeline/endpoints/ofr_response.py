@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pipeline.endpoints.reading import Response
-from pipeline.endpoints.task_response import Box, TaskResponse, box, dict_of, dicts_of, number_of, text_of
+from pipeline.endpoints.task_response import Box, TaskResponse, box, count_of, dict_of, dicts_of, number_of, text_of
 from pipeline.records import Answer, Failure
 
 _LISTS: Final[Mapping[str, str | None]] = {
@@ -25,6 +25,11 @@ _LIKELIHOODS: Final[Mapping[str, float]] = {
     "VERY_UNLIKELY": 0.0, "UNLIKELY": 0.25, "POSSIBLE": 0.5, "LIKELY": 0.75, "VERY_LIKELY": 1.0,
 }  # fmt: skip
 """Google's words as scores: even steps, our choice."""
+_STATUS_OF_CODE: Final[Mapping[int, int]] = {3: 400, 5: 400, 7: 400, 8: 429, 9: 400, 11: 400}
+"""`google.rpc.Code`, and the HTTP status of the same meaning; the rest are errors of the server.
+
+Such an error is about one image: what is not found (5) or not allowed (7) is its address, not the model or the key.
+"""
 _OTHERS: Final = frozenset(
     {"fullTextAnnotation", "safeSearchAnnotation", "imagePropertiesAnnotation", "cropHintsAnnotation", "webDetection",
      "productSearchResults"}
@@ -39,10 +44,17 @@ def read_ofr(response: Response) -> Answer | Failure:
     parsed = TaskResponse.of(response)
     found = _annotations(parsed.body) if parsed.is_object else None
     if found is None or (dict_of(found.get("error")) and not _is_annotated(found)):
-        return TaskResponse(response, found or parsed.body).without("features")
+        return TaskResponse(response, _numbered(found or parsed.body)).without("features")
     features = list(_features(found, parsed.sent_size))
     names = dict.fromkeys(" ".join(feature["name"].split()) for feature in features)
     return parsed.answer(", ".join(names), {"features": features}, pages=1)
+
+
+def _numbered(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body with the HTTP status that the number of Google's error stands for."""
+    error = dict_of(body.get("error"))
+    status = _STATUS_OF_CODE.get(count_of(error.get("code")) or 0)
+    return body if status is None else {**body, "error": {**error, "code": status}}
 
 
 def _annotations(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -22,7 +22,7 @@ _COMMENTARY: Final = "commentary"
 
 def read_answer(response: Response) -> Answer | Failure:
     """What a response with a 2xx status means."""
-    if is_stream(response.headers):
+    if is_stream(response.headers, response.body):
         return _read_stream(response)
     parsed = parse_json(response.body)
     if not isinstance(parsed, dict):

@@ -13,6 +13,10 @@ from pipeline.endpoints.texts import text_of
 
 _TEXTS: Final = ("content", "refusal")
 _DONE: Final = b"[DONE]"
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""One of them begins a stream; the last is a comment."""
+_BEGIN: Final = 4096
+"""Bytes that are looked at; some servers send blanks until they have an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,14 @@ class _Choice:
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason}
 
 
-def is_stream(headers: Mapping[str, str]) -> bool:
-    """Whether a response is one. `headers` are case-insensitive, or in lower case."""
+def is_stream(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a response is one. `headers` are case-insensitive, or in lower case.
+
+    The body counts before the header: gateways send streams as text or JSON, and whole answers as streams.
+    """
+    begin = body[:_BEGIN].lstrip()
+    if begin.startswith((b"{", *_FIELDS)):
+        return not begin.startswith(b"{")
     kind = headers.get("content-type") or ""
     return kind.lower().startswith("text/event-stream")
 

@@ -20,6 +20,13 @@ def text_of(content: object) -> str:
     return "".join(part if isinstance(part, str) else _text_in(part) for part in content)
 
 
+def refusal_in(content: object) -> str | None:
+    """The refusal among the parts of a message; None where there is none."""
+    parts = content if isinstance(content, list) else []
+    refusals = [part.get("refusal") for part in parts if isinstance(part, dict) and part.get("type") == "refusal"]
+    return "".join(words for words in refusals if isinstance(words, str)) or None
+
+
 def without_thoughts(text: str) -> str:
     """The text without `<think>...</think>`, however often it comes.
 

@@ -15,6 +15,7 @@ CODES: Final = frozenset({"unsupported_parameter", "unsupported_value", "unknown
 _NOT_TAKEN: Final = re.compile(
     r"unsupported|not supported|(does not|do not|doesn't|don't|not) (support|take|accept|allow)|unrecogni[sz]ed|unknown"
     r"|unexpected (keyword|argument|field|param)|extra inputs|extra_forbidden|extra fields|not permitted|not allowed"
+    r"|(can ?not|may not|may only|can only) be (used|set|specified|provided)|can ?not use"
     r"|deprecated|only the default|cannot find field|no such (field|param)",
     re.IGNORECASE,
 )

@@ -74,6 +74,19 @@ def test_content_in_parts() -> None:
     assert answer(completion(parts)).caption == "A red boat."
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "text/event-stream", ""])
+def test_the_body_says_whether_it_is_a_stream(kind: str) -> None:
+    """Some gateways send a stream as another type, or one whole answer as a stream: it is paid for, and read."""
+    pieces: list[dict[str, Any]] = [
+        {"delta": {"content": "A red "}},
+        {"delta": {"content": "boat."}, "finish_reason": "stop"},
+    ]
+    chunks = [json.dumps({"choices": [{"index": 0, **piece}]}) for piece in pieces]
+    stream = "".join(f"data: {chunk}\n\n" for chunk in chunks)
+    for body in (stream, f": waiting\r\n\r\n{stream}", f"\nevent: message\n{stream}", json.dumps(completion())):
+        assert answer(body.encode(), content_type=kind).caption == "A red boat."
+
+
 def test_several_choices() -> None:
     """All choices are kept in the order of their index; the first with text is the caption."""
     body = completion()
@@ -103,6 +116,8 @@ def test_refusals() -> None:
     refused = answer(body)
     assert (refused.status, refused.error_kind) == (Status.REFUSED, ErrorKind.REFUSED)
     assert refused.error_message == "I can't help with that."
+    in_parts = answer(completion([{"type": "refusal", "refusal": "I can't "}, {"type": "refusal", "refusal": "help."}]))
+    assert (in_parts.status, in_parts.caption, in_parts.error_message) == (Status.REFUSED, None, "I can't help.")
     filtered = answer(completion(None, "content_filter"))
     assert (filtered.status, filtered.error_kind) == (Status.REFUSED, ErrorKind.CONTENT_FILTER)
 
@@ -123,7 +138,7 @@ def test_an_empty_answer_keeps_what_it_cost() -> None:
     [
         b"",
         b"<html>login</html>",
-        b"data: {}",
+        b"data {}",
         b"[]",
         b"null",
         b'{"choices": [',

@@ -293,6 +293,34 @@ def test_responses_that_are_no_answer(adapter: Any, found: object, kind: ErrorKi
     assert (result.error_kind if isinstance(result, Answer) else result.kind) is kind
 
 
+def test_pages_out_of_order() -> None:
+    """Pages stand in the order of their numbers, in the text too; where two have the same one, as they came."""
+    mixed = answer({"pages": [page("c", 2), page("a", 0), page("b", 1)]})
+    assert mixed.caption == "a\n\nb\n\nc"
+    assert [one["index"] for one in mixed.columns["pages"]] == [0, 1, 2]
+    assert answer({"pages": [page("x", 1), page("y", 0), page("z", 0)]}).caption == "x\n\ny\n\nz"
+
+
+def test_annotations_as_objects() -> None:
+    """An annotation that a gateway gives as an object, not as JSON in a string, is kept as JSON."""
+    found = answer({"pages": [page("a", images=[{"id": "i", "image_annotation": {"b": "ü"}}])],
+                    "document_annotation": {"total": 3}})  # fmt: skip
+    assert found.columns["document_annotation"] == '{"total": 3}'
+    assert found.columns["pages"][0]["boxes"][0]["text"] == '{"b": "ü"}'
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(3, ErrorKind.BAD_REQUEST), (7, ErrorKind.BAD_REQUEST), (8, ErrorKind.RATE_LIMITED), (14, ErrorKind.SERVER_ERROR),
+     (400, ErrorKind.BAD_REQUEST)],
+)  # fmt: skip
+def test_googles_numbers_of_errors(code: int, kind: ErrorKind) -> None:
+    """An error of one image has a number of `google.rpc.Code`: a bad image is not asked again and again."""
+    result = read({"responses": [{"error": {"code": code, "message": "Bad image data."}}]}, adapter=OFR)
+    assert isinstance(result, Failure)
+    assert (result.kind, result.message) == (kind, "Bad image data.")
+
+
 def test_no_pages_at_all() -> None:
     """A document without a page gave no answer."""
     result = read({"pages": []})

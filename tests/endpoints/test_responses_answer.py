@@ -147,6 +147,16 @@ def test_streams_that_end_otherwise() -> None:
     assert (lost.kind, lost.model) == (ErrorKind.CONNECTION, "gpt-5.1-2025")
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "text/event-stream"])
+def test_the_body_says_whether_it_is_a_stream(kind: str) -> None:
+    """A stream that comes as another type is read, and a whole answer that comes as a stream."""
+    whole = response(message(text("A boat.")))
+    for body in (streamed({"type": "response.completed", "response": whole}), whole):
+        answer = read(body, kind)
+        assert isinstance(answer, Answer)
+        assert answer.caption == "A boat."
+
+
 def test_probabilities() -> None:
     """The column `confidence` follows from the tokens of all parts."""
     tokens = [{"token": "A", "logprob": 0.0}, {"token": "cat", "logprob": -1000.0}]

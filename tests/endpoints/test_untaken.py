@@ -48,6 +48,9 @@ NAMED: list[tuple[object, str]] = [
     ),
     ({"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "no"}]}, "top_k"),
     (openai("Unknown field 'top_k'. Allowed: temperature, max_tokens, reasoning_effort"), "top_k"),
+    (openai("We can not use 'max_tokens' with this deployment. Try 'max_completion_tokens' instead."), "max_tokens"),
+    (openai("`temperature` may not be specified for this model"), "temperature"),
+    (openai("`temperature` may only be set to 1 when thinking is enabled."), "temperature"),
     ({"statusCode": 400, "message": "Bad", "meta": [{"path": ["top_k"], "message": "Unrecognized key"}]}, "top_k"),
 ]
 
