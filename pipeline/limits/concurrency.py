@@ -64,7 +64,7 @@ class ConcurrencyLimit:
     def __init__(self, start: int = START, most: int = MOST, *, is_adaptive: bool = True) -> None:
         self._most, self._is_adaptive, self._is_starting = most, is_adaptive, True
         self._base = self._limit = min(start, most)
-        self._per_s, self._cohorts, self._goes_up = 0.0, 0, True
+        self._per_s, self._cohorts, self._goes_up, self._is_repeated = 0.0, 0, True, False
         self._number = self._cohort = 0
         self._ramp = self._limit
         self._let_in, self._cap, self._stride = 0, inf, 1
@@ -180,6 +180,12 @@ class ConcurrencyLimit:
             self._base, self._per_s = self._limit, per_s
             self._go(min(self._most, 2 * self._limit))
             return
+        if gain < GAIN and self._base == START and not self._is_repeated:
+            # Eight requests show little where latencies vary: both are measured once more, by twice as many. Without
+            # it one start in five would end at 4.
+            self._is_repeated, self._per_s = True, 0.0
+            self._go(self._base)
+            return
         self._is_starting = False
         self._cohorts, self._goes_up = CRUISE - 1, gain >= GAIN  # past the knee: fewer are tried next
         self._base = self._limit if gain >= GAIN else round(self._base * max(1.0, gain))
@@ -195,6 +201,8 @@ class ConcurrencyLimit:
     def _go(self, limit: int) -> None:
         self._limit, self._cohort = limit, self._cohort + 1
         self._ramp = min(self._ramp, limit)
-        self._size = max(limit, 2 * START) if self._is_starting else max(min(COHORT, 8 * limit), 2 * limit)
+        self._size = (
+            max(limit, 2 * START) << self._is_repeated if self._is_starting else max(min(COHORT, 8 * limit), 2 * limit)
+        )
         self._out = self._home = self._peak = 0
         self._sum_s = 0.0
