@@ -1,6 +1,6 @@
 """Runs that are killed again and again: `python -m tests.torture --kills 200` (`make torture`); short in test_torture.
 
-`--task ocr` and `--task ofr` do the same with another task.
+`--task ocr` and `--task ofr` do the same with another task, `--pdf whole` and `--pdf pages` with PDFs.
 
 The emulator outlives the runs and is the witness: it counts what was answered and billed. After every kill the
 parts are readable, no key stands twice, and whatever the ledger held is still there.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline.emulator.child import child_emulator
+from tests.pdfs import pdf
 from tests.support import emulator_get
 
 ROOT = Path(__file__).parent.parent
@@ -67,18 +69,26 @@ def draw(folder: Path, count: int) -> None:
         Image.fromarray(pixels).resize((64, 48)).save(folder / f"{number:05}.jpg")
 
 
+def draw_documents(folder: Path, count: int) -> None:
+    """PDFs of `PAGES` pages, all different."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:05}.pdf").write_bytes(pdf(PAGES, text=f"document {number}"))
+
+
+PAGES = 3
 _EARLY, _BEGINS_S = 0.2, 30.0
 """The share of kills while a run begins, and the longest that this may take."""
 MODELS = {"caption": "gpt-4o", "ocr": "mistral-ocr-latest", "ofr": "ofr"}
 """By task."""
 
 
-def start(photos: Path, out: Path, url: str, task: str) -> "subprocess.Popen[bytes]":
+def start(photos: Path, out: Path, url: str, task: str, more: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "pipeline", "run", str(photos), "-o", str(out), "--base-url", url, "-q"),
             *("--task", task, "--model", MODELS[task], "--concurrency", str(SLOTS), "--max-failed", "100%"),
-            *("--set", "output.rows_per_part=97", "--set", "output.seal_interval_s=0.1"),
+            *("--set", "output.rows_per_part=97", "--set", "output.seal_interval_s=0.1", *more),
         ],
         cwd=photos.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -111,12 +121,19 @@ def in_ledger(out: Path) -> dict[bytes, int]:
 class Campaign:
     """Kills until there were enough, over as many runs as that takes."""
 
-    def __init__(self, scratch: Path, *, kills: int, images: int, seed: int, task: str = "caption") -> None:
-        self.scratch, self.kills, self.images, self.task = scratch, kills, images, task
+    def __init__(
+        self, scratch: Path, *, kills: int, images: int, seed: int, task: str = "caption", mode: str | None = None
+    ) -> None:
+        """With a `mode` there are `images` PDFs, sent in this way."""
+        self.scratch, self.kills, self.task = scratch, kills, task
+        self.more = () if mode is None else ("--pdf", mode)
         self.random = random.Random(seed)
         self.report = Report()
         self.photos = scratch / "photos"
-        draw(self.photos, images)
+        (draw if mode is None else draw_documents)(self.photos, images)
+        files = sorted(path.name for path in self.photos.iterdir())
+        self.ids = sorted(f"{file}#page={page}" for file in files for page in range(1, PAGES + 1))
+        self.ids = self.ids if mode == "pages" else files
 
     def run(self, deadline: float) -> Report:
         while self.report.kills < self.kills and time.monotonic() < deadline:
@@ -129,7 +146,7 @@ class Campaign:
     def _until_complete(self, out: Path, url: str, deadline: float) -> None:
         held: dict[bytes, int] = {}
         while time.monotonic() < deadline:
-            process = start(self.photos, out, url, self.task)
+            process = start(self.photos, out, url, self.task, self.more)
             enough = self.report.kills >= self.kills
             try:
                 if not enough:
@@ -166,10 +183,10 @@ class Campaign:
     def _at_the_end(self, out: Path, held: dict[bytes, int], stats: dict[str, int]) -> None:
         self._after_kill(out, held)
         names = in_parts(out)
-        if sorted(names) != sorted(path.name for path in self.photos.iterdir()):
-            self.report.violations.append(f"{out.name}: {len(names)} rows for {self.images} images")
+        if sorted(names) != self.ids:
+            self.report.violations.append(f"{out.name}: {len(names)} rows for {len(self.ids)} records")
         self.report.runs += 1
-        self.report.records += self.images
+        self.report.records += len(self.ids)
         self.report.answers += len(names)
         self.report.requests += stats["requests"]
         self.report.billed += stats["billed"]
@@ -190,11 +207,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--task", choices=MODELS, default="caption")
+    parser.add_argument("--pdf", choices=["whole", "pages"])
     parser.add_argument("--max-minutes", type=float, default=20)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         numbers = {"kills": arguments.kills, "images": arguments.images, "seed": arguments.seed}
-        campaign = Campaign(Path(scratch), **numbers, task=arguments.task)
+        campaign = Campaign(Path(scratch), **numbers, task=arguments.task, mode=arguments.pdf)
         report = campaign.run(time.monotonic() + 60 * arguments.max_minutes)
     holds = has_held(report)
     print("\n".join(report.lines()))  # noqa: T201 - its result
