@@ -58,23 +58,16 @@ def unreadable_image(param: str, why: str) -> ApiError:
 
 
 def no_data_url(param: str, got: str) -> ApiError:
-    return ApiError(
-        400,
-        f"Invalid image URL: '{param}'. Expected a base64-encoded data URL with an image MIME type "
-        f"(e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), but got {got}.",
-        code="invalid_value",
-        param=param,
-    )
+    return _no_data("image URL", param, "with an image MIME type", "image/png;base64,aW1nIGJ5dGVzIGhlcmU=", got)
 
 
 def no_pdf(param: str, got: str) -> ApiError:
-    return ApiError(
-        400,
-        f"Invalid file data: '{param}'. Expected a base64-encoded data URL of a PDF "
-        f"(e.g. 'data:application/pdf;base64,JVBERi0xLjcK'), but got {got}.",
-        code="invalid_value",
-        param=param,
-    )
+    return _no_data("file data", param, "of a PDF", "application/pdf;base64,JVBERi0xLjcK", got)
+
+
+def _no_data(what: str, param: str, of: str, example: str, got: str) -> ApiError:
+    words = f"Expected a base64-encoded data URL {of} (e.g. 'data:{example}'), but got {got}."
+    return ApiError(400, f"Invalid {what}: '{param}'. {words}", code="invalid_value", param=param)
 
 
 def missing(param: str) -> ApiError:

@@ -12,19 +12,15 @@ from typing import Any, Final
 from pipeline.endpoints.confidence import mean_probability
 from pipeline.endpoints.errors import (
     ErrorBody,
-    classify,
     excerpt,
     parse_json,
     read_error,
-    request_id,
-    status_inside,
 )
-from pipeline.endpoints.reading import Response, refused_or_failed
+from pipeline.endpoints.parsed import Parsed
+from pipeline.endpoints.reading import Response
 from pipeline.endpoints.streamed import is_stream, joined
 from pipeline.endpoints.texts import refusal_in, share_of_thoughts, text_of, without_thoughts
-from pipeline.endpoints.usage import StatedBill, believed
 from pipeline.errors import ErrorKind
-from pipeline.http.values import retry_after
 from pipeline.records import Answer, Failure, Status, Usage
 from pipeline.redaction.redactor import one_line
 
@@ -35,21 +31,6 @@ _LENGTH: Final = frozenset(
     }
 )  # fmt: skip
 _FILTERED: Final = frozenset({"content_filter", "safety", "prohibited_content", "refusal"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    """A response and the JSON object in it."""
-
-    response: Response
-    body: Mapping[str, Any]
-
-    def bill(self, *, has_text: bool) -> StatedBill:
-        response = self.response
-        bill = believed(self.body, response.headers, response.most, has_text=has_text)
-        if not bill.doubts:
-            return bill
-        return replace(bill, doubts=tuple(one_line(doubt, response.redactor) for doubt in bill.doubts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,32 +63,32 @@ def _read_stream(response: Response) -> Answer | Failure:
 def broken_off(response: Response, body: Mapping[str, Any]) -> Failure:
     """Of a stream that ended before its answer did; `body` is what came of it."""
     message = "the stream broke off before the end of the answer"
-    return _failure(ErrorKind.CONNECTION, message, _Parsed(response, body))
+    return Parsed(response, body).failure(ErrorKind.CONNECTION, message)
 
 
 def read_body(response: Response, body: Mapping[str, Any], what: str) -> Answer | Failure:
     """What the body of a completion means; `what` says how one without choices is called."""
-    parsed, choices = _Parsed(response, body), _choices(body)
+    parsed, choices = Parsed(response, body), _choices(body)
     error = _error_in(parsed.body, choices)
     if error is not None:
-        return _error_inside(error, parsed)
+        return parsed.error_inside(error)
     if not choices:
         message = (
             f"HTTP {parsed.response.status} with a body {what}: {excerpt(parsed.response.body).strip() or 'nothing'}"
         )
-        return _failure(ErrorKind.INVALID_RESPONSE, message, parsed)
+        return parsed.failure(ErrorKind.INVALID_RESPONSE, message)
     return _chosen([_choice(item) for item in choices], parsed)
 
 
-def _chosen(choices: list[_Choice], parsed: _Parsed) -> Answer | Failure:
+def _chosen(choices: list[_Choice], parsed: Parsed) -> Answer | Failure:
     chosen = next((choice for choice in choices if choice.text), choices[0])
     reason = (chosen.finish_reason or "").lower()
     if reason == "error":
-        return _failure(ErrorKind.SERVER_ERROR, "the answer broke off (finish_reason error)", parsed)
+        return parsed.failure(ErrorKind.SERVER_ERROR, "the answer broke off (finish_reason error)")
     if not (chosen.text or chosen.refusal or reason in _LENGTH or reason in _FILTERED):
         what = "of thoughts alone" if chosen.whole else "without text"
         message = f"an answer {what} (finish_reason {chosen.finish_reason or 'not given'})"
-        return _failure(ErrorKind.EMPTY_ANSWER, message, parsed)
+        return parsed.failure(ErrorKind.EMPTY_ANSWER, message)
     status, kind, message_or_none = _status_of(chosen, reason)
     bill = parsed.bill(has_text=any(choice.whole for choice in choices))
     texts = [choice.whole if parsed.response.keep_thinking else choice.text for choice in choices]
@@ -115,10 +96,10 @@ def _chosen(choices: list[_Choice], parsed: _Parsed) -> Answer | Failure:
         status=status,
         caption=texts[choices.index(chosen)] or None,
         captions=tuple(texts) if len(choices) > 1 else (),
-        model=_string(parsed.body.get("model")),
+        model=parsed.model,
         provider=_string(parsed.body.get("provider")),
         finish_reason=chosen.finish_reason,
-        request_id=request_id(parsed.response.headers, parsed.body),
+        request_id=parsed.request_id,
         usage=_with_thoughts(bill.usage, choices),
         cost_usd=bill.cost_usd,
         doubts=bill.doubts,
@@ -157,27 +138,6 @@ def _error_in(body: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBo
         return read_error({**body, "error": inside})
     error = None if choices else read_error(dict(body))
     return error if error is not None and error.number is not None else None
-
-
-def _error_inside(error: ErrorBody, parsed: _Parsed) -> Answer | Failure:
-    message = error.message or "an error inside a successful response, without a message"
-    failure = replace(_failure(classify(status_inside(error), error), message, parsed), param=error.param)
-    return refused_or_failed(failure, parsed.response.latency_s)
-
-
-def _failure(kind: ErrorKind, message: str, parsed: _Parsed) -> Failure:
-    bill = parsed.bill(has_text=False)
-    return Failure(
-        kind=kind,
-        message=one_line(message, parsed.response.redactor),
-        status=parsed.response.status,
-        retry_after_s=retry_after(parsed.response.headers),
-        request_id=request_id(parsed.response.headers, parsed.body),
-        model=_string(parsed.body.get("model")),
-        usage=None if bill.usage == Usage() else bill.usage,
-        cost_usd=bill.cost_usd,
-        doubts=bill.doubts,
-    )
 
 
 def _choices(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:

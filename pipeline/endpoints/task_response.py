@@ -4,24 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pipeline.endpoints.errors import classify, excerpt, parse_json, read_error, request_id, status_inside
-from pipeline.endpoints.reading import Response, refused_or_failed
-from pipeline.endpoints.usage import believed
+from pipeline.endpoints.errors import excerpt, parse_json, read_error
+from pipeline.endpoints.parsed import Parsed
+from pipeline.endpoints.reading import Response
 from pipeline.errors import ErrorKind
-from pipeline.http.values import retry_after
-from pipeline.records import Answer, Failure, Status, Usage
-from pipeline.redaction.redactor import one_line
+from pipeline.records import Answer, Failure, Status
 
 Box = dict[str, float]
 _DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class TaskResponse:
-    """A response and the JSON object in it."""
+class TaskResponse(Parsed):
+    """A response of OCR or OFR."""
 
-    response: Response
-    body: Mapping[str, Any]
     is_object: bool = True
     """False where the body is something else, and `body` is empty."""
 
@@ -38,48 +34,26 @@ class TaskResponse:
 
     def answer(self, caption: str, columns: Mapping[str, Any], *, pages: int | None = None) -> Answer:
         """An answer with this text; an empty one is an answer, too: a blank page has no text."""
-        usage, cost_usd, doubts = self._bill(pages)
+        bill = self.bill()
         return Answer(
             status=Status.OK,
             caption=caption,
             columns=columns,
-            model=text_of(self.body.get("model")),
-            request_id=request_id(self.response.headers, self.body),
-            usage=usage,
-            cost_usd=cost_usd,
-            doubts=doubts,
+            model=self.model,
+            request_id=self.request_id,
+            usage=replace(bill.usage, pages=pages),
+            cost_usd=bill.cost_usd,
+            doubts=bill.doubts,
             latency_s=self.response.latency_s,
-        )
-
-    def failure(self, kind: ErrorKind, message: str) -> Failure:
-        usage, cost_usd, doubts = self._bill(None)
-        return Failure(
-            kind=kind,
-            message=one_line(message, self.response.redactor),
-            status=self.response.status,
-            retry_after_s=retry_after(self.response.headers),
-            request_id=request_id(self.response.headers, self.body),
-            model=text_of(self.body.get("model")),
-            usage=None if usage == Usage() else usage,
-            cost_usd=cost_usd,
-            doubts=doubts,
         )
 
     def without(self, what: str) -> Answer | Failure:
         """What a body without this means: an error inside a 200, or something else than was asked for."""
         error = read_error(dict(self.body))
         if error.message is not None or error.number is not None:
-            message = error.message or "an error inside a successful response, without a message"
-            failure = self.failure(classify(status_inside(error), error), message)
-            return refused_or_failed(failure, self.response.latency_s)
+            return self.error_inside(error)
         words = excerpt(self.response.body).strip() or "nothing"
         return self.failure(ErrorKind.INVALID_RESPONSE, f"HTTP {self.response.status} without {what}: {words}")
-
-    def _bill(self, pages: int | None) -> tuple[Usage, Any, tuple[str, ...]]:
-        response = self.response
-        bill = believed(self.body, response.headers, response.most, has_text=False)
-        doubts = tuple(one_line(doubt, response.redactor) for doubt in bill.doubts)
-        return replace(bill.usage, pages=pages), bill.cost_usd, doubts
 
 
 def box(sides: tuple[object, object, object, object], width: object, height: object) -> Box | None:

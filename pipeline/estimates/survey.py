@@ -24,7 +24,7 @@ from pipeline.estimates.histogram import Moments, SizeHistogram, SizeOfSeveral
 from pipeline.http.proxies import Proxies
 from pipeline.http.session import open_image_session
 from pipeline.images.probe import ImageSize, WholeDocument
-from pipeline.images.remote_sizes import SizeUnknown, fetch_size
+from pipeline.images.remote_sizes import SizeUnknown, fetch_beginning
 from pipeline.images.sampling import Sampling
 from pipeline.images.sizes import CHUNK, FIRST_CHUNK, Found, LocalSizes, single_images
 from pipeline.locations import ImageUrl
@@ -255,7 +255,7 @@ async def _fetch(
 
     async def ask() -> None:
         for at, address, proxy in missing:
-            found[at] = await fetch_size(session, address, proxy, sampling=sampling)
+            found[at], _ = await fetch_beginning(session, address, proxy, sampling=sampling)
 
     async with anyio.create_task_group() as group:
         for _ in range(FETCHES):

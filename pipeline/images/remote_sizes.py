@@ -27,20 +27,6 @@ class SizeUnknown:
     reason: str
 
 
-async def fetch_size(
-    session: aiohttp.ClientSession,
-    url: str,
-    proxy: str | None = None,
-    *,
-    sampling: Sampling = ONE,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    rand: Callable[[], float] = random.random,
-) -> Sized | SizeUnknown:
-    """The upright size of a remote image, as `fetch_beginning` finds it."""
-    found, _ = await fetch_beginning(session, url, proxy, sampling=sampling, sleep=sleep, rand=rand)
-    return found
-
-
 async def fetch_beginning(
     session: aiohttp.ClientSession,
     url: str,

@@ -20,7 +20,7 @@ from pipeline.errors import ErrorKind
 from pipeline.images.containers import probe
 from pipeline.images.prepare import prepare_image
 from pipeline.images.probe import ImageSize, WholeDocument, read_size, read_sizes, size_in
-from pipeline.images.remote_sizes import SizeUnknown, fetch_size
+from pipeline.images.remote_sizes import SizeUnknown, fetch_beginning
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import SizeRule
 from tests.support import MakeImage
@@ -179,10 +179,10 @@ async def test_addresses(server: tuple[str, Asked], tmp_path: Path) -> None:
     url, asked = server
     plain, deep = ((tmp_path / "web" / name).stat().st_size for name in ("plain.jpg", "deep.jpg"))
     async with aiohttp.ClientSession() as session:
-        assert await fetch_size(session, f"{url}/range/plain.jpg") == ImageSize(640, 480, plain)
-        assert await fetch_size(session, f"{url}/range/deep.jpg") == ImageSize(32, 48, deep)
-        assert await fetch_size(session, f"{url}/whole/plain.jpg") == ImageSize(640, 480, plain + (1 << 21))
-        assert await fetch_size(session, f"{url}/whole/deep.jpg") == ImageSize(32, 48, deep + (1 << 21))
+        assert (await fetch_beginning(session, f"{url}/range/plain.jpg"))[0] == ImageSize(640, 480, plain)
+        assert (await fetch_beginning(session, f"{url}/range/deep.jpg"))[0] == ImageSize(32, 48, deep)
+        assert (await fetch_beginning(session, f"{url}/whole/plain.jpg"))[0] == ImageSize(640, 480, plain + (1 << 21))
+        assert (await fetch_beginning(session, f"{url}/whole/deep.jpg"))[0] == ImageSize(32, 48, deep + (1 << 21))
     first, second = "bytes=0-65535", "bytes=0-1048575"
     assert asked == [("plain.jpg", first), ("deep.jpg", first), ("deep.jpg", second)]
 
@@ -197,7 +197,7 @@ async def test_addresses_that_fail(server: tuple[str, Asked]) -> None:
     }
     async with aiohttp.ClientSession() as session:
         for address, kind in cases.items():
-            found = await fetch_size(session, address)
+            found, _ = await fetch_beginning(session, address)
             assert isinstance(found, Failure)
             assert found.kind is kind
             assert "secret" not in found.message
@@ -251,7 +251,7 @@ async def test_what_passes_is_tried_again(
         waited.append(wait_s)
 
     async with aiohttp.ClientSession() as session:
-        found = await fetch_size(session, url + path, sleep=sleep, rand=lambda: 0.5)
+        found, _ = await fetch_beginning(session, url + path, sleep=sleep, rand=lambda: 0.5)
     if isinstance(found, SizeUnknown):
         assert found.reason == known
     else:
@@ -283,7 +283,7 @@ async def rangeless() -> AsyncIterator[str]:
 async def test_a_server_that_knows_no_ranges(rangeless: str, status: int) -> None:
     """It refuses them, or gives what it likes: it is asked for the whole file, which a run would get as well."""
     async with aiohttp.ClientSession() as session:
-        found = await fetch_size(session, f"{rangeless}/{status}")
+        found, _ = await fetch_beginning(session, f"{rangeless}/{status}")
     assert found == ImageSize(32, 48, len(picture("JPEG", 6)))
 
 
@@ -293,6 +293,6 @@ async def test_a_host_that_is_not_there() -> None:
     async def sleep(_: float) -> None: ...
 
     async with aiohttp.ClientSession() as session:
-        found = await fetch_size(session, "http://127.0.0.1:1/a.jpg?sig=secret", sleep=sleep)
+        found, _ = await fetch_beginning(session, "http://127.0.0.1:1/a.jpg?sig=secret", sleep=sleep)
     assert isinstance(found, SizeUnknown)
     assert "secret" not in found.reason
