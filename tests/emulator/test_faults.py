@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.emulator import EmulatorConfig, Fault, serve
 from pipeline.emulator.faults import BadAnswer
+from tests.emulators import until
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]
@@ -105,12 +106,10 @@ async def test_a_stall_lasts_until_the_client_gives_up(chat_body: Body) -> None:
     async with serve(EmulatorConfig(faults={Fault.STALL: 1})) as server, aiohttp.ClientSession() as session:
         for number in (1, 2):
             asking = asyncio.create_task(session.post(f"{server.url}/chat/completions", json=chat_body()))
-            while server.stats.faults["stall"] < number:  # noqa: ASYNC110 -- the count has no event
-                await asyncio.sleep(0)
+            await until(lambda number=number: server.stats.faults["stall"] == number)  # type: ignore[misc]  # bound now
             assert server.stats.in_flight == 1
             asking.cancel()
-            while server.stats.in_flight:  # noqa: ASYNC110 -- the count has no event
-                await asyncio.sleep(0)
+            await until(lambda: server.stats.in_flight == 0)
         assert (server.stats.dropped, server.stats.billed, server.stats.statuses) == (2, 0, {})
 
 

@@ -9,6 +9,7 @@ import aiohttp
 
 from pipeline.emulator import EmulatorConfig, Fault, serve
 from pipeline.emulator.stats import TIMELINE_S, EmulatorStats
+from tests.emulators import until
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]
@@ -48,11 +49,6 @@ async def _tokens(session: aiohttp.ClientSession, url: str, body: dict[str, Any]
         return None
 
 
-async def _until(reached: Callable[[], bool]) -> None:
-    while not reached():  # noqa: ASYNC110 -- the counts are what is waited for, and they have no event
-        await asyncio.sleep(0)
-
-
 async def test_peak_concurrency_is_the_number_in_flight_together(chat_body: Body) -> None:
     """Twelve requests that wait for one another are twelve in flight; a reset keeps what still flies."""
     everyone = asyncio.Event()
@@ -79,10 +75,10 @@ async def test_a_client_that_leaves_before_its_body_is_not_billed(chat_body: Bod
         _, writer = await asyncio.open_connection(urlsplit(server.url).hostname, urlsplit(server.url).port)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         await writer.drain()
-        await _until(lambda: server.stats.in_flight == 1)
+        await until(lambda: server.stats.in_flight == 1)
         writer.close()
         await writer.wait_closed()
-        await _until(lambda: server.stats.in_flight == 0)
+        await until(lambda: server.stats.in_flight == 0)
         assert await _tokens(session, server.url, chat_body())
         assert (server.stats.requests, server.stats.aborted, server.stats.billed) == (2, 1, 1)
         assert server.stats.statuses == {"200": 1}
@@ -98,11 +94,11 @@ async def test_a_client_that_leaves_while_it_waits_is_billed(chat_body: Body) ->
     async with serve(EmulatorConfig(latency_ms=1), clock_ns=lambda: 0, sleep=sleep) as server:
         async with aiohttp.ClientSession() as session:
             asking = asyncio.create_task(_tokens(session, server.url, chat_body()))
-            await _until(lambda: bool(server.requests()))
+            await until(lambda: bool(server.requests()))
             asking.cancel()
             await asyncio.wait([asking])
         gone.set()
-        await _until(lambda: server.stats.in_flight == 0)
+        await until(lambda: server.stats.in_flight == 0)
         assert (server.stats.answered, server.stats.billed) == (1, 1)
 
 

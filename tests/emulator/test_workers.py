@@ -10,6 +10,7 @@ import pytest
 from pipeline.emulator import EmulatorConfig, Fault, RunningEmulator, serve
 from pipeline.emulator.schedule import LatencyStep
 from pipeline.emulator.workers import slowdown
+from tests.emulators import until
 
 Body = Callable[..., dict[str, Any]]
 
@@ -31,11 +32,6 @@ class Sleeps:
         (await self._asleep.get()).set()
 
 
-async def _until(reached: Callable[[], bool]) -> None:
-    while not reached():  # noqa: ASYNC110 -- the counts are what is waited for, and they have no event
-        await asyncio.sleep(0)
-
-
 async def _post(session: aiohttp.ClientSession, server: RunningEmulator, body: dict[str, Any]) -> int:
     async with session.post(f"{server.url}/chat/completions", json=body) as response:
         return response.status
@@ -47,12 +43,12 @@ async def test_what_comes_beyond_the_slots_queues(chat_body: Body) -> None:
     config = EmulatorConfig(slots=2, latency_ms=100)
     async with serve(config, clock_ns=lambda: 0, sleep=sleeps.sleep) as server, aiohttp.ClientSession() as session:
         asking = [asyncio.create_task(_post(session, server, chat_body())) for _ in range(5)]
-        await _until(lambda: server.stats.queue_peak == 3)
+        await until(lambda: server.stats.queue_peak == 3)
         assert sleeps.asked_s == [0.1, 0.1]
         for done in range(1, 6):
             await sleeps.wake()
-            await _until(lambda done=done: server.stats.answered == done)  # type: ignore[misc]  # bound now
-            await _until(lambda done=done: len(sleeps.asked_s) == min(5, 2 + done))  # type: ignore[misc]
+            await until(lambda done=done: server.stats.answered == done)  # type: ignore[misc]  # bound now
+            await until(lambda done=done: len(sleeps.asked_s) == min(5, 2 + done))  # type: ignore[misc]
         assert await asyncio.gather(*asking) == [200] * 5
         assert sleeps.asked_s == [0.1] * 5
         assert (server.stats.peak_concurrency, server.stats.queue_peak) == (5, 3)
@@ -64,13 +60,13 @@ async def test_what_may_not_wait_is_refused(chat_body: Body) -> None:
     config = EmulatorConfig(slots=2, queue=1, latency_ms=100)
     async with serve(config, clock_ns=lambda: 0, sleep=sleeps.sleep) as server, aiohttp.ClientSession() as session:
         asking = [asyncio.create_task(_post(session, server, chat_body())) for _ in range(5)]
-        await _until(lambda: server.stats.rate_limited == 2)
+        await until(lambda: server.stats.rate_limited == 2)
         async with session.post(f"{server.url}/chat/completions", json=chat_body()) as response:
             assert (response.status, response.headers.get("Retry-After")) == (429, None)
         for done in range(1, 4):
-            await _until(lambda: sleeps.asked_s != [])
+            await until(lambda: sleeps.asked_s != [])
             await sleeps.wake()
-            await _until(lambda done=done: server.stats.answered == done)  # type: ignore[misc]  # bound now
+            await until(lambda done=done: server.stats.answered == done)  # type: ignore[misc]  # bound now
         assert sorted(await asyncio.gather(*asking)) == [200, 200, 200, 429, 429]
         assert server.stats.rate_limited_by == {"slots": 3}
 
@@ -81,10 +77,10 @@ async def test_too_much_at_once_slows_the_work(chat_body: Body) -> None:
     config = EmulatorConfig(slots=2, latency_ms=100, thrash=1)
     async with serve(config, clock_ns=lambda: 0, sleep=sleeps.sleep) as server, aiohttp.ClientSession() as session:
         asking = [asyncio.create_task(_post(session, server, chat_body())) for _ in range(5)]
-        await _until(lambda: server.stats.queue_peak == 3)
+        await until(lambda: server.stats.queue_peak == 3)
         for begun in (3, 4, 5, 5, 5):
             await sleeps.wake()
-            await _until(lambda begun=begun: len(sleeps.asked_s) == begun)  # type: ignore[misc]  # bound now
+            await until(lambda begun=begun: len(sleeps.asked_s) == begun)  # type: ignore[misc]  # bound now
         assert await asyncio.gather(*asking) == [200] * 5
     assert sleeps.asked_s == [0.1, 0.1, 0.2, 0.15, 0.1]
 
