@@ -104,28 +104,32 @@ class Sealer:
     def _merge(self, part: int) -> int:
         """Write one part anew with its unsealed rows, row group by row group. Returns their number."""
         seqs = self._ledger.unsealed_seqs(part)
-        forgotten: list[bytes] = []
+        forgotten: dict[bytes, Mapping[str, Any]] = {}
         before = parquet.rows_without(self.data, part, self.columns, seqs)
         new = tables_of(self._complete_rows(part, set(seqs.values()), forgotten), self.columns)
-        rows = parquet.write_tables(self.data, part, chain(before, new), self.columns, self._step)
+        tables = chain(before, new, self._own_answers(part, forgotten))
+        rows = parquet.write_tables(self.data, part, tables, self.columns, self._step)
         footer = parquet.footer(self.data, part)
         if forgotten:
             self.marks.forget_all()
-        self._ledger.mark_sealed(part, max(seqs.values()), rows=rows, forgotten=forgotten, footer=footer)
+        self._ledger.mark_sealed(part, max(seqs.values()), rows=rows, forgotten=list(forgotten), footer=footer)
         self._step("marked")
         return len(seqs)
 
-    def _complete_rows(self, part: int, last: Collection[int], forgotten: list[bytes]) -> Iterator[bytes]:
+    def _complete_rows(
+        self, part: int, last: Collection[int], forgotten: dict[bytes, Mapping[str, Any]]
+    ) -> Iterator[bytes]:
         """The last unsealed row of each record of this part, the rows of followers with their leader's answer.
 
-        Where the leader has another answer by now, the follower is `forgotten`: the next run asks it.
+        Where the leader has another answer by now, the follower is `forgotten`: the next run asks it, unless its
+        record has an answer of its own.
         """
         for batch in self._ledger.unsealed_batches(part):
             holding = [row for row in batch if row.seq in last]
             yield from (row.row for row in holding if row.leader is None)
             yield from self._followers(holding, forgotten)
 
-    def _followers(self, rows: Sequence[UnsealedRow], forgotten: list[bytes]) -> Iterator[bytes]:
+    def _followers(self, rows: Sequence[UnsealedRow], forgotten: dict[bytes, Mapping[str, Any]]) -> Iterator[bytes]:
         followers: defaultdict[bytes, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             if row.leader is not None:
@@ -135,8 +139,22 @@ class Sealer:
                 if follower["request_sha256"] == leader["request_sha256"]:
                     yield encode_row(with_leader(follower, leader))
                 else:
-                    forgotten.append(_key(follower))
-        forgotten += [_key(follower) for orphans in followers.values() for follower in orphans]
+                    forgotten[_key(follower)] = follower
+        forgotten |= {_key(follower): follower for orphans in followers.values() for follower in orphans}
+
+    def _own_answers(self, part: int, forgotten: dict[bytes, Mapping[str, Any]]) -> Iterator[pa.Table]:
+        """The rows that `forgotten` followers have in this part already, where they answer the same request.
+
+        A follower that finds itself answered is not forgotten. This happens where the ledger was damaged: a record
+        is asked again because its key was lost, and finds its own answer under the lost key.
+        """
+        if not forgotten:
+            return
+        for row in parquet.rows_of(self.data, part, self.columns, set(forgotten)):
+            follower = forgotten.get(_key(row))
+            if follower is not None and all(row[name] == follower[name] for name in ("request_sha256", "status")):
+                del forgotten[_key(row)]
+                yield pa.Table.from_pylist([dict(row)], schema=self.columns)
 
     def rows_of(self, keys: set[bytes]) -> Iterator[tuple[bytes, Mapping[str, object]]]:
         """The rows of these records that have an answer of their own, one at a time, from the ledger or from a part."""

@@ -145,6 +145,35 @@ def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
     assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader", "follower"]
 
 
+@pytest.mark.parametrize("before", [Status.OK, Status.FAILED])
+def test_a_follower_without_a_leader_keeps_its_own_answer(tmp_path: Path, before: Status) -> None:
+    """Proves that a record whose leader has no row keeps the row that it has, where that answers the same request.
+
+    A damaged ledger leads there: the record's own key is lost, and its answer is found under what the key became.
+    """
+    kept = before is Status.OK
+    first = answered("a.jpg") if kept else failed("a.jpg")
+    facts = answered("a.jpg").facts
+    assert facts is not None
+    lost = Follower(
+        record=record("a.jpg"),
+        image_facts=(facts,),
+        request_sha256="a" * 64,
+        key=record_key("damaged.jpg", "caption"),
+        status=Status.OK,
+    )
+    with open_out(tmp_path / "out") as dataset:
+        dataset.commit([replace(first, request_sha256="a" * 64), answered("b.jpg")])
+        dataset.seal()
+        row = pq.read_table(tmp_path / "out" / "data" / "part-00000.parquet").slice(0, 1)
+        dataset.commit([], followers=[lost])
+    with open_out(tmp_path / "out") as dataset:
+        assert dataset.missing([record("a.jpg"), record("b.jpg")]) == [() if kept else ("caption",), ()]
+        table = pq.read_table(tmp_path / "out" / "data" / "part-00000.parquet")
+        assert table["id"].to_pylist() == (["b.jpg", "a.jpg"] if kept else ["b.jpg"])
+        assert not kept or table.slice(1, 1).to_pylist() == row.to_pylist()
+
+
 def test_pandas_sees_the_columns_of_the_contract(tmp_path: Path) -> None:
     """Proves names, order and types of every column as pandas reads them from the directory."""
     with open_out(tmp_path / "out") as dataset:
