@@ -123,6 +123,17 @@ def test_the_columns_in_the_documentation() -> None:
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == expected
 
 
+def test_errors_are_listed() -> None:
+    """docs/errors.md is as docs/write_errors.py writes it; each kind has a cause and a way out, in whole sentences."""
+    script = runpy.run_path(str(ROOT / "docs" / "write_errors.py"))
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert text == script["page"](), "run: python docs/write_errors.py"
+    for kind in ErrorKind:
+        assert text.count(f"| `{kind}` |") == 1
+        assert all(words[:1].isupper() and words.endswith(".") for words in (kind.cause, kind.way_out)), kind
+
+
+
 @pytest.mark.parametrize("command", sorted(app.commands))
 def test_the_flags_in_the_documentation(command: str) -> None:
     """Every flag that `--help` shows stands in the README or in docs/, by its long or its short name."""
