@@ -217,6 +217,7 @@ def engine_config(job: Job) -> EngineConfig:
     return EngineConfig(
         threads=images.threads or os.cpu_count() or 1,
         prepared_bytes=images.prepared_mb * MEGABYTE,
+        decode_timeout_s=images.decode_timeout_s,
         fetched_bytes=images.decode_mb * MEGABYTE,
         dedup=config.request.dedup,
         max_failures=config.request.max_failures,

@@ -1,6 +1,6 @@
 """From a record to requests that only need sending: fetch, read, prepare, predict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import repeat
@@ -15,11 +15,13 @@ from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
 from pipeline.engine.semaphores import ThreadByteSemaphore
+from pipeline.engine.threads import stop_clock
 from pipeline.errors import ErrorKind, InputError
 from pipeline.http.proxies import Proxies
+from pipeline.images.apart import prepare_apart
 from pipeline.images.documents import document_name
 from pipeline.images.fetch import fetch
-from pipeline.images.frames import prepare_images
+from pipeline.images.frames import Prepared, prepare_images
 from pipeline.images.locate import opened
 from pipeline.images.pages import prepare_page
 from pipeline.images.prepare import warm_up
@@ -42,6 +44,7 @@ from pipeline.run.parameters import EffectiveRequest, effective_request
 from pipeline.run.passing import Passing, check_passing, passed_image, tokens_of_any
 from pipeline.run.prompts import Prompt, prompts_of
 from pipeline.store.opening import no_column
+from pipeline.store.suspects import Suspects
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.analysed import READING, AnalysedRule, sizing_rule
 from pipeline.tokens.pages import BY_PAGE
@@ -50,6 +53,8 @@ from pipeline.tokens.prompt import PromptShape
 from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
 
 MEGABYTE = 1 << 20
+Decode = Callable[[bytes], Prepared]
+"""A file -> the images to send of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ class Preparer:
     """What a prompt with a whole document may hold at most, where a budget has to bound it."""
     takes_several: bool = True
     """Whether OUT has the column for records of several images."""
+    suspects: Suspects | None = None
+    """Of an OUT: records that may crash a decoder."""
 
     @classmethod
     def build(cls, config: RunConfig, today: date) -> "Preparer":
@@ -109,23 +116,40 @@ class Preparer:
         paths = [path for message in request.messages for path in message.images]
         return replace(preparer, examples=[preparer.example(path) for path in paths])
 
-    def of_run(self, *, takes_several: bool, is_bounded: bool) -> "Preparer":
+    def of_run(self, *, takes_several: bool, is_bounded: bool, suspects: Suspects) -> "Preparer":
         """The same for an OUT, and for a run with an implied budget or without one."""
-        return replace(self, takes_several=takes_several, most_document_tokens=MOST_TOKENS if is_bounded else None)
+        most = MOST_TOKENS if is_bounded else None
+        return replace(self, takes_several=takes_several, most_document_tokens=most, suspects=suspects)
 
     def __call__(
         self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
     ) -> Sequence[PreparedRequest] | Failure:
-        images = self.images(record, fetched)
+        if self.suspects is None:
+            images = self.images(record, fetched)
+        else:
+            is_suspect = self.suspects.begin(record.id)
+            try:
+                images = self.images(record, fetched, self._decoded_apart if is_suspect else None)
+            finally:
+                self.suspects.end(record.id)
         return images if isinstance(images, Failure) else self.requests(record, images, names)
 
-    def images(self, record: ImageRecord, fetched: FetchedImages) -> list[PreparedImage] | Failure:
+    def stuck(self, record: ImageRecord, thread: int) -> None:
+        """This thread stands still: what it holds is released, and the record is a suspect."""
+        if self.suspects is not None:
+            self.suspects.add(record.id)
+        self.files.forget(thread)
+        self.decode_bytes.forget(thread)
+
+    def images(
+        self, record: ImageRecord, fetched: FetchedImages, decode: Decode | None = None
+    ) -> list[PreparedImage] | Failure:
         """All images of a record, or what is wrong with the first that cannot be sent."""
         if self.max_images is not None and (count := len(self.examples) + len(record.images)) > self.max_images:
             return _too_many(count, self.max_images)
         images: list[PreparedImage] = []
         for location, data, text in zip(record.images, fetched, record.image_texts or repeat(None), strict=False):
-            found = [passed_image(data)] if isinstance(data, PassedUrl) else self.images_at(location, data)
+            found = [passed_image(data)] if isinstance(data, PassedUrl) else self.images_at(location, data, decode)
             if isinstance(found, Failure):
                 return _named(found, location, record)
             first, *others = found
@@ -204,10 +228,13 @@ class Preparer:
         more = None if most is None else most + most_message_tokens(None, prompt)
         return replace(request, pieces=(body,), most_prompt_tokens=more)
 
-    def images_at(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
+    def images_at(
+        self, location: Location, data: bytes | None, decode: Decode | None = None
+    ) -> Sequence[PreparedImage] | Failure:
         """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
+        decode = self._decoded if decode is None else decode
         if data is not None:
-            return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
+            return decode(data)
         if isinstance(location, DocumentPage):
             page = prepare_page(location, self.size, self.config.images, self.decode_bytes.held)
             return page if isinstance(page, Failure) else (page,)
@@ -220,10 +247,17 @@ class Preparer:
                 read = source.read()
                 if isinstance(read, Failure):
                     return read
-                found = prepare_images(read, self.size, self.config.images, self.decode_bytes.held)
+                found = decode(read)
         if isinstance(found, Failure) or source.stamp is None:
             return found
         return [replace(image, facts=replace(image.facts, stamp=source.stamp)) for image in found]
+
+    def _decoded(self, data: bytes) -> Prepared:
+        return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
+
+    def _decoded_apart(self, data: bytes) -> Prepared:
+        stop_clock()
+        return prepare_apart(data, self.size, self.config.images)
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
         """Take the tokens of a prompt's text from the first answer with a bill."""

@@ -60,6 +60,7 @@ from pipeline.sources import Source
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.opening import LEDGER_NAME, check_out, last_config
+from pipeline.store.suspects import Suspects
 
 State = tuple[Status, ErrorKind | None]
 Say = Callable[[str], None]
@@ -93,7 +94,11 @@ async def run_job(
         _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
-            prepare = prepare.of_run(takes_several=dataset.takes_several, is_bounded=job.implied_budget_usd is not None)
+            prepare = prepare.of_run(
+                takes_several=dataset.takes_several,
+                is_bounded=job.implied_budget_usd is not None,
+                suspects=stack.enter_context(Suspects(job.out)),
+            )
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
@@ -212,6 +217,7 @@ class _Run:
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES, prepare.passing(images)),
             prepare=prepare,
+            stuck=prepare.stuck,
             endpoints=endpoints,
             follow=dataset.follow,
             correct=corrected,
