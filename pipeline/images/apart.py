@@ -40,7 +40,7 @@ def _prepared(data: bytes, rule: Target, config: ImagesConfig) -> Prepared:
     environment = {name: value for name, value in os.environ.items() if name in _KEPT} | {"PYTHONPATH": paths}
     try:
         # A session of its own: Ctrl-C is for the run.
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        child = subprocess.Popen(
             [sys.executable, "-P", "-m", "pipeline.images.apart_child"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment, start_new_session=True,

@@ -135,7 +135,7 @@ class Preparer:
         return images if isinstance(images, Failure) else self.requests(record, images, names)
 
     def stuck(self, record: ImageRecord, thread: int) -> None:
-        """This thread stands still: what it holds is released, and the record is a suspect."""
+        """The thread stands still: what it holds is released, and the record is a suspect."""
         if self.suspects is not None:
             self.suspects.add(record.id)
         self.files.forget(thread)

@@ -47,7 +47,7 @@ class Suspects:
                 self._path.unlink(missing_ok=True)
 
     def begin(self, record_id: str) -> bool:
-        """This thread decodes the images of a record from now on. Returns whether it is a suspect."""
+        """The calling thread decodes the images of a record from now on. Returns whether it is a suspect."""
         key = _key(record_id)
         at = getattr(self._thread, "at", None)
         if at is None:
