@@ -317,6 +317,20 @@ def test_a_schema_that_is_no_text(killed: Path, place: bytes) -> None:
     assert rebuild(killed, now=lambda: NOON).records == 16
 
 
+def test_a_configuration_that_is_damaged(killed: Path) -> None:
+    """A hash that none of OUT's configurations has is damage, not another configuration; `rebuild` mends it."""
+    open_out(killed).close()
+    with closing(sqlite3.connect(killed / LEDGER)) as connection, connection:
+        connection.execute(
+            "UPDATE meta SET value = CAST(substr(value, 1, 15) || 'x' AS BLOB) WHERE name = 'config_hash'"
+        )
+    with pytest.raises(DamagedLedgerError, match="its configuration"):
+        open_out(killed)
+    assert rebuild(killed, now=lambda: NOON).records == 16
+    with open_out(killed) as dataset:
+        assert dataset.missing([record(name) for name in names(16)]) == [()] * 16
+
+
 def test_bugs_stay_bugs(killed: Path) -> None:
     """An error of ours while the ledger is sound is not called damage."""
 
