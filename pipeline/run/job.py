@@ -30,7 +30,7 @@ from pipeline.records import EMULATOR, ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.documents import check_documents
-from pipeline.run.prepare import MEGABYTE
+from pipeline.run.images import MEGABYTE
 from pipeline.run.rendering import check_records
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals

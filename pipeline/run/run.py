@@ -35,6 +35,7 @@ from pipeline.records import Status, is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
 from pipeline.run.endpoints import endpoints_of, targets_of
+from pipeline.run.images import MEGABYTE
 from pipeline.run.job import (
     FETCHES,
     TOTAL,
@@ -55,7 +56,7 @@ from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
-from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
+from pipeline.run.prepare import Fetcher, Preparer
 from pipeline.sources import Source
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
@@ -94,19 +95,15 @@ async def run_job(
         _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
-            prepare = prepare.of_run(
-                takes_several=dataset.takes_several,
-                is_bounded=job.implied_budget_usd is not None,
-                suspects=stack.enter_context(Suspects(job.out)),
-            )
+            suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
+            prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)
             images = await stack.enter_async_context(fetch_session(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = _numbers(job, dataset)
-            if say is not None and not numbers.has_answers:
-                _say_prompt(job, say)
+            _say_prompt(job, None if numbers.has_answers else say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -143,8 +140,10 @@ def _has_new_destination(job: Job) -> bool:
     return True
 
 
-def _say_prompt(job: Job, say: Say) -> None:
+def _say_prompt(job: Job, say: Say | None) -> None:
     """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
+    if say is None:
+        return
     if job.has_default_prompt:
         say(f"prompt: {job.config.request.prompt}")
     if (prompts := len(job.config.prompt_names)) > 1:
@@ -217,7 +216,7 @@ class _Run:
             missing=dataset.missing,
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES, prepare.passing(images)),
             prepare=prepare,
-            stuck=prepare.stuck,
+            stuck=prepare.images.stuck,
             endpoints=endpoints,
             follow=dataset.follow,
             correct=corrected,
