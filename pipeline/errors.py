@@ -128,7 +128,7 @@ class ErrorKind(StrEnum):
     UNREACHABLE = (
         "unreachable",
         "No connection to the endpoint: name, network, TLS or proxy.",
-        "Correct `endpoint.base_url`, the proxy or the certificates; `vision-batch check` tests it.",
+        "Correct `endpoint.base_url`, the proxy or the certificates; the command `check` tests it.",
     )
     INVALID_RESPONSE = (
         "invalid_response",
@@ -143,7 +143,7 @@ class ErrorKind(StrEnum):
     IMAGE_IGNORED = (
         "image_ignored",
         "The bill shows that the endpoint did not pass the image to the model.",
-        "Choose a model that takes images; `vision-batch check` tests it.",
+        "Choose a model that takes images; the command `check` tests it.",
     )
     BAD_REQUEST = (
         "bad_request",
@@ -209,7 +209,7 @@ class ErrorKind(StrEnum):
     MODEL_NOT_FOUND = (
         "model_not_found",
         "The endpoint does not serve this model, or has no such path. The run stops.",
-        "Correct `--model` or `--base-url`; `vision-batch models` lists names.",
+        "Correct `--model` or `--base-url`; the command `models` lists names.",
     )
 
 

@@ -28,6 +28,8 @@ class ImageUrl:
 
     name: str
     url: str
+    is_trusted: bool = False
+    """Whether the user named it on the command line, so that its host may be private."""
 
     is_remote: ClassVar[bool] = True
 

@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
+from pipeline.errors import ErrorKind
 from pipeline.store.schemas import schema
 from tests.pdfs import pdf
 from tests.support import Command, MakeImage
@@ -131,7 +132,6 @@ def test_errors_are_listed() -> None:
     for kind in ErrorKind:
         assert text.count(f"| `{kind}` |") == 1
         assert all(words[:1].isupper() and words.endswith(".") for words in (kind.cause, kind.way_out)), kind
-
 
 
 @pytest.mark.parametrize("command", sorted(app.commands))

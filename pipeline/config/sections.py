@@ -346,6 +346,14 @@ class SourceConfig(Section):
         Literal["error", "first"],
         Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
     ] = "error"
+    allow_private_hosts: Annotated[
+        bool,
+        Setting("Fetch images from private networks and this machine too.", keyword="allow_private_hosts"),
+    ] = False
+    per_host: Annotated[int, Field(ge=1, le=1024), Setting("The most requests for images to one host at once.")] = 16
+    confine: Annotated[bool, Setting("Refuse files outside the manifest's folder, also those behind links in it.")] = (
+        False
+    )
     max_record_kb: Annotated[
         int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
     ] = 1_024
@@ -392,6 +400,7 @@ class Settings(TypedDict, total=False):
     max_time: float | str | None
     pdf: str | None
     group_by: str | None
+    allow_private_hosts: bool | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     dedup: bool | None

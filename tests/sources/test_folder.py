@@ -201,7 +201,10 @@ def test_a_single_image(tmp_path: Path) -> None:
     assert list(open_source(path, SourceConfig()).records()) == [ImageRecord("a.jpg", (LocalFile(path, path),))]
     url = "https://host.example/a.jpg?X-Amz-Signature=secret"
     [record] = open_source(url, SourceConfig()).records()
-    assert (record.id, record.images) == ("https://host.example/a.jpg", (ImageUrl("https://host.example/a.jpg", url),))
+    assert (record.id, record.images) == (
+        "https://host.example/a.jpg",
+        (ImageUrl("https://host.example/a.jpg", url, is_trusted=True),),
+    )
 
 
 def test_several_sources_in_order(tmp_path: Path) -> None:
