@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.config import parameters, tasks
+from pipeline.config import hosts, parameters, tasks
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting, setting_of
@@ -346,14 +346,9 @@ class SourceConfig(Section):
         Literal["error", "first"],
         Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
     ] = "error"
-    allow_private_hosts: Annotated[
-        bool,
-        Setting("Fetch images from private networks and this machine too.", keyword="allow_private_hosts"),
-    ] = False
-    per_host: Annotated[int, Field(ge=1, le=1024), Setting("The most requests for images to one host at once.")] = 16
-    confine: Annotated[bool, Setting("Refuse files outside the manifest's folder, also those behind links in it.")] = (
-        False
-    )
+    allow_private_hosts: hosts.AllowPrivateHosts = False
+    per_host: hosts.PerHost = 16
+    confine: hosts.Confine = False
     max_record_kb: Annotated[
         int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
     ] = 1_024
