@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.connector import AddrInfoType
 from yarl import URL
 
+from pipeline.cloud.objects import ObjectStores
 from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.errors import ErrorKind
 from pipeline.formatting import printable
@@ -42,6 +43,11 @@ _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _WAY_OUT: Final = "images are fetched from public hosts only, unless source.allow_private_hosts is set"
+
+
+async def counted(waiting: Awaitable[None]) -> None:
+    """What counts against the time of a whole request."""
+    await waiting
 
 
 class PrivateAddressError(OSError):
@@ -90,6 +96,7 @@ class ImageHosts:
         self._make = partial(open_image_session, endpoint, connections, resolver=resolver)
         self._public, self._any = self._make(make_socket=_public_socket), list[aiohttp.ClientSession]()
         self.timeout = self._public.timeout
+        self.stores = ObjectStores(endpoint.timeout_s, endpoint.connect_timeout_s, connections)
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,9 +8,10 @@ from typing import Final
 import aiohttp
 import anyio
 
+from pipeline.config.extras import CLOUD_SCHEMES
 from pipeline.errors import ErrorKind
 from pipeline.formatting import printable
-from pipeline.http.image_hosts import ImageHosts
+from pipeline.http.image_hosts import ImageHosts, counted
 from pipeline.images.locate import too_large
 from pipeline.records import Failure, Grow
 from pipeline.redaction.addresses import public_url
@@ -47,15 +48,21 @@ async def fetch(
     """
     of = hosts.timeout
     deadline = Deadline(of.total)
+    found: bytes | Failure
     with deadline.scope:
-        found = await hosts.get(
-            url,
-            lambda response: _body(response, max_bytes, lambda size: deadline.uncounted(grow(size))),
-            timeout=aiohttp.ClientTimeout(connect=of.connect, sock_connect=of.sock_connect, sock_read=of.sock_read),
-            headers=_AS_IT_IS,
-            is_trusted=is_trusted,
-            uncounted=deadline.uncounted,
-        )
+        if is_object(url):
+            found = await hosts.stores.fetch(
+                url, max_bytes, grow, lambda size: too_large_to_fetch(size, max_bytes), deadline.uncounted
+            )
+        else:
+            found = await hosts.get(
+                url,
+                lambda response: _body(response, max_bytes, lambda size: deadline.uncounted(grow(size))),
+                timeout=aiohttp.ClientTimeout(connect=of.connect, sock_connect=of.sock_connect, sock_read=of.sock_read),
+                headers=_AS_IT_IS,
+                is_trusted=is_trusted,
+                uncounted=deadline.uncounted,
+            )
         return replace(found, message=f"{shown_address(url)}: {found.message}") if isinstance(found, Failure) else found
     return Failure(kind=ErrorKind.FETCH_TIMEOUT, message=f"{shown_address(url)}: not complete in time")
 
@@ -67,10 +74,17 @@ async def fetch_head(
 
     A server that rejects ranges, or gives another one, is asked without: a run will fetch the image from it as well.
     """
+    if is_object(url):
+        return await hosts.stores.head(url, wanted)
     found = await _get_head(hosts, url, wanted, {"Range": f"bytes=0-{wanted - 1}"}, is_trusted=is_trusted)
     if isinstance(found, Failure) and found.status in _NO_RANGES:
         return await _get_head(hosts, url, wanted, {}, is_trusted=is_trusted)
     return found
+
+
+def is_object(url: str) -> bool:
+    """Whether an address is of an object store."""
+    return url.partition("://")[0].lower() in CLOUD_SCHEMES
 
 
 class Deadline:
@@ -121,11 +135,7 @@ async def _get_head(
 
     timeout = aiohttp.ClientTimeout(total=HEAD_TIMEOUT_S)
     plain = {**headers, **_AS_IT_IS}
-    return await hosts.get(url, read, timeout=timeout, headers=plain, is_trusted=is_trusted, uncounted=_counted)
-
-
-async def _counted(waiting: Awaitable[None]) -> None:
-    await waiting
+    return await hosts.get(url, read, timeout=timeout, headers=plain, is_trusted=is_trusted, uncounted=counted)
 
 
 async def _head(response: aiohttp.ClientResponse, wanted: int) -> bytes:

@@ -13,7 +13,7 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
-from pipeline.sources.naming import check_videos, identify, names_document, public_image, shown
+from pipeline.sources.naming import check_stores, check_videos, identify, names_document, public_image, shown
 from pipeline.sources.places import Locate, confined_to, in_folder
 from pipeline.sources.several import distinct, flaw_of, grouped, images_in, texts_of
 
@@ -108,6 +108,7 @@ class ManifestSource:
     def _look_at(self, images: Sequence[str]) -> None:
         """Raises InputError for a video that cannot be read."""
         check_videos(images, self._label)
+        check_stores(images, self._label)
         self.has_documents = self.has_documents or any(map(names_document, images))
 
     def records(self) -> Iterator[ImageRecord]:
