@@ -22,12 +22,8 @@ _BODY: Final = re.compile(r"\s*(\n\nDebug source|: <\?xml|<\?xml|: \{).*", re.DO
 _EFFORT: Final = re.compile(r" in [\d.]+[mµn]?s\b(, after \d+ retries, max_retries: \d+, retry_timeout: [\d.]+m?s)?")
 _TIME: Final = re.compile(r"timed? ?out", re.IGNORECASE)
 _NOT_FOUND: Final = 404
-_NUMBERS: Final = {
-    "FileNotFoundError": _NOT_FOUND,
-    "PermissionError": 403,
-    "PermissionDeniedError": 403,
-    "UnauthenticatedError": 401,
-}
+_DENIED: Final = {"PermissionError": 403, "PermissionDeniedError": 403, "UnauthenticatedError": 401}
+_NUMBERS: Final = {"FileNotFoundError": _NOT_FOUND, **_DENIED}
 _PREFIXES: Final = ("AWS_", "GOOGLE_", "AZURE_", "HF_")
 _RETRIES: Final = 2
 """Of one attempt, for what a store answers in a hurry; the run's own attempts come on top."""
@@ -90,7 +86,7 @@ def failure_of(error: Exception) -> Failure:
         return Failure(kind=ErrorKind.IMAGE_MISSING, message=message, status=number)
     if number is not None:
         what = f" ({code[1]})" if code else ""
-        denied = "the store denies access" if name in _NUMBERS else "the store answers"
+        denied = "the store denies access" if name in _DENIED else "the store answers"
         return Failure(kind=ErrorKind.FETCH_STATUS, message=f"{denied}: HTTP {number}{what}", status=number)
     text = _EFFORT.sub("", _BODY.sub("", text))
     kind = ErrorKind.FETCH_TIMEOUT if _TIME.search(text) else ErrorKind.FETCH_FAILED
