@@ -9,8 +9,7 @@ PAGE = Path(__file__).with_name("errors.md")
 HEAD = """# Errors
 
 A record without a good answer is a row, whose column `error_kind` holds one of these kinds, and
-whose column `error_message` says what happened there. `vision-batch status OUT --failures` lists
-such rows.
+whose column `error_message` says what happened there. `vision-batch status out` counts the kinds.
 
 "Next run" in the last column means: the same command asks the record again. Every other kind is
 asked again with `--retry-failed` or `--retry-kind KIND`, once its cause is mended.

@@ -82,7 +82,7 @@ class ErrorKind(StrEnum):
     FETCH_FORBIDDEN = (
         "fetch_forbidden",
         "The address, or one that it redirects to, is of a private network or of this machine.",
-        "Set `--allow-private-hosts` where the manifest is trusted.",
+        "Set `source.allow_private_hosts` where the manifest is trusted.",
     )
     FETCH_TIMEOUT = (
         "fetch_timeout",
@@ -108,7 +108,7 @@ class ErrorKind(StrEnum):
     REQUEST_EXCEEDS_LIMIT = (
         "request_exceeds_limit",
         "One request needs more tokens than the endpoint grants in a minute.",
-        "Send smaller images (`--max-image-tokens`), a shorter prompt, or ask for a higher limit.",
+        "Send smaller images (`images.max_image_tokens`), a shorter prompt, or ask for a higher limit.",
     )
     OVERLOADED = (
         "overloaded",
@@ -133,7 +133,7 @@ class ErrorKind(StrEnum):
     UNREACHABLE = (
         "unreachable",
         "No connection to the endpoint: name, network, TLS or proxy.",
-        "Correct `endpoint.base_url`, the proxy or the certificates; `vision-batch check` tests it.",
+        "Correct `endpoint.base_url`, the proxy or the certificates; the command `check` tests it.",
     )
     INVALID_RESPONSE = (
         "invalid_response",
@@ -148,7 +148,7 @@ class ErrorKind(StrEnum):
     IMAGE_IGNORED = (
         "image_ignored",
         "The bill shows that the endpoint did not pass the image to the model.",
-        "Choose a model that takes images; `vision-batch check` tests it.",
+        "Choose a model that takes images; the command `check` tests it.",
     )
     BAD_REQUEST = (
         "bad_request",
@@ -158,7 +158,7 @@ class ErrorKind(StrEnum):
     REQUEST_TOO_LARGE = (
         "request_too_large",
         "The request has more bytes or more images than the endpoint takes.",
-        "Send smaller or fewer images: `--max-image-tokens`, `images.max_side`, `--frames`.",
+        "Send smaller or fewer images: `images.max_image_tokens`, `images.max_side`, `images.frames`.",
     )
     CONTENT_FILTER = (
         "content_filter",
@@ -199,7 +199,7 @@ class ErrorKind(StrEnum):
     AUTHENTICATION = (
         "authentication",
         "The endpoint, or a proxy, does not accept the key or login. The run stops.",
-        "Correct the key (`--api-key-env`); the same command goes on.",
+        "Correct the key (`endpoint.api_key_env`); the same command goes on.",
     )
     PERMISSION = (
         "permission",
@@ -214,7 +214,7 @@ class ErrorKind(StrEnum):
     MODEL_NOT_FOUND = (
         "model_not_found",
         "The endpoint does not serve this model, or has no such path. The run stops.",
-        "Correct `--model` or `--base-url`; `vision-batch models` lists names.",
+        "Correct `request.model` or `endpoint.base_url`; the command `models` lists names.",
     )
 
 

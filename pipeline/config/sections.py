@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.config import parameters, tasks
+from pipeline.config import parameters, sources, tasks
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting, setting_of
@@ -341,18 +341,13 @@ class SourceConfig(Section):
             metavar="COLUMN",
         ),
     ] = None
-    several_images: Annotated[
-        bool,
-        Setting("Records from standard input have several images; other sources show it themselves."),
-    ] = False
-    skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
-    on_duplicate_id: Annotated[
-        Literal["error", "first"],
-        Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
-    ] = "error"
-    max_record_kb: Annotated[
-        int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
-    ] = 1_024
+    several_images: sources.SeveralImages = False
+    skip_bad_rows: sources.SkipBadRows = False
+    on_duplicate_id: sources.OnDuplicateId = "error"
+    max_record_kb: sources.MaxRecordKb = 1_024
+    allow_private_hosts: sources.AllowPrivateHosts = False
+    per_host: sources.PerHost = 16
+    confine: sources.Confine = False
 
 
 class OutputConfig(Section):
@@ -396,6 +391,7 @@ class Settings(TypedDict, total=False):
     max_time: float | str | None
     pdf: str | None
     group_by: str | None
+    allow_private_hosts: bool | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     dedup: bool | None

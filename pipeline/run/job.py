@@ -10,8 +10,6 @@ from math import inf, nan
 from pathlib import Path
 from secrets import token_hex
 
-import aiohttp
-
 from pipeline.catalogue.prices import Price
 from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
@@ -22,7 +20,7 @@ from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
 from pipeline.errors import InputError
-from pipeline.http.session import open_image_session
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.money import nano_usd
@@ -206,9 +204,9 @@ def endpoint_names(job: Job) -> list[str]:
     ]
 
 
-def fetch_session(config: RunConfig) -> aiohttp.ClientSession:
+def image_hosts(config: RunConfig) -> ImageHosts:
     """For images that a manifest names by address: no key of any endpoint goes there."""
-    return open_image_session(config.endpoint, FETCHES)
+    return ImageHosts(config.endpoint, config.source, FETCHES)
 
 
 def engine_config(job: Job) -> EngineConfig:

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-import aiohttp
-import anyio
 import pybase64
 
 from pipeline.config.families import family_for
@@ -14,7 +12,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
 from pipeline.errors import InputError
-from pipeline.http.proxies import Proxies
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.fetch import fetch
 from pipeline.images.prepare import warm_up
 from pipeline.locations import ImageUrl, LocalFile, Location
@@ -140,9 +138,9 @@ class Preparer:
         labelled = (prompt for prompt in self.prompts.values() if prompt.request.labels is not None)
         return next(labelled, next(iter(self.prompts.values()))).template
 
-    def passing(self, session: aiohttp.ClientSession) -> Passing | None:
+    def passing(self, hosts: ImageHosts) -> Passing | None:
         """Decides which remote images the provider fetches; None where it fetches none."""
-        return Passing.of(self.config, session, self.rule, self.effective.request.detail, family_for(self.config))
+        return Passing.of(self.config, hosts, self.rule, self.effective.request.detail, family_for(self.config))
 
     def preview(self, request: PreparedRequest, images: Sequence[PreparedImage]) -> str:
         """The request for people to read."""
@@ -249,13 +247,8 @@ class Preparer:
 class Fetcher:
     """Fetches the remote images of a record."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, max_bytes: int, at_once: int, passing: Passing | None = None
-    ) -> None:
-        self._session, self._max_bytes, self._passing = session, max_bytes, passing
-        self._proxy_of = Proxies()
-        self._connections = anyio.Semaphore(at_once)
-        """Waited for here: in the session it would count as time that the host takes."""
+    def __init__(self, hosts: ImageHosts, max_bytes: int, passing: Passing | None = None) -> None:
+        self._hosts, self._max_bytes, self._passing = hosts, max_bytes, passing
 
     async def __call__(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
         """The bytes of each image, or its address that is passed on; None for each that `Preparer` reads itself."""
@@ -271,9 +264,8 @@ class Fetcher:
         if not isinstance(location, ImageUrl):
             return None
         url = location.url
-        async with self._connections:
-            if self._passing is not None:
-                passed = await self._passing(url, self._proxy_of(url))
-                if passed is not None:
-                    return passed
-            return await fetch(self._session, url, self._max_bytes, self._proxy_of(url), grow=grow)
+        if self._passing is not None:
+            passed = await self._passing(url)
+            if passed is not None:
+                return passed
+        return await fetch(self._hosts, url, self._max_bytes, grow=grow, is_trusted=location.is_trusted)

@@ -9,8 +9,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import aiohttp
-
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of, traits_of
@@ -28,6 +26,7 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
 from pipeline.pdf.process import PROCESSES
@@ -37,7 +36,6 @@ from pipeline.run.consent import confirmed
 from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.images import MEGABYTE
 from pipeline.run.job import (
-    FETCHES,
     TOTAL,
     Job,
     budgets_of,
@@ -46,8 +44,8 @@ from pipeline.run.job import (
     endpoint_name,
     engine_config,
     exceeds,
-    fetch_session,
     has_several_images,
+    image_hosts,
     left_words,
     new_run_id,
     open_job_source,
@@ -97,7 +95,7 @@ async def run_job(
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
             suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
             prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)
-            images = await stack.enter_async_context(fetch_session(job.config))
+            images = await stack.enter_async_context(image_hosts(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             if (hook := run.hook(dataset)) is not None:
@@ -200,7 +198,7 @@ class _Run:
         source: Source,
         dataset: Dataset,
         endpoints: Sequence[Endpoint],
-        images: aiohttp.ClientSession,
+        images: ImageHosts,
         show: Callable[[RunStats], None],
         *,
         prepare: Preparer,
@@ -214,7 +212,7 @@ class _Run:
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
-            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES, prepare.passing(images)),
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), prepare.passing(images)),
             prepare=prepare,
             stuck=prepare.images.stuck,
             endpoints=endpoints,

@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.locations import LocalFile
+from pipeline.locations import ImageUrl, LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.naming import (
@@ -115,7 +115,10 @@ class ImageSource:
     def records(self) -> Iterator[ImageRecord]:
         image = self._image
         named = image.rpartition("/")[2] if scheme_of(image) is None else public_image(image)
-        yield ImageRecord(identify(named), (location_of(image, ""),))
+        where = location_of(image, "")
+        if isinstance(where, ImageUrl):
+            where = replace(where, is_trusted=True)
+        yield ImageRecord(identify(named), (where,))
 
     def place(self, record: ImageRecord) -> str:
         return repr(record.image)

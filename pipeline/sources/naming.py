@@ -11,7 +11,15 @@ import unicodedata
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from pipeline.config.extras import PDF_SUFFIX, VIDEO_HINT, VIDEO_SUFFIXES, has_video_extra
+from pipeline.config.extras import (
+    CLOUD_HINT,
+    CLOUD_SCHEMES,
+    PDF_SUFFIX,
+    VIDEO_HINT,
+    VIDEO_SUFFIXES,
+    has_cloud_extra,
+    has_video_extra,
+)
 from pipeline.errors import InputError
 from pipeline.locations import DataUrl, ImageUrl, LocalFile, Location
 from pipeline.redaction.addresses import public_url
@@ -81,6 +89,15 @@ def check_videos(images: Iterable[str], name: str) -> None:
             raise InputError(
                 f"{shown(name)}: {shown(public_image(image))} is a video; {VIDEO_HINT}, or name a source without videos"
             )
+
+
+def check_stores(images: Iterable[str], name: str) -> None:
+    """Raises InputError at the first image in an object store, where nothing here reads from these."""
+    if has_cloud_extra():
+        return
+    for image in images:
+        if scheme_of(image) in CLOUD_SCHEMES:
+            raise InputError(f"{shown(name)}: {shown(public_image(image))}: {CLOUD_HINT}")
 
 
 def is_video(image: str) -> bool:
