@@ -1,0 +1,64 @@
+"""Settings of `[source]`: types, bounds and descriptions, which `sections.py` lists."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from pipeline.config.setting import Setting
+
+
+def _suffix(text: str) -> str:
+    """A suffix in lower case, with its dot. Raises ValueError."""
+    suffix = f".{text.strip().removeprefix('*').removeprefix('.')}".lower()
+    if len(suffix) == 1 or any(mark in suffix for mark in "/\\*?[ \0"):
+        raise ValueError(f"{text!r} is no suffix of a file; write it as .jpg")
+    return suffix
+
+
+def _suffixes(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if texts is not None and not texts:
+        raise ValueError('name at least one suffix, as [".jpg", ".png"]')
+    return None if texts is None else tuple(dict.fromkeys(map(_suffix, texts)))
+
+
+Pdf = Annotated[
+    Literal["whole", "pages"],
+    Setting("A PDF is one record, sent as a file, or each of its pages is one.", keyword="pdf", in_hash=True),
+]
+GroupBy = Annotated[
+    str | None,
+    Setting(
+        "Joins neighbouring rows with the same value of this column into one record of several images.",
+        keyword="group_by",
+        metavar="COLUMN",
+    ),
+]
+SeveralImages = Annotated[
+    bool,
+    Setting("Records from standard input have several images; other sources show it themselves."),
+]
+OnDuplicateId = Annotated[
+    Literal["error", "first"],
+    Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
+]
+Extensions = Annotated[
+    tuple[str, ...] | None,
+    AfterValidator(_suffixes),
+    Setting(
+        "The suffixes of the files that count in a folder; other files are not opened.",
+        default_help="those of images, videos and PDFs, and what is an image by its first bytes",
+    ),
+]
+Metadata = Annotated[
+    bool,
+    Setting("In a folder with `metadata.csv`, `.jsonl` or `.parquet`, its rows are the records."),
+]
+SidecarExtension = Annotated[
+    str,
+    AfterValidator(_suffix),
+    Setting("The suffix of the text file beside an image that is the column `sidecar`."),
+]
+SkipCaptioned = Annotated[
+    bool,
+    Setting("Pass over images with a text file beside them that is not empty.", keyword="skip_captioned"),
+]
