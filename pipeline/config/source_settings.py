@@ -51,7 +51,7 @@ Extensions = Annotated[
 ]
 Metadata = Annotated[
     bool,
-    Setting("In a folder with `metadata.csv`, `.jsonl` or `.parquet`, its rows are the records."),
+    Setting("The rows of a folder's metadata (CSV, JSONL or Parquet) are its records."),
 ]
 SidecarExtension = Annotated[
     str,

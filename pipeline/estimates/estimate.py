@@ -65,6 +65,7 @@ def estimated(job: EstimateJob, histogram: SizeHistogram, seen: Survey) -> Estim
         made_on=job.today,
         notes=(*job.notes, *_documents(seen)),
         documents=seen.documents,
+        passed_over=dict(seen.passed_over),
     )
 
 
