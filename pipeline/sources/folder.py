@@ -21,7 +21,8 @@ from pipeline.sources.walk import Metadata, Walk, file_id_of, text_of
 class FolderSource:
     """The image files below `root`, in the byte order of their paths; hidden names and the output directory left out.
 
-    A folder with metadata gives the rows of that file, in its order, in place of the files below it.
+    A folder with metadata gives the rows of that file, in its order, in place of the files below it; a pass over it
+    holds 16 bytes an image, to count those without a row.
     """
 
     is_manifest = False
@@ -57,32 +58,42 @@ class FolderSource:
         return check_ids([self])
 
     def ids(self) -> Iterator[str] | None:
-        return self._ids()
+        return (identify(found) if isinstance(found, str) else found.id for found in self._pass())
 
-    def _ids(self) -> Iterator[str]:
-        walk = self._walk()
+    def records(self) -> Iterator[ImageRecord]:
+        return (self._record(found) if isinstance(found, str) else found for found in self._pass())
+
+    def _record(self, path: str) -> ImageRecord:
+        opens = self._prefix + path
+        return ImageRecord(identify(path), (LocalFile(shown(opens), opens),))
+
+    def _pass(self) -> Iterator[str | ImageRecord]:
+        """Paths below the root, and the records of metadata; what is passed over is known at the end.
+
+        Raises InputError where there is neither.
+        """
+        walk, root = self._walk(), os.fsencode(self._root)
+        if walk.is_out(file_id_of(root)):
+            raise InputError(f"{self.name}: the output directory is this very folder; name another with -o")
         covered, with_row = array("q"), array("q")
-        for found, is_covered in self._found(walk):
-            if isinstance(found, FolderMetadata):
-                for record in self._rows(found):
-                    with_row.extend(image_key(image.path) for image in record.images if isinstance(image, LocalFile))
-                    yield record.id
-            elif is_covered:
-                covered.append(image_key(self._prefix + found))
-            else:
-                yield identify(found)
+        is_empty = True
+        for path, is_covered in walk.paths(root):
+            is_empty = False
+            if isinstance(path, Metadata):
+                yield from self._rows(text_of(path.path), with_row)
+                continue
+            text = text_of(path)
+            if is_covered:
+                covered.append(image_key(self._prefix + text))
+                continue
+            check_videos((text,), self.name)
+            self.has_documents = self.has_documents or names_document(text)
+            yield text
+        if is_empty:
+            raise InputError(self._nothing_found(walk))
         if without := count_without_row(covered, with_row):
             walk.passed.add(WITHOUT_ROW, without)
         self.passed_over = walk.passed.by_kind
-
-    def records(self) -> Iterator[ImageRecord]:
-        prefix = self._prefix
-        for found, is_covered in self._found(self._walk()):
-            if isinstance(found, FolderMetadata):
-                yield from self._rows(found)
-            elif not is_covered:
-                opens = prefix + found
-                yield ImageRecord(identify(found), (LocalFile(shown(opens), opens),))
 
     def place(self, record: ImageRecord) -> str:
         image = record.images[0]
@@ -96,27 +107,11 @@ class FolderSource:
             self._pattern, self._out, self._suffixes, opens_others=not by_suffix_only, reads_metadata=reads_metadata
         )
 
-    def _found(self, walk: Walk) -> Iterator[tuple[str | FolderMetadata, bool]]:
-        """Paths below the root, and metadata. Raises InputError where there is neither."""
-        root = os.fsencode(self._root)
-        if walk.is_out(file_id_of(root)):
-            raise InputError(f"{self.name}: the output directory is this very folder; name another with -o")
-        is_empty = True
-        for path, is_covered in walk.paths(root):
-            is_empty = False
-            if isinstance(path, Metadata):
-                yield FolderMetadata(self._prefix, text_of(path.path), self._config), False
-                continue
-            text = text_of(path)
-            if not is_covered:
-                check_videos((text,), self.name)
-                self.has_documents = self.has_documents or names_document(text)
-            yield text, is_covered
-        if is_empty:
-            raise InputError(self._nothing_found(walk))
-
-    def _rows(self, found: FolderMetadata) -> Iterator[ImageRecord]:
-        yield from found.records()
+    def _rows(self, path: str, with_row: "array[int]") -> Iterator[ImageRecord]:
+        found = FolderMetadata(self._prefix, path, self._config)
+        for record in found.records():
+            with_row.extend(image_key(image.path) for image in record.images if isinstance(image, LocalFile))
+            yield record
         self.skipped += found.skipped
         self.has_several = self.has_several or found.has_several
         self.has_documents = self.has_documents or found.has_documents

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
@@ -71,10 +72,9 @@ def check_apart(sources: Sequence[object]) -> None:
             raise InputError(f"{shown(source.name)}: this folder is named twice; name it once")
         seen[real] = source.name
     for real, name in seen.items():
-        above = real
-        while (above := os.path.dirname(above)) != os.path.dirname(above):  # noqa: PTH120 - of a text
-            if above in seen:
-                raise InputError(
-                    f"{shown(name)} lies within {shown(seen[above])}, which is a SOURCE too: its images would be "
-                    "asked twice, under two ids; name one of the two"
-                )
+        above = next((seen[str(above)] for above in Path(real).parents if str(above) in seen), None)
+        if above is not None:
+            raise InputError(
+                f"{shown(name)} lies within {shown(above)}, which is a SOURCE too: its images would be asked twice, "
+                "under two ids; name one of the two"
+            )

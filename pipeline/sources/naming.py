@@ -79,7 +79,8 @@ def check_videos(images: Iterable[str], name: str) -> None:
     for image in images:
         if is_video(image):
             raise InputError(
-                f"{shown(name)}: {shown(public_image(image))} is a video; {VIDEO_HINT}, or name a source without videos"
+                f"{shown(name)}: {shown(public_image(image))} is a video; {VIDEO_HINT}, "
+                "or name a source without videos (of a folder, `source.extensions` lists the files that count)"
             )
 
 
