@@ -19,7 +19,8 @@ from pipeline.records import ImageRecord
 _MARKS: Final = ("{{", "{%", "{#")
 _LISTED: Final = 20
 """Columns that a message names."""
-_SIDECAR: Final = re.compile(r"\bsidecar\b")
+_SIDECAR: Final = re.compile(r"\{[{%](?:(?!\}\}|%\}).)*\bsidecar\b", re.DOTALL)
+"""The name within an expression or a statement of a template."""
 Render = Callable[[Mapping[str, object]], str]
 
 
@@ -71,7 +72,7 @@ def is_template(text: str) -> bool:
 def names_sidecar(config: RunConfig) -> bool:
     """Whether a template may name the column `sidecar`, so that the files beside the images have to be read."""
     texts = (text for request in config.requests for text in (request.prompt, request.system or ""))
-    return any(is_template(text) and _SIDECAR.search(text) for text in texts)
+    return any(_SIDECAR.search(text) for text in texts)
 
 
 def check_records(config: RunConfig, records: Callable[[], Iterable[ImageRecord]]) -> None:

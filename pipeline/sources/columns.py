@@ -48,7 +48,8 @@ def choose_columns(names: Sequence[str], config: SourceConfig, name: str) -> Col
             raise InputError(_no_image_column(names, name))
         image = found
     if config.id_column is not None:
-        return Columns(image, _named(names, config.id_column, name))
+        wanted = _named(names, config.id_column, name)
+        return Columns(image, None if wanted == image else wanted)
     return Columns(image, ID_COLUMN if ID_COLUMN in names else by_lower.get(ID_COLUMN))
 
 
