@@ -319,21 +319,30 @@ class ImagesConfig(Section):
 class SourceConfig(Section):
     """How a folder or a manifest is read."""
 
-    image_column: Annotated[
-        str | None, Setting("The manifest's column of images.", default_help="the first of the usual names")
-    ] = None
-    id_column: Annotated[
-        str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
-    ] = None
+    image_column: source_settings.ImageColumn = None
+    id_column: source_settings.IdColumn = None
     extensions: source_settings.Extensions = None
     metadata: source_settings.Metadata = True
     sidecar_extension: source_settings.SidecarExtension = ".txt"
     skip_captioned: source_settings.SkipCaptioned = False
     pdf: source_settings.Pdf = "whole"
-    group_by: source_settings.GroupBy = None
-    several_images: source_settings.SeveralImages = False
+    group_by: Annotated[
+        str | None,
+        Setting(
+            "Joins neighbouring rows with the same value of this column into one record of several images.",
+            keyword="group_by",
+            metavar="COLUMN",
+        ),
+    ] = None
+    several_images: Annotated[
+        bool,
+        Setting("Records from standard input have several images; other sources show it themselves."),
+    ] = False
     skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
-    on_duplicate_id: source_settings.OnDuplicateId = "error"
+    on_duplicate_id: Annotated[
+        Literal["error", "first"],
+        Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
+    ] = "error"
     max_record_kb: Annotated[
         int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
     ] = 1_024

@@ -1,4 +1,4 @@
-"""Settings of `[source]`: types, bounds and descriptions, which `sections.py` lists."""
+"""Settings of `[source]`: columns, and what counts in a folder."""
 
 from typing import Annotated, Literal
 
@@ -21,25 +21,15 @@ def _suffixes(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return None if texts is None else tuple(dict.fromkeys(map(_suffix, texts)))
 
 
+ImageColumn = Annotated[
+    str | None, Setting("The manifest's column of images.", default_help="the first of the usual names")
+]
+IdColumn = Annotated[
+    str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
+]
 Pdf = Annotated[
     Literal["whole", "pages"],
     Setting("A PDF is one record, sent as a file, or each of its pages is one.", keyword="pdf", in_hash=True),
-]
-GroupBy = Annotated[
-    str | None,
-    Setting(
-        "Joins neighbouring rows with the same value of this column into one record of several images.",
-        keyword="group_by",
-        metavar="COLUMN",
-    ),
-]
-SeveralImages = Annotated[
-    bool,
-    Setting("Records from standard input have several images; other sources show it themselves."),
-]
-OnDuplicateId = Annotated[
-    Literal["error", "first"],
-    Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
 ]
 Extensions = Annotated[
     tuple[str, ...] | None,

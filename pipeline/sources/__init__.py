@@ -69,7 +69,9 @@ def open_sources(
     check_apart(all_of_them)
     sources = [_around(source, config, reads_sidecars=reads_sidecars) for source in all_of_them]
     first_counts = config.on_duplicate_id == "first"
-    return sources[0] if len(sources) == 1 and not first_counts else JoinedSource(sources, first_counts=first_counts)
+    if len(sources) == 1 and not first_counts:
+        return sources[0]
+    return JoinedSource(sources, name=", ".join(map(source_name, specs)), first_counts=first_counts)
 
 
 def source_name(spec: SourceLike) -> str:

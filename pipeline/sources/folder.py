@@ -12,7 +12,7 @@ from pipeline.locations import LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.metadata import FolderMetadata, count_without_row, image_key
-from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
+from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, local_path, names_document, shown
 from pipeline.sources.passed import WITHOUT_ROW, passed_words
 from pipeline.sources.patterns import Everything, Pattern
 from pipeline.sources.walk import Metadata, Walk, file_id_of, text_of
@@ -96,8 +96,7 @@ class FolderSource:
         self.passed_over = walk.passed.by_kind
 
     def place(self, record: ImageRecord) -> str:
-        image = record.images[0]
-        return repr(image.path if isinstance(image, LocalFile) else image.name)
+        return repr(local_path(record.images[0]) or record.image)
 
     def _walk(self) -> Walk:
         self.skipped = 0
@@ -110,7 +109,7 @@ class FolderSource:
     def _rows(self, path: str, with_row: "array[int]") -> Iterator[ImageRecord]:
         found = FolderMetadata(self._prefix, path, self._config)
         for record in found.records():
-            with_row.extend(image_key(image.path) for image in record.images if isinstance(image, LocalFile))
+            with_row.extend(image_key(own) for image in record.images if (own := local_path(image)) is not None)
             yield record
         self.skipped += found.skipped
         self.has_several = self.has_several or found.has_several

@@ -18,15 +18,12 @@ class JoinedSource:
 
     is_manifest = False
 
-    def __init__(self, sources: Sequence[Checkable], *, first_counts: bool = False) -> None:
+    def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
+        self.name = name
         self._sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
         """Hashes of the ids that stand twice: all that has to be remembered."""
-
-    @property
-    def name(self) -> str:
-        return ", ".join(source.name for source in self._sources)
 
     @property
     def has_several(self) -> bool:

@@ -64,6 +64,11 @@ def location_of(image: str, prefix: str) -> Location:
     return ImageUrl(name, image) if path is None else LocalFile(name, path)
 
 
+def local_path(location: Location) -> str | None:
+    """The path of an image that is a file of its own on this machine."""
+    return location.path if isinstance(location, LocalFile) else None
+
+
 def public_address(url: str) -> str:
     """An address without signature, user name and password; of a `data:` URL its type and a digest."""
     if url.startswith(_DATA):

@@ -10,11 +10,10 @@ import orjson
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.locations import LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Checkable
 from pipeline.sources.extras import to_json
-from pipeline.sources.naming import shown
+from pipeline.sources.naming import local_path, shown
 from pipeline.sources.passed import CAPTIONED
 from pipeline.sources.wrapped import WrappedSource
 
@@ -84,11 +83,11 @@ class SidecarSource(WrappedSource):
         return replace(record, extra=to_json({**columns, COLUMN: _decoded(data, path)}))
 
     def _beside(self, record: ImageRecord) -> str | None:
-        image = record.images[0]
-        if not isinstance(image, LocalFile):
+        image = local_path(record.images[0])
+        if image is None:
             return None
-        path = os.path.splitext(image.path)[0] + self._extension  # noqa: PTH122 - of a text
-        return None if path == image.path else path
+        path = os.path.splitext(image)[0] + self._extension  # noqa: PTH122 - of a text
+        return None if path == image else path
 
 
 def _read(path: str, most_bytes: int) -> bytes | None:

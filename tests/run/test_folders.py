@@ -45,7 +45,7 @@ def test_what_is_passed_over_is_said(phone: Path, command: Command, endpoint: st
     assert json.loads(out)["passed_over"] == {
         ".aae": 1, ".db": 1, "without an image's first bytes": 2, "unreadable": 1,
     }  # fmt: skip
-    (phone / "more.fits").write_bytes(b"SIMPLE")
+    (phone / "more.fits").write_bytes(b"data")
     assert "4 images; passed over: 1 .aae, 1 .db, 1 .fits, 2 " in command(*asked)[2]
     code, out, _ = command("estimate", "phone", "--model", "gpt-4o")
     assert (code, out.splitlines()[0][:50]) == (0, "4 images in phone; passed over: 1 .aae, 1 .db, 1 .")

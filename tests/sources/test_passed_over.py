@@ -45,7 +45,7 @@ def seen(spec: Path | str, config: SourceConfig | None = None, out: Path | None 
         ("a.jpg_original", JPEG, ".jpg_original"),
         ("a.jpg~", JPEG, ".jpg~"),
         ("Thumbs.DB", JPEG, ".db"),
-        ("a.fits", b"SIMPLE  =", ".fits"),
+        ("a.fits", b"data", ".fits"),
         ("a.FITS", b"", ".fits"),
         ("bare", b"", "without an image's first bytes"),
         ("bare", b"%PDF-1.7", "without an image's first bytes"),
@@ -130,6 +130,6 @@ def test_no_suffix_is_both(tmp_path: Path) -> None:
 
 def test_an_empty_choice_says_what_it_saw(tmp_path: Path) -> None:
     """Proves that the error of a folder without images names what is there instead."""
-    plant(tmp_path, {"a.fits": b"SIMPLE", "b.fits": b"", "c.json": b"{}"})
+    plant(tmp_path, {"a.fits": b"data", "b.fits": b"", "c.json": b"{}"})
     with pytest.raises(InputError, match=r"no images here; 3 other files were seen \(2 \.fits, 1 \.json\)"):
         open_source(tmp_path).check()
