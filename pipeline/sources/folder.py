@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config.extras import has_video_extra
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import LocalFile
@@ -75,7 +76,7 @@ class FolderSource:
         walk, root = self._walk(), os.fsencode(self._root)
         if walk.is_out(file_id_of(root)):
             raise InputError(f"{self.name}: the output directory is this very folder; name another with -o")
-        covered, with_row = array("q"), array("q")
+        covered, with_row, reads_videos = array("q"), array("q"), has_video_extra()
         is_empty = True
         for path, is_covered in walk.paths(root):
             is_empty = False
@@ -86,7 +87,8 @@ class FolderSource:
             if is_covered:
                 covered.append(image_key(self._prefix + text))
                 continue
-            check_videos((text,), self.name)
+            if not reads_videos:
+                check_videos((text,), self.name)
             self.has_documents = self.has_documents or names_document(text)
             yield text
         if is_empty:

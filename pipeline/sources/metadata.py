@@ -5,7 +5,6 @@ import os
 import posixpath
 from array import array
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -34,7 +33,7 @@ class FolderMetadata:
 
     def __init__(self, prefix: str, path: str, config: SourceConfig) -> None:
         """`path` is that of the file below `prefix`, the folder that is the source (with its slash)."""
-        self._below = path.rpartition("/")[0]
+        self._below = identify(path[: path.rfind("/") + 1])
         whole = prefix + path
         known = FORMATS[os.path.splitext(path)[1]]  # noqa: PTH122 - it is one of three
         names = _column_names(whole, known)
@@ -65,18 +64,25 @@ class FolderMetadata:
         return self._rows.has_documents
 
     def records(self) -> Iterator[ImageRecord]:
-        for record in self._rows.records():
-            yield replace(record, id=record.id if self._has_ids else self._relative(record.id), line=None)
+        keeps_ids = self._has_ids
+        for row in self._rows.records():
+            name = row.id if keeps_ids else self._relative(row.id)
+            yield ImageRecord(name, row.images, row.extra, None, row.image_texts)
 
     def _relative(self, name: str) -> str:
-        if scheme_of(name) is not None:
+        if name.startswith("/") or scheme_of(name) is not None:
             return name
-        return identify(posixpath.normpath(posixpath.join(self._below, name)))
+        return _plain_path(self._below + name)
 
 
 def image_key(path: str) -> int:
     """A number that two spellings of one path have in common."""
-    return hash(posixpath.normpath(path) if "//" in path or "/." in path else path)
+    return hash(_plain_path(path))
+
+
+def _plain_path(path: str) -> str:
+    is_odd = "//" in path or "/." in path or path.startswith(".")
+    return posixpath.normpath(path) if is_odd else path
 
 
 def count_without_row(images: "array[int]", with_row: "array[int]") -> int:
