@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from pipeline.config.setting import Setting
 
@@ -33,6 +33,7 @@ Pdf = Annotated[
 ]
 Extensions = Annotated[
     tuple[str, ...] | None,
+    BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
     AfterValidator(_suffixes),
     Setting(
         "The suffixes of the files that count in a folder; other files are not opened.",

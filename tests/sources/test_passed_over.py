@@ -98,6 +98,7 @@ def test_extensions_replace_the_usual_suffixes(tmp_path: Path) -> None:
     plant(tmp_path, {"a.JPG": b"", "b.png": b"", "c.FITS": b"", "d": JPEG, "e.jpeg": b""})
     config = load_config(None, {"source.extensions": ["jpg", "*.Fits", ".jpg"]}, environ={})
     assert config.source.extensions == (".jpg", ".fits")
+    assert load_config(None, {"source.extensions": ".jpg, Fits"}, environ={}).source == config.source
     assert seen(tmp_path, config.source) == (["a.JPG", "c.FITS"], {".png": 1, ".jpeg": 1, "without suffix": 1})
     with pytest.raises(InputError, match=r"no images here; 5 other files were seen .*end in \.tga"):
         open_source(tmp_path, SourceConfig(extensions=(".tga",))).check()
