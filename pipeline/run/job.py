@@ -29,7 +29,7 @@ from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.documents import check_documents
 from pipeline.run.images import MEGABYTE
-from pipeline.run.rendering import check_records
+from pipeline.run.rendering import check_records, names_sidecar
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
@@ -107,7 +107,8 @@ def open_job_source(job: Job) -> tuple[Source, int | None]:
 
     Raises InputError for what is wrong with it, and where the template of a prompt does not fit a record.
     """
-    source = open_sources(job.sources, job.config.source, out=job.out)
+    reads_sidecars = names_sidecar(job.config)
+    source = open_sources(job.sources, job.config.source, out=job.out, reads_sidecars=reads_sidecars)
     total = source.check()
     check_documents(job.config, source)
     if job.chosen is not None:

@@ -54,8 +54,9 @@ from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
+from pipeline.run.passed import say_passed
 from pipeline.run.prepare import Fetcher, Preparer
-from pipeline.sources import Source
+from pipeline.sources import Source, passed_over
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.opening import LEDGER_NAME, check_out, last_config
@@ -81,7 +82,7 @@ async def run_job(
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
     check_only(job, source)
-    _say_destinations(job, keys, say)
+    _say_beforehand(job, keys, source, total, say or _silent)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
@@ -91,7 +92,7 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
+        run = _Run(job, new_run_id(clock.utc()), clock, _stats(source, total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
             suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
             prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)
@@ -113,20 +114,21 @@ def _numbers(job: Job, dataset: Dataset) -> EngineConfig:
     return replace(engine_config(job), has_answers=dataset.has_answers(), has_rows=has_rows)
 
 
-def _stats(records: int | None, prompts: int) -> RunStats:
-    return RunStats(total=None if records is None else records * prompts, prompts=prompts)
+def _stats(source: Source, records: int | None, prompts: int) -> RunStats:
+    total = None if records is None else records * prompts
+    return RunStats(total=total, prompts=prompts, passed_over=passed_over(source))
 
 
 def _silent(_: str) -> None:
     """What is said to no user."""
 
 
-def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
-    """Where requests go and with which key: for a new OUT, and where an address is new there."""
-    if say is None or job.emulated or not _has_new_destination(job):
-        return
-    each = zip(job.config.all_endpoints, keys, strict=True)
-    say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+def _say_beforehand(job: Job, keys: Sequence[Variable | None], source: Source, total: int | None, say: Say) -> None:
+    """Where requests go and with which key, for a new OUT or a new address there; what the sources pass over."""
+    if not job.emulated and _has_new_destination(job):
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+    say_passed(job, source, total, say)
 
 
 def _has_new_destination(job: Job) -> bool:
@@ -346,6 +348,7 @@ class _Run:
             bad_before=sum(rows for state, rows in before.items() if is_unanswered(*state)),
             still=_by_kind(before),
             examples=list(stats.examples),
+            passed_over=dict(stats.passed_over),
         )
 
     def spent(self, dataset: Dataset) -> dict[str, Any]:
