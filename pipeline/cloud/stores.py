@@ -62,7 +62,7 @@ def open_bucket(address: ObjectAddress, *, timeout_s: float = 300.0, connect_tim
     options: Any = {
         "timeout": f"{timeout_s:g}s",
         "connect_timeout": f"{connect_timeout_s:g}s",
-        # Whoever names an endpoint without TLS in the environment means it.
+        # An endpoint without TLS that the environment names is meant.
         "allow_http": any(value.startswith("http://") for name, value in _settings() if "ENDPOINT" in name),
     }
     try:

@@ -2,11 +2,8 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
-from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
@@ -20,11 +17,10 @@ from pipeline.errors import ErrorKind, InputError
 from pipeline.images.fetch import fetch
 from pipeline.records import Failure
 from pipeline.sources import elsewhere, open_source
+from tests.buckets import SECRET, environment, object_store, put
 from tests.builders import ask
 from tests.image_hosts import HERE, image_host, image_hosts
 from tests.support import Command, MakeImage
-
-SECRET = "wJalrXUtnFEMIbPxRfiCYEXAMPLE"  # noqa: S105 - the documentation's own
 
 
 def picture(width: int = 64, height: int = 48, kind: str = "JPEG") -> bytes:
@@ -45,34 +41,15 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
-    """Its address. The bucket `bucket` holds `KEYS`."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - imports much
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    put(url, "")
-    for key, data in KEYS.items():
-        put(url, key, data)
-    yield url
-    server.stop()
-
-
-def put(url: str, key: str, data: bytes = b"") -> None:
-    kind = {"Content-Type": "application/octet-stream"}
-    with urlopen(Request(f"{url}/bucket/{quote(key)}", data, kind, method="PUT"), timeout=10):  # noqa: S310 - loopback
-        pass
+    """Its address."""
+    with object_store(KEYS) as url:
+        yield url
 
 
 @pytest.fixture
 def bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The environment as a user has it."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": store, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-    }.items():  # fmt: skip
+    for name, value in environment(store).items():
         monkeypatch.setenv(name, value)
     return store
 
