@@ -69,6 +69,11 @@ class ErrorKind(StrEnum):
         "The file, or the memory that decoding it takes, is over a limit. It was not decoded.",
         "Raise the setting in the message: `images.max_file_mb` or `images.max_decoded_mb`.",
     )
+    DECODER_CRASHED = (
+        "decoder_crashed",
+        "Decoding ended a run or took longer than `images.decode_timeout_s`, and again in a process of its own.",
+        "Replace or convert the file. Raise `images.decode_timeout_s` where it is large, and the machine slow.",
+    )
     FETCH_FAILED = (
         "fetch_failed",
         "The image's host cannot be reached, or the connection broke before the whole image had come.",

@@ -1,5 +1,6 @@
 """Every command and every piece of code in the README and in docs/ runs as it stands there."""
 
+import io
 import re
 import runpy
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
@@ -27,7 +29,24 @@ GIVEN = ("pages", "document_annotation", "features")
 """Columns that kinds of endpoints add."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-FILES = {"video.md": {"clips/clip.mp4": video()}, "documents.md": {"scans/scan.pdf": pdf(2)}}
+
+def picture() -> bytes:
+    """A PNG file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FILES = {
+    "video.md": {"clips/clip.mp4": video()},
+    "documents.md": {"scans/scan.pdf": pdf(2)},
+    "sources.md": {
+        "tagged/a.png": picture(),
+        "tagged/a.txt": b"quay, boats",
+        "flowers/metadata.csv": b"file_name,kind\nred/a.png,tulip\n",
+        "flowers/red/a.png": picture(),
+    },
+}
 """Further files that the commands of a page name."""
 
 
@@ -74,7 +93,7 @@ def write_files(page: str, make_image: MakeImage) -> None:
     Path("pictures.csv").write_text("image\nphotos/0.jpg\n")
     Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
     for name, data in FILES.get(page, {}).items():
-        Path(name).parent.mkdir()
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(data)
     Path("list.csv").write_text("image\ns3://bucket/photos/b.jpg\nphotos/0.jpg\n")
 
@@ -137,6 +156,14 @@ def test_the_settings_in_the_documentation() -> None:
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for one in settings():
         assert f"**`{one.key}`**" in page, f"{one.key} is not in docs/settings.md"
+
+
+def test_the_suffixes_in_the_documentation() -> None:
+    """docs/sources.md lists the suffixes as docs/write_suffixes.py writes them."""
+    script = runpy.run_path(str(ROOT / "docs" / "write_suffixes.py"))
+    assert (ROOT / "docs" / "sources.md").read_text(encoding="utf-8") == script["page"](), (
+        "run: python docs/write_suffixes.py"
+    )
 
 
 def test_the_columns_in_the_documentation() -> None:

@@ -29,7 +29,7 @@ from pipeline.locations import ImageUrl
 from pipeline.pdf.process import PROCESSES
 from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageRecord
-from pipeline.sources import Source, SourceLike, open_sources
+from pipeline.sources import Source, SourceLike, open_sources, passed_over
 from pipeline.tokens.prompt import Size
 
 FETCHES = 64
@@ -67,6 +67,8 @@ class Survey:
     """PDFs that are sent whole, of those looked at: what they take is unknown, and they are no images here."""
     declared: int = 0
     """Sizes taken from the manifest's columns `width` and `height`."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Files of the source that are no images, by kind."""
     file_bytes: Moments = field(default_factory=Moments)
     """Of the files seen whose length is known."""
     by_kind: Counter[str] = field(default_factory=Counter)
@@ -215,6 +217,7 @@ def _stoppable() -> Iterator[None]:
 def _records(job: SurveyJob, source: Source, found: Survey) -> tuple[Iterator[ImageRecord], int | None]:
     """What to look at, and how many that are, where it is known."""
     total = source.check()
+    found.passed_over = passed_over(source)
     if total is not None and job.limit is not None:
         total = min(total, job.limit)
     records = islice(source.records(), job.limit)

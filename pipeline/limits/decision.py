@@ -69,6 +69,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
             ErrorKind.IMAGE_UNSUPPORTED,
             ErrorKind.IMAGE_BOMB,
             ErrorKind.IMAGE_TOO_LARGE,
+            ErrorKind.DECODER_CRASHED,
             ErrorKind.FETCH_FORBIDDEN,
             ErrorKind.FETCH_TOO_LARGE,
             ErrorKind.REQUEST_EXCEEDS_LIMIT,

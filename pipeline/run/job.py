@@ -28,8 +28,8 @@ from pipeline.records import EMULATOR, ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.documents import check_documents
-from pipeline.run.prepare import MEGABYTE
-from pipeline.run.rendering import check_records
+from pipeline.run.images import MEGABYTE
+from pipeline.run.rendering import check_records, names_sidecar
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
@@ -107,7 +107,8 @@ def open_job_source(job: Job) -> tuple[Source, int | None]:
 
     Raises InputError for what is wrong with it, and where the template of a prompt does not fit a record.
     """
-    source = open_sources(job.sources, job.config.source, out=job.out)
+    reads_sidecars = names_sidecar(job.config)
+    source = open_sources(job.sources, job.config.source, out=job.out, reads_sidecars=reads_sidecars)
     total = source.check()
     check_documents(job.config, source)
     if job.chosen is not None:
@@ -215,6 +216,7 @@ def engine_config(job: Job) -> EngineConfig:
     return EngineConfig(
         threads=images.threads or os.cpu_count() or 1,
         prepared_bytes=images.prepared_mb * MEGABYTE,
+        decode_timeout_s=images.decode_timeout_s,
         fetched_bytes=images.decode_mb * MEGABYTE,
         dedup=config.request.dedup,
         max_failures=config.request.max_failures,

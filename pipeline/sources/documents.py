@@ -20,8 +20,8 @@ from pipeline.locations import (
 )
 from pipeline.pdf.pages import Pdf, page_count
 from pipeline.records import Failure, ImageRecord
-from pipeline.sources.base import Checkable, check_ids
 from pipeline.sources.naming import names_document, shown
+from pipeline.sources.wrapped import WrappedSource
 
 
 def is_document(location: Location) -> bool:
@@ -33,49 +33,16 @@ def is_document(location: Location) -> bool:
     return names_document(location.path if isinstance(location, LocalFile | ConfinedFile) else location.url)
 
 
-class PagesSource:
+class PagesSource(WrappedSource):
     """Another source with each page of a PDF as a record of its own, in order: `scan.pdf#page=1`.
 
     A document is opened when its turn comes, for the number of its pages. One that cannot be opened is one record,
     whose row says why.
     """
 
-    has_documents = False
-
-    def __init__(self, source: Checkable) -> None:
-        self._source = source
-
     @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def is_manifest(self) -> bool:
-        return self._source.is_manifest
-
-    @property
-    def has_several(self) -> bool:
-        return self._source.has_several
-
-    @property
-    def grouped_by(self) -> str | None:
-        return self._source.grouped_by
-
-    @property
-    def skipped(self) -> int:
-        return self._source.skipped
-
-    def check(self) -> int | None:
-        return check_ids([self])
-
-    def ids(self) -> Iterator[str] | None:
-        known = self._source.ids()
-        if known is None:
-            return None
-        return (record.id for record in self.records())
-
-    def place(self, record: ImageRecord) -> str:
-        return self._source.place(record)
+    def has_documents(self) -> bool:
+        return False
 
     def records(self) -> Iterator[ImageRecord]:
         for record in self._source.records():
