@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.cloud.stores import ObjectAddress
-from pipeline.config.extras import CLOUD_HINT, PDF_SUFFIX, VIDEO_SUFFIXES, has_cloud_extra
+from pipeline.config.extras import CLOUD_HINT, CLOUD_SCHEMES, PDF_SUFFIX, VIDEO_SUFFIXES, has_cloud_extra
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.base import Checkable, Source
@@ -155,6 +155,8 @@ def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
         return BucketSource(bucket)
     if bucket is not None or (scheme in {"http", "https", "file"} and known is None):
         return ImageSource(url)
+    if scheme in CLOUD_SCHEMES:
+        raise InputError(f"{name}: no bucket; write {scheme}://BUCKET/KEY, or {scheme}://BUCKET/PREFIX/")
     raise InputError(f"{name}: this version does not read {scheme}:// sources; download it and give its path")
 
 
