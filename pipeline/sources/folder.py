@@ -14,7 +14,7 @@ from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.metadata import FolderMetadata, count_without_row, image_key
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, local_path, names_document, shown
-from pipeline.sources.passed import WITHOUT_ROW, passed_words
+from pipeline.sources.passed import WITHOUT_ROW, passed_words, tables_hint
 from pipeline.sources.patterns import Everything, Pattern
 from pipeline.sources.walk import Metadata, Walk, file_id_of, text_of
 
@@ -127,5 +127,5 @@ class FolderSource:
         return (
             f"{shown(self.name)}: {found}; {others}{kinds}. "
             f"Files count that end in {' '.join(self._suffixes)}, in any case, and are not hidden"
-            f"{'' if self._config.extensions else '; others by their first bytes'}"
+            f"{'' if self._config.extensions else '; others by their first bytes'}{tables_hint(walk.passed.by_kind)}"
         )
