@@ -17,11 +17,11 @@ from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
-from pipeline.sources.joined import JoinedSource, check_apart
+from pipeline.sources.joined import JoinedSource, check_apart, check_texts
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
 from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_address, public_image, scheme_of, shown
-from pipeline.sources.passed import passed_over, passed_words
+from pipeline.sources.passed import flaw_of_file, passed_over, passed_words
 from pipeline.sources.patterns import split_glob
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
@@ -70,6 +70,7 @@ def open_sources(
     if [source.name for source in all_of_them].count("-") > 1:
         raise InputError("standard input (-) can be read only once")
     check_apart(all_of_them)
+    check_texts([spec for spec in specs if isinstance(spec, str)], config.sidecar_extension)
     sources = [_around(source, config, reads_sidecars=reads_sidecars) for source in all_of_them]
     first_counts = config.on_duplicate_id == "first"
     if len(sources) == 1 and not first_counts:
@@ -137,7 +138,12 @@ def _file(path: str, config: SourceConfig) -> Checkable:
         return ImageSource(path)
     if path.lower().endswith(_LATER):
         raise InputError(f"{shown(path)}: archives (WebDataset shards) are not read yet in this version")
-    raise InputError(f"{shown(path)}: this kind of file cannot be read. {_what_is_read()}")
+    if flaw_of_file(os.fsencode(path)) is None:
+        return ImageSource(path)
+    raise InputError(
+        f"{shown(path)}: this kind of file cannot be read; to pass over such files, name their folder, or put a "
+        f"pattern in quotes. {_what_is_read()}"
+    )
 
 
 def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
