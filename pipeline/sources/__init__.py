@@ -152,7 +152,7 @@ def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
     if known is not None and (bucket is not None or scheme in {"http", "https"}):
         return RemoteManifest(url, config, known)
     if bucket is not None and (set("*?[") & set(bucket.key) or not url.lower().endswith(MEDIA_SUFFIXES)):
-        return BucketSource(bucket)
+        return BucketSource(bucket, config)
     if bucket is not None or (scheme in {"http", "https", "file"} and known is None):
         return ImageSource(url)
     if scheme in CLOUD_SCHEMES:
