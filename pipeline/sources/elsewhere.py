@@ -24,8 +24,9 @@ MOST_BYTES: Final = 8 << 30
 class RemoteManifest(ManifestSource):
     """A manifest behind `http(s)://`, or in a bucket. It never names files of this machine."""
 
-    def __init__(self, address: str, config: SourceConfig, kind: Format) -> None:
-        name = public_address(address)
+    def __init__(self, address: str, config: SourceConfig, kind: Format, name: str | None = None) -> None:
+        """`name` is what people call it, where that is not its address."""
+        name = public_address(address) if name is None else name
         super().__init__(
             address, config, kind.reader, opened, name=name, unit=kind.unit, blocks=kind.blocks,
             locate=below_address(address),
