@@ -108,6 +108,8 @@ def test_tables_of_a_dataset(endpoint: str) -> None:
     source = open_source("hf://datasets/o/tables")
     assert source.check() is None
     assert ask("hf://datasets/o/tables", endpoint).by_status == {"ok": 3}
+    assert ask("hf://datasets/o/tables", endpoint).requests == 0
+    assert pipeline.estimate("hf://datasets/o/tables", model="gpt-4o").images == 3
     rows = pipeline.read("out").set_index("id")
     assert list(rows.sort_index().title) == ["../A.JPG", "../B.JPG", "../A.JPG"]
     assert "hf://datasets/o/tables/data/1.parquet/../a.jpg" in rows.index
