@@ -10,7 +10,9 @@ from pipeline.config.extras import PDF_SUFFIX, VIDEO_SUFFIXES
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
+from pipeline.sources.arrowfile import dataset_files
 from pipeline.sources.base import Checkable, Source, check_ids, first_of_each
+from pipeline.sources.braces import files_of, has_braces
 from pipeline.sources.documents import PagesSource
 from pipeline.sources.folder import FolderSource, ImageSource
 from pipeline.sources.formats import FORMATS, format_of
@@ -19,10 +21,11 @@ from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
 from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_address, public_image, scheme_of, shown
 from pipeline.sources.patterns import split_glob
+from pipeline.sources.webdataset import TAR_SUFFIXES, Shard, ShardsSource, label_of
 
 __all__ = ["Source", "SourceLike", "has_stream", "open_source", "open_sources", "source_list", "source_name"]
 
-_LATER = (".tar", ".tar.gz", ".tgz", ".zip")
+_PACKED = (".zip", ".7z", ".rar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".zst")
 _NEAR_AMONG = 10_000
 
 
@@ -31,15 +34,12 @@ class JoinedSource:
 
     is_manifest = False
 
-    def __init__(self, sources: Sequence[Checkable], *, first_counts: bool = False) -> None:
+    def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
+        self.name = name
         self._sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
         """Hashes of the ids that stand twice: all that has to be remembered."""
-
-    @property
-    def name(self) -> str:
-        return ", ".join(source.name for source in self._sources)
 
     @property
     def has_several(self) -> bool:
@@ -76,7 +76,7 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     `out` is the output directory, which is never read as part of a folder.
     Raises InputError for what does not exist, or is not read.
     """
-    return _open(os.fspath(spec), config or SourceConfig(), out)
+    return open_sources([spec], config, out=out)
 
 
 def open_sources(specs: Sequence[SourceLike], config: SourceConfig | None = None, *, out: Path | None = None) -> Source:
@@ -86,11 +86,13 @@ def open_sources(specs: Sequence[SourceLike], config: SourceConfig | None = None
     """
     if not specs:
         raise InputError("no SOURCE: name a folder, a glob or a manifest")
-    sources = [_open(spec, config or SourceConfig(), out) for spec in specs]
+    sources = [source for spec in specs for source in _open(spec, config or SourceConfig(), out)]
     if [source.name for source in sources].count("-") > 1:
         raise InputError("standard input (-) can be read only once")
     first_counts = config is not None and config.on_duplicate_id == "first"
-    return sources[0] if len(sources) == 1 and not first_counts else JoinedSource(sources, first_counts=first_counts)
+    if len(sources) == 1 and not first_counts:
+        return sources[0]
+    return JoinedSource(sources, name=", ".join(map(source_name, specs)), first_counts=first_counts)
 
 
 def source_name(spec: SourceLike) -> str:
@@ -103,68 +105,107 @@ def has_stream(specs: Sequence[SourceLike]) -> bool:
     return any(isinstance(spec, str) and spec == "-" for spec in specs)
 
 
-def _open(spec: SourceLike, config: SourceConfig, out: Path | None) -> Checkable:
-    source = _opened(spec, config, out)
-    return PagesSource(source) if config.pdf == "pages" else source
+def _open(spec: SourceLike, config: SourceConfig, out: Path | None) -> list[Checkable]:
+    """One source, or several tables that one SOURCE names."""
+    sources = _opened(spec, config, out)
+    return [PagesSource(source) for source in sources] if config.pdf == "pages" else sources
 
 
-def _opened(spec: SourceLike, config: SourceConfig, out: Path | None) -> Checkable:
+def _opened(spec: SourceLike, config: SourceConfig, out: Path | None) -> list[Checkable]:
     if not isinstance(spec, str | os.PathLike):
-        return InMemorySource(spec, config)
+        return [InMemorySource(spec, config)]
     spec = os.fspath(spec)
     if not spec:
         raise InputError("SOURCE is empty: name a folder, a glob or a manifest")
     if spec == "-":
-        return StreamSource("", config, FORMATS[".jsonl"].reader, standard_input, name="-")
+        return [StreamSource("", config, FORMATS[".jsonl"].reader, standard_input, name="-")]
     try:
         return _local(Path(spec), spec, config, out)
     except OSError as error:
         raise InputError(f"{shown(spec)}: {error.strerror or error}") from None
 
 
-def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Checkable:
+def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> list[Checkable]:
+    tables = dataset_files(path) if path.is_dir() else None
+    if tables is not None:
+        return _files(spec, spec.rstrip("/") + "/", tables, config)
     if config.group_by is not None and (path.is_dir() or format_of(spec) is FORMATS[".txt"]):
         raise InputError(f"{shown(spec)}: `source.group_by` names a column, and only manifests with columns have one")
     if path.is_dir():
-        return FolderSource(spec.rstrip("/") or "/", name=spec, out=out)
+        return [FolderSource(spec.rstrip("/") or "/", name=spec, out=out)]
     if path.exists():
-        return _file(spec, config)
+        return _files(spec, "", [spec], config)
     scheme = scheme_of(spec)
     if scheme not in {None, "data"}:
-        return _address(spec, str(scheme))
+        return [_address(spec, str(scheme))]
+    if has_braces(spec) or (is_file_pattern(spec) and split_glob(spec) is not None):
+        return _files(spec, *files_of(spec), config)
     split = split_glob(spec)
     if split is not None:
         root, pattern = split
         if Path(root).is_dir():
-            return FolderSource(root, name=spec, pattern=pattern, out=out)
+            return [FolderSource(root, name=spec, pattern=pattern, out=out)]
         raise InputError(_missing(root, f"{shown(spec)}: no folder {shown(root)!r}"))
     raise InputError(_missing(spec, f"{shown(spec)}: no such file or folder"))
 
 
-def _file(path: str, config: SourceConfig) -> Checkable:
+def is_file_pattern(spec: str) -> bool:
+    """Whether a pattern is one of shards or manifests, each with records of its own."""
+    return spec.lower().endswith(TAR_SUFFIXES) or format_of(spec) is not None
+
+
+def _files(spec: str, folder: str, names: Sequence[str], config: SourceConfig) -> list[Checkable]:
+    """Files that hold records: the shards among them are one source, every other file is one of its own."""
+    is_one = len(names) == 1 and folder + names[0] == spec
+    tars = [name for name in names if name.lower().endswith(TAR_SUFFIXES)]
+    if not tars:
+        return [
+            _file(folder + name, config, name=spec if is_one else folder + name, label=None if is_one else name)
+            for name in names
+        ]
+    others = next((name for name in names if name not in tars), None)
+    if others is not None:
+        raise InputError(f"{shown(spec)}: names shards (.tar) and other files ({shown(others)}); name them apart")
+    if config.group_by is not None:
+        raise InputError(f"{shown(spec)}: `source.group_by` names a column of a manifest; in a shard the key groups")
+    label = os.path.basename if is_one else str
+    shards = [Shard(folder + name, label_of(label(name))) for name in names]
+    odd = next((shard.path for shard in shards if not Path(shard.path).is_file()), None)
+    if odd is not None:
+        raise InputError(f"{shown(odd)}: not a regular file")
+    return [ShardsSource(shards, config, name=spec)]
+
+
+def _file(path: str, config: SourceConfig, *, name: str, label: str | None) -> Checkable:
     known = format_of(path)
     if known is not None:
         if not Path(path).is_file():
             raise InputError(f"{shown(path)}: not a regular file; to read a stream, give it as standard input (-)")
-        return ManifestSource(path, config, known.reader, opened, name=path, unit=known.unit, blocks=known.blocks)
+        return ManifestSource(
+            path, config, known.reader, opened, name=name, unit=known.unit, blocks=known.blocks, label=label
+        )
     if path.lower().endswith(MEDIA_SUFFIXES):
         return ImageSource(path)
-    if path.lower().endswith(_LATER):
-        raise InputError(f"{shown(path)}: archives (WebDataset shards) are not read yet in this version")
+    if path.lower().endswith(_PACKED):
+        raise InputError(
+            f"{shown(path)}: this kind of archive is not read; unpack it and name its folder "
+            f"(shards are read as {' '.join(TAR_SUFFIXES)})"
+        )
     raise InputError(f"{shown(path)}: this kind of file cannot be read. {_what_is_read()}")
 
 
 def _address(url: str, scheme: str) -> Checkable:
     path = url.partition("?")[0].lower()
-    if scheme in {"http", "https", "file"} and not path.endswith((*FORMATS, *_LATER)):
+    if scheme in {"http", "https", "file"} and not path.endswith((*FORMATS, *TAR_SUFFIXES, *_PACKED)):
         return ImageSource(url)
     what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests at a URL"
     raise InputError(f"{shown(public_address(url))}: this version does not read {what}; download it and give its path")
 
 
 def _what_is_read() -> str:
-    images, videos = " ".join(IMAGE_SUFFIXES), " ".join(VIDEO_SUFFIXES)
-    return f"Manifests end in {' '.join(FORMATS)}, images in {images}, videos in {videos}, documents in {PDF_SUFFIX}"
+    manifests, shards, images = " ".join(FORMATS), " ".join(TAR_SUFFIXES), " ".join(IMAGE_SUFFIXES)
+    also = f"videos in {' '.join(VIDEO_SUFFIXES)}, documents in {PDF_SUFFIX}"
+    return f"Manifests end in {manifests}, shards in {shards}, images in {images}, {also}"
 
 
 def _missing(path: str, what: str) -> str:

@@ -2,11 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from pipeline.config.extras import PDF_HINT, has_pdf_extra
 from pipeline.errors import InputError
+from pipeline.files import file_part
 from pipeline.http.data_urls import decode_data_url
-from pipeline.locations import DataUrl, Document, DocumentPage, ImageUrl, InMemoryImage, LocalFile, Location
+from pipeline.locations import (
+    DataUrl,
+    Document,
+    DocumentPage,
+    EmbeddedImage,
+    ImageUrl,
+    InMemoryImage,
+    LocalFile,
+    Location,
+    TarMember,
+)
 from pipeline.pdf.pages import Pdf, page_count
 from pipeline.records import Failure, ImageRecord
 from pipeline.sources.base import Checkable, check_ids
@@ -19,6 +31,8 @@ def is_document(location: Location) -> bool:
         return location.is_pdf
     if isinstance(location, DocumentPage):
         return False
+    if isinstance(location, TarMember | EmbeddedImage):
+        return names_document(location.name)
     return names_document(location.path if isinstance(location, LocalFile) else location.url)
 
 
@@ -99,6 +113,11 @@ def _document(location: Location) -> Document | None:
     if isinstance(location, DataUrl):
         url = location.url
         return InMemoryImage(location.name, lambda: _decoded(url), len(url), is_pdf=True)
+    if isinstance(location, TarMember):
+        read = partial(file_part, location.path, location.offset, location.size)
+        return InMemoryImage(location.name, read, location.size, is_pdf=True)
+    if isinstance(location, EmbeddedImage):
+        return InMemoryImage(location.name, location.read, 0, is_pdf=True)
     return None if isinstance(location, ImageUrl | DocumentPage) else location
 
 

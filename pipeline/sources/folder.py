@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.locations import LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
+from pipeline.sources.braces import RECORD_SUFFIXES, files_hint
 from pipeline.sources.naming import (
     MEDIA_SUFFIXES,
     check_videos,
@@ -84,9 +85,10 @@ class FolderSource:
         found = "no image matches" if self._is_glob else "no images here"
         if not files_seen and not self._is_glob:
             return f"{shown(self.name)}: {found}: the folder holds no files"
+        hint = "" if self._is_glob else files_hint(self._root, RECORD_SUFFIXES)
         others = f"{files_seen:,} other file{' was' if files_seen == 1 else 's were'} seen"
         return (
-            f"{shown(self.name)}: {found}; {others}. "
+            f"{shown(self.name)}: {found}; {others}{hint}. "
             f"Files count that end in {' '.join(MEDIA_SUFFIXES)}, in any case, and are not hidden"
         )
 

@@ -1,5 +1,6 @@
 """A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
@@ -7,7 +8,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.locations import LocalFile
+from pipeline.locations import EmbeddedImage, LocalFile, Location
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
@@ -58,9 +59,14 @@ class ManifestSource:
         name: str,
         unit: str = "line",
         blocks: BlockReader | None = None,
+        label: str | None = None,
     ) -> None:
-        """`blocks` reads many rows at once as long as nothing is odd about them."""
+        """`blocks` reads many rows at once as long as nothing is odd about them.
+
+        `label` is the file's part of the ids of rows that hold their image and have no id.
+        """
         self.name = name
+        self._id_label = os.path.basename(path) if label is None else label  # noqa: PTH119 - may be no UTF-8
         self.has_several = config.group_by is not None
         self.grouped_by = config.group_by
         if config.group_by is not None:  # the value of the column is the id of the record
@@ -90,14 +96,20 @@ class ManifestSource:
                 done += len(block.images)
             if done:
                 return
-        for _, image, given, _ in islice(self._rows(extras=False), done, None):
-            self._look_at([one for one, _ in image] if isinstance(image, list) else (image,))
-            if isinstance(image, list):
-                image = image[0][0]  # noqa: PLW2901 - it names the record
-            if given is None and _is_plain(image):
-                yield image
+        for line, image, given, _ in islice(self._rows(extras=False), done, None):
+            images = [one for one, _ in image] if isinstance(image, list) else [image]
+            self._look_at([one.name if isinstance(one, EmbeddedImage) else one for one in images])
+            first = images[0]
+            if given is None and isinstance(first, str) and _is_plain(first):
+                yield first
             else:
-                yield identify(public_image(image) if given is None else given)
+                yield self._id(first, given, line)
+
+    def _id(self, image: str | EmbeddedImage, given: str | None, line: int) -> str:
+        """Of a record whose first image this is: an image inside of the file is known by its row."""
+        if given is not None:
+            return identify(given)
+        return identify(f"{self._id_label}#{line}" if isinstance(image, EmbeddedImage) else public_image(image))
 
     def _look_at(self, images: Sequence[str]) -> None:
         """Raises InputError for a video that cannot be read."""
@@ -118,16 +130,14 @@ class ManifestSource:
                 return
         for line, image, given, extra in islice(self._rows(extras=True), done, None):
             if isinstance(image, list):
-                record_id = identify(public_image(image[0][0]) if given is None else given)
-                places = tuple(location_of(one, prefix) for one, _ in image)
-                yield ImageRecord(record_id, places, extra, line, texts_of(image, extra))
+                places = tuple(_location(one, prefix) for one, _ in image)
+                yield ImageRecord(self._id(image[0][0], given, line), places, extra, line, texts_of(image, extra))
                 continue
-            if _is_plain(image):
+            if isinstance(image, str) and _is_plain(image):
                 where = LocalFile(image, image if image[0] == "/" else prefix + image)
                 yield ImageRecord(image if given is None else identify(given), (where,), extra, line)
                 continue
-            record_id = identify(public_image(image) if given is None else given)
-            yield ImageRecord(record_id, (location_of(image, prefix),), extra, line)
+            yield ImageRecord(self._id(image, given, line), (_location(image, prefix),), extra, line)
 
     def _plain_blocks(self, *, extras: bool) -> Iterator[Block]:
         """Blocks in which every image is a plain path and every id is one. Raises OddError at the first other one."""
@@ -196,6 +206,10 @@ def _records(block: Block, prefix: str) -> Iterator[ImageRecord]:
     return map(ImageRecord, ids, places, extras, range(block.line, block.line + len(images)))
 
 
+def _location(image: str | EmbeddedImage, prefix: str) -> Location:
+    return image if isinstance(image, EmbeddedImage) else location_of(image, prefix)
+
+
 def _is_plain(image: str) -> bool:
     """Whether an image is a path in ASCII, as nearly all are, which is its own id and its own text for people."""
     return image.isascii() and ":" not in image
@@ -209,6 +223,8 @@ def _flaw_of(cell: object) -> str | None:
 
 def image_flaw(image: object) -> str | None:
     """What is wrong with the text that names an image."""
+    if isinstance(image, EmbeddedImage):
+        return None
     if not isinstance(image, str):
         return "the image is missing" if image is None else f"the image is {_kind(image)}, not text"
     if not image or image.isspace():
