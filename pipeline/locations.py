@@ -92,6 +92,8 @@ class EmbeddedImage:
     """Of the file that holds it."""
     read: Callable[[], bytes]
     """Called by any thread, best in the order of the file. Raises OSError, and ValueError for what is damaged."""
+    size: int | None = None
+    """None where it is known only once it is read."""
 
     is_remote: ClassVar[bool] = False
 

@@ -152,11 +152,13 @@ def _open_tar_member(location: TarMember, max_bytes: int) -> OpenImage | Failure
 
 
 def _open_embedded(location: EmbeddedImage, max_bytes: int) -> OpenImage | Failure:
-    """Its size is known once it is read."""
+    stamp = file_stamp(location.path)
+    if location.size is not None:
+        if location.size > max_bytes:
+            return too_large(location.size, max_bytes)
+        return OpenImage(location.size, lambda: _embedded(location.read), stamp)
     data = _limited(_embedded(location.read), max_bytes)
-    if isinstance(data, Failure):
-        return data
-    return OpenImage(len(data), lambda: data, stamp=file_stamp(location.path))
+    return data if isinstance(data, Failure) else OpenImage(len(data), lambda: data, stamp)
 
 
 def _embedded(read: Callable[[], bytes]) -> bytes | Failure:

@@ -138,8 +138,9 @@ def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> lis
     scheme = scheme_of(spec)
     if scheme not in {None, "data"}:
         return [_address(spec, str(scheme))]
-    if has_braces(spec) or (is_file_pattern(spec) and split_glob(spec) is not None):
-        return _files(spec, *files_of(spec), config)
+    if has_braces(spec) or (_is_file_pattern(spec) and split_glob(spec) is not None):
+        folder, names = files_of(spec)
+        return _files(spec, folder, [name for name in names if not _is_within(folder + name, out)], config)
     split = split_glob(spec)
     if split is not None:
         root, pattern = split
@@ -149,13 +150,20 @@ def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> lis
     raise InputError(_missing(spec, f"{shown(spec)}: no such file or folder"))
 
 
-def is_file_pattern(spec: str) -> bool:
+def _is_within(path: str, out: Path | None) -> bool:
+    """Whether a file is a part of the output directory."""
+    return out is not None and out.resolve() in Path(path).resolve().parents
+
+
+def _is_file_pattern(spec: str) -> bool:
     """Whether a pattern is one of shards or manifests, each with records of its own."""
     return spec.lower().endswith(TAR_SUFFIXES) or format_of(spec) is not None
 
 
 def _files(spec: str, folder: str, names: Sequence[str], config: SourceConfig) -> list[Checkable]:
-    """Files that hold records: the shards among them are one source, every other file is one of its own."""
+    """Files that hold records: all shards are one source, every other file is one of its own."""
+    if not names:
+        raise InputError(f"{shown(spec)}: only the output directory's own files match")
     is_one = len(names) == 1 and folder + names[0] == spec
     tars = [name for name in names if name.lower().endswith(TAR_SUFFIXES)]
     if not tars:

@@ -131,4 +131,5 @@ class _Mapped:
     def __call__(self, row: int, place: int, index: int, name: str | None) -> EmbeddedImage:
         file = f"{shown(os.path.basename(self.path))}#{row}"  # noqa: PTH119 - may be no UTF-8
         shows = shown(public_image(name)) if name else f"{file}/{place}" if place else file
-        return EmbeddedImage(shows, self.path, partial(file_part, self.path, self.at[index], self.sizes[index]))
+        at, size = self.at[index], self.sizes[index]
+        return EmbeddedImage(shows, self.path, partial(file_part, self.path, at, size), size)

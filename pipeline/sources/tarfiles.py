@@ -19,7 +19,10 @@ _MOST_META_BYTES: Final = 1 << 20
 """Of a long name, or of pax fields."""
 _AHEAD_BYTES: Final = 4096
 """Read at a time: small members that lie between two headers come with them."""
-_FEWER_THAN_ALL: Final = 0x80
+_BASE_256: Final = 0x80
+_BLANK: Final = 0x20
+"""Stands for each byte of the checksum while it is summed."""
+_LARGEST: Final = 1 << 60
 
 
 class Member(NamedTuple):
@@ -107,9 +110,8 @@ def _header(stream: Stream, at: int) -> bytes | None:
         return None
     if block == _ZEROS:
         return None
-    stated = block[148:156].partition(b"\0")[0].strip()
-    total = sum(block) - sum(block[148:156]) + 8 * 0x20
-    if not stated.isdigit() or int(stated, 8) != total and not _is_signed_sum(block, int(stated, 8)):  # noqa: RUF021
+    stated, total = _octal(block[148:156]), sum(block) - sum(block[148:156]) + 8 * _BLANK
+    if stated is None or (stated != total and not _is_signed_sum(block, stated)):
         raise DamagedError(at, "no header of a tar stands here" if at else "this is no tar")
     return block
 
@@ -117,19 +119,24 @@ def _header(stream: Stream, at: int) -> bytes | None:
 def _is_signed_sum(block: bytes, stated: int) -> bool:
     """Whether this is the sum that some old programs wrote, of bytes with a sign."""
     rest = block[:148] + block[156:]
-    return stated == 8 * 0x20 + sum(byte - 256 if byte & 0x80 else byte for byte in rest)
+    return stated == 8 * _BLANK + sum(byte - 256 if byte & 0x80 else byte for byte in rest)
 
 
 def _size(block: bytes, at: int) -> int:
     field = block[124:136]
-    if field[0] == _FEWER_THAN_ALL:  # GNU: a number in base 256
-        return int.from_bytes(field[1:], "big")
-    text = field.partition(b"\0")[0].strip()
-    if text.isdigit() and not set(text) & set(b"89"):
-        return int(text, 8)
-    if text:
+    # GNU: a number in base 256.
+    size = int.from_bytes(field[1:], "big") if field[0] == _BASE_256 else _octal(field)
+    if size is None or size > _LARGEST:
         raise DamagedError(at, "a header states no size")
-    return 0
+    return size
+
+
+def _octal(field: bytes) -> int | None:
+    """A number in octal digits, which a NUL or blanks end; 0 where there are none, None for anything else."""
+    try:
+        return int(field.partition(b"\0")[0].strip() or b"0", 8)
+    except ValueError:
+        return None
 
 
 def _name(block: bytes) -> bytes:
@@ -163,9 +170,10 @@ def _pax_fields(content: bytes, header: int) -> dict[bytes, bytes]:
 
 
 def _decimal(text: bytes, at: int) -> int:
-    if not text.isdigit() or len(text) > 20:  # noqa: PLR2004 - more than any file has
+    number = int(text) if text.isdigit() and len(text) < len(str(_LARGEST)) else None
+    if number is None:
         raise DamagedError(at, "the fields of a member cannot be read")
-    return int(text)
+    return number
 
 
 def _behind_sparse_map(stream: Stream, block: bytes, at: int) -> int:

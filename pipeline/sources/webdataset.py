@@ -5,6 +5,7 @@ key `a/0001` and the extension `seg.png`. A record is a key that has an image. A
 are walked, small texts are read with them, and an image is read where it lies when its turn comes.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import orjson
 
-from pipeline.config.nesting import is_too_deep
+from pipeline.config.nesting import DEEPEST, is_too_deep
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.files import stamp_of
@@ -29,10 +30,11 @@ from pipeline.sources.tarfiles import DamagedError, Member, PlainStream, Stream,
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 
-_NAMED: Final = re.compile(r"(?P<key>(?:.*/)?[^./][^/.]*)\.(?P<extension>[^/]+)", re.DOTALL)
 _RANKS: Final = {suffix[1:]: rank for rank, suffix in enumerate(MEDIA_SUFFIXES)}
 _MOST_MEMBERS: Final = 1_000
 """Under one key: they are held together."""
+_KINDS: Final = 100
+"""Of members, that are counted for a message."""
 _WHOLE: Final = re.compile(r"-?\d{1,18}")
 
 
@@ -125,7 +127,9 @@ class ShardsSource:
     def _record(self, opened: "_Opened", key: str, parts: list[_Part], *, extras: bool) -> ImageRecord | None:
         """None where there is no image. Raises DamagedError, and _BadRecordError."""
         if len(parts) > _MOST_MEMBERS:
-            raise _BadRecordError(f"more than {_MOST_MEMBERS:,} members have this key")
+            raise _BadRecordError(f"more than {_MOST_MEMBERS:,} members have this key, up to the first dot of a name")
+        if len({part.extension for part in parts}) < len(parts):
+            raise _BadRecordError("two of its members have one name")
         image = self._image(parts)
         if image is None:
             return None
@@ -165,7 +169,7 @@ class ShardsSource:
             if _rank(extension) is not None or member.size > self._most_text:
                 continue
             data = stream.read(member.offset, member.size)
-            if b"\0" in data or (text := _text(data)) is None:
+            if (text := _text(extension, data)) is None:
                 continue
             value = _value(extension, text)
             columns |= value if extension == "json" and isinstance(value, dict) else {extension: value}
@@ -208,7 +212,7 @@ class _Opened:
         name = shown(f"{path}/{member.name}")
         if self._images is None:
             return TarMember(name, path, member.offset, member.size, self._stamp)
-        return EmbeddedImage(name, path, partial(_unpacked, self._images, member))
+        return EmbeddedImage(name, path, partial(_unpacked, self._images, member), member.size)
 
 
 def _unpacked(stream: Stream, member: Member) -> bytes:
@@ -219,17 +223,24 @@ def _unpacked(stream: Stream, member: Member) -> bytes:
 
 
 def _parts(stream: Stream, seen: dict[str, int]) -> Iterator[_Part]:
-    """The members that have a key; `seen` counts them by extension. Raises DamagedError."""
+    """The members that have a key; `seen` counts them by their kind. Raises DamagedError."""
     for member in members(stream):
-        name = member.name.lstrip("/")
-        while name.startswith("./"):
-            name = name[2:].lstrip("/")
-        found = _NAMED.fullmatch(name)
-        if found is None or (name.startswith("__") and name.endswith("__")):
+        folder, slash, name = _relative(member.name).rpartition("/")
+        stem, dot, extension = name.partition(".")
+        if not stem or not dot or (name.startswith("__") and name.endswith("__")):
             continue
-        extension = found["extension"].lower()
-        seen[extension] = seen.get(extension, 0) + 1
-        yield _Part(found["key"], extension, member)
+        extension = extension.lower()
+        kind = extension.rpartition(".")[2]
+        if kind in seen or len(seen) < _KINDS:
+            seen[kind] = seen.get(kind, 0) + 1
+        yield _Part(folder + slash + stem, extension, member)
+
+
+def _relative(name: str) -> str:
+    """A member's name without `/` and `./` before it."""
+    while name.startswith(("/", "./")):
+        name = name.partition("/")[2]
+    return name
 
 
 def _rank(extension: str) -> int | None:
@@ -237,11 +248,16 @@ def _rank(extension: str) -> int | None:
     return _RANKS.get(extension.rpartition(".")[2])
 
 
-def _text(data: bytes) -> str | None:
+def _text(extension: str, data: bytes) -> str | None:
+    """None for what is no text. Raises _BadRecordError where it ought to be."""
+    if b"\0" in data:
+        return None
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return None
+        if extension not in {"txt", "json", "cls"}:
+            return None
+        raise _BadRecordError(f"its member {extension!r} is not UTF-8") from None
 
 
 def _value(extension: str, text: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
@@ -250,9 +266,12 @@ def _value(extension: str, text: str) -> Any:  # noqa: ANN401 - whatever the JSO
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise _BadRecordError(f"its member {shown(extension)!r} is not valid JSON: {error.msg}") from None
+            try:
+                value = json.loads(text)  # NaN, which Python's own writer leaves
+            except (ValueError, RecursionError):
+                raise _BadRecordError(f"its member {shown(extension)!r} is not valid JSON: {error.msg}") from None
         if is_too_deep(value):
-            raise _BadRecordError(f"its member {shown(extension)!r} is nested too deep")
+            raise _BadRecordError(f"its member {shown(extension)!r} is nested deeper than {DEEPEST} levels")
         return value
     text = text.removesuffix("\n").removesuffix("\r")
     return int(text) if extension == "cls" and _WHOLE.fullmatch(text) else text
