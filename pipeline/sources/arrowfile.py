@@ -96,7 +96,7 @@ def _is_wanted(field: Any, image: str, record_id: str | None, *, extras: bool) -
 
 
 def _batches(mapped: Any) -> tuple[Iterator[Any], Any]:  # noqa: ANN401 - as above
-    """The record batches, none of which is copied, and their schema."""
+    """The record batches, without a copy, and their schema."""
     if mapped[: len(_FILE)].to_pybytes() == _FILE:
         table = pa.ipc.open_file(mapped)
         return (table.get_batch(at) for at in range(table.num_record_batches)), table.schema
@@ -109,6 +109,7 @@ class _Mapped:
     """Where the images of one batch lie in the file."""
 
     path: str
+    is_list: bool
     at: list[int]
     sizes: list[int]
 
@@ -116,20 +117,20 @@ class _Mapped:
     def of(cls, path: str, mapped: Any, column: Any, cells: ImageCells, name: str) -> "_Mapped":  # noqa: ANN401 - as above
         """Raises InputError where they do not lie there as they are."""
         data = cells.data(cells.flat(column))
-        if not len(data):
-            return cls(path, [], [])
         width = {pa.binary(): np.int32, pa.large_binary(): np.int64}.get(data.type)
         _, offsets, values = (*data.buffers(), None)[:3]
-        start = 0 if values is None else values.address - mapped.address
-        if width is None or offsets is None or not 0 <= start <= mapped.size:
+        if not len(data) or not values:  # no row, or none with bytes
+            return cls(path, cells.is_list, [0] * len(data), [0] * len(data))
+        start = values.address - mapped.address
+        if width is None or not 0 <= start <= mapped.size:
             raise InputError(
                 f"{name}: its images are packed, or are {data.type}; save the dataset with `datasets`, or as Parquet"
             )
         found = np.frombuffer(offsets, width)[data.offset : data.offset + len(data) + 1].astype(np.int64)
-        return cls(path, (found[:-1] + start).tolist(), np.diff(found).tolist())
+        return cls(path, cells.is_list, (found[:-1] + start).tolist(), np.diff(found).tolist())
 
     def __call__(self, row: int, place: int, index: int, name: str | None) -> EmbeddedImage:
         file = f"{shown(os.path.basename(self.path))}#{row}"  # noqa: PTH119 - may be no UTF-8
-        shows = shown(public_image(name)) if name else f"{file}/{place}" if place else file
+        shows = shown(public_image(name)) if name else f"{file}/{place}" if self.is_list else file
         at, size = self.at[index], self.sizes[index]
         return EmbeddedImage(shows, self.path, partial(file_part, self.path, at, size), size)

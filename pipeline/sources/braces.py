@@ -15,8 +15,8 @@ from pipeline.sources.naming import shown
 from pipeline.sources.patterns import split_glob
 
 RECORD_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".parquet", ".arrow")
-"""Files that may hold images, and of which a folder without images may consist."""
-MOST_FILES: Final = 1_000_000
+"""Files that may hold images, and that a folder without images may consist of."""
+MOST_FILES: Final = 100_000
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?")
 
@@ -37,24 +37,20 @@ def files_of(spec: str) -> tuple[str, list[str]]:
     Raises InputError where a file that it names is missing, or nothing matches.
     """
     below = _folder_before(spec)
-    found, missing, named = list[str](), list[str](), 0
-    for one in expanded(spec[len(below) :]):
-        named += 1
-        if named > MOST_FILES:
-            raise InputError(f"{shown(spec)}: the pattern names more than {MOST_FILES:,} files")
-        matches = _matches(below, one)
-        found += matches
-        if not matches:
-            missing.append(one)
+    named = list(islice(expanded(spec[len(below) :]), MOST_FILES + 1))
+    if len(named) > MOST_FILES:
+        raise InputError(f"{shown(spec)}: the pattern names more than {MOST_FILES:,} files")
+    matches = {one: _matches(below, one) for one in named}
+    missing = [one for one, found in matches.items() if not found]
     if missing:
         also = f", and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        if named == 1:
+        if len(named) == 1:
             raise InputError(f"{shown(spec)}: no file matches")
         raise InputError(
-            f"{shown(spec)}: {len(missing):,} of the {named:,} that it names are missing: "
+            f"{shown(spec)}: {len(missing):,} of the {len(named):,} that it names are missing: "
             f"{shown(below + missing[0])}{also}; get them, or name those that are there"
         )
-    return below, list(dict.fromkeys(found))
+    return below, list(dict.fromkeys(file for found in matches.values() for file in found))
 
 
 def files_hint(folder: str, suffixes: Iterable[str]) -> str:

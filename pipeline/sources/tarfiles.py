@@ -95,7 +95,7 @@ def members(stream: Stream) -> Iterator[Member]:
                 raise DamagedError(at, f"{name.decode(errors='replace')!r} has {size:,} bytes, and the tar ends before")
             yield Member(name.decode("utf-8", "surrogateescape"), data, size)
         at = end
-        if kind != b"g":  # fields for all members, of which none counts here
+        if kind != b"g":  # fields for all members: none counts here
             long_name, pax = b"", {}
 
 

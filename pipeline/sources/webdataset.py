@@ -1,21 +1,15 @@
 """WebDataset shards: tars in which the members of one record follow each other and share a key.
 
-The key is a member's name up to the first dot behind its folders, the rest is its extension: `a/0001.seg.png` has the
-key `a/0001` and the extension `seg.png`. A record is a key that has an image. A shard is never unpacked: its headers
+A record is a key that has an image. A shard is never unpacked: its headers
 are walked, small texts are read with them, and an image is read where it lies when its turn comes.
 """
 
-import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby, islice
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-import orjson
-
-from pipeline.config.nesting import DEEPEST, is_too_deep
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.files import stamp_of
@@ -25,17 +19,11 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.manifest import ABSENT, id_flaw
-from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
-from pipeline.sources.tarfiles import DamagedError, Member, PlainStream, Stream, members
+from pipeline.sources.naming import check_videos, identify, names_document, shown
+from pipeline.sources.tarfiles import DamagedError, Member, PlainStream, Stream
+from pipeline.sources.tarrecords import MOST_MEMBERS, BadRecordError, Part, columns_of, image_of, parts_in
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
-
-_RANKS: Final = {suffix[1:]: rank for rank, suffix in enumerate(MEDIA_SUFFIXES)}
-_MOST_MEMBERS: Final = 1_000
-"""Under one key: they are held together."""
-_KINDS: Final = 100
-"""Of members, that are counted for a message."""
-_WHOLE: Final = re.compile(r"-?\d{1,18}")
 
 
 class Shard(NamedTuple):
@@ -44,18 +32,6 @@ class Shard(NamedTuple):
     path: str
     label: str
     """Its part of the ids: its name without `.tar`, behind the folders that the pattern has wildcards in."""
-
-
-class _Part(NamedTuple):
-    """A member with a key."""
-
-    key: str
-    extension: str
-    member: Member
-
-
-class _BadRecordError(Exception):
-    """What is wrong with the members of one key."""
 
 
 def label_of(path: str) -> str:
@@ -112,11 +88,11 @@ class ShardsSource:
     def _of_shard(self, shard: Shard, seen: dict[str, int], *, extras: bool) -> Iterator[ImageRecord]:
         """Raises DamagedError and OSError."""
         with _Opened(shard) as opened:
-            for key, group in groupby(_parts(opened.stream, seen), key=lambda part: part.key):
-                parts = list(islice(group, _MOST_MEMBERS + 1))
+            for key, group in groupby(parts_in(opened.stream, seen), key=lambda part: part.key):
+                parts = list(islice(group, MOST_MEMBERS + 1))
                 try:
                     record = self._record(opened, key, parts, extras=extras)
-                except _BadRecordError as error:
+                except BadRecordError as error:
                     at = parts[0].member.offset
                     where = f"{shown(shard.path)}: the record {shown(key)!r} (byte {at:,}): {error}; mend the shard"
                     self._reject(where, "skip such records")
@@ -124,18 +100,14 @@ class ShardsSource:
                 if record is not None:
                     yield record
 
-    def _record(self, opened: "_Opened", key: str, parts: list[_Part], *, extras: bool) -> ImageRecord | None:
-        """None where there is no image. Raises DamagedError, and _BadRecordError."""
-        if len(parts) > _MOST_MEMBERS:
-            raise _BadRecordError(f"more than {_MOST_MEMBERS:,} members have this key, up to the first dot of a name")
-        if len({part.extension for part in parts}) < len(parts):
-            raise _BadRecordError("two of its members have one name")
-        image = self._image(parts)
+    def _record(self, opened: "_Opened", key: str, parts: list[Part], *, extras: bool) -> ImageRecord | None:
+        """None where there is no image. Raises DamagedError, and BadRecordError."""
+        image = image_of(parts, self._config.image_column)
         if image is None:
             return None
         check_videos((image.name,), opened.shard.path)
         self.has_documents = self.has_documents or names_document(image.name)
-        columns = self._columns(opened.stream, parts)
+        columns = columns_of(opened.stream, parts, self._most_text)
         # Without `extras` it is made only where it may be too much.
         extra = (
             to_json(columns) if extras or sum(part.member.size for part in parts[1:]) > self._most_text // 6 else None
@@ -144,36 +116,9 @@ class ShardsSource:
         given = ABSENT if self._config.id_column is None else columns.get(self._config.id_column)
         flaw = flaw or (None if given is ABSENT else id_flaw(given))
         if flaw is not None:
-            raise _BadRecordError(flaw)
+            raise BadRecordError(flaw)
         named = f"{opened.shard.label}/{key}" if given is ABSENT else str(given)
         return ImageRecord(identify(named), (opened.location(image),), extra if extras else None)
-
-    def _image(self, parts: list[_Part]) -> Member | None:
-        """The image of a record: of several the one whose format comes first in the list of formats."""
-        wanted = self._config.image_column
-        if wanted is not None:
-            found = next((part.member for part in parts if part.extension == wanted.lower()), None)
-            if found is None:
-                has = ", ".join(shown(part.extension) for part in parts[:10])
-                raise _BadRecordError(f"it has no member {wanted!r} (`source.image_column`), only {has}")
-            return found
-        ranked = [
-            (part.extension.count("."), rank, part) for part in parts if (rank := _rank(part.extension)) is not None
-        ]
-        return min(ranked)[2].member if ranked else None
-
-    def _columns(self, stream: Stream, parts: list[_Part]) -> dict[str, Any]:
-        """The other members that are small texts: the fields of `json`, the others by their extension."""
-        columns: dict[str, Any] = {}
-        for extension, member in ((part.extension, part.member) for part in parts):
-            if _rank(extension) is not None or member.size > self._most_text:
-                continue
-            data = stream.read(member.offset, member.size)
-            if (text := _text(extension, data)) is None:
-                continue
-            value = _value(extension, text)
-            columns |= value if extension == "json" and isinstance(value, dict) else {extension: value}
-        return columns
 
     def _reject(self, what: str, way_out: str) -> None:
         if not self._config.skip_bad_rows:
@@ -220,58 +165,3 @@ def _unpacked(stream: Stream, member: Member) -> bytes:
         return stream.read(member.offset, member.size)
     except DamagedError as error:
         raise ValueError(str(error)) from None
-
-
-def _parts(stream: Stream, seen: dict[str, int]) -> Iterator[_Part]:
-    """The members that have a key; `seen` counts them by their kind. Raises DamagedError."""
-    for member in members(stream):
-        folder, slash, name = _relative(member.name).rpartition("/")
-        stem, dot, extension = name.partition(".")
-        if not stem or not dot or (name.startswith("__") and name.endswith("__")):
-            continue
-        extension = extension.lower()
-        kind = extension.rpartition(".")[2]
-        if kind in seen or len(seen) < _KINDS:
-            seen[kind] = seen.get(kind, 0) + 1
-        yield _Part(folder + slash + stem, extension, member)
-
-
-def _relative(name: str) -> str:
-    """A member's name without `/` and `./` before it."""
-    while name.startswith(("/", "./")):
-        name = name.partition("/")[2]
-    return name
-
-
-def _rank(extension: str) -> int | None:
-    """The place of an image's format in the list of formats; None for what is no image."""
-    return _RANKS.get(extension.rpartition(".")[2])
-
-
-def _text(extension: str, data: bytes) -> str | None:
-    """None for what is no text. Raises _BadRecordError where it ought to be."""
-    if b"\0" in data:
-        return None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        if extension not in {"txt", "json", "cls"}:
-            return None
-        raise _BadRecordError(f"its member {extension!r} is not UTF-8") from None
-
-
-def _value(extension: str, text: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
-    """Raises _BadRecordError for JSON that cannot be read."""
-    if extension.rpartition(".")[2] == "json":
-        try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            try:
-                value = json.loads(text)  # NaN, which Python's own writer leaves
-            except (ValueError, RecursionError):
-                raise _BadRecordError(f"its member {shown(extension)!r} is not valid JSON: {error.msg}") from None
-        if is_too_deep(value):
-            raise _BadRecordError(f"its member {shown(extension)!r} is nested deeper than {DEEPEST} levels")
-        return value
-    text = text.removesuffix("\n").removesuffix("\r")
-    return int(text) if extension == "cls" and _WHOLE.fullmatch(text) else text

@@ -223,7 +223,8 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
         ("s3://bucket/photos", "this version does not read s3:// sources"),
         ("hf://datasets/x", "does not read hf:// sources"),
         ("https://user:secret@host.example/m.csv?sig=secret", r"https://host\.example/m\.csv: this version"),
-        ("shard.tar", "archives .* are not read yet"),
+        ("shard.zip", r"this kind of archive is not read; unpack it .* \.tar \.tar\.gz \.tgz"),
+        ("https://host.example/shard.tar", "does not read manifests at a URL"),
         ("notes.md", r"this kind of file cannot be read.*\.parquet.*\.heic"),
         ("pipe.jsonl", "not a regular file"),
         ("", "SOURCE is empty"),
@@ -232,7 +233,7 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
 def test_what_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     """Proves that each wrong SOURCE gets an error that says the way out, and shows no secret."""
     monkeypatch.chdir(tmp_path)
-    plant(tmp_path, "photos/a.jpg", "shard.tar", "notes.md")
+    plant(tmp_path, "photos/a.jpg", "shard.zip", "notes.md")
     os.mkfifo("pipe.jsonl")
     with pytest.raises(InputError, match=message) as caught:
         open_source(name, SourceConfig())
