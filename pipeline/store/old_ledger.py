@@ -157,6 +157,8 @@ class _Newest:
 
     def history(self) -> History | None:
         meta = {name: value for name, value in self.meta.items() if _is_carried(name) and _is_good(name, value)}
+        if not any(name == CONFIG_META + meta.get("config_hash", b"").decode() for name in meta):
+            meta.pop("config_hash", None)  # one of the two is damaged
         by_id = {run.run_id: run for run in self._runs.values()}
         if not meta and not by_id:
             return None

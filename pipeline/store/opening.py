@@ -18,9 +18,9 @@ from pipeline.formatting import whole
 from pipeline.labels.arrow import type_of
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import outdir, schemas
-from pipeline.store.contents import columns_of
+from pipeline.store.contents import check_declared, columns_of
 from pipeline.store.layout import DATA_NAME
-from pipeline.store.ledger.errors import HOLDER_NAME
+from pipeline.store.ledger.errors import HOLDER_NAME, damaged
 from pipeline.store.ledger.header import check_format
 from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, Ledger
 from pipeline.store.rerun import RerunPolicy
@@ -129,7 +129,10 @@ def declare(
     Raises InputError where OUT belongs to another configuration, ResourceError where the ledger has lost its contents.
     """
     name, stored = config.config_hash(), orjson.dumps(identity)
-    declared = ledger.meta("config_hash")
+    try:
+        declared = check_declared(ledger)
+    except ValueError as error:
+        raise damaged(ledger.path, f"its configuration: {error}") from None
     if declared is None:
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
@@ -138,15 +141,15 @@ def declare(
         step("declared")
         return _remember(ledger, name, stored)
     _check_new(out, ledger, new, config.request.task)
-    if policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
+    if policy.selects and declared != name:  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
         _check_labels(out, ledger, config)
-    elif declared != name.encode():
+    elif declared != name:
         before = ledger.meta("identity") or b"{}"
         if policy.on_config_change == "refuse":
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
         _check_labels(out, ledger, config)
-        ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
+        ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared: before})
     return _remember(ledger, name, stored)
 
 
