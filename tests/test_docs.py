@@ -15,6 +15,7 @@ import pytest
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
 from pipeline.store.schemas import schema
+from tests.containers import SMALL, tar_of, written
 from tests.pdfs import pdf
 from tests.support import Command, MakeImage
 from tests.videos import video
@@ -26,6 +27,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 FILES = {"video.md": {"clips/clip.mp4": video()}, "documents.md": {"scans/scan.pdf": pdf(2)}}
 """Further files that the commands of a page name."""
+FILES["shards.md"] = {
+    **{f"shards/0000{n}.tar": tar_of([("a.jpg", SMALL), ("a.txt", b"a quay")]) for n in (0, 1)},
+    "images.parquet": written("parquet", SMALL),
+    "saved/state.json": b'{"_data_files": [{"filename": "data.arrow"}]}',
+    "saved/data.arrow": written("arrow", SMALL),
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -81,7 +88,7 @@ def test_commands_and_code_run(
     Path("pictures.csv").write_text("image\nphotos/0.jpg\n")
     Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
     for name, data in FILES.get(page.name, {}).items():
-        Path(name).parent.mkdir()
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(data)
     if page.name != "README.md":  # the other pages speak of an OUT that there is
         run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)

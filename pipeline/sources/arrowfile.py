@@ -4,7 +4,6 @@ The file is mapped: a pass over the rows reads no image, whose bytes are later r
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -109,6 +108,8 @@ class _Mapped:
     """Where the images of one batch lie in the file."""
 
     path: str
+    name: str
+    """Of the file, for people."""
     is_list: bool
     at: list[int]
     sizes: list[int]
@@ -117,20 +118,21 @@ class _Mapped:
     def of(cls, path: str, mapped: Any, column: Any, cells: ImageCells, name: str) -> "_Mapped":  # noqa: ANN401 - as above
         """Raises InputError where they do not lie there as they are."""
         data = cells.data(cells.flat(column))
+        file = name.rpartition("/")[2]
         width = {pa.binary(): np.int32, pa.large_binary(): np.int64}.get(data.type)
         _, offsets, values = (*data.buffers(), None)[:3]
         if not len(data) or not values:  # no row, or none with bytes
-            return cls(path, cells.is_list, [0] * len(data), [0] * len(data))
+            return cls(path, file, cells.is_list, [0] * len(data), [0] * len(data))
         start = values.address - mapped.address
         if width is None or not 0 <= start <= mapped.size:
             raise InputError(
                 f"{name}: its images are packed, or are {data.type}; save the dataset with `datasets`, or as Parquet"
             )
         found = np.frombuffer(offsets, width)[data.offset : data.offset + len(data) + 1].astype(np.int64)
-        return cls(path, cells.is_list, (found[:-1] + start).tolist(), np.diff(found).tolist())
+        return cls(path, file, cells.is_list, (found[:-1] + start).tolist(), np.diff(found).tolist())
 
     def __call__(self, row: int, place: int, index: int, name: str | None) -> EmbeddedImage:
-        file = f"{shown(os.path.basename(self.path))}#{row}"  # noqa: PTH119 - may be no UTF-8
+        file = f"{self.name}#{row}"
         shows = shown(public_image(name)) if name else f"{file}/{place}" if self.is_list else file
         at, size = self.at[index], self.sizes[index]
         return EmbeddedImage(shows, self.path, partial(file_part, self.path, at, size), size)

@@ -1,6 +1,5 @@
 """The images of one column of a Parquet file, read when they are needed, in the order of the rows and in any other."""
 
-import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources.naming import shown
 from pipeline.sources.tables import ImageCells, first_line
 
 BATCH_BYTES: Final = 8 << 20
@@ -40,9 +38,10 @@ class EmbeddedColumn:
     Threads may share it. It holds a batch of rows, and of those before it what was read and not asked for.
     """
 
-    def __init__(self, path: str, column: str, cells: ImageCells) -> None:
-        """Raises what pyarrow raises."""
+    def __init__(self, path: str, column: str, cells: ImageCells, name: str) -> None:
+        """`name` is that of the file for people. Raises what pyarrow raises."""
         self.path = path
+        self._name = name.rpartition("/")[2]
         self._cells = cells
         self._table = pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False)
         self._leaf = leaves(self._table, column, cells)[0]
@@ -60,8 +59,7 @@ class EmbeddedColumn:
 
     def name_of(self, row: int, place: int) -> str:
         """What an image without a name is called; rows count from 1."""
-        file = shown(os.path.basename(self.path))  # noqa: PTH119 - may be no UTF-8
-        return f"{file}#{row}/{place}" if self._cells.is_list else f"{file}#{row}"
+        return f"{self._name}#{row}/{place}" if self._cells.is_list else f"{self._name}#{row}"
 
     def read(self, row: int, place: int) -> bytes:
         """The bytes of an image; `row` counts from 1. Raises ValueError where they cannot be read."""

@@ -1,6 +1,5 @@
 """A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
@@ -66,7 +65,7 @@ class ManifestSource:
         `label` is the file's part of the ids of rows that hold their image and have no id.
         """
         self.name = name
-        self._id_label = os.path.basename(path) if label is None else label  # noqa: PTH119 - may be no UTF-8
+        self._id_label = name.rpartition("/")[2] if label is None else label
         self.has_several = config.group_by is not None
         self.grouped_by = config.group_by
         if config.group_by is not None:  # the value of the column is the id of the record

@@ -117,7 +117,7 @@ def _embedded(file: BinaryIO, name: str, image: str, cells: ImageCells) -> Embed
     path = getattr(file, "name", None)
     if not isinstance(path, str):
         raise InputError(f"{name}: images inside of a Parquet file are read from this machine only; download it")
-    return EmbeddedColumn(path, image, cells)
+    return EmbeddedColumn(path, image, cells, name)
 
 
 def _is_within(leaf: str, names: list[str]) -> bool:

@@ -1,9 +1,8 @@
 """Runs over shards, Parquet with images inside, datasets on disk and what img2dataset writes, read back from OUT."""
 
+import gzip
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pipeline
 from pipeline.errors import InputError
 from pipeline.sources.embedded import EmbeddedColumn
 from tests.builders import ask
+from tests.containers import tar_of
 from tests.support import Command, MakeImage, emulator_get
 
 CAPTIONS = {f"{number:09d}": f"tag {number}" for number in range(6)}
@@ -32,26 +32,26 @@ def rows() -> pd.DataFrame:
     return pd.read_parquet("out/data").set_index("id").sort_index()
 
 
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
-
-
 def facts(key: str) -> dict[str, object]:
     """What img2dataset notes of an image."""
     return {"url": f"http://h.example/{key}.jpg", "caption": CAPTIONS[key], "key": key, "status": "success"}
 
 
-def shards(files: Mapping[str, bytes], mode: str = "w", suffix: str = "tar") -> str:
+def shards(files: Mapping[str, bytes], suffix: str = "tar") -> str:
     """Two shards as img2dataset writes them, with its tables and statistics."""
     for number in range(2):
         keys = list(files)[3 * number : 3 * number + 3]
-        with tarfile.open(f"i2d/{number:05d}.{suffix}", mode) as tar:  # type: ignore[call-overload] # a mode
-            for key in keys:
-                add(tar, f"{key}.jpg", files[key])
-                add(tar, f"{key}.txt", CAPTIONS[key].encode())
-                add(tar, f"{key}.json", json.dumps(facts(key)).encode())
+        members = [
+            member
+            for key in keys
+            for member in (
+                (f"{key}.jpg", files[key]),
+                (f"{key}.txt", CAPTIONS[key].encode()),
+                (f"{key}.json", json.dumps(facts(key)).encode()),
+            )
+        ]
+        tar = tar_of(members)
+        Path(f"i2d/{number:05d}.{suffix}").write_bytes(tar if suffix == "tar" else gzip.compress(tar, 1))
         pq.write_table(pa.Table.from_pylist([facts(key) for key in keys]), f"i2d/{number:05d}.parquet")
         Path(f"i2d/{number:05d}_stats.json").write_text("{}")
     return f"i2d/{{00000..00001}}.{suffix}"
@@ -89,7 +89,7 @@ def on_disk(files: Mapping[str, bytes]) -> str:
     ("write", "column", "ids"),
     [
         (shards, "txt", ["00000/000000000", "00001/000000005"]),
-        (lambda files: shards(files, "w:gz", "tgz"), "txt", ["00000/000000000", "00001/000000005"]),
+        (lambda files: shards(files, "tgz"), "txt", ["00000/000000000", "00001/000000005"]),
         (embedded, "caption", ["00000.parquet#1", "00001.parquet#3"]),
         (folder, "", ["00000/000000000.jpg", "00000/000000005.jpg"]),
         (on_disk, "caption", ["test/data-00000-of-00001.arrow#1", "train/data-00000-of-00001.arrow#4"]),
@@ -163,10 +163,7 @@ def test_damage_costs_its_own_images_only(files: dict[str, bytes], endpoint: str
 
 def test_one_odd_image_is_one_row(files: dict[str, bytes], endpoint: str) -> None:
     """Bytes that are no image, and none at all, are failed rows of their own kind."""
-    with tarfile.open("s.tar", "w") as tar:
-        add(tar, "a.jpg", next(iter(files.values())))
-        add(tar, "b.jpg", b"no image")
-        add(tar, "c.jpg", b"")
+    Path("s.tar").write_bytes(tar_of([("a.jpg", files["000000000"]), ("b.jpg", b"no image"), ("c.jpg", b"")]))
     pq.write_table(pa.table({"image": [b"no image", b""]}), "m.parquet")
     summary = pipeline.run(["s.tar", "m.parquet"], out="out", base_url=endpoint, model="gpt-4o", quiet=True)
     assert summary.by_status == {"ok": 1, "failed": 4}

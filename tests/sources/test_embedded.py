@@ -20,6 +20,7 @@ from pipeline.records import Failure, ImageRecord
 from pipeline.sources import embedded, open_source
 from pipeline.sources.embedded import EmbeddedColumn
 from pipeline.sources.tables import ImageCells
+from tests.containers import table_bytes
 
 SKIP = SourceConfig(skip_bad_rows=True)
 FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -45,11 +46,7 @@ def images_of(records: list[ImageRecord]) -> list[list[bytes | Failure]]:
 
 def written(path: Path, data: pa.Table, rows: int = 2) -> Path:
     """As Parquet, or as an Arrow stream."""
-    if path.suffix == ".parquet":
-        pq.write_table(data, path, row_group_size=rows)
-    else:
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, data.schema) as writer:
-            writer.write_table(data, max_chunksize=rows)
+    path.write_bytes(table_bytes(path.suffix[1:], data, rows))
     return path
 
 
@@ -194,7 +191,7 @@ def test_a_large_row_group_is_not_read_whole(tmp_path: Path) -> None:
     data = table(pa.binary(), [bytes([number]) * (1 << 20) for number in range(64)])
     pq.write_table(data, tmp_path / "m.parquet", compression="none", use_dictionary=False, write_batch_size=4)
     del data
-    column = EmbeddedColumn(str(tmp_path / "m.parquet"), "image", ImageCells(is_list=False, bytes=None, path=None))
+    column = EmbeddedColumn(str(tmp_path / "m.parquet"), "image", ImageCells(is_list=False, bytes=None, path=None), "m")
     before, most = pa.total_allocated_bytes(), 0
     for row in range(1, 65):
         assert column.read(row, 0)[:1] == bytes([row - 1])

@@ -6,7 +6,6 @@ import json
 import random
 import tarfile
 import tracemalloc
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,9 @@ from pipeline.records import Failure, ImageRecord
 from pipeline.sources import gunzip, open_source
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.tarfiles import DamagedError, PlainStream, members
+from tests.containers import Files, tar_of
 
 SKIP = SourceConfig(skip_bad_rows=True)
-Files = Iterable[tuple[str, bytes]]
-
-
-def tar_of(files: Files, form: int = tarfile.GNU_FORMAT) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
-        for name, data in files:
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(data), 1.5 if form == tarfile.PAX_FORMAT else 1
-            tar.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def write(path: Path, files: Files) -> Path:
