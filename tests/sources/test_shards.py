@@ -15,12 +15,14 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import ErrorKind, InputError
 from pipeline.files import record_stamp
 from pipeline.images.locate import read_image
+from pipeline.images.probe import ImageSize
+from pipeline.images.sizes import sizes_of
 from pipeline.locations import EmbeddedImage, TarMember
 from pipeline.records import Failure, ImageRecord
 from pipeline.sources import gunzip, open_source
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.tarfiles import DamagedError, PlainStream, members
-from tests.containers import Files, tar_of
+from tests.containers import SMALL, Files, tar_of
 
 SKIP = SourceConfig(skip_bad_rows=True)
 
@@ -357,3 +359,14 @@ def test_memory_does_not_grow_with_the_shard(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < fixed_bytes
     finally:
         tracemalloc.stop()
+
+
+def test_sizes_from_headers(tmp_path: Path) -> None:
+    """An estimate reads the beginning of a member, and not what follows it in the tar."""
+    with_end = [("a.jpg", SMALL), ("b.jpg", SMALL[:100]), ("c.jpg", b"")]
+    records = read(write(tmp_path / "s.tar", with_end))
+    first, *others = sizes_of(records)
+    assert first == ImageSize(64, 48, len(SMALL))
+    assert all(isinstance(one, Failure) for one in others)
+    (tmp_path / "s.tar").unlink()
+    assert all(isinstance(one, Failure) and one.kind is ErrorKind.IMAGE_MISSING for one in sizes_of(records))
