@@ -363,7 +363,7 @@ def test_memory_does_not_grow_with_the_shard(tmp_path: Path) -> None:
 
 def test_sizes_from_headers(tmp_path: Path) -> None:
     """An estimate reads the beginning of a member, and not what follows it in the tar."""
-    with_end = [("a.jpg", SMALL), ("b.jpg", SMALL[:100]), ("c.jpg", b"")]
+    with_end = [("a.jpg", SMALL), ("b.jpg", SMALL[:40]), ("c.jpg", b"")]
     records = read(write(tmp_path / "s.tar", with_end))
     first, *others = sizes_of(records)
     assert first == ImageSize(64, 48, len(SMALL))
