@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.sources.tables import ImageCells, first_line
 
-BATCH_BYTES: Final = 8 << 20
+_BATCH_BYTES: Final = 1 << 21
 """Of the rows that are read at a time, by the average of their row group."""
 _HELD_BYTES: Final = 64 << 20
 """Images at most that have been read and not been asked for: threads ask for neighbours in any order."""
@@ -85,7 +85,7 @@ class EmbeddedColumn:
             self._needed_from = row - _NEIGHBOURS
             chunk = self._table.metadata.row_group(group)
             average = chunk.column(self._leaf[0]).total_uncompressed_size // max(1, chunk.num_rows)
-            rows = max(1, min(_MOST_ROWS, BATCH_BYTES // max(1, average)))
+            rows = max(1, min(_MOST_ROWS, _BATCH_BYTES // max(1, average)))
             self._group, self._next = group, self._ends[group] - chunk.num_rows
             self._batches = self._table.iter_batches(
                 rows, row_groups=[group], columns=[self._leaf[1]], use_threads=False

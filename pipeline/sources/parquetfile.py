@@ -16,13 +16,13 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import EmbeddedImage
 from pipeline.sources.columns import Columns
-from pipeline.sources.embedded import BATCH_BYTES, EmbeddedColumn, leaves
+from pipeline.sources.embedded import EmbeddedColumn, leaves
 from pipeline.sources.extras import safe_size
 from pipeline.sources.manifest import BadRow, Row
 from pipeline.sources.naming import public_image, shown
 from pipeline.sources.tables import ImageCells, columns_of, divided, first_line, holds_bytes, is_valid, rows_of
 
-_BATCH_ROWS: Final = 1024
+_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
 _BATCH_ROWS_WITH_BYTES: Final = 64
 """Where a column may hold whole files."""
 
@@ -81,7 +81,7 @@ class _Reading:
             names = [*wanted, *own]
             size = sum(chunk.total_uncompressed_size for chunk in chunks if _is_within(chunk.path_in_schema, names))
             most = _BATCH_ROWS_WITH_BYTES if has_bytes or is_complete else _BATCH_ROWS
-            rows = max(1, min(most, found.num_rows * BATCH_BYTES // max(1, size)))
+            rows = max(1, min(most, found.num_rows * _BATCH_BYTES // max(1, size)))
             # No column at all gives rows without any, as many as there are.
             for batch in self.table.iter_batches(rows, row_groups=[group], columns=names, use_threads=False):
                 yield batch, is_complete

@@ -163,7 +163,7 @@ def test_no_pass_reads_images(tmp_path: Path) -> None:
 
 def test_threads_share_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In any order, by several threads at once, and far apart, each gets its own image; what is held is bounded."""
-    monkeypatch.setattr(embedded, "BATCH_BYTES", 3_000)
+    monkeypatch.setattr(embedded, "_BATCH_BYTES", 3_000)
     monkeypatch.setattr(embedded, "_HELD_BYTES", 10_000)
     monkeypatch.setattr(embedded, "_NEIGHBOURS", 8)
     cells = [bytes([number]) * 1000 for number in range(200)]
