@@ -96,13 +96,13 @@ class ManifestSource:
             if done:
                 return
         for line, image, given, _ in islice(self._rows(extras=False), done, None):
+            if isinstance(image, str):
+                self._look_at((image,))
+                yield image if given is None and _is_plain(image) else self._id(image, given, line)
+                continue
             images = [one for one, _ in image] if isinstance(image, list) else [image]
             self._look_at([one.name if isinstance(one, EmbeddedImage) else one for one in images])
-            first = images[0]
-            if given is None and isinstance(first, str) and _is_plain(first):
-                yield first
-            else:
-                yield self._id(first, given, line)
+            yield self._id(images[0], given, line)
 
     def _id(self, image: str | EmbeddedImage, given: str | None, line: int) -> str:
         """Of a record whose first image this is: an image inside of the file is known by its row."""
@@ -222,9 +222,9 @@ def _flaw_of(cell: object) -> str | None:
 
 def image_flaw(image: object) -> str | None:
     """What is wrong with the text that names an image."""
-    if isinstance(image, EmbeddedImage):
-        return None
     if not isinstance(image, str):
+        if isinstance(image, EmbeddedImage):
+            return None
         return "the image is missing" if image is None else f"the image is {_kind(image)}, not text"
     if not image or image.isspace():
         return "the image is empty"

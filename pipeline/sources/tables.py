@@ -144,8 +144,7 @@ def rows_of(
     given = [_whole(value) for value in cells.pop(columns.id)] if columns.id in cells else [ABSENT] * batch.num_rows
     rest = zip(*cells.values(), strict=True) if cells else iter([()] * batch.num_rows)
     for number, (image, record_id, values) in enumerate(zip(found, given, rest, strict=True), first):
-        is_odd = image is _UNDECODABLE or (isinstance(image, list) and _UNDECODABLE in image)
-        if is_odd or record_id is _UNDECODABLE or _UNDECODABLE in values:
+        if image is _UNDECODABLE or record_id is _UNDECODABLE or _UNDECODABLE in values:
             yield BadRow(number, "text that is not UTF-8")
             continue
         extra = {column: value for column, value in zip(cells, values, strict=True) if not _is_long(value)}
