@@ -1,6 +1,6 @@
 """A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
@@ -13,7 +13,8 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
-from pipeline.sources.naming import check_videos, identify, location_of, names_document, public_image, shown
+from pipeline.sources.naming import check_stores, check_videos, identify, names_document, public_image, shown
+from pipeline.sources.places import Locate, confined_to, in_folder
 from pipeline.sources.several import distinct, flaw_of, grouped, images_in, texts_of
 
 ABSENT: Final = object()
@@ -58,14 +59,19 @@ class ManifestSource:
         name: str,
         unit: str = "line",
         blocks: BlockReader | None = None,
+        locate: Locate | None = None,
         label: str | None = None,
     ) -> None:
-        """`blocks` reads many rows at once as long as nothing is odd about them.
+        """`blocks` reads many rows at once as long as nothing is odd about them. `locate` is for one from elsewhere.
 
         `label` is the file's part of the ids of rows that hold their image and have no id.
         """
         self.name = name
         self._id_label = name.rpartition("/")[2] if label is None else label
+        prefix = folder_prefix(path)
+        self._locate = locate or (confined_to(prefix) if config.confine else in_folder(prefix))
+        self._prefix = None if locate or config.confine else prefix
+        """Of plain paths, where nothing else is to be looked at: the quick way."""
         self.has_several = config.group_by is not None
         self.grouped_by = config.group_by
         if config.group_by is not None:  # the value of the column is the id of the record
@@ -101,7 +107,8 @@ class ManifestSource:
                 yield image if given is None and _is_plain(image) else self._id(image, given, line)
                 continue
             images = [one for one, _ in image] if isinstance(image, list) else [image]
-            self._look_at([one.name if isinstance(one, EmbeddedImage) else one for one in images])
+            self._look_at([one for one in images if isinstance(one, str)])
+            self._look_at_names([one.name for one in images if isinstance(one, EmbeddedImage)])
             yield self._id(images[0], given, line)
 
     def _id(self, image: str | EmbeddedImage, given: str | None, line: int) -> str:
@@ -111,7 +118,11 @@ class ManifestSource:
         return identify(f"{self._id_label}#{line}" if isinstance(image, EmbeddedImage) else public_image(image))
 
     def _look_at(self, images: Sequence[str]) -> None:
-        """Raises InputError for a video that cannot be read."""
+        """Raises InputError for images that cannot be read here."""
+        check_stores(images, self._label)
+        self._look_at_names(images)
+
+    def _look_at_names(self, images: Sequence[str]) -> None:
         check_videos(images, self._label)
         self.has_documents = self.has_documents or any(map(names_document, images))
 
@@ -119,24 +130,28 @@ class ManifestSource:
         return self._records() if self.grouped_by is None else grouped(self._records(), self._label)
 
     def _records(self) -> Iterator[ImageRecord]:
-        prefix = folder_prefix(self._path)
+        prefix, locate = self._prefix, self._locate
         done = 0
         with suppress(OddError):
             for block in self._plain_blocks(extras=True):
-                yield from _records(block, prefix)
+                yield from _records(block, prefix, locate)
                 done += len(block.images)
             if done:
                 return
         for line, image, given, extra in islice(self._rows(extras=True), done, None):
             if isinstance(image, list):
-                places = tuple(_location(one, prefix) for one, _ in image)
+                places = tuple(one if isinstance(one, EmbeddedImage) else locate(one) for one, _ in image)
                 yield ImageRecord(self._id(image[0][0], given, line), places, extra, line, texts_of(image, extra))
                 continue
-            if isinstance(image, str) and _is_plain(image):
+            if isinstance(image, EmbeddedImage):
+                yield ImageRecord(self._id(image, given, line), (image,), extra, line)
+                continue
+            if prefix is not None and _is_plain(image):
                 where = LocalFile(image, image if image[0] == "/" else prefix + image)
                 yield ImageRecord(image if given is None else identify(given), (where,), extra, line)
                 continue
-            yield ImageRecord(self._id(image, given, line), (_location(image, prefix),), extra, line)
+            record_id = identify(public_image(image) if given is None else given)
+            yield ImageRecord(record_id, (locate(image),), extra, line)
 
     def _plain_blocks(self, *, extras: bool) -> Iterator[Block]:
         """Blocks in which every image is a plain path and every id is one. Raises OddError at the first other one."""
@@ -197,16 +212,16 @@ class StreamSource(ManifestSource):
         return None
 
 
-def _records(block: Block, prefix: str) -> Iterator[ImageRecord]:
+def _records(block: Block, prefix: str | None, locate: Locate) -> Iterator[ImageRecord]:
     images = block.images
     ids = images if block.ids is None else map(identify, block.ids)
-    places = [(LocalFile(image, image if image[0] == "/" else prefix + image),) for image in images]
+    places: Iterable[tuple[Location]]
+    if prefix is None:
+        places = [(locate(image),) for image in images]
+    else:
+        places = [(LocalFile(image, image if image[0] == "/" else prefix + image),) for image in images]
     extras = block.extras or repeat(None)
     return map(ImageRecord, ids, places, extras, range(block.line, block.line + len(images)))
-
-
-def _location(image: str | EmbeddedImage, prefix: str) -> Location:
-    return image if isinstance(image, EmbeddedImage) else location_of(image, prefix)
 
 
 def _is_plain(image: str) -> bool:

@@ -13,7 +13,7 @@ from pipeline.store import unsaved
 from pipeline.store.contents import what_is_wrong
 from pipeline.store.ledger import transfer
 from pipeline.store.ledger.header import SUFFIXES
-from pipeline.store.ledger.protocol import CONFIG_META
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, YES
 from pipeline.store.ledger.schema import footer_name
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.ledger.transfer import CARRIED, History, RecordFacts
@@ -181,7 +181,7 @@ def _is_good(name: str, value: bytes) -> bool:
     try:
         if name in {"identity", "lease"} or name.startswith(CONFIG_META):
             return isinstance(orjson.loads(value), dict)
-        return bool(value.decode())
+        return value in {YES, NO} if name == REHEARSAL_META else bool(value.decode())
     except ValueError:
         return False
 

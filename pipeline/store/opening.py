@@ -19,10 +19,11 @@ from pipeline.labels.arrow import type_of
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import outdir, schemas
 from pipeline.store.contents import check_declared, columns_of
+from pipeline.store.contents import is_rehearsal as was_rehearsal
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.errors import HOLDER_NAME, damaged
 from pipeline.store.ledger.header import check_format
-from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, Ledger
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, YES, Ledger
 from pipeline.store.rerun import RerunPolicy
 
 LEDGER_NAME = "ledger.sqlite"
@@ -227,9 +228,12 @@ def check_rehearsal(out: Path, ledger: Ledger, *, is_rehearsal: bool) -> None:
 
     Raises InputError where OUT holds rows of the other kind.
     """
-    now, before = b"yes" if is_rehearsal else b"no", ledger.meta(REHEARSAL_META)
-    if before in {now, None} or not ledger.states():
-        ledger.set_meta({REHEARSAL_META: now})
+    try:
+        before = was_rehearsal(ledger)
+    except ValueError as error:
+        raise damaged(ledger.path, error) from None
+    if before in {is_rehearsal, None} or not ledger.states():
+        ledger.set_meta({REHEARSAL_META: YES if is_rehearsal else NO})
         return
     holds = "of a model; a rehearsal (`emulator=True`)" if is_rehearsal else "of the emulator (a rehearsal); a real run"
     raise InputError(f"{out} holds answers {holds} needs an OUT of its own: name another one. Nothing was sent")

@@ -15,6 +15,7 @@ from pipeline.config import extras
 from pipeline.errors import InputError
 from pipeline.sources import naming, open_source
 from tests.builders import ask
+from tests.image_hosts import HERE
 from tests.images.test_frames import animation
 from tests.support import Command, MakeImage
 from tests.videos import sound_only, video
@@ -137,10 +138,10 @@ def host(media: Path) -> Iterator[str]:
 def test_videos_behind_addresses(host: str, endpoint: str) -> None:
     """They are fetched whole within `images.max_file_mb`, and an estimate reads the beginning of each."""
     Path("list.txt").write_text(f"{host}/b.webm?signature=1\n{host}/clip.mp4\n{host}/loop.gif\n")
-    found = pipeline.estimate("list.txt", model="gpt-4o", base_url=endpoint, frames=2)
-    assert ask("list.txt", endpoint, frames=2).exit_code == 0
+    found = pipeline.estimate("list.txt", model="gpt-4o", base_url=endpoint, frames=2, overrides=HERE)
+    assert ask("list.txt", endpoint, frames=2, overrides=HERE).exit_code == 0
     rows = rows_of("out")
     assert list(rows.status) == ["ok"] * 3
     assert found.models[0].input_tokens.expected == rows.prompt_tokens.sum()
-    ask("list.txt", endpoint, out="small", overrides={"images.max_file_mb": 0.05})
-    assert rows_of("small").loc[f"{host}/clip.mp4"].error_kind == "image_too_large"
+    ask("list.txt", endpoint, out="small", overrides={**HERE, "images.max_file_mb": 0.05})
+    assert rows_of("small").loc[f"{host}/clip.mp4"].error_kind == "fetch_too_large"

@@ -317,14 +317,13 @@ def test_a_schema_that_is_no_text(killed: Path, place: bytes) -> None:
     assert rebuild(killed, now=lambda: NOON).records == 16
 
 
-def test_a_configuration_that_is_damaged(killed: Path) -> None:
-    """A hash that none of OUT's configurations has is damage, not another configuration; `rebuild` mends it."""
+@pytest.mark.parametrize(("name", "why"), [("config_hash", "its configuration"), ("rehearsal", "the emulator's")])
+def test_a_setting_that_is_damaged(killed: Path, name: str, why: str) -> None:
+    """A hash that none of OUT's configurations has is damage, not another configuration; a rehearsal is yes or no."""
     open_out(killed).close()
     with closing(sqlite3.connect(killed / LEDGER)) as connection, connection:
-        connection.execute(
-            "UPDATE meta SET value = CAST(substr(value, 1, 15) || 'x' AS BLOB) WHERE name = 'config_hash'"
-        )
-    with pytest.raises(DamagedLedgerError, match="its configuration"):
+        connection.execute("UPDATE meta SET value = CAST('x' || substr(value, 2) AS BLOB) WHERE name = ?", (name,))
+    with pytest.raises(DamagedLedgerError, match=why):
         open_out(killed)
     assert rebuild(killed, now=lambda: NOON).records == 16
     with open_out(killed) as dataset:
