@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import accumulate
 from threading import Lock
 from typing import Any, Final
@@ -81,6 +82,8 @@ class EmbeddedColumn:
             return
         if group in self._damages and row >= self._damages[group][0]:
             raise ValueError(self._damages[group][1])
+        if group == self._group + 1:
+            self._finish_group(row)
         if group != self._group or row < self._next:
             self._needed_from = row - _NEIGHBOURS
             chunk = self._table.metadata.row_group(group)
@@ -90,6 +93,13 @@ class EmbeddedColumn:
             self._batches = self._table.iter_batches(
                 rows, row_groups=[group], columns=[self._leaf[1]], use_threads=False
             )
+
+    def _finish_group(self, wanted: int) -> None:
+        """Hold the last rows of a row group before going on to the next: other threads may ask for them yet."""
+        if self._group >= 0 and self._ends[self._group] - self._next <= _NEIGHBOURS:
+            with suppress(ValueError):
+                while self._read_on(wanted):
+                    pass
 
     def _read_on(self, wanted: int) -> bool:
         """Hold the next batch; False at the end of the row group. Raises ValueError where it is damaged."""

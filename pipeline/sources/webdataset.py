@@ -109,9 +109,8 @@ class ShardsSource:
         self.has_documents = self.has_documents or names_document(image.name)
         columns = columns_of(opened.stream, parts, self._most_text)
         # Without `extras` it is made only where it may be too much.
-        extra = (
-            to_json(columns) if extras or sum(part.member.size for part in parts[1:]) > self._most_text // 6 else None
-        )
+        may_be_long = sum(part.member.size for part in parts) - image.size > self._most_text // 6
+        extra = to_json(columns) if extras or may_be_long else None
         flaw = record_flaw(extra, self._config)
         given = ABSENT if self._config.id_column is None else columns.get(self._config.id_column)
         flaw = flaw or (None if given is ABSENT else id_flaw(given))

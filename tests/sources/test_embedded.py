@@ -186,6 +186,25 @@ def test_threads_share_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert most <= 10_000 + 2_000
 
 
+def test_neighbours_over_the_end_of_a_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is one row ahead, in the next row group, sends no other one back to the beginning."""
+    monkeypatch.setattr(embedded, "_BATCH_BYTES", 1)
+    records = read(written(tmp_path / "m.parquet", table(pa.binary(), [b"%d" % n for n in range(40)]), rows=10))
+    passes: list[list[int]] = []
+    plain = pq.ParquetFile.iter_batches
+
+    def noted(file: pq.ParquetFile, rows: int, **more: Any) -> Any:
+        passes.append(more["row_groups"])
+        return plain(file, rows, **more)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    order = [0, *(at + step for at in range(1, 39, 2) for step in (1, 0)), 39]
+    assert images_of([records[at] for at in order]) == [[b"%d" % at] for at in order]
+    assert passes == [[0], [1], [2], [3]]
+    order = [0, *range(2, 9), 11, 9, 1, 10]
+    assert images_of([records[at] for at in order]) == [[b"%d" % at] for at in order]
+
+
 def test_a_large_row_group_is_not_read_whole(tmp_path: Path) -> None:
     """64 MB in one row group of several pages: a pass over the images holds a fraction."""
     data = table(pa.binary(), [bytes([number]) * (1 << 20) for number in range(64)])
