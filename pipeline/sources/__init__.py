@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.cloud.stores import ObjectAddress
-from pipeline.config.extras import CLOUD_HINT, PDF_SUFFIX, VIDEO_SUFFIXES, has_cloud_extra
+from pipeline.config.extras import CLOUD_HINT, CLOUD_SCHEMES, PDF_SUFFIX, VIDEO_SUFFIXES, has_cloud_extra
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.arrowfile import dataset_files
@@ -19,11 +19,11 @@ from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
-from pipeline.sources.joined import JoinedSource, check_apart
+from pipeline.sources.joined import JoinedSource, check_apart, check_texts
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
 from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_address, public_image, scheme_of, shown
-from pipeline.sources.passed import passed_over, passed_words
+from pipeline.sources.passed import flaw_of_file, passed_over, passed_words
 from pipeline.sources.patterns import split_glob
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
@@ -73,6 +73,7 @@ def open_sources(
     if [source.name for source in all_of_them].count("-") > 1:
         raise InputError("standard input (-) can be read only once")
     check_apart(all_of_them)
+    check_texts([spec for spec in specs if isinstance(spec, str)], config.sidecar_extension)
     sources = [_around(source, config, reads_sidecars=reads_sidecars) for source in all_of_them]
     first_counts = config.on_duplicate_id == "first"
     if len(sources) == 1 and not first_counts:
@@ -186,7 +187,12 @@ def _file(path: str, config: SourceConfig, *, name: str, label: str | None) -> C
             f"{shown(path)}: this kind of archive is not read; unpack it and name its folder "
             f"(shards are read as {' '.join(TAR_SUFFIXES)})"
         )
-    raise InputError(f"{shown(path)}: this kind of file cannot be read. {_what_is_read()}")
+    if flaw_of_file(os.fsencode(path)) is None:
+        return ImageSource(path)
+    raise InputError(
+        f"{shown(path)}: this kind of file cannot be read; to pass over such files, name their folder, or put a "
+        f"pattern in quotes. {_what_is_read()}"
+    )
 
 
 def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
@@ -204,6 +210,8 @@ def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
         return BucketSource(bucket)
     if bucket is not None or (scheme in {"http", "https", "file"} and known is None):
         return ImageSource(url)
+    if scheme in CLOUD_SCHEMES:
+        raise InputError(f"{name}: no bucket; write {scheme}://BUCKET/KEY, or {scheme}://BUCKET/PREFIX/")
     raise InputError(f"{name}: this version does not read {scheme}:// sources; download it and give its path")
 
 

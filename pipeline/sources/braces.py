@@ -53,7 +53,7 @@ def files_of(spec: str) -> tuple[str, list[str]]:
     return below, list(dict.fromkeys(file for found in matches.values() for file in found))
 
 
-def files_hint(folder: str, suffixes: Iterable[str]) -> str:
+def files_example(folder: str, suffixes: Iterable[str]) -> str:
     """How to name the files of a folder that hold records, for a message; empty where there are none."""
     try:
         names = [os.fsdecode(name) for name in sorted(os.listdir(os.fsencode(folder)))]  # noqa: PTH208 - as above
@@ -62,9 +62,9 @@ def files_hint(folder: str, suffixes: Iterable[str]) -> str:
     for suffix in suffixes:
         found = [name for name in names if name.lower().endswith(suffix) and not name.startswith(".")]
         if found:
-            below = folder if folder.endswith("/") else f"{folder}/"
+            below = folder if folder.endswith("/") or not folder else f"{folder}/"
             way = f"{below}{found[0]}" if len(found) == 1 else f"{below}*{suffix}"
-            return f"; its {suffix} files hold records: name them, as {shown(way)!r}"
+            return f", as {shown(way)!r}"
     return ""
 
 

@@ -207,6 +207,17 @@ def test_a_single_image(tmp_path: Path) -> None:
     )
 
 
+def test_one_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    """Proves that an image without a suffix can be named, and that other files show the way to their folder."""
+    (tmp_path / "bare").write_bytes(b"GIF89a")
+    assert ids(tmp_path / "bare") == ["bare"]
+    plant(tmp_path, "other", "a.jpg", "a.txt")
+    with pytest.raises(InputError, match=r"other: this kind of file cannot be read; .* pattern in quotes"):
+        open_source(tmp_path / "other")
+    with pytest.raises(InputError, match=r"a\.txt lies beside .*a\.jpg, and both are SOURCEs"):
+        open_sources([f"{tmp_path}/a.jpg", f"{tmp_path}/a.txt"])
+
+
 def test_several_sources_in_order(tmp_path: Path) -> None:
     """Proves that sources are joined in the order given, and that an id in two of them is named with both."""
     plant(tmp_path, "one/b.jpg", "two/a.jpg")

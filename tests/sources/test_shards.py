@@ -304,7 +304,7 @@ def test_a_gzip_file_is_read_at_any_place(tmp_path: Path, monkeypatch: pytest.Mo
         ("{0.tar,m.csv}", "names shards (.tar) and other files (m.csv)"),
         ("photos.zip", "this kind of archive is not read; unpack it"),
         ("folder.tar", "this kind of file cannot be read"),
-        ("train", "its .tar files hold records: name them, as 'train/*.tar'"),
+        ("train", "Files of records (.tar .tgz) are SOURCEs of their own: name them, as 'train/*.tar'"),
     ],
 )
 def test_patterns(tmp_path: Path, spec: str, ids: list[str] | str) -> None:
