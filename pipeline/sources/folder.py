@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.locations import ConfinedFile, LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
+from pipeline.sources.braces import RECORD_SUFFIXES, files_example
 from pipeline.sources.metadata import FolderMetadata, count_without_row, image_key
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, local_path, names_document, shown
 from pipeline.sources.passed import WITHOUT_ROW, passed_words, tables_hint
@@ -125,10 +126,12 @@ class FolderSource:
         found = "no image matches" if self._is_glob else "no images here"
         if not walk.files_seen and not self._is_glob:
             return f"{shown(self.name)}: {found}: the folder holds no files"
+        tables = tables_hint(walk.passed.by_kind)
+        tables += files_example(self._prefix, RECORD_SUFFIXES) if tables and not self._is_glob else ""
         others = f"{walk.files_seen:,} other file{' was' if walk.files_seen == 1 else 's were'} seen"
         kinds = f" ({passed_words(walk.passed.by_kind)})" if walk.passed.by_kind else ""
         return (
             f"{shown(self.name)}: {found}; {others}{kinds}. "
             f"Files count that end in {' '.join(self._suffixes)}, in any case, and are not hidden"
-            f"{'' if self._config.extensions else '; others by their first bytes'}{tables_hint(walk.passed.by_kind)}"
+            f"{'' if self._config.extensions else '; others by their first bytes'}{tables}"
         )

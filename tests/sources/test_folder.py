@@ -237,7 +237,7 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
         ("ftp://host.example/photos", "this version does not read ftp:// sources"),
         ("hf://datasets/x", "does not read hf:// sources"),
         ("https://user:secret@host.example/m.tar?sig=secret", r"https://host\.example/m\.tar: archives are not read"),
-        ("shard.tar", "archives .* are not read yet"),
+        ("shard.zip", r"this kind of archive is not read; unpack it .* \.tar \.tar\.gz \.tgz"),
         ("notes.md", r"this kind of file cannot be read.*\.parquet.*\.heic"),
         ("pipe.jsonl", "not a regular file"),
         ("", "SOURCE is empty"),
@@ -246,7 +246,7 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
 def test_what_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     """Proves that each wrong SOURCE gets an error that says the way out, and shows no secret."""
     monkeypatch.chdir(tmp_path)
-    plant(tmp_path, "photos/a.jpg", "shard.tar", "notes.md")
+    plant(tmp_path, "photos/a.jpg", "shard.zip", "notes.md")
     os.mkfifo("pipe.jsonl")
     with pytest.raises(InputError, match=message) as caught:
         open_source(name, SourceConfig())
