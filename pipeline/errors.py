@@ -21,6 +21,7 @@ class ErrorKind(StrEnum):
     """Why a record has no good answer: the column `error_kind`."""
 
     IMAGE_MISSING = "image_missing"
+    IMAGE_EMPTY = "image_empty"
     IMAGE_UNREADABLE = "image_unreadable"
     IMAGE_TRUNCATED = "image_truncated"
     IMAGE_UNSUPPORTED = "image_unsupported"

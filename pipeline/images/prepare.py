@@ -8,15 +8,17 @@ lock in every step that takes long.
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from PIL import Image
 
 from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind
-from pipeline.images.containers import Format, Header, describe, inspect, probe, scan_count, sniff, stripped
+from pipeline.images.containers import Format, Header, inspect, probe, scan_count, sniff, stripped
 from pipeline.images.decoding import attempt, decoding_bytes, loaded, measured, rendered
 from pipeline.images.encoding import MAX_JPEG_SIDE, encode_jpeg
 from pipeline.images.scaling import scaled
+from pipeline.images.unpacking import not_read, part_of
 from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageFacts, PreparedImage
 from pipeline.tokens.presizing import Target
@@ -48,9 +50,30 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
     held at a time, around decoding. Whatever the bytes are, what is wrong with them comes back as a Failure
     of a kind `IMAGE_...`, its message one line without the file's name.
     """
+    part = None
+    if len(data) <= config.max_file_mb * BYTES_PER_MB:
+        part = part_of(lambda at, count: data[at : at + count], sniff(data))
+    if part is None:
+        return _prepare_picture(data, rule, config, reserve)
+    if isinstance(part, Failure):
+        return part
+    inner = data[part.offset : part.offset + part.length]
+    image = _prepare_picture(inner, rule, config, reserve, part.orientation)
+    if isinstance(image, Failure):
+        return image
+    facts = replace(image.facts, source_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return replace(image, facts=facts)
+
+
+def _prepare_picture(
+    data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve, orientation: int | None = None
+) -> PreparedImage | Failure:
+    """`orientation`: as the file around it states it."""
     header = checked_header(data, config)
     if isinstance(header, Failure):
         return header
+    if orientation is not None:
+        header = replace(header, orientation=orientation)
     target = rule.target(*header.upright)
     if header.sendable and target == header.upright:
         sent = _unchanged(data, config)
@@ -111,12 +134,12 @@ def too_large_file(size: int, config: ImagesConfig) -> Failure:
 def checked_header(data: bytes, config: ImagesConfig) -> Header | Failure:
     """What an image says of itself, where it may be decoded."""
     if not data:
-        return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message="the file is empty")
+        return Failure(kind=ErrorKind.IMAGE_EMPTY, message="the file is empty")
     if len(data) > config.max_file_mb * BYTES_PER_MB:
         return too_large_file(len(data), config)
     found = sniff(data)
-    if found is None:
-        return _not_read(data)
+    if (flaw := not_read(data, found)) is not None or found is None:
+        return flaw or Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="this is no image")
     header: Header | Failure | None = probe(data)
     if header is None:
         header = attempt(lambda: measured(data, found), data, found)
@@ -132,12 +155,6 @@ def checked_header(data: bytes, config: ImagesConfig) -> Header | Failure:
             message=f"a JPEG of {scans:,} scans takes too long to decode: at most {MAX_SCANS} are decoded",
         )
     return header
-
-
-def _not_read(data: bytes) -> Failure:
-    what = describe(data)
-    hint = "; HEIC is not read yet, convert it to JPEG" if "HEIC" in what else ""
-    return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"this is {what}{hint}")
 
 
 def _is_bomb(header: Header, config: ImagesConfig) -> bool:

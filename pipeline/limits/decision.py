@@ -60,6 +60,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     **dict.fromkeys(
         (
             ErrorKind.IMAGE_MISSING,
+            ErrorKind.IMAGE_EMPTY,
             ErrorKind.IMAGE_UNREADABLE,
             ErrorKind.IMAGE_TRUNCATED,
             ErrorKind.IMAGE_UNSUPPORTED,

@@ -42,6 +42,7 @@ _KIND_CODES = {
     ErrorKind.FORMAT_REJECTED: 28,
     ErrorKind.HOOK_FAILED: 29,
     ErrorKind.PARAMETER_REJECTED: 30,
+    ErrorKind.IMAGE_EMPTY: 51,
 }
 _STATUS_OF = {code: status for status, code in _STATUS_CODES.items()}
 _KIND_OF = {code: kind for kind, code in _KIND_CODES.items()}

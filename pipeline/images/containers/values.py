@@ -12,7 +12,7 @@ TURNED = 5
 
 
 class Format(StrEnum):
-    """The formats that are read."""
+    """The formats that are read. An RAW file is read by the preview in it, an ICNS file by the largest picture in it."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -22,6 +22,23 @@ class Format(StrEnum):
     TIFF = "TIFF"
     AVIF = "AVIF"
     JPEG2000 = "JPEG 2000"
+    HEIC = "HEIC"
+    PSD = "PSD"
+    TGA = "TGA"
+    ICO = "ICO"
+    ICNS = "ICNS"
+    PNM = "PNM"
+    PAM = "PAM"
+    PCX = "PCX"
+    DCX = "DCX"
+    SGI = "SGI"
+    QOI = "QOI"
+    DDS = "DDS"
+    XBM = "XBM"
+    XPM = "XPM"
+    SUN = "Sun raster"
+    FITS = "FITS"
+    RAW = "RAW"
 
     @property
     def media_type(self) -> str:
@@ -74,11 +91,15 @@ class Container:
 
 
 class BrokenFileError(ValueError):
-    """The structure cannot be followed further. It does not leave this package."""
+    """The structure cannot be followed further."""
 
     def __init__(self, why: str, *, cut: bool = False) -> None:
         super().__init__(why)
         self.cut = cut
+
+
+class UnsupportedFileError(BrokenFileError):
+    """The file may be whole, and its coding is not read. The message is a whole sentence."""
 
 
 @dataclass(slots=True, kw_only=True)
