@@ -26,26 +26,27 @@ def full(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
     return box(kind, struct.pack(">I", version << 24 | flags), *parts)
 
 
-def hevc(image: Image.Image) -> tuple[bytes, bytes]:
+def hevc(image: Image.Image, chroma: str = "yuv444p") -> tuple[bytes, bytes]:
     """One picture as HEVC: its configuration (`hvcC`) and its coded units with lengths of four bytes."""
-    return _coded(image.convert("RGB").tobytes(), image.size)
+    return _coded(image.convert("RGB").tobytes(), image.size, chroma)
 
 
 @cache
-def _coded(pixels: bytes, size: tuple[int, int]) -> tuple[bytes, bytes]:
+def _coded(pixels: bytes, size: tuple[int, int], chroma: str) -> tuple[bytes, bytes]:
     av: Any = pyav()
     context = av.CodecContext.create("libx265", "w")
-    context.width, context.height, context.pix_fmt = *size, "yuv444p"
+    context.width, context.height, context.pix_fmt = *size, chroma
     context.time_base = Fraction(1)
     context.options = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=1:crf=4:pools=none:frame-threads=1:range=full:colormatrix=bt709"}
     frame = av.VideoFrame.from_ndarray(np.frombuffer(pixels, np.uint8).reshape(size[1], size[0], 3), format="rgb24")
     # Full range and the matrix of BT.709, as the box colr says.
-    frame = frame.reformat(format="yuv444p", dst_colorspace=1, dst_color_range=2)
+    frame = frame.reformat(format=chroma, dst_colorspace=1, dst_color_range=2)
     data = b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
     units = [unit for unit in _units(data)]
     sets = [unit for unit in units if unit[0] >> 1 & 0x3F in _PARAMETER_SETS]
     rest = [unit for unit in units if unit[0] >> 1 & 0x3F not in (*_PARAMETER_SETS, 39, 40)]
-    header = bytes([1, 3]) + bytes(10) + bytes([93, 0xF0, 0, 0xFC, 0xFF, 0xF8, 0xF8, 0, 0, 0x0F])
+    form = 0xFD if "420" in chroma else 0xFF
+    header = bytes([1, 3]) + bytes(10) + bytes([93, 0xF0, 0, 0xFC, form, 0xF8, 0xF8, 0, 0, 0x0F])
     arrays = b"".join(bytes([0x80 | unit[0] >> 1 & 0x3F, 0, 1]) + struct.pack(">H", len(unit)) + unit for unit in sets)
     return header + bytes([len(sets)]) + arrays, b"".join(struct.pack(">I", len(unit)) + unit for unit in rest)
 
@@ -59,11 +60,12 @@ def _units(data: bytes) -> list[bytes]:
 def heic(
     image: Image.Image, *, turns: Sequence[bytes] = (), profile: bytes | None = None, exif: bytes | None = None,
     columns: int = 1, rows: int = 1, brand: bytes = b"heic", colour: bytes | None = None, alpha: Image.Image | None = None,
+    chroma: str = "yuv444p",
 ) -> bytes:  # fmt: skip
     """A whole file. `turns`: boxes `irot`, `imir`, `clap`; several columns or rows: a grid of tiles, as phones write."""
     width, height = image.size[0] // columns, image.size[1] // rows
     boxes = [(x * width, y * height, (x + 1) * width, (y + 1) * height) for y in range(rows) for x in range(columns)]
-    tiles = [hevc(image.crop(part)) for part in boxes]
+    tiles = [hevc(image.crop(part), chroma) for part in boxes]
     is_grid = len(tiles) > 1
     items: list[tuple[int, bytes, bytes]] = [(2 + n, b"hvc1", data) for n, (_, data) in enumerate(tiles)]
     primary = 2

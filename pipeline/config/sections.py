@@ -288,6 +288,14 @@ class ImagesConfig(Section):
         Literal["structure", "full"],
         Setting("The check of an unchanged image: `structure` reads the parts of the file, `full` decodes all pixels."),
     ] = "structure"
+    truncated: Annotated[
+        Literal["fail", "show"],
+        Setting(
+            "An image whose file is cut off: `fail` gives its row an error, `show` sends what is there, as a browser "
+            "shows it.",
+            in_hash=True,
+        ),
+    ] = "fail"
     keep_metadata: Annotated[bool, Setting("Send EXIF (with GPS), XMP and comments of images that need no resize.")] = (
         False
     )

@@ -39,8 +39,9 @@ _AVIF_DEEP, _AVIF_MONOCHROME, _AVIF_SUBSAMPLED_X, _AVIF_SUBSAMPLED_Y = 0x40, 0x1
 _AVIF_ALPHA_BYTES = 4
 _AVIF_BYTES = 12_000_000
 """Of the codec itself, whatever the size is."""
-_HEIC_PIXEL_BYTES, _HEIC_ALPHA_BYTES, _HEIC_TILE_BYTES = 9, 4, 8
-_HEIC_BYTES = 8_000_000
+_HEIC_ALPHA_BYTES, _HEIC_TILE_BYTES, _HEIC_MOST_PIXEL_BYTES = 8, 8, 6
+_HEIC_BYTES = 6_000_000
+"""Of the codec itself."""
 _JPEG2000_SAMPLE_BYTES = 7
 """A sample of a tile: 32 bits, its bytes, a picture's share."""
 _JPEG2000_BLOCK_BYTES, _JPEG2000_TILE_BYTES = 900, 10_000
@@ -141,10 +142,12 @@ def _working_bytes(data: bytes, image: ImageFile.ImageFile, kind: Format) -> int
 
 
 def _heic_bytes(image: HeicImageFile) -> int:
-    """The picture as coded and as colours, and one more of each while it is turned; its largest tile in the decoder."""
-    width, height = image.facts.canvas
+    """The planes and the colours, both twice while it is turned; besides its largest tile in the decoder."""
+    (width, height), tile = image.facts.canvas, image.facts.tile
     alpha = _HEIC_ALPHA_BYTES if image.facts.has_alpha else 0
-    return _HEIC_BYTES + width * height * (_HEIC_PIXEL_BYTES + alpha) + image.facts.largest_tile * _HEIC_TILE_BYTES
+    # Of the colours' eight bytes four are Pillow's picture, which is counted by itself.
+    pixel = 2 * (tile.pixel_bytes or _HEIC_MOST_PIXEL_BYTES) + 2 + alpha
+    return _HEIC_BYTES + int(width * height * pixel) + tile.width * tile.height * _HEIC_TILE_BYTES
 
 
 def _strip_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:

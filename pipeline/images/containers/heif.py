@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.images.containers.hevc import picture_size
+from pipeline.images.containers.hevc import CodedPicture, coded_picture
 from pipeline.images.containers.values import BrokenFileError, UnsupportedFileError, ends_inside
 
 Read = Callable[[int, int], bytes]
@@ -38,8 +38,8 @@ class HeifFacts:
     """As it is shown: after its own turns (`irot`, `imir`) and crop (`clap`)."""
     canvas: tuple[int, int]
     """As it is coded."""
-    largest_tile: int
-    """Pixels of the largest coded picture, as the parameter sets of its decoder state them."""
+    tile: CodedPicture
+    """The largest coded picture, as the parameter sets of its decoder state it."""
     has_alpha: bool = False
 
 
@@ -79,7 +79,7 @@ def _facts(meta: _Meta, read: Read, *, pictures: bool) -> HeifFacts:
         raise UnsupportedFileError(f"this HEIF file is coded as {kind!a}, and only HEVC is read; convert it to JPEG")
     canvas = _canvas(meta, meta.primary)
     alpha = [item for what, item, of in meta.references if what == b"auxl" and meta.primary in of and _is_alpha(meta, item)]
-    largest = _largest(meta, read, [meta.primary, *alpha]) if pictures else 0
+    largest = _largest(meta, read, [meta.primary, *alpha]) if pictures else CodedPicture(*canvas, 0)
     width, height = _shown(meta, *canvas)
     return HeifFacts(width, height, canvas, largest, bool(alpha))
 
@@ -116,8 +116,8 @@ def _shown(meta: _Meta, width: int, height: int) -> tuple[int, int]:
     return width, height
 
 
-def _largest(meta: _Meta, read: Read, items: list[int]) -> int:
-    """Pixels of the largest coded picture among these items and the tiles of grids."""
+def _largest(meta: _Meta, read: Read, items: list[int]) -> CodedPicture:
+    """The widest, highest and deepest that the coded pictures of these items and of the tiles of grids are."""
     coded: list[int] = []
     for item in items:
         tiles = [of for what, owner, of in meta.references if what == b"dimg" and owner == item]
@@ -126,36 +126,36 @@ def _largest(meta: _Meta, read: Read, items: list[int]) -> int:
         raise UnsupportedFileError("this HEIF file has tiles that are not coded as HEVC, or none; convert it to JPEG")
     if len(coded) > _MOST_ITEMS:
         raise BrokenFileError(f"it has more than {_MOST_ITEMS:,} tiles")
-    pixels = {item: _coded_pixels(meta, read, item) for item in dict.fromkeys(coded)}
+    pictures = {item: _coded(meta, read, item) for item in dict.fromkeys(coded)}
     width, height = _canvas(meta, meta.primary)
-    if sum(pixels[item] for item in coded) > _MOST_COVERING * width * height + _LEAST_COVERING:
+    if sum(_pixels(pictures[item]) for item in coded) > _MOST_COVERING * width * height + _LEAST_COVERING:
         raise BrokenFileError("its tiles are much larger than its picture")
-    return max(pixels.values())
+    return _larger(list(pictures.values()))
 
 
-def _coded_pixels(meta: _Meta, read: Read, item: int) -> int:
-    width, height = _canvas(meta, item)
-    most = width * height
+def _coded(meta: _Meta, read: Read, item: int) -> CodedPicture:
     configuration = next((body for kind, body in _own(meta, item) if kind == b"hvcC"), None)
     if configuration is None:
         raise BrokenFileError("its decoder has no configuration (hvcC)")
-    for kind, nal in _configured(configuration):
-        if kind == _SPS:
-            most = max(most, _pixels(nal))
-    length = (configuration[21] & 3) + 1
+    found = [CodedPicture(*_canvas(meta, item), 0)]
+    found += [coded_picture(nal) for kind, nal in _configured(configuration) if kind == _SPS]
     began = 0
-    for kind, nal in _nals(meta, read, item, length):
+    for kind, nal in _nals(meta, read, item, (configuration[21] & 3) + 1):
         if kind == _SPS:
-            most = max(most, _pixels(nal))
+            found.append(coded_picture(nal))
         began += kind <= _LAST_PICTURE_NAL and nal[2:3] >= b"\x80"
     if began > 1:
         raise BrokenFileError("a picture of it holds several pictures")
-    return most
+    return _larger(found)
 
 
-def _pixels(sps: bytes) -> int:
-    width, height = picture_size(sps)
-    return width * height
+def _larger(pictures: list[CodedPicture]) -> CodedPicture:
+    largest = max(pictures, key=_pixels)
+    return largest._replace(pixel_bytes=max(one.pixel_bytes for one in pictures))
+
+
+def _pixels(picture: CodedPicture) -> int:
+    return picture.width * picture.height
 
 
 def _configured(body: bytes) -> Iterator[tuple[int, bytes]]:
