@@ -15,6 +15,7 @@ from PIL import Image
 from tests.videos import pyav
 
 _PARAMETER_SETS = (32, 33, 34)
+_OPTIONS = ("log-level=none", "keyint=1", "crf=4", "pools=none", "frame-threads=1", "range=full", "colormatrix=bt709")
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -37,12 +38,15 @@ def _coded(pixels: bytes, size: tuple[int, int], chroma: str) -> tuple[bytes, by
     context = av.CodecContext.create("libx265", "w")
     context.width, context.height, context.pix_fmt = *size, chroma
     context.time_base = Fraction(1)
-    context.options = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=1:crf=4:pools=none:frame-threads=1:range=full:colormatrix=bt709"}
+    context.options = {
+        "preset": "ultrafast",
+        "x265-params": "log-level=none:keyint=1:crf=4:pools=none:frame-threads=1:range=full:colormatrix=bt709",
+    }
     frame = av.VideoFrame.from_ndarray(np.frombuffer(pixels, np.uint8).reshape(size[1], size[0], 3), format="rgb24")
     # Full range and the matrix of BT.709, as the box colr says.
     frame = frame.reformat(format=chroma, dst_colorspace=1, dst_color_range=2)
     data = b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
-    units = [unit for unit in _units(data)]
+    units = _units(data)
     sets = [unit for unit in units if unit[0] >> 1 & 0x3F in _PARAMETER_SETS]
     rest = [unit for unit in units if unit[0] >> 1 & 0x3F not in (*_PARAMETER_SETS, 39, 40)]
     form = 0xFD if "420" in chroma else 0xFF
@@ -58,11 +62,19 @@ def _units(data: bytes) -> list[bytes]:
 
 
 def heic(
-    image: Image.Image, *, turns: Sequence[bytes] = (), profile: bytes | None = None, exif: bytes | None = None,
-    columns: int = 1, rows: int = 1, brand: bytes = b"heic", colour: bytes | None = None, alpha: Image.Image | None = None,
+    image: Image.Image,
+    *,
+    turns: Sequence[bytes] = (),
+    profile: bytes | None = None,
+    exif: bytes | None = None,
+    columns: int = 1,
+    rows: int = 1,
+    brand: bytes = b"heic",
+    colour: bytes = b"",
+    alpha: Image.Image | None = None,
     chroma: str = "yuv444p",
-) -> bytes:  # fmt: skip
-    """A whole file. `turns`: boxes `irot`, `imir`, `clap`; several columns or rows: a grid of tiles, as phones write."""
+) -> bytes:
+    """A whole file. `turns`: boxes `irot`, `imir`, `clap`; several columns or rows: a grid of tiles."""
     width, height = image.size[0] // columns, image.size[1] // rows
     boxes = [(x * width, y * height, (x + 1) * width, (y + 1) * height) for y in range(rows) for x in range(columns)]
     tiles = [hevc(image.crop(part), chroma) for part in boxes]
@@ -75,12 +87,17 @@ def heic(
         items.insert(0, (1, b"grid", grid))
     properties = [full(b"ispe", 0, 0, struct.pack(">II", width, height)), box(b"hvcC", tiles[0][0])]
     properties += [full(b"ispe", 0, 0, struct.pack(">II", *image.size))]
-    properties += [colour or (box(b"colr", b"prof", profile) if profile else box(b"colr", b"nclx", struct.pack(">HHHB", 1, 13, 1, 0x80)))]
+    properties += [
+        colour
+        or (box(b"colr", b"prof", profile) if profile else box(b"colr", b"nclx", struct.pack(">HHHB", 1, 13, 1, 0x80)))
+    ]
     properties += list(turns)
     owned = {item: ([1, 2, 4] if is_grid else [1, 2, 4, *range(5, 5 + len(turns))]) for item, kind, _ in items}
     if is_grid:
         owned[1] = [3, 4, *range(5, 5 + len(turns))]
-    references = [box(b"dimg", struct.pack(f">HH{len(tiles)}H", 1, len(tiles), *range(2, 2 + len(tiles))))] if is_grid else []
+    references = (
+        [box(b"dimg", struct.pack(f">HH{len(tiles)}H", 1, len(tiles), *range(2, 2 + len(tiles))))] if is_grid else []
+    )
     if exif is not None:
         items.append((900, b"Exif", struct.pack(">I", 0) + exif.removeprefix(b"Exif\0\0")))
         references.append(box(b"cdsc", struct.pack(">HHH", 900, 1, primary)))

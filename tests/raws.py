@@ -10,7 +10,10 @@ Entries = Mapping[int, tuple[int, int, int]]
 
 
 def _directory(order: str, entries: Entries, following: int = 0) -> bytes:
-    body = b"".join(struct.pack(f"{order}HHII", tag, kind, count, _placed(order, kind, count, value)) for tag, (kind, count, value) in sorted(entries.items()))
+    body = b"".join(
+        struct.pack(f"{order}HHII", tag, kind, count, _placed(order, kind, count, value))
+        for tag, (kind, count, value) in sorted(entries.items())
+    )
     return struct.pack(f"{order}H", len(entries)) + body + struct.pack(f"{order}I", following)
 
 
@@ -31,13 +34,27 @@ def _file(magic: bytes, directories: Sequence[Entries], preview: bytes, *, order
 
 
 def cr2(preview: bytes, orientation: int = 6) -> bytes:
-    first = {256: (3, 1, 6000), 257: (3, 1, 4000), 259: (3, 1, 6), 273: (4, 1, 4096), 274: (3, 1, orientation), 279: (4, 1, len(preview))}
+    first = {
+        256: (3, 1, 6000),
+        257: (3, 1, 4000),
+        259: (3, 1, 6),
+        273: (4, 1, 4096),
+        274: (3, 1, orientation),
+        279: (4, 1, len(preview)),
+    }
     return _file(b"II*\0\x10\0\0\0CR\x02\0", [first], preview, at=16)
 
 
 def dng(preview: bytes, orientation: int = 6, *, order: str = "<") -> bytes:
-    """As NEF, ARW and DNG have it: a thumbnail first, the preview and the sensor's samples in directories of their own."""
-    first = {256: (4, 1, 16), 257: (4, 1, 16), 274: (3, 1, orientation), 330: (4, 1, 520), 50706: (1, 4, 0x00000401), 34665: (4, 1, 1032)}
+    """As NEF, ARW and DNG have it: a thumbnail first; preview and samples in directories of their own."""
+    first = {
+        256: (4, 1, 16),
+        257: (4, 1, 16),
+        274: (3, 1, orientation),
+        330: (4, 1, 520),
+        50706: (1, 4, 0x00000401),
+        34665: (4, 1, 1032),
+    }
     inner = {254: (4, 1, 1), 513: (4, 1, 4096), 514: (4, 1, len(preview))}
     sensor = {256: (4, 1, 6000), 257: (4, 1, 4000), 262: (3, 1, CFA), 259: (3, 1, 1)}
     magic = b"II*\0\x08\0\0\0" if order == "<" else b"MM\0*\0\0\0\x08"
@@ -45,7 +62,8 @@ def dng(preview: bytes, orientation: int = 6, *, order: str = "<") -> bytes:
 
 
 def without_preview() -> bytes:
-    return _file(b"II*\0\x08\0\0\0", [{256: (4, 1, 60), 257: (4, 1, 40), 262: (3, 1, CFA), 259: (3, 1, 1)}], b"")
+    samples = {256: (4, 1, 60), 257: (4, 1, 40), 262: (3, 1, CFA), 259: (3, 1, 1)}
+    return _file(b"II*\0\x08\0\0\0", [samples], b"")
 
 
 def rw2(preview: bytes) -> bytes:

@@ -21,7 +21,9 @@ Decoded = tuple[Image.Image, Box | None]
 """The pixels, and the part of them that is picture where it is not all (a draft may end in half a pixel)."""
 
 _ORIENTATION = 0x0112
-_UNSUPPORTED = re.compile(r"unsupported|unimplemented|not supported|is not read|are not read|cannot handle|unknown pixel mode", re.IGNORECASE)
+_UNSUPPORTED = re.compile(
+    r"unsupported|unimplemented|not supported|is not read|are not read|cannot handle|unknown pixel mode", re.IGNORECASE
+)
 """How Pillow's readers say that a file may be whole."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -115,14 +117,9 @@ def _stored(size: tuple[int, int], header: Header) -> tuple[int, int]:
 
 def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
     """Why an image cannot be decoded, as far as its structure says it."""
-    if isinstance(error, Image.DecompressionBombError):
-        return Failure(kind=ErrorKind.IMAGE_BOMB, message=_line(error))
-    if isinstance(error, TooSlowError):
-        return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=str(error))
-    if isinstance(error, UnsupportedFileError):
-        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=str(error))
-    if isinstance(error, MemoryError):
-        return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=f"there is not enough memory to decode this {kind}")
+    known = _of_its_type(error, kind)
+    if known is not None:
+        return known
     container = inspect(data)
     if container is not None and container.cut:
         return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {container.why}")
@@ -133,6 +130,21 @@ def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
         return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {_line(error)}")
     why = container.why if container is not None and container.why else _line(error)
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} cannot be decoded: {why}")
+
+
+def _of_its_type(error: Exception, kind: Format) -> Failure | None:
+    """Of errors whose type says all."""
+    match error:
+        case Image.DecompressionBombError():
+            return Failure(kind=ErrorKind.IMAGE_BOMB, message=_line(error))
+        case TooSlowError():
+            return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=str(error))
+        case UnsupportedFileError():
+            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=str(error))
+        case MemoryError():
+            return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=f"there is not enough memory to decode this {kind}")
+        case _:
+            return None
 
 
 def _line(error: Exception) -> str:

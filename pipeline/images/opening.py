@@ -100,6 +100,10 @@ def coding_of(data: bytes, header: Header, stored: tuple[int, int]) -> Coding:
         mode = "RGBA" if header.alpha or header.animated else "RGB"
         beyond = max(0, _WEBP_BYTES * size[0] * size[1] - picture_bytes(size, mode))
         return Coding(size=size, mode=mode, alpha=mode == "RGBA", working_bytes=beyond)
+    if header.format is Format.GIF:
+        # Pillow may allocate a picture while it opens one; it decodes a frame that is smaller than its screen aside.
+        working = int(READERS[Format.GIF].pixel_bytes * size[0] * size[1])
+        return Coding(size=size, mode="P", alpha=header.alpha, working_bytes=working)
     with opened(data, header.format) as image:
         if is_slow(image) and image.width * image.height > MOST_SLOW_PIXELS:
             raise TooSlowError(

@@ -118,12 +118,12 @@ class PlainFits(FitsImagePlugin.FitsImageFile):
 
     def _open(self) -> None:
         super()._open()
-        codec, box, offset, args = self.tile[0]
+        codec, box, offset, _ = self.tile[0]
         if codec != "raw":
             raise SyntaxError("compressed FITS is not read")
         if self._mode == "I;16":
             self._mode = "I"
-            self.tile = [ImageFile._Tile("raw", box, offset, ("I;16BS", *args[1:]))]  # noqa: SLF001 - as above
+            self.tile = [ImageFile._Tile("raw", box, offset, ("I;16BS", 0, -1))]  # noqa: SLF001 - as above
 
 
 class Reader(NamedTuple):

@@ -37,5 +37,3 @@ def not_read(head: bytes, kind: Format | None) -> Failure | None:
     if kind is None:
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"this is {describe(head)}")
     return None
-
-

@@ -8,14 +8,30 @@ from typing import Final
 
 from tests.fuzz.seeds import SIZE
 
-_NUMBERS: Final = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+_NUMBERS: Final = (
+    0,
+    1,
+    2,
+    7,
+    0x7F,
+    0x80,
+    0xFF,
+    0x100,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x10000,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+)
 _SIDES: Final = (0, 1, 3, 100, 1000, 4096, 16383, 20_000, 50_000, 65_500, 65_535, 100_000, 2**20, 2**31 - 1)
 _FORMS: Final = ("<H", ">H", "<I", ">I", "B")
 
 Mutation = Callable[[random.Random, bytearray, Sequence[bytes]], bytes | bytearray]
 
 
-def _flips(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> bytearray:
+def _flips(rng: random.Random, data: bytearray, others: Sequence[bytes]) -> bytearray:
     for _ in range(rng.choice([1, 1, 2, 4, 16])):
         data[_somewhere(rng, data)] ^= 1 << rng.randrange(8)
     return data
@@ -44,7 +60,7 @@ def _delete(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> bytearra
     return data or bytearray(b"\0")
 
 
-def _swap(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> bytes:
+def _swap(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> bytearray:
     a, b, c = sorted(rng.randrange(len(data) + 1) for _ in range(3))
     return data[:a] + data[b:c] + data[a:b] + data[c:]
 
@@ -102,7 +118,7 @@ def mutated(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
     data = rng.choice(seeds)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         data = bytes(rng.choice(MUTATIONS)(rng, bytearray(data), seeds)) or b"\0"
-    return checksummed(data) if data.startswith(b"\x89PNG") and rng.random() < 0.8 else data  # noqa: PLR2004 - a share
+    return checksummed(data) if data.startswith(b"\x89PNG") and rng.random() < 0.8 else data
 
 
 def _somewhere(rng: random.Random, data: bytearray) -> int:
@@ -136,7 +152,7 @@ def _lengths(data: bytes, at: int, form: str, more: int) -> list[bytes]:
 
 def _segments(data: bytes) -> list[bytes]:
     parts, at = [data[:2]], 2
-    while at + 4 <= len(data) and data[at] == 0xFF:  # noqa: PLR2004 - a marker
+    while at + 4 <= len(data) and data[at] == 0xFF:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         parts.append(data[at:end])
         at = end

@@ -45,7 +45,8 @@ class Campaign:
         ends = ", ".join(f"{count:,} {end}" for end, count in self.ends.most_common())
         slow = f"slowest {self.slowest[0]:.2f} s (file {self.slowest[1]})"
         bugs = "".join(f"\n  file {number}: {what}" for number, what in self.bugs[:50])
-        return f"{self.kind}: {self.ends.total():,} files: {ends}; peak {self.peak_mb:.0f} MB; {slow}; {len(self.bugs)} bugs{bugs}"
+        total = f"{self.kind}: {self.ends.total():,} files: {ends}"
+        return f"{total}; peak {self.peak_mb:.0f} MB; {slow}; {len(self.bugs)} bugs{bugs}"
 
 
 def campaign(kind: str, files: int, first: int = 0) -> Campaign:

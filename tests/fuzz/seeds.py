@@ -64,7 +64,15 @@ def interlaced() -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     rows = b""
-    for x, y, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+    for x, y, dx, dy in (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ):
         width, height = -(-(SIZE[0] - x) // dx), -(-(SIZE[1] - y) // dy)
         rows += (b"\0" + b"\x80\x40\x20" * width) * height if width > 0 else b""
     header = struct.pack(">IIBBBBB", *SIZE, 8, 2, 0, 0, 1)
@@ -77,7 +85,9 @@ def _gif() -> Iterator[bytes]:
     yield encoded(noise("L"), "GIF", interlace=0, comment=b"hi")
     yield encoded(noise("1"), "GIF")
     yield encoded(noise("RGBA"), "GIF")
-    yield encoded(noise(), "GIF", save_all=True, append_images=[noise("L"), noise("1")], duration=50, loop=0, disposal=2)
+    yield encoded(
+        noise(), "GIF", save_all=True, append_images=[noise("L"), noise("1")], duration=50, loop=0, disposal=2
+    )
 
 
 def _webp() -> Iterator[bytes]:
@@ -104,7 +114,12 @@ def _tiff() -> Iterator[bytes]:
     for compression in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg", "tiff_adobe_deflate"):
         yield encoded(noise(), "TIFF", compression=compression)
     for mode in ("L", "CMYK", "I;16", "F", "RGBA", "LAB", "P", "I"):
-        yield encoded(noise("L" if mode in {"F", "I"} else "RGB" if mode == "LAB" else mode).convert(mode) if mode != "LAB" else _lab(), "TIFF")
+        yield encoded(
+            noise("L" if mode in {"F", "I"} else "RGB" if mode == "LAB" else mode).convert(mode)
+            if mode != "LAB"
+            else _lab(),
+            "TIFF",
+        )
     for compression in ("group3", "group4", "tiff_ccitt"):
         yield encoded(noise("1"), "TIFF", compression=compression)
     yield encoded(noise(), "TIFF", save_all=True, append_images=[noise("L")], exif=exif())
@@ -116,7 +131,11 @@ def _lab() -> Image.Image:
 
 
 def _avif() -> Iterator[bytes]:
-    for options in ({"speed": 10}, {"speed": 10, "subsampling": "4:4:4"}, {"speed": 10, "exif": exif(), "icc_profile": profile()}):
+    for options in (
+        {"speed": 10},
+        {"speed": 10, "subsampling": "4:4:4"},
+        {"speed": 10, "exif": exif(), "icc_profile": profile()},
+    ):
         for mode in ("RGB", "RGBA"):
             yield encoded(noise(mode), "AVIF", **options)
     yield encoded(noise(), "AVIF", speed=10, save_all=True, append_images=[noise("L").convert("RGB")])
@@ -203,7 +222,11 @@ def xpm() -> bytes:
 
 
 def _others() -> Iterator[bytes]:
-    yield from (encoded(noise(mode), "TGA", **options) for mode in ("RGB", "RGBA", "L", "P") for options in ({}, {"compression": "tga_rle"}))
+    yield from (
+        encoded(noise(mode), "TGA", **options)
+        for mode in ("RGB", "RGBA", "L", "P")
+        for options in ({}, {"compression": "tga_rle"})
+    )
     yield from (encoded(noise(mode), "PCX") for mode in ("RGB", "L", "P", "1"))
     yield from (encoded(noise(mode), "SGI", **options) for mode in ("RGB", "L", "RGBA") for options in ({}, {"bpc": 2}))
     yield from (encoded(noise(mode), "DDS") for mode in ("RGB", "RGBA", "L", "LA"))

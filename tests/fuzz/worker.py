@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.images.containers import sniff
 from pipeline.images.frames import prepare_images
 from pipeline.images.prepare import warm_up

@@ -70,7 +70,8 @@ def _raw_preview(read: Read, measure: Callable[[bytes], Header | None]) -> Embed
 def _previews(read: Read) -> Iterator[Preview]:
     head = read(0, 128)
     if head.startswith(b"FUJIFILMCCD-RAW "):
-        yield Preview(*struct.unpack_from(">II", head, 84), None)
+        offset, length = struct.unpack_from(">II", head, 84)
+        yield Preview(offset, length, None)
     elif head[4:8] == b"ftyp":
         yield from _of_cr3(read)
     else:
@@ -81,7 +82,7 @@ def _of_cr3(read: Read) -> Iterator[Preview]:
     """Canon's third format: boxes as in a video; the first track is the whole photograph as JPEG."""
     places: dict[bytes, int] = {}
     orientation: int | None = None
-    for kind, at, end in _boxes(read, 0, None, 0):
+    for kind, at, _ in _boxes(read, 0, None, 0):
         if kind == b"CMT1":
             orientation = next((one.orientation for one in previews(read, at, only_orientation=True)), None)
         elif kind in (b"stsz", b"co64", b"stco") and kind not in places:

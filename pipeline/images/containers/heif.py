@@ -78,7 +78,9 @@ def _facts(meta: _Meta, read: Read, *, pictures: bool) -> HeifFacts:
     if kind not in (b"hvc1", b"grid"):
         raise UnsupportedFileError(f"this HEIF file is coded as {kind!a}, and only HEVC is read; convert it to JPEG")
     canvas = _canvas(meta, meta.primary)
-    alpha = [item for what, item, of in meta.references if what == b"auxl" and meta.primary in of and _is_alpha(meta, item)]
+    alpha = [
+        item for what, item, of in meta.references if what == b"auxl" and meta.primary in of and _is_alpha(meta, item)
+    ]
     largest = _largest(meta, read, [meta.primary, *alpha]) if pictures else CodedPicture(*canvas, 0)
     width, height = _shown(meta, *canvas)
     return HeifFacts(width, height, canvas, largest, bool(alpha))
@@ -253,7 +255,19 @@ def _read_items(found: _Meta, body: bytes) -> None:
     for kind, entry in _inside(body, 6 if body[0] == 0 else 8):
         if kind == b"infe" and entry[0] in (2, 3) and len(found.types) < _MOST_ITEMS:
             size = 2 if entry[0] == 2 else 4  # noqa: PLR2004 - versions of the box
+            if not _is_text(entry[6 + size :]):
+                raise BrokenFileError(
+                    "an item of it has no readable name"
+                )  # the decoder's library would not survive it
             found.types[_number(entry, 4, size)] = entry[6 + size : 10 + size]
+
+
+def _is_text(data: bytes) -> bool:
+    """Kind, name and type of an item: UTF-8, and its kind ASCII."""
+    try:
+        return data[:4].isascii() and data.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def _read_properties(found: _Meta, body: bytes) -> None:

@@ -111,9 +111,11 @@ def _segment(data: bytes, at: int) -> tuple[int, int, int]:
 def _read_frame(frame: bytes, marker: int, facts: Facts) -> None:
     try:
         bits, height, width, components = struct.unpack_from(">BHHB", frame)
-        factors = [divmod(frame[6 + 3 * i + 1], 16) for i in range(components)]
+        factors = [divmod(pair, 16) for _, pair, _ in struct.iter_unpack("BBB", frame[6 : 6 + 3 * components])]
     except (struct.error, IndexError):
         raise BrokenFileError("its frame header is too short") from None
+    if len(factors) < components:
+        raise BrokenFileError("its frame header is too short")
     if not width or not height or not factors:
         raise BrokenFileError("its frame header gives no size")
     if not all(1 <= factor <= _MAX_FACTOR for pair in factors for factor in pair):

@@ -12,8 +12,16 @@ _BRANDS_END = 64
 _BMP_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")
 _TEXT_BYTES = 512
-_PNM = re.compile(rb"P(?:[1-6]|f|F|0CMYK)\s")
 _XBM = re.compile(rb"\s*(?:/\*.*?\*/\s*)?#define\s+\S*_width\s+\d+", re.DOTALL)
+_PATTERNS: tuple[tuple[re.Pattern[bytes], Format], ...] = (
+    # An icon or a cursor, then fewer than 256 pictures, and a field that is zero in the first of them.
+    (re.compile(rb"\0\0[\x01\x02]\0[^\0]\0...\0", re.DOTALL), Format.ICO),
+    # Whether it is packed, and bytes a sample.
+    (re.compile(rb"\x01\xda[\0\x01][\x01\x02]"), Format.SGI),
+    # Version, packing, and bits a sample.
+    (re.compile(rb"\x0a[\0\x02-\x05]\x01[\x01\x02\x04\x08]"), Format.PCX),
+    (re.compile(rb"P(?:[1-6]|f|F|0CMYK)\s"), Format.PNM),
+)
 _TGA_DEPTHS = {1: {8}, 2: {16, 24, 32}, 3: {8, 16}, 9: {8}, 10: {16, 24, 32}, 11: {8, 16}}
 _TGA_MAP_DEPTHS = frozenset({15, 16, 24, 32})
 
@@ -95,15 +103,9 @@ def _iso_format(brands: frozenset[bytes]) -> Format | None:
 
 def _by_structure(data: bytes) -> Format | None:
     """Formats whose first bytes are few or none: several fields of the header have to fit together."""
-    if data[:3] == b"\0\0\1" or data[:3] == b"\0\0\2":
-        if data[3:4] == b"\0" and data[5:6] == b"\0" and data[4:5] != b"\0" and data[9:10] == b"\0":
-            return Format.ICO
-    if data[:2] == b"\x01\xda" and data[2:3] in (b"\0", b"\1") and data[3:4] in (b"\1", b"\2"):
-        return Format.SGI
-    if data[:1] == b"\x0a" and data[1:2] in (b"\0", b"\2", b"\3", b"\4", b"\5") and data[2:3] == b"\1" and data[3:4] in (b"\1", b"\2", b"\4", b"\x08"):
-        return Format.PCX
-    if _PNM.match(data):
-        return Format.PNM
+    for pattern, found in _PATTERNS:
+        if pattern.match(data):
+            return found
     if _XBM.match(data[:_TEXT_BYTES]):
         return Format.XBM
     return Format.TGA if _is_tga(data) else None
@@ -113,11 +115,13 @@ def _is_tga(data: bytes) -> bool:
     """By every field of the header, since Targa files begin with no mark (Truevision, TGA 2.0, C.1)."""
     if len(data) < 20:  # noqa: PLR2004 - the header and some of a picture
         return False
-    _, mapped, kind, first, colours, map_depth, _, _, width, height, depth, flags = struct.unpack_from("<BBBHHBHHHHBB", data)
+    _, mapped, kind, first, colours, map_depth, _, _, width, height, depth, flags = struct.unpack_from(
+        "<BBBHHBHHHHBB", data
+    )
     if depth not in _TGA_DEPTHS.get(kind, ()) or not width or not height or flags & 0xC0:
         return False
     if mapped:
-        return mapped == 1 and map_depth in _TGA_MAP_DEPTHS and 0 < colours and first + colours <= 256 << 8  # noqa: PLR2004 - sixteen bits
+        return mapped == 1 and map_depth in _TGA_MAP_DEPTHS and colours > 0 and first + colours <= 256 << 8
     return kind not in (1, 9) and not first and not colours and not map_depth
 
 

@@ -12,7 +12,7 @@ TURNED = 5
 
 
 class Format(StrEnum):
-    """The formats that are read. An RAW file is read by the preview in it, an ICNS file by the largest picture in it."""
+    """The formats that are read; an RAW file by its preview, an icon by its largest picture."""
 
     JPEG = "JPEG"
     PNG = "PNG"
