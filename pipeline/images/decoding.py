@@ -7,12 +7,13 @@ from typing import TypeVar
 from PIL import Image, JpegImagePlugin
 
 from pipeline.errors import ErrorKind
-from pipeline.images.colour import flattened, in_srgb, plain_mode
+from pipeline.images.colour import WHITE_LEVEL, flattened, in_srgb, plain_mode
 from pipeline.images.containers import Format, Header, inspect
 from pipeline.images.containers.values import BrokenFileError, UnsupportedFileError
 from pipeline.images.decoded_size import loaded_bytes, rendered_bytes
+from pipeline.images.named_colours import named_profile
 from pipeline.images.opening import TooSlowError, coding_of, has_too_many_values, opened
-from pipeline.images.readers import WITH_EXIF
+from pipeline.images.readers import WITH_EXIF, white_level
 from pipeline.images.scaling import Box, scaled
 from pipeline.records import Failure
 
@@ -108,6 +109,10 @@ def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> Decoded:
     draft = image.draft(None, stored) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
     box = draft[1] if draft is not None and draft[1] != (0, 0, *image.size) else None
     image.load()
+    if "icc_profile" not in image.info and (profile := named_profile(data, header.format)) is not None:
+        image.info["icc_profile"] = profile
+    if (white := white_level(image, header.format)) is not None:
+        image.info[WHITE_LEVEL] = white
     return image, box
 
 

@@ -44,6 +44,7 @@ from pipeline.images.heic import HeicImageFile
 _ICON_DEPTH: Final = 32
 _PAM_MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _PAM_LINES: Final = 100
+_BITS, _TWELVE_BITS = 258, 4095
 
 
 class StillWebP(WebPImagePlugin.WebPImageFile):
@@ -81,6 +82,16 @@ class IconFile(ImageFile.ImageFile):
             picture = icon.frame(0)
             self.im = (picture if picture.mode == "RGBA" else picture.convert("RGBA")).im
         return super().load()
+
+
+class PhotoshopFile(PsdImagePlugin.PsdImageFile):
+    """The composite picture of a Photoshop document."""
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except KeyError as error:
+            raise NotImplementedError(f"its mode and depth are {error}, and of most modes 8 bits are read") from None
 
 
 class PamFile(ImageFile.ImageFile):
@@ -146,7 +157,7 @@ READERS: Final[Mapping[Format, Reader]] = {
     Format.AVIF: Reader(AvifImagePlugin.AvifImageFile),
     Format.JPEG2000: Reader(Jpeg2KImagePlugin.Jpeg2KImageFile),
     Format.HEIC: Reader(HeicImageFile),
-    Format.PSD: Reader(PsdImagePlugin.PsdImageFile),
+    Format.PSD: Reader(PhotoshopFile),
     Format.TGA: Reader(TgaImagePlugin.TgaImageFile),
     Format.ICO: Reader(IconFile, 14),  # the picture twice, and its mask in Python
     Format.ICNS: Reader(IcnsImagePlugin.IcnsImageFile, 16),
@@ -168,6 +179,14 @@ WITH_EXIF: Final = frozenset({Format.AVIF, Format.JPEG2000})
 """Of those that Pillow alone reads: where EXIF turns the picture, and the reader has not."""
 _PYTHON_CODECS: Final = frozenset({"qoi", "xpm", "dds_rgb", "ppm", "ppm_plain"})
 MOST_SLOW_PIXELS: Final = 16_000_000
+
+
+def white_level(image: ImageFile.ImageFile, kind: Format) -> int | None:
+    """The sample that is white, where the mode does not say it; 0: the largest one, since samples are measurements."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(_BITS)
+        return _TWELVE_BITS if bits in ((12,), 12) else None
+    return 0 if kind is Format.FITS else None
 
 
 def is_slow(image: ImageFile.ImageFile) -> bool:
