@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.errors import ResourceError, VisionBatchError
 from pipeline.store.ledger.errors import damaged
-from pipeline.store.ledger.protocol import Ledger
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, YES, Ledger
 from pipeline.store.rows import table_of
 from pipeline.store.salvage.rows import is_answer
 from pipeline.store.schemas import stored_schema
@@ -39,6 +39,24 @@ def columns_of(ledger: Ledger) -> pa.Schema:
     return columns
 
 
+def check_declared(ledger: Ledger) -> str | None:
+    """The hash of OUT's configuration. Raises ValueError where it is none of those that OUT was asked with."""
+    declared = ledger.meta("config_hash")
+    if declared is None:
+        return None
+    if (name := CONFIG_META + declared.decode()) in (known := ledger.meta_names(CONFIG_META)) or not known:
+        return declared.decode()
+    raise ValueError(f"{name!r} is not stored")
+
+
+def is_rehearsal(ledger: Ledger) -> bool | None:
+    """Whether the answers are the emulator's; None where nothing is stored. Raises ValueError at a damaged value."""
+    stored = ledger.meta(REHEARSAL_META)
+    if stored in {YES, NO, None}:
+        return None if stored is None else stored == YES
+    raise ValueError("whether its answers are the emulator's cannot be read")
+
+
 def what_is_wrong(ledger: Ledger) -> str | None:
     """A value in the ledger that no run writes; None where all values can be read."""
     for name, check in _CHECKS.items():
@@ -64,7 +82,8 @@ def _check_meta(ledger: Ledger) -> Iterator[object]:
     for name in (*_JSON_META, *ledger.meta_names("mark ")):
         yield orjson.loads(ledger.meta(name) or b"{}")
     yield int(ledger.meta("parts") or b"0")
-    yield (ledger.meta("config_hash") or b"").decode()
+    yield check_declared(ledger)
+    yield is_rehearsal(ledger)
 
 
 _CHECKS: dict[str, Callable[[Ledger], Iterator[Any] | Collection[Any]]] = {

@@ -13,7 +13,7 @@ from pipeline.store import unsaved
 from pipeline.store.contents import what_is_wrong
 from pipeline.store.ledger import transfer
 from pipeline.store.ledger.header import SUFFIXES
-from pipeline.store.ledger.protocol import CONFIG_META
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, YES
 from pipeline.store.ledger.schema import footer_name
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.ledger.transfer import CARRIED, History, RecordFacts
@@ -157,6 +157,8 @@ class _Newest:
 
     def history(self) -> History | None:
         meta = {name: value for name, value in self.meta.items() if _is_carried(name) and _is_good(name, value)}
+        if not any(name == CONFIG_META + meta.get("config_hash", b"").decode() for name in meta):
+            meta.pop("config_hash", None)  # one of the two is damaged
         by_id = {run.run_id: run for run in self._runs.values()}
         if not meta and not by_id:
             return None
@@ -179,7 +181,7 @@ def _is_good(name: str, value: bytes) -> bool:
     try:
         if name in {"identity", "lease"} or name.startswith(CONFIG_META):
             return isinstance(orjson.loads(value), dict)
-        return bool(value.decode())
+        return value in {YES, NO} if name == REHEARSAL_META else bool(value.decode())
     except ValueError:
         return False
 

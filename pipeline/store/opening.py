@@ -18,11 +18,12 @@ from pipeline.formatting import whole
 from pipeline.labels.arrow import type_of
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import outdir, schemas
-from pipeline.store.contents import columns_of
+from pipeline.store.contents import check_declared, columns_of
+from pipeline.store.contents import is_rehearsal as was_rehearsal
 from pipeline.store.layout import DATA_NAME
-from pipeline.store.ledger.errors import HOLDER_NAME
+from pipeline.store.ledger.errors import HOLDER_NAME, damaged
 from pipeline.store.ledger.header import check_format
-from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, Ledger
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, YES, Ledger
 from pipeline.store.rerun import RerunPolicy
 
 LEDGER_NAME = "ledger.sqlite"
@@ -129,7 +130,10 @@ def declare(
     Raises InputError where OUT belongs to another configuration, ResourceError where the ledger has lost its contents.
     """
     name, stored = config.config_hash(), orjson.dumps(identity)
-    declared = ledger.meta("config_hash")
+    try:
+        declared = check_declared(ledger)
+    except ValueError as error:
+        raise damaged(ledger.path, f"its configuration: {error}") from None
     if declared is None:
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
@@ -138,15 +142,15 @@ def declare(
         step("declared")
         return _remember(ledger, name, stored)
     _check_new(out, ledger, new, config.request.task)
-    if policy.selects and declared != name.encode():  # some rows are asked with it; OUT's own stays
+    if policy.selects and declared != name:  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
         _check_labels(out, ledger, config)
-    elif declared != name.encode():
+    elif declared != name:
         before = ledger.meta("identity") or b"{}"
         if policy.on_config_change == "refuse":
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
         _check_labels(out, ledger, config)
-        ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared.decode(): before})
+        ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared: before})
     return _remember(ledger, name, stored)
 
 
@@ -224,9 +228,12 @@ def check_rehearsal(out: Path, ledger: Ledger, *, is_rehearsal: bool) -> None:
 
     Raises InputError where OUT holds rows of the other kind.
     """
-    now, before = b"yes" if is_rehearsal else b"no", ledger.meta(REHEARSAL_META)
-    if before in {now, None} or not ledger.states():
-        ledger.set_meta({REHEARSAL_META: now})
+    try:
+        before = was_rehearsal(ledger)
+    except ValueError as error:
+        raise damaged(ledger.path, error) from None
+    if before in {is_rehearsal, None} or not ledger.states():
+        ledger.set_meta({REHEARSAL_META: YES if is_rehearsal else NO})
         return
     holds = "of a model; a rehearsal (`emulator=True`)" if is_rehearsal else "of the emulator (a rehearsal); a real run"
     raise InputError(f"{out} holds answers {holds} needs an OUT of its own: name another one. Nothing was sent")

@@ -5,7 +5,7 @@ from collections import Counter
 from pipeline.errors import ErrorKind
 from pipeline.records import Status
 from pipeline.store.accounting import Totals
-from pipeline.store.ledger.protocol import REHEARSAL_META, Ledger
+from pipeline.store.ledger.protocol import REHEARSAL_META, YES, Ledger
 from pipeline.store.states import state_of
 from pipeline.tokens.ratios import models_of
 
@@ -29,5 +29,5 @@ def overview(ledger: Ledger) -> dict[str, object]:
         "errors": dict(errors),
         "totals": Totals.of(counts).as_dict(),
         "models": models_of(counts),
-        "rehearsal": ledger.meta(REHEARSAL_META) == b"yes",
+        "rehearsal": ledger.meta(REHEARSAL_META) == YES,
     }

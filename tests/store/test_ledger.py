@@ -433,3 +433,11 @@ def test_a_bug_stays_what_it_is(ledger: SqliteLedger) -> None:
             new_parts=[0],
             counts={},
         )
+
+
+def test_a_damaged_hash_makes_no_leader(ledger: SqliteLedger) -> None:
+    """Proves that an answer whose request's hash was damaged is committed, and found under no request."""
+    damaged = [request(7)[:-1] + "r", "r" + request(7)[1:], request(7)[:-1], ""]
+    commit(ledger, *(replace(answered(at, to=7), request_sha256=text) for at, text in enumerate(damaged)))
+    assert len(unsealed(ledger, 0)) == len(damaged)
+    assert list(ledger.leaders(request(7))) == []

@@ -307,6 +307,29 @@ def test_a_ledger_that_is_damaged_while_it_is_read(killed: Path) -> None:
         dataset.missing([record("000.jpg")])
 
 
+@pytest.mark.parametrize("place", [b"CREATE TABLE attempt", b"attempt_key"])
+def test_a_schema_that_is_no_text(killed: Path, place: bytes) -> None:
+    """SQLite repeats the damaged schema in its message, which Python cannot decode: damage too, and mended."""
+    open_out(killed).close()
+    damage(killed / LEDGER, (killed / LEDGER).read_bytes().index(place) + len(place) - 3, b"\x91")
+    with pytest.raises(DamagedLedgerError, match="vision-batch rebuild"):
+        open_out(killed)
+    assert rebuild(killed, now=lambda: NOON).records == 16
+
+
+@pytest.mark.parametrize(("name", "why"), [("config_hash", "its configuration"), ("rehearsal", "the emulator's")])
+def test_a_setting_that_is_damaged(killed: Path, name: str, why: str) -> None:
+    """A hash that none of OUT's configurations has is damage, not another configuration; a rehearsal is yes or no."""
+    open_out(killed).close()
+    with closing(sqlite3.connect(killed / LEDGER)) as connection, connection:
+        connection.execute("UPDATE meta SET value = CAST('x' || substr(value, 2) AS BLOB) WHERE name = ?", (name,))
+    with pytest.raises(DamagedLedgerError, match=why):
+        open_out(killed)
+    assert rebuild(killed, now=lambda: NOON).records == 16
+    with open_out(killed) as dataset:
+        assert dataset.missing([record(name) for name in names(16)]) == [()] * 16
+
+
 def test_bugs_stay_bugs(killed: Path) -> None:
     """An error of ours while the ledger is sound is not called damage."""
 

@@ -55,6 +55,8 @@ def translated(path: Path) -> Iterator[None]:
     """Raise our error for one of SQLite's. An error that comes from a bug stays what it is."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite's own message repeats a damaged text, and Python decodes it strictly
+        raise damaged(path, "its schema holds bytes that are no text") from error
     except sqlite3.Error as error:
         ours = _explained(error, path)
         if ours is None:

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 CONFIG_META = "config "
 """The prefix of the names under which `meta` holds the identity of each configuration, by its hash."""
 REHEARSAL_META = "rehearsal"
-"""The name under which `meta` holds whether the rows are answers of the emulator."""
+"""The name under which `meta` holds whether the rows are answers of the emulator: `YES` or `NO`."""
+YES, NO = b"yes", b"no"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ CREATE TABLE event (seq INTEGER PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT N
 CREATE TABLE total (scope TEXT, name TEXT, value INTEGER NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
 """
 TABLE_NAMES = frozenset(re.findall(r"CREATE TABLE (\w+)", TABLES))
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def statements() -> list[str]:
@@ -36,6 +37,11 @@ def statements() -> list[str]:
 
 
 # Ten million records stay under half a gigabyte: a record and its request take 51 bytes.
+
+
+def hash_of(request_sha256: str | None) -> str | None:
+    """The hash of a request; None where there is none, or damage made it something else."""
+    return request_sha256 if request_sha256 is not None and _HASH.fullmatch(request_sha256) else None
 
 
 def dedup_entry(request_sha256: str, key: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pipeline.store.ledger.database import ROWS_A_BATCH, Database, Do
 from pipeline.store.ledger.protocol import BillRow, CommittedRow, Leader, StoredRecord, UnsealedRecord, UnsealedRow
-from pipeline.store.ledger.schema import dedup_entry, footer_name, request24, signed24
+from pipeline.store.ledger.schema import dedup_entry, footer_name, hash_of, request24, signed24
 
 _BYTES_A_BATCH = 4 << 20
 _MOST = 2**63 - 1
@@ -286,14 +286,18 @@ def add_records(do: Do, rows: Sequence[CommittedRow], parts: Sequence[int], runs
     do(_UPSERT_RECORD, [_record(row, part, run) for row, part, run in placed])
     do(
         "INSERT OR IGNORE INTO dedup VALUES (?)",
-        [(dedup_entry(row.request_sha256, row.key),) for row in rows if row.shareable and row.request_sha256],
+        [
+            (dedup_entry(request, row.key),)
+            for row in rows
+            if row.shareable and (request := hash_of(row.request_sha256))
+        ],
     )
 
 
 def _record(row: CommittedRow, part: int, run: int) -> tuple[object, ...]:
-    request = request24(row.request_sha256) if row.request_sha256 else None
+    request = hash_of(row.request_sha256)
     stamp = None if row.stamp is None else signed24(row.stamp)
-    return (row.key, part, row.state, run, stamp, request)
+    return (row.key, part, row.state, run, stamp, request24(request) if request else None)
 
 
 def _amounts(scope: str, added: Mapping[Any, int]) -> list[tuple[str, str, int]]:
