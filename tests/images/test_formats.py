@@ -1,6 +1,7 @@
 """Golden sizes and colours of every format, against the picture that each file was made from."""
 
 import io
+import struct
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from pipeline.config import extras
 from pipeline.config.images import ImagesConfig
@@ -21,7 +22,7 @@ from pipeline.sources.naming import check_videos
 from pipeline.tokens.sizing import SizeRule
 from tests import raws
 from tests.every_format import FAILED, HEIGHT, READ, WIDTH, Case, picture, png_of
-from tests.fuzz.seeds import encoded
+from tests.fuzz.seeds import encoded, fits
 from tests.heics import box, heic, mirrored, turned
 
 WHOLE = SizeRule(4000)
@@ -191,8 +192,6 @@ def test_display_p3_is_not_pale(kind: str) -> None:
 
 def test_display_p3_by_its_number_is_not_pale() -> None:
     """A HEIC file that names its colours in `nclx` (ITU-T H.273: primaries 12) and has no profile."""
-    import struct  # noqa: PLC0415 - of this test
-
     numbers = struct.pack(">HHHB", 12, 13, 1, 0x80)
     plain, wide = (
         pixels(prepared(heic(picture(), colour=colour)).data) for colour in (b"", box(b"colr", b"nclx", numbers))
@@ -250,6 +249,106 @@ def test_a_missing_extra_is_named_before_the_run(monkeypatch: pytest.MonkeyPatch
     found = prepare(heic(picture()))
     assert isinstance(found, Failure)
     assert found.message == f"this is a HEIC photograph; {extras.HEIC_HINT}"
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def with_secrets(kind: str) -> bytes:
+    """A whole file with metadata in every place that the format has for it."""
+    block = Image.Exif()
+    block[0x8825] = {1: "N", 29: "SECRET"}
+    if kind == "JPEG":
+        data = encoded(picture(), "JPEG", exif=block, comment=b"SECRET")
+        parts = [segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0SECRET"), segment(0xED, b"Photoshop 3.0\0SECRET")]
+        parts += [segment(0xE2, b"MPF\0SECRET"), segment(0xE0, b"JFXX\0\x10SECRET"), segment(0xEB, b"SECRET")]
+        return data[:2] + b"".join(parts) + data[2:] + b"\0\0\0\x18ftypmp42SECRET"  # the video of a motion photo
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Comment", "SECRET")
+        text.add_itxt("XML:com.adobe.xmp", "<x>SECRET</x>")
+        text.add(b"prVt", b"SECRET")
+        return encoded(picture(), "PNG", exif=block, pnginfo=text) + b"SECRET"
+    if kind == "WEBP":
+        data = encoded(picture(), "WEBP", exif=block, xmp=b"<x>SECRET</x>")
+        data += b"priv" + struct.pack("<I", 6) + b"SECRET"
+        return data[:4] + struct.pack("<I", len(data) - 8) + data[8:] + b"SECRET"
+    data = encoded(picture().quantize(16), "GIF", comment=b"SECRET")
+    return data[:-1] + b"!\xff\x0bXMP DataXMP\x06SECRET\0" + b";SECRET"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_nothing_but_the_picture_is_sent(kind: str) -> None:
+    """Where pixels pass unchanged: no EXIF, XMP, IPTC, comment, further picture, private part, nothing behind the end."""
+    data = with_secrets(kind)
+    result = prepared(data)
+    assert result.media_type == f"image/{kind.lower()}"
+    assert data.count(b"SECRET") > 1
+    assert b"SECRET" not in result.data
+    assert np.array_equal(pixels(result.data), pixels(data))
+
+
+def test_a_thumbnail_in_a_jfif_header_is_not_sent() -> None:
+    data = encoded(picture(), "JPEG")
+    small = b"JFIF\0\x01\x01\0\0\x01\0\x01\x02\x01SECRET"
+    assert b"SECRET" not in prepared(data[:2] + segment(0xE0, small) + data[20:]).data
+
+
+def huge(form: str) -> bytes:  # noqa: PLR0911 - one for each format
+    """A small file of each format that claims gigapixels."""
+    side = 60_000
+    match form:
+        case "psd":
+            return b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, side // 2, side // 2, 8, 3) + bytes(40)
+        case "tga":
+            return struct.pack("<BBBHHBHHHHBB", 0, 0, 10, 0, 0, 0, 0, 0, side, side, 24, 0) + bytes(40)
+        case "sgi":
+            return struct.pack(">HBBHHHH", 474, 1, 1, 3, side, side, 3) + bytes(600)
+        case "pcx":
+            return (
+                struct.pack("<BBBBHHHH", 10, 5, 1, 8, 0, 0, side, side)
+                + bytes(53)
+                + b"\3"
+                + struct.pack("<H", side)
+                + bytes(99)
+            )
+        case "dds":
+            fields = struct.pack("<7I", 124, 0x1007, side, side, 0, 0, 1) + bytes(44)
+            return b"DDS " + fields + struct.pack("<2I4s5I", 32, 4, b"DXT1", 0, 0, 0, 0, 0) + bytes(60)
+        case "ras":
+            return struct.pack(">8I", 0x59A66A95, side, side, 24, 0, 2, 0, 0) + bytes(40)
+        case "heic":
+            data = heic(picture())
+            return data.replace(struct.pack(">II", WIDTH, HEIGHT), struct.pack(">II", 30_000, 30_000))
+        case "fits":
+            return fits(picture()).replace(b"     96", b"9600000", 1)
+    head = {"qoi": b"qoif" + struct.pack(">IIBB", side, side, 3, 0), "ppm": b"P6 60000 60000 255\n"}
+    head["pam"] = b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nENDHDR\n"
+    head["xbm"] = b"#define a_width 100000\n#define a_height 100000\nstatic char a_bits[] = {\n0x00};\n"
+    head["xpm"] = b'/* XPM */\nstatic char *x[] = {\n"60000 60000 1 1",\n"a c #ff0000",\n"a"};\n'
+    head["pgm"] = b"P2 60000 60000 255\n1 2 3"
+    return head[form] + bytes(40)
+
+
+@pytest.mark.parametrize(
+    "form", ["psd", "tga", "sgi", "pcx", "dds", "ras", "heic", "fits", "qoi", "ppm", "pam", "xbm", "xpm", "pgm"]
+)
+def test_a_claim_of_gigapixels_is_too_large_in_every_format(form: str) -> None:
+    """Nothing is reserved, so nothing is decoded; `tests.every_format` has the PNG and the GIF of the promise."""
+
+    def reserve(size: int) -> Any:
+        raise AssertionError(size)
+
+    found = prepare_images(huge(form), WHOLE, ImagesConfig(), reserve)
+    assert isinstance(found, Failure)
+    assert found.kind is ErrorKind.IMAGE_TOO_LARGE, found
+
+
+def test_a_photograph_of_108_megapixels_goes_through() -> None:
+    """12,000 x 9,000 pixels with the default settings."""
+    facts = prepared(encoded(Image.new("L", (12_000, 9_000), 99), "JPEG", quality=75), SizeRule(2048)).facts
+    assert (facts.width, facts.height, facts.sent_width, facts.sent_height) == (12_000, 9_000, 2048, 1536)
 
 
 def test_photographs_of_every_orientation_in_a_folder_of_ones_own() -> None:

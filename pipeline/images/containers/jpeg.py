@@ -50,8 +50,8 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
             _read_frame(data[body:end], marker, facts)
         elif marker == _SOS:
             _read_scan(data[body:end], facts)
-        elif marker == _APP1 and data.startswith(b"Exif\0\0", body) and not oriented:
-            facts.orientation, oriented = exif.orientation(data[body:end]), True
+        elif marker in (_APP0, _APP1):
+            oriented = _read_application(data[body:end], facts, oriented=oriented)
         if tables is not None and facts.common:
             _check(tables, marker, data[body:end])
         seen.add(marker)
@@ -124,6 +124,16 @@ def _read_frame(frame: bytes, marker: int, facts: Facts) -> None:
     facts.common = marker in _HUFFMAN_DCT and bits == 8 and components in (1, 3)  # noqa: PLR2004 - 8-bit grey or colour
     if marker in _PROGRESSIVE:
         facts.buffered_bytes = _coefficient_bytes(width, height, factors)
+
+
+def _read_application(part: bytes, facts: Facts, *, oriented: bool) -> bool:
+    """Whether an orientation has been read, here or before."""
+    if part.startswith(b"JFIF\0") and any(part[12:14]):
+        facts.thumbnail = True
+    if oriented or not part.startswith(b"Exif\0\0"):
+        return oriented
+    facts.orientation = exif.orientation(part)
+    return True
 
 
 def _coefficient_bytes(width: int, height: int, factors: list[tuple[int, int]]) -> int:

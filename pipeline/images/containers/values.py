@@ -116,6 +116,8 @@ class Facts:
     alpha: bool = False
     common: bool = True
     buffered_bytes: int = 0
+    thumbnail: bool = False
+    """Whether a part that the picture needs holds a small copy of it, which may show what was cut off."""
     sub_blocks: int = 0
     """Of a GIF file, as far as it was walked."""
     settled: bool = False
@@ -133,7 +135,7 @@ class Facts:
             bits=self.bits,
             animated=self.animated,
             alpha=self.alpha,
-            common=self.common,
+            common=self.common and not self.thumbnail,
             buffered_bytes=self.buffered_bytes,
         )
 
