@@ -218,7 +218,7 @@ def test_a_cut_image_is_shown_where_it_is_wanted() -> None:
 
 
 def test_what_a_decoder_complains_of_is_a_flag(recwarn: pytest.WarningsRecorder) -> None:
-    """A picture of which Pillow says that its metadata is broken; a whole one has no flag, nor the one after it."""
+    """Pillow says that the metadata is broken, and gives the picture; a whole file has no flag, nor the one after it."""
     whole = encoded(picture(), "TIFF")
     described = encoded(picture(), "TIFF", tiffinfo={270: "a description"})
     broken = described.replace(b"\x0e\x01\x02\0\x0e\0\0\0", b"\x0e\x01\x02\0\xa0\x86\x01\0")
@@ -280,7 +280,7 @@ def with_secrets(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
 def test_nothing_but_the_picture_is_sent(kind: str) -> None:
-    """Where pixels pass unchanged: no EXIF, XMP, IPTC, comment, further picture, private part, nothing behind the end."""
+    """Where pixels pass unchanged: no EXIF, XMP, IPTC, comment, other picture, private part, nothing behind the end."""
     data = with_secrets(kind)
     result = prepared(data)
     assert result.media_type == f"image/{kind.lower()}"
@@ -289,14 +289,14 @@ def test_nothing_but_the_picture_is_sent(kind: str) -> None:
     assert np.array_equal(pixels(result.data), pixels(data))
 
 
-def test_a_thumbnail_in_a_jfif_header_is_not_sent() -> None:
+def test_a_small_copy_in_a_jfif_header_is_not_sent() -> None:
     data = encoded(picture(), "JPEG")
     small = b"JFIF\0\x01\x01\0\0\x01\0\x01\x02\x01SECRET"
     assert b"SECRET" not in prepared(data[:2] + segment(0xE0, small) + data[20:]).data
 
 
 def huge(form: str) -> bytes:  # noqa: PLR0911 - one for each format
-    """A small file of each format that claims gigapixels."""
+    """A small file of each format whose header says gigapixels."""
     side = 60_000
     match form:
         case "psd":
@@ -334,7 +334,7 @@ def huge(form: str) -> bytes:  # noqa: PLR0911 - one for each format
 @pytest.mark.parametrize(
     "form", ["psd", "tga", "sgi", "pcx", "dds", "ras", "heic", "fits", "qoi", "ppm", "pam", "xbm", "xpm", "pgm"]
 )
-def test_a_claim_of_gigapixels_is_too_large_in_every_format(form: str) -> None:
+def test_gigapixels_are_too_large_in_every_format(form: str) -> None:
     """Nothing is reserved, so nothing is decoded; `tests.every_format` has the PNG and the GIF of the promise."""
 
     def reserve(size: int) -> Any:

@@ -110,8 +110,8 @@ def test_a_local_server_with_an_unknown_model_gets_1536_pixels(preset: str) -> N
         config = load_config(preset, overrides=more)
         return max(Preparer.build(config, date(2026, 1, 1)).size.target(4032, 3024))
 
-    assert longest(**{"request.model": "somebody/unheard-of"}) == 1536
-    assert longest(**{"request.model": "somebody/unheard-of", "images.max_side": 700}) == 700
+    assert longest(**{"request.model": "acme/unheard-of"}) == 1536
+    assert longest(**{"request.model": "acme/unheard-of", "images.max_side": 700}) == 700
     assert longest(**{"request.model": "qwen2.5-vl-7b-instruct"}) > 1536
 
 
