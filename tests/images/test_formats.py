@@ -218,7 +218,7 @@ def test_a_cut_image_is_shown_where_it_is_wanted() -> None:
 
 
 def test_what_a_decoder_complains_of_is_a_flag(recwarn: pytest.WarningsRecorder) -> None:
-    """Pillow says that the metadata is broken, and gives the picture; a whole file has no flag, nor the one after it."""
+    """Pillow says that metadata is broken, and gives the picture; a whole file has no flag, nor the one after it."""
     whole = encoded(picture(), "TIFF")
     described = encoded(picture(), "TIFF", tiffinfo={270: "a description"})
     broken = described.replace(b"\x0e\x01\x02\0\x0e\0\0\0", b"\x0e\x01\x02\0\xa0\x86\x01\0")
