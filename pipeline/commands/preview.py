@@ -22,7 +22,9 @@ from pipeline.locations import ImageUrl
 from pipeline.money import usd, usd_text
 from pipeline.records import Failure, FetchedImages, ImageFacts, ImageRecord, PassedUrl
 from pipeline.run.job import Job, endpoint_name, open_job_source
+from pipeline.run.passed import passed_line
 from pipeline.run.prepare import Preparer
+from pipeline.sources import passed_over
 from pipeline.store.beforehand import has_rows, missing_records, with_last_model, would_refuse
 from pipeline.store.between_runs import count_missing
 
@@ -50,6 +52,10 @@ class FirstRequest:
     max_answer_tokens: int | None = None
     pages: int | None = None
     """Of a request that is billed by page."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the sources that are no images, by kind."""
+    source_line: str | None = None
+    """The same in words."""
     most_usd: Decimal | None = None
     """The most that this one request may cost; None where no price is known, or no end of the answer."""
 
@@ -58,6 +64,7 @@ class FirstRequest:
         return {
             "requests": self.requests,
             "committed": self.committed,
+            "passed_over": dict(self.passed_over),
             "address": self.address,
             "headers": dict(self.headers),
             "image": self.image,
@@ -73,13 +80,14 @@ class FirstRequest:
         """For people; the body's own line breaks are the only ones in it."""
         count = "an unknown number of requests" if self.requests is None else counted(self.requests, "request")
         known = f"; {counted(self.committed, 'image')} answered before" if self.committed else ""
-        heading = f"{count} like this one to {self.address} (nothing is sent now){known}:"
+        lines = [] if self.source_line is None else [self.source_line]
+        lines.append(f"{count} like this one to {self.address} (nothing is sent now){known}:")
         facts = self.facts
         if facts is None:
-            return printable_lines([heading, f"the first image is remote and is fetched only by a run: {self.image}"])
+            return printable_lines([*lines, f"the first image is remote and is fetched only by a run: {self.image}"])
         body = (self.body or "").split("\n")
         headers = [f"{name}: {value}" for name, value in self.headers.items()]
-        return printable_lines([heading, *headers, f"{self.image}: {_sizes(facts)}", self._price_line(), *body])
+        return printable_lines([*lines, *headers, f"{self.image}: {_sizes(facts)}", self._price_line(), *body])
 
     def _price_line(self) -> str:
         prompt = "unknown" if self.predicted_prompt_tokens is None else f"about {self.predicted_prompt_tokens:,}"
@@ -98,6 +106,7 @@ def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
     Sends and writes nothing. Raises what the run would raise of the source, the settings and, with `has_out`, of OUT.
     """
     source, total = open_job_source(job)
+    line, passed = passed_line(job, source, total), passed_over(source)
     prompts = job.config.prompt_names
     total = None if total is None else total * len(prompts)
     wanted: Iterator[tuple[ImageRecord, Sequence[str]]]
@@ -118,7 +127,7 @@ def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
     for record, names in islice(wanted, MOST_TRIED):
         found = _prepared(job, prepare, record, names)
         if found is not None:
-            return replace(found, requests=requests, committed=committed)
+            return replace(found, requests=requests, committed=committed, passed_over=passed, source_line=line)
     raise InputError(
         f"none of the first {MOST_TRIED} images can be prepared; run without `dry_run=` to see why in the rows"
     )

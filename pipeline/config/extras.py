@@ -25,6 +25,18 @@ def has_heic_extra() -> bool:
     return find_spec("pi_heif") is not None
 
 
+CLOUD_SCHEMES = ("s3", "gs", "az")
+"""Of object stores. Addresses with other schemes are fetched over HTTP, or are not."""
+CLOUD_HINT = "reading from object stores needs a package more: pip install 'vision-batch[cloud]'"
+"""The way out where obstore is missing."""
+
+
+@cache
+def has_cloud_extra() -> bool:
+    """Whether obstore, which reads from object stores, is installed. It is not imported."""
+    return find_spec("obstore") is not None
+
+
 @cache
 def has_pdf_extra() -> bool:
     """Whether pypdfium2, which counts and renders the pages of PDFs, is installed. It is not imported."""

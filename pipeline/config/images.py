@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.sections import Section
 from pipeline.config.setting import Setting
-from pipeline.config.types import Megabytes
+from pipeline.config.types import Megabytes, Seconds
 
 
 class ImagesConfig(Section):
@@ -78,6 +78,10 @@ class ImagesConfig(Section):
     max_decoded_mb: Annotated[
         Megabytes, Setting("The most memory that one image may take while it is decoded, in MB.")
     ] = 512.0
+    decode_timeout_s: Annotated[
+        Seconds,
+        Setting("The longest that decoding an image may take; then it is tried once in a process of its own."),
+    ] = 120.0
     decode_mb: Annotated[
         int,
         Field(ge=1, le=10**9),

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.config import parameters, tasks
+from pipeline.config import parameters, source_settings, tasks
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting, setting_of
@@ -245,18 +245,15 @@ def parameter_names() -> frozenset[str]:
 
 
 class SourceConfig(Section):
-    """How a manifest is read."""
+    """How a folder or a manifest is read."""
 
-    image_column: Annotated[
-        str | None, Setting("The manifest's column of images.", default_help="the first of the usual names")
-    ] = None
-    id_column: Annotated[
-        str | None, Setting("The manifest's column of ids.", default_help="`id`, else the image as written")
-    ] = None
-    pdf: Annotated[
-        Literal["whole", "pages"],
-        Setting("A PDF is one record, sent as a file, or each of its pages is one.", keyword="pdf", in_hash=True),
-    ] = "whole"
+    image_column: source_settings.ImageColumn = None
+    id_column: source_settings.IdColumn = None
+    extensions: source_settings.Extensions = None
+    metadata: source_settings.Metadata = True
+    sidecar_extension: source_settings.SidecarExtension = ".txt"
+    skip_captioned: source_settings.SkipCaptioned = False
+    pdf: source_settings.Pdf = "whole"
     group_by: Annotated[
         str | None,
         Setting(
@@ -265,18 +262,13 @@ class SourceConfig(Section):
             metavar="COLUMN",
         ),
     ] = None
-    several_images: Annotated[
-        bool,
-        Setting("Records from standard input have several images; other sources show it themselves."),
-    ] = False
-    skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
-    on_duplicate_id: Annotated[
-        Literal["error", "first"],
-        Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
-    ] = "error"
-    max_record_kb: Annotated[
-        int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
-    ] = 1_024
+    several_images: source_settings.SeveralImages = False
+    skip_bad_rows: source_settings.SkipBadRows = False
+    on_duplicate_id: source_settings.OnDuplicateId = "error"
+    max_record_kb: source_settings.MaxRecordKb = 1_024
+    allow_private_hosts: source_settings.AllowPrivateHosts = False
+    per_host: source_settings.PerHost = 16
+    confine: source_settings.Confine = False
 
 
 class OutputConfig(Section):
@@ -320,6 +312,8 @@ class Settings(TypedDict, total=False):
     max_time: float | str | None
     pdf: str | None
     group_by: str | None
+    allow_private_hosts: bool | None
+    skip_captioned: bool | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     dedup: bool | None

@@ -1,7 +1,7 @@
 """What a run has done so far."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -44,6 +44,8 @@ class RunStats:
     pages: int = 0
     """As billed, where pages are."""
     cost_usd: Decimal = Decimal(0)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the source that are no images, by kind."""
     unpriced: int = 0
     """Answers that no price is known for."""
     cost_unknown_usd: Decimal = Decimal(0)
@@ -181,6 +183,8 @@ class RunSummary:
     still: dict[str, dict[str, int]] = field(default_factory=dict)
     """The same by status and `error_kind`, and the refused ones."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Files of the sources that are not asked about, by kind: `.fits`, or what is wrong with them."""
 
     @property
     def images_per_s(self) -> float:

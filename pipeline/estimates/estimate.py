@@ -12,7 +12,7 @@ from pipeline.estimates.job import EstimateJob, check_job
 from pipeline.estimates.modelled import Population, model_estimate
 from pipeline.estimates.survey import Show, Survey, SurveyJob, flaw_of, survey
 from pipeline.images.probe import ImageSize
-from pipeline.sources import source_name
+from pipeline.sources import passed_words, source_name
 from pipeline.tokens.ranges import Range
 
 PAGES_HINT = "With `source.pdf=pages` each page is an image"
@@ -32,6 +32,8 @@ async def estimate_job(job: EstimateJob, show: Show) -> Estimate:
 def estimated(job: EstimateJob, histogram: SizeHistogram, seen: Survey) -> Estimate:
     """What was seen, on each model. Raises InputError where no image can be read."""
     sizes = histogram.distribution()
+    if sizes is None and not seen.seen and not seen.documents:
+        raise InputError(f"no images to estimate; passed over: {passed_words(seen.passed_over)}")
     if sizes is None and not seen.seen:
         raise InputError(
             f"there are only PDFs ({seen.documents:,}), which are sent whole: what they take cannot be predicted. "
@@ -65,6 +67,7 @@ def estimated(job: EstimateJob, histogram: SizeHistogram, seen: Survey) -> Estim
         made_on=job.today,
         notes=(*job.notes, *_documents(seen)),
         documents=seen.documents,
+        passed_over=dict(seen.passed_over),
     )
 
 

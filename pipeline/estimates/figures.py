@@ -1,7 +1,7 @@
 """What asking about many images would cost: values, and the arithmetic from tokens to dollars and hours."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import date
 from decimal import Decimal
 from math import ceil, isfinite
@@ -144,6 +144,8 @@ class Estimate:
     models: tuple[ModelEstimate, ...]
     made_on: date
     notes: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the source that are no images, by kind."""
     documents: int = 0
     """PDFs beside the images, which are sent whole: what they take cannot be predicted."""
 

@@ -4,6 +4,7 @@ A prompt without `{{`, `{%` and `{#` is no template, and costs nothing. A value 
 a template in it stays as it is.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,8 @@ from pipeline.records import ImageRecord
 _MARKS: Final = ("{{", "{%", "{#")
 _LISTED: Final = 20
 """Columns that a message names."""
+_SIDECAR: Final = re.compile(r"\{[{%](?:(?!\}\}|%\}).)*\bsidecar\b", re.DOTALL)
+"""The name within an expression or a statement of a template."""
 Render = Callable[[Mapping[str, object]], str]
 
 
@@ -64,6 +67,12 @@ def rendering_of(request: RequestConfig) -> Rendering | None:
 
 def is_template(text: str) -> bool:
     return any(mark in text for mark in _MARKS)
+
+
+def names_sidecar(config: RunConfig) -> bool:
+    """Whether a template may name the column `sidecar`, so that the files beside the images have to be read."""
+    texts = (text for request in config.requests for text in (request.prompt, request.system or ""))
+    return any(_SIDECAR.search(text) for text in texts)
 
 
 def check_records(config: RunConfig, records: Callable[[], Iterable[ImageRecord]]) -> None:

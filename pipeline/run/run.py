@@ -9,8 +9,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import aiohttp
-
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of, traits_of
@@ -28,6 +26,7 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
 from pipeline.pdf.process import PROCESSES
@@ -35,8 +34,8 @@ from pipeline.records import Status, is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
 from pipeline.run.endpoints import endpoints_of, targets_of
+from pipeline.run.images import MEGABYTE
 from pipeline.run.job import (
-    FETCHES,
     TOTAL,
     Job,
     budgets_of,
@@ -45,8 +44,8 @@ from pipeline.run.job import (
     endpoint_name,
     engine_config,
     exceeds,
-    fetch_session,
     has_several_images,
+    image_hosts,
     left_words,
     new_run_id,
     open_job_source,
@@ -55,11 +54,13 @@ from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
-from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
-from pipeline.sources import Source
+from pipeline.run.passed import say_passed
+from pipeline.run.prepare import Fetcher, Preparer
+from pipeline.sources import Source, passed_over
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.opening import LEDGER_NAME, check_out, last_config
+from pipeline.store.suspects import Suspects
 
 State = tuple[Status, ErrorKind | None]
 Say = Callable[[str], None]
@@ -81,7 +82,7 @@ async def run_job(
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
     check_only(job, source)
-    _say_destinations(job, keys, say)
+    _say_beforehand(job, keys, source, total, say or _silent)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
@@ -91,17 +92,17 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        run = _Run(job, new_run_id(clock.utc()), clock, _stats(total, len(prepare.prompts)))
+        run = _Run(job, new_run_id(clock.utc()), clock, _stats(source, total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
-            prepare = prepare.of_run(takes_several=dataset.takes_several, is_bounded=job.implied_budget_usd is not None)
-            images = await stack.enter_async_context(fetch_session(job.config))
+            suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
+            prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)
+            images = await stack.enter_async_context(image_hosts(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = _numbers(job, dataset)
-            if say is not None and not numbers.has_answers:
-                _say_prompt(job, say)
+            _say_prompt(job, None if numbers.has_answers else say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -113,20 +114,21 @@ def _numbers(job: Job, dataset: Dataset) -> EngineConfig:
     return replace(engine_config(job), has_answers=dataset.has_answers(), has_rows=has_rows)
 
 
-def _stats(records: int | None, prompts: int) -> RunStats:
-    return RunStats(total=None if records is None else records * prompts, prompts=prompts)
+def _stats(source: Source, records: int | None, prompts: int) -> RunStats:
+    total = None if records is None else records * prompts
+    return RunStats(total=total, prompts=prompts, passed_over=passed_over(source))
 
 
 def _silent(_: str) -> None:
     """What is said to no user."""
 
 
-def _say_destinations(job: Job, keys: Sequence[Variable | None], say: Say | None) -> None:
-    """Where requests go and with which key: for a new OUT, and where an address is new there."""
-    if say is None or job.emulated or not _has_new_destination(job):
-        return
-    each = zip(job.config.all_endpoints, keys, strict=True)
-    say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+def _say_beforehand(job: Job, keys: Sequence[Variable | None], source: Source, total: int | None, say: Say) -> None:
+    """Where requests go and with which key, for a new OUT or a new address there; what the sources pass over."""
+    if not job.emulated and _has_new_destination(job):
+        each = zip(job.config.all_endpoints, keys, strict=True)
+        say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
+    say_passed(job, source, total, say)
 
 
 def _has_new_destination(job: Job) -> bool:
@@ -138,8 +140,10 @@ def _has_new_destination(job: Job) -> bool:
     return True
 
 
-def _say_prompt(job: Job, say: Say) -> None:
+def _say_prompt(job: Job, say: Say | None) -> None:
     """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
+    if say is None:
+        return
     if job.has_default_prompt:
         say(f"prompt: {job.config.request.prompt}")
     if (prompts := len(job.config.prompt_names)) > 1:
@@ -196,7 +200,7 @@ class _Run:
         source: Source,
         dataset: Dataset,
         endpoints: Sequence[Endpoint],
-        images: aiohttp.ClientSession,
+        images: ImageHosts,
         show: Callable[[RunStats], None],
         *,
         prepare: Preparer,
@@ -210,8 +214,9 @@ class _Run:
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
-            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES, prepare.passing(images)),
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), prepare.passing(images)),
             prepare=prepare,
+            stuck=prepare.images.stuck,
             endpoints=endpoints,
             follow=dataset.follow,
             correct=corrected,
@@ -343,6 +348,7 @@ class _Run:
             bad_before=sum(rows for state, rows in before.items() if is_unanswered(*state)),
             still=_by_kind(before),
             examples=list(stats.examples),
+            passed_over=dict(stats.passed_over),
         )
 
     def spent(self, dataset: Dataset) -> dict[str, Any]:

@@ -2,72 +2,44 @@
 
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from pipeline.config.extras import PDF_SUFFIX, VIDEO_SUFFIXES
+from pipeline.cloud.stores import ObjectAddress
+from pipeline.config.extras import CLOUD_HINT, PDF_SUFFIX, VIDEO_SUFFIXES, has_cloud_extra
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.records import ImageRecord
-from pipeline.sources.base import Checkable, Source, check_ids, first_of_each
+from pipeline.sources.base import Checkable, Source
+from pipeline.sources.bucket import BucketSource
 from pipeline.sources.documents import PagesSource
-from pipeline.sources.folder import FolderSource, ImageSource
+from pipeline.sources.elsewhere import RemoteManifest
+from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
+from pipeline.sources.joined import JoinedSource, check_apart
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
 from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_address, public_image, scheme_of, shown
+from pipeline.sources.passed import passed_over, passed_words
 from pipeline.sources.patterns import split_glob
+from pipeline.sources.sidecars import SidecarSource
+from pipeline.sources.single import ImageSource
 
-__all__ = ["Source", "SourceLike", "has_stream", "open_source", "open_sources", "source_list", "source_name"]
+__all__ = [
+    "Source",
+    "SourceLike",
+    "has_stream",
+    "open_source",
+    "open_sources",
+    "passed_over",
+    "passed_words",
+    "source_list",
+    "source_name",
+]
 
 _LATER = (".tar", ".tar.gz", ".tgz", ".zip")
 _NEAR_AMONG = 10_000
-
-
-class JoinedSource:
-    """Several sources, one after the other. With `first_counts` an id that stands twice is its first record."""
-
-    is_manifest = False
-
-    def __init__(self, sources: Sequence[Checkable], *, first_counts: bool = False) -> None:
-        self._sources = sources
-        self._first_counts = first_counts
-        self._repeated: set[int] = set()
-        """Hashes of the ids that stand twice: all that has to be remembered."""
-
-    @property
-    def name(self) -> str:
-        return ", ".join(source.name for source in self._sources)
-
-    @property
-    def has_several(self) -> bool:
-        return any(source.has_several for source in self._sources)
-
-    @property
-    def has_documents(self) -> bool:
-        return any(source.has_documents for source in self._sources)
-
-    @property
-    def skipped(self) -> int:
-        return sum(source.skipped for source in self._sources)
-
-    def check(self) -> int | None:
-        if not self._first_counts:
-            return check_ids(self._sources)
-        count, self._repeated = first_of_each(self._sources)
-        return count
-
-    def records(self) -> Iterator[ImageRecord]:
-        seen: set[str] = set()
-        for source in self._sources:
-            for record in source.records():
-                if self._repeated and hash(record.id) in self._repeated:
-                    if record.id in seen:
-                        continue
-                    seen.add(record.id)
-                yield record
 
 
 def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None, *, out: Path | None = None) -> Source:
@@ -76,21 +48,33 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     `out` is the output directory, which is never read as part of a folder.
     Raises InputError for what does not exist, or is not read.
     """
-    return _open(os.fspath(spec), config or SourceConfig(), out)
+    return open_sources([spec], config, out=out)
 
 
-def open_sources(specs: Sequence[SourceLike], config: SourceConfig | None = None, *, out: Path | None = None) -> Source:
+def open_sources(
+    specs: Sequence[SourceLike],
+    config: SourceConfig | None = None,
+    *,
+    out: Path | None = None,
+    reads_sidecars: bool = False,
+) -> Source:
     """Several of them in the given order, as one source; ids that stand in two of them are found by `check`.
 
-    What is no text is an iterable of records in memory (`source_list` separates them).
+    What is no text is an iterable of records in memory (`source_list` separates them). With `reads_sidecars` records
+    have the column `sidecar`.
     """
+    config = config or SourceConfig()
     if not specs:
         raise InputError("no SOURCE: name a folder, a glob or a manifest")
-    sources = [_open(spec, config or SourceConfig(), out) for spec in specs]
-    if [source.name for source in sources].count("-") > 1:
+    all_of_them = [_opened(spec, config, out) for spec in specs]
+    if [source.name for source in all_of_them].count("-") > 1:
         raise InputError("standard input (-) can be read only once")
-    first_counts = config is not None and config.on_duplicate_id == "first"
-    return sources[0] if len(sources) == 1 and not first_counts else JoinedSource(sources, first_counts=first_counts)
+    check_apart(all_of_them)
+    sources = [_around(source, config, reads_sidecars=reads_sidecars) for source in all_of_them]
+    first_counts = config.on_duplicate_id == "first"
+    if len(sources) == 1 and not first_counts:
+        return sources[0]
+    return JoinedSource(sources, name=", ".join(map(source_name, specs)), first_counts=first_counts)
 
 
 def source_name(spec: SourceLike) -> str:
@@ -103,8 +87,10 @@ def has_stream(specs: Sequence[SourceLike]) -> bool:
     return any(isinstance(spec, str) and spec == "-" for spec in specs)
 
 
-def _open(spec: SourceLike, config: SourceConfig, out: Path | None) -> Checkable:
-    source = _opened(spec, config, out)
+def _around(source: Checkable, config: SourceConfig, *, reads_sidecars: bool) -> Checkable:
+    """The source with what settings change about any of them."""
+    if reads_sidecars or config.skip_captioned:
+        source = SidecarSource(source, config, reads=reads_sidecars)
     return PagesSource(source) if config.pdf == "pages" else source
 
 
@@ -126,17 +112,17 @@ def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Che
     if config.group_by is not None and (path.is_dir() or format_of(spec) is FORMATS[".txt"]):
         raise InputError(f"{shown(spec)}: `source.group_by` names a column, and only manifests with columns have one")
     if path.is_dir():
-        return FolderSource(spec.rstrip("/") or "/", name=spec, out=out)
+        return FolderSource(spec.rstrip("/") or "/", config, name=spec, out=out)
     if path.exists():
         return _file(spec, config)
     scheme = scheme_of(spec)
     if scheme not in {None, "data"}:
-        return _address(spec, str(scheme))
+        return _address(spec, str(scheme), config)
     split = split_glob(spec)
     if split is not None:
         root, pattern = split
         if Path(root).is_dir():
-            return FolderSource(root, name=spec, pattern=pattern, out=out)
+            return FolderSource(root, config, name=spec, pattern=pattern, out=out)
         raise InputError(_missing(root, f"{shown(spec)}: no folder {shown(root)!r}"))
     raise InputError(_missing(spec, f"{shown(spec)}: no such file or folder"))
 
@@ -154,12 +140,22 @@ def _file(path: str, config: SourceConfig) -> Checkable:
     raise InputError(f"{shown(path)}: this kind of file cannot be read. {_what_is_read()}")
 
 
-def _address(url: str, scheme: str) -> Checkable:
-    path = url.partition("?")[0].lower()
-    if scheme in {"http", "https", "file"} and not path.endswith((*FORMATS, *_LATER)):
+def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
+    path = url.partition("#")[0].partition("?")[0]
+    name = shown(public_address(url))
+    if path.lower().endswith(_LATER):
+        raise InputError(f"{name}: archives are not read from an address; download it and give its path")
+    bucket = ObjectAddress.of(url)
+    known = format_of(path if bucket is None else url)
+    if bucket is not None and not has_cloud_extra():
+        raise InputError(f"{name}: {CLOUD_HINT}")
+    if known is not None and (bucket is not None or scheme in {"http", "https"}):
+        return RemoteManifest(url, config, known)
+    if bucket is not None and (set("*?[") & set(bucket.key) or not url.lower().endswith(MEDIA_SUFFIXES)):
+        return BucketSource(bucket)
+    if bucket is not None or (scheme in {"http", "https", "file"} and known is None):
         return ImageSource(url)
-    what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests at a URL"
-    raise InputError(f"{shown(public_address(url))}: this version does not read {what}; download it and give its path")
+    raise InputError(f"{name}: this version does not read {scheme}:// sources; download it and give its path")
 
 
 def _what_is_read() -> str:

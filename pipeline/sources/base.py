@@ -130,6 +130,8 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
             f"id {record.id!r} stands in {shown(other.name)} ({place}) and in {name} ({source.place(record)})"
             f"{also}; name the folder above both as one source, or give a manifest with a column 'id'"
         )
+    if record.line is None and place == source.place(record):
+        return f"{name}: id {record.id!r} stands for {place} in two rows of its metadata{also}; remove one"
     if record.line is None:
         return f"{name}: id {record.id!r} stands for {place} and for {source.place(record)}{also}; rename one"
     unit, _, number = place.partition(" ")

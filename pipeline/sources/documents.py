@@ -1,16 +1,27 @@
 """PDFs among the images of a source, and a source whose records are their pages."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.config.extras import PDF_HINT, has_pdf_extra
 from pipeline.errors import InputError
+from pipeline.files import open_below
 from pipeline.http.data_urls import decode_data_url
-from pipeline.locations import DataUrl, Document, DocumentPage, ImageUrl, InMemoryImage, LocalFile, Location
+from pipeline.locations import (
+    ConfinedFile,
+    DataUrl,
+    Document,
+    DocumentPage,
+    ImageUrl,
+    InMemoryImage,
+    LocalFile,
+    Location,
+)
 from pipeline.pdf.pages import Pdf, page_count
 from pipeline.records import Failure, ImageRecord
-from pipeline.sources.base import Checkable, check_ids
 from pipeline.sources.naming import names_document, shown
+from pipeline.sources.wrapped import WrappedSource
 
 
 def is_document(location: Location) -> bool:
@@ -19,52 +30,19 @@ def is_document(location: Location) -> bool:
         return location.is_pdf
     if isinstance(location, DocumentPage):
         return False
-    return names_document(location.path if isinstance(location, LocalFile) else location.url)
+    return names_document(location.path if isinstance(location, LocalFile | ConfinedFile) else location.url)
 
 
-class PagesSource:
+class PagesSource(WrappedSource):
     """Another source with each page of a PDF as a record of its own, in order: `scan.pdf#page=1`.
 
     A document is opened when its turn comes, for the number of its pages. One that cannot be opened is one record,
     whose row says why.
     """
 
-    has_documents = False
-
-    def __init__(self, source: Checkable) -> None:
-        self._source = source
-
     @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def is_manifest(self) -> bool:
-        return self._source.is_manifest
-
-    @property
-    def has_several(self) -> bool:
-        return self._source.has_several
-
-    @property
-    def grouped_by(self) -> str | None:
-        return self._source.grouped_by
-
-    @property
-    def skipped(self) -> int:
-        return self._source.skipped
-
-    def check(self) -> int | None:
-        return check_ids([self])
-
-    def ids(self) -> Iterator[str] | None:
-        known = self._source.ids()
-        if known is None:
-            return None
-        return (record.id for record in self.records())
-
-    def place(self, record: ImageRecord) -> str:
-        return self._source.place(record)
+    def has_documents(self) -> bool:
+        return False
 
     def records(self) -> Iterator[ImageRecord]:
         for record in self._source.records():
@@ -99,7 +77,15 @@ def _document(location: Location) -> Document | None:
     if isinstance(location, DataUrl):
         url = location.url
         return InMemoryImage(location.name, lambda: _decoded(url), len(url), is_pdf=True)
+    if isinstance(location, ConfinedFile):
+        return InMemoryImage(location.name, lambda: _confined(location), location.held_bytes, is_pdf=True)
     return None if isinstance(location, ImageUrl | DocumentPage) else location
+
+
+def _confined(location: ConfinedFile) -> bytes:
+    """The bytes of a document that is opened as other confined files are: its pages are read by another process."""
+    with os.fdopen(open_below(location.path, location.below), "rb") as file:
+        return file.read()
 
 
 def _decoded(url: str) -> bytes:

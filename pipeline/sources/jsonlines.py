@@ -16,7 +16,7 @@ from pipeline.sources.manifest import ABSENT, BadRow, Row
 
 def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -> Iterator[Row | BadRow]:
     """The first object decides which column holds the image; an id may be missing where none was named."""
-    image_column = id_column = ""
+    image_column, id_column, needs_id = "", None, False
     safe = safe_size(config)
     for number, line in enumerate(raw_lines(file, name), 1):
         if line.isspace() or not line:
@@ -27,10 +27,11 @@ def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
             continue
         if not image_column:
             columns = choose_columns(list(row), config, name)
-            image_column, id_column = columns.image, columns.id or ID_COLUMN
+            image_column, needs_id = columns.image, config.id_column is not None and columns.id is not None
+            id_column = columns.id or (ID_COLUMN if config.id_column is None else None)
         image = row.pop(image_column, ABSENT)
-        given = row.pop(id_column, ABSENT)
-        if image is ABSENT or (given is ABSENT and config.id_column is not None):
+        given = ABSENT if id_column is None else row.pop(id_column, ABSENT)
+        if image is ABSENT or (given is ABSENT and needs_id):
             yield BadRow(number, f"no {image_column if image is ABSENT else id_column!r} in this object")
         else:
             yield number, image, given, to_json(row) if extras or len(line) > safe else None

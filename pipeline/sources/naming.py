@@ -12,16 +12,19 @@ from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from pipeline.config.extras import (
+    CLOUD_HINT,
+    CLOUD_SCHEMES,
     HEIC_HINT,
     HEIC_SUFFIXES,
     PDF_SUFFIX,
     VIDEO_HINT,
     VIDEO_SUFFIXES,
+    has_cloud_extra,
     has_heic_extra,
     has_video_extra,
 )
 from pipeline.errors import InputError
-from pipeline.locations import DataUrl, ImageUrl, LocalFile, Location
+from pipeline.locations import ConfinedFile, DataUrl, ImageUrl, LocalFile, Location
 from pipeline.redaction.addresses import public_url
 
 IMAGE_SUFFIXES = (
@@ -72,6 +75,11 @@ def location_of(image: str, prefix: str) -> Location:
     return ImageUrl(name, image) if path is None else LocalFile(name, path)
 
 
+def local_path(location: Location) -> str | None:
+    """The path of an image that is a file of its own on this machine."""
+    return location.path if isinstance(location, LocalFile | ConfinedFile) else None
+
+
 def public_address(url: str) -> str:
     """An address without signature, user name and password; of a `data:` URL its type and a digest."""
     if url.startswith(_DATA):
@@ -93,7 +101,19 @@ def check_videos(images: Iterable[str], name: str) -> None:
 
 
 def _needs_extra(name: str, image: str, what: str, hint: str, kind: str) -> InputError:
-    return InputError(f"{shown(name)}: {shown(public_image(image))} is {what}; {hint}, or name a source without {kind}")
+    return InputError(
+        f"{shown(name)}: {shown(public_image(image))} is {what}; {hint}, or name a source without {kind} "
+        "(of a folder, `source.extensions` lists the files that count)"
+    )
+
+
+def check_stores(images: Iterable[str], name: str) -> None:
+    """Raises InputError at the first image in an object store, where nothing here reads from these."""
+    if has_cloud_extra():
+        return
+    for image in images:
+        if scheme_of(image) in CLOUD_SCHEMES:
+            raise InputError(f"{shown(name)}: {shown(public_image(image))}: {CLOUD_HINT}")
 
 
 def is_video(image: str) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.config.loading import load_config
 from pipeline.images.frames import prepare_images
 from pipeline.records import Failure
-from pipeline.run import prepare
+from pipeline.run import images
 from pipeline.run.prepare import Preparer
 from tests.builders import ask
 from tests.emulators import emulator
@@ -81,7 +81,7 @@ def test_what_was_hashed_is_what_was_sent(endpoint: str, make_image: MakeImage) 
         sent.append(found[0].data)
         return found
 
-    with patch.object(prepare, "prepare_images", change):
+    with patch.object(images, "prepare_images", change):
         ask(path.parent, endpoint)
     (row,) = pq.read_table("out/data", columns=["sha256", "width", "sent_bytes"]).to_pylist()
     assert sent == [before]
@@ -108,7 +108,7 @@ def test_a_local_server_with_an_unknown_model_gets_1536_pixels(preset: str) -> N
 
     def longest(**more: Any) -> int:
         config = load_config(preset, overrides=more)
-        return max(Preparer.build(config, date(2026, 1, 1)).size.target(4032, 3024))
+        return max(Preparer.build(config, date(2026, 1, 1)).images.size.target(4032, 3024))
 
     assert longest(**{"request.model": "acme/unheard-of"}) == 1536
     assert longest(**{"request.model": "acme/unheard-of", "images.max_side": 700}) == 700

@@ -7,10 +7,11 @@ from decimal import Decimal
 from math import prod
 from textwrap import wrap
 
-from pipeline.engine.progress import bytes_text, dollars
+from pipeline.engine.progress import bytes_text, counted, dollars
 from pipeline.estimates.figures import Estimate, ModelEstimate, Unreadable
 from pipeline.estimates.histogram import SizeClass
 from pipeline.formatting import printable, printable_lines
+from pipeline.sources import passed_words
 from pipeline.tokens import AUTO
 from pipeline.tokens.ranges import N, Range
 
@@ -57,7 +58,8 @@ def text(estimate: Estimate, columns: int | None = None) -> str:
 def facts(estimate: Estimate) -> list[str]:
     """How many images there are, how many were looked at, and what is wrong with some."""
     where = "" if estimate.source.startswith("of ") else "in "
-    lines = [f"{estimate.images:,} images {where}{printable(estimate.source)}"]
+    passed = f"; passed over: {passed_words(estimate.passed_over)}" if estimate.passed_over else ""
+    lines = [f"{counted(estimate.images, 'image')} {where}{printable(estimate.source)}{passed}"]
     if estimate.seen < estimate.images:
         drawn = f"looked at {estimate.seen:,} of them, drawn at random (seed {estimate.seed})"
         lines.append(f"{drawn}; ranges hold the 95 % interval that follows")

@@ -1,0 +1,77 @@
+"""Several sources, one after the other."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.records import ImageRecord
+from pipeline.sources.base import Checkable, check_ids, first_of_each
+from pipeline.sources.folder import FolderSource
+from pipeline.sources.naming import shown
+from pipeline.sources.passed import passed_over
+
+
+class JoinedSource:
+    """Several sources in their order. With `first_counts` an id that stands twice is its first record."""
+
+    is_manifest = False
+
+    def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
+        self.name = name
+        self._sources = sources
+        self._first_counts = first_counts
+        self._repeated: set[int] = set()
+        """Hashes of the ids that stand twice: all that has to be remembered."""
+
+    @property
+    def has_several(self) -> bool:
+        return any(source.has_several for source in self._sources)
+
+    @property
+    def has_documents(self) -> bool:
+        return any(source.has_documents for source in self._sources)
+
+    @property
+    def skipped(self) -> int:
+        return sum(source.skipped for source in self._sources)
+
+    @property
+    def passed_over(self) -> Counter[str]:
+        return sum((passed_over(source) for source in self._sources), Counter())
+
+    def check(self) -> int | None:
+        if not self._first_counts:
+            return check_ids(self._sources)
+        count, self._repeated = first_of_each(self._sources)
+        return count
+
+    def records(self) -> Iterator[ImageRecord]:
+        seen: set[str] = set()
+        for source in self._sources:
+            for record in source.records():
+                if self._repeated and hash(record.id) in self._repeated:
+                    if record.id in seen:
+                        continue
+                    seen.add(record.id)
+                yield record
+
+
+def check_apart(sources: Sequence[object]) -> None:
+    """Raises InputError where a folder is named twice, or lies within another one: its images would be asked twice."""
+    seen: dict[str, str] = {}
+    for source in sources:
+        if not isinstance(source, FolderSource) or source.folder is None:
+            continue
+        real = os.path.realpath(source.folder)
+        if real in seen:
+            raise InputError(f"{shown(source.name)}: this folder is named twice; name it once")
+        seen[real] = source.name
+    for real, name in seen.items():
+        above = next((seen[str(above)] for above in Path(real).parents if str(above) in seen), None)
+        if above is not None:
+            raise InputError(
+                f"{shown(name)} lies within {shown(above)}, which is a SOURCE too: its images would be asked twice, "
+                "under two ids; name one of the two"
+            )
