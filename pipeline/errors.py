@@ -15,43 +15,207 @@ Every message names what is wrong, where, and the way out; none holds a key.
 """
 
 from enum import StrEnum
+from typing import Self
 
 
 class ErrorKind(StrEnum):
-    """Why a record has no good answer: the column `error_kind`."""
+    """Why a record has no good answer: the column `error_kind`.
 
-    IMAGE_MISSING = "image_missing"
-    IMAGE_UNREADABLE = "image_unreadable"
-    IMAGE_TRUNCATED = "image_truncated"
-    IMAGE_UNSUPPORTED = "image_unsupported"
-    IMAGE_BOMB = "image_bomb"
-    IMAGE_TOO_LARGE = "image_too_large"
-    FETCH_FAILED = "fetch_failed"
+    A kind is its name, its cause, and the way out. `docs/errors.md` is made from them.
+    """
 
-    RATE_LIMITED = "rate_limited"
-    REQUEST_EXCEEDS_LIMIT = "request_exceeds_limit"
-    OVERLOADED = "overloaded"
-    SERVER_ERROR = "server_error"
-    TIMEOUT = "timeout"
-    CONNECTION = "connection"
-    UNREACHABLE = "unreachable"
-    INVALID_RESPONSE = "invalid_response"
-    EMPTY_ANSWER = "empty_answer"
-    IMAGE_IGNORED = "image_ignored"
-    BAD_REQUEST = "bad_request"
-    REQUEST_TOO_LARGE = "request_too_large"
-    CONTENT_FILTER = "content_filter"
-    REFUSED = "refused"
-    REASONING_EXHAUSTED = "reasoning_exhausted"
-    HOOK_FAILED = "hook_failed"
-    LABELS_INVALID = "labels_invalid"
-    FORMAT_REJECTED = "format_rejected"
-    PARAMETER_REJECTED = "parameter_rejected"
+    cause: str
+    way_out: str
 
-    AUTHENTICATION = "authentication"
-    PERMISSION = "permission"
-    QUOTA_EXHAUSTED = "quota_exhausted"
-    MODEL_NOT_FOUND = "model_not_found"
+    def __new__(cls, value: str, cause: str = "", way_out: str = "") -> Self:
+        """The value is the text in rows; cause and way out are for people."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.cause, kind.way_out = cause, way_out
+        return kind
+
+    IMAGE_MISSING = (
+        "image_missing",
+        "There is no file of this name; or the host or the object store says so (HTTP 404 or 410).",
+        "Correct the manifest, or bring the image back.",
+    )
+    IMAGE_FORBIDDEN = (
+        "image_forbidden",
+        "The file is outside the manifest's folder, perhaps by a link, and `source.confine` is on.",
+        "Copy the image into the folder, or leave `source.confine` out.",
+    )
+    IMAGE_UNREADABLE = (
+        "image_unreadable",
+        "The file cannot be read or decoded: permission, damage, a password, a directory.",
+        "The message says which. Replace the file, or change its permissions.",
+    )
+    IMAGE_TRUNCATED = (
+        "image_truncated",
+        "The file ends before the image does.",
+        "Copy or download it again.",
+    )
+    IMAGE_UNSUPPORTED = (
+        "image_unsupported",
+        "The bytes are no image of a format that is read, or the address has a scheme that is not.",
+        "The message names the format. Convert the file, or install the extra that the message names.",
+    )
+    IMAGE_BOMB = (
+        "image_bomb",
+        "The image has more pixels than `images.max_megapixels` allows. It was not decoded.",
+        "Raise `images.max_megapixels` where the image is meant.",
+    )
+    IMAGE_TOO_LARGE = (
+        "image_too_large",
+        "The file, or the memory that decoding it takes, is over a limit. It was not decoded.",
+        "Raise the setting in the message: `images.max_file_mb` or `images.max_decoded_mb`.",
+    )
+    DECODER_CRASHED = (
+        "decoder_crashed",
+        "Decoding ended a run or took longer than `images.decode_timeout_s`, and again in a process of its own.",
+        "Replace or convert the file. Raise `images.decode_timeout_s` where it is large, and the machine slow.",
+    )
+    FETCH_FAILED = (
+        "fetch_failed",
+        "The image's host cannot be reached, or the connection broke before the whole image had come.",
+        "Run again; check name and network if it stays.",
+    )
+    FETCH_FORBIDDEN = (
+        "fetch_forbidden",
+        "The address, or one that it redirects to, is of a private network or of this machine.",
+        "Set `source.allow_private_hosts` where the manifest is trusted.",
+    )
+    FETCH_TIMEOUT = (
+        "fetch_timeout",
+        "The image's host did not send the whole image in time (`endpoint.timeout_s`).",
+        "Run again; lower `source.per_host` where the host is slow under load.",
+    )
+    FETCH_STATUS = (
+        "fetch_status",
+        "The image's host answered with an HTTP error (403, 429, 500, ...), or denied access.",
+        "The message holds the status. Renew signed addresses; lower `source.per_host` after 429; run again.",
+    )
+    FETCH_TOO_LARGE = (
+        "fetch_too_large",
+        "The remote file has more bytes than `images.max_file_mb` allows. The rest was not fetched.",
+        "Raise `images.max_file_mb` where the file is meant.",
+    )
+
+    RATE_LIMITED = (
+        "rate_limited",
+        "The endpoint rejected this record for its rate limits (429) time after time, and answered others.",
+        "Run again; lower `limits.rpm` or `limits.tpm` if it stays.",
+    )
+    REQUEST_EXCEEDS_LIMIT = (
+        "request_exceeds_limit",
+        "One request needs more tokens than the endpoint grants in a minute.",
+        "Send smaller images (`images.max_image_tokens`), a shorter prompt, or ask for a higher limit.",
+    )
+    OVERLOADED = (
+        "overloaded",
+        "The endpoint had no capacity (503, 529) until the record was given up.",
+        "Run again, later.",
+    )
+    SERVER_ERROR = (
+        "server_error",
+        "The endpoint failed with HTTP 5xx at every attempt at this record.",
+        "Run again; look at the server's log if it stays.",
+    )
+    TIMEOUT = (
+        "timeout",
+        "The endpoint did not answer within `endpoint.timeout_s`, or its gateway gave up.",
+        "Run again; raise `endpoint.timeout_s` for a slow model.",
+    )
+    CONNECTION = (
+        "connection",
+        "The connection to the endpoint broke in the middle of a request.",
+        "Run again.",
+    )
+    UNREACHABLE = (
+        "unreachable",
+        "No connection to the endpoint: name, network, TLS or proxy.",
+        "Correct `endpoint.base_url`, the proxy or the certificates; the command `check` tests it.",
+    )
+    INVALID_RESPONSE = (
+        "invalid_response",
+        "The response is not what the API promises: no JSON, no choices, cut short.",
+        "Run again; check that `endpoint.api` fits the server if it stays.",
+    )
+    EMPTY_ANSWER = (
+        "empty_answer",
+        "The model answered without any text, twice.",
+        "Another prompt or model.",
+    )
+    IMAGE_IGNORED = (
+        "image_ignored",
+        "The bill shows that the endpoint did not pass the image to the model.",
+        "Choose a model that takes images; the command `check` tests it.",
+    )
+    BAD_REQUEST = (
+        "bad_request",
+        "The endpoint rejected this record's request (400): its image or its text.",
+        "The message holds the endpoint's words.",
+    )
+    REQUEST_TOO_LARGE = (
+        "request_too_large",
+        "The request has more bytes or more images than the endpoint takes.",
+        "Send smaller or fewer images: `images.max_image_tokens`, `images.max_side`, `images.frames`.",
+    )
+    CONTENT_FILTER = (
+        "content_filter",
+        "A filter of the provider stopped the request or the answer. The status is `refused`.",
+        "Another prompt or provider, where the image is harmless.",
+    )
+    REFUSED = (
+        "refused",
+        "The model declined to answer. The status is `refused`.",
+        "Another prompt or model, where the image is harmless.",
+    )
+    REASONING_EXHAUSTED = (
+        "reasoning_exhausted",
+        "The model used up `request.max_tokens` with its thoughts, and wrote no answer.",
+        "Raise `request.max_tokens`, or lower `request.reasoning_effort`.",
+    )
+    HOOK_FAILED = (
+        "hook_failed",
+        "A hook of yours failed this record.",
+        "The message is the hook's.",
+    )
+    LABELS_INVALID = (
+        "labels_invalid",
+        "The labels do not fit the schema, also after they were asked for once more. The status is `invalid`.",
+        "Simplify the schema, or explain its fields in the prompt.",
+    )
+    FORMAT_REJECTED = (
+        "format_rejected",
+        "The endpoint takes no schema in the way in which it was sent.",
+        "Set `request.labels_mode`.",
+    )
+    PARAMETER_REJECTED = (
+        "parameter_rejected",
+        "The endpoint does not take a parameter of the request. The run stops.",
+        "Leave the parameter out, or set `request.adapt`.",
+    )
+
+    AUTHENTICATION = (
+        "authentication",
+        "The endpoint, or a proxy, does not accept the key or login. The run stops.",
+        "Correct the key (`endpoint.api_key_env`); the same command goes on.",
+    )
+    PERMISSION = (
+        "permission",
+        "The key may not use this model or endpoint (403). The run stops.",
+        "Grant it in the provider's console; the same command goes on.",
+    )
+    QUOTA_EXHAUSTED = (
+        "quota_exhausted",
+        "The account has no credit or quota left. The run stops.",
+        "Add credit; the same command goes on.",
+    )
+    MODEL_NOT_FOUND = (
+        "model_not_found",
+        "The endpoint does not serve this model, or has no such path. The run stops.",
+        "Correct `request.model` or `endpoint.base_url`; the command `models` lists names.",
+    )
 
 
 class VisionBatchError(Exception):

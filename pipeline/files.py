@@ -1,7 +1,7 @@
 """Files inside an output directory: made anew and renamed into place, never written through a link.
 
 OUT and `data/` themselves may be links. Any other link was put there by another program, and may lead
-anywhere: a name is freed before it is used, or the command ends.
+anywhere: a name is freed before it is used, or the command ends. `open_below` is for images that are confined.
 """
 
 import errno
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import ResourceError
-from pipeline.locations import DocumentPage, LocalFile
+from pipeline.locations import ConfinedFile, DocumentPage, LocalFile
 from pipeline.records import ImageRecord, combined_stamp
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -24,6 +24,7 @@ _NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
 _OLD = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MODE = 0o666
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # Where SQLite locks a database (https://www.sqlite.org/src, os_unix.c): the pending byte, the reserved one, and 510.
 _LOCK_START, _LOCK_BYTES = 0x40000000, 512
@@ -164,10 +165,38 @@ def stamp_of(found: os.stat_result) -> int:
     return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode()) & 0xFFFFFF
 
 
+class OutsideError(OSError):
+    """A file is not below the folder to which images are confined."""
+
+
+def open_below(path: str, below: str) -> int:
+    """A descriptor of a file below a folder, which is named without links. Raises OutsideError for any other file.
+
+    Links are followed first; what they lead to is then opened folder by folder without following any, so that one
+    which is put there in between opens nothing.
+    """
+    real = os.path.realpath(path)
+    folder = os.path.join(below, "")  # noqa: PTH118 - the path may be no UTF-8
+    if not real.startswith(folder):
+        raise OutsideError(f"it is {os.path.relpath(real, below)} from the manifest's folder, and source.confine is on")
+    *folders, name = real.removeprefix(folder).split("/")
+    descriptor = os.open(below, _FOLDER)
+    try:
+        for one in folders:
+            inner = os.open(one, _FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        return os.open(name, _OLD, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def record_stamp(record: ImageRecord) -> int | None:
     """The stamp of a record's files as they are now; None where there are none."""
     files = (image.document if isinstance(image, DocumentPage) else image for image in record.images)
-    return combined_stamp(_file_stamp(file.path) if isinstance(file, LocalFile) else None for file in files)
+    return combined_stamp(
+        _file_stamp(file.path) if isinstance(file, LocalFile | ConfinedFile) else None for file in files
+    )
 
 
 def _file_stamp(path: str) -> int | None:

@@ -23,11 +23,29 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfinedFile:
+    """An image in a file that is opened only where it is below a folder, once all links are followed."""
+
+    name: str
+    path: str
+    below: str
+    """The folder, without any link in its path; one value for all images of a source."""
+
+    is_remote: ClassVar[bool] = False
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.path)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageUrl:
     """An image behind an address with a scheme. `url` may hold a signature or a login, `name` holds neither."""
 
     name: str
     url: str
+    is_trusted: bool = False
+    """Whether the user named it on the command line, so that its host may be private."""
 
     is_remote: ClassVar[bool] = True
 
@@ -87,4 +105,4 @@ class DocumentPage:
         return len(self.name) + self.document.held_bytes
 
 
-Location = LocalFile | ImageUrl | DataUrl | InMemoryImage | DocumentPage
+Location = LocalFile | ConfinedFile | ImageUrl | DataUrl | InMemoryImage | DocumentPage

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,9 @@ from PIL import Image
 
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
+from pipeline.errors import ErrorKind
 from pipeline.store.schemas import schema
+from tests.buckets import environment, object_store
 from tests.pdfs import pdf
 from tests.support import Command, MakeImage
 from tests.videos import video
@@ -81,9 +84,36 @@ def _at(endpoint: str, arguments: list[str]) -> list[str]:
     return [*arguments, "--base-url", endpoint] if is_asked else arguments
 
 
+def write_files(page: str, make_image: MakeImage) -> None:
+    """What the commands of a page name."""
+    for number in range(3):
+        make_image(f"photos/{number}.jpg", seed=number)
+    Path("titles.csv").write_text("image,title\nphotos/0.jpg,A quay\n")
+    Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
+    Path("pictures.csv").write_text("image\nphotos/0.jpg\n")
+    Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
+    for name, data in FILES.get(page, {}).items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(data)
+    Path("list.csv").write_text("image\ns3://bucket/photos/b.jpg\nphotos/0.jpg\n")
+
+
+@pytest.fixture
+def bucket(make_image: MakeImage) -> Iterator[str]:
+    """Images and a list in an object store."""
+    photo = make_image("b.jpg").read_bytes()
+    with object_store({"photos/b.jpg": photo, "list.csv": b"image\nphotos/b.jpg\n"}) as url:
+        yield url
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_code_run(
-    page: Path, make_image: MakeImage, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    make_image: MakeImage,
+    command: Command,
+    endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Commands in the order of the page, on three photographs; then its Python, each piece where it can start anew."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")
@@ -93,15 +123,10 @@ def test_commands_and_code_run(
         code, _, stderr = command(*arguments)
         assert code == 0, stderr
 
-    for number in range(3):
-        make_image(f"photos/{number}.jpg", seed=number)
-    Path("titles.csv").write_text("image,title\nphotos/0.jpg,A quay\n")
-    Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
-    Path("pictures.csv").write_text("image\nphotos/0.jpg\n")
-    Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
-    for name, data in FILES.get(page.name, {}).items():
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes(data)
+    write_files(page.name, make_image)
+    if page.name == "remote.md":
+        for name, value in environment(request.getfixturevalue("bucket")).items():
+            monkeypatch.setenv(name, value)
     if page.name != "README.md":  # the other pages speak of an OUT that there is
         run("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
     for arguments in (shlex.split(line)[1:] for line in commands(page)):
@@ -148,6 +173,16 @@ def test_the_columns_in_the_documentation() -> None:
     assert text == script["page"](), "run: python docs/write_columns.py"
     expected = schema(choices=2, logprobs=True, has_several=True, labels=pa.string(), given=GIVEN).names
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == expected
+
+
+def test_errors_are_listed() -> None:
+    """docs/errors.md is as docs/write_errors.py writes it; each kind has a cause and a way out, in whole sentences."""
+    script = runpy.run_path(str(ROOT / "docs" / "write_errors.py"))
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert text == script["page"](), "run: python docs/write_errors.py"
+    for kind in ErrorKind:
+        assert text.count(f"| `{kind}` |") == 1
+        assert all(words[:1].isupper() and words.endswith(".") for words in (kind.cause, kind.way_out)), kind
 
 
 @pytest.mark.parametrize("command", sorted(app.commands))

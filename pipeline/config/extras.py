@@ -13,6 +13,17 @@ PDF_SUFFIX = ".pdf"
 PDF_HINT = 'splitting PDFs into pages needs a package more: pip install "vision-batch[pdf]"'
 """The way out where pypdfium2 is missing."""
 
+CLOUD_SCHEMES = ("s3", "gs", "az")
+"""Of object stores. Addresses with other schemes are fetched over HTTP, or are not."""
+CLOUD_HINT = "reading from object stores needs a package more: pip install 'vision-batch[cloud]'"
+"""The way out where obstore is missing."""
+
+
+@cache
+def has_cloud_extra() -> bool:
+    """Whether obstore, which reads from object stores, is installed. It is not imported."""
+    return find_spec("obstore") is not None
+
 
 @cache
 def has_pdf_extra() -> bool:

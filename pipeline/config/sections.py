@@ -299,6 +299,10 @@ class ImagesConfig(Section):
     max_decoded_mb: Annotated[
         Megabytes, Setting("The most memory that one image may take while it is decoded, in MB.")
     ] = 512.0
+    decode_timeout_s: Annotated[
+        Seconds,
+        Setting("The longest that decoding an image may take; then it is tried once in a process of its own."),
+    ] = 120.0
     decode_mb: Annotated[
         int,
         Field(ge=1, le=10**9),
@@ -334,18 +338,13 @@ class SourceConfig(Section):
             metavar="COLUMN",
         ),
     ] = None
-    several_images: Annotated[
-        bool,
-        Setting("Records from standard input have several images; other sources show it themselves."),
-    ] = False
-    skip_bad_rows: Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")] = False
-    on_duplicate_id: Annotated[
-        Literal["error", "first"],
-        Setting("What a repeated id does: end the command, or keep the first row.", keyword="on_duplicate_id"),
-    ] = "error"
-    max_record_kb: Annotated[
-        int, Field(ge=1, le=32_768), Setting("The largest size of a row's other columns as JSON, in KiB.")
-    ] = 1_024
+    several_images: source_settings.SeveralImages = False
+    skip_bad_rows: source_settings.SkipBadRows = False
+    on_duplicate_id: source_settings.OnDuplicateId = "error"
+    max_record_kb: source_settings.MaxRecordKb = 1_024
+    allow_private_hosts: source_settings.AllowPrivateHosts = False
+    per_host: source_settings.PerHost = 16
+    confine: source_settings.Confine = False
 
 
 class OutputConfig(Section):
@@ -389,6 +388,7 @@ class Settings(TypedDict, total=False):
     max_time: float | str | None
     pdf: str | None
     group_by: str | None
+    allow_private_hosts: bool | None
     skip_captioned: bool | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None

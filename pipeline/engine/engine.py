@@ -81,6 +81,7 @@ class Engine:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
                 aside.start_soon(self._every, self._config.show_s, self._watch.tick)
+                aside.start_soon(self._every, self._config.show_s, self._preparation.replace_stuck)
                 aside.start_soon(self._every, self._config.seal_interval_s, self._writer.seal)
                 aside.start_soon(self._watch.time)
                 aside.start_soon(watch_signals, self._interrupt)

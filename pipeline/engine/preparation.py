@@ -8,9 +8,9 @@ from pipeline.engine.dedup import Leaders, Waiting
 from pipeline.engine.fetching import fetched
 from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.stages import Clock, EngineConfig, PromptNames, Stages
-from pipeline.engine.threads import Threads
+from pipeline.engine.threads import StuckError, Threads
 from pipeline.engine.writer import Writer
-from pipeline.records import Failure, Follower, ImageRecord, Outcome, PreparedRequest
+from pipeline.records import Failure, FetchedImages, Follower, ImageRecord, Outcome, PreparedRequest
 
 Ask = Callable[[PreparedRequest], Awaitable[None]]
 
@@ -37,13 +37,26 @@ class Preparation:
             if isinstance(data, Failure):
                 failure = data
             else:
-                prepared = await self.decoders.call(self._stages.prepare, record, data, names)
+                prepared = await self._decoded(record, data, names)
                 if not isinstance(prepared, Failure):
                     return prepared
                 failure = prepared
         for name in names:
             await self._writer.hand_over(Outcome(record=record, prompt_name=name, result=failure))
         return ()
+
+    async def _decoded(
+        self, record: ImageRecord, data: FetchedImages, names: PromptNames
+    ) -> Sequence[PreparedRequest] | Failure:
+        try:
+            return await self.decoders.call(self._stages.prepare, record, data, names)
+        except StuckError as error:
+            self._stages.stuck(record, error.thread)
+            return await self.decoders.call(self._stages.prepare, record, data, names)
+
+    async def replace_stuck(self) -> None:
+        """Give up decoders that stand still."""
+        self.decoders.replace_stuck(self._config.decode_timeout_s)
 
     async def _ask_each(self, requests: Sequence[PreparedRequest], ask: Ask) -> list[Waiting]:
         """Ask them. What is being asked for another record already is returned without its body, with its leader.

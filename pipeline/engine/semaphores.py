@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
+from pipeline.engine.threads import restart_clock
+
 
 class ByteSemaphore:
     """Bytes shared by coroutines, first come first served. More than the limit is granted alone."""
@@ -142,18 +144,27 @@ class ThreadByteSemaphore:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
+        self._held: dict[int, int] = {}
+        """Bytes, by thread."""
         self._first = threading.Lock()
         self._changed = threading.Condition()
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
+        thread = threading.get_ident()
         # One waits for bytes, the others for that one: small ones do not keep a large one out for ever.
         with self._first, self._changed:
             self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)
             self._used += size
+            self._held[thread] = size
+        restart_clock()
         try:
             yield
         finally:
-            with self._changed:
-                self._used -= size
-                self._changed.notify_all()
+            self.forget(thread)
+
+    def forget(self, thread: int) -> None:
+        """Release what a thread holds: it is done, or stands still and is waited for no longer."""
+        with self._changed:
+            self._used -= self._held.pop(thread, 0)
+            self._changed.notify_all()

@@ -65,6 +65,8 @@ class Stages:
     """The bytes of remote images; None for each that `prepare` reads itself."""
     prepare: Callable[[ImageRecord, FetchedImages, PromptNames], Sequence[PreparedRequest] | Failure]
     """The requests of a record, one a prompt. Blocking, in the decoding threads: one hop a record."""
+    stuck: Callable[[ImageRecord, int], None] = lambda *_: None
+    """The thread with this identifier stands still in `prepare`. The record is prepared again, apart."""
     endpoints: Sequence[Endpoint]
     follow: Callable[[PreparedRequest], Follower | None]
     """The answer to the same request that there is already. Blocking, in the writer's thread."""
@@ -97,6 +99,8 @@ class EngineConfig:
 
     threads: int
     prepared_bytes: int
+    decode_timeout_s: float = 120.0
+    """A thread that decodes for longer is given up."""
     fetched_bytes: int = 1 << 28
     """Of images that are fetched and not prepared yet; one at a time may exceed it."""
     dedup: bool = True

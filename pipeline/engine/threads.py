@@ -4,10 +4,51 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from math import inf
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+
+_LOCAL = threading.local()
+
+
+class StuckError(Exception):
+    """The thread stands still in its work. `thread` is its identifier."""
+
+    def __init__(self, thread: int) -> None:
+        super().__init__()
+        self.thread = thread
+
+
+@dataclass(slots=True)
+class _Doing:
+    """What a thread does now."""
+
+    future: "asyncio.Future[Any]"
+    thread: int = field(default_factory=threading.get_ident)
+    since: float = field(default_factory=monotonic)
+
+
+def restart_clock() -> None:
+    """The work of this thread begins now: before, it waited for others."""
+    _begin_at(monotonic())
+
+
+def stop_clock() -> None:
+    """The work of this thread has a bound of its own from here on: it does not stand still."""
+    _begin_at(inf)
+
+
+def _begin_at(since: float) -> None:
+    doing: _Doing | None = getattr(_LOCAL, "doing", None)
+    if doing is not None:
+        doing.since = since
+
+
 _Work = tuple[Callable[..., Any], tuple[object, ...], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
@@ -18,14 +59,14 @@ class Threads:
     decoder. Half as much work for the loop as an `Executor`, whose futures are others than the loop's.
     """
 
-    def __init__(self, name: str, count: int = 1, *, daemon: bool = True) -> None:
+    def __init__(self, name: str, number: int = 1, *, daemon: bool = True) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        self._is_daemon = daemon
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name}_{number}", daemon=daemon) for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._name, self._is_daemon = name, daemon
+        self._numbers = count()
+        self._doing: dict[int, _Doing] = {}
+        self._threads: list[threading.Thread] = []
+        for _ in range(number):
+            self._start()
 
     def __enter__(self) -> Self:
         return self
@@ -47,23 +88,43 @@ class Threads:
         self._queue.put((work, args, loop, future))
         return future
 
-    def _run(self) -> None:
+    def replace_stuck(self, longest_s: float) -> None:
+        """Give up threads whose work takes longer, and start others. Who waits for the work gets a StuckError."""
+        latest = monotonic() - longest_s
+        for number, doing in tuple(self._doing.items()):
+            if doing.since < latest and self._doing.pop(number, None) is not None:
+                _settle(doing.future, None, StuckError(doing.thread))
+                self._start()
+
+    def _start(self) -> None:
+        number = next(self._numbers)
+        thread = threading.Thread(
+            target=self._run, args=(number,), name=f"{self._name}_{number}", daemon=self._is_daemon
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, number: int) -> None:
         while (item := self._queue.get()) is not None:
             work, args, loop, future = item
             if future.cancelled():
                 continue
+            self._doing[number] = _LOCAL.doing = _Doing(future)
             result, error = None, None
             try:
                 result = work(*args)
             except BaseException as raised:  # noqa: BLE001 - the future reports it
                 error = raised
+            if self._doing.pop(number, None) is None:
+                return  # it was given up, and another thread has its place
             with suppress(RuntimeError):  # the loop has ended, and nothing waits
                 loop.call_soon_threadsafe(_settle, future, result, error)
+            _LOCAL.doing = None
             del item, work, args, future, result, error  # they hold an image while the thread waits for the next
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:
-    if future.cancelled():
+    if future.done():
         return
     if error is None:
         future.set_result(result)

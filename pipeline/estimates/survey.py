@@ -14,15 +14,13 @@ from itertools import islice
 from pathlib import Path
 from time import monotonic
 
-import aiohttp
 import anyio
 
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.estimates.histogram import Moments, SizeHistogram, SizeOfSeveral
-from pipeline.http.proxies import Proxies
-from pipeline.http.session import open_image_session
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.probe import ImageSize, WholeDocument
 from pipeline.images.remote_sizes import SizeUnknown, fetch_beginning
 from pipeline.images.sampling import Sampling
@@ -169,8 +167,7 @@ async def _look_at_all(
         reader = stack.enter_context(ThreadPoolExecutor(1, "survey"))
         local = stack.enter_context(LocalSizes(now, Sampling.of(job.config.images)))
         loop = asyncio.get_running_loop()
-        session: aiohttp.ClientSession | None = None
-        proxy_of = Proxies()
+        hosts: ImageHosts | None = None
         source = open_sources(job.sources, job.config.source, out=job.out)
         records, total = await loop.run_in_executor(reader, _records, job, source, found)
         looked_at = 0
@@ -180,9 +177,10 @@ async def _look_at_all(
                 chunk = single_images(chunk)
             sizes = await loop.run_in_executor(reader, local.look, chunk)
             if None in sizes:
-                if session is None:
-                    session = await stack.enter_async_context(open_image_session(job.config.endpoint, FETCHES))
-                await _fetch(session, chunk, sizes, proxy_of, Sampling.of(job.config.images))
+                if hosts is None:
+                    opened = ImageHosts(job.config.endpoint, job.config.source, FETCHES)
+                    hosts = await stack.enter_async_context(opened)
+                await _fetch(hosts, chunk, sizes, Sampling.of(job.config.images))
             await loop.run_in_executor(reader, found.take, chunk, sizes, job.config.images, histogram)
             show(found.seen + found.documents, total)
         found.declared = local.declared
@@ -245,20 +243,17 @@ def _next(records: Iterator[ImageRecord], seen: int) -> Sequence[ImageRecord]:
     return list(islice(records, CHUNK if seen else FIRST_CHUNK))
 
 
-async def _fetch(
-    session: aiohttp.ClientSession,
-    records: Sequence[ImageRecord],
-    found: list[Found],
-    proxy_of: Proxies,
-    sampling: Sampling,
-) -> None:
+async def _fetch(hosts: ImageHosts, records: Sequence[ImageRecord], found: list[Found], sampling: Sampling) -> None:
     """Ask for every size that is still missing. Raises InputError for a proxy that is none, before any is asked for."""
     remote = ((at, records[at].images[0]) for at, one in enumerate(found) if one is None)
-    missing = iter([(at, image.url, proxy_of(image.url)) for at, image in remote if isinstance(image, ImageUrl)])
+    listed = [(at, image) for at, image in remote if isinstance(image, ImageUrl)]
+    for _, image in listed:
+        hosts.proxy_of(image.url)
+    missing = iter(listed)
 
     async def ask() -> None:
-        for at, address, proxy in missing:
-            found[at], _ = await fetch_beginning(session, address, proxy, sampling=sampling)
+        for at, image in missing:
+            found[at], _ = await fetch_beginning(hosts, image.url, is_trusted=image.is_trusted, sampling=sampling)
 
     async with anyio.create_task_group() as group:
         for _ in range(FETCHES):

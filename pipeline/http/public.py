@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,6 +12,14 @@ IsPublic = Callable[[str], Awaitable[bool]]
 
 _LOCAL: Final = (".localhost", ".local", ".internal", ".lan", ".home", ".corp", ".intranet", ".home.arpa", ".test")
 _WEB: Final = frozenset({"http", "https"})
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+"""All that is assigned of IPv6, but for NAT64."""
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC: Final = (
+    IPv4Network("192.0.0.0/24"),  # some of it counts as global in some versions of Python
+    IPv4Network("168.63.129.16/32"),  # Azure's services for its machines: public by number alone
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637), later than some versions of Python
+)
 
 
 def host_to_pass(url: str) -> str | None:
@@ -24,23 +32,35 @@ def host_to_pass(url: str) -> str | None:
     return host if host and parts.scheme.lower() in _WEB and "@" not in parts.netloc else None
 
 
+def is_private_by_name(host: str) -> bool:
+    """Whether a host is private by what is written: an IP address in any spelling, or a name of a local network."""
+    literal = is_public_address(host)
+    if literal is not None:
+        return not literal
+    name = host.rstrip(".").lower()
+    return "." not in name or name.endswith(_LOCAL)
+
+
 async def is_public_host(host: str) -> bool:
     """Whether all of its IP addresses are public. A name that this machine cannot resolve counts by its ending."""
-    literal = _of_ip(host)
+    literal = is_public_address(host)
     if literal is not None:
         return literal
-    name = host.rstrip(".").lower()
-    if "." not in name or name.endswith(_LOCAL):
+    if is_private_by_name(host):
         return False
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return True  # behind a proxy nothing may resolve here
-    return all(_of_ip(str(address[0])) is True for *_, address in found)
+    return all(is_public_address(str(address[0])) is True for *_, address in found)
 
 
-def _of_ip(text: str) -> bool | None:
-    """None where it is no IP address. Also the short forms of IPv4, such as `127.1` and `2130706433`."""
+def is_public_address(text: str) -> bool | None:
+    """None where it is no IP address. Also the short forms of IPv4, such as `127.1` and `2130706433`.
+
+    An IPv6 address that leads to one of IPv4 (mapped, NAT64, 6to4) counts as that one.
+    """
+    text = text.rstrip(".")
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -48,6 +68,15 @@ def _of_ip(text: str) -> bool | None:
             address = ip_address(socket.inet_aton(text))
         except (OSError, ValueError):
             return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = address if mapped is None else mapped
-    return address.is_global and not address.is_multicast
+    if isinstance(address, IPv6Address):
+        inner = _inner(address)
+        if inner is None and address not in _GLOBAL_UNICAST:
+            return False
+        address = address if inner is None else inner
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
+
+
+def _inner(address: IPv6Address) -> IPv4Address | None:
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour

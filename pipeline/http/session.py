@@ -1,10 +1,14 @@
 """HTTP sessions: one for each endpoint, and one for images that are fetched from anywhere."""
 
+import socket
 import ssl
+from collections.abc import Callable
 from importlib import metadata
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.connector import AddrInfoType
 
 from pipeline.config.sections import EndpointConfig
 from pipeline.http.proxies import proxy_of
@@ -37,13 +41,21 @@ def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.Clie
     return _session(endpoint, connections, ssl_context(endpoint), proxy_of(endpoint), silence_s)
 
 
-def open_image_session(endpoint: EndpointConfig, connections: int) -> aiohttp.ClientSession:
+def open_image_session(
+    endpoint: EndpointConfig,
+    connections: int,
+    *,
+    make_socket: Callable[[AddrInfoType], socket.socket] | None = None,
+    resolver: AbstractResolver | None = None,
+) -> aiohttp.ClientSession:
     """The same for images that are fetched from anywhere: no key, and the proxy is each address's (`proxy_for`).
 
     Trusted are the system's authorities, or the environment's, and the one of the endpoint besides them.
+    `make_socket` is called with each address that is about to be connected to.
     """
     silence_s = endpoint.first_byte_timeout_s or _IMAGE_SILENCE_S
-    return _session(endpoint, connections, image_context(endpoint), None, silence_s)
+    context = image_context(endpoint)
+    return _session(endpoint, connections, context, None, silence_s, make_socket=make_socket, resolver=resolver)
 
 
 def _session(
@@ -52,8 +64,13 @@ def _session(
     context: ssl.SSLContext | None,
     proxy: str | None,
     silence_s: float | None,
+    *,
+    make_socket: Callable[[AddrInfoType], socket.socket] | None = None,
+    resolver: AbstractResolver | None = None,
 ) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
+        socket_factory=make_socket,
+        resolver=resolver,
         limit=connections,
         keepalive_timeout=_KEEP_ALIVE_S,
         ttl_dns_cache=60,

@@ -1,34 +1,28 @@
 """Fetches images over HTTP: a whole image for a run, its beginning for an estimate."""
 
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 
 import aiohttp
 import anyio
-from yarl import URL
 
+from pipeline.config.extras import CLOUD_SCHEMES
 from pipeline.errors import ErrorKind
 from pipeline.formatting import printable
-from pipeline.http.errors import failure_of
-from pipeline.http.values import retry_after
+from pipeline.http.image_hosts import ImageHosts, counted
 from pipeline.images.locate import too_large
 from pipeline.records import Failure, Grow
 from pipeline.redaction.addresses import public_url
 
-T = TypeVar("T")
-
 HEAD_TIMEOUT_S: Final = 15.0
 """Of one request for the beginning of an image."""
-_SENDABLE: Final = re.compile(r"[!-~]+")
-"""What an address may consist of without any further quoting."""
 _CHUNK_BYTES: Final = 1 << 16
 _SHOWN_CHARACTERS: Final = 200
-_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-_GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _WEB_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
+_AS_IT_IS: Final = {"Accept-Encoding": "identity"}
+"""An image is compressed anyway, and of what is packed the end would not be checked."""
 _FROM_START: Final = "bytes 0-"
 _NO_RANGES: Final = frozenset(
     {
@@ -45,101 +39,93 @@ async def _unbounded(_: int) -> None:
 
 
 async def fetch(
-    session: aiohttp.ClientSession, url: str, max_bytes: int, proxy: str | None = None, *, grow: Grow = _unbounded
+    hosts: ImageHosts, url: str, max_bytes: int, *, grow: Grow = _unbounded, is_trusted: bool = False
 ) -> bytes | Failure:
     """One attempt to fetch an image; at most `max_bytes`, plus what one read brings, are ever in memory.
 
-    `session` brings the timeouts and must carry no credentials of the endpoint: the host is anybody's. `grow` is
-    called with every number of bytes that arrives, and the next ones are read when it returns; that time does not
-    count against the host's timeout.
+    `grow` is called with every number of bytes that arrives, and the next ones are read when it returns; that time
+    does not count against the host's. `is_trusted`: the host may be private.
     """
-    with anyio.CancelScope() as limit:
-        limit.deadline = anyio.current_time() + (session.timeout.total or float("inf"))
-
-        async def wait_for_bytes(size: int) -> None:
-            began = anyio.current_time()
-            await grow(size)
-            limit.deadline += anyio.current_time() - began
-
-        of = session.timeout
-        timeout = aiohttp.ClientTimeout(connect=of.connect, sock_connect=of.sock_connect, sock_read=of.sock_read)
-        found = await _get(
-            session, url, lambda response: _body(response, max_bytes, wait_for_bytes), proxy=proxy, timeout=timeout
-        )
-        return replace(found, message=f"{_shown(url)}: {found.message}") if isinstance(found, Failure) else found
-    return Failure(kind=ErrorKind.FETCH_FAILED, message=f"{_shown(url)}: no answer in time")
+    of = hosts.timeout
+    deadline = Deadline(of.total)
+    found: bytes | Failure
+    with deadline.scope:
+        if is_object(url):
+            found = await hosts.stores.fetch(
+                url, max_bytes, grow, lambda size: too_large_to_fetch(size, max_bytes), deadline.uncounted
+            )
+        else:
+            found = await hosts.get(
+                url,
+                lambda response: _body(response, max_bytes, lambda size: deadline.uncounted(grow(size))),
+                timeout=aiohttp.ClientTimeout(connect=of.connect, sock_connect=of.sock_connect, sock_read=of.sock_read),
+                headers=_AS_IT_IS,
+                is_trusted=is_trusted,
+                uncounted=deadline.uncounted,
+            )
+        return replace(found, message=f"{shown_address(url)}: {found.message}") if isinstance(found, Failure) else found
+    return Failure(kind=ErrorKind.FETCH_TIMEOUT, message=f"{shown_address(url)}: not complete in time")
 
 
 async def fetch_head(
-    session: aiohttp.ClientSession, url: str, wanted: int, proxy: str | None = None
+    hosts: ImageHosts, url: str, wanted: int, *, is_trusted: bool = False
 ) -> tuple[bytes, int | None] | Failure:
     """One attempt at the first `wanted` bytes of an image, and its whole length where the server states it.
 
     A server that rejects ranges, or gives another one, is asked without: a run will fetch the image from it as well.
     """
-    found = await _get_head(session, url, wanted, proxy, {"Range": f"bytes=0-{wanted - 1}"})
+    if is_object(url):
+        return await hosts.stores.head(url, wanted)
+    found = await _get_head(hosts, url, wanted, {"Range": f"bytes=0-{wanted - 1}"}, is_trusted=is_trusted)
     if isinstance(found, Failure) and found.status in _NO_RANGES:
-        return await _get_head(session, url, wanted, proxy, {})
+        return await _get_head(hosts, url, wanted, {}, is_trusted=is_trusted)
     return found
 
 
-async def _get(
-    session: aiohttp.ClientSession,
-    url: str,
-    read: Callable[[aiohttp.ClientResponse], Awaitable[T | Failure]],
-    *,
-    proxy: str | None,
-    timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
-    headers: Mapping[str, str] | None = None,
-) -> T | Failure:
-    """One GET. The failure's message does not repeat the address, which may be signed."""
-    if url.partition(":")[0].lower() not in {"http", "https"}:
-        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="only http and https are fetched")
-    try:
-        # An address that is already quoted is sent as it is: a signature covers every character.
-        target = URL(url, encoded=_SENDABLE.fullmatch(url) is not None)
-        async with session.get(target, headers=headers, proxy=proxy, timeout=timeout) as response:
-            if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-                return _status_failure(response)
-            return await read(response)
-    except (aiohttp.InvalidURL, ValueError):
-        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="not a valid address")
-    except TimeoutError:
-        return Failure(kind=ErrorKind.FETCH_FAILED, message="no answer in time")
-    except (aiohttp.ClientError, OSError) as error:
-        failure = failure_of(error, server="the host")
-        if failure is None:
-            raise
-        return Failure(kind=ErrorKind.FETCH_FAILED, message=failure.message)
+def is_object(url: str) -> bool:
+    """Whether an address is of an object store."""
+    return url.partition("://")[0].lower() in CLOUD_SCHEMES
 
 
-def _status_failure(response: aiohttp.ClientResponse) -> Failure:
-    status = response.status
-    return Failure(
-        kind=ErrorKind.IMAGE_MISSING if status in _GONE else ErrorKind.FETCH_FAILED,
-        message=f"HTTP {status} {_PHRASES.get(status, '')}".rstrip(),
-        status=status,
-        retry_after_s=retry_after(response.headers),
-    )
+class Deadline:
+    """The end of the time of one fetch: what is waited for on this machine does not count."""
+
+    def __init__(self, total_s: float | None) -> None:
+        self.scope = anyio.CancelScope(deadline=anyio.current_time() + (total_s or float("inf")))
+
+    async def uncounted(self, waiting: Awaitable[None]) -> None:
+        remaining = self.scope.deadline - anyio.current_time()
+        self.scope.deadline = float("inf")
+        try:
+            await waiting
+        finally:
+            self.scope.deadline = anyio.current_time() + remaining
 
 
 async def _body(response: aiohttp.ClientResponse, max_bytes: int, grow: Grow) -> bytes | Failure:
     if response.content_type in _WEB_PAGES:
         return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="the address answered with a web page")
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        return Failure(kind=ErrorKind.FETCH_FAILED, message="the host sent a part of the image only")
     declared = 0 if "Content-Encoding" in response.headers else response.content_length or 0
     if declared > max_bytes:
-        return too_large(declared, max_bytes)
+        return too_large_to_fetch(declared, max_bytes)
     data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
         await grow(len(chunk))
         data += chunk
         if len(data) > max_bytes:
-            return too_large(None, max_bytes)
+            return too_large_to_fetch(None, max_bytes)
     return bytes(data) or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the answer is empty")
 
 
+def too_large_to_fetch(size: int | None, max_bytes: int) -> Failure:
+    """An image of `size` bytes (None: unknown, and more than allowed) is not fetched."""
+    return replace(too_large(size, max_bytes), kind=ErrorKind.FETCH_TOO_LARGE)
+
+
 async def _get_head(
-    session: aiohttp.ClientSession, url: str, wanted: int, proxy: str | None, headers: Mapping[str, str]
+    hosts: ImageHosts, url: str, wanted: int, headers: Mapping[str, str], *, is_trusted: bool
 ) -> tuple[bytes, int | None] | Failure:
     async def read(response: aiohttp.ClientResponse) -> tuple[bytes, int | None] | Failure:
         if not response.headers.get("Content-Range", _FROM_START).strip().startswith(_FROM_START):
@@ -148,8 +134,8 @@ async def _get_head(
         return await _head(response, wanted), _length(response)
 
     timeout = aiohttp.ClientTimeout(total=HEAD_TIMEOUT_S)
-    plain = {**headers, "Accept-Encoding": "identity"}
-    return await _get(session, url, read, proxy=proxy, timeout=timeout, headers=plain)
+    plain = {**headers, **_AS_IT_IS}
+    return await hosts.get(url, read, timeout=timeout, headers=plain, is_trusted=is_trusted, uncounted=counted)
 
 
 async def _head(response: aiohttp.ClientResponse, wanted: int) -> bytes:
@@ -170,7 +156,7 @@ def _length(response: aiohttp.ClientResponse) -> int | None:
     return response.content_length
 
 
-def _shown(url: str) -> str:
+def shown_address(url: str) -> str:
     """An address without user name, password and query, at most 200 characters."""
     before, _, query = url.partition("#")[0].partition("?")
     address = printable(public_url(before))

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.errors import ErrorKind, ResourceError
-from pipeline.files import stamp_of
+from pipeline.files import OutsideError, open_below, stamp_of
+from pipeline.formatting import printable
 from pipeline.http.data_urls import decode_data_url
-from pipeline.locations import DataUrl, InMemoryImage, LocalFile, Location
+from pipeline.locations import ConfinedFile, DataUrl, InMemoryImage, LocalFile, Location
 from pipeline.records import Failure
 
 _CHUNK_BYTES: Final = 1 << 16
@@ -70,6 +71,18 @@ def open_file(path: str) -> int | Failure:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the path holds characters that no file name has")
 
 
+def open_confined(location: ConfinedFile) -> int | Failure:
+    """The same of a file that has to be below a folder."""
+    try:
+        return open_below(location.path, location.below)
+    except OutsideError as error:
+        return Failure(kind=ErrorKind.IMAGE_FORBIDDEN, message=printable(str(error)))
+    except OSError as error:
+        return os_failure(error)
+    except ValueError:
+        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the path holds characters that no file name has")
+
+
 def os_failure(error: OSError) -> Failure:
     """Why a file cannot be opened or read. Raises ResourceError as `opened` does."""
     if error.errno in _EXHAUSTED:
@@ -91,8 +104,8 @@ def too_large(size: int | None, max_bytes: int) -> Failure:
     return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=message)
 
 
-def _open_local_file(location: LocalFile, max_bytes: int) -> OpenImage | Failure:
-    descriptor = open_file(location.path)
+def _open_local_file(location: LocalFile | ConfinedFile, max_bytes: int) -> OpenImage | Failure:
+    descriptor = open_confined(location) if isinstance(location, ConfinedFile) else open_file(location.path)
     if isinstance(descriptor, Failure):
         return descriptor
     found = os.fstat(descriptor)
@@ -154,6 +167,7 @@ def _limited(data: bytes | Failure, max_bytes: int) -> bytes | Failure:
 
 _OPENERS: Final[dict[type, Callable[[Any, int], OpenImage | Failure]]] = {
     LocalFile: _open_local_file,
+    ConfinedFile: _open_local_file,
     DataUrl: _open_data_url,
     InMemoryImage: _open_in_memory,
 }

@@ -5,8 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import aiohttp
-
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.fetch import fetch_head
 from pipeline.images.probe import HEAD_BYTES, MOST_REMOTE_BYTES, ImageSize, Sized, WholeDocument, size_from
 from pipeline.images.sampling import ONE, Sampling
@@ -28,10 +27,10 @@ class SizeUnknown:
 
 
 async def fetch_beginning(
-    session: aiohttp.ClientSession,
+    hosts: ImageHosts,
     url: str,
-    proxy: str | None = None,
     *,
+    is_trusted: bool = False,
     sampling: Sampling = ONE,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     rand: Callable[[], float] = random.random,
@@ -39,10 +38,10 @@ async def fetch_beginning(
     """The upright size of a remote image, and the bytes that show it: its first 64 KB, or its first megabyte.
 
     What fails for a reason that may pass is tried three times, as far apart as the host asks, up to 30 s. Of a server
-    that ignores the range no more is read. `session` must carry no credentials: the host is anybody's.
+    that ignores the range no more is read. `is_trusted`: the host may be private.
     """
     for wanted in (REMOTE_BYTES, MOST_REMOTE_BYTES):
-        head = await _fetched(session, url, wanted, proxy, sleep=sleep, rand=rand)
+        head = await _fetched(hosts, url, wanted, is_trusted=is_trusted, sleep=sleep, rand=rand)
         if isinstance(head, Failure | SizeUnknown):
             return head, b""
         data, file_bytes = head
@@ -54,16 +53,16 @@ async def fetch_beginning(
 
 
 async def _fetched(
-    session: aiohttp.ClientSession,
+    hosts: ImageHosts,
     url: str,
     wanted: int,
-    proxy: str | None,
     *,
+    is_trusted: bool,
     sleep: Callable[[float], Awaitable[None]],
     rand: Callable[[], float],
 ) -> tuple[bytes, int | None] | SizeUnknown | Failure:
     failures = 0
-    while isinstance(head := await fetch_head(session, url, wanted, proxy), Failure):
+    while isinstance(head := await fetch_head(hosts, url, wanted, is_trusted=is_trusted), Failure):
         failures += 1
         if fetch_retry_s(head, 0, max_failures=1, max_wait_s=float("inf"), rand=0) is None:
             return head

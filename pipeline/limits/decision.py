@@ -40,8 +40,11 @@ class Reaction(StrEnum):
     """Every further request would fail alike: exit code 4."""
 
 
+FETCHING: Final = frozenset({ErrorKind.FETCH_FAILED, ErrorKind.FETCH_TIMEOUT, ErrorKind.FETCH_STATUS})
+"""Failures of hosts of images that may pass."""
+
 _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
-    ErrorKind.FETCH_FAILED: Reaction.RETRY,
+    **dict.fromkeys(FETCHING, Reaction.RETRY),
     ErrorKind.RATE_LIMITED: Reaction.THROTTLE,
     ErrorKind.OVERLOADED: Reaction.THROTTLE,
     ErrorKind.SERVER_ERROR: Reaction.RETRY,
@@ -60,11 +63,15 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     **dict.fromkeys(
         (
             ErrorKind.IMAGE_MISSING,
+            ErrorKind.IMAGE_FORBIDDEN,
             ErrorKind.IMAGE_UNREADABLE,
             ErrorKind.IMAGE_TRUNCATED,
             ErrorKind.IMAGE_UNSUPPORTED,
             ErrorKind.IMAGE_BOMB,
             ErrorKind.IMAGE_TOO_LARGE,
+            ErrorKind.DECODER_CRASHED,
+            ErrorKind.FETCH_FORBIDDEN,
+            ErrorKind.FETCH_TOO_LARGE,
             ErrorKind.REQUEST_EXCEEDS_LIMIT,
             ErrorKind.BAD_REQUEST,
             ErrorKind.REQUEST_TOO_LARGE,
@@ -99,7 +106,7 @@ TRANSIENT: Final = frozenset(
         ErrorKind.OVERLOADED,
         ErrorKind.CONNECTION,
         ErrorKind.RATE_LIMITED,
-        ErrorKind.FETCH_FAILED,
+        *FETCHING,
         ErrorKind.INVALID_RESPONSE,
         ErrorKind.UNREACHABLE,
     }
@@ -266,7 +273,7 @@ _TRY_AGAIN_STATUSES: Final = frozenset({408, 425, 429})
 def is_worth_fetching_again(failure: Failure, failures: int, max_failures: int) -> bool:
     """Whether an image that a host did not return may be had by one more request: not where the host said no."""
     transient = failure.status is None or failure.status >= 500 or failure.status in _TRY_AGAIN_STATUSES  # noqa: PLR2004 - HTTP
-    return failure.kind is ErrorKind.FETCH_FAILED and transient and failures < max_failures
+    return failure.kind in FETCHING and transient and failures < max_failures
 
 
 SUCCESSES: Final = range(200, 300)

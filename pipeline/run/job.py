@@ -10,8 +10,6 @@ from math import inf, nan
 from pathlib import Path
 from secrets import token_hex
 
-import aiohttp
-
 from pipeline.catalogue.prices import Price
 from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
@@ -22,7 +20,7 @@ from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
 from pipeline.errors import InputError
-from pipeline.http.session import open_image_session
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.money import nano_usd
@@ -30,7 +28,7 @@ from pipeline.records import EMULATOR, ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.documents import check_documents
-from pipeline.run.prepare import MEGABYTE
+from pipeline.run.images import MEGABYTE
 from pipeline.run.rendering import check_records, names_sidecar
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals
@@ -207,9 +205,9 @@ def endpoint_names(job: Job) -> list[str]:
     ]
 
 
-def fetch_session(config: RunConfig) -> aiohttp.ClientSession:
+def image_hosts(config: RunConfig) -> ImageHosts:
     """For images that a manifest names by address: no key of any endpoint goes there."""
-    return open_image_session(config.endpoint, FETCHES)
+    return ImageHosts(config.endpoint, config.source, FETCHES)
 
 
 def engine_config(job: Job) -> EngineConfig:
@@ -218,6 +216,7 @@ def engine_config(job: Job) -> EngineConfig:
     return EngineConfig(
         threads=images.threads or os.cpu_count() or 1,
         prepared_bytes=images.prepared_mb * MEGABYTE,
+        decode_timeout_s=images.decode_timeout_s,
         fetched_bytes=images.decode_mb * MEGABYTE,
         dedup=config.request.dedup,
         max_failures=config.request.max_failures,

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from pipeline.catalogue import Family, host_of
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.one_image import OneImageTemplate
 from pipeline.endpoints.template import BodyTemplate
 from pipeline.errors import ErrorKind, InputError
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.http.public import IsPublic, host_to_pass, is_public_host
 from pipeline.images.probe import ImageSize
 from pipeline.images.remote_sizes import SizeUnknown, fetch_beginning
 from pipeline.images.sampling import Sampling
+from pipeline.limits.decision import FETCHING
 from pipeline.records import Failure, ImageFacts, PassedUrl, PreparedImage
 from pipeline.tokens import TokenRange, TokenRule
 from pipeline.tokens.bounds import accepted
@@ -58,7 +58,7 @@ def check_passing(config: RunConfig, template: RequestTemplate) -> None:
 class Passing:
     """Decides for each remote image of a run."""
 
-    session: aiohttp.ClientSession
+    hosts: ImageHosts
     rule: TokenRule
     detail: str
     sampling: Sampling
@@ -67,15 +67,15 @@ class Passing:
 
     @classmethod
     def of(
-        cls, config: RunConfig, session: aiohttp.ClientSession, rule: TokenRule, detail: str, family: Family | None
+        cls, config: RunConfig, hosts: ImageHosts, rule: TokenRule, detail: str, family: Family | None
     ) -> "Passing | None":
         """None where no address is passed on."""
         if not config.request.pass_urls:
             return None
         sampling = Sampling.of(config.images)
-        return cls(session, rule, detail, sampling, _max_image_bytes(config, family), _remembered(is_public_host))
+        return cls(hosts, rule, detail, sampling, _max_image_bytes(config, family), _remembered(is_public_host))
 
-    async def __call__(self, url: str, proxy: str | None) -> PassedUrl | Failure | None:
+    async def __call__(self, url: str) -> PassedUrl | Failure | None:
         """The address and the size of what lies there; None for what is fetched and sent as bytes.
 
         A failure is of an image that is missing: the provider would not find it either.
@@ -83,12 +83,12 @@ class Passing:
         host = host_to_pass(url)
         if host is None or not await self.is_public(host):
             return None
-        found, head = await fetch_beginning(self.session, url, proxy, sampling=self.sampling)
+        found, head = await fetch_beginning(self.hosts, url, sampling=self.sampling)
         if isinstance(found, ImageSize):
             return PassedUrl(url, (found.width, found.height)) if self._takes(found, head) else None
         if isinstance(found, Failure) and found.kind is ErrorKind.IMAGE_MISSING:
             return found
-        is_closed = isinstance(found, Failure) and found.kind is ErrorKind.FETCH_FAILED
+        is_closed = isinstance(found, Failure) and found.kind in FETCHING
         return PassedUrl(url) if is_closed or isinstance(found, SizeUnknown) else None
 
     def _takes(self, size: ImageSize, head: bytes) -> bool:

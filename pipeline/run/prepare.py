@@ -3,27 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from itertools import repeat
 from pathlib import Path
 
-import aiohttp
-import anyio
 import pybase64
 
 from pipeline.config.families import family_for
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import RequestTemplate
 from pipeline.endpoints.rewording import with_prompt
-from pipeline.engine.semaphores import ThreadByteSemaphore
-from pipeline.errors import ErrorKind, InputError
-from pipeline.http.proxies import Proxies
-from pipeline.images.documents import document_name
+from pipeline.errors import InputError
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.fetch import fetch
-from pipeline.images.frames import prepare_images
-from pipeline.images.locate import opened
-from pipeline.images.pages import prepare_page
 from pipeline.images.prepare import warm_up
-from pipeline.locations import DocumentPage, ImageUrl, LocalFile, Location
+from pipeline.locations import ImageUrl, LocalFile, Location
 from pipeline.records import (
     Answer,
     Failure,
@@ -36,20 +28,19 @@ from pipeline.records import (
     PreparedRequest,
     Usage,
 )
-from pipeline.run.documents import MOST_TOKENS, document_flaw, max_request_bytes
-from pipeline.run.model import most_images, rule_for
+from pipeline.run.documents import MOST_TOKENS
+from pipeline.run.images import ImagePreparer
+from pipeline.run.model import rule_for
 from pipeline.run.parameters import EffectiveRequest, effective_request
-from pipeline.run.passing import Passing, check_passing, passed_image, tokens_of_any
+from pipeline.run.passing import Passing, check_passing, tokens_of_any
 from pipeline.run.prompts import Prompt, prompts_of
-from pipeline.store.opening import no_column
+from pipeline.store.suspects import Suspects
 from pipeline.tokens import TokenRange, TokenRule, UnknownRule
 from pipeline.tokens.analysed import READING, AnalysedRule, sizing_rule
 from pipeline.tokens.pages import BY_PAGE
 from pipeline.tokens.presizing import LookedAt
 from pipeline.tokens.prompt import PromptShape
 from pipeline.tokens.text import calibrated, most_message_tokens, most_text_tokens, text_tokens
-
-MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +50,17 @@ class Preparer:
     config: RunConfig
     prompts: Mapping[str, Prompt]
     """By name, in order."""
-    size: LookedAt
-    decode_bytes: ThreadByteSemaphore
-    """For decoding."""
-    files: ThreadByteSemaphore
-    """For what is read from the disk."""
+    images: ImagePreparer
     rule: TokenRule
     max_answer_tokens: int | None
     effective: EffectiveRequest
     """The request with what the catalogue adds, and leaves out."""
     examples: Sequence[PreparedImage] = ()
     """The images of `request.messages`, which every request begins with."""
-    max_images: int | None = None
-    """Images that the endpoint accepts in one request."""
     any_size: TokenRange | None = None
     """The tokens of an image whose size is unknown, where such images are passed on."""
-    max_request_bytes: int | None = None
-    """The longest body that the endpoint accepts."""
     most_document_tokens: int | None = None
     """What a prompt with a whole document may hold at most, where a budget has to bound it."""
-    takes_several: bool = True
-    """Whether OUT has the column for records of several images."""
 
     @classmethod
     def build(cls, config: RunConfig, today: date) -> "Preparer":
@@ -92,52 +73,32 @@ class Preparer:
         rule = rule_for(config, today, config.rules_host)
         effective = effective_request(config, rule)
         request = effective.request
+        size = LookedAt(sizing_rule(rule), request.detail, config.images.max_side, config.images.max_image_tokens)
         preparer = cls(
             config=config,
             prompts={prompt.name: prompt for prompt in prompts_of(config, family, effective)},
-            size=LookedAt(sizing_rule(rule), request.detail, config.images.max_side, config.images.max_image_tokens),
-            decode_bytes=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
-            files=ThreadByteSemaphore(config.images.decode_mb * MEGABYTE),
+            images=ImagePreparer.build(config, size, family),
             rule=rule,
             max_answer_tokens=0 if rule is BY_PAGE else effective.max_answer_tokens,
             effective=effective,
-            max_images=most_images(config, family),
             any_size=tokens_of_any(rule, request.detail) if request.pass_urls else None,
-            max_request_bytes=max_request_bytes(config, family),
         )
         check_passing(config, preparer.template)
         paths = [path for message in request.messages for path in message.images]
-        return replace(preparer, examples=[preparer.example(path) for path in paths])
+        examples = [preparer.example(path) for path in paths]
+        return replace(preparer, examples=examples, images=replace(preparer.images, examples=len(examples)))
 
-    def of_run(self, *, takes_several: bool, is_bounded: bool) -> "Preparer":
+    def of_run(self, suspects: Suspects, *, takes_several: bool, is_bounded: bool) -> "Preparer":
         """The same for an OUT, and for a run with an implied budget or without one."""
-        return replace(self, takes_several=takes_several, most_document_tokens=MOST_TOKENS if is_bounded else None)
+        most = MOST_TOKENS if is_bounded else None
+        images = replace(self.images, takes_several=takes_several, suspects=suspects)
+        return replace(self, images=images, most_document_tokens=most)
 
     def __call__(
         self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
     ) -> Sequence[PreparedRequest] | Failure:
         images = self.images(record, fetched)
         return images if isinstance(images, Failure) else self.requests(record, images, names)
-
-    def images(self, record: ImageRecord, fetched: FetchedImages) -> list[PreparedImage] | Failure:
-        """All images of a record, or what is wrong with the first that cannot be sent."""
-        if self.max_images is not None and (count := len(self.examples) + len(record.images)) > self.max_images:
-            return _too_many(count, self.max_images)
-        images: list[PreparedImage] = []
-        for location, data, text in zip(record.images, fetched, record.image_texts or repeat(None), strict=False):
-            found = [passed_image(data)] if isinstance(data, PassedUrl) else self.images_at(location, data)
-            if isinstance(found, Failure):
-                return _named(found, location, record)
-            first, *others = found
-            if first.is_document:
-                if (flaw := document_flaw(first, self.config, self.max_request_bytes)) is not None:
-                    return _named(flaw, location, record)
-                first = replace(first, filename=document_name(location.name))
-            images += [first if text is None else replace(first, text=text), *others]
-        if not self.takes_several and len(images) > 1:
-            raise InputError(f"the record {record.id!r} has {len(images):,} images, and {no_column('OUT')}")
-        count, most = len(self.examples) + len(images), self.max_images
-        return _too_many(count, most) if most is not None and count > most else images
 
     def requests(
         self, record: ImageRecord, images: Sequence[PreparedImage], names: Sequence[str] | None = None
@@ -177,9 +138,9 @@ class Preparer:
         labelled = (prompt for prompt in self.prompts.values() if prompt.request.labels is not None)
         return next(labelled, next(iter(self.prompts.values()))).template
 
-    def passing(self, session: aiohttp.ClientSession) -> Passing | None:
+    def passing(self, hosts: ImageHosts) -> Passing | None:
         """Decides which remote images the provider fetches; None where it fetches none."""
-        return Passing.of(self.config, session, self.rule, self.effective.request.detail, family_for(self.config))
+        return Passing.of(self.config, hosts, self.rule, self.effective.request.detail, family_for(self.config))
 
     def preview(self, request: PreparedRequest, images: Sequence[PreparedImage]) -> str:
         """The request for people to read."""
@@ -187,7 +148,7 @@ class Preparer:
 
     def example(self, path: Path) -> PreparedImage:
         """An image of the conversation before the prompt. Raises InputError where it cannot be prepared."""
-        found = self.images_at(LocalFile(str(path), str(path)), None)
+        found = self.images.at(LocalFile(str(path), str(path)), None)
         if isinstance(found, Failure):
             raise InputError(f"`request.messages`: {path}: {found.message}")
         if len(found) > 1 or found[0].is_document:
@@ -203,27 +164,6 @@ class Preparer:
         most = request.most_prompt_tokens
         more = None if most is None else most + most_message_tokens(None, prompt)
         return replace(request, pieces=(body,), most_prompt_tokens=more)
-
-    def images_at(self, location: Location, data: bytes | None) -> Sequence[PreparedImage] | Failure:
-        """The images to send of one file: nearly always one. `data` is what was fetched; None: it is read here."""
-        if data is not None:
-            return prepare_images(data, self.size, self.config.images, self.decode_bytes.held)
-        if isinstance(location, DocumentPage):
-            page = prepare_page(location, self.size, self.config.images, self.decode_bytes.held)
-            return page if isinstance(page, Failure) else (page,)
-        most = int(self.config.images.max_file_mb * MEGABYTE)
-        with opened(location, most) as source:
-            if isinstance(source, Failure):
-                return source
-            # Held before `decode_bytes`, never after it: no two threads can wait for each other.
-            with self.files.held(min(source.size_bytes, most)):
-                read = source.read()
-                if isinstance(read, Failure):
-                    return read
-                found = prepare_images(read, self.size, self.config.images, self.decode_bytes.held)
-        if isinstance(found, Failure) or source.stamp is None:
-            return found
-        return [replace(image, facts=replace(image.facts, stamp=source.stamp)) for image in found]
 
     def learn(self, request: PreparedRequest, result: Answer | Failure) -> None:
         """Take the tokens of a prompt's text from the first answer with a bill."""
@@ -307,13 +247,8 @@ class Preparer:
 class Fetcher:
     """Fetches the remote images of a record."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, max_bytes: int, at_once: int, passing: Passing | None = None
-    ) -> None:
-        self._session, self._max_bytes, self._passing = session, max_bytes, passing
-        self._proxy_of = Proxies()
-        self._connections = anyio.Semaphore(at_once)
-        """Waited for here: in the session it would count as time that the host takes."""
+    def __init__(self, hosts: ImageHosts, max_bytes: int, passing: Passing | None = None) -> None:
+        self._hosts, self._max_bytes, self._passing = hosts, max_bytes, passing
 
     async def __call__(self, record: ImageRecord, grow: Grow) -> FetchedImages | Failure:
         """The bytes of each image, or its address that is passed on; None for each that `Preparer` reads itself."""
@@ -329,21 +264,8 @@ class Fetcher:
         if not isinstance(location, ImageUrl):
             return None
         url = location.url
-        async with self._connections:
-            if self._passing is not None:
-                passed = await self._passing(url, self._proxy_of(url))
-                if passed is not None:
-                    return passed
-            return await fetch(self._session, url, self._max_bytes, self._proxy_of(url), grow=grow)
-
-
-def _named(failure: Failure, location: Location, record: ImageRecord) -> Failure:
-    """The failure with the name of its image, where the record has several."""
-    if len(record.images) == 1:
-        return failure
-    return replace(failure, message=f"{location.name}: {failure.message}")
-
-
-def _too_many(images: int, most: int) -> Failure:
-    message = f"{images:,} images in one request are more than the {most:,} that this model or host accepts"
-    return Failure(kind=ErrorKind.REQUEST_TOO_LARGE, message=message)
+        if self._passing is not None:
+            passed = await self._passing(url)
+            if passed is not None:
+                return passed
+        return await fetch(self._hosts, url, self._max_bytes, grow=grow, is_trusted=location.is_trusted)

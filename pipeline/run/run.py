@@ -9,8 +9,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import aiohttp
-
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of, traits_of
@@ -28,6 +26,7 @@ from pipeline.errors import (
     ResourceError,
     VisionBatchError,
 )
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
 from pipeline.pdf.process import PROCESSES
@@ -35,8 +34,8 @@ from pipeline.records import Status, is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
 from pipeline.run.endpoints import endpoints_of, targets_of
+from pipeline.run.images import MEGABYTE
 from pipeline.run.job import (
-    FETCHES,
     TOTAL,
     Job,
     budgets_of,
@@ -45,8 +44,8 @@ from pipeline.run.job import (
     endpoint_name,
     engine_config,
     exceeds,
-    fetch_session,
     has_several_images,
+    image_hosts,
     left_words,
     new_run_id,
     open_job_source,
@@ -56,11 +55,12 @@ from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.passed import say_passed
-from pipeline.run.prepare import MEGABYTE, Fetcher, Preparer
+from pipeline.run.prepare import Fetcher, Preparer
 from pipeline.sources import Source, passed_over
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.opening import LEDGER_NAME, check_out, last_config
+from pipeline.store.suspects import Suspects
 
 State = tuple[Status, ErrorKind | None]
 Say = Callable[[str], None]
@@ -94,15 +94,15 @@ async def run_job(
         _say_cost(job, source, prepare, say)
         run = _Run(job, new_run_id(clock.utc()), clock, _stats(source, total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
-            prepare = prepare.of_run(takes_several=dataset.takes_several, is_bounded=job.implied_budget_usd is not None)
-            images = await stack.enter_async_context(fetch_session(job.config))
+            suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
+            prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)
+            images = await stack.enter_async_context(image_hosts(job.config))
             stages = run.stages(source, dataset, endpoints, images, show, prepare=prepare)
             stages = stages if say is None else replace(stages, say=say)
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = _numbers(job, dataset)
-            if say is not None and not numbers.has_answers:
-                _say_prompt(job, say)
+            _say_prompt(job, None if numbers.has_answers else say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -140,8 +140,10 @@ def _has_new_destination(job: Job) -> bool:
     return True
 
 
-def _say_prompt(job: Job, say: Say) -> None:
+def _say_prompt(job: Job, say: Say | None) -> None:
     """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
+    if say is None:
+        return
     if job.has_default_prompt:
         say(f"prompt: {job.config.request.prompt}")
     if (prompts := len(job.config.prompt_names)) > 1:
@@ -198,7 +200,7 @@ class _Run:
         source: Source,
         dataset: Dataset,
         endpoints: Sequence[Endpoint],
-        images: aiohttp.ClientSession,
+        images: ImageHosts,
         show: Callable[[RunStats], None],
         *,
         prepare: Preparer,
@@ -212,8 +214,9 @@ class _Run:
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
-            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), FETCHES, prepare.passing(images)),
+            fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), prepare.passing(images)),
             prepare=prepare,
+            stuck=prepare.images.stuck,
             endpoints=endpoints,
             follow=dataset.follow,
             correct=corrected,

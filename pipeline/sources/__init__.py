@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from pipeline.config.extras import PDF_SUFFIX, VIDEO_SUFFIXES
+from pipeline.cloud.stores import ObjectAddress
+from pipeline.config.extras import CLOUD_HINT, PDF_SUFFIX, VIDEO_SUFFIXES, has_cloud_extra
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.base import Checkable, Source
+from pipeline.sources.bucket import BucketSource
 from pipeline.sources.documents import PagesSource
+from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
@@ -115,7 +118,7 @@ def _local(path: Path, spec: str, config: SourceConfig, out: Path | None) -> Che
         return _file(spec, config)
     scheme = scheme_of(spec)
     if scheme not in {None, "data"}:
-        return _address(spec, str(scheme))
+        return _address(spec, str(scheme), config)
     split = split_glob(spec)
     if split is not None:
         root, pattern = split
@@ -143,12 +146,22 @@ def _file(path: str, config: SourceConfig) -> Checkable:
     )
 
 
-def _address(url: str, scheme: str) -> Checkable:
-    path = url.partition("?")[0].lower()
-    if scheme in {"http", "https", "file"} and not path.endswith((*FORMATS, *_LATER)):
+def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
+    path = url.partition("#")[0].partition("?")[0]
+    name = shown(public_address(url))
+    if path.lower().endswith(_LATER):
+        raise InputError(f"{name}: archives are not read from an address; download it and give its path")
+    bucket = ObjectAddress.of(url)
+    known = format_of(path if bucket is None else url)
+    if bucket is not None and not has_cloud_extra():
+        raise InputError(f"{name}: {CLOUD_HINT}")
+    if known is not None and (bucket is not None or scheme in {"http", "https"}):
+        return RemoteManifest(url, config, known)
+    if bucket is not None and (set("*?[") & set(bucket.key) or not url.lower().endswith(MEDIA_SUFFIXES)):
+        return BucketSource(bucket)
+    if bucket is not None or (scheme in {"http", "https", "file"} and known is None):
         return ImageSource(url)
-    what = f"{scheme}:// sources" if scheme not in {"http", "https"} else "manifests at a URL"
-    raise InputError(f"{shown(public_address(url))}: this version does not read {what}; download it and give its path")
+    raise InputError(f"{name}: this version does not read {scheme}:// sources; download it and give its path")
 
 
 def _what_is_read() -> str:

@@ -1,12 +1,23 @@
 """PDFs among the images of a source, and a source whose records are their pages."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.config.extras import PDF_HINT, has_pdf_extra
 from pipeline.errors import InputError
+from pipeline.files import open_below
 from pipeline.http.data_urls import decode_data_url
-from pipeline.locations import DataUrl, Document, DocumentPage, ImageUrl, InMemoryImage, LocalFile, Location
+from pipeline.locations import (
+    ConfinedFile,
+    DataUrl,
+    Document,
+    DocumentPage,
+    ImageUrl,
+    InMemoryImage,
+    LocalFile,
+    Location,
+)
 from pipeline.pdf.pages import Pdf, page_count
 from pipeline.records import Failure, ImageRecord
 from pipeline.sources.naming import names_document, shown
@@ -19,7 +30,7 @@ def is_document(location: Location) -> bool:
         return location.is_pdf
     if isinstance(location, DocumentPage):
         return False
-    return names_document(location.path if isinstance(location, LocalFile) else location.url)
+    return names_document(location.path if isinstance(location, LocalFile | ConfinedFile) else location.url)
 
 
 class PagesSource(WrappedSource):
@@ -66,7 +77,15 @@ def _document(location: Location) -> Document | None:
     if isinstance(location, DataUrl):
         url = location.url
         return InMemoryImage(location.name, lambda: _decoded(url), len(url), is_pdf=True)
+    if isinstance(location, ConfinedFile):
+        return InMemoryImage(location.name, lambda: _confined(location), location.held_bytes, is_pdf=True)
     return None if isinstance(location, ImageUrl | DocumentPage) else location
+
+
+def _confined(location: ConfinedFile) -> bytes:
+    """The bytes of a document that is opened as other confined files are: its pages are read by another process."""
+    with os.fdopen(open_below(location.path, location.below), "rb") as file:
+        return file.read()
 
 
 def _decoded(url: str) -> bytes:

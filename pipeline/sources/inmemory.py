@@ -17,7 +17,7 @@ from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.documents import is_document
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.manifest import ABSENT, id_flaw, image_flaw
-from pipeline.sources.naming import check_videos, identify, location_of
+from pipeline.sources.naming import check_stores, check_videos, identify, location_of
 from pipeline.sources.several import Listed, distinct, flaw_of, grouped, images_in, texts_of
 
 SourceLike = str | os.PathLike[str] | Iterable[Any]
@@ -90,6 +90,7 @@ class InMemorySource:
             found = self._record(position, item, columns)
             if isinstance(found, ImageRecord):
                 check_videos((found.image,), _NAME)
+                check_stores([image.name for image in found.images], _NAME)
                 self.has_documents = self.has_documents or any(map(is_document, found.images))
                 yield found
             elif self._config.skip_bad_rows:

@@ -1,19 +1,20 @@
 """A file with one image a row: what all formats share. A format only brings a reader, which yields rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice, repeat
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.locations import LocalFile
+from pipeline.locations import LocalFile, Location
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
-from pipeline.sources.naming import check_videos, identify, location_of, names_document, public_image, shown
+from pipeline.sources.naming import check_stores, check_videos, identify, names_document, public_image, shown
+from pipeline.sources.places import Locate, confined_to, in_folder
 from pipeline.sources.several import distinct, flaw_of, grouped, images_in, texts_of
 
 ABSENT: Final = object()
@@ -58,9 +59,14 @@ class ManifestSource:
         name: str,
         unit: str = "line",
         blocks: BlockReader | None = None,
+        locate: Locate | None = None,
     ) -> None:
-        """`blocks` reads many rows at once as long as nothing is odd about them."""
+        """`blocks` reads many rows at once as long as nothing is odd about them. `locate` is for one from elsewhere."""
         self.name = name
+        prefix = folder_prefix(path)
+        self._locate = locate or (confined_to(prefix) if config.confine else in_folder(prefix))
+        self._prefix = None if locate or config.confine else prefix
+        """Of plain paths, where nothing else is to be looked at: the quick way."""
         self.has_several = config.group_by is not None
         self.grouped_by = config.group_by
         if config.group_by is not None:  # the value of the column is the id of the record
@@ -102,32 +108,33 @@ class ManifestSource:
     def _look_at(self, images: Sequence[str]) -> None:
         """Raises InputError for a video that cannot be read."""
         check_videos(images, self._label)
+        check_stores(images, self._label)
         self.has_documents = self.has_documents or any(map(names_document, images))
 
     def records(self) -> Iterator[ImageRecord]:
         return self._records() if self.grouped_by is None else grouped(self._records(), self._label)
 
     def _records(self) -> Iterator[ImageRecord]:
-        prefix = folder_prefix(self._path)
+        prefix, locate = self._prefix, self._locate
         done = 0
         with suppress(OddError):
             for block in self._plain_blocks(extras=True):
-                yield from _records(block, prefix)
+                yield from _records(block, prefix, locate)
                 done += len(block.images)
             if done:
                 return
         for line, image, given, extra in islice(self._rows(extras=True), done, None):
             if isinstance(image, list):
                 record_id = identify(public_image(image[0][0]) if given is None else given)
-                places = tuple(location_of(one, prefix) for one, _ in image)
+                places = tuple(locate(one) for one, _ in image)
                 yield ImageRecord(record_id, places, extra, line, texts_of(image, extra))
                 continue
-            if _is_plain(image):
+            if prefix is not None and _is_plain(image):
                 where = LocalFile(image, image if image[0] == "/" else prefix + image)
                 yield ImageRecord(image if given is None else identify(given), (where,), extra, line)
                 continue
             record_id = identify(public_image(image) if given is None else given)
-            yield ImageRecord(record_id, (location_of(image, prefix),), extra, line)
+            yield ImageRecord(record_id, (locate(image),), extra, line)
 
     def _plain_blocks(self, *, extras: bool) -> Iterator[Block]:
         """Blocks in which every image is a plain path and every id is one. Raises OddError at the first other one."""
@@ -188,10 +195,14 @@ class StreamSource(ManifestSource):
         return None
 
 
-def _records(block: Block, prefix: str) -> Iterator[ImageRecord]:
+def _records(block: Block, prefix: str | None, locate: Locate) -> Iterator[ImageRecord]:
     images = block.images
     ids = images if block.ids is None else map(identify, block.ids)
-    places = [(LocalFile(image, image if image[0] == "/" else prefix + image),) for image in images]
+    places: Iterable[tuple[Location]]
+    if prefix is None:
+        places = [(locate(image),) for image in images]
+    else:
+        places = [(LocalFile(image, image if image[0] == "/" else prefix + image),) for image in images]
     extras = block.extras or repeat(None)
     return map(ImageRecord, ids, places, extras, range(block.line, block.line + len(images)))
 

@@ -11,9 +11,17 @@ import unicodedata
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from pipeline.config.extras import PDF_SUFFIX, VIDEO_HINT, VIDEO_SUFFIXES, has_video_extra
+from pipeline.config.extras import (
+    CLOUD_HINT,
+    CLOUD_SCHEMES,
+    PDF_SUFFIX,
+    VIDEO_HINT,
+    VIDEO_SUFFIXES,
+    has_cloud_extra,
+    has_video_extra,
+)
 from pipeline.errors import InputError
-from pipeline.locations import DataUrl, ImageUrl, LocalFile, Location
+from pipeline.locations import ConfinedFile, DataUrl, ImageUrl, LocalFile, Location
 from pipeline.redaction.addresses import public_url
 
 IMAGE_SUFFIXES = (
@@ -66,7 +74,7 @@ def location_of(image: str, prefix: str) -> Location:
 
 def local_path(location: Location) -> str | None:
     """The path of an image that is a file of its own on this machine."""
-    return location.path if isinstance(location, LocalFile) else None
+    return location.path if isinstance(location, LocalFile | ConfinedFile) else None
 
 
 def public_address(url: str) -> str:
@@ -87,6 +95,15 @@ def check_videos(images: Iterable[str], name: str) -> None:
                 f"{shown(name)}: {shown(public_image(image))} is a video; {VIDEO_HINT}, "
                 "or name a source without videos (of a folder, `source.extensions` lists the files that count)"
             )
+
+
+def check_stores(images: Iterable[str], name: str) -> None:
+    """Raises InputError at the first image in an object store, where nothing here reads from these."""
+    if has_cloud_extra():
+        return
+    for image in images:
+        if scheme_of(image) in CLOUD_SCHEMES:
+            raise InputError(f"{shown(name)}: {shown(public_image(image))}: {CLOUD_HINT}")
 
 
 def is_video(image: str) -> bool:

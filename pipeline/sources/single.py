@@ -1,7 +1,9 @@
 """One image file or one address."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from pipeline.locations import ImageUrl
 from pipeline.records import ImageRecord
 from pipeline.sources.naming import check_videos, identify, location_of, names_document, public_image, scheme_of
 
@@ -30,7 +32,10 @@ class ImageSource:
     def records(self) -> Iterator[ImageRecord]:
         image = self._image
         named = image.rpartition("/")[2] if scheme_of(image) is None else public_image(image)
-        yield ImageRecord(identify(named), (location_of(image, ""),))
+        where = location_of(image, "")
+        if isinstance(where, ImageUrl):
+            where = replace(where, is_trusted=True)
+        yield ImageRecord(identify(named), (where,))
 
     def place(self, record: ImageRecord) -> str:
         return repr(record.image)

@@ -42,6 +42,12 @@ _KIND_CODES = {
     ErrorKind.FORMAT_REJECTED: 28,
     ErrorKind.HOOK_FAILED: 29,
     ErrorKind.PARAMETER_REJECTED: 30,
+    ErrorKind.FETCH_FORBIDDEN: 41,
+    ErrorKind.FETCH_TIMEOUT: 42,
+    ErrorKind.FETCH_STATUS: 43,
+    ErrorKind.FETCH_TOO_LARGE: 44,
+    ErrorKind.IMAGE_FORBIDDEN: 45,
+    ErrorKind.DECODER_CRASHED: 46,
 }
 _STATUS_OF = {code: status for status, code in _STATUS_CODES.items()}
 _KIND_OF = {code: kind for kind, code in _KIND_CODES.items()}

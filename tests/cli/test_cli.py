@@ -200,13 +200,13 @@ def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code
 STUCK = """
 import ctypes, os
 from pipeline.cli import app
-from pipeline.run import prepare
+from pipeline.run import images
 
 def stuck(*_):
     os.write(1, b"decoding\\n")  # one call: several threads say it at once
     ctypes.CDLL(None).sleep(600)
 
-prepare.prepare_images = stuck
+images.prepare_images = stuck
 app.main()
 """
 

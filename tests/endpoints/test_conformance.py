@@ -183,6 +183,6 @@ def body_of(config: Any, make_image: MakeImage) -> Any:
     prepare = Preparer.build(config, datetime.now(UTC).date())
     assert isinstance(prepare.template, ChatTemplate)
     path = make_image("photos/0.jpg", 64, 48)
-    images = prepare.images_at(LocalFile("0.jpg", str(path)), None)
+    images = prepare.images.at(LocalFile("0.jpg", str(path)), None)
     assert not isinstance(images, Failure)
     return json.loads(prepare.template.body(images))

@@ -21,6 +21,7 @@ from pipeline.images.sizes import LocalSizes, declared_size
 from pipeline.locations import LocalFile
 from pipeline.records import ImageRecord
 from pipeline.tokens.ranges import Range
+from tests.image_hosts import HERE
 from tests.support import MakeImage
 
 
@@ -28,7 +29,7 @@ async def surveyed(*sources: object, **job: object) -> tuple[Survey, SizeHistogr
     """The survey, its sizes, and what was shown of its progress."""
     shown: list[tuple[int, int | None]] = []
     histogram = SizeHistogram([])
-    overrides = {"images.max_megapixels": 1.0}
+    overrides = {"images.max_megapixels": 1.0, **HERE}
     what = SurveyJob(sources=[str(source) for source in sources], config=load_config(None, overrides, {}), **job)  # type: ignore[arg-type] # by name
     return await survey(what, histogram, lambda seen, total: shown.append((seen, total))), histogram, shown
 

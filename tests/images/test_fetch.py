@@ -4,13 +4,14 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 from aiohttp import web
 
 from pipeline.errors import ErrorKind
+from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.fetch import fetch
 from pipeline.records import Failure
+from tests.image_hosts import image_hosts
 
 LIMIT = 1000
 
@@ -82,22 +83,22 @@ async def host() -> AsyncIterator[Host]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
+async def hosts() -> AsyncIterator[ImageHosts]:
+    async with image_hosts() as opened:
         yield opened
 
 
-async def test_an_image_is_fetched(host: Host, session: aiohttp.ClientSession) -> None:
+async def test_an_image_is_fetched(host: Host, hosts: ImageHosts) -> None:
     """Proves that the body comes back, through a redirect too."""
-    assert await fetch(session, f"{host.base}/image", LIMIT) == b"image"
-    assert await fetch(session, f"{host.base}/moved", LIMIT) == b"image"
+    assert await fetch(hosts, f"{host.base}/image", LIMIT) == b"image"
+    assert await fetch(hosts, f"{host.base}/moved", LIMIT) == b"image"
 
 
-async def test_a_signed_address_is_sent_as_written(host: Host, session: aiohttp.ClientSession) -> None:
+async def test_a_signed_address_is_sent_as_written(host: Host, hosts: ImageHosts) -> None:
     """Proves that no character of a quoted address changes, and that an unquoted one is quoted."""
     signed = "/a%2Fb%20c.jpg?sig=a%2Bb%2Fc%3D&x=%7E'()"
-    await fetch(session, host.base + signed, LIMIT)
-    await fetch(session, f"{host.base}/ä b.jpg", LIMIT)
+    await fetch(hosts, host.base + signed, LIMIT)
+    await fetch(hosts, f"{host.base}/ä b.jpg", LIMIT)
     assert host.requests == [signed, "/%C3%A4%20b.jpg"]
 
 
@@ -106,10 +107,10 @@ async def test_a_signed_address_is_sent_as_written(host: Host, session: aiohttp.
     [
         ("404", (ErrorKind.IMAGE_MISSING, "HTTP 404 Not Found", 404)),
         ("410", (ErrorKind.IMAGE_MISSING, "HTTP 410 Gone", 410)),
-        ("403", (ErrorKind.FETCH_FAILED, "HTTP 403 Forbidden", 403)),
-        ("429", (ErrorKind.FETCH_FAILED, "HTTP 429 Too Many Requests", 429)),
-        ("503", (ErrorKind.FETCH_FAILED, "HTTP 503 Service Unavailable", 503)),
-        ("599", (ErrorKind.FETCH_FAILED, "HTTP 599", 599)),
+        ("403", (ErrorKind.FETCH_STATUS, "HTTP 403 Forbidden", 403)),
+        ("429", (ErrorKind.FETCH_STATUS, "HTTP 429 Too Many Requests", 429)),
+        ("503", (ErrorKind.FETCH_STATUS, "HTTP 503 Service Unavailable", 503)),
+        ("599", (ErrorKind.FETCH_STATUS, "HTTP 599", 599)),
         ("page", (ErrorKind.IMAGE_UNSUPPORTED, "the address answered with a web page", None)),
         ("empty", (ErrorKind.IMAGE_UNREADABLE, "the answer is empty", None)),
         ("loop", (ErrorKind.FETCH_FAILED, "the host redirects too often", None)),
@@ -117,26 +118,26 @@ async def test_a_signed_address_is_sent_as_written(host: Host, session: aiohttp.
     ],
 )
 async def test_answers_that_are_no_image(
-    host: Host, session: aiohttp.ClientSession, path: str, expected: tuple[ErrorKind, str, int | None]
+    host: Host, hosts: ImageHosts, path: str, expected: tuple[ErrorKind, str, int | None]
 ) -> None:
     """Proves the kind, status and words of each failure, and that no signature or password is in them."""
     kind, message, status = expected
     url = f"{host.base}/{path}?X-Amz-Signature=secret".replace("http://", "http://user:secret@")
-    result = failed(await fetch(session, url, LIMIT))
+    result = failed(await fetch(hosts, url, LIMIT))
     assert (result.kind, result.status) == (kind, status)
     assert result.message == f"{host.base}/{path}?…: {message}"
     assert result.retry_after_s == (7.0 if status else None)
 
 
-async def test_a_body_over_the_limit_stops_early(host: Host, session: aiohttp.ClientSession) -> None:
+async def test_a_body_over_the_limit_stops_early(host: Host, hosts: ImageHosts) -> None:
     """Proves that a declared size, an endless body and a packed one all stop at the limit."""
     for path in ("large", "endless", "packed"):
-        result = failed(await fetch(session, f"{host.base}/{path}", LIMIT))
-        assert result.kind is ErrorKind.IMAGE_TOO_LARGE
+        result = failed(await fetch(hosts, f"{host.base}/{path}", LIMIT))
+        assert result.kind is ErrorKind.FETCH_TOO_LARGE
     assert host.sent_bytes < 20_000_000
 
 
-async def test_hosts_that_do_not_answer(session: aiohttp.ClientSession) -> None:
+async def test_hosts_that_do_not_answer(hosts: ImageHosts) -> None:
     """Proves that a refused connection and a silent host are failed fetches, and end."""
     asked = asyncio.Event()
 
@@ -147,13 +148,13 @@ async def test_hosts_that_do_not_answer(session: aiohttp.ClientSession) -> None:
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.jpg"
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as impatient:
+    async with image_hosts(timeout_s=0.2) as impatient:
         result = failed(await fetch(impatient, url, LIMIT))
-    assert (result.kind, result.message) == (ErrorKind.FETCH_FAILED, f"{url}: no answer in time")
+    assert (result.kind, result.message) == (ErrorKind.FETCH_TIMEOUT, f"{url}: not complete in time")
     assert asked.is_set()
     server.close()
     await server.wait_closed()
-    result = failed(await fetch(session, url, LIMIT))
+    result = failed(await fetch(hosts, url, LIMIT))
     where = url.removesuffix("/a.jpg")
     assert (result.kind, result.message) == (
         ErrorKind.FETCH_FAILED, f"{url}: no server listens on {where} (connection refused)"
@@ -170,9 +171,9 @@ async def test_hosts_that_do_not_answer(session: aiohttp.ClientSession) -> None:
         ("http://ä" + "x" * 300 + "/", None),
     ],
 )
-async def test_addresses_that_lead_nowhere(session: aiohttp.ClientSession, url: str, message: str | None) -> None:
+async def test_addresses_that_lead_nowhere(hosts: ImageHosts, url: str, message: str | None) -> None:
     """Proves that what cannot be fetched is named without an attempt, in a line of bounded length."""
-    result = failed(await fetch(session, url, LIMIT))
+    result = failed(await fetch(hosts, url, LIMIT))
     assert result.kind is ErrorKind.IMAGE_UNSUPPORTED
     assert message is None or result.message == message
     assert len(result.message) < 260

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
 
-import aiohttp
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -23,6 +22,7 @@ from pipeline.images.probe import ImageSize, WholeDocument, read_size, read_size
 from pipeline.images.remote_sizes import SizeUnknown, fetch_beginning
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import SizeRule
+from tests.image_hosts import image_hosts
 from tests.support import MakeImage
 
 SAMPLES = Path(__file__).parent.parent.parent / "data" / "samples"
@@ -178,11 +178,11 @@ async def test_addresses(server: tuple[str, Asked], tmp_path: Path) -> None:
     """The first 64 KB are asked for, and a megabyte only where these do not tell; servers may ignore that."""
     url, asked = server
     plain, deep = ((tmp_path / "web" / name).stat().st_size for name in ("plain.jpg", "deep.jpg"))
-    async with aiohttp.ClientSession() as session:
-        assert (await fetch_beginning(session, f"{url}/range/plain.jpg"))[0] == ImageSize(640, 480, plain)
-        assert (await fetch_beginning(session, f"{url}/range/deep.jpg"))[0] == ImageSize(32, 48, deep)
-        assert (await fetch_beginning(session, f"{url}/whole/plain.jpg"))[0] == ImageSize(640, 480, plain + (1 << 21))
-        assert (await fetch_beginning(session, f"{url}/whole/deep.jpg"))[0] == ImageSize(32, 48, deep + (1 << 21))
+    async with image_hosts() as hosts:
+        assert (await fetch_beginning(hosts, f"{url}/range/plain.jpg"))[0] == ImageSize(640, 480, plain)
+        assert (await fetch_beginning(hosts, f"{url}/range/deep.jpg"))[0] == ImageSize(32, 48, deep)
+        assert (await fetch_beginning(hosts, f"{url}/whole/plain.jpg"))[0] == ImageSize(640, 480, plain + (1 << 21))
+        assert (await fetch_beginning(hosts, f"{url}/whole/deep.jpg"))[0] == ImageSize(32, 48, deep + (1 << 21))
     first, second = "bytes=0-65535", "bytes=0-1048575"
     assert asked == [("plain.jpg", first), ("deep.jpg", first), ("deep.jpg", second)]
 
@@ -195,9 +195,9 @@ async def test_addresses_that_fail(server: tuple[str, Asked]) -> None:
         "ftp://127.0.0.1/a.jpg?sig=secret": ErrorKind.IMAGE_UNSUPPORTED,
         "http://[secret/a.jpg": ErrorKind.IMAGE_UNSUPPORTED,
     }
-    async with aiohttp.ClientSession() as session:
+    async with image_hosts() as hosts:
         for address, kind in cases.items():
-            found, _ = await fetch_beginning(session, address)
+            found, _ = await fetch_beginning(hosts, address)
             assert isinstance(found, Failure)
             assert found.kind is kind
             assert "secret" not in found.message
@@ -236,7 +236,7 @@ async def moody() -> AsyncIterator[tuple[str, list[str]]]:
         ("/2/503/-", True, 3, [0.25, 0.5]),
         ("/3/429/1", "HTTP 429 Too Many Requests", 3, [1.0, 1.0]),
         ("/1/429/31", "HTTP 429 Too Many Requests", 1, []),
-        ("/3/403/-", "fetch_failed", 1, []),
+        ("/3/403/-", "fetch_status", 1, []),
         ("/3/404/-", "image_missing", 1, []),
         ("/endless", "its size stands behind the first 1 MB", 0, []),
     ],
@@ -250,8 +250,8 @@ async def test_what_passes_is_tried_again(
     async def sleep(wait_s: float) -> None:
         waited.append(wait_s)
 
-    async with aiohttp.ClientSession() as session:
-        found, _ = await fetch_beginning(session, url + path, sleep=sleep, rand=lambda: 0.5)
+    async with image_hosts() as hosts:
+        found, _ = await fetch_beginning(hosts, url + path, sleep=sleep, rand=lambda: 0.5)
     if isinstance(found, SizeUnknown):
         assert found.reason == known
     else:
@@ -282,8 +282,8 @@ async def rangeless() -> AsyncIterator[str]:
 @pytest.mark.parametrize("status", [206, 400, 405, 416, 501])
 async def test_a_server_that_knows_no_ranges(rangeless: str, status: int) -> None:
     """It refuses them, or gives what it likes: it is asked for the whole file, which a run would get as well."""
-    async with aiohttp.ClientSession() as session:
-        found, _ = await fetch_beginning(session, f"{rangeless}/{status}")
+    async with image_hosts() as hosts:
+        found, _ = await fetch_beginning(hosts, f"{rangeless}/{status}")
     assert found == ImageSize(32, 48, len(picture("JPEG", 6)))
 
 
@@ -292,7 +292,7 @@ async def test_a_host_that_is_not_there() -> None:
 
     async def sleep(_: float) -> None: ...
 
-    async with aiohttp.ClientSession() as session:
-        found, _ = await fetch_beginning(session, "http://127.0.0.1:1/a.jpg?sig=secret", sleep=sleep)
+    async with image_hosts() as hosts:
+        found, _ = await fetch_beginning(hosts, "http://127.0.0.1:1/a.jpg?sig=secret", sleep=sleep)
     assert isinstance(found, SizeUnknown)
     assert "secret" not in found.reason

@@ -2,11 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -19,44 +15,16 @@ from pipeline.http.public import host_to_pass, is_public_host
 from pipeline.run import passing
 from tests.builders import ask
 from tests.emulators import emulator
+from tests.image_hosts import HERE, image_host
 from tests.support import Command, MakeImage, emulator_get
 
-PRICES = {"prices.models": [{"model": "gpt-4o", "input_usd_per_mtok": 2.5, "output_usd_per_mtok": 1}]}
+PRICES = {**HERE, "prices.models": [{"model": "gpt-4o", "input_usd_per_mtok": 2.5, "output_usd_per_mtok": 1}]}
 
 
 def picture(width: int, height: int, kind: str = "JPEG", **more: Any) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), (width % 256, 99, 7)).save(buffer, kind, **more)
     return buffer.getvalue()
-
-
-@contextmanager
-def image_host(files: dict[str, bytes | int]) -> Iterator[tuple[str, list[str]]]:
-    """Serves these files by path, and statuses; yields its address, and the paths that are asked for as a whole."""
-    whole: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = files.get(self.path.partition("?")[0], 404)
-            if self.headers.get("Range") is None:
-                whole.append(self.path)
-            data = b"" if isinstance(found, int) else found
-            self.send_response(found if isinstance(found, int) else 200)
-            self.send_header("Content-Type", "image/jpeg")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", whole
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
@@ -113,7 +81,16 @@ def test_what_cannot_be_passed_on_is_sent_as_bytes(command: Command) -> None:
     }  # fmt: skip
     with image_host(files) as (url, _), emulator(["--fetch-urls"]) as endpoint:
         source = listed(*(f"{url}{path}" for path in [*files, "/gone.jpg"]))
-        more = ["--pass-urls", "--model", "gpt-5.6-sol", "--detail", "original", "--base-url", endpoint]
+        more = [
+            "--allow-private-hosts",
+            "--pass-urls",
+            "--model",
+            "gpt-5.6-sol",
+            "--detail",
+            "original",
+            "--base-url",
+            endpoint,
+        ]
         code, _, _ = command("run", source, "-o", "out", *more)
         sent = json.dumps([one["body"] for one in emulator_get(endpoint, "requests?last=9")])
     rows = pipeline.read("out").set_index("image")
@@ -131,7 +108,7 @@ def test_a_host_that_is_closed_to_us() -> None:
     """The address is passed on all the same: the prediction is a range, whose upper end a budget reserves."""
     with image_host({"/a.jpg": 403}) as (url, _), emulator(["--fetch-urls"]) as endpoint:
         source = listed(f"{url}/a.jpg?sig=s3cret")
-        refused = ask(source, endpoint, pass_urls=True, overrides={"request.max_failures": 2})
+        refused = ask(source, endpoint, pass_urls=True, overrides={**HERE, "request.max_failures": 2})
         assert (refused.exit_code, refused.by_error) == (1, {"fetch_failed": 1})
         row = pipeline.read("out").iloc[0]
         assert pd.isna(row.width)
@@ -145,7 +122,7 @@ def test_private_addresses_are_never_passed_on(make_image: MakeImage) -> None:
     """They are fetched here, and sent as bytes."""
     data = make_image("photos/a.jpg", 64, 48).read_bytes()
     with image_host({"/a.jpg": data}) as (url, whole), emulator([]) as endpoint:
-        assert ask(listed(f"{url}/a.jpg"), endpoint, pass_urls=True).by_status == {"ok": 1}
+        assert ask(listed(f"{url}/a.jpg"), endpoint, pass_urls=True, overrides=HERE).by_status == {"ok": 1}
         body = json.dumps(emulator_get(endpoint, "requests?last=1")[0]["body"])
     assert (whole, url in body, "data:image/jpeg;base64" in body) == (["/a.jpg"], False, True)
 
@@ -157,7 +134,11 @@ def test_private_addresses_are_never_passed_on(make_image: MakeImage) -> None:
         ("127.0.0.1", False), ("127.1", False), ("2130706433", False), ("0x7f.1", False), ("0.0.0.0", False),  # noqa: S104
         ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False), ("169.254.169.254", False),
         ("100.64.0.1", False), ("224.0.0.1", False), ("::1", False), ("fe80::1%eth0", False), ("fd00::1", False),
-        ("::ffff:10.0.0.1", False), ("localhost", False), ("LOCALHOST.", False), ("nas", False), ("nas.local", False),
+        ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("64:ff9b::808:808", True), ("2002:a00:1::", False),
+        ("2001:0:a00:1::", False), ("::10.0.0.1", False), ("64:ff9b:1::808:808", False), ("fec0::1", False),
+        ("ff02::1", False), ("3fff::1", False), ("127.0.0.1.", False), ("0177.0.0.1", False), ("192.0.0.192", False),
+        ("168.63.129.16", False), ("255.255.255.255", False), ("240.0.0.1", False), ("192.0.2.1", False),
+        ("localhost", False), ("LOCALHOST.", False), ("nas", False), ("nas.local", False),
         ("metadata.google.internal", False), ("a.localhost", False), ("printer.lan", False),
     ],
 )  # fmt: skip

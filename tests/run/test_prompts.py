@@ -15,7 +15,7 @@ import pipeline
 from pipeline.errors import BudgetReachedError, InputError
 from pipeline.images.frames import prepare_images
 from pipeline.images.locate import opened
-from pipeline.run import prepare
+from pipeline.run import images
 from tests.builders import ask
 from tests.emulators import emulator
 from tests.support import Command, MakeImage, emulator_get
@@ -39,7 +39,7 @@ def counted() -> Iterator[Counter[str]]:
         found["prepared"] += 1
         return prepare_images(*args)
 
-    with patch.object(prepare, "opened", open_one), patch.object(prepare, "prepare_images", prepare_one):
+    with patch.object(images, "opened", open_one), patch.object(images, "prepare_images", prepare_one):
         yield found
 
 

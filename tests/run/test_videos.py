@@ -13,8 +13,9 @@ import pytest
 import pipeline
 from pipeline.config import extras
 from pipeline.errors import InputError
-from pipeline.sources import naming, open_source
+from pipeline.sources import folder, naming, open_source
 from tests.builders import ask
+from tests.image_hosts import HERE
 from tests.images.test_frames import animation
 from tests.support import Command, MakeImage
 from tests.videos import sound_only, video
@@ -95,7 +96,7 @@ def test_without_the_extra(make_image: MakeImage, command: Command, monkeypatch:
     rows = [{"image": "photo.jpg"}, {"image": "https://example.org/a.webm?x=1", "id": "a"}]
     Path("media/m.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     Path("media/list.txt").write_text("photo.jpg\nclip.MP4\n")
-    for module in (extras, naming):
+    for module in (extras, folder, naming):
         monkeypatch.setattr(module, "has_video_extra", lambda: False)
     for source in ("media", "media/clip.mp4", "media/m.jsonl", "media/list.txt", "media/*.mp4"):
         for what in (["run", source, "-o", "out"], ["estimate", source]):
@@ -137,10 +138,10 @@ def host(media: Path) -> Iterator[str]:
 def test_videos_behind_addresses(host: str, endpoint: str) -> None:
     """They are fetched whole within `images.max_file_mb`, and an estimate reads the beginning of each."""
     Path("list.txt").write_text(f"{host}/b.webm?signature=1\n{host}/clip.mp4\n{host}/loop.gif\n")
-    found = pipeline.estimate("list.txt", model="gpt-4o", base_url=endpoint, frames=2)
-    assert ask("list.txt", endpoint, frames=2).exit_code == 0
+    found = pipeline.estimate("list.txt", model="gpt-4o", base_url=endpoint, frames=2, overrides=HERE)
+    assert ask("list.txt", endpoint, frames=2, overrides=HERE).exit_code == 0
     rows = rows_of("out")
     assert list(rows.status) == ["ok"] * 3
     assert found.models[0].input_tokens.expected == rows.prompt_tokens.sum()
-    ask("list.txt", endpoint, out="small", overrides={"images.max_file_mb": 0.05})
-    assert rows_of("small").loc[f"{host}/clip.mp4"].error_kind == "image_too_large"
+    ask("list.txt", endpoint, out="small", overrides={**HERE, "images.max_file_mb": 0.05})
+    assert rows_of("small").loc[f"{host}/clip.mp4"].error_kind == "fetch_too_large"

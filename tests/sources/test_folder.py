@@ -201,7 +201,10 @@ def test_a_single_image(tmp_path: Path) -> None:
     assert list(open_source(path, SourceConfig()).records()) == [ImageRecord("a.jpg", (LocalFile(path, path),))]
     url = "https://host.example/a.jpg?X-Amz-Signature=secret"
     [record] = open_source(url, SourceConfig()).records()
-    assert (record.id, record.images) == ("https://host.example/a.jpg", (ImageUrl("https://host.example/a.jpg", url),))
+    assert (record.id, record.images) == (
+        "https://host.example/a.jpg",
+        (ImageUrl("https://host.example/a.jpg", url, is_trusted=True),),
+    )
 
 
 def test_one_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
@@ -231,9 +234,9 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("photoz", r"no such file or folder; did you mean .*photos'"),
-        ("s3://bucket/photos", "this version does not read s3:// sources"),
+        ("ftp://host.example/photos", "this version does not read ftp:// sources"),
         ("hf://datasets/x", "does not read hf:// sources"),
-        ("https://user:secret@host.example/m.csv?sig=secret", r"https://host\.example/m\.csv: this version"),
+        ("https://user:secret@host.example/m.tar?sig=secret", r"https://host\.example/m\.tar: archives are not read"),
         ("shard.tar", "archives .* are not read yet"),
         ("notes.md", r"this kind of file cannot be read.*\.parquet.*\.heic"),
         ("pipe.jsonl", "not a regular file"),
