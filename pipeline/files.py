@@ -180,7 +180,9 @@ def open_below(path: str, below: str) -> int:
     real = os.path.realpath(path)
     folder = os.path.join(below, "")  # noqa: PTH118 - the path may be no UTF-8
     if not real.startswith(folder):
-        raise OutsideError(f"it is {os.path.relpath(real, below)} from the manifest's folder, and source.confine is on")
+        raise OutsideError(
+            f"it is {os.path.relpath(real, below)} from the folder of the source, and source.confine is on"
+        )
     *folders, name = real.removeprefix(folder).split("/")
     descriptor = os.open(below, _FOLDER)
     try:

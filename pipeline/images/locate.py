@@ -150,7 +150,7 @@ def _read(descriptor: int, size: int, max_bytes: int) -> bytes | Failure:
                 return too_large(len(data), max_bytes)
     except OSError as error:
         return os_failure(error)
-    return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the file is empty")
+    return data or Failure(kind=ErrorKind.IMAGE_EMPTY, message="the file is empty")
 
 
 def _open_tar_member(location: TarMember, max_bytes: int) -> OpenImage | Failure:

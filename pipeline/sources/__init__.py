@@ -10,6 +10,7 @@ from pipeline.cloud.stores import ObjectAddress
 from pipeline.config.extras import CLOUD_HINT, CLOUD_SCHEMES, PDF_SUFFIX, VIDEO_SUFFIXES, has_cloud_extra
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
+from pipeline.http.hub import HubDataset
 from pipeline.sources.arrowfile import dataset_files
 from pipeline.sources.base import Checkable, Source
 from pipeline.sources.braces import files_of, has_braces
@@ -18,6 +19,7 @@ from pipeline.sources.documents import PagesSource
 from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
+from pipeline.sources.hub import hub_source
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
 from pipeline.sources.joined import JoinedSource, check_apart, check_texts
 from pipeline.sources.lines import opened, standard_input
@@ -207,9 +209,11 @@ def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
     if known is not None and (bucket is not None or scheme in {"http", "https"}):
         return RemoteManifest(url, config, known)
     if bucket is not None and (set("*?[") & set(bucket.key) or not url.lower().endswith(MEDIA_SUFFIXES)):
-        return BucketSource(bucket)
+        return BucketSource(bucket, config)
     if bucket is not None or (scheme in {"http", "https", "file"} and known is None):
         return ImageSource(url)
+    if (dataset := HubDataset.of(url)) is not None:
+        return hub_source(dataset, config)
     if scheme in CLOUD_SCHEMES:
         raise InputError(f"{name}: no bucket; write {scheme}://BUCKET/KEY, or {scheme}://BUCKET/PREFIX/")
     raise InputError(f"{name}: this version does not read {scheme}:// sources; download it and give its path")

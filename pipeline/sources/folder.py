@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.locations import LocalFile
+from pipeline.locations import ConfinedFile, LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.braces import RECORD_SUFFIXES, files_example
@@ -52,6 +52,7 @@ class FolderSource:
         self._suffixes = config.extensions or MEDIA_SUFFIXES
         self._config = config
         self._out = out
+        self._below = os.path.realpath(self._root) if config.confine else None
 
     @property
     def folder(self) -> str | None:
@@ -69,6 +70,8 @@ class FolderSource:
 
     def _record(self, path: str) -> ImageRecord:
         opens = self._prefix + path
+        if self._below is not None:
+            return ImageRecord(identify(path), (ConfinedFile(shown(opens), opens, self._below),))
         return ImageRecord(identify(path), (LocalFile(shown(opens), opens),))
 
     def _pass(self, of_path: Callable[[str], Found], of_row: Callable[[ImageRecord], Found]) -> Iterator[Found]:

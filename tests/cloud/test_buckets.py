@@ -16,7 +16,7 @@ from pipeline.config import extras
 from pipeline.errors import ErrorKind, InputError
 from pipeline.images.fetch import fetch
 from pipeline.records import Failure
-from pipeline.sources import elsewhere, open_source
+from pipeline.sources import elsewhere, open_source, passed_over
 from tests.buckets import SECRET, environment, object_store, put
 from tests.builders import ask
 from tests.image_hosts import HERE, image_host, image_hosts
@@ -62,7 +62,7 @@ def test_a_prefix_is_a_source(endpoint: str, command: Command) -> None:
     for spec in ("s3://bucket/photos", "S3://bucket/photos/"):
         source = open_source(spec)
         assert [record.id for record in source.records()] == expected
-        assert source.check() == 4
+        assert (source.check(), dict(passed_over(source))) == (4, {".txt": 1})
     assert [record.id for record in open_source("s3://bucket/photos/*.jpg").records()] == [expected[0], *expected[2:]]
     assert [record.id for record in open_source("s3://bucket/**/b.*").records()] == [expected[1]]
     assert ask("s3://bucket/photos", endpoint).by_status == {"ok": 4}
@@ -73,7 +73,7 @@ def test_a_prefix_is_a_source(endpoint: str, command: Command) -> None:
     assert (code, "4 images" in shown) == (0, True)
     assert ask(expected[0], endpoint, out="one").by_status == {"ok": 1}
     for spec, words in (
-        ("s3://bucket/docs", "no images here; 1 other objects were seen"),
+        ("s3://bucket/docs", "no images here; other objects: 1 .md. Objects count"),
         ("s3://bucket/none/", "no images here"),
         ("s3://gone/photos", "cannot be listed: no such bucket"),
         ("s3:///photos", "no bucket; write s3://BUCKET/KEY"),
