@@ -95,6 +95,7 @@ def test_members_beside_an_image_are_columns(tmp_path: Path, suffix: str) -> Non
         ([("k.png", b"p"), ("k.jpg", b"j")], {}, b"j"),
         ([("k.png", b"p"), ("k.seg.jpg", b"s")], {}, b"p"),
         ([("k.png", b"p"), ("k.seg.jpg", b"s")], {"image_column": "seg.jpg"}, b"s"),
+        ([("k.tga", b"t"), ("k.jpg", b"j")], {"extensions": [".tga"]}, b"t"),
         ([("k.image", b"i"), ("k.jpg", b"j")], {"image_column": "image"}, b"i"),
         (
             [("k.1.jpg", b"1"), ("k.2.jpg", b"2")],
