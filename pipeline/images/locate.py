@@ -189,7 +189,7 @@ def _embedded(read: Callable[[], bytes]) -> bytes | Failure:
         return os_failure(error)
     except ValueError as error:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error}")
-    return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the image is empty")
+    return data or Failure(kind=ErrorKind.IMAGE_EMPTY, message="the image is empty")
 
 
 def _open_data_url(location: DataUrl, max_bytes: int) -> OpenImage:

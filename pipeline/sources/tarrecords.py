@@ -6,21 +6,24 @@ key `a/0001` and the extension `seg.png`.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from pipeline.config.nesting import DEEPEST, is_too_deep
-from pipeline.sources.naming import MEDIA_SUFFIXES, shown
+from pipeline.sources.naming import shown
 from pipeline.sources.tarfiles import Member, Stream, members
 
 MOST_MEMBERS: Final = 1_000
 """Under one key: they are held together."""
-_RANKS: Final = {suffix[1:]: rank for rank, suffix in enumerate(MEDIA_SUFFIXES)}
 _KINDS: Final = 100
 """Of members, that are counted for a message."""
 _WHOLE: Final = re.compile(r"-?\d{1,18}")
+
+
+Ranks = Mapping[str, int]
+"""The extensions of images, the first in the list lowest."""
 
 
 class Part(NamedTuple):
@@ -56,7 +59,7 @@ def _relative(name: str) -> str:
     return name
 
 
-def image_of(parts: Sequence[Part], wanted: str | None) -> Member | None:
+def image_of(parts: Sequence[Part], wanted: str | None, ranks: Ranks) -> Member | None:
     """The member with the extension `wanted`, or else, of several images, the first by the list of formats.
 
     None where there is no image. Raises BadRecordError.
@@ -65,7 +68,7 @@ def image_of(parts: Sequence[Part], wanted: str | None) -> Member | None:
         raise BadRecordError(f"more than {MOST_MEMBERS:,} members have this key, up to the first dot of a name")
     if len({part.extension for part in parts}) < len(parts):
         raise BadRecordError("two of its members have one name")
-    ranked = [(rank, part) for part in parts if (rank := _rank(part.extension)) is not None]
+    ranked = [(rank, part) for part in parts if (rank := _rank(part.extension, ranks)) is not None]
     if wanted is not None:
         ranked = [(0, part) for part in parts if part.extension == wanted.lower()] or ranked
         if ranked and ranked[0][1].extension != wanted.lower():
@@ -83,14 +86,14 @@ def _listed(parts: Sequence[Part]) -> str:
     return ", ".join(shown(part.extension) for part in parts[:5]) + (", ..." if len(parts) > 5 else "")  # noqa: PLR2004 - fits a line
 
 
-def columns_of(stream: Stream, parts: Sequence[Part], most_bytes: int) -> dict[str, Any]:
+def columns_of(stream: Stream, parts: Sequence[Part], most_bytes: int, ranks: Ranks) -> dict[str, Any]:
     """The other members that are texts and not large: the fields of `json`, the others by their extension.
 
     Raises BadRecordError and DamagedError.
     """
     columns: dict[str, Any] = {}
     for extension, member in ((part.extension, part.member) for part in parts):
-        if _rank(extension) is not None or member.size > most_bytes:
+        if _rank(extension, ranks) is not None or member.size > most_bytes:
             continue
         data = stream.read(member.offset, member.size)
         if (text := _text(extension, data)) is None:
@@ -100,9 +103,9 @@ def columns_of(stream: Stream, parts: Sequence[Part], most_bytes: int) -> dict[s
     return columns
 
 
-def _rank(extension: str) -> int | None:
+def _rank(extension: str, ranks: Ranks) -> int | None:
     """The place of an image's format in the list of formats; None for what is no image."""
-    return _RANKS.get(extension.rpartition(".")[2])
+    return ranks.get(extension.rpartition(".")[2])
 
 
 def _text(extension: str, data: bytes) -> str | None:

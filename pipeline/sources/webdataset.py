@@ -19,7 +19,7 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.manifest import ABSENT, id_flaw
-from pipeline.sources.naming import check_videos, identify, names_document, shown
+from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
 from pipeline.sources.tarfiles import DamagedError, Member, PlainStream, Stream
 from pipeline.sources.tarrecords import MOST_MEMBERS, BadRecordError, Part, columns_of, image_of, parts_in
 
@@ -53,6 +53,7 @@ class ShardsSource:
         self.has_documents = False
         self._shards, self._config = shards, config
         self._most_text = config.max_record_kb * 1024
+        self._ranks = {suffix[1:].lower(): rank for rank, suffix in enumerate(config.extensions or MEDIA_SUFFIXES)}
 
     def check(self) -> int | None:
         return check_ids([self])
@@ -102,12 +103,12 @@ class ShardsSource:
 
     def _record(self, opened: "_Opened", key: str, parts: list[Part], *, extras: bool) -> ImageRecord | None:
         """None where there is no image. Raises DamagedError, and BadRecordError."""
-        image = image_of(parts, self._config.image_column)
+        image = image_of(parts, self._config.image_column, self._ranks)
         if image is None:
             return None
         check_videos((image.name,), opened.shard.path)
         self.has_documents = self.has_documents or names_document(image.name)
-        columns = columns_of(opened.stream, parts, self._most_text)
+        columns = columns_of(opened.stream, parts, self._most_text, self._ranks)
         # Without `extras` it is made only where it may be too much.
         may_be_long = sum(part.member.size for part in parts) - image.size > self._most_text // 6
         extra = to_json(columns) if extras or may_be_long else None
@@ -129,7 +130,8 @@ class ShardsSource:
         held = ", ".join(f"{count:,} .{shown(extension)}" for extension, count in kinds)
         skipped = f"; {self.skipped:,} damaged records or shards were skipped" if self.skipped else ""
         where = "it" if self.is_manifest else "its shards"
-        return f"{shown(self.name)}: no images in {where} ({held or 'no files'}){skipped}"
+        found = f"{shown(self.name)}: no images in {where} ({held or 'no files'}){skipped}"
+        return f"{found}; `source.extensions` names other formats"
 
 
 class _Opened:

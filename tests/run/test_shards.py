@@ -169,6 +169,6 @@ def test_one_odd_image_is_one_row(files: dict[str, bytes], endpoint: str) -> Non
     assert summary.by_status == {"ok": 1, "failed": 4}
     kinds = rows().error_kind
     assert kinds["s/b"] == kinds["m.parquet#1"] != kinds["s/a"]
-    assert kinds["s/c"] == kinds["m.parquet#2"]
+    assert kinds["s/c"] == kinds["m.parquet#2"] == "image_empty"
     with pytest.raises(InputError, match=r"i2d: .*no such file"):
         ask("i2d", endpoint)

@@ -23,6 +23,7 @@ from pipeline.sources import gunzip, open_source
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.tarfiles import DamagedError, PlainStream, members
 from tests.containers import SMALL, Files, tar_of
+from tests.pdfs import pdf
 
 SKIP = SourceConfig(skip_bad_rows=True)
 
@@ -94,6 +95,7 @@ def test_members_beside_an_image_are_columns(tmp_path: Path, suffix: str) -> Non
         ([("k.png", b"p"), ("k.jpg", b"j")], {}, b"j"),
         ([("k.png", b"p"), ("k.seg.jpg", b"s")], {}, b"p"),
         ([("k.png", b"p"), ("k.seg.jpg", b"s")], {"image_column": "seg.jpg"}, b"s"),
+        ([("k.tga", b"t"), ("k.jpg", b"j")], {"extensions": [".tga"]}, b"t"),
         ([("k.image", b"i"), ("k.jpg", b"j")], {"image_column": "image"}, b"i"),
         (
             [("k.1.jpg", b"1"), ("k.2.jpg", b"2")],
@@ -370,3 +372,12 @@ def test_sizes_from_headers(tmp_path: Path) -> None:
     assert all(isinstance(one, Failure) for one in others)
     (tmp_path / "s.tar").unlink()
     assert all(isinstance(one, Failure) and one.kind is ErrorKind.IMAGE_MISSING for one in sizes_of(records))
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tgz"])
+def test_pages_of_pdfs_in_shards(tmp_path: Path, suffix: str) -> None:
+    """A PDF in a shard is one record, or each of its pages is one."""
+    path = write(tmp_path / f"s{suffix}", [("a.pdf", pdf(2)), ("b.jpg", SMALL)])
+    assert [record.id for record in read(path, SourceConfig(pdf="pages"))] == ["s/a#page=1", "s/a#page=2", "s/b"]
+    source = open_source(path)
+    assert (source.check(), source.has_documents) == (2, True)
