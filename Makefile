@@ -14,7 +14,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test torture damages soak simulate check format lock bench clean
+.PHONY: help setup run test torture damages soak fuzz simulate check format lock bench clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
@@ -71,6 +71,9 @@ damages: $(VENV)/.dev-stamp  ## Damage two hundred output directories and prove 
 
 soak: $(VENV)/.dev-stamp  ## Answer 20,000 records of an endpoint that fails in every way at once; a quarter of an hour
 	$(BIN)/python -m tests.soak --records 20000
+
+fuzz: $(VENV)/.dev-stamp  ## Decode twenty thousand damaged images of each format in processes apart; a quarter of an hour
+	$(BIN)/python -m tests.fuzz.run --files 20000
 
 simulate: $(VENV)/.dev-stamp  ## Drive the scheduler through all simulated endpoints, five seeds each; an hour
 	$(BIN)/python -m tests.limits.driver --seeds 5

@@ -15,13 +15,13 @@ from pipeline.commands.compact import CompactReport
 from pipeline.commands.models import ModelCard
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus
+from pipeline.config.images import ImagesConfig
 from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
 from pipeline.config.prompts import MessageConfig, PromptConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import (
     EndpointConfig,
-    ImagesConfig,
     OutputConfig,
     RequestConfig,
     Settings,

@@ -39,6 +39,11 @@ class ErrorKind(StrEnum):
         "There is no file of this name; or the host or the object store says so (HTTP 404 or 410).",
         "Correct the manifest, or bring the image back.",
     )
+    IMAGE_EMPTY = (
+        "image_empty",
+        "The file has no bytes.",
+        "Copy or download it again.",
+    )
     IMAGE_FORBIDDEN = (
         "image_forbidden",
         "The file is outside the source's folder, perhaps by a link, and `source.confine` is on.",

@@ -85,6 +85,8 @@ class ImageFacts:
     """Whether the provider fetches it. Then its size may be unknown."""
     pages: int | None = None
     """Of a document that is sent whole, where they could be counted."""
+    flags: tuple[str, ...] = ()
+    """What is doubtful about the picture, in the words of the column `flags`."""
 
     @property
     def size(self) -> tuple[int, int] | None:

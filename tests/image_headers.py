@@ -19,7 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.images.prepare import prepare_image, warm_up
 from pipeline.records import Failure
 from pipeline.tokens.sizing import SizeRule

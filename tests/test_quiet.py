@@ -12,7 +12,7 @@ import io, random, sys, warnings
 from contextlib import nullcontext
 import numpy as np
 from PIL import Image
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.images.prepare import prepare_image, warm_up
 from pipeline.images.probe import size_in
 from pipeline.tokens.sizing import SizeRule

@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 from pipeline.catalogue import all_families
 from pipeline.catalogue.prices import Price
 from pipeline.config.families import family_for
+from pipeline.config.images import ImagesConfig
 from pipeline.config.keys import api_key
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import ImagesConfig
 from pipeline.endpoints.adapter import adapter_at, adapter_of
 from pipeline.endpoints.client import EndpointClient
 from pipeline.endpoints.pricing import prices_for

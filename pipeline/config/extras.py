@@ -13,6 +13,18 @@ PDF_SUFFIX = ".pdf"
 PDF_HINT = 'splitting PDFs into pages needs a package more: pip install "vision-batch[pdf]"'
 """The way out where pypdfium2 is missing."""
 
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+"""Files that count as photographs of phones; a manifest may name any file."""
+HEIC_HINT = 'reading HEIC needs a package more: pip install "vision-batch[heic]"'
+"""The way out where pi-heif is missing."""
+
+
+@cache
+def has_heic_extra() -> bool:
+    """Whether pi-heif, which decodes HEIC, is installed. It is not imported."""
+    return find_spec("pi_heif") is not None
+
+
 CLOUD_SCHEMES = ("s3", "gs", "az")
 """Of object stores. Addresses with other schemes are fetched over HTTP, or are not."""
 CLOUD_HINT = "reading from object stores needs a package more: pip install 'vision-batch[cloud]'"

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from pydantic import model_validator
 from pydantic_core import to_jsonable_python
 
+from pipeline.config.images import ImagesConfig
 from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
 from pipeline.config.prompts import PromptConfig
 from pipeline.config.sections import (
     LABELS_PROMPT,
     EndpointConfig,
-    ImagesConfig,
     OutputConfig,
     RequestConfig,
     Section,

@@ -16,8 +16,8 @@ from time import monotonic
 
 import anyio
 
+from pipeline.config.images import ImagesConfig
 from pipeline.config.run_config import RunConfig
-from pipeline.config.sections import ImagesConfig
 from pipeline.errors import ErrorKind, InterruptedRunError
 from pipeline.estimates.histogram import Moments, SizeHistogram, SizeOfSeveral
 from pipeline.http.image_hosts import ImageHosts

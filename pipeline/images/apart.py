@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 from pydantic import TypeAdapter
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.images.frames import Prepared
 from pipeline.records import Failure, ImageFacts, PreparedImage

@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.images.frames import Prepared, prepare_images
 from pipeline.records import Failure
 from pipeline.tokens.presizing import Target

@@ -12,6 +12,8 @@ from pipeline.images.decoded_size import BAND_ROWS
 
 _PLAIN = frozenset({"L", "RGB", "RGBA", "CMYK"})
 _WHITE_8_BIT, _WHITE_16_BIT = 255.0, 65535.0
+WHITE_LEVEL = "white_level"
+"""In `info`: the sample that is white; 0 where the least is black and the most is white."""
 _SAME_LEVELS = 3
 """Of 255: a profile that changes no colour by more is sRGB, whatever it is called."""
 
@@ -69,10 +71,13 @@ def _levels(image: Image.Image) -> tuple[float, float]:
 
     Modes I and F do not say how many bits are meant: the usual ranges are taken as they are, others stretched.
     """
+    white = image.info.get(WHITE_LEVEL)
+    if isinstance(white, int) and white:
+        return _WHITE_8_BIT / white, 0.0
     if image.mode not in ("I", "F"):
         return _WHITE_8_BIT / _WHITE_16_BIT, 0.0
     low, high = _extrema(image)
-    if low >= 0.0:
+    if low >= 0.0 and white != 0:
         usual = (1.0, _WHITE_8_BIT) if image.mode == "F" else (_WHITE_8_BIT, _WHITE_16_BIT)
         for white in usual:
             if high <= white:

@@ -3,7 +3,7 @@
 import hashlib
 
 from pipeline.config.extras import has_pdf_extra
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.prepare import BYTES_PER_MB, too_large_file
 from pipeline.pdf.pages import Pdf, page_count

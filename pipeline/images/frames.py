@@ -12,10 +12,11 @@ from typing import Final
 from PIL import Image
 
 from pipeline.config.extras import VIDEO_HINT, has_video_extra
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, Header, inspect, sniff
 from pipeline.images.containers.animation import delays_of
+from pipeline.images.containers.raw_tiff import is_raw_tiff
 from pipeline.images.containers.tiff import page_offsets, with_first_page
 from pipeline.images.containers.video import video_format
 from pipeline.images.decoded_size import picture_bytes
@@ -33,10 +34,14 @@ from pipeline.images.prepare import (
 )
 from pipeline.images.sampling import Sampling, Timeline, time_fragment
 from pipeline.pdf.structure import is_pdf
+from pipeline.quiet import noted
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.presizing import Target
 
 Prepared = Sequence[PreparedImage] | Failure
+
+DECODER_WARNING: Final = "decoder_warning"
+"""The flag of an image whose decoder complained, and gave a picture."""
 
 _MOST_PIXELS: Final = 20_000_000_000
 """Of all pictures of an animation up to the last one that is sent, for each that is."""
@@ -46,6 +51,14 @@ _CANVASES: Final = 3
 
 def prepare_images(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) -> Prepared:
     """The images to send of one file, as `prepare_image` gives one. A flaw in any of them is a Failure of all."""
+    with noted() as said:
+        found = _prepared(data, rule, config, reserve)
+    if isinstance(found, Failure) or not said.any:
+        return found
+    return [replace(one, facts=replace(one.facts, flags=(*one.facts.flags, DECODER_WARNING))) for one in found]
+
+
+def _prepared(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) -> Prepared:
     if is_pdf(data):
         document = prepare_document(data, config)
         return document if isinstance(document, Failure) else (document,)
@@ -69,6 +82,8 @@ def _several(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) 
     if kind is None or len(data) > config.max_file_mb * BYTES_PER_MB:
         return None
     if kind is Format.TIFF:
+        if is_raw_tiff(lambda at, count: data[at : at + count]):
+            return None
         pages = page_offsets(data)
         return _of_pages(data, pages, rule, config, reserve) if len(pages) > 1 else None
     delays = delays_of(data, kind)

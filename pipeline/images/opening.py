@@ -11,17 +11,16 @@ import struct
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
-    GifImagePlugin,
     ImageFile,
     Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from pipeline.images.containers import Format, Header
 from pipeline.images.decoded_size import Coding, picture_bytes
+from pipeline.images.heic import HeicImageFile
+from pipeline.images.readers import MOST_SLOW_PIXELS, READERS, is_slow
 
 _OPENING_READS = 20_000
 """A photograph has some hundred parts before its pixels; a reader that joins comments takes their square in time."""
@@ -40,6 +39,9 @@ _AVIF_DEEP, _AVIF_MONOCHROME, _AVIF_SUBSAMPLED_X, _AVIF_SUBSAMPLED_Y = 0x40, 0x1
 _AVIF_ALPHA_BYTES = 4
 _AVIF_BYTES = 12_000_000
 """Of the codec itself, whatever the size is."""
+_HEIC_ALPHA_BYTES, _HEIC_TILE_BYTES, _HEIC_MOST_PIXEL_BYTES = 8, 8, 6
+_HEIC_BYTES = 6_000_000
+"""Of the codec itself."""
 _JPEG2000_SAMPLE_BYTES = 7
 """A sample of a tile: 32 bits, its bytes, a picture's share."""
 _JPEG2000_BLOCK_BYTES, _JPEG2000_TILE_BYTES = 900, 10_000
@@ -69,33 +71,14 @@ class Source(io.BytesIO):
         return super().read(size)
 
 
-class _StillWebP(WebPImagePlugin.WebPImageFile):
-    """The first picture of a WebP file; the canvases of the others are gone before it is copied."""
-
-    def _get_next(self) -> tuple[bytes, int, int]:
-        found = super()._get_next()
-        del self._decoder
-        return found
-
-
-# The classes are called directly, not through Image.open: it has a limit for bombs of its own, which is the
-# process's and not ours to change, and it parses a JPEG's further images (MPO), which are not sent.
-_READERS: dict[Format, type[ImageFile.ImageFile]] = {
-    Format.JPEG: JpegImagePlugin.JpegImageFile,
-    Format.PNG: PngImagePlugin.PngImageFile,
-    Format.GIF: GifImagePlugin.GifImageFile,
-    Format.WEBP: _StillWebP,
-    Format.BMP: BmpImagePlugin.BmpImageFile,
-    Format.TIFF: TiffImagePlugin.TiffImageFile,
-    Format.AVIF: AvifImagePlugin.AvifImageFile,
-    Format.JPEG2000: Jpeg2KImagePlugin.Jpeg2KImageFile,
-}
+class TooSlowError(ValueError):
+    """Decoding would take minutes. The message is a whole sentence."""
 
 
 def opened(data: bytes, kind: Format) -> ImageFile.ImageFile:
     """The image, its pixels not decoded yet. A WebP file has its canvases from here on."""
     source = Source(data)
-    image = _READERS[kind](source)
+    image = READERS[kind].plugin(source)
     source.reads = _LOADING_READS
     return image
 
@@ -103,7 +86,7 @@ def opened(data: bytes, kind: Format) -> ImageFile.ImageFile:
 def opened_for_seeking(data: bytes, kind: Format) -> ImageFile.ImageFile:
     """An animation, which gives its pictures one after the other."""
     source = Source(data, _LOADING_READS)
-    return WebPImagePlugin.WebPImageFile(source) if kind is Format.WEBP else _READERS[kind](source)
+    return WebPImagePlugin.WebPImageFile(source) if kind is Format.WEBP else READERS[kind].plugin(source)
 
 
 def coding_of(data: bytes, header: Header, stored: tuple[int, int]) -> Coding:
@@ -117,12 +100,21 @@ def coding_of(data: bytes, header: Header, stored: tuple[int, int]) -> Coding:
         mode = "RGBA" if header.alpha or header.animated else "RGB"
         beyond = max(0, _WEBP_BYTES * size[0] * size[1] - picture_bytes(size, mode))
         return Coding(size=size, mode=mode, alpha=mode == "RGBA", working_bytes=beyond)
+    if header.format is Format.GIF:
+        # Pillow may allocate a picture while it opens one; it decodes a frame that is smaller than its screen aside.
+        working = int(READERS[Format.GIF].pixel_bytes * size[0] * size[1])
+        return Coding(size=size, mode="P", alpha=header.alpha, working_bytes=working)
     with opened(data, header.format) as image:
+        if is_slow(image) and image.width * image.height > MOST_SLOW_PIXELS:
+            raise TooSlowError(
+                f"this {header.format} takes too long to decode: {image.width * image.height:,} pixels, and at most "
+                f"{MOST_SLOW_PIXELS:,} are decoded of this format; convert it to PNG"
+            )
         return Coding(
             size=size,
             mode=image.mode,
             alpha=image.has_transparency_data,
-            working_bytes=_working_bytes(data, image),
+            working_bytes=_working_bytes(data, image, header.format),
             copies=isinstance(image, TiffImagePlugin.TiffImageFile)
             and image.getexif().get(0x0112, 1) >= _TIFF_TRANSPOSED,
         )
@@ -135,7 +127,7 @@ def draft_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int
     return -(-size[0] // scale), -(-size[1] // scale)
 
 
-def _working_bytes(data: bytes, image: ImageFile.ImageFile) -> int:
+def _working_bytes(data: bytes, image: ImageFile.ImageFile, kind: Format) -> int:
     pixels = image.width * image.height
     match image:
         case TiffImagePlugin.TiffImageFile():
@@ -147,10 +139,19 @@ def _working_bytes(data: bytes, image: ImageFile.ImageFile) -> int:
         case BmpImagePlugin.BmpImageFile():
             is_packed = any(tile.codec_name == "bmp_rle" for tile in image.tile)
             return 3 * pixels if is_packed else 0  # by Pillow in Python: all bytes, and a copy of them
-        case GifImagePlugin.GifImageFile():
-            return 2 * pixels  # a frame that is smaller than its screen is decoded aside
+        case HeicImageFile():
+            return _heic_bytes(image) + len(data)
         case _:
-            return 0
+            return int(READERS[kind].pixel_bytes * pixels) + len(data)
+
+
+def _heic_bytes(image: HeicImageFile) -> int:
+    """The planes and the colours, both twice while it is turned; besides its largest tile in the decoder."""
+    (width, height), tile = image.facts.canvas, image.facts.tile
+    alpha = _HEIC_ALPHA_BYTES if image.facts.has_alpha else 0
+    # Of the colours' eight bytes four are Pillow's picture, which is counted by itself.
+    pixel = 2 * (tile.pixel_bytes or _HEIC_MOST_PIXEL_BYTES) + 2 + alpha
+    return _HEIC_BYTES + int(width * height * pixel) + tile.width * tile.height * _HEIC_TILE_BYTES
 
 
 def _strip_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.images.encoding import MAX_JPEG_SIDE
 from pipeline.images.locate import opened
 from pipeline.images.prepare import BYTES_PER_MB, Reserve, sent_frame, too_high, too_large_to_decode

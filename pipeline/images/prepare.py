@@ -8,15 +8,18 @@ lock in every step that takes long.
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
-from pipeline.images.containers import Format, Header, describe, inspect, probe, scan_count, sniff, stripped
+from pipeline.images.containers import Format, Header, inspect, probe, scan_count, sniff, stripped
+from pipeline.images.containers.completing import completed, completing_bytes
 from pipeline.images.decoding import attempt, decoding_bytes, loaded, measured, rendered
 from pipeline.images.encoding import MAX_JPEG_SIDE, encode_jpeg
 from pipeline.images.scaling import scaled
+from pipeline.images.unpacking import not_read, part_of
 from pipeline.quiet import quiet_decoders
 from pipeline.records import Failure, ImageFacts, PreparedImage
 from pipeline.tokens.presizing import Target
@@ -26,6 +29,8 @@ Reserve = Callable[[int], AbstractContextManager[object]]
 
 BYTES_PER_MB = 1_000_000
 PIXELS_PER_MEGAPIXEL = 1_000_000
+TRUNCATED_IMAGE = "truncated_image"
+"""The flag of an image whose file breaks off, and that is sent as far as it goes."""
 MAX_SCANS = 100
 """Of a JPEG. Encoders write 10, those that search for the best script 20; each costs a pass over all coefficients."""
 
@@ -48,9 +53,30 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
     held at a time, around decoding. Whatever the bytes are, what is wrong with them comes back as a Failure
     of a kind `IMAGE_...`, its message one line without the file's name.
     """
+    part = None
+    if len(data) <= config.max_file_mb * BYTES_PER_MB:
+        part = part_of(lambda at, count: data[at : at + count], sniff(data))
+    if part is None:
+        return _prepare_picture(data, rule, config, reserve)
+    if isinstance(part, Failure):
+        return part
+    inner = data[part.offset : part.offset + part.length]
+    image = _prepare_picture(inner, rule, config, reserve, part.orientation)
+    if isinstance(image, Failure):
+        return image
+    facts = replace(image.facts, source_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return replace(image, facts=facts)
+
+
+def _prepare_picture(
+    data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve, orientation: int | None = None
+) -> PreparedImage | Failure:
+    """`orientation`: as the file around it states it."""
     header = checked_header(data, config)
     if isinstance(header, Failure):
         return header
+    if orientation is not None:
+        header = replace(header, orientation=orientation)
     target = rule.target(*header.upright)
     if header.sendable and target == header.upright:
         sent = _unchanged(data, config)
@@ -58,17 +84,48 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
             return _verified(data, header, config, reserve) or _prepared(
                 data, sent, header, target, header.format.media_type
             )
-    if (flaw := too_high(target)) is not None:
-        return flaw
+    return too_high(target) or _encoded(data, header, rule, config, reserve)
+
+
+def _encoded(
+    data: bytes, header: Header, rule: Target, config: ImagesConfig, reserve: Reserve
+) -> PreparedImage | Failure:
+    """The picture as a JPEG of the size that the model looks at, or as it is where that is the shorter file."""
+    target = rule.target(*header.upright)
     needed = _needed(data, header, target, config)
     if isinstance(needed, Failure):
         return needed
     with reserve(needed):
         picture = attempt(lambda: rendered(data, header, target), data, header.format)
-        if isinstance(picture, Failure):
-            return picture
+        encoded = picture if isinstance(picture, Failure) else encode_jpeg(picture, config.quality)
+    if isinstance(encoded, Failure):
+        is_shown = encoded.kind is ErrorKind.IMAGE_TRUNCATED and config.truncated == "show"
+        return (_shown(data, header, target, config, reserve) if is_shown else None) or encoded
+    if header.sendable and len(encoded) >= len(data) and rule.keeps(*header.upright):
+        smaller = _unchanged(data, config)
+        if smaller is not None:  # it has been decoded whole just now
+            return _prepared(data, smaller, header, header.upright, header.format.media_type)
+    return _prepared(data, encoded, header, target, "image/jpeg")
+
+
+def _shown(
+    data: bytes, header: Header, target: tuple[int, int], config: ImagesConfig, reserve: Reserve
+) -> PreparedImage | None:
+    """As much of a picture as its file holds; None where that is nothing, or takes too much memory."""
+    needed = _needed(data, header, target, config)
+    if isinstance(needed, Failure):
+        return None
+    needed += completing_bytes(header)
+    if too_large_to_decode(needed, (header.width, header.height), header.format, config) is not None:
+        return None
+    with reserve(needed):
+        whole = completed(data, header)
+        picture = None if whole is None else attempt(lambda: rendered(whole, header, target), data, header.format)
+        if picture is None or isinstance(picture, Failure):
+            return None
         sent = encode_jpeg(picture, config.quality)
-    return _prepared(data, sent, header, target, "image/jpeg")
+    image = _prepared(data, sent, header, target, "image/jpeg")
+    return replace(image, facts=replace(image.facts, flags=(TRUNCATED_IMAGE,)))
 
 
 def _needed(data: bytes, header: Header, target: tuple[int, int] | None, config: ImagesConfig) -> int | Failure:
@@ -111,21 +168,17 @@ def too_large_file(size: int, config: ImagesConfig) -> Failure:
 def checked_header(data: bytes, config: ImagesConfig) -> Header | Failure:
     """What an image says of itself, where it may be decoded."""
     if not data:
-        return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message="the file is empty")
+        return Failure(kind=ErrorKind.IMAGE_EMPTY, message="the file is empty")
     if len(data) > config.max_file_mb * BYTES_PER_MB:
         return too_large_file(len(data), config)
     found = sniff(data)
-    if found is None:
-        return _not_read(data)
+    if (flaw := not_read(data, found)) is not None or found is None:
+        return flaw or Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="this is no image")
     header: Header | Failure | None = probe(data)
     if header is None:
         header = attempt(lambda: measured(data, found), data, found)
     if isinstance(header, Header) and _is_bomb(header, config):
-        return Failure(
-            kind=ErrorKind.IMAGE_BOMB,
-            message=f"{header.width} x {header.height} pixels are more than images.max_megapixels = "
-            f"{config.max_megapixels:g} allows",
-        )
+        return _bomb(data, header, config)
     if isinstance(header, Header) and header.buffered_bytes and (scans := scan_count(data)) > MAX_SCANS:
         return Failure(
             kind=ErrorKind.IMAGE_TOO_LARGE,
@@ -134,10 +187,16 @@ def checked_header(data: bytes, config: ImagesConfig) -> Header | Failure:
     return header
 
 
-def _not_read(data: bytes) -> Failure:
-    what = describe(data)
-    hint = "; HEIC is not read yet, convert it to JPEG" if "HEIC" in what else ""
-    return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"this is {what}{hint}")
+def _bomb(data: bytes, header: Header, config: ImagesConfig) -> Failure:
+    """Why an image of too many pixels is not decoded: the memory that it takes, where that is too much as well."""
+    needed = _needed(data, header, None, config)
+    if isinstance(needed, Failure) and needed.kind is ErrorKind.IMAGE_TOO_LARGE:
+        return needed
+    return Failure(
+        kind=ErrorKind.IMAGE_BOMB,
+        message=f"{header.width} x {header.height} pixels are more than images.max_megapixels = "
+        f"{config.max_megapixels:g} allows",
+    )
 
 
 def _is_bomb(header: Header, config: ImagesConfig) -> bool:

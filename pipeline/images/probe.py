@@ -11,17 +11,19 @@ import struct
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from PIL import AvifImagePlugin, BmpImagePlugin, ImageFile, Jpeg2KImagePlugin, TiffImagePlugin
-
 from pipeline.config.extras import has_video_extra
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
-from pipeline.images.containers import Format, describe, exif, probe, sniff
+from pipeline.images.containers import Format, exif, probe, sniff
+from pipeline.images.containers.heif import heif_facts
 from pipeline.images.containers.values import TURNED
 from pipeline.images.containers.video import VideoFormat, video_format
 from pipeline.images.frame_counts import Read, frame_count
 from pipeline.images.locate import open_file, os_failure
+from pipeline.images.readers import READERS, WITH_EXIF
 from pipeline.images.sampling import ONE, Sampling
+from pipeline.images.unpacking import Part, not_read, part_of
+from pipeline.locations import TarMember
 from pipeline.pdf.structure import is_pdf
 from pipeline.records import Failure
 from pipeline.redaction.redactor import one_line
@@ -39,14 +41,6 @@ _NO_SEGMENT = frozenset({0xD8, 0xD9, 0xDA})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WEBP_HAS_EXIF = 0x08
 _ORIENTATION = 0x0112
-# Called directly, not through Image.open, which has a limit for bombs of its own.
-_OTHERS: dict[Format, type[ImageFile.ImageFile]] = {
-    Format.BMP: BmpImagePlugin.BmpImageFile,
-    Format.TIFF: TiffImagePlugin.TiffImageFile,
-    Format.AVIF: AvifImagePlugin.AvifImageFile,
-    Format.JPEG2000: Jpeg2KImagePlugin.Jpeg2KImageFile,
-}
-
 Stored = tuple[int, int, int]
 """Width and height before any rotation, and EXIF's orientation (0 and 1: upright)."""
 
@@ -94,6 +88,23 @@ def read_sizes(paths: Iterable[str], sampling: Sampling = ONE) -> list[Sized]:
     return [read_size(path, sampling) for path in paths]
 
 
+def size_in_tar(member: TarMember, sampling: Sampling = ONE) -> Sized:
+    """The same of an image in a tar: the beginning of the member is read."""
+    descriptor = open_file(member.path)
+    if isinstance(descriptor, Failure):
+        return descriptor
+
+    def read(at: int, count: int) -> bytes:
+        return os.pread(descriptor, max(0, min(count, member.size - at)), member.offset + at)
+
+    try:
+        return size_from(read(0, HEAD_BYTES), read, member.size, sampling)
+    except OSError as error:
+        return os_failure(error)
+    finally:
+        os.close(descriptor)
+
+
 def size_in(data: bytes, sampling: Sampling = ONE) -> Sized:
     """The same of a whole file in memory."""
     return size_from(data[:HEAD_BYTES], lambda at, count: data[at : at + count], len(data), sampling)
@@ -115,7 +126,7 @@ def size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Samplin
 
 def _size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) -> Sized:
     if not head:
-        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the file is empty")
+        return Failure(kind=ErrorKind.IMAGE_EMPTY, message="the file is empty")
     if is_pdf(head):
         return WholeDocument(file_bytes)
     # Recognised here and not by `probe`, which looks at more than the size and takes three times as long.
@@ -203,18 +214,51 @@ def _other(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) 
     kind = sniff(head)
     if kind is None and (video := video_format(head)) is not None and has_video_extra():
         return _video(video, read, file_bytes, sampling)
-    if kind is None:
-        hint = "; HEIC is not read yet, convert it to JPEG" if "HEIC" in describe(head) else ""
-        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"this is {describe(head)}{hint}")
+    flaw = not_read(head, kind)
+    if flaw is not None or kind is None:
+        return flaw or Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="this is no image")
+    part = part_of(read, kind)
+    if isinstance(part, Failure):
+        return part
+    if part is not None:
+        return _of_part(part, read, file_bytes)
     try:
-        with _OTHERS[kind](io.BufferedReader(_Window(read, file_bytes or MOST_REMOTE_BYTES))) as image:
-            # Pillow gives the size of a TIFF file upright.
-            turned = kind is not Format.TIFF and image.getexif().get(_ORIENTATION, 1) in range(TURNED, 9)
-            width, height = (image.height, image.width) if turned else image.size
+        width, height = _heic(read) if kind is Format.HEIC else _opened(kind, read, file_bytes)
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever their parsers stumble over
         return Failure(
             kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} has no readable header: {one_line(str(error))}"
         )
+    return ImageSize(width, height, file_bytes)
+
+
+def _heic(read: Read) -> tuple[int, int]:
+    facts = heif_facts(read, pictures=False)
+    return facts.width, facts.height
+
+
+def _opened(kind: Format, read: Read, file_bytes: int | None) -> tuple[int, int]:
+    with READERS[kind].plugin(io.BufferedReader(_Window(read, file_bytes or MOST_REMOTE_BYTES))) as image:
+        # Pillow gives the size of a TIFF file upright.
+        turned = kind in WITH_EXIF and image.getexif().get(_ORIENTATION, 1) in range(TURNED, 9)
+        return (image.height, image.width) if turned else image.size
+
+
+def _of_part(part: Part, read: Read, file_bytes: int | None) -> ImageSize | Failure:
+    """The size of a picture inside the file, upright as the file states it."""
+    found = size_from(
+        read(part.offset, min(HEAD_BYTES, part.length)),
+        lambda at, count: read(part.offset + at, max(0, min(count, part.length - at))),
+        part.length,
+    )
+    if not isinstance(found, ImageSize):
+        return found if isinstance(found, Failure) else Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="a PDF")
+    if part.orientation is None:
+        return found._replace(file_bytes=file_bytes)
+    header = probe(read(part.offset, part.length))
+    turned = part.orientation >= TURNED
+    if header is None:
+        return found._replace(file_bytes=file_bytes)
+    width, height = (header.height, header.width) if turned else (header.width, header.height)
     return ImageSize(width, height, file_bytes)
 
 

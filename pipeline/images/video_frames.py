@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import av.error
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers.video import VideoFormat, video_flaw
 from pipeline.images.prepare import (

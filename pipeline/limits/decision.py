@@ -63,6 +63,7 @@ _REACTIONS: Final[Mapping[ErrorKind, Reaction]] = {
     **dict.fromkeys(
         (
             ErrorKind.IMAGE_MISSING,
+            ErrorKind.IMAGE_EMPTY,
             ErrorKind.IMAGE_FORBIDDEN,
             ErrorKind.IMAGE_UNREADABLE,
             ErrorKind.IMAGE_TRUNCATED,

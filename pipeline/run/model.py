@@ -1,5 +1,6 @@
 """Which model a run asks for, and which family of the catalogue it belongs to."""
 
+from dataclasses import replace
 from datetime import date
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from pipeline.errors import EndpointStoppedError, ErrorKind, InputError
 from pipeline.limits.decision import FINAL_STOPS, stop_message
 from pipeline.records import Failure
 from pipeline.redaction.addresses import public_url
-from pipeline.tokens import TokenRule
+from pipeline.tokens import TokenRule, UnknownRule
 from pipeline.tokens.analysed import AnalysedRule
 from pipeline.tokens.pages import BY_PAGE
 
@@ -68,8 +69,15 @@ def rule_for(config: RunConfig, today: date, host: str) -> TokenRule:
     family, own = family_for(config), config.catalogue.file
     reader = other_model(config, config.all_endpoints[0])
     if reader is None:
-        return rule_of(family, today, host)
+        return _at_most(rule_of(family, today, host), config.images.unknown_max_side)
     return AnalysedRule(rule_of(family_of(reader, own), today, host), family.rule(today, host) if family else None)
+
+
+def _at_most(rule: TokenRule, max_side: int | None) -> TokenRule:
+    """The rule of an unknown model with the user's own choice of what it looks at; any other rule as it is."""
+    if max_side is None or not isinstance(rule, UnknownRule):
+        return rule
+    return replace(rule, max_side=max_side)
 
 
 def reader_notes(config: RunConfig) -> list[str]:

@@ -14,10 +14,13 @@ from urllib.parse import unquote_to_bytes
 from pipeline.config.extras import (
     CLOUD_HINT,
     CLOUD_SCHEMES,
+    HEIC_HINT,
+    HEIC_SUFFIXES,
     PDF_SUFFIX,
     VIDEO_HINT,
     VIDEO_SUFFIXES,
     has_cloud_extra,
+    has_heic_extra,
     has_video_extra,
 )
 from pipeline.errors import InputError
@@ -86,15 +89,22 @@ def public_address(url: str) -> str:
 
 
 def check_videos(images: Iterable[str], name: str) -> None:
-    """Raises InputError at the first video among the images that a source names, where nothing here reads videos."""
-    if has_video_extra():
+    """Raises InputError at the first image that a source names and that needs an extra which is not installed."""
+    videos, photographs = has_video_extra(), has_heic_extra()
+    if videos and photographs:
         return
     for image in images:
-        if is_video(image):
-            raise InputError(
-                f"{shown(name)}: {shown(public_image(image))} is a video; {VIDEO_HINT}, "
-                "or name a source without videos (of a folder, `source.extensions` lists the files that count)"
-            )
+        if not videos and is_video(image):
+            raise _needs_extra(name, image, "a video", VIDEO_HINT, "videos")
+        if not photographs and _ends_in(image, HEIC_SUFFIXES):
+            raise _needs_extra(name, image, "a HEIC photograph", HEIC_HINT, "HEIC photographs")
+
+
+def _needs_extra(name: str, image: str, what: str, hint: str, kind: str) -> InputError:
+    return InputError(
+        f"{shown(name)}: {shown(public_image(image))} is {what}; {hint}, or name a source without {kind} "
+        "(of a folder, `source.extensions` lists the files that count)"
+    )
 
 
 def check_stores(images: Iterable[str], name: str) -> None:
@@ -108,9 +118,13 @@ def check_stores(images: Iterable[str], name: str) -> None:
 
 def is_video(image: str) -> bool:
     """Whether a path or an address names a video, by its suffix."""
+    return _ends_in(image, VIDEO_SUFFIXES)
+
+
+def _ends_in(image: str, suffixes: tuple[str, ...]) -> bool:
     if scheme_of(image) not in {None, "data"}:
         image = image.partition("#")[0].partition("?")[0]
-    return image.lower().endswith(VIDEO_SUFFIXES)
+    return image.lower().endswith(suffixes)
 
 
 def names_document(image: str) -> bool:

@@ -190,7 +190,14 @@ COLUMNS: tuple[Column, ...] = (
         from_leader=True,
         only_with_logprobs=True,
     ),
-    Column("flags", _TEXTS, lambda _, __: [], "What is doubtful about the answer.", from_leader=True, by_hook=True),
+    Column(
+        "flags",
+        _TEXTS,
+        lambda outcome, _: sorted({flag for facts in outcome.image_facts for flag in facts.flags}),
+        "What is doubtful about the answer, or about its image (`decoder_warning`, `truncated_image`).",
+        from_leader=True,
+        by_hook=True,
+    ),
     Column(
         "labels",
         pa.struct([]),

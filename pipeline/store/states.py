@@ -48,6 +48,7 @@ _KIND_CODES = {
     ErrorKind.FETCH_TOO_LARGE: 44,
     ErrorKind.IMAGE_FORBIDDEN: 45,
     ErrorKind.DECODER_CRASHED: 46,
+    ErrorKind.IMAGE_EMPTY: 51,
 }
 _STATUS_OF = {code: status for status, code in _STATUS_CODES.items()}
 _KIND_OF = {code: kind for kind, code in _KIND_CODES.items()}

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pipeline.tokens import TokenRule
+from pipeline.tokens import TokenRule, UnknownRule, accepted
 from pipeline.tokens.sizing import SizeRule
 
+MOST_KEPT_SIDE: Final = 2000
+"""A larger image is always made smaller: not every provider accepts it (Anthropic, with many images in a request)."""
 LEAST_SIDE: Final = 32
 """No limit in tokens makes the longer side smaller than this (pixels): nothing could be seen."""
 
@@ -14,6 +16,10 @@ class Target(Protocol):
     """Says in which size a `width` x `height` image (upright pixels) is sent; never larger."""
 
     def target(self, width: int, height: int) -> tuple[int, int]: ...
+
+    def keeps(self, width: int, height: int) -> bool:
+        """Whether an image may also be sent as it is, for no more tokens than at its target."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,22 @@ class LookedAt:
         if self.max_side is not None:
             size = SizeRule(self.max_side).target(*size)
         return size if self.max_tokens is None or self._fits(size) else self._cheaper(*size)
+
+    def keeps(self, width: int, height: int) -> bool:
+        """Where the model resizes the image itself, and bills it alike."""
+        longer = max(width, height)
+        if (
+            longer > MOST_KEPT_SIDE
+            or isinstance(self.rule, UnknownRule)
+            or accepted(self.rule, width, height) != (width, height)
+        ):
+            return False
+        if (self.max_side is not None and longer > self.max_side) or not self._fits((width, height)):
+            return False
+        as_it_is, resized = (
+            self.rule.tokens(*size, self.detail) for size in ((width, height), self.target(width, height))
+        )
+        return as_it_is.expected <= resized.expected and as_it_is.upper <= resized.upper
 
     def reaches(self) -> bool:
         """Whether some size of an image costs no more than `max_tokens`."""

@@ -25,6 +25,10 @@ class SizeRule:
             limit, side = self.max_short_side, shorter
         return max(1, width * limit // side), max(1, height * limit // side)
 
+    def keeps(self, width: int, height: int) -> bool:  # noqa: ARG002 - a limit in pixels holds for every image
+        """No image beyond the limits is sent as it is."""
+        return False
+
 
 OPENAI_HIGH = SizeRule(2048, 768)
 """OpenAI, "Images and vision": high detail is scaled to fit 2048 x 2048, then to a short side of 768."""

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format
 from pipeline.images.decoding import attempt
@@ -133,14 +133,14 @@ def test_damaged_files_are_values(source: st.DataObject, name: str, rule: SizeRu
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [
-        (b"", ErrorKind.IMAGE_TRUNCATED, "the file is empty"),
+        (b"", ErrorKind.IMAGE_EMPTY, "the file is empty"),
         (b"<!doctype html>", ErrorKind.IMAGE_UNSUPPORTED, "this is an HTML page"),
         (b"%PDF-1.7", ErrorKind.IMAGE_UNSUPPORTED, "this is a PDF document"),
         (b"<svg xmlns=''>", ErrorKind.IMAGE_UNSUPPORTED, "this is an SVG drawing"),
         (
             b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
-            ErrorKind.IMAGE_UNSUPPORTED,
-            "this is a HEIC photograph; HEIC is not read yet, convert it to JPEG",
+            ErrorKind.IMAGE_UNREADABLE,
+            "the HEIC cannot be decoded: it describes no picture (it has no box meta)",
         ),
     ],
 )
@@ -166,8 +166,8 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
     result = prepare_image(png_of(60_000, 60_000), OPENAI_HIGH, ImagesConfig(), reserve)
     assert isinstance(result, Failure)
-    assert result.kind is ErrorKind.IMAGE_BOMB
-    assert result.message == "60000 x 60000 pixels are more than images.max_megapixels = 178 allows"
+    assert result.kind is ErrorKind.IMAGE_TOO_LARGE
+    assert result.message.startswith("decoding 60000 x 60000 pixels of this PNG takes 3,601 MB, more than images.max_")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000"])

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.images import colour
 from pipeline.images.colour import flattened, in_srgb, plain_mode
 from pipeline.images.prepare import prepare_image, warm_up

@@ -353,13 +353,12 @@ def test_every_format_that_is_read_is_recognised(kind: str) -> None:
         (b'{"error": "not found"}', "a JSON document"),
         (b"404 page not found\n", "text"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "a Git LFS pointer"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photograph"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a video (ISO media)"),
         (b"\xff\x0a\0\0", "a JPEG XL image"),
         (b"\0\1\2\3", "no image format that is known (it begins with 00 01 02 03)"),
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, name: str) -> None:
-    """A downloaded error page, a PDF or a HEIC photograph is called by its name."""
+    """A downloaded error page, a PDF or a video is called by its name."""
     assert sniff(data) is None
     assert describe(data).startswith(name)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers.tiff import page_offsets
 from pipeline.images.containers.video import video_format

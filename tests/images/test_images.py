@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images import decoding, scaling
 from pipeline.images.containers import inspect, probe

@@ -57,7 +57,7 @@ def test_what_is_no_readable_file(tmp_path: Path) -> None:
     expected = {
         "gone.jpg": (ErrorKind.IMAGE_MISSING, "no such file"),
         "empty/a.jpg": (ErrorKind.IMAGE_MISSING, "no such file"),
-        "empty": (ErrorKind.IMAGE_UNREADABLE, "the file is empty"),
+        "empty": (ErrorKind.IMAGE_EMPTY, "the file is empty"),
         ".": (ErrorKind.IMAGE_UNREADABLE, "not a file but a directory"),
         "pipe": (ErrorKind.IMAGE_UNREADABLE, "not a file but a pipe or a device"),
         "loop": (ErrorKind.IMAGE_UNREADABLE, "cannot be read: Too many levels of symbolic links"),

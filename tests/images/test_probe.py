@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import probe
 from pipeline.images.prepare import prepare_image
@@ -130,10 +130,10 @@ def test_what_has_no_size(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     expected = {
         "gone.jpg": ErrorKind.IMAGE_MISSING,
-        "empty": ErrorKind.IMAGE_UNREADABLE,
+        "empty": ErrorKind.IMAGE_EMPTY,
         "page": ErrorKind.IMAGE_UNSUPPORTED,
         "cut.jpg": ErrorKind.IMAGE_UNREADABLE,
-        "phone.heic": ErrorKind.IMAGE_UNSUPPORTED,
+        "phone.heic": ErrorKind.IMAGE_UNREADABLE,
         "bad.tiff": ErrorKind.IMAGE_UNREADABLE,
         "pipe": ErrorKind.IMAGE_UNREADABLE,
         "nul\0": ErrorKind.IMAGE_UNREADABLE,

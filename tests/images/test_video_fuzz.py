@@ -17,7 +17,7 @@ SLOWEST_S, MOST_MB = 10.0, 512
 FUZZ = """
 import json, random, sys, time
 from contextlib import nullcontext
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.images.frames import prepare_images
 from pipeline.images.probe import size_in
 from pipeline.images.sampling import Sampling

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.config.sections import ImagesConfig
+from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.apart import prepare_apart
 from pipeline.images.frames import prepare_images

@@ -50,8 +50,8 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
             _read_frame(data[body:end], marker, facts)
         elif marker == _SOS:
             _read_scan(data[body:end], facts)
-        elif marker == _APP1 and data.startswith(b"Exif\0\0", body) and not oriented:
-            facts.orientation, oriented = exif.orientation(data[body:end]), True
+        elif marker in (_APP0, _APP1):
+            oriented = _read_application(data[body:end], facts, oriented=oriented)
         if tables is not None and facts.common:
             _check(tables, marker, data[body:end])
         seen.add(marker)
@@ -111,9 +111,11 @@ def _segment(data: bytes, at: int) -> tuple[int, int, int]:
 def _read_frame(frame: bytes, marker: int, facts: Facts) -> None:
     try:
         bits, height, width, components = struct.unpack_from(">BHHB", frame)
-        factors = [divmod(frame[6 + 3 * i + 1], 16) for i in range(components)]
+        factors = [divmod(pair, 16) for _, pair, _ in struct.iter_unpack("BBB", frame[6 : 6 + 3 * components])]
     except (struct.error, IndexError):
         raise BrokenFileError("its frame header is too short") from None
+    if len(factors) < components:
+        raise BrokenFileError("its frame header is too short")
     if not width or not height or not factors:
         raise BrokenFileError("its frame header gives no size")
     if not all(1 <= factor <= _MAX_FACTOR for pair in factors for factor in pair):
@@ -122,6 +124,16 @@ def _read_frame(frame: bytes, marker: int, facts: Facts) -> None:
     facts.common = marker in _HUFFMAN_DCT and bits == 8 and components in (1, 3)  # noqa: PLR2004 - 8-bit grey or colour
     if marker in _PROGRESSIVE:
         facts.buffered_bytes = _coefficient_bytes(width, height, factors)
+
+
+def _read_application(part: bytes, facts: Facts, *, oriented: bool) -> bool:
+    """Whether an orientation has been read, here or before."""
+    if part.startswith(b"JFIF\0") and any(part[12:14]):
+        facts.thumbnail = True
+    if oriented or not part.startswith(b"Exif\0\0"):
+        return oriented
+    facts.orientation = exif.orientation(part)
+    return True
 
 
 def _coefficient_bytes(width: int, height: int, factors: list[tuple[int, int]]) -> int:

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 
 from pipeline.images.containers import exif
-from pipeline.images.containers.values import BrokenFileError, Facts, ends_inside
+from pipeline.images.containers.values import MAX_PARTS, BrokenFileError, Facts, Header, ends_inside
 
 _SIGNATURE_BYTES = 8
 _CHUNK_BYTES = 12
@@ -51,6 +51,24 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
         seen.add(kind)
         yield at, end, kind in _NEEDED
         at = end
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start, end) of the data of each chunk; of the last one, where the file breaks off, as far as it goes."""
+    at = _SIGNATURE_BYTES
+    for _ in range(MAX_PARTS):
+        if at + _CHUNK_BYTES - 4 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if not kind.isalpha():
+            return
+        yield kind, at + 8, min(at + 8 + length, len(data))
+        at += _CHUNK_BYTES + length
+
+
+def row_bytes(header: Header) -> int:
+    """Of a row as it is packed, at most: with its filters, which interlaced files have two of for each row."""
+    return 4 + -(-header.width * header.bits * header.components // 8)
 
 
 def _chunk(data: bytes, at: int, *, first: bool) -> tuple[bytes, int]:

@@ -12,7 +12,7 @@ TURNED = 5
 
 
 class Format(StrEnum):
-    """The formats that are read."""
+    """The formats that are read; an RAW file by its preview, an icon by its largest picture."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -22,6 +22,23 @@ class Format(StrEnum):
     TIFF = "TIFF"
     AVIF = "AVIF"
     JPEG2000 = "JPEG 2000"
+    HEIC = "HEIC"
+    PSD = "PSD"
+    TGA = "TGA"
+    ICO = "ICO"
+    ICNS = "ICNS"
+    PNM = "PNM"
+    PAM = "PAM"
+    PCX = "PCX"
+    DCX = "DCX"
+    SGI = "SGI"
+    QOI = "QOI"
+    DDS = "DDS"
+    XBM = "XBM"
+    XPM = "XPM"
+    SUN = "Sun raster"
+    FITS = "FITS"
+    RAW = "RAW"
 
     @property
     def media_type(self) -> str:
@@ -74,11 +91,15 @@ class Container:
 
 
 class BrokenFileError(ValueError):
-    """The structure cannot be followed further. It does not leave this package."""
+    """The structure cannot be followed further."""
 
     def __init__(self, why: str, *, cut: bool = False) -> None:
         super().__init__(why)
         self.cut = cut
+
+
+class UnsupportedFileError(BrokenFileError):
+    """The file may be whole, and its coding is not read. The message is a whole sentence."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +116,8 @@ class Facts:
     alpha: bool = False
     common: bool = True
     buffered_bytes: int = 0
+    thumbnail: bool = False
+    """Whether a part that the picture needs holds a small copy of it, which may show what was cut off."""
     sub_blocks: int = 0
     """Of a GIF file, as far as it was walked."""
     settled: bool = False
@@ -112,7 +135,7 @@ class Facts:
             bits=self.bits,
             animated=self.animated,
             alpha=self.alpha,
-            common=self.common,
+            common=self.common and not self.thumbnail,
             buffered_bytes=self.buffered_bytes,
         )
 

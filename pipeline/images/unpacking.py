@@ -1,0 +1,39 @@
+"""A file that holds its picture as another file (RAW, ICNS, ICO) -> that file."""
+
+from typing import NamedTuple
+
+from pipeline.config.extras import HEIC_HINT, has_heic_extra
+from pipeline.errors import ErrorKind
+from pipeline.images.containers import Format, describe, probe
+from pipeline.images.containers.embedded import Read, embedded_in
+from pipeline.images.containers.values import BrokenFileError, UnsupportedFileError
+from pipeline.records import Failure
+
+
+class Part(NamedTuple):
+    """Where the picture's own file stands, and EXIF's orientation where the file around it states one."""
+
+    offset: int
+    length: int
+    orientation: int | None
+
+
+def part_of(read: Read, kind: Format | None) -> Part | Failure | None:
+    """None where the file is the picture's own."""
+    try:
+        found = embedded_in(read, kind, probe)
+    except UnsupportedFileError as error:
+        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=str(error))
+    except BrokenFileError as error:
+        cut = ErrorKind.IMAGE_TRUNCATED if error.cut else ErrorKind.IMAGE_UNREADABLE
+        return Failure(kind=cut, message=f"the {kind} cannot be read: {error}")
+    return None if found is None else Part(found.offset, found.length, found.orientation)
+
+
+def not_read(head: bytes, kind: Format | None) -> Failure | None:
+    """Why a file of this format is not read on this machine; None where it is."""
+    if kind is Format.HEIC and not has_heic_extra():
+        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"this is a HEIC photograph; {HEIC_HINT}")
+    if kind is None:
+        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=f"this is {describe(head)}")
+    return None
