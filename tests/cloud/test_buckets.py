@@ -1,5 +1,6 @@
 """Images and manifests in a bucket: a real object-store server on this machine, moto's."""
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -226,3 +227,33 @@ def test_addresses_of_objects() -> None:
     assert (str(found), found and found.names_object) == ("gs://b-1.x/a b?c#d%20", True)
     for key in ("", "/a", "a/", "a//b", "a/../b", "./a"):
         assert not ObjectAddress("s3", "b", key).names_object
+
+
+@pytest.mark.parametrize(
+    ("sent", "kinds"),
+    [
+        (b"Content-Length: 99\r\n", {ErrorKind.FETCH_FAILED, ErrorKind.FETCH_TIMEOUT}),
+        (b"Content-Length: 999999\r\n", {ErrorKind.FETCH_TOO_LARGE}),
+        (b"", {ErrorKind.FETCH_FAILED}),
+        (b"hang", {ErrorKind.FETCH_TIMEOUT}),
+    ],
+)
+async def test_objects_that_end_early(sent: bytes, kinds: set[ErrorKind], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a part of an object that passes for all of it; a store that hangs has the time of an image."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if sent == b"hang":
+            await reader.read()
+        date = b"Last-Modified: Sun, 01 Nov 2026 00:00:00 GMT\r\nETag: x\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + date + sent + b"\r\nshort")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        for name, value in environment(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}").items():
+            monkeypatch.setenv(name, value)
+        async with image_hosts(timeout_s=0.8) as hosts:
+            found = await fetch(hosts, "s3://bucket/a.jpg", 1000)
+    assert isinstance(found, Failure)
+    assert found.kind in kinds, found.message
