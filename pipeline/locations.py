@@ -1,7 +1,7 @@
 """Where images are: made by a source, opened by `images.locate` or, where they are remote, by `images.fetch`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -93,6 +93,8 @@ class TarMember:
     size: int
     stamp: int | None = None
     """Of the tar when its headers were read: in a tar that has changed since, other bytes may lie there."""
+    held: object = field(default=None, compare=False)
+    """What must live as long as the tar is read: the tar may be a temporary file."""
 
     is_remote: ClassVar[bool] = False
 

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.http.hub import HubDataset
 from pipeline.sources.arrowfile import dataset_files
 from pipeline.sources.base import Checkable, Source
-from pipeline.sources.braces import files_of, has_braces
+from pipeline.sources.braces import MOST_FILES, expanded, files_of, has_braces
 from pipeline.sources.bucket import BucketSource
 from pipeline.sources.documents import PagesSource
 from pipeline.sources.elsewhere import RemoteManifest
@@ -27,6 +27,7 @@ from pipeline.sources.manifest import ManifestSource, StreamSource
 from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_address, public_image, scheme_of, shown
 from pipeline.sources.passed import flaw_of_file, passed_over, passed_words
 from pipeline.sources.patterns import split_glob
+from pipeline.sources.remote_shards import RemoteShards
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
 from pipeline.sources.webdataset import TAR_SUFFIXES, Shard, ShardsSource, label_of
@@ -200,12 +201,14 @@ def _file(path: str, config: SourceConfig, *, name: str, label: str | None) -> C
 def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
     path = url.partition("#")[0].partition("?")[0]
     name = shown(public_address(url))
-    if path.lower().endswith((*TAR_SUFFIXES, *_PACKED)):
-        raise InputError(f"{name}: archives are not read from an address; download it and give its path")
+    if path.lower().endswith(_PACKED):
+        raise InputError(f"{name}: this kind of archive is not read from an address; download and unpack it")
     bucket = ObjectAddress.of(url)
     known = format_of(path if bucket is None else url)
     if bucket is not None and not has_cloud_extra():
         raise InputError(f"{name}: {CLOUD_HINT}")
+    if path.lower().endswith(TAR_SUFFIXES) and (bucket is not None or scheme in {"http", "https"}):
+        return RemoteShards(list(islice(expanded(url), MOST_FILES)), config, name=name)
     if known is not None and (bucket is not None or scheme in {"http", "https"}):
         return RemoteManifest(url, config, known)
     if bucket is not None and (set("*?[") & set(bucket.key) or not url.lower().endswith(MEDIA_SUFFIXES)):

@@ -33,8 +33,7 @@ class RemoteManifest(ManifestSource):
             locate=below_address(address),
         )  # fmt: skip
         self._address, self._source_config = address, config
-        self._bucket = ObjectAddress.of(address)
-        self._is_here = False
+        self._copy: Copy | None = None
 
     def ids(self) -> Iterator[str] | None:
         self._fetch()
@@ -50,26 +49,42 @@ class RemoteManifest(ManifestSource):
             check_foreign(image)
 
     def _fetch(self) -> None:
-        """Once; the copy is gone with this source.
+        """Once; the copy is gone with this source. Raises InputError and ResourceError."""
+        if self._copy is None:
+            self._copy = Copy(self._address, self._source_config, self.name)
+            self._path = self._copy.path
+
+
+class Copy:
+    """A temporary file with what lies at an address. It is gone when nothing refers to this object any more."""
+
+    def __init__(self, address: str, config: SourceConfig, name: str) -> None:
+        """`name` is for messages.
 
         Raises InputError where it cannot be fetched, ResourceError where the disk does not take it.
         """
-        if self._is_here:
-            return
-        path = self._address if self._bucket else self._address.partition("#")[0].partition("?")[0]
+        bucket = ObjectAddress.of(address)
+        path = address if bucket else address.partition("#")[0].partition("?")[0]
         try:
-            copy = tempfile.NamedTemporaryFile(suffix=os.path.splitext(path)[1])  # noqa: PTH122, SIM115 - it stays open
-            weakref.finalize(self, copy.close)
-            self._copy_into(copy)
-            copy.flush()
+            file = tempfile.NamedTemporaryFile(suffix=os.path.splitext(path)[1])  # noqa: PTH122, SIM115 - it stays open
+            weakref.finalize(self, file.close)
+            self.path = file.name
+            _copy_into(file, address, bucket, config, name)
+            file.flush()
         except OSError as error:
-            raise ResourceError(f"{shown(self.name)}: cannot be copied to {tempfile.gettempdir()}: {error}") from None
-        self._is_here, self._path = True, copy.name
+            raise ResourceError(f"{shown(name)}: cannot be copied to {tempfile.gettempdir()}: {error}") from None
 
-    def _copy_into(self, copy: Any) -> None:  # noqa: ANN401 - a temporary file
-        if self._bucket is None:
-            failure = download(self._address, copy, MOST_BYTES, self._source_config)
-            if isinstance(failure, Failure):
-                raise InputError(f"{shown(self.name)}: cannot be fetched: {failure.message}")
-        elif (size := copy_object(self._bucket, copy, MOST_BYTES)) > MOST_BYTES:
-            raise InputError(f"{shown(self.name)}: {size:,} bytes are more than {MOST_BYTES:,}; download it in parts")
+
+def _copy_into(
+    copy: Any,  # noqa: ANN401 - as above
+    address: str,
+    bucket: ObjectAddress | None,
+    config: SourceConfig,
+    name: str,
+) -> None:
+    if bucket is None:
+        failure = download(address, copy, MOST_BYTES, config)
+        if isinstance(failure, Failure):
+            raise InputError(f"{shown(name)}: cannot be fetched: {failure.message}")
+    elif (size := copy_object(bucket, copy, MOST_BYTES)) > MOST_BYTES:
+        raise InputError(f"{shown(name)}: {size:,} bytes are more than {MOST_BYTES:,}; download it in parts")

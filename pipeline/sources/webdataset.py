@@ -32,6 +32,15 @@ class Shard(NamedTuple):
     path: str
     label: str
     """Its part of the ids: its name without `.tar`, behind the folders that the pattern has wildcards in."""
+    name: str = ""
+    """What people call it, where that is not its path."""
+    held: object = None
+    """What must live as long as its images are read: a temporary file."""
+
+    @property
+    def shown(self) -> str:
+        """Its name in messages, and before those of its members."""
+        return shown(self.name or self.path)
 
 
 def label_of(path: str) -> str:
@@ -79,10 +88,10 @@ class ShardsSource:
                     is_empty = False
                     yield record
             except DamagedError as error:
-                where = f"{shown(shard.path)}: damaged at byte {error.offset:,}: {error}; get the shard again"
+                where = f"{shard.shown}: damaged at byte {error.offset:,}: {error}; get the shard again"
                 self._reject(where, "go on without the rest of it")
             except OSError as error:
-                self._reject(f"{shown(shard.path)}: cannot be read: {error.strerror or error}", "go on without it")
+                self._reject(f"{shard.shown}: cannot be read: {error.strerror or error}", "go on without it")
         if is_empty:
             raise InputError(self._nothing_found(seen))
 
@@ -95,7 +104,7 @@ class ShardsSource:
                     record = self._record(opened, key, parts, extras=extras)
                 except BadRecordError as error:
                     at = parts[0].member.offset
-                    where = f"{shown(shard.path)}: the record {shown(key)!r} (byte {at:,}): {error}; mend the shard"
+                    where = f"{shard.shown}: the record {shown(key)!r} (byte {at:,}): {error}; mend the shard"
                     self._reject(where, "skip such records")
                     continue
                 if record is not None:
@@ -106,7 +115,7 @@ class ShardsSource:
         image = image_of(parts, self._config.image_column, self._ranks)
         if image is None:
             return None
-        check_videos((image.name,), opened.shard.path)
+        check_videos((image.name,), opened.shard.shown)
         self.has_documents = self.has_documents or names_document(image.name)
         columns = columns_of(opened.stream, parts, self._most_text, self._ranks)
         # Without `extras` it is made only where it may be too much.
@@ -155,13 +164,13 @@ class _Opened:
 
     def location(self, member: Member) -> Location:
         path = self.shard.path
-        name = shown(f"{path}/{member.name}")
+        name = f"{self.shard.shown}/{shown(member.name)}"
         if self._images is None:
-            return TarMember(name, path, member.offset, member.size, self._stamp)
-        return EmbeddedImage(name, path, partial(_unpacked, self._images, member), member.size)
+            return TarMember(name, path, member.offset, member.size, self._stamp, self.shard.held)
+        return EmbeddedImage(name, path, partial(_unpacked, self._images, member, self.shard.held), member.size)
 
 
-def _unpacked(stream: Stream, member: Member) -> bytes:
+def _unpacked(stream: Stream, member: Member, _held: object) -> bytes:
     try:
         return stream.read(member.offset, member.size)
     except DamagedError as error:

@@ -1,8 +1,11 @@
 """Images and manifests in a bucket: a real object-store server on this machine, moto's."""
 
 import asyncio
+import gc
+import gzip
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from pipeline.records import Failure
 from pipeline.sources import elsewhere, open_source, passed_over
 from tests.buckets import SECRET, environment, object_store, put
 from tests.builders import ask
+from tests.containers import tar_of
 from tests.image_hosts import HERE, image_host, image_hosts
 from tests.support import Command, MakeImage
 
@@ -78,10 +82,32 @@ def test_a_prefix_is_a_source(endpoint: str, command: Command) -> None:
         ("s3://bucket/none/", "no images here"),
         ("s3://gone/photos", "cannot be listed: no such bucket"),
         ("s3:///photos", "no bucket; write s3://BUCKET/KEY"),
-        ("s3://bucket/shards/a.tar", "archives are not read from an address"),
+        ("s3://bucket/shards/a.zip", "this kind of archive is not read from an address"),
     ):
         with pytest.raises(InputError, match=words):
             open_source(spec).check()
+
+
+def test_shards_in_a_bucket(bucket: str, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One copy after the other, each gone once its images are read; what is missing or cut short names its address."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    tars = [tar_of([(f"{at}.jpg", PHOTO), (f"{at}.txt", b"a quay")]) for at in range(3)]
+    for at, data in enumerate(tars):
+        put(bucket, f"shards/t-{at}.tar", data)
+    put(bucket, "shards/p.tar.gz", gzip.compress(tars[0]))
+    put(bucket, "shards/cut.tar", tars[1][:1_000])
+    spec = "s3://bucket/shards/t-{0..2}.tar"
+    assert ask(spec, endpoint, prompt="Describe {{ txt }}.").by_status == {"ok": 3}
+    assert sorted(pipeline.read("out").id) == ["t-0/0", "t-1/1", "t-2/2"]
+    assert ask(spec, endpoint, prompt="Describe {{ txt }}.").requests == 0
+    assert ask("s3://bucket/shards/p.tar.gz", endpoint, out="packed").by_status == {"ok": 1}
+    gc.collect()
+    assert list(copies.iterdir()) == []
+    for name, words in (("t-9.tar", "t-9.tar: "), ("cut.tar", "s3://bucket/shards/cut.tar: damaged at byte")):
+        with pytest.raises(InputError, match=words):
+            ask(f"s3://bucket/shards/{name}", endpoint, out="flawed")
 
 
 @pytest.mark.usefixtures("bucket")

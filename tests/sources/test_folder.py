@@ -236,7 +236,7 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
         ("photoz", r"no such file or folder; did you mean .*photos'"),
         ("ftp://host.example/photos", "this version does not read ftp:// sources"),
         ("hf://datasets/x", "does not read hf:// sources"),
-        ("https://user:secret@host.example/m.tar?sig=secret", r"https://host\.example/m\.tar: archives are not read"),
+        ("https://user:secret@host.example/m.zip?sig=secret", r"https://host\.example/m\.zip: this kind of archive"),
         ("shard.zip", r"this kind of archive is not read; unpack it .* \.tar \.tar\.gz \.tgz"),
         ("notes.md", r"this kind of file cannot be read.*\.parquet.*\.heic"),
         ("pipe.jsonl", "not a regular file"),
