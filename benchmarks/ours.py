@@ -10,21 +10,23 @@ import pipeline
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("source")
     parser.add_argument("out", type=Path)
     parser.add_argument("base_url")
     parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--allow-private-hosts", action="store_true")
     arguments = parser.parse_args()
 
     def job() -> None:
         pipeline.run(
-            arguments.folder,
+            arguments.source,
             out=arguments.out,
             base_url=arguments.base_url,
             model="gpt-4o",
             prompt=PROMPT,
             concurrency=arguments.slots,
             quiet=True,
+            allow_private_hosts=arguments.allow_private_hosts,
         )
 
     def answered() -> int:

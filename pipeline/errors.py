@@ -46,7 +46,7 @@ class ErrorKind(StrEnum):
     )
     IMAGE_FORBIDDEN = (
         "image_forbidden",
-        "The file is outside the manifest's folder, perhaps by a link, and `source.confine` is on.",
+        "The file is outside the source's folder, perhaps by a link, and `source.confine` is on.",
         "Copy the image into the folder, or leave `source.confine` out.",
     )
     IMAGE_UNREADABLE = (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import ResourceError
-from pipeline.locations import ConfinedFile, DocumentPage, LocalFile
+from pipeline.locations import ConfinedFile, DocumentPage, EmbeddedImage, LocalFile, TarMember
 from pipeline.records import ImageRecord, combined_stamp
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -119,6 +119,8 @@ def copy(source: BinaryIO, target: Path) -> None:
     unfinished.replace(target)
 
 
+_IN_FILES = (LocalFile, ConfinedFile, TarMember, EmbeddedImage)
+
 _OPEN: set[tuple[int, int]] = set()
 """Databases that this process has open. To close another descriptor of one would end SQLite's lock on it (fcntl(2))."""
 
@@ -178,7 +180,9 @@ def open_below(path: str, below: str) -> int:
     real = os.path.realpath(path)
     folder = os.path.join(below, "")  # noqa: PTH118 - the path may be no UTF-8
     if not real.startswith(folder):
-        raise OutsideError(f"it is {os.path.relpath(real, below)} from the manifest's folder, and source.confine is on")
+        raise OutsideError(
+            f"it is {os.path.relpath(real, below)} from the folder of the source, and source.confine is on"
+        )
     *folders, name = real.removeprefix(folder).split("/")
     descriptor = os.open(below, _FOLDER)
     try:
@@ -191,15 +195,34 @@ def open_below(path: str, below: str) -> int:
         os.close(descriptor)
 
 
+def file_part(path: str, offset: int, size: int) -> bytes:
+    """`size` bytes of the file from `offset` on. Raises OSError, and ValueError where it ends before."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return part_of(descriptor, offset, size)
+    finally:
+        os.close(descriptor)
+
+
+def part_of(descriptor: int, offset: int, size: int) -> bytes:
+    """The same of an open file."""
+    data = os.pread(descriptor, size, offset)
+    while len(data) < size:
+        more = os.pread(descriptor, size - len(data), offset + len(data))
+        if not more:
+            raise ValueError(f"its file ends at byte {offset + len(data):,}, and the image at {offset + size:,}")
+        data += more
+    return data
+
+
 def record_stamp(record: ImageRecord) -> int | None:
     """The stamp of a record's files as they are now; None where there are none."""
     files = (image.document if isinstance(image, DocumentPage) else image for image in record.images)
-    return combined_stamp(
-        _file_stamp(file.path) if isinstance(file, LocalFile | ConfinedFile) else None for file in files
-    )
+    return combined_stamp(file_stamp(file.path) if isinstance(file, _IN_FILES) else None for file in files)
 
 
-def _file_stamp(path: str) -> int | None:
+def file_stamp(path: str) -> int | None:
+    """The stamp of the file as it is now; None where there is none."""
     try:
         return stamp_of(os.stat(path))  # noqa: PTH116 - the path may be no UTF-8, and there may be millions
     except (OSError, ValueError):

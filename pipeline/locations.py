@@ -83,6 +83,43 @@ class InMemoryImage:
     """The image belongs to the caller, whose memory it takes anyway."""
 
 
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """An image in a tar that is not packed: a stretch of bytes of the file at `path`, read where it lies."""
+
+    name: str
+    path: str
+    offset: int
+    size: int
+    stamp: int | None = None
+    """Of the tar when its headers were read: in a tar that has changed since, other bytes may lie there."""
+
+    is_remote: ClassVar[bool] = False
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.name) + len(self.path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedImage:
+    """An image that a table or a packed tar holds. No record carries its bytes: they are read when it is prepared."""
+
+    name: str
+    path: str
+    """Of the file that holds it."""
+    read: Callable[[], bytes]
+    """Called by any thread, best in the order of the file. Raises OSError, and ValueError for what is damaged."""
+    size: int | None = None
+    """None where it is known only once it is read."""
+
+    is_remote: ClassVar[bool] = False
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.name) + len(self.path)
+
+
 Document = LocalFile | InMemoryImage
 """A file whose pages can be records of their own."""
 
@@ -105,4 +142,4 @@ class DocumentPage:
         return len(self.name) + self.document.held_bytes
 
 
-Location = LocalFile | ConfinedFile | ImageUrl | DataUrl | InMemoryImage | DocumentPage
+Location = LocalFile | ConfinedFile | ImageUrl | DataUrl | InMemoryImage | TarMember | EmbeddedImage | DocumentPage

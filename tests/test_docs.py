@@ -20,6 +20,7 @@ from pipeline.config.run_config import RunConfig, settings
 from pipeline.errors import ErrorKind
 from pipeline.store.schemas import schema
 from tests.buckets import environment, object_store
+from tests.containers import SMALL, tar_of, written
 from tests.pdfs import pdf
 from tests.support import Command, MakeImage
 from tests.videos import video
@@ -48,6 +49,12 @@ FILES = {
     },
 }
 """Further files that the commands of a page name."""
+FILES["shards.md"] = {
+    **{f"shards/0000{n}.tar": tar_of([("a.jpg", SMALL), ("a.txt", b"a quay")]) for n in (0, 1)},
+    "images.parquet": written("parquet", SMALL),
+    "saved/state.json": b'{"_data_files": [{"filename": "data.arrow"}]}',
+    "saved/data.arrow": written("arrow", SMALL),
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -70,7 +70,7 @@ class ObjectStores:
             await wait(grow(size))
             data = bytes(await found.bytes_async())
         except InputError as error:
-            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=str(error))
+            return _not_opened(error)
         except Exception as error:  # noqa: BLE001 - obstore has several
             return failure_of(error)
         finally:
@@ -89,7 +89,7 @@ class ObjectStores:
                 found = await self._bucket(address).get_async(address.key, options={"range": (0, wanted)})
                 return bytes(await found.bytes_async()), int(found.meta["size"])
         except InputError as error:
-            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=str(error))
+            return _not_opened(error)
         except Exception as error:  # noqa: BLE001 - obstore has several
             failure = failure_of(error)
             return (b"", 0) if failure.status == _NO_SUCH_RANGE else failure
@@ -101,5 +101,11 @@ class ObjectStores:
         return self._open[key]
 
 
+def _not_opened(error: InputError) -> Failure:
+    """Of a bucket whose settings cannot be used: the next run asks again, this one does not."""
+    return Failure(kind=ErrorKind.FETCH_FAILED, message=str(error), status=_NOT_AUTHENTICATED)
+
+
+_NOT_AUTHENTICATED: Final = 401
 _NO_SUCH_RANGE: Final = 416
 """Of an object without a byte."""

@@ -20,8 +20,15 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _BODY: Final = re.compile(r"\s*(\n\nDebug source|: <\?xml|<\?xml|: \{).*", re.DOTALL)
 _EFFORT: Final = re.compile(r" in [\d.]+[mµn]?s\b(, after \d+ retries, max_retries: \d+, retry_timeout: [\d.]+m?s)?")
+_ROLES: Final = re.compile(r"//(169\.254\.\d+\.\d+|metadata\.google\.internal|\[fd00:ec2::254\])[:/]")
+"""Where a cloud's machine asks for its own role, which is done where the environment has no credentials."""
 _TIME: Final = re.compile(r"timed? ?out", re.IGNORECASE)
 _NOT_FOUND: Final = 404
+_NOT_AUTHENTICATED: Final = 401
+_NO_CREDENTIALS: Final = (
+    "no credentials in the environment, and this machine has no role: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+    "(GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_KEY), or AWS_SKIP_SIGNATURE=true for a public bucket"
+)
 _DENIED: Final = {"PermissionError": 403, "PermissionDeniedError": 403, "UnauthenticatedError": 401}
 _NUMBERS: Final = {"FileNotFoundError": _NOT_FOUND, **_DENIED}
 _PREFIXES: Final = ("AWS_", "GOOGLE_", "AZURE_", "HF_")
@@ -79,6 +86,8 @@ def is_of_store(error: Exception) -> bool:
 def failure_of(error: Exception) -> Failure:
     """What an exception of obstore means."""
     text, name = str(error), type(error).__name__
+    if _ROLES.search(text):
+        return Failure(kind=ErrorKind.FETCH_STATUS, message=_NO_CREDENTIALS, status=_NOT_AUTHENTICATED)
     status, code = _STATUS.search(text), _CODE.search(text)
     number = _NUMBERS.get(name, int(status[1]) if status else None)
     if number == _NOT_FOUND:

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipeline.formatting import printable
 from pipeline.money import known_cost, usd_text
 from pipeline.records import PROMPT_NAME, Status
 from pipeline.run.labels import schema_words
+from pipeline.sources import passed_words
 from pipeline.store import between_runs, parquet
 from pipeline.store.layout import DATA_NAME, way_out
 from pipeline.store.opening import last_config
@@ -77,6 +78,8 @@ class OutStatus:
     """Where a token rule no longer fits, and which one would."""
     prompts: int = 1
     """That the last or present run asks of each image."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Files in the sources of the last or present run that are no records, by kind."""
     damage: tuple[str, ...] = ()
     """What in `data/` is not as it was written; a run refuses such an OUT."""
 
@@ -208,6 +211,7 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         is_rehearsal=published.get("rehearsal") is True,
         ratios=ratios,
         warnings=warnings,
+        passed_over=dict(published.get("passed_over", {})),
     )
 
 
@@ -266,6 +270,8 @@ def lines(status: OutStatus) -> list[str]:
     said += [f"damage in {DATA_NAME}/: {printable(line)}" for line in status.damage]
     if status.damage:
         said.append(printable(way_out(Path(status.out), status.damage)))
+    if status.passed_over:
+        said.append(f"passed over in its sources: {printable(passed_words(status.passed_over))}")
     said.append(_about_run(status))
     return said
 

@@ -68,4 +68,6 @@ AllowPrivateHosts = Annotated[
     bool, Setting("Fetch images from private networks and this machine too.", keyword="allow_private_hosts")
 ]
 PerHost = Annotated[int, Field(ge=1, le=1024), Setting("The most requests for images to one host at once.")]
-Confine = Annotated[bool, Setting("Refuse files outside the manifest's folder, also those behind links in it.")]
+Confine = Annotated[
+    bool, Setting("Refuse files outside the folder that is SOURCE, or that of the manifest, also behind links.")
+]

@@ -1,6 +1,7 @@
 """From a record to its requests, which are asked one after the other: bounded in bytes, equal ones once."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 import anyio
 
@@ -10,7 +11,11 @@ from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore
 from pipeline.engine.stages import Clock, EngineConfig, PromptNames, Stages
 from pipeline.engine.threads import StuckError, Threads
 from pipeline.engine.writer import Writer
+from pipeline.errors import ErrorKind
 from pipeline.records import Failure, FetchedImages, Follower, ImageRecord, Outcome, PreparedRequest
+
+_TRIES: Final = 2
+"""For a record whose thread stands still. The second time it is decoded apart: what stands still then is the disk."""
 
 Ask = Callable[[PreparedRequest], Awaitable[None]]
 
@@ -48,11 +53,14 @@ class Preparation:
     async def _decoded(
         self, record: ImageRecord, data: FetchedImages, names: PromptNames
     ) -> Sequence[PreparedRequest] | Failure:
-        try:
-            return await self.decoders.call(self._stages.prepare, record, data, names)
-        except StuckError as error:
-            self._stages.stuck(record, error.thread)
-            return await self.decoders.call(self._stages.prepare, record, data, names)
+        for _ in range(_TRIES):
+            try:
+                return await self.decoders.call(self._stages.prepare, record, data, names)
+            except StuckError as error:
+                self._stages.stuck(record, error.thread)
+        longest_s = self._config.decode_timeout_s
+        message = f"reading the file takes longer than {longest_s:g} s (images.decode_timeout_s)"
+        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=message)
 
     async def replace_stuck(self) -> None:
         """Give up decoders that stand still."""

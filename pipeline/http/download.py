@@ -16,12 +16,12 @@ _LOOK_S: Final = 0.2
 """How often Ctrl-C is looked for."""
 
 
-def download(url: str, file: BinaryIO, most_bytes: int, source: SourceConfig) -> Failure | None:
-    """Write at most `most_bytes` into a file; what went wrong. The user has named the address: its host may be private.
+def download(url: str, file: BinaryIO, most_bytes: int, source: SourceConfig) -> str | Failure:
+    """Write at most `most_bytes` into a file. Returns the answer's header `Link`, or what went wrong.
 
-    Raises OSError of the disk.
+    The user has named the address: its host may be private. Raises OSError of the disk.
     """
-    found: list[Failure | BaseException | None] = []
+    found: list[str | Failure | BaseException] = []
 
     def run() -> None:
         try:
@@ -38,8 +38,8 @@ def download(url: str, file: BinaryIO, most_bytes: int, source: SourceConfig) ->
     return found[0]
 
 
-async def _download(url: str, file: BinaryIO, most_bytes: int, source: SourceConfig) -> Failure | None:
-    async def read(response: aiohttp.ClientResponse) -> int | Failure:
+async def _download(url: str, file: BinaryIO, most_bytes: int, source: SourceConfig) -> str | Failure:
+    async def read(response: aiohttp.ClientResponse) -> str | Failure:
         if response.content_type == "text/html":
             return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="the address answered with a web page")
         size = 0
@@ -49,7 +49,7 @@ async def _download(url: str, file: BinaryIO, most_bytes: int, source: SourceCon
                 message = f"more than {most_bytes:,} bytes"
                 return Failure(kind=ErrorKind.FETCH_TOO_LARGE, message=message)
             file.write(chunk)
-        return size
+        return response.headers.get("Link", "")
 
     async with ImageHosts(EndpointConfig(), source, 1) as hosts:
         times = hosts.timeout
@@ -57,5 +57,4 @@ async def _download(url: str, file: BinaryIO, most_bytes: int, source: SourceCon
             connect=times.connect, sock_connect=times.sock_connect, sock_read=times.sock_read
         )
         headers = {"Accept-Encoding": "identity"}
-        found = await hosts.get(url, read, timeout=timeout, headers=headers, is_trusted=True, uncounted=counted)
-    return found if isinstance(found, Failure) else None
+        return await hosts.get(url, read, timeout=timeout, headers=headers, is_trusted=True, uncounted=counted)

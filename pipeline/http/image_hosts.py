@@ -25,6 +25,7 @@ from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.errors import ErrorKind
 from pipeline.formatting import printable
 from pipeline.http.errors import failure_of
+from pipeline.http.hub import hub_endpoint, hub_token
 from pipeline.http.proxies import Proxies
 from pipeline.http.public import is_private_by_name, is_public_address
 from pipeline.http.session import open_image_session
@@ -96,6 +97,8 @@ class ImageHosts:
         self._make = partial(open_image_session, endpoint, connections, resolver=resolver)
         self._public, self._any = self._make(make_socket=_public_socket), list[aiohttp.ClientSession]()
         self.timeout = self._public.timeout
+        self._token, self._hub = hub_token(), f"{URL(hub_endpoint()).origin()}/"
+        """The token goes to the hub's own addresses, where the user has named them."""
         self.stores = ObjectStores(endpoint.timeout_s, endpoint.connect_timeout_s, connections)
 
     async def __aenter__(self) -> Self:
@@ -148,6 +151,8 @@ class ImageHosts:
         uncounted: Uncounted,
     ) -> "T | Failure | _Moved":
         proxy, host = self.proxy_of(str(target)), target.raw_host or ""
+        if host == trusted and self._token is not None and f"{target.origin()}/" == self._hub:
+            headers = {**headers, "Authorization": f"Bearer {self._token}"}
         is_open = self._allows_private or proxy is not None or host == trusted
         session = self._unguarded() if is_open else self._public
         async with (

@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.errors import ErrorKind, ResourceError
-from pipeline.files import OutsideError, open_below, stamp_of
+from pipeline.files import OutsideError, file_stamp, open_below, part_of, stamp_of
 from pipeline.formatting import printable
 from pipeline.http.data_urls import decode_data_url
-from pipeline.locations import ConfinedFile, DataUrl, InMemoryImage, LocalFile, Location
+from pipeline.locations import (
+    ConfinedFile,
+    DataUrl,
+    EmbeddedImage,
+    InMemoryImage,
+    LocalFile,
+    Location,
+    TarMember,
+)
 from pipeline.records import Failure
 
 _CHUNK_BYTES: Final = 1 << 16
@@ -145,6 +153,45 @@ def _read(descriptor: int, size: int, max_bytes: int) -> bytes | Failure:
     return data or Failure(kind=ErrorKind.IMAGE_EMPTY, message="the file is empty")
 
 
+def _open_tar_member(location: TarMember, max_bytes: int) -> OpenImage | Failure:
+    if location.size > max_bytes:
+        return too_large(location.size, max_bytes)
+    descriptor = open_file(location.path)
+    if isinstance(descriptor, Failure):
+        return descriptor
+    stamp = stamp_of(os.fstat(descriptor))
+    if location.stamp is not None and location.stamp != stamp:
+        os.close(descriptor)
+        message = "its tar has changed since the run read its headers"
+        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=message)
+    return OpenImage(
+        size_bytes=location.size,
+        stamp=stamp,
+        read=lambda: _embedded(lambda: part_of(descriptor, location.offset, location.size)),
+        close=lambda: os.close(descriptor),
+    )
+
+
+def _open_embedded(location: EmbeddedImage, max_bytes: int) -> OpenImage | Failure:
+    stamp = file_stamp(location.path)
+    if location.size is not None:
+        if location.size > max_bytes:
+            return too_large(location.size, max_bytes)
+        return OpenImage(location.size, lambda: _embedded(location.read), stamp)
+    data = _limited(_embedded(location.read), max_bytes)
+    return data if isinstance(data, Failure) else OpenImage(len(data), lambda: data, stamp)
+
+
+def _embedded(read: Callable[[], bytes]) -> bytes | Failure:
+    try:
+        data = read()
+    except OSError as error:
+        return os_failure(error)
+    except ValueError as error:
+        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error}")
+    return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the image is empty")
+
+
 def _open_data_url(location: DataUrl, max_bytes: int) -> OpenImage:
     return OpenImage(len(location.url), lambda: _limited(decode_data_url(location.url), max_bytes))
 
@@ -170,5 +217,7 @@ _OPENERS: Final[dict[type, Callable[[Any, int], OpenImage | Failure]]] = {
     ConfinedFile: _open_local_file,
     DataUrl: _open_data_url,
     InMemoryImage: _open_in_memory,
+    TarMember: _open_tar_member,
+    EmbeddedImage: _open_embedded,
 }
 """How each kind of location is opened; those that are not here are remote."""

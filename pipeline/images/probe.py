@@ -24,6 +24,7 @@ from pipeline.images.locate import open_file, os_failure
 from pipeline.images.readers import READERS, WITH_EXIF
 from pipeline.images.sampling import ONE, Sampling
 from pipeline.images.unpacking import Part, not_read, part_of
+from pipeline.locations import TarMember
 from pipeline.pdf.structure import is_pdf
 from pipeline.records import Failure
 from pipeline.redaction.redactor import one_line
@@ -86,6 +87,23 @@ def read_size(path: str, sampling: Sampling = ONE) -> Sized:
 def read_sizes(paths: Iterable[str], sampling: Sampling = ONE) -> list[Sized]:
     """`read_size` of each, in order."""
     return [read_size(path, sampling) for path in paths]
+
+
+def size_in_tar(member: TarMember, sampling: Sampling = ONE) -> Sized:
+    """The same of an image in a tar: the beginning of the member is read."""
+    descriptor = open_file(member.path)
+    if isinstance(descriptor, Failure):
+        return descriptor
+
+    def read(at: int, count: int) -> bytes:
+        return os.pread(descriptor, max(0, min(count, member.size - at)), member.offset + at)
+
+    try:
+        return size_from(read(0, HEAD_BYTES), read, member.size, sampling)
+    except OSError as error:
+        return os_failure(error)
+    finally:
+        os.close(descriptor)
 
 
 def size_in(data: bytes, sampling: Sampling = ONE) -> Sized:

@@ -14,10 +14,10 @@ import orjson
 from pipeline.config.extras import PDF_SUFFIX, VIDEO_SUFFIXES
 from pipeline.images.locate import read_image
 from pipeline.images.pages import size_of_page
-from pipeline.images.probe import ImageSize, Sized, read_sizes, size_in
+from pipeline.images.probe import ImageSize, Sized, read_sizes, size_in, size_in_tar
 from pipeline.images.remote_sizes import SizeUnknown
 from pipeline.images.sampling import ONE, Sampling
-from pipeline.locations import DocumentPage, LocalFile, Location
+from pipeline.locations import DocumentPage, LocalFile, Location, TarMember
 from pipeline.records import Failure, ImageRecord
 
 FIRST_CHUNK, CHUNK = 64, 2048
@@ -121,9 +121,11 @@ class LocalSizes:
 
 
 def _size_of(image: Location, sampling: Sampling) -> Sized:
-    """Of an image that is no file, such as a `data:` URL: it is read whole, one at a time."""
+    """Of an image that is no file of its own. All but members of a tar are read whole, one at a time."""
     if isinstance(image, DocumentPage):
         return size_of_page(image, sampling.page_dpi)
+    if isinstance(image, TarMember):
+        return size_in_tar(image, sampling)
     data = read_image(image, sys.maxsize)
     return data if isinstance(data, Failure) else size_in(data, sampling)
 

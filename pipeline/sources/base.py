@@ -128,7 +128,8 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
     if other is not source:
         return (
             f"id {record.id!r} stands in {shown(other.name)} ({place}) and in {name} ({source.place(record)})"
-            f"{also}; name the folder above both as one source, or give a manifest with a column 'id'"
+            f"{also}; name the folder above both as one source (of shards, one pattern), or give a manifest with a "
+            "column 'id'"
         )
     if record.line is None and place == source.place(record):
         return f"{name}: id {record.id!r} stands for {place} in two rows of its metadata{also}; remove one"

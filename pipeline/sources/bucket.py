@@ -1,14 +1,17 @@
 """The images below a prefix of a bucket."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.cloud.objects import keys_below
 from pipeline.cloud.stores import ObjectAddress
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import ImageUrl
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
+from pipeline.sources.passed import WITHOUT_SUFFIX, PassedOver, passed_words, suffix_of
 from pipeline.sources.patterns import START, Everything, Glob, Pattern
 
 
@@ -20,8 +23,10 @@ class BucketSource:
     has_several = False
     grouped_by = None
 
-    def __init__(self, address: ObjectAddress) -> None:
+    def __init__(self, address: ObjectAddress, config: SourceConfig) -> None:
         self.name = str(address)
+        self.passed_over = Counter[str]()
+        self._suffixes = config.extensions or MEDIA_SUFFIXES
         folders = address.key.split("/")
         at = next((at for at, part in enumerate(folders) if any(mark in part for mark in "*?[")), None)
         self._pattern: Pattern = Everything() if at is None else Glob([part for part in folders[at:] if part])
@@ -44,23 +49,25 @@ class BucketSource:
         return repr(record.image)
 
     def _addresses(self) -> Iterator[str]:
-        root = f"{self._below.scheme}://{self._below.bucket}/"
-        found = others = 0
+        root, passed, is_empty = f"{self._below.scheme}://{self._below.bucket}/", PassedOver(), True
         for key in keys_below(self._below):
-            if not key.startswith(self._prefix):
-                continue  # a marker of the folder itself
-            if not (key.lower().endswith(MEDIA_SUFFIXES) and self._selects(key.removeprefix(self._prefix))):
-                others += 1
+            path = key.removeprefix(self._prefix)
+            if not (key.startswith(self._prefix) and self._selects(path)):
+                continue  # hidden, or a marker of the folder itself
+            if not key.lower().endswith(self._suffixes):
+                passed.add(suffix_of(path.encode("utf-8", "surrogateescape")) or WITHOUT_SUFFIX)
                 continue
-            found += 1
+            is_empty = False
             check_videos((key,), self.name)
             self.has_documents = self.has_documents or names_document(key)
             yield root + key
-        if not found:
+        if is_empty:
+            kinds = passed_words(passed.by_kind) or "none"
             raise InputError(
-                f"{shown(self.name)}: no images here; {others:,} other objects were seen. Objects count that end in "
-                f"{' '.join(MEDIA_SUFFIXES)}, in any case, and are not hidden"
+                f"{shown(self.name)}: no images here; other objects: {kinds}. Objects count that end in "
+                f"{' '.join(self._suffixes)}, in any case, and are not hidden"
             )
+        self.passed_over = passed.by_kind
 
     def _selects(self, path: str) -> bool:
         *folders, name = path.split("/")

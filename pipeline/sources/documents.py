@@ -3,20 +3,23 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from pipeline.config.extras import PDF_HINT, has_pdf_extra
 from pipeline.errors import InputError
-from pipeline.files import open_below
+from pipeline.files import file_part, open_below
 from pipeline.http.data_urls import decode_data_url
 from pipeline.locations import (
     ConfinedFile,
     DataUrl,
     Document,
     DocumentPage,
+    EmbeddedImage,
     ImageUrl,
     InMemoryImage,
     LocalFile,
     Location,
+    TarMember,
 )
 from pipeline.pdf.pages import Pdf, page_count
 from pipeline.records import Failure, ImageRecord
@@ -30,6 +33,8 @@ def is_document(location: Location) -> bool:
         return location.is_pdf
     if isinstance(location, DocumentPage):
         return False
+    if isinstance(location, TarMember | EmbeddedImage):
+        return names_document(location.name)
     return names_document(location.path if isinstance(location, LocalFile | ConfinedFile) else location.url)
 
 
@@ -77,6 +82,11 @@ def _document(location: Location) -> Document | None:
     if isinstance(location, DataUrl):
         url = location.url
         return InMemoryImage(location.name, lambda: _decoded(url), len(url), is_pdf=True)
+    if isinstance(location, TarMember):
+        read = partial(file_part, location.path, location.offset, location.size)
+        return InMemoryImage(location.name, read, location.size, is_pdf=True)
+    if isinstance(location, EmbeddedImage):
+        return InMemoryImage(location.name, location.read, 0, is_pdf=True)
     if isinstance(location, ConfinedFile):
         return InMemoryImage(location.name, lambda: _confined(location), location.held_bytes, is_pdf=True)
     return None if isinstance(location, ImageUrl | DocumentPage) else location

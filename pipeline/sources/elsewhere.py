@@ -1,5 +1,6 @@
 """Manifests at an address: copied into a temporary file when they are first read, and read from there."""
 
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
@@ -24,13 +25,15 @@ MOST_BYTES: Final = 8 << 30
 class RemoteManifest(ManifestSource):
     """A manifest behind `http(s)://`, or in a bucket. It never names files of this machine."""
 
-    def __init__(self, address: str, config: SourceConfig, kind: Format) -> None:
-        name = public_address(address)
+    def __init__(self, address: str, config: SourceConfig, kind: Format, name: str | None = None) -> None:
+        """`name` is what people call it, where that is not its address."""
+        name = public_address(address) if name is None else name
         super().__init__(
             address, config, kind.reader, opened, name=name, unit=kind.unit, blocks=kind.blocks,
             locate=below_address(address),
         )  # fmt: skip
         self._address, self._source_config = address, config
+        self._bucket = ObjectAddress.of(address)
         self._is_here = False
 
     def ids(self) -> Iterator[str] | None:
@@ -53,9 +56,9 @@ class RemoteManifest(ManifestSource):
         """
         if self._is_here:
             return
-        path = self._address.partition("#")[0].partition("?")[0]
+        path = self._address if self._bucket else self._address.partition("#")[0].partition("?")[0]
         try:
-            copy = tempfile.NamedTemporaryFile(suffix="-" + path.rpartition("/")[2][-64:])  # noqa: SIM115 - it stays open
+            copy = tempfile.NamedTemporaryFile(suffix=os.path.splitext(path)[1])  # noqa: PTH122, SIM115 - it stays open
             weakref.finalize(self, copy.close)
             self._copy_into(copy)
             copy.flush()
@@ -64,10 +67,9 @@ class RemoteManifest(ManifestSource):
         self._is_here, self._path = True, copy.name
 
     def _copy_into(self, copy: Any) -> None:  # noqa: ANN401 - a temporary file
-        bucket = ObjectAddress.of(self._address)
-        if bucket is None:
+        if self._bucket is None:
             failure = download(self._address, copy, MOST_BYTES, self._source_config)
             if isinstance(failure, Failure):
                 raise InputError(f"{shown(self.name)}: cannot be fetched: {failure.message}")
-        elif (size := copy_object(bucket, copy, MOST_BYTES)) > MOST_BYTES:
+        elif (size := copy_object(self._bucket, copy, MOST_BYTES)) > MOST_BYTES:
             raise InputError(f"{shown(self.name)}: {size:,} bytes are more than {MOST_BYTES:,}; download it in parts")

@@ -3,20 +3,23 @@
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from pipeline.config.extras import has_video_extra
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.locations import LocalFile
+from pipeline.locations import ConfinedFile, LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
+from pipeline.sources.braces import RECORD_SUFFIXES, files_example
 from pipeline.sources.metadata import FolderMetadata, count_without_row, image_key
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, local_path, names_document, shown
-from pipeline.sources.passed import WITHOUT_ROW, passed_words
+from pipeline.sources.passed import WITHOUT_ROW, passed_words, tables_hint
 from pipeline.sources.patterns import Everything, Pattern
 from pipeline.sources.walk import Metadata, Walk, file_id_of, text_of
+
+Found = TypeVar("Found")
 
 
 class FolderSource:
@@ -49,6 +52,7 @@ class FolderSource:
         self._suffixes = config.extensions or MEDIA_SUFFIXES
         self._config = config
         self._out = out
+        self._below = os.path.realpath(self._root) if config.confine else None
 
     @property
     def folder(self) -> str | None:
@@ -59,38 +63,39 @@ class FolderSource:
         return check_ids([self])
 
     def ids(self) -> Iterator[str] | None:
-        return (identify(found) if isinstance(found, str) else found.id for found in self._pass())
+        return self._pass(identify, lambda record: record.id)
 
     def records(self) -> Iterator[ImageRecord]:
-        return (self._record(found) if isinstance(found, str) else found for found in self._pass())
+        return self._pass(self._record, lambda record: record)
 
     def _record(self, path: str) -> ImageRecord:
         opens = self._prefix + path
+        if self._below is not None:
+            return ImageRecord(identify(path), (ConfinedFile(shown(opens), opens, self._below),))
         return ImageRecord(identify(path), (LocalFile(shown(opens), opens),))
 
-    def _pass(self) -> Iterator[str | ImageRecord]:
-        """Paths below the root, and the records of metadata; what is passed over is known at the end.
+    def _pass(self, of_path: Callable[[str], Found], of_row: Callable[[ImageRecord], Found]) -> Iterator[Found]:
+        """Something of every image below the root, or of the row that names it; at the end all others are counted.
 
         Raises InputError where there is neither.
         """
         walk, root = self._walk(), os.fsencode(self._root)
         if walk.is_out(file_id_of(root)):
             raise InputError(f"{self.name}: the output directory is this very folder; name another with -o")
-        covered, with_row, reads_videos = array("q"), array("q"), has_video_extra()
+        covered, with_row = array("q"), array("q")
         is_empty = True
         for path, is_covered in walk.paths(root):
             is_empty = False
             if isinstance(path, Metadata):
-                yield from self._rows(text_of(path.path), with_row)
+                yield from map(of_row, self._rows(text_of(path.path), with_row))
                 continue
             text = text_of(path)
             if is_covered:
                 covered.append(image_key(self._prefix + text))
                 continue
-            if not reads_videos:
-                check_videos((text,), self.name)
+            check_videos((text,), self.name)
             self.has_documents = self.has_documents or names_document(text)
-            yield text
+            yield of_path(text)
         if is_empty:
             raise InputError(self._nothing_found(walk))
         if without := count_without_row(covered, with_row):
@@ -121,9 +126,12 @@ class FolderSource:
         found = "no image matches" if self._is_glob else "no images here"
         if not walk.files_seen and not self._is_glob:
             return f"{shown(self.name)}: {found}: the folder holds no files"
+        tables = tables_hint(walk.passed.by_kind)
+        tables += files_example(self._prefix, RECORD_SUFFIXES) if tables and not self._is_glob else ""
         others = f"{walk.files_seen:,} other file{' was' if walk.files_seen == 1 else 's were'} seen"
         kinds = f" ({passed_words(walk.passed.by_kind)})" if walk.passed.by_kind else ""
         return (
             f"{shown(self.name)}: {found}; {others}{kinds}. "
             f"Files count that end in {' '.join(self._suffixes)}, in any case, and are not hidden"
+            f"{'' if self._config.extensions else '; others by their first bytes'}{tables}"
         )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.sources.arrowfile import read_arrow
 from pipeline.sources.blocks import BlockReader, csv_blocks, tsv_blocks
 from pipeline.sources.delimited import read_csv, read_tsv
 from pipeline.sources.jsonlines import read_jsonl
@@ -31,6 +32,7 @@ FORMATS: Final[dict[str, Format]] = {
     ".ndjson": Format(read_jsonl),
     ".txt": Format(read_text),
     ".parquet": Format(read_parquet, unit="row", may_be_packed=False),
+    ".arrow": Format(read_arrow, unit="row", may_be_packed=False),
 }
 """By suffix, in lower case."""
 

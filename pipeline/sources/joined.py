@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Checkable, check_ids, first_of_each
 from pipeline.sources.folder import FolderSource
-from pipeline.sources.naming import shown
+from pipeline.sources.naming import MEDIA_SUFFIXES, shown
 from pipeline.sources.passed import passed_over
 
 
@@ -74,4 +74,16 @@ def check_apart(sources: Sequence[object]) -> None:
             raise InputError(
                 f"{shown(name)} lies within {shown(above)}, which is a SOURCE too: its images would be asked twice, "
                 "under two ids; name one of the two"
+            )
+
+
+def check_texts(specs: Sequence[str], extension: str) -> None:
+    """Raises InputError for the text beside an image where both are SOURCEs, as the shell makes of `photos/*`."""
+    stems = {os.path.splitext(spec)[0]: spec for spec in specs if spec.lower().endswith(MEDIA_SUFFIXES)}  # noqa: PTH122 - of texts
+    for spec in specs:
+        stem = spec.removesuffix(extension)
+        if stem != spec and stem in stems:
+            raise InputError(
+                f"{shown(spec)} lies beside {shown(stems[stem])}, and both are SOURCEs: a caption, and no list of "
+                "images; name their folder, or put a pattern in quotes"
             )

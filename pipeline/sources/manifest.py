@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.locations import LocalFile, Location
+from pipeline.locations import EmbeddedImage, LocalFile, Location
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
@@ -60,9 +60,14 @@ class ManifestSource:
         unit: str = "line",
         blocks: BlockReader | None = None,
         locate: Locate | None = None,
+        label: str | None = None,
     ) -> None:
-        """`blocks` reads many rows at once as long as nothing is odd about them. `locate` is for one from elsewhere."""
+        """`blocks` reads many rows at once as long as nothing is odd about them. `locate` is for one from elsewhere.
+
+        `label` is the file's part of the ids of rows that hold their image and have no id.
+        """
         self.name = name
+        self._id_label = name.rpartition("/")[2] if label is None else label
         prefix = folder_prefix(path)
         self._locate = locate or (confined_to(prefix) if config.confine else in_folder(prefix))
         self._prefix = None if locate or config.confine else prefix
@@ -96,19 +101,29 @@ class ManifestSource:
                 done += len(block.images)
             if done:
                 return
-        for _, image, given, _ in islice(self._rows(extras=False), done, None):
-            self._look_at([one for one, _ in image] if isinstance(image, list) else (image,))
-            if isinstance(image, list):
-                image = image[0][0]  # noqa: PLW2901 - it names the record
-            if given is None and _is_plain(image):
-                yield image
-            else:
-                yield identify(public_image(image) if given is None else given)
+        for line, image, given, _ in islice(self._rows(extras=False), done, None):
+            if isinstance(image, str):
+                self._look_at((image,))
+                yield image if given is None and _is_plain(image) else self._id(image, given, line)
+                continue
+            images = [one for one, _ in image] if isinstance(image, list) else [image]
+            self._look_at([one for one in images if isinstance(one, str)])
+            self._look_at_names([one.name for one in images if isinstance(one, EmbeddedImage)])
+            yield self._id(images[0], given, line)
+
+    def _id(self, image: str | EmbeddedImage, given: str | None, line: int) -> str:
+        """Of a record whose first image this is: an image inside of the file is known by its row."""
+        if given is not None:
+            return identify(given)
+        return identify(f"{self._id_label}#{line}" if isinstance(image, EmbeddedImage) else public_image(image))
 
     def _look_at(self, images: Sequence[str]) -> None:
-        """Raises InputError for a video that cannot be read."""
-        check_videos(images, self._label)
+        """Raises InputError for images that cannot be read here."""
         check_stores(images, self._label)
+        self._look_at_names(images)
+
+    def _look_at_names(self, images: Sequence[str]) -> None:
+        check_videos(images, self._label)
         self.has_documents = self.has_documents or any(map(names_document, images))
 
     def records(self) -> Iterator[ImageRecord]:
@@ -125,9 +140,11 @@ class ManifestSource:
                 return
         for line, image, given, extra in islice(self._rows(extras=True), done, None):
             if isinstance(image, list):
-                record_id = identify(public_image(image[0][0]) if given is None else given)
-                places = tuple(locate(one) for one, _ in image)
-                yield ImageRecord(record_id, places, extra, line, texts_of(image, extra))
+                places = tuple(one if isinstance(one, EmbeddedImage) else locate(one) for one, _ in image)
+                yield ImageRecord(self._id(image[0][0], given, line), places, extra, line, texts_of(image, extra))
+                continue
+            if isinstance(image, EmbeddedImage):
+                yield ImageRecord(self._id(image, given, line), (image,), extra, line)
                 continue
             if prefix is not None and _is_plain(image):
                 where = LocalFile(image, image if image[0] == "/" else prefix + image)
@@ -221,6 +238,8 @@ def _flaw_of(cell: object) -> str | None:
 def image_flaw(image: object) -> str | None:
     """What is wrong with the text that names an image."""
     if not isinstance(image, str):
+        if isinstance(image, EmbeddedImage):
+            return None
         return "the image is missing" if image is None else f"the image is {_kind(image)}, not text"
     if not image or image.isspace():
         return "the image is empty"

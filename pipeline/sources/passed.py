@@ -26,6 +26,7 @@ _NO_IMAGES: Final = frozenset(
     b" .orig".split()
 )
 """Suffixes of files that are not opened: no images, or images that a program has not completed or keeps a copy of."""
+_TABLES: Final = frozenset({".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".gz", ".tar", ".tgz", ".arrow"})
 _COPIES: Final = (b"~", b"_original")
 """How suffixes of copies end that editors keep: `a.jpg~`, and ExifTool's `a.jpg_original`."""
 _SUFFIX: Final = re.compile(rb"[^.](\.[a-z0-9_~-]{1,12})$")
@@ -71,6 +72,12 @@ def passed_words(by_kind: Mapping[str, int]) -> str:
         kinds = "one more suffix" if len(rest) == 1 else f"{len(rest):,} more suffixes"
         words.append(f"{sum(files for _, files in rest):,} with {kinds}")
     return ", ".join([*words, *(f"{files:,} {kind}" for kind, files in ordered if not kind.startswith("."))])
+
+
+def tables_hint(by_kind: Mapping[str, int]) -> str:
+    """The way to files that hold records, where those are what a folder holds."""
+    found = [kind for kind in by_kind if kind in _TABLES]
+    return f". Files of records ({' '.join(sorted(found))}) are SOURCEs of their own: name them" if found else ""
 
 
 def suffix_of(name: bytes) -> str | None:

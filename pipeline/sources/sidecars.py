@@ -10,6 +10,8 @@ import orjson
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
+from pipeline.files import OutsideError, open_below
+from pipeline.locations import ConfinedFile
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Checkable
 from pipeline.sources.extras import to_json
@@ -61,7 +63,7 @@ class SidecarSource(WrappedSource):
         captioned = 0
         for record in self._source.records():
             path = self._beside(record) if self._skips else None
-            if path is not None and _has_text(path):
+            if path is not None and _has_text(path, _below(record)):
                 captioned += 1
             else:
                 yield record
@@ -72,7 +74,7 @@ class SidecarSource(WrappedSource):
         path = self._beside(record)
         if path is None or COLUMN in columns:
             return record
-        data = _read(path, self._most_bytes + 1)
+        data = _read(path, self._most_bytes + 1, _below(record))
         if data is None:
             return record
         if len(data) > self._most_bytes:
@@ -90,12 +92,19 @@ class SidecarSource(WrappedSource):
         return None if path == image else path
 
 
-def _read(path: str, most_bytes: int) -> bytes | None:
+def _below(record: ImageRecord) -> str | None:
+    """The folder to which the first image, and so the text beside it, is confined."""
+    image = record.images[0]
+    return image.below if isinstance(image, ConfinedFile) else None
+
+
+def _read(path: str, most_bytes: int, below: str | None = None) -> bytes | None:
     """The beginning of a file; None where there is none. Raises InputError where it cannot be read."""
     try:
-        with open(os.open(path, _FLAGS), "rb") as file:  # noqa: PTH123 - never waits for a pipe
+        descriptor = os.open(path, _FLAGS) if below is None else open_below(path, below)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - never waits for a pipe
             return file.read(most_bytes) or b""
-    except FileNotFoundError:
+    except (FileNotFoundError, OutsideError):
         return None
     except OSError as error:
         raise InputError(
@@ -116,6 +125,6 @@ def _decoded(data: bytes, path: str) -> str:
     return text.strip()
 
 
-def _has_text(path: str) -> bool:
-    data = _read(path, _BLANK_BYTES)
+def _has_text(path: str, below: str | None) -> bool:
+    data = _read(path, _BLANK_BYTES, below)
     return bool(data and data.strip(b" \t\r\n\xef\xbb\xbf"))

@@ -82,23 +82,29 @@ class Walk:
         stack = [self._level(below, b"", START, file_id_of(root), is_covered=False)]
         while stack:
             level = stack[-1]
+            prefix, names, doubtful, is_covered = level.path, level.names, level.doubtful, level.is_covered
             if level.metadata is not None:
-                yield Metadata(level.path + level.metadata), False
+                yield Metadata(prefix + level.metadata), False
                 level.metadata = None
-            if not level.names:
+            while names:
+                name = names.pop()
+                path = prefix + name
+                if name.endswith(b"/"):
+                    stack += self._inside(stack, below, path, name)
+                    break
+                if not doubtful or name not in doubtful or self._is_image(below + path):
+                    yield path, is_covered
+            else:
                 stack.pop()
-                continue
-            name = level.names.pop()
-            path = level.path + name
-            if not name.endswith(b"/"):
-                if not level.doubtful or name not in level.doubtful or self._is_image(below + path):
-                    yield path, level.is_covered
-                continue
-            file_id = file_id_of(below + path)
-            if self.is_out(file_id) or any(file_id == above.file_id for above in stack):
-                continue
-            state = self._pattern.descend(level.state, text_of(name[:-1]))
-            stack.append(self._level(below, path, state, file_id, is_covered=level.is_covered))
+
+    def _inside(self, stack: list[_Level], below: bytes, path: bytes, name: bytes) -> list[_Level]:
+        """The folder at `path`, where it is neither the output directory nor one that the walk is in."""
+        file_id = file_id_of(below + path)
+        if self.is_out(file_id) or any(file_id == above.file_id for above in stack):
+            return []
+        level = stack[-1]
+        state = self._pattern.descend(level.state, text_of(name[:-1]))
+        return [self._level(below, path, state, file_id, is_covered=level.is_covered)]
 
     def is_out(self, file_id: _FileId) -> bool:
         # Asked anew each time: the output directory may be made while the walk goes on.

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 import pipeline
-from pipeline.cloud import objects
+from pipeline.cloud import stores
 from pipeline.cloud.stores import ObjectAddress
 from pipeline.config import extras
 from pipeline.errors import ErrorKind, InputError
 from pipeline.images.fetch import fetch
 from pipeline.records import Failure
-from pipeline.sources import elsewhere, open_source
+from pipeline.sources import elsewhere, open_source, passed_over
 from tests.buckets import SECRET, environment, object_store, put
 from tests.builders import ask
 from tests.image_hosts import HERE, image_host, image_hosts
@@ -62,7 +62,7 @@ def test_a_prefix_is_a_source(endpoint: str, command: Command) -> None:
     for spec in ("s3://bucket/photos", "S3://bucket/photos/"):
         source = open_source(spec)
         assert [record.id for record in source.records()] == expected
-        assert source.check() == 4
+        assert (source.check(), dict(passed_over(source))) == (4, {".txt": 1})
     assert [record.id for record in open_source("s3://bucket/photos/*.jpg").records()] == [expected[0], *expected[2:]]
     assert [record.id for record in open_source("s3://bucket/**/b.*").records()] == [expected[1]]
     assert ask("s3://bucket/photos", endpoint).by_status == {"ok": 4}
@@ -73,9 +73,10 @@ def test_a_prefix_is_a_source(endpoint: str, command: Command) -> None:
     assert (code, "4 images" in shown) == (0, True)
     assert ask(expected[0], endpoint, out="one").by_status == {"ok": 1}
     for spec, words in (
-        ("s3://bucket/docs", "no images here; 1 other objects were seen"),
+        ("s3://bucket/docs", "no images here; other objects: 1 .md. Objects count"),
         ("s3://bucket/none/", "no images here"),
         ("s3://gone/photos", "cannot be listed: no such bucket"),
+        ("s3:///photos", "no bucket; write s3://BUCKET/KEY"),
         ("s3://bucket/shards/a.tar", "archives are not read from an address"),
     ):
         with pytest.raises(InputError, match=words):
@@ -183,14 +184,14 @@ def test_without_the_extra(command: Command, monkeypatch: pytest.MonkeyPatch) ->
          ErrorKind.FETCH_STATUS, "the store answers: HTTP 503 (SlowDown)"),
         ("Generic S3 error: GET http://h/b/k - operation timed out\n\nDebug source:\nX",
          ErrorKind.FETCH_TIMEOUT, "Generic S3 error: GET http://h/b/k - operation timed out"),
+        ("Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token - status code: 403",
+         ErrorKind.FETCH_STATUS, stores._NO_CREDENTIALS),
         (f"Generic error: {SECRET} and http://h/k?X-Amz-Signature=abcdef", ErrorKind.FETCH_FAILED,
          "Generic error: *** and http://h/k"),
     ],
 )  # fmt: skip
 def test_errors_of_a_store(bucket: str, text: str, kind: ErrorKind, words: str) -> None:
     """Kind and words, without a server's own words, addresses' signatures and keys."""
-    from pipeline.cloud import stores  # noqa: PLC0415 - its redactor is made anew
-
     stores._redactor.cache_clear()
     found = stores.failure_of(RuntimeError(text))
     assert (found.kind, found.message) == (kind, words)
@@ -225,4 +226,3 @@ def test_addresses_of_objects() -> None:
     assert (str(found), found and found.names_object) == ("gs://b-1.x/a b?c#d%20", True)
     for key in ("", "/a", "a/", "a//b", "a/../b", "./a"):
         assert not ObjectAddress("s3", "b", key).names_object
-    assert objects.__doc__

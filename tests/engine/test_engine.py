@@ -92,6 +92,10 @@ class Bench:
         self.full = anyio.Event()
         """Set once four requests are in flight."""
         self.unprepared: set[str] = set()
+        self.unreadable: set[str] = set()
+        """What cannot be read before `read_gate` is set."""
+        self.read_gate = threading.Event()
+        self.stuck: list[str] = []
         self.commit_gate = threading.Event()
         self.commit_gate.set()
         self.commit_error: ResourceError | None = None
@@ -108,6 +112,8 @@ class Bench:
     ) -> Sequence[PreparedRequest] | Failure:
         if record.id in self.unprepared:
             return fail(ErrorKind.IMAGE_MISSING)
+        if record.id in self.unreadable:
+            self.read_gate.wait(20)
         return [
             PreparedRequest(
                 record=record,
@@ -162,6 +168,7 @@ class Bench:
             missing=lambda batch: [self.names] * len(batch),
             fetch=self.fetch,
             prepare=self.prepare,
+            stuck=lambda record, _: self.stuck.append(record.id),
             endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, concurrency=concurrency, rpm=rpm)],
             follow=self.follow,
             commit=self.commit,
@@ -214,6 +221,17 @@ async def test_what_cannot_be_prepared_is_never_sent() -> None:
     assert sorted(bench.asked) == ["0", "2"]
     assert bench.by_id()["1"].status is Status.FAILED
     assert bench.by_id()["1"].attempts == 0
+
+
+async def test_a_file_that_cannot_be_read_to_its_end() -> None:
+    """A disk that stands still holds one thread for each try, and no record but its own."""
+    bench = Bench(6)
+    bench.unreadable = {"2"}
+    await bench.run(threads=1, decode_timeout_s=0.2)
+    bench.read_gate.set()
+    assert bench.stuck == ["2", "2"]
+    assert bench.by_id()["2"].error_kind is ErrorKind.IMAGE_UNREADABLE
+    assert sorted(bench.asked) == ["0", "1", "3", "4", "5"]
 
 
 async def test_back_off_holds_no_slot() -> None:

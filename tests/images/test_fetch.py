@@ -164,7 +164,7 @@ async def test_hosts_that_do_not_answer(hosts: ImageHosts) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("s3://bucket/a.jpg?sig=secret", "s3://bucket/a.jpg?…: only http and https are fetched"),
+        ("ftp://bucket/a.jpg?sig=secret", "ftp://bucket/a.jpg?…: only http and https are fetched"),
         ("http://", "http://: not a valid address"),
         ("http://[::1/a.jpg", "http://[::1/a.jpg: not a valid address"),
         ("http://h:port/a.jpg", "http://h:port/a.jpg: not a valid address"),

@@ -45,6 +45,7 @@ def test_what_is_passed_over_is_said(phone: Path, command: Command, endpoint: st
     assert json.loads(out)["passed_over"] == {
         ".aae": 1, ".db": 1, "without an image's first bytes": 2, "unreadable": 1,
     }  # fmt: skip
+    assert "passed over in its sources: 1 .aae, 1 .db, " in command("status", "out")[1]
     (phone / "more.fits").write_bytes(b"data")
     assert "4 images; passed over: 1 .aae, 1 .db, 1 .fits, 2 " in command(*asked)[2]
     code, out, _ = command("estimate", "phone", "--model", "gpt-4o")

@@ -460,11 +460,11 @@ def test_images_have_the_proxy_of_their_own_address(
     endpoint: str, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The endpoint is on this machine and needs no proxy; the images are far away: the environment's leads there."""
-    Path("list.txt").write_text("http://images.test/a.jpg\n")
+    Path("list.txt").write_text("http://images.example/a.jpg\n")
     with stub(picture=picture) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         assert ask(Path("list.txt"), endpoint).exit_code == 0
-        assert proxy.paths == ["http://images.test/a.jpg"]
+        assert proxy.paths == ["http://images.example/a.jpg"]
 
 
 def test_the_proxy_of_the_endpoint_is_its_own(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,14 +472,16 @@ def test_the_proxy_of_the_endpoint_is_its_own(picture: bytes, monkeypatch: pytes
     monkeypatch.setenv("OPENAI_API_KEY", "k-of-the-model")
     with stub() as proxy, stub(picture=picture) as host:
         Path("list.txt").write_text(f"{host.url}/a.jpg\n")
-        summary = ask(Path("list.txt"), "http://model.test/v1", overrides={"endpoint.proxy": proxy.url})
+        summary = ask(
+            Path("list.txt"), "http://model.test/v1", allow_private_hosts=True, overrides={"endpoint.proxy": proxy.url}
+        )
         assert summary.exit_code == 0
         assert (proxy.paths, host.paths) == (["http://model.test/v1/chat/completions"], ["/a.jpg"])
 
 
 def test_a_proxy_that_is_not_there_fails_the_image(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row blames the proxy, not the image's host."""
-    Path("list.txt").write_text("http://images.test/a.jpg\n")
+    Path("list.txt").write_text("http://images.example/a.jpg\n")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert ask(Path("list.txt"), endpoint, overrides={"request.max_failures": 1}).exit_code == 1
     row = rows().iloc[0]

@@ -179,8 +179,8 @@ def test_addresses_of_images(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
         (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
         arguments = ["--base-url", server.base_url, "--model", "gpt-4o"]
         assert app.exit_code(["run", "m.jsonl", "--dry-run", *arguments]) == 0
-        assert app.exit_code(["run", "m.jsonl", "-o", "out", *arguments]) == 1
-        assert app.exit_code(["estimate", "m.jsonl", "--model", "gpt-4o"]) == 0
+        assert app.exit_code(["run", "m.jsonl", "-o", "out", "--allow-private-hosts", *arguments]) == 1
+        assert app.exit_code(["estimate", "m.jsonl", "--model", "gpt-4o", "--allow-private-hosts"]) == 0
         assert app.exit_code(["estimate", rows[0]["url"], "--model", "gpt-4o"]) == 0
     assert len(rows) == 6 * len(IMAGE_PARAMETERS) + 6 == 114
     assert_clean(tmp_path / "out", capfd, (IMAGE_SECRET,))

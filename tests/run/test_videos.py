@@ -13,7 +13,7 @@ import pytest
 import pipeline
 from pipeline.config import extras
 from pipeline.errors import InputError
-from pipeline.sources import folder, naming, open_source
+from pipeline.sources import naming, open_source
 from tests.builders import ask
 from tests.image_hosts import HERE
 from tests.images.test_frames import animation
@@ -96,7 +96,7 @@ def test_without_the_extra(make_image: MakeImage, command: Command, monkeypatch:
     rows = [{"image": "photo.jpg"}, {"image": "https://example.org/a.webm?x=1", "id": "a"}]
     Path("media/m.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     Path("media/list.txt").write_text("photo.jpg\nclip.MP4\n")
-    for module in (extras, folder, naming):
+    for module in (extras, naming):
         monkeypatch.setattr(module, "has_video_extra", lambda: False)
     for source in ("media", "media/clip.mp4", "media/m.jsonl", "media/list.txt", "media/*.mp4"):
         for what in (["run", source, "-o", "out"], ["estimate", source]):

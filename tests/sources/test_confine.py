@@ -37,9 +37,17 @@ def test_paths_that_lead_outside(make_image: MakeImage, endpoint: str, command: 
         rows = pipeline.read(out).set_index("id")
         assert set(rows.index[rows.status == "ok"]) == set(inside)
         assert rows.loc["link.jpg"].error_message == (
-            "it is ../out of it/secret.jpg from the manifest's folder, and source.confine is on"
+            "it is ../out of it/secret.jpg from the folder of the source, and source.confine is on"
         )
         assert ask(name, endpoint, out=f"open {out}").exit_code == 0
+    for name in ("out of it/secret", "in/a"):
+        (tmp_path / f"{name}.txt").write_text("tags of " + name)
+    (tmp_path / "in/link.txt").symlink_to(tmp_path / "out of it/secret.txt")
+    ask("in/list.csv", endpoint, out="beside", prompt="{{ sidecar | default('none') }}", overrides=CONFINED)
+    texts = " ".join(pipeline.read("beside").sidecar.dropna())
+    assert ("tags of in/a" in texts, "secret" in texts) == (True, False)
+    by_error = ask("in", endpoint, out="folder", overrides={**CONFINED, "source.metadata": False}).by_error
+    assert by_error == {"image_forbidden": 2, "image_unreadable": 1}
     Path("in/odd.txt").write_text("loop.jpg\ngone.jpg\ndeep\n\n")
     by_error = ask("in/odd.txt", endpoint, out="odd", overrides=CONFINED).by_error
     assert by_error == {"image_unreadable": 2, "image_missing": 1}

@@ -207,6 +207,17 @@ def test_a_single_image(tmp_path: Path) -> None:
     )
 
 
+def test_one_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    """Proves that an image without a suffix can be named, and that other files show the way to their folder."""
+    (tmp_path / "bare").write_bytes(b"GIF89a")
+    assert ids(tmp_path / "bare") == ["bare"]
+    plant(tmp_path, "other", "a.jpg", "a.txt")
+    with pytest.raises(InputError, match=r"other: this kind of file cannot be read; .* pattern in quotes"):
+        open_source(tmp_path / "other")
+    with pytest.raises(InputError, match=r"a\.txt lies beside .*a\.jpg, and both are SOURCEs"):
+        open_sources([f"{tmp_path}/a.jpg", f"{tmp_path}/a.txt"])
+
+
 def test_several_sources_in_order(tmp_path: Path) -> None:
     """Proves that sources are joined in the order given, and that an id in two of them is named with both."""
     plant(tmp_path, "one/b.jpg", "two/a.jpg")
@@ -226,7 +237,7 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
         ("ftp://host.example/photos", "this version does not read ftp:// sources"),
         ("hf://datasets/x", "does not read hf:// sources"),
         ("https://user:secret@host.example/m.tar?sig=secret", r"https://host\.example/m\.tar: archives are not read"),
-        ("shard.tar", "archives .* are not read yet"),
+        ("shard.zip", r"this kind of archive is not read; unpack it .* \.tar \.tar\.gz \.tgz"),
         ("notes.md", r"this kind of file cannot be read.*\.parquet.*\.heic"),
         ("pipe.jsonl", "not a regular file"),
         ("", "SOURCE is empty"),
@@ -235,7 +246,7 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
 def test_what_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     """Proves that each wrong SOURCE gets an error that says the way out, and shows no secret."""
     monkeypatch.chdir(tmp_path)
-    plant(tmp_path, "photos/a.jpg", "shard.tar", "notes.md")
+    plant(tmp_path, "photos/a.jpg", "shard.zip", "notes.md")
     os.mkfifo("pipe.jsonl")
     with pytest.raises(InputError, match=message) as caught:
         open_source(name, SourceConfig())

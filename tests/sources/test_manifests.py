@@ -255,17 +255,6 @@ def test_no_column_holds_images(tmp_path: Path) -> None:
         read(write(tmp_path / "m.csv", "a,b\n1,2\n"))
 
 
-def test_embedded_images_are_refused_clearly(tmp_path: Path) -> None:
-    """Proves that images inside a Parquet file are named as such, with the column to read instead."""
-    table = pa.table({"image": [{"bytes": b"x", "path": "a.jpg"}], "url": ["http://h.example/a.jpg"]})
-    pq.write_table(table, tmp_path / "m.parquet")
-    with pytest.raises(InputError, match=r"embedded images are not read yet .*image_column=url"):
-        read(tmp_path / "m.parquet")
-    pq.write_table(pa.table({"image": [1]}), tmp_path / "m.parquet")
-    with pytest.raises(InputError, match="holds int64, not paths"):
-        read(tmp_path / "m.parquet")
-
-
 # --- rows that are wrong ---
 
 BAD_ROWS = [

@@ -134,3 +134,6 @@ def test_an_empty_choice_says_what_it_saw(tmp_path: Path) -> None:
     plant(tmp_path, {"a.fits": b"data", "b.fits": b"", "c.json": b"{}"})
     with pytest.raises(InputError, match=r"no images here; 3 other files were seen \(2 \.fits, 1 \.json\)"):
         open_source(tmp_path).check()
+    plant(tmp_path, {"data/train.parquet": b"PAR1", "list.csv": b"image"})
+    with pytest.raises(InputError, match=r"Files of records \(\.csv \.parquet\) are SOURCEs of their own: name them"):
+        open_source(tmp_path).check()

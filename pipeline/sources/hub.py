@@ -1,0 +1,108 @@
+"""A dataset of the Hugging Face hub: the rows of its Parquet files, or else its images."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from pipeline.config.sections import SourceConfig
+from pipeline.errors import InputError
+from pipeline.http.download import download
+from pipeline.http.hub import HubDataset, next_page
+from pipeline.locations import ImageUrl
+from pipeline.records import Failure, ImageRecord
+from pipeline.sources.base import check_ids
+from pipeline.sources.elsewhere import RemoteManifest
+from pipeline.sources.formats import FORMATS, format_of
+from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
+
+_PARQUET: Final = ".parquet"
+_PAGE_BYTES: Final = 64 << 20
+_LOGIN: Final = frozenset({401, 403, 404})
+
+
+class HubSource:
+    """Lists the files in the hub's order. A Parquet file is copied to this machine while its rows are read: one at a
+    time, and none of them before the run for a check of ids.
+    """
+
+    skipped = 0
+    is_manifest = False
+    has_several = False
+    grouped_by = None
+
+    def __init__(self, dataset: HubDataset, config: SourceConfig) -> None:
+        self.name = dataset.named(dataset.path).rstrip("/")
+        self.has_documents = False
+        self._dataset, self._config = dataset, config
+        self._has_tables: bool | None = None
+
+    def check(self) -> int | None:
+        return check_ids([self])
+
+    def ids(self) -> Iterator[str] | None:
+        return None if self._holds_tables() else (record.id for record in self._images())
+
+    def records(self) -> Iterator[ImageRecord]:
+        return self._rows() if self._holds_tables() else self._images()
+
+    def place(self, record: ImageRecord) -> str:
+        return repr(record.image)
+
+    def _holds_tables(self) -> bool:
+        if self._has_tables is None:
+            self._has_tables = any(path.endswith(_PARQUET) for path in self._paths())
+        return self._has_tables
+
+    def _rows(self) -> Iterator[ImageRecord]:
+        for path in self._paths():
+            if path.endswith(_PARQUET):
+                name = self._dataset.named(path)
+                kind = FORMATS[_PARQUET]
+                for record in RemoteManifest(self._dataset.resolved(path), self._config, kind, name).records():
+                    own = record.id if record.id.startswith(name) else f"{name}/{record.id}"
+                    yield replace(record, id=identify(own))
+
+    def _images(self) -> Iterator[ImageRecord]:
+        is_empty = True
+        for path in self._paths():
+            if path.lower().endswith(self._config.extensions or MEDIA_SUFFIXES):
+                is_empty, name = False, self._dataset.named(path)
+                check_videos((path,), self.name)
+                self.has_documents = self.has_documents or names_document(path)
+                where = ImageUrl(shown(name), self._dataset.resolved(path), is_trusted=True)
+                yield ImageRecord(identify(name), (where,))
+        if is_empty:
+            raise InputError(f"{shown(self.name)}: no Parquet files and no images here")
+
+    def _paths(self) -> Iterator[str]:
+        """Raises InputError where the hub does not list the files."""
+        page: str | None = self._dataset.listing
+        while page is not None:
+            listed, page = self._page(page)
+            for one in listed:
+                if one.get("type") == "file" and not any(part.startswith(".") for part in one["path"].split("/")):
+                    yield one["path"]
+
+    def _page(self, address: str) -> tuple[list[Any], str | None]:
+        buffer = io.BytesIO()
+        link = download(address, buffer, _PAGE_BYTES, self._config)
+        if isinstance(link, Failure):
+            hint = "; a private dataset needs HF_TOKEN in the environment" if link.status in _LOGIN else ""
+            raise InputError(f"{shown(self.name)}: the hub does not list it: {link.message}{hint}")
+        try:
+            listed = json.loads(buffer.getvalue())
+        except ValueError:
+            listed = None
+        if not (isinstance(listed, list) and all(isinstance(one, dict) and "path" in one for one in listed)):
+            raise InputError(f"{shown(self.name)}: the hub's answer is no list of files; check HF_ENDPOINT")
+        return listed, next_page(link)
+
+
+def hub_source(dataset: HubDataset, config: SourceConfig) -> RemoteManifest | HubSource:
+    """One manifest of the dataset, or all of its Parquet files or images below the path."""
+    known = format_of(dataset.path)
+    if known is None:
+        return HubSource(dataset, config)
+    return RemoteManifest(dataset.resolved(dataset.path), config, known, dataset.named(dataset.path))

@@ -1,0 +1,166 @@
+"""WebDataset shards: tars in which the members of one record follow each other and share a key.
+
+A record is a key that has an image. A shard is never unpacked: its headers
+are walked, small texts are read with them, and an image is read where it lies when its turn comes.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby, islice
+from typing import Final, NamedTuple, Self
+
+from pipeline.config.sections import SourceConfig
+from pipeline.errors import InputError
+from pipeline.files import stamp_of
+from pipeline.locations import EmbeddedImage, Location, TarMember
+from pipeline.records import ImageRecord
+from pipeline.sources.base import check_ids
+from pipeline.sources.extras import record_flaw, to_json
+from pipeline.sources.gunzip import GzipStream
+from pipeline.sources.manifest import ABSENT, id_flaw
+from pipeline.sources.naming import check_videos, identify, names_document, shown
+from pipeline.sources.tarfiles import DamagedError, Member, PlainStream, Stream
+from pipeline.sources.tarrecords import MOST_MEMBERS, BadRecordError, Part, columns_of, image_of, parts_in
+
+TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
+
+
+class Shard(NamedTuple):
+    """One tar of a source."""
+
+    path: str
+    label: str
+    """Its part of the ids: its name without `.tar`, behind the folders that the pattern has wildcards in."""
+
+
+def label_of(path: str) -> str:
+    """What a shard is called in ids: `train/00000.tar` is `train/00000`."""
+    suffix = next((suffix for suffix in TAR_SUFFIXES if path.lower().endswith(suffix)), "")
+    return path[: len(path) - len(suffix)]
+
+
+class ShardsSource:
+    """The records of one tar or of several, in order. The id is `shard/key`."""
+
+    has_several = False
+    grouped_by = None
+
+    def __init__(self, shards: Sequence[Shard], config: SourceConfig, *, name: str) -> None:
+        self.name = name
+        self.is_manifest = len(shards) == 1
+        self.skipped = 0
+        self.has_documents = False
+        self._shards, self._config = shards, config
+        self._most_text = config.max_record_kb * 1024
+
+    def check(self) -> int | None:
+        return check_ids([self])
+
+    def ids(self) -> Iterator[str] | None:
+        return (record.id for record in self._records(extras=False))
+
+    def records(self) -> Iterator[ImageRecord]:
+        return self._records(extras=True)
+
+    def place(self, record: ImageRecord) -> str:
+        image = record.images[0]
+        at = f" (byte {image.offset:,})" if isinstance(image, TarMember) else ""
+        return f"{record.image!r}{at}"
+
+    def _records(self, *, extras: bool) -> Iterator[ImageRecord]:
+        self.skipped = 0
+        is_empty = True
+        seen: dict[str, int] = {}
+        for shard in self._shards:
+            try:
+                for record in self._of_shard(shard, seen, extras=extras):
+                    is_empty = False
+                    yield record
+            except DamagedError as error:
+                where = f"{shown(shard.path)}: damaged at byte {error.offset:,}: {error}; get the shard again"
+                self._reject(where, "go on without the rest of it")
+            except OSError as error:
+                self._reject(f"{shown(shard.path)}: cannot be read: {error.strerror or error}", "go on without it")
+        if is_empty:
+            raise InputError(self._nothing_found(seen))
+
+    def _of_shard(self, shard: Shard, seen: dict[str, int], *, extras: bool) -> Iterator[ImageRecord]:
+        """Raises DamagedError and OSError."""
+        with _Opened(shard) as opened:
+            for key, group in groupby(parts_in(opened.stream, seen), key=lambda part: part.key):
+                parts = list(islice(group, MOST_MEMBERS + 1))
+                try:
+                    record = self._record(opened, key, parts, extras=extras)
+                except BadRecordError as error:
+                    at = parts[0].member.offset
+                    where = f"{shown(shard.path)}: the record {shown(key)!r} (byte {at:,}): {error}; mend the shard"
+                    self._reject(where, "skip such records")
+                    continue
+                if record is not None:
+                    yield record
+
+    def _record(self, opened: "_Opened", key: str, parts: list[Part], *, extras: bool) -> ImageRecord | None:
+        """None where there is no image. Raises DamagedError, and BadRecordError."""
+        image = image_of(parts, self._config.image_column)
+        if image is None:
+            return None
+        check_videos((image.name,), opened.shard.path)
+        self.has_documents = self.has_documents or names_document(image.name)
+        columns = columns_of(opened.stream, parts, self._most_text)
+        # Without `extras` it is made only where it may be too much.
+        may_be_long = sum(part.member.size for part in parts) - image.size > self._most_text // 6
+        extra = to_json(columns) if extras or may_be_long else None
+        flaw = record_flaw(extra, self._config)
+        given = ABSENT if self._config.id_column is None else columns.get(self._config.id_column)
+        flaw = flaw or (None if given is ABSENT else id_flaw(given))
+        if flaw is not None:
+            raise BadRecordError(flaw)
+        named = f"{opened.shard.label}/{key}" if given is ABSENT else str(given)
+        return ImageRecord(identify(named), (opened.location(image),), extra if extras else None)
+
+    def _reject(self, what: str, way_out: str) -> None:
+        if not self._config.skip_bad_rows:
+            raise InputError(f"{what}, or {way_out} with `source.skip_bad_rows`")
+        self.skipped += 1
+
+    def _nothing_found(self, seen: dict[str, int]) -> str:
+        kinds = sorted(seen.items(), key=lambda pair: -pair[1])[:5]
+        held = ", ".join(f"{count:,} .{shown(extension)}" for extension, count in kinds)
+        skipped = f"; {self.skipped:,} damaged records or shards were skipped" if self.skipped else ""
+        where = "it" if self.is_manifest else "its shards"
+        return f"{shown(self.name)}: no images in {where} ({held or 'no files'}){skipped}"
+
+
+class _Opened:
+    """A shard whose headers are being read."""
+
+    def __init__(self, shard: Shard) -> None:
+        """Raises OSError."""
+        self.shard = shard
+        self.is_packed = not shard.path.lower().endswith(".tar")
+        self._descriptor = os.open(shard.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._stamp = stamp_of(os.fstat(self._descriptor))
+        self.stream: Stream = GzipStream(shard.path) if self.is_packed else PlainStream(self._descriptor)
+        # Images are read behind the headers: a position of its own.
+        self._images = GzipStream(shard.path) if self.is_packed else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def location(self, member: Member) -> Location:
+        path = self.shard.path
+        name = shown(f"{path}/{member.name}")
+        if self._images is None:
+            return TarMember(name, path, member.offset, member.size, self._stamp)
+        return EmbeddedImage(name, path, partial(_unpacked, self._images, member), member.size)
+
+
+def _unpacked(stream: Stream, member: Member) -> bytes:
+    try:
+        return stream.read(member.offset, member.size)
+    except DamagedError as error:
+        raise ValueError(str(error)) from None
