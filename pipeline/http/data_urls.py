@@ -20,4 +20,4 @@ def decode_data_url(url: str) -> bytes | Failure:
             data = pybase64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except ValueError:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the data: URL is not valid base64")
-    return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the data: URL is empty")
+    return data or Failure(kind=ErrorKind.IMAGE_EMPTY, message="the data: URL is empty")

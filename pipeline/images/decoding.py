@@ -1,6 +1,5 @@
 """Bytes -> pixels, by Pillow: no larger than needed, upright, sRGB, opaque. Foreign errors become values here."""
 
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,10 +8,10 @@ from PIL import Image, JpegImagePlugin
 from pipeline.errors import ErrorKind
 from pipeline.images.colour import WHITE_LEVEL, flattened, in_srgb, plain_mode
 from pipeline.images.containers import Format, Header, inspect
-from pipeline.images.containers.values import BrokenFileError, UnsupportedFileError
 from pipeline.images.decoded_size import loaded_bytes, rendered_bytes
+from pipeline.images.flaws import flaw_in_words, flaw_of_type, one_line_of
 from pipeline.images.named_colours import named_profile
-from pipeline.images.opening import TooSlowError, coding_of, has_too_many_values, opened
+from pipeline.images.opening import coding_of, has_too_many_values, opened
 from pipeline.images.readers import WITH_EXIF, white_level
 from pipeline.images.scaling import Box, scaled
 from pipeline.records import Failure
@@ -22,10 +21,6 @@ Decoded = tuple[Image.Image, Box | None]
 """The pixels, and the part of them that is picture where it is not all (a draft may end in half a pixel)."""
 
 _ORIENTATION = 0x0112
-_UNSUPPORTED = re.compile(
-    r"unsupported|unimplemented|not supported|is not read|are not read|cannot handle|unknown pixel mode", re.IGNORECASE
-)
-"""How Pillow's readers say that a file may be whole."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -122,36 +117,13 @@ def _stored(size: tuple[int, int], header: Header) -> tuple[int, int]:
 
 def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
     """Why an image cannot be decoded, as far as its structure says it."""
-    known = _of_its_type(error, kind)
-    if known is not None:
-        return known
     container = inspect(data)
     if container is not None and container.cut:
         return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {container.why}")
-    if container is None and (isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error))):
-        what = f"this {kind} is coded in a way that is not read: {_line(error)}; convert it to PNG or JPEG"
-        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=what)
-    if "truncated" in str(error) or (isinstance(error, BrokenFileError) and error.cut):
-        return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {_line(error)}")
-    why = container.why if container is not None and container.why else _line(error)
+    known = flaw_of_type(error, kind) or (flaw_in_words(error, kind) if container is None else None)
+    if known is not None:
+        return known
+    if "truncated" in str(error):
+        return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {one_line_of(error)}")
+    why = container.why if container is not None and container.why else one_line_of(error)
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} cannot be decoded: {why}")
-
-
-def _of_its_type(error: Exception, kind: Format) -> Failure | None:
-    """Of errors whose type says all."""
-    match error:
-        case Image.DecompressionBombError():
-            return Failure(kind=ErrorKind.IMAGE_BOMB, message=_line(error))
-        case TooSlowError():
-            return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=str(error))
-        case UnsupportedFileError():
-            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=str(error))
-        case MemoryError():
-            return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=f"there is not enough memory to decode this {kind}")
-        case _:
-            return None
-
-
-def _line(error: Exception) -> str:
-    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
-    return " ".join(text.split())[:200] or type(error).__name__

@@ -116,7 +116,7 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, grow: Grow) ->
         data += chunk
         if len(data) > max_bytes:
             return too_large_to_fetch(None, max_bytes)
-    return bytes(data) or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the answer is empty")
+    return bytes(data) or Failure(kind=ErrorKind.IMAGE_EMPTY, message="the answer is empty")
 
 
 def too_large_to_fetch(size: int | None, max_bytes: int) -> Failure:

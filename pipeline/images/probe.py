@@ -18,6 +18,7 @@ from pipeline.images.containers import Format, exif, probe, sniff
 from pipeline.images.containers.heif import heif_facts
 from pipeline.images.containers.values import TURNED
 from pipeline.images.containers.video import VideoFormat, video_format
+from pipeline.images.flaws import flaw_in_words, flaw_of_type
 from pipeline.images.frame_counts import Read, frame_count
 from pipeline.images.locate import open_file, os_failure
 from pipeline.images.readers import READERS, WITH_EXIF
@@ -225,8 +226,12 @@ def _other(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) 
     try:
         width, height = _heic(read) if kind is Format.HEIC else _opened(kind, read, file_bytes)
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever their parsers stumble over
-        return Failure(
-            kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} has no readable header: {one_line(str(error))}"
+        return (
+            flaw_of_type(error, kind)
+            or flaw_in_words(error, kind)
+            or Failure(
+                kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} has no readable header: {one_line(str(error))}"
+            )
         )
     return ImageSize(width, height, file_bytes)
 

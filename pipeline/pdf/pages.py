@@ -45,6 +45,8 @@ class Pdf:
             return Failure(kind=ErrorKind.IMAGE_MISSING, message="no such file")
         if not stat.S_ISREG(found.st_mode):
             return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="not a file")
+        if not found.st_size:
+            return Failure(kind=ErrorKind.IMAGE_EMPTY, message="the file is empty")
         return cls((path, found.st_ino, found.st_size, found.st_mtime_ns), path)
 
     def data(self) -> bytes | Failure:

@@ -112,7 +112,7 @@ async def test_a_signed_address_is_sent_as_written(host: Host, hosts: ImageHosts
         ("503", (ErrorKind.FETCH_STATUS, "HTTP 503 Service Unavailable", 503)),
         ("599", (ErrorKind.FETCH_STATUS, "HTTP 599", 599)),
         ("page", (ErrorKind.IMAGE_UNSUPPORTED, "the address answered with a web page", None)),
-        ("empty", (ErrorKind.IMAGE_UNREADABLE, "the answer is empty", None)),
+        ("empty", (ErrorKind.IMAGE_EMPTY, "the answer is empty", None)),
         ("loop", (ErrorKind.FETCH_FAILED, "the host redirects too often", None)),
         ("break", (ErrorKind.FETCH_FAILED, "the host closed the connection in the middle of the answer", None)),
     ],

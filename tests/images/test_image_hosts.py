@@ -232,7 +232,7 @@ async def test_a_body_that_drips() -> None:
         ("200 OK\r\nContent-Length: -5", b"image", ErrorKind.FETCH_FAILED),
         ("206 Partial Content\r\nContent-Range: bytes 0-4/9\r\nContent-Length: 5", b"image", ErrorKind.FETCH_FAILED),
         ("200 OK\r\nContent-Length: 5\r\nContent-Type: text/html", b"<html", ErrorKind.IMAGE_UNSUPPORTED),
-        ("204 No Content", b"", ErrorKind.IMAGE_UNREADABLE),
+        ("204 No Content", b"", ErrorKind.IMAGE_EMPTY),
         ("304 Not Modified", b"", ErrorKind.FETCH_STATUS),
         ("302 Found", b"", ErrorKind.FETCH_STATUS),
         (f"200 OK\r\nContent-Length: {LIMIT + 1}", b"image", ErrorKind.FETCH_TOO_LARGE),

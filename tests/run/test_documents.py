@@ -126,7 +126,7 @@ def test_what_cannot_be_sent(mode: str, folder: Path, endpoint: str) -> None:
     cases = {
         "broken.pdf": (b"%PDF-1.7\n1 0 obj\n%%EOF", {"image_unreadable"}),
         "cut.pdf": (pdf(2)[:200], {"image_truncated", "image_unreadable"}),
-        "empty.pdf": (b"", {"image_unreadable"}),
+        "empty.pdf": (b"", {"image_empty"}),
         "locked.pdf": (encrypted(), {"image_unreadable"}),
         "text.pdf": (b"not a PDF", {"image_unsupported", "image_unreadable"}),
     }

@@ -33,7 +33,7 @@ COLUMNS = {
 def photos(make_image: MakeImage) -> Path:
     make_image("photos/a.jpg", 640, 480, seed=1)
     make_image("photos/b/c.png", 200, 300, seed=2)
-    make_image("photos/d.webp", 1500, 1100, seed=3)
+    make_image("photos/d.webp", 1500, 1100, seed=3, lossless=True)
     return Path("photos").resolve()
 
 

@@ -1,0 +1,48 @@
+"""What a reader's exception says of a file: its kind, and one line."""
+
+import re
+
+from PIL import Image
+
+from pipeline.errors import ErrorKind
+from pipeline.images.containers import Format
+from pipeline.images.containers.values import BrokenFileError, UnsupportedFileError
+from pipeline.images.opening import TooSlowError
+from pipeline.records import Failure
+
+_UNSUPPORTED = re.compile(
+    r"unsupported|unimplemented|not supported|is not read|are not read|cannot handle|unknown pixel mode", re.IGNORECASE
+)
+"""How Pillow's readers say that a file may be whole."""
+_MOST_LETTERS = 200
+
+
+def flaw_of_type(error: Exception, kind: Format) -> Failure | None:
+    """Of errors whose type says all."""
+    match error:
+        case Image.DecompressionBombError():
+            return Failure(kind=ErrorKind.IMAGE_BOMB, message=one_line_of(error))
+        case TooSlowError():
+            return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=str(error))
+        case UnsupportedFileError():
+            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=str(error))
+        case BrokenFileError(cut=True):
+            return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {one_line_of(error)}")
+        case MemoryError():
+            return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=f"there is not enough memory to decode this {kind}")
+        case _:
+            return None
+
+
+def flaw_in_words(error: Exception, kind: Format) -> Failure | None:
+    """Of errors whose text says that the file may be whole, and is not read."""
+    if not isinstance(error, NotImplementedError) and not _UNSUPPORTED.search(str(error)):
+        return None
+    what = f"this {kind} is coded in a way that is not read: {one_line_of(error)}; convert it to PNG or JPEG"
+    return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=what)
+
+
+def one_line_of(error: Exception) -> str:
+    """Its text without what no terminal shows, or its type where it has none."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return " ".join(text.split())[:_MOST_LETTERS] or type(error).__name__
