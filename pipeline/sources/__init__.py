@@ -19,7 +19,7 @@ from pipeline.sources.documents import PagesSource
 from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
-from pipeline.sources.hub import hub_source
+from pipeline.sources.hub import HubSource
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
 from pipeline.sources.joined import JoinedSource, check_apart, check_texts
 from pipeline.sources.lines import opened, standard_input
@@ -216,10 +216,18 @@ def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
     if bucket is not None or (scheme in {"http", "https", "file"} and known is None):
         return ImageSource(url)
     if (dataset := HubDataset.of(url)) is not None:
-        return hub_source(dataset, config)
+        return _of_hub(dataset, config)
     if scheme in CLOUD_SCHEMES:
         raise InputError(f"{name}: no bucket; write {scheme}://BUCKET/KEY, or {scheme}://BUCKET/PREFIX/")
     raise InputError(f"{name}: this version does not read {scheme}:// sources; download it and give its path")
+
+
+def _of_hub(dataset: HubDataset, config: SourceConfig) -> Checkable:
+    """One manifest of a dataset of the hub, or all of its Parquet files or images below the path."""
+    known = format_of(dataset.path)
+    if known is None:
+        return HubSource(dataset, config)
+    return RemoteManifest(dataset.resolved(dataset.path), config, known, dataset.named(dataset.path))
 
 
 def _what_is_read() -> str:

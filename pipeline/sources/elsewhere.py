@@ -27,10 +27,10 @@ class RemoteManifest(ManifestSource):
 
     def __init__(self, address: str, config: SourceConfig, kind: Format, name: str | None = None) -> None:
         """`name` is what people call it, where that is not its address."""
-        name = public_address(address) if name is None else name
+        label, name = name, name or public_address(address)
         super().__init__(
             address, config, kind.reader, opened, name=name, unit=kind.unit, blocks=kind.blocks,
-            locate=below_address(address),
+            locate=below_address(address), label=label,
         )  # fmt: skip
         self._address, self._source_config = address, config
         self._copy: Copy | None = None

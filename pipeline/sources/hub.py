@@ -14,7 +14,7 @@ from pipeline.locations import ImageUrl
 from pipeline.records import Failure, ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.elsewhere import RemoteManifest
-from pipeline.sources.formats import FORMATS, format_of
+from pipeline.sources.formats import FORMATS
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
 
 _PARQUET: Final = ".parquet"
@@ -98,11 +98,3 @@ class HubSource:
         if not (isinstance(listed, list) and all(isinstance(one, dict) and "path" in one for one in listed)):
             raise InputError(f"{shown(self.name)}: the hub's answer is no list of files; check HF_ENDPOINT")
         return listed, next_page(link)
-
-
-def hub_source(dataset: HubDataset, config: SourceConfig) -> RemoteManifest | HubSource:
-    """One manifest of the dataset, or all of its Parquet files or images below the path."""
-    known = format_of(dataset.path)
-    if known is None:
-        return HubSource(dataset, config)
-    return RemoteManifest(dataset.resolved(dataset.path), config, known, dataset.named(dataset.path))

@@ -26,9 +26,9 @@ def picture(width: int = 40) -> bytes:
     return buffer.getvalue()
 
 
-def table(*names: str) -> bytes:
+def table(*images: object) -> bytes:
     buffer = io.BytesIO()
-    pd.DataFrame({"image": list(names), "title": [name.upper() for name in names]}).to_parquet(buffer)
+    pd.DataFrame({"image": list(images), "title": [str(image)[:9].upper() for image in images]}).to_parquet(buffer)
     return buffer.getvalue()
 
 
@@ -36,6 +36,8 @@ SETS = {
     "o/photos": {"a.jpg": picture(), "b/ü 1.jpg": picture(50), "README.md": b"", ".cache/c.jpg": picture()},
     "o/tables": {"data/0.parquet": table("../a.jpg", "../b.jpg"), "data/1.parquet": table("../a.jpg"),
                  "a.jpg": picture(), "b.jpg": picture(), "list.csv": b"image\na.jpg\n"},
+    "o/inside": {f"{n}.parquet": table({"bytes": picture(40 + n), "path": None}) for n in range(2)},
+    "o/foreign": {"0.parquet": table({"bytes": None, "path": "/etc/passwd"}, {"bytes": b"x", "path": ""})},
     "o/empty": {"README.md": b""},
 }  # fmt: skip
 
@@ -114,6 +116,16 @@ def test_tables_of_a_dataset(endpoint: str) -> None:
     assert list(rows.sort_index().title) == ["../A.JPG", "../B.JPG", "../A.JPG"]
     assert "hf://datasets/o/tables/data/1.parquet/../a.jpg" in rows.index
     assert ask("hf://datasets/o/tables/list.csv", endpoint, out="one").by_status == {"ok": 1}
+
+
+@pytest.mark.usefixtures("hub")
+def test_images_inside_of_tables(endpoint: str) -> None:
+    """Each file's rows under its own name; a row without bytes names no file of this machine."""
+    assert ask("hf://datasets/o/inside", endpoint).by_status == {"ok": 2}
+    rows = pipeline.read("out").set_index("id")
+    assert dict(rows.width) == {f"hf://datasets/o/inside/{n}.parquet#1": 40 + n for n in range(2)}
+    with pytest.raises(InputError, match="names a file of this machine"):
+        ask("hf://datasets/o/foreign", endpoint, out="foreign")
 
 
 def test_what_the_hub_does_not_have(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
