@@ -267,7 +267,6 @@ def test_addresses_of_objects() -> None:
 )
 async def test_objects_that_end_early(sent: bytes, kinds: set[ErrorKind], monkeypatch: pytest.MonkeyPatch) -> None:
     """Never a part of an object that passes for all of it; a store that hangs has the time of an image."""
-
     writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
