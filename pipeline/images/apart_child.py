@@ -55,7 +55,3 @@ def _bound_memory(more_bytes: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         wanted = taken + more_bytes
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
-if __name__ == "__main__":
-    main()
