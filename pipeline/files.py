@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import stat
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,6 +120,8 @@ def copy(source: BinaryIO, target: Path) -> None:
     unfinished.replace(target)
 
 
+CHANGED = "its file has changed since it was opened; run again to read it as it is now"
+
 _IN_FILES = (LocalFile, ConfinedFile, TarMember, EmbeddedImage)
 
 _OPEN: set[tuple[int, int]] = set()
@@ -167,6 +170,43 @@ def stamp_of(found: os.stat_result) -> int:
     return zlib.crc32(f"{found.st_size} {found.st_mtime_ns}".encode()) & 0xFFFFFF
 
 
+Version = tuple[int, int, int, int]
+
+
+def version_of(found: os.stat_result) -> Version:
+    """What differs once a file is written or replaced, also where its size is the same and its time is set back."""
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+class SteadyFile:
+    """A file whose bytes are those that it had when it was opened: after a change of it there are none.
+
+    Another file under its name is not this file. It is closed when nothing refers to this object any more.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError."""
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor)
+        self.version = version_of(os.fstat(self.descriptor))
+
+    def check(self) -> None:
+        """Raise ValueError where it has changed. To be called after its bytes are read."""
+        found = os.fstat(self.descriptor)
+        *before, changed_ns = self.version
+        *now, changes_ns = version_of(found)
+        # To replace or delete it changes its last time, and leaves its bytes.
+        if now != before or (changes_ns != changed_ns and found.st_nlink):
+            raise ValueError(CHANGED)
+
+    def part(self, offset: int, size: int) -> bytes:
+        """These bytes of it. Raises OSError, and ValueError where it has changed, or ends before."""
+        data = part_of(self.descriptor, offset, size)
+        self.check()
+        return data
+
+
 class OutsideError(OSError):
     """A file is not below the folder to which images are confined."""
 
@@ -195,17 +235,8 @@ def open_below(path: str, below: str) -> int:
         os.close(descriptor)
 
 
-def file_part(path: str, offset: int, size: int) -> bytes:
-    """`size` bytes of the file from `offset` on. Raises OSError, and ValueError where it ends before."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return part_of(descriptor, offset, size)
-    finally:
-        os.close(descriptor)
-
-
 def part_of(descriptor: int, offset: int, size: int) -> bytes:
-    """The same of an open file."""
+    """`size` bytes of an open file from `offset` on. Raises OSError, and ValueError where it ends before."""
     data = os.pread(descriptor, size, offset)
     while len(data) < size:
         more = os.pread(descriptor, size - len(data), offset + len(data))

@@ -91,7 +91,7 @@ class TarMember:
     path: str
     offset: int
     size: int
-    stamp: int | None = None
+    version: tuple[int, ...] | None = None
     """Of the tar when its headers were read: in a tar that has changed since, other bytes may lie there."""
     held: object = field(default=None, compare=False)
     """What must live as long as the tar is read: the tar may be a temporary file."""

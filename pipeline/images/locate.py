@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.errors import ErrorKind, ResourceError
-from pipeline.files import OutsideError, file_stamp, open_below, part_of, stamp_of
+from pipeline.files import CHANGED, OutsideError, file_stamp, open_below, part_of, stamp_of, version_of
 from pipeline.formatting import printable
 from pipeline.http.data_urls import decode_data_url
 from pipeline.locations import (
@@ -159,15 +159,18 @@ def _open_tar_member(location: TarMember, max_bytes: int) -> OpenImage | Failure
     descriptor = open_file(location.path)
     if isinstance(descriptor, Failure):
         return descriptor
-    stamp = stamp_of(os.fstat(descriptor))
-    if location.stamp is not None and location.stamp != stamp:
-        os.close(descriptor)
-        message = "its tar has changed since the run read its headers"
-        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=message)
+    found = os.fstat(descriptor)
+
+    def read() -> bytes:
+        data = part_of(descriptor, location.offset, location.size)
+        if location.version is not None and version_of(os.fstat(descriptor)) != location.version:
+            raise ValueError(CHANGED)
+        return data
+
     return OpenImage(
         size_bytes=location.size,
-        stamp=stamp,
-        read=lambda: _embedded(lambda: part_of(descriptor, location.offset, location.size)),
+        stamp=stamp_of(found),
+        read=lambda: _embedded(read),
         close=lambda: os.close(descriptor),
     )
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.files import file_part
+from pipeline.files import SteadyFile
 from pipeline.locations import EmbeddedImage
 from pipeline.sources.extras import safe_size
 from pipeline.sources.manifest import BadRow, Row
@@ -56,7 +56,9 @@ def read_arrow(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
     if not isinstance(path, str):
         raise InputError(f"{name}: Arrow files are read from this machine only; download it")
     try:
+        steady = SteadyFile(path)
         mapped = pa.memory_map(path).read_buffer()
+        steady.check()
         batches, schema = _batches(mapped)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: not an Arrow file, or cut short: {first_line(error)}") from None
@@ -71,7 +73,7 @@ def read_arrow(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
                 if cells is not None:
                     column = part.column(columns.image)
                     images = cells.read(
-                        column, before + 1, _Mapped.of(path, mapped, column, cells, name), is_whole=True
+                        column, before + 1, _Mapped.of(steady, mapped, column, cells, name), is_whole=True
                     )
                 keep = [field.name for field in schema if _is_wanted(field, columns.image, columns.id, extras=extras)]
                 keep = [one for one in keep if one != columns.image or cells is None]
@@ -107,7 +109,7 @@ def _batches(mapped: Any) -> tuple[Iterator[Any], Any]:  # noqa: ANN401 - as abo
 class _Mapped:
     """Where the images of one batch lie in the file."""
 
-    path: str
+    file: SteadyFile
     name: str
     """Of the file, for people."""
     is_list: bool
@@ -115,24 +117,24 @@ class _Mapped:
     sizes: list[int]
 
     @classmethod
-    def of(cls, path: str, mapped: Any, column: Any, cells: ImageCells, name: str) -> "_Mapped":  # noqa: ANN401 - as above
+    def of(cls, steady: SteadyFile, mapped: Any, column: Any, cells: ImageCells, name: str) -> "_Mapped":  # noqa: ANN401 - as above
         """Raises InputError where they do not lie there as they are."""
         data = cells.data(cells.flat(column))
         file = name.rpartition("/")[2]
         width = {pa.binary(): np.int32, pa.large_binary(): np.int64}.get(data.type)
         _, offsets, values = (*data.buffers(), None)[:3]
         if not len(data) or not values:  # no row, or none with bytes
-            return cls(path, file, cells.is_list, [0] * len(data), [0] * len(data))
+            return cls(steady, file, cells.is_list, [0] * len(data), [0] * len(data))
         start = values.address - mapped.address
         if width is None or not 0 <= start <= mapped.size:
             raise InputError(
                 f"{name}: its images are packed, or are {data.type}; save the dataset with `datasets`, or as Parquet"
             )
         found = np.frombuffer(offsets, width)[data.offset : data.offset + len(data) + 1].astype(np.int64)
-        return cls(path, file, cells.is_list, (found[:-1] + start).tolist(), np.diff(found).tolist())
+        return cls(steady, file, cells.is_list, (found[:-1] + start).tolist(), np.diff(found).tolist())
 
     def __call__(self, row: int, place: int, index: int, name: str | None) -> EmbeddedImage:
         file = f"{self.name}#{row}"
         shows = shown(public_image(name)) if name else f"{file}/{place}" if self.is_list else file
         at, size = self.at[index], self.sizes[index]
-        return EmbeddedImage(shows, self.path, partial(file_part, self.path, at, size), size)
+        return EmbeddedImage(shows, self.file.path, partial(self.file.part, at, size), size)

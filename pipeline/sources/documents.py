@@ -7,7 +7,7 @@ from functools import partial
 
 from pipeline.config.extras import PDF_HINT, has_pdf_extra
 from pipeline.errors import InputError
-from pipeline.files import file_part, open_below
+from pipeline.files import CHANGED, SteadyFile, open_below
 from pipeline.http.data_urls import decode_data_url
 from pipeline.locations import (
     ConfinedFile,
@@ -83,13 +83,20 @@ def _document(location: Location) -> Document | None:
         url = location.url
         return InMemoryImage(location.name, lambda: _decoded(url), len(url), is_pdf=True)
     if isinstance(location, TarMember):
-        read = partial(file_part, location.path, location.offset, location.size)
-        return InMemoryImage(location.name, read, location.size, is_pdf=True)
+        return InMemoryImage(location.name, partial(_member, location), location.size, is_pdf=True)
     if isinstance(location, EmbeddedImage):
         return InMemoryImage(location.name, location.read, 0, is_pdf=True)
     if isinstance(location, ConfinedFile):
         return InMemoryImage(location.name, lambda: _confined(location), location.held_bytes, is_pdf=True)
     return None if isinstance(location, ImageUrl | DocumentPage) else location
+
+
+def _member(location: TarMember) -> bytes:
+    """The bytes of a document in a tar. Raises OSError, and ValueError where the tar has changed."""
+    file = SteadyFile(location.path)
+    if location.version not in {None, file.version}:
+        raise ValueError(CHANGED)
+    return file.part(location.offset, location.size)
 
 
 def _confined(location: ConfinedFile) -> bytes:

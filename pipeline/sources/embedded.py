@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.files import SteadyFile
 from pipeline.sources.tables import ImageCells, first_line
 
 _BATCH_BYTES: Final = 1 << 21
@@ -44,6 +45,7 @@ class EmbeddedColumn:
         self.path = path
         self._name = name.rpartition("/")[2]
         self._cells = cells
+        self._steady = SteadyFile(path)
         self._table = pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False)
         self._leaf = leaves(self._table, column, cells)[0]
         groups = [self._table.metadata.row_group(at) for at in range(self._table.num_row_groups)]
@@ -105,7 +107,9 @@ class EmbeddedColumn:
         """Hold the next batch; False at the end of the row group. Raises ValueError where it is damaged."""
         try:
             batch = next(self._batches, None)
+            self._steady.check()
         except (pa.ArrowException, OSError) as error:
+            self._steady.check()
             what = f"its Parquet file is damaged from row {self._next + 1:,} on: {first_line(error)}"
             self._damages[self._group] = self._next, what
             self._group = -1

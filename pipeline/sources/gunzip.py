@@ -5,12 +5,12 @@ lie further apart the longer the file is, so that their number is bounded.
 """
 
 import os
-import weakref
 import zlib
 from bisect import bisect_right
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
+from pipeline.files import SteadyFile
 from pipeline.sources.tarfiles import DamagedError
 
 _READ_BYTES: Final = 1 << 14
@@ -38,8 +38,8 @@ class GzipStream:
     def __init__(self, path: str) -> None:
         """Raises OSError."""
         self.size: int | None = None
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._file)
+        self._steady = SteadyFile(path)
+        self._file = self._steady.descriptor
         self._lock = Lock()
         self._decoder = zlib.decompressobj(_GZIP)
         self._packed = 0
@@ -54,6 +54,10 @@ class GzipStream:
                 self._go_back(at)
             while self._start + len(self._data) < at + count and self._read_on():
                 self._forget(at)
+            try:
+                self._steady.check()
+            except ValueError as error:
+                raise DamagedError(self._packed, str(error)) from None
             inside = at - self._start
             return bytes(self._data[inside : inside + count])
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Self
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.files import stamp_of
+from pipeline.files import version_of
 from pipeline.locations import EmbeddedImage, Location, TarMember
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
@@ -151,7 +151,7 @@ class _Opened:
         self.shard = shard
         self.is_packed = not shard.path.lower().endswith(".tar")
         self._descriptor = os.open(shard.path, os.O_RDONLY | os.O_CLOEXEC)
-        self._stamp = stamp_of(os.fstat(self._descriptor))
+        self._version = version_of(os.fstat(self._descriptor))
         self.stream: Stream = GzipStream(shard.path) if self.is_packed else PlainStream(self._descriptor)
         # Images are read behind the headers: a position of its own.
         self._images = GzipStream(shard.path) if self.is_packed else None
@@ -166,7 +166,7 @@ class _Opened:
         path = self.shard.path
         name = f"{self.shard.shown}/{shown(member.name)}"
         if self._images is None:
-            return TarMember(name, path, member.offset, member.size, self._stamp, self.shard.held)
+            return TarMember(name, path, member.offset, member.size, self._version, self.shard.held)
         return EmbeddedImage(name, path, partial(_unpacked, self._images, member, self.shard.held), member.size)
 
 
