@@ -16,6 +16,7 @@ UNREADABLE: Final = "unreadable"
 SPECIAL: Final = "special (pipe, device)"
 WITHOUT_ROW: Final = "without a row in the metadata"
 CAPTIONED: Final = "captioned before"
+BAD: Final = "bad (source.skip_bad_rows)"
 
 _NO_IMAGES: Final = frozenset(
     b".txt .text .md .rst .rtf .log .csv .tsv .json .jsonl .ndjson .parquet .arrow .feather .xml .yaml .yml .toml .ini"
@@ -59,8 +60,10 @@ class PassesOver(Protocol):
 
 
 def passed_over(source: object) -> Counter[str]:
-    """What `check` of a source has passed over; nothing where it takes all that it finds."""
-    return source.passed_over if isinstance(source, PassesOver) else Counter()
+    """What `check` of a source has passed over, bad rows too; nothing where it takes all that it finds."""
+    found = source.passed_over if isinstance(source, PassesOver) else Counter[str]()
+    skipped = getattr(source, "skipped", 0)
+    return found if not skipped or BAD in found else found + Counter({BAD: skipped})
 
 
 def passed_words(by_kind: Mapping[str, int]) -> str:

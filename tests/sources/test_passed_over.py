@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.config.loading import load_config
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.sources import open_source, passed_over, passed_words
+from pipeline.sources import open_source, open_sources, passed_over, passed_words
 from pipeline.sources.naming import MEDIA_SUFFIXES
 from pipeline.sources.passed import PassedOver, is_no_image
 
@@ -137,3 +137,15 @@ def test_an_empty_choice_says_what_it_saw(tmp_path: Path) -> None:
     plant(tmp_path, {"data/train.parquet": b"PAR1", "list.csv": b"image"})
     with pytest.raises(InputError, match=r"Files of records \(\.csv \.parquet\) are SOURCEs of their own: name them"):
         open_source(tmp_path).check()
+
+
+def test_bad_rows_are_said(tmp_path: Path) -> None:
+    """Proves that what `source.skip_bad_rows` leaves out is counted once, of one source and of several."""
+    plant(tmp_path, {"a.jpg": b"", "m.csv": b"image,t\na.jpg,1\n,2\n", "n.csv": b"image,t\n,1\nb.jpg,2\n,3\n"})
+    config = SourceConfig(skip_bad_rows=True)
+    one, both = (
+        open_sources([str(tmp_path / name) for name in names], config) for names in (["m.csv"], ["m.csv", "n.csv"])
+    )
+    assert (one.check(), both.check()) == (1, 2)
+    assert passed_words(passed_over(one)) == "1 bad (source.skip_bad_rows)"
+    assert passed_words(passed_over(both)) == "3 bad (source.skip_bad_rows)"

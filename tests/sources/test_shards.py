@@ -258,7 +258,7 @@ def test_images_that_are_not_read(tmp_path: Path) -> None:
     write(tmp_path / "s.tar", [("b.jpg", b"y" * 2000), ("a.jpg", b"x" * 2000)])
     found = bytes_of(record)
     assert isinstance(found, Failure)
-    assert "its tar has changed" in found.message
+    assert "its file has changed" in found.message
     (tmp_path / "s.tar").unlink()
     found = bytes_of(record)
     assert isinstance(found, Failure)
