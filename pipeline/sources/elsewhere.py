@@ -46,7 +46,7 @@ class RemoteManifest(ManifestSource):
     def _look_at(self, images: Sequence[str]) -> None:
         super()._look_at(images)
         for image in images:
-            check_foreign(image)
+            check_foreign(image, self._address)
 
     def _fetch(self) -> None:
         """Once; the copy is gone with this source. Raises InputError and ResourceError."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pipeline.config.extras import CLOUD_SCHEMES
 from pipeline.errors import InputError
 from pipeline.locations import ConfinedFile, ImageUrl, LocalFile, Location
-from pipeline.sources.naming import location_of, scheme_of, shown
+from pipeline.sources.naming import location_of, public_address, scheme_of, shown
 
 Locate = Callable[[str], Location]
 """From the text that names an image to its location."""
@@ -43,7 +43,7 @@ def below_address(base: str) -> Locate:
     folder = posixpath.dirname(path)
 
     def locate(image: str) -> Location:
-        check_foreign(image)
+        check_foreign(image, base)
         if scheme_of(image) is not None:
             return location_of(image, "")
         joined = posixpath.normpath(f"/{folder}/{image}").lstrip("/")
@@ -53,10 +53,10 @@ def below_address(base: str) -> Locate:
     return locate
 
 
-def check_foreign(image: str) -> None:
-    """Raises InputError for a file of this machine in a manifest that comes from elsewhere."""
+def check_foreign(image: str, manifest: str) -> None:
+    """Raises InputError for a file of this machine in a manifest that comes from elsewhere, from this address."""
     if image.startswith("/") or scheme_of(image) == "file":
         raise InputError(
-            f"{shown(image)!r} names a file of this machine, and the manifest comes from elsewhere; download the "
-            "manifest and give its path, or name images by addresses, or relative to the manifest"
+            f"{shown(public_address(manifest))}: {shown(image)!r} names a file of this machine, and the manifest comes "
+            "from elsewhere; download the manifest and give its path, or name images by addresses, or relative to it"
         )
