@@ -77,7 +77,7 @@ class ObjectStores:
             self._permits.release()
         if len(data) != size:
             return Failure(kind=ErrorKind.FETCH_FAILED, message=f"{len(data):,} bytes came of {size:,}")
-        return data or Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="the object is empty")
+        return data or Failure(kind=ErrorKind.IMAGE_EMPTY, message="the object is empty")
 
     async def head(self, url: str, wanted: int) -> tuple[bytes, int | None] | Failure:
         """The first `wanted` bytes of an object, and its size."""

@@ -103,15 +103,16 @@ class Deadline:
 
 
 async def _body(response: aiohttp.ClientResponse, max_bytes: int, grow: Grow) -> bytes | Failure:
-    if response.content_type in _WEB_PAGES:
-        return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="the address answered with a web page")
+    is_page = response.content_type in _WEB_PAGES
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         return Failure(kind=ErrorKind.FETCH_FAILED, message="the host sent a part of the image only")
     declared = 0 if "Content-Encoding" in response.headers else response.content_length or 0
-    if declared > max_bytes:
+    if declared > max_bytes and not is_page:
         return too_large_to_fetch(declared, max_bytes)
     data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        if is_page:  # an answer without a byte is none, whatever its type
+            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="the address answered with a web page")
         await grow(len(chunk))
         data += chunk
         if len(data) > max_bytes:

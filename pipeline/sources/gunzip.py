@@ -19,6 +19,7 @@ _KEPT_BYTES: Final = 8 << 20
 """Unpacked bytes that are still at hand: threads ask for neighbouring members in any order."""
 _FIRST_DISTANCE: Final = 16 << 20
 _MOST_CHECKPOINTS: Final = 64
+_MAGIC: Final = b"\x1f\x8b"
 _GZIP: Final = 31
 """What zlib calls the format."""
 
@@ -96,8 +97,12 @@ class GzipStream:
     def _unpacked(self) -> bytes | None:
         if self._decoder.eof:
             rest = self._decoder.unused_data or self._take()
-            if rest[:2] != b"\x1f\x8b"[: len(rest)] or not rest:  # zeros fill a tape; anything else is no part of it
+            while rest and not (rest := rest.lstrip(b"\0")):  # zeros fill a tape
+                rest = self._take()
+            if not rest:
                 return None
+            if rest[:2] != _MAGIC[: len(rest)]:
+                raise zlib.error("other data follow it")
             self._decoder = zlib.decompressobj(_GZIP)
             return self._decoder.decompress(rest, _CHUNK_BYTES)
         packed = self._decoder.unconsumed_tail or self._take()

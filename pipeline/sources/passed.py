@@ -17,6 +17,9 @@ SPECIAL: Final = "special (pipe, device)"
 WITHOUT_ROW: Final = "without a row in the metadata"
 CAPTIONED: Final = "captioned before"
 BAD: Final = "bad (source.skip_bad_rows)"
+LINK: Final = "stored as a link"
+SPARSE: Final = "stored as a sparse file"
+UNKNOWN: Final = "of an unknown kind"
 
 _NO_IMAGES: Final = frozenset(
     b".txt .text .md .rst .rtf .log .csv .tsv .json .jsonl .ndjson .parquet .arrow .feather .xml .yaml .yml .toml .ini"

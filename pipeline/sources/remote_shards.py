@@ -6,6 +6,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.records import ImageRecord
 from pipeline.sources.elsewhere import Copy
 from pipeline.sources.naming import public_address
+from pipeline.sources.passed import PassedOver
 from pipeline.sources.webdataset import Shard, ShardsSource, label_of
 
 
@@ -24,7 +25,7 @@ class RemoteShards(ShardsSource):
     def ids(self) -> Iterator[str] | None:
         return None
 
-    def _of_shard(self, shard: Shard, seen: dict[str, int], *, extras: bool) -> Iterator[ImageRecord]:
+    def _of_shard(self, shard: Shard, passed: PassedOver, *, extras: bool) -> Iterator[ImageRecord]:
         name = public_address(shard.path)
         copy = Copy(shard.path, self._config, name)
-        yield from super()._of_shard(shard._replace(path=copy.path, name=name, held=copy), seen, extras=extras)
+        yield from super()._of_shard(shard._replace(path=copy.path, name=name, held=copy), passed, extras=extras)

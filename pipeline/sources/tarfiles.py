@@ -1,19 +1,26 @@
 """The members of a tar, header by header: nothing is unpacked, and one header is in memory at a time.
 
 The formats are those of POSIX (ustar, pax), of GNU tar (long names, sizes beyond 8 GiB) and the one before both. Only
-plain files are members here. Links, devices, folders and sparse files are passed over.
+plain files are members here. Links, devices, folders and sparse files are passed over. Blocks of zeros are skipped, as
+`tar -i` does: behind those that end one tar another one may follow.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
+
+from pipeline.sources.passed import LINK, SPARSE, SPECIAL, UNKNOWN, PassedOver
 
 BLOCK: Final = 512
 _ZEROS: Final = bytes(BLOCK)
 _PLAIN: Final = frozenset({b"0", b"\0", b"7"})
+_FOLDER: Final = b"5"
 _WITHOUT_DATA: Final = frozenset({b"1", b"2", b"3", b"4", b"5", b"6"})
 """Links, devices, folders and pipes: whatever size they state, the next header follows at once."""
 _LONG_NAME, _SPARSE = b"L", b"S"
+_NOT_COUNTED: Final = frozenset({_FOLDER, b"D", b"g", b"K", b"V"})
+"""Folders, and headers that say something of the next member or of the whole tar."""
+_PASSED: Final = {b"1": LINK, b"2": LINK, b"3": SPECIAL, b"4": SPECIAL, b"6": SPECIAL, _SPARSE: SPARSE}
 _PAX: Final = frozenset({b"x", b"X"})
 _MOST_META_BYTES: Final = 1 << 20
 """Of a long name, or of pax fields."""
@@ -69,10 +76,14 @@ class PlainStream:
         return self._ahead[inside : inside + count]
 
 
-def members(stream: Stream) -> Iterator[Member]:
-    """The plain files of a tar, in order. Raises DamagedError where it cannot be read on."""
+def members(stream: Stream, passed: PassedOver | None = None) -> Iterator[Member]:
+    """The plain files of a tar, in order; `passed` counts the others.
+
+    Raises DamagedError where it cannot be read on.
+    """
     at, long_name, pax = 0, b"", dict[bytes, bytes]()
-    while (block := _header(stream, at)) is not None:
+    while (found := _header(stream, at)) is not None:
+        at, block = found
         kind, size = block[156:157], _size(block, at)
         data = at + BLOCK
         if kind == _LONG_NAME or kind in _PAX:
@@ -88,32 +99,47 @@ def members(stream: Stream) -> Iterator[Member]:
             size = _decimal(pax[b"size"], at)
         if kind == _SPARSE:
             data = _behind_sparse_map(stream, block, data)
-        is_folder = kind == b"\0" and name.endswith(b"/")
-        end = _next(data, 0 if kind in _WITHOUT_DATA or is_folder else size)
-        if kind in _PLAIN and not is_folder and not any(key.startswith(b"GNU.sparse") for key in pax):
+        kind = _kind_of(kind, name, pax)
+        end = _next(data, 0 if kind in _WITHOUT_DATA else size)
+        if kind in _PLAIN:
             if stream.size is not None and data + size > stream.size:
                 raise DamagedError(at, f"{name.decode(errors='replace')!r} has {size:,} bytes, and the tar ends before")
             yield Member(name.decode("utf-8", "surrogateescape"), data, size)
+        elif passed is not None:
+            _pass_over(kind, passed)
         at = end
         if kind != b"g":  # fields for all members: none counts here
             long_name, pax = b"", {}
 
 
-def _header(stream: Stream, at: int) -> bytes | None:
-    """The next header; None at the end, which is a block of zeros, or that of the file."""
-    block = stream.read(at, BLOCK)
+def _kind_of(kind: bytes, name: bytes, pax: Mapping[bytes, bytes]) -> bytes:
+    """What a header stands for: old programs write folders as plain files, and pax writes sparse files so."""
+    if kind not in _PLAIN:
+        return kind
+    if kind == b"\0" and name.endswith(b"/"):
+        return _FOLDER
+    return _SPARSE if any(key.startswith(b"GNU.sparse") for key in pax) else kind
+
+
+def _pass_over(kind: bytes, passed: PassedOver) -> None:
+    if kind not in _NOT_COUNTED:
+        passed.add(_PASSED.get(kind, UNKNOWN))
+
+
+def _header(stream: Stream, at: int) -> tuple[int, bytes] | None:
+    """Where the next header is, and its bytes; None at the end of the file."""
+    while (block := stream.read(at, BLOCK)) == _ZEROS:
+        at += BLOCK
     if len(block) < BLOCK:
         if not at:
             raise DamagedError(0, "the file is empty" if not block else "the file is too short for a tar")
-        if block or (stream.size is not None and at > stream.size):
+        if block.strip(b"\0") or (stream.size is not None and at > stream.size):
             raise DamagedError(at, "the tar is cut short")
-        return None
-    if block == _ZEROS:
         return None
     stated, total = _octal(block[148:156]), sum(block) - sum(block[148:156]) + 8 * _BLANK
     if stated is None or (stated != total and not _is_signed_sum(block, stated)):
         raise DamagedError(at, "no header of a tar stands here" if at else "this is no tar")
-    return block
+    return at, block
 
 
 def _is_signed_sum(block: bytes, stated: int) -> bool:

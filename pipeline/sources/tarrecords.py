@@ -13,12 +13,11 @@ import orjson
 
 from pipeline.config.nesting import DEEPEST, is_too_deep
 from pipeline.sources.naming import shown
+from pipeline.sources.passed import WITHOUT_SUFFIX, PassedOver, suffix_of
 from pipeline.sources.tarfiles import Member, Stream, members
 
 MOST_MEMBERS: Final = 1_000
 """Under one key: they are held together."""
-_KINDS: Final = 100
-"""Of members, that are counted for a message."""
 _WHOLE: Final = re.compile(r"-?\d{1,18}")
 
 
@@ -38,18 +37,23 @@ class BadRecordError(Exception):
     """What is wrong with the members of one key."""
 
 
-def parts_in(stream: Stream, seen: dict[str, int]) -> Iterator[Part]:
-    """The members that have a key; `seen` counts them by their kind. Raises DamagedError."""
-    for member in members(stream):
+def parts_in(stream: Stream, passed: PassedOver) -> Iterator[Part]:
+    """The members that have a key; `passed` counts the others, but for hidden names. Raises DamagedError."""
+    for member in members(stream, passed):
         folder, slash, name = _relative(member.name).rpartition("/")
         stem, dot, extension = name.partition(".")
-        if not stem or not dot or (name.startswith("__") and name.endswith("__")):
+        if not stem or (name.startswith("__") and name.endswith("__")):
             continue
-        extension = extension.lower()
-        kind = extension.rpartition(".")[2]
-        if kind in seen or len(seen) < _KINDS:
-            seen[kind] = seen.get(kind, 0) + 1
-        yield Part(folder + slash + stem, extension, member)
+        if not dot:
+            passed.add(WITHOUT_SUFFIX)
+            continue
+        yield Part(folder + slash + stem, extension.lower(), member)
+
+
+def pass_over(parts: Sequence[Part], passed: PassedOver) -> None:
+    """Count the members of a key that has no image, each by its suffix."""
+    for part in parts:
+        passed.add(suffix_of(part.member.name.encode("utf-8", "surrogateescape")) or WITHOUT_SUFFIX)
 
 
 def _relative(name: str) -> str:

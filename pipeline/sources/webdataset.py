@@ -5,6 +5,7 @@ are walked, small texts are read with them, and an image is read where it lies w
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby, islice
@@ -20,8 +21,9 @@ from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.manifest import ABSENT, id_flaw
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
+from pipeline.sources.passed import PassedOver, passed_words
 from pipeline.sources.tarfiles import DamagedError, Member, PlainStream, Stream
-from pipeline.sources.tarrecords import MOST_MEMBERS, BadRecordError, Part, columns_of, image_of, parts_in
+from pipeline.sources.tarrecords import MOST_MEMBERS, BadRecordError, Part, columns_of, image_of, parts_in, pass_over
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 
@@ -59,6 +61,7 @@ class ShardsSource:
         self.name = name
         self.is_manifest = len(shards) == 1
         self.skipped = 0
+        self.passed_over = Counter[str]()
         self.has_documents = False
         self._shards, self._config = shards, config
         self._most_text = config.max_record_kb * 1024
@@ -81,10 +84,10 @@ class ShardsSource:
     def _records(self, *, extras: bool) -> Iterator[ImageRecord]:
         self.skipped = 0
         is_empty = True
-        seen: dict[str, int] = {}
+        passed = PassedOver()
         for shard in self._shards:
             try:
-                for record in self._of_shard(shard, seen, extras=extras):
+                for record in self._of_shard(shard, passed, extras=extras):
                     is_empty = False
                     yield record
             except DamagedError as error:
@@ -93,12 +96,13 @@ class ShardsSource:
             except OSError as error:
                 self._reject(f"{shard.shown}: cannot be read: {error.strerror or error}", "go on without it")
         if is_empty:
-            raise InputError(self._nothing_found(seen))
+            raise InputError(self._nothing_found(passed.by_kind))
+        self.passed_over = passed.by_kind
 
-    def _of_shard(self, shard: Shard, seen: dict[str, int], *, extras: bool) -> Iterator[ImageRecord]:
+    def _of_shard(self, shard: Shard, passed: PassedOver, *, extras: bool) -> Iterator[ImageRecord]:
         """Raises DamagedError and OSError."""
         with _Opened(shard) as opened:
-            for key, group in groupby(parts_in(opened.stream, seen), key=lambda part: part.key):
+            for key, group in groupby(parts_in(opened.stream, passed), key=lambda part: part.key):
                 parts = list(islice(group, MOST_MEMBERS + 1))
                 try:
                     record = self._record(opened, key, parts, extras=extras)
@@ -107,7 +111,9 @@ class ShardsSource:
                     where = f"{shard.shown}: the record {shown(key)!r} (byte {at:,}): {error}; mend the shard"
                     self._reject(where, "skip such records")
                     continue
-                if record is not None:
+                if record is None:
+                    pass_over(parts, passed)
+                else:
                     yield record
 
     def _record(self, opened: "_Opened", key: str, parts: list[Part], *, extras: bool) -> ImageRecord | None:
@@ -134,12 +140,11 @@ class ShardsSource:
             raise InputError(f"{what}, or {way_out} with `source.skip_bad_rows`")
         self.skipped += 1
 
-    def _nothing_found(self, seen: dict[str, int]) -> str:
-        kinds = sorted(seen.items(), key=lambda pair: -pair[1])[:5]
-        held = ", ".join(f"{count:,} .{shown(extension)}" for extension, count in kinds)
+    def _nothing_found(self, by_kind: Counter[str]) -> str:
+        held = passed_words(by_kind) or ("nothing else" if self.skipped else "no files")
         skipped = f"; {self.skipped:,} damaged records or shards were skipped" if self.skipped else ""
         where = "it" if self.is_manifest else "its shards"
-        found = f"{shown(self.name)}: no images in {where} ({held or 'no files'}){skipped}"
+        found = f"{shown(self.name)}: no images in {where} ({held}){skipped}"
         return f"{found}; `source.extensions` names other formats"
 
 

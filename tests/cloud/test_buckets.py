@@ -130,7 +130,7 @@ def test_a_manifest_names_objects(endpoint: str) -> None:
     rows = pipeline.read("out").set_index("id")
     kinds = {str(name).removeprefix("s3://bucket/"): kind for name, kind in rows.error_kind.fillna("").items()}
     assert kinds == {
-        "photos/a.jpg": "", "gone.jpg": "image_missing", "flawed/empty.jpg": "image_unreadable",
+        "photos/a.jpg": "", "gone.jpg": "image_missing", "flawed/empty.jpg": "image_empty",
         "flawed/cut.jpg": "image_truncated", "flawed/large.jpg": "fetch_too_large", "": "image_unsupported",
         "a//b.jpg": "image_unsupported", "../x.jpg": "image_unsupported", "s3://no-bucket/a.jpg": "image_missing",
     }  # fmt: skip

@@ -47,7 +47,9 @@ class Host:
             return await self.break_off(request)
         if name == "endless":
             return await self.endless(request)
-        return web.Response(body={"large": bytes(LIMIT + 1), "empty": b""}.get(name, b"image"))
+        body = {"large": bytes(LIMIT + 1), "empty": b"", "none": b"", "no-page": b""}.get(name, b"image")
+        kind = "text/html" if name == "no-page" else None
+        return web.Response(body=body, status=204 if name == "none" else 200, content_type=kind)
 
     async def break_off(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "100"})
@@ -113,6 +115,8 @@ async def test_a_signed_address_is_sent_as_written(host: Host, hosts: ImageHosts
         ("599", (ErrorKind.FETCH_STATUS, "HTTP 599", 599)),
         ("page", (ErrorKind.IMAGE_UNSUPPORTED, "the address answered with a web page", None)),
         ("empty", (ErrorKind.IMAGE_EMPTY, "the answer is empty", None)),
+        ("none", (ErrorKind.IMAGE_EMPTY, "the answer is empty", None)),
+        ("no-page", (ErrorKind.IMAGE_EMPTY, "the answer is empty", None)),
         ("loop", (ErrorKind.FETCH_FAILED, "the host redirects too often", None)),
         ("break", (ErrorKind.FETCH_FAILED, "the host closed the connection in the middle of the answer", None)),
     ],

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -161,14 +162,31 @@ def test_damage_costs_its_own_images_only(files: dict[str, bytes], endpoint: str
     assert emulator_get(endpoint, "stats")["requests"] == 6
 
 
+def test_what_a_shard_passes_over_is_said(files: dict[str, bytes], endpoint: str, command: Command) -> None:
+    """As of a folder: in a run, a dry run, `estimate`, and in what programs read."""
+    link = tarfile.TarInfo("b.jpg")
+    link.type, link.linkname = tarfile.SYMTYPE, "a.jpg"
+    start = link.tobuf()
+    Path("s.tar").write_bytes(start + tar_of([("a.jpg", files["000000000"]), ("c.npy", b"0"), ("d.npy", b"0")]))
+    line = "1 image; passed over: 2 .npy, 1 stored as a link"
+    asked = ("run", "s.tar", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint)
+    assert command(*asked, "--dry-run")[1].splitlines()[0] == line
+    assert line in command(*asked)[2]
+    assert json.loads(command(*asked, "--json")[1])["passed_over"] == {".npy": 2, "stored as a link": 1}
+    assert "; passed over: 2 .npy, 1 stored as a link" in command("estimate", "s.tar", "--model", "gpt-4o")[1]
+
+
 def test_one_odd_image_is_one_row(files: dict[str, bytes], endpoint: str) -> None:
     """Bytes that are no image, and none at all, are failed rows of their own kind."""
     Path("s.tar").write_bytes(tar_of([("a.jpg", files["000000000"]), ("b.jpg", b"no image"), ("c.jpg", b"")]))
     pq.write_table(pa.table({"image": [b"no image", b""]}), "m.parquet")
-    summary = pipeline.run(["s.tar", "m.parquet"], out="out", base_url=endpoint, model="gpt-4o", quiet=True)
-    assert summary.by_status == {"ok": 1, "failed": 4}
+    pq.write_table(pa.table({"image": [{"bytes": b"", "path": "plain/000000000.jpg"}]}), "cells.parquet")
+    Path("p.tgz").write_bytes(gzip.compress(tar_of([("c.jpg", b"")])))
+    sources = ["s.tar", "m.parquet", "cells.parquet", "p.tgz"]
+    summary = pipeline.run(sources, out="out", base_url=endpoint, model="gpt-4o", quiet=True)
+    assert summary.by_status == {"ok": 1, "failed": 6}
     kinds = rows().error_kind
     assert kinds["s/b"] == kinds["m.parquet#1"] != kinds["s/a"]
-    assert kinds["s/c"] == kinds["m.parquet#2"] == "image_empty"
+    assert kinds["s/c"] == kinds["m.parquet#2"] == kinds["cells.parquet#1"] == kinds["p/c"] == "image_empty"
     with pytest.raises(InputError, match=r"i2d: .*no such file"):
         ask("i2d", endpoint)

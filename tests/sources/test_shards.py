@@ -19,7 +19,7 @@ from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import sizes_of
 from pipeline.locations import EmbeddedImage, TarMember
 from pipeline.records import Failure, ImageRecord
-from pipeline.sources import gunzip, open_source
+from pipeline.sources import gunzip, open_source, passed_over
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.tarfiles import DamagedError, PlainStream, members
 from tests.containers import SMALL, Files, tar_of
@@ -218,6 +218,56 @@ def test_damaged_tars_are_typed(tmp_path: Path, form: int) -> None:
                 offsets.append(error.offset)
     assert len(offsets) > 100
     assert all(0 <= offset <= len(whole) for offset in offsets)
+
+
+def joined(parts: list[bytes], suffix: str, between: bytes) -> bytes:
+    """What `cat` makes of tars, packed or not, with some bytes behind each."""
+    return b"".join((part if suffix == ".tar" else gzip.compress(part)) + between for part in parts)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_tars_behind_each_other(tmp_path: Path, suffix: str) -> None:
+    """`cat x1.tar x2.tar` holds the members of both; zeros at the end are none, and other bytes there are damage."""
+    parts = [tar_of([(f"{key}.jpg", key.encode()), (f"{key}.txt", b"t")]) for key in "abc"]
+    parts.insert(1, tar_of([]))
+    path = tmp_path / f"s{suffix}"
+    for between in (b"", bytes(512)):
+        path.write_bytes(joined(parts, suffix, between))
+        records = read(path)
+        assert [record.id for record in records] == ["s/a", "s/b", "s/c"]
+        assert [bytes_of(record) for record in records] == [b"a", b"b", b"c"]
+    path.write_bytes(joined(parts, suffix, b"") + bytes(100))
+    assert len(read(path)) == 3
+    path.write_bytes(joined(parts, suffix, b"") + b"no header" * 100)
+    with pytest.raises(InputError, match=r"damaged at byte [\d,]+: (no header of a tar|.* other data follow it)"):
+        open_source(path).check()
+    path.write_bytes(joined([tar_of([])], suffix, b""))
+    with pytest.raises(InputError, match=r"no images in it \(no files\)"):
+        open_source(path).check()
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tgz"])
+def test_what_is_passed_over_is_counted(tmp_path: Path, suffix: str) -> None:
+    """Links, devices, sparse files and keys without an image, by kind over all shards; folders and hidden names not."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"?")
+        for number, kind in enumerate(kinds):
+            other = tarfile.TarInfo(f"{number}.jpg")
+            other.type, other.linkname = kind, "a" * 150 + ".jpg"
+            tar.addfile(other)
+    files = [("a.jpg", b"a"), ("a.npy", b""), ("b.txt", b""), ("b.NPY", b""), ("README", b""), (".c.jpg", b"")]
+    data = sparse_tar() + buffer.getvalue() + tar_of(files)
+    for name in ("0", "1"):
+        (tmp_path / f"{name}{suffix}").write_bytes(data if suffix == ".tar" else gzip.compress(data))
+    source = open_source(f"{tmp_path}/*{suffix}")
+    expected = {
+        "stored as a link": 4, "special (pipe, device)": 4, "stored as a sparse file": 2, "of an unknown kind": 2,
+        "without suffix": 2, ".txt": 2, ".npy": 2,
+    }  # fmt: skip
+    assert (source.check(), dict(passed_over(source))) == (2, expected)
+    next(iter(source.records()))
+    assert (len(list(source.records())), dict(passed_over(source))) == (2, expected)
 
 
 def test_a_damaged_shard_among_others(tmp_path: Path) -> None:
