@@ -109,7 +109,8 @@ def write_files(page: str, make_image: MakeImage) -> None:
 def bucket(make_image: MakeImage) -> Iterator[str]:
     """Images and a list in an object store."""
     photo = make_image("b.jpg").read_bytes()
-    with object_store({"photos/b.jpg": photo, "list.csv": b"image\nphotos/b.jpg\n"}) as url:
+    shards = {f"data-{at}.tar": tar_of([(f"{at}.jpg", photo)]) for at in range(2)}
+    with object_store({"photos/b.jpg": photo, "list.csv": b"image\nphotos/b.jpg\n", **shards}) as url:
         yield url
 
 

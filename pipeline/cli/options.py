@@ -126,7 +126,10 @@ SOURCES: Final = click.Argument(
     nargs=-1,
     required=True,
     metavar="SOURCE...",
-    help="A folder, a glob, an image, or a manifest (.csv .tsv .jsonl .parquet .txt; - reads JSONL from stdin).",
+    help=(
+        "A folder, a glob, an image, a manifest (.csv .tsv .jsonl .parquet .txt; - reads JSONL from stdin), "
+        "shards (.tar .tar.gz), an address (https://), a bucket (s3:// gs:// az://), or hf://datasets/OWNER/NAME."
+    ),
 )
 CONFIG: Final = Option(
     "config",

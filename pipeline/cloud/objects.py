@@ -5,7 +5,7 @@ from typing import Any, BinaryIO, Final
 
 import anyio
 
-from pipeline.cloud.stores import ObjectAddress, failure_of, is_of_store, open_bucket
+from pipeline.cloud.stores import ObjectAddress, failure_of, is_of_store, odd_key, open_bucket
 from pipeline.errors import ErrorKind, InputError
 from pipeline.records import Failure
 
@@ -28,6 +28,12 @@ def keys_below(address: ObjectAddress) -> Iterator[str]:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - obstore has several
+        if (key := odd_key(error)) is not None:
+            raise InputError(
+                f"{address}: cannot be listed, because of the object with the key {key!r}: no part of a key may be "
+                "empty, '.' or '..', or hold a control character; rename the object, or name the other images in a "
+                "manifest"
+            ) from None
         raise InputError(f"{address}: cannot be listed: {failure_of(error).message}") from None
 
 

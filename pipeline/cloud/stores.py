@@ -22,6 +22,10 @@ _BODY: Final = re.compile(r"\s*(\n\nDebug source|: <\?xml|<\?xml|: \{).*", re.DO
 _EFFORT: Final = re.compile(r" in [\d.]+[mµn]?s\b(, after \d+ retries, max_retries: \d+, retry_timeout: [\d.]+m?s)?")
 _ROLES: Final = re.compile(r"//(169\.254\.\d+\.\d+|metadata\.google\.internal|\[fd00:ec2::254\])[:/]")
 """Where a cloud's machine asks for its own role, which is done where the environment has no credentials."""
+_ODD_KEY: Final = re.compile(r'invalid path: (?:Error parsing )?Path "(.*?)"(?: contained |: Encountered )', re.DOTALL)
+_LIBRARY: Final = re.compile(r"^Generic \w+ error: (Error performing list request: )?")
+_NOT_CONNECTED: Final = re.compile(r"Error performing [A-Z]+ (https?://[^/?\s]+).*\bkind: Connect\b", re.DOTALL)
+_NO_ACCOUNT: Final = "Account must be specified"
 _TIME: Final = re.compile(r"timed? ?out", re.IGNORECASE)
 _NOT_FOUND: Final = 404
 _NOT_AUTHENTICATED: Final = 401
@@ -83,6 +87,12 @@ def is_of_store(error: Exception) -> bool:
     return isinstance(error, FileNotFoundError | PermissionError) or type(error).__module__.startswith("obstore")
 
 
+def odd_key(error: Exception) -> str | None:
+    """The key that the library cannot list, and no other key of that page with it; None where it is something else."""
+    found = _ODD_KEY.search(str(error))
+    return None if found is None else found[1]
+
+
 def failure_of(error: Exception) -> Failure:
     """What an exception of obstore means."""
     text, name = str(error), type(error).__name__
@@ -97,8 +107,14 @@ def failure_of(error: Exception) -> Failure:
         what = f" ({code[1]})" if code else ""
         denied = "the store denies access" if name in _DENIED else "the store answers"
         return Failure(kind=ErrorKind.FETCH_STATUS, message=f"{denied}: HTTP {number}{what}", status=number)
-    text = _EFFORT.sub("", _BODY.sub("", text))
+    if _NO_ACCOUNT in text:
+        message = "no account in the environment: set AZURE_STORAGE_ACCOUNT_NAME"
+        return Failure(kind=ErrorKind.FETCH_STATUS, message=message, status=_NOT_AUTHENTICATED)
+    not_connected = _NOT_CONNECTED.search(text)
+    text = _LIBRARY.sub("", _EFFORT.sub("", _BODY.sub("", text)))
     kind = ErrorKind.FETCH_TIMEOUT if _TIME.search(text) else ErrorKind.FETCH_FAILED
+    if not_connected is not None:
+        text = f"no connection to {not_connected[1]}; check the network, and the endpoint in the environment"
     return Failure(kind=kind, message=one_line(text, _redactor()) or name)
 
 

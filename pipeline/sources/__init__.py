@@ -19,6 +19,7 @@ from pipeline.sources.documents import PagesSource
 from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
+from pipeline.sources.gunzip import check_packing
 from pipeline.sources.hub import HubSource
 from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
 from pipeline.sources.joined import JoinedSource, check_apart, check_texts
@@ -172,6 +173,9 @@ def _files(spec: str, folder: str, names: Sequence[str], config: SourceConfig) -
     odd = next((shard.path for shard in shards if not Path(shard.path).is_file()), None)
     if odd is not None:
         raise InputError(f"{shown(odd)}: not a regular file")
+    if not config.skip_bad_rows:
+        for shard in shards:
+            check_packing(shard.path)
     return [ShardsSource(shards, config, name=spec)]
 
 
@@ -217,6 +221,8 @@ def _address(url: str, scheme: str, config: SourceConfig) -> Checkable:
         return ImageSource(url)
     if (dataset := HubDataset.of(url)) is not None:
         return _of_hub(dataset, config)
+    if scheme == "hf":
+        raise InputError(f"{name}: no dataset of the hub; write hf://datasets/OWNER/NAME")
     if scheme in CLOUD_SCHEMES:
         raise InputError(f"{name}: no bucket; write {scheme}://BUCKET/KEY, or {scheme}://BUCKET/PREFIX/")
     raise InputError(f"{name}: this version does not read {scheme}:// sources; download it and give its path")

@@ -121,7 +121,7 @@ def _name_duplicate(sources: Sequence[Checkable], repeated: set[int], more: int)
 def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Checkable, more: int) -> str:
     other, place = before
     name = shown(source.name)
-    also = f" (and {more:,} more ids repeat)" if more else ""
+    also = f" (and {more:,} more id{' repeats' if more == 1 else 's repeat'})" if more else ""
     image = record.images[0]
     if isinstance(image, ImageUrl) and image.name != image.url:
         also += "; parameters of an address that may be secret are no part of its id"

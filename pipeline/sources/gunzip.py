@@ -10,7 +10,9 @@ from bisect import bisect_right
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
+from pipeline.errors import InputError
 from pipeline.files import SteadyFile
+from pipeline.sources.naming import shown
 from pipeline.sources.tarfiles import DamagedError
 
 _READ_BYTES: Final = 1 << 14
@@ -22,6 +24,18 @@ _MOST_CHECKPOINTS: Final = 64
 _MAGIC: Final = b"\x1f\x8b"
 _GZIP: Final = 31
 """What zlib calls the format."""
+_TAR_MAGIC_AT: Final = 257
+
+
+def check_packing(path: str) -> None:
+    """Raises InputError where a shard is packed by its first bytes and not by its name, or the other way round."""
+    with open(path, "rb") as file:  # noqa: PTH123 - as everywhere here
+        first = file.read(_TAR_MAGIC_AT + 5)
+    is_packed, is_named_so = first.startswith(_MAGIC), not path.lower().endswith(".tar")
+    if is_packed and not is_named_so:
+        raise InputError(f"{shown(path)}: its name and its bytes disagree: they are gzip; rename it to end in .tar.gz")
+    if is_named_so and not is_packed and first[_TAR_MAGIC_AT:] == b"ustar":
+        raise InputError(f"{shown(path)}: its name and its bytes disagree: it is not packed; rename it to end in .tar")
 
 
 class _Checkpoint(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.errors import InputError
-from pipeline.sources.naming import shown
+from pipeline.sources.naming import MEDIA_SUFFIXES, shown
 from pipeline.sources.passed import (
     SPECIAL,
     UNREADABLE,
@@ -22,6 +22,7 @@ from pipeline.sources.passed import (
 from pipeline.sources.patterns import START, Pattern, State
 
 METADATA_NAMES: Final = (b"metadata.csv", b"metadata.jsonl", b"metadata.parquet")
+_MEDIA: Final = tuple(suffix.encode() for suffix in MEDIA_SUFFIXES)
 _ENCODING: Final = sys.getfilesystemencoding()
 
 _FileId = tuple[int, int]
@@ -120,6 +121,7 @@ class Walk:
         names: list[bytes] = []
         doubtful: list[bytes] = []
         metadata: list[bytes] = []
+        not_chosen: list[bytes] = []
         try:
             with os.scandir(below + path) as entries:
                 for entry in entries:
@@ -134,16 +136,33 @@ class Walk:
                         continue
                     if name.lower().endswith(self._suffixes):
                         names.append(name)
-                    elif self._reads_metadata and name in METADATA_NAMES:
-                        metadata.append(name)
-                    elif self._may_be_image(entry):
+                    elif not self._sets_aside(entry, metadata, not_chosen) and self._may_be_image(entry):
                         doubtful.append(name)
         except OSError as error:
             raise _unreadable(below + path, error) from None
-        names += doubtful
-        names.sort(reverse=True)
         found = _only_one(metadata, below + path)
-        return _Level(path, names, state, file_id, frozenset(doubtful), found, is_covered or found is not None)
+        is_covered = is_covered or found is not None
+        names += doubtful
+        if is_covered:  # rows count whatever the suffixes of their images
+            names += not_chosen
+        else:
+            for name in not_chosen:
+                self.passed.add(suffix_of(name) or WITHOUT_SUFFIX)
+        names.sort(reverse=True)
+        return _Level(path, names, state, file_id, frozenset(doubtful), found, is_covered)
+
+    def _sets_aside(self, entry: "os.DirEntry[bytes]", metadata: list[bytes], not_chosen: list[bytes]) -> bool:
+        """Whether a file is metadata, or an image that does not end as chosen and that a row may name all the same."""
+        name = entry.name
+        if not self._reads_metadata:
+            return False
+        if name in METADATA_NAMES and _is_file(entry):
+            metadata.append(name)
+            return True
+        if name.lower().endswith(_MEDIA):
+            not_chosen.append(name)
+            return True
+        return False
 
     def _may_be_image(self, entry: "os.DirEntry[bytes]") -> bool:
         """Whether a file with another suffix has to be opened; what is certainly no image is counted."""

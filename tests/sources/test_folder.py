@@ -235,7 +235,7 @@ def test_several_sources_in_order(tmp_path: Path) -> None:
     [
         ("photoz", r"no such file or folder; did you mean .*photos'"),
         ("ftp://host.example/photos", "this version does not read ftp:// sources"),
-        ("hf://datasets/x", "does not read hf:// sources"),
+        ("hf://datasets/x", "no dataset of the hub; write hf://datasets/OWNER/NAME"),
         ("https://user:secret@host.example/m.zip?sig=secret", r"https://host\.example/m\.zip: this kind of archive"),
         ("shard.zip", r"this kind of archive is not read; unpack it .* \.tar \.tar\.gz \.tgz"),
         ("notes.md", r"this kind of file cannot be read.*\.parquet.*\.heic"),

@@ -1,6 +1,7 @@
 """Image folders with `metadata.csv`, `.jsonl` or `.parquet`, as `datasets` reads them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,25 @@ def test_metadata_counts_for_folders_only(tmp_path: Path) -> None:
     write(tmp_path / "metadata.jsonl", [{"file_name": "a.jpg"}])
     with pytest.raises(InputError, match=r"holds metadata\.csv and metadata\.jsonl"):
         open_source(tmp_path).check()
+
+
+def test_only_regular_files_are_metadata(tmp_path: Path) -> None:
+    """Proves that a pipe called `metadata.csv` is passed over and never waited for, and that a link is followed."""
+    plant(tmp_path / "a", "a.jpg", "b.jpg")
+    os.mkfifo(tmp_path / "a/metadata.csv")
+    source = open_source(tmp_path / "a")
+    assert [record.id for record in read(source)] == ["a.jpg", "b.jpg"]
+    assert dict(passed_over(source)) == {".csv": 1}
+    (tmp_path / "a/metadata.csv").unlink()
+    write(tmp_path / "rows.csv", [{"file_name": "b.jpg"}])
+    (tmp_path / "a/metadata.csv").symlink_to(tmp_path / "rows.csv")
+    assert ids(tmp_path / "a") == ["b.jpg"]
+
+
+def test_rows_count_whatever_their_suffix(tmp_path: Path) -> None:
+    """Proves that `source.extensions` passes over no image that a row names, and those of folders without rows."""
+    plant(tmp_path, "x/a.jpg", "x/b.jpg", "x/c.png", "x/deep/d.jpg", "y/e.jpg", "y/f.png")
+    write(tmp_path / "x/metadata.csv", [{"file_name": name} for name in ("a.jpg", "c.png", "deep/d.jpg")])
+    source = open_source(tmp_path, SourceConfig(extensions=(".png",)))
+    assert [record.id for record in read(source)] == ["x/a.jpg", "x/c.png", "x/deep/d.jpg", "y/f.png"]
+    assert dict(passed_over(source)) == {"without a row in the metadata": 1, ".jpg": 1}

@@ -141,5 +141,5 @@ def test_what_the_hub_does_not_have(hub: type[Hub], monkeypatch: pytest.MonkeyPa
         open_source("hf://datasets/o/photos").check()
     assert HubDataset.of("hf://datasets/o/n@v1/data") == HubDataset("o/n", "v1", "data")
     for spec in ("hf://datasets/o", "hf://models/o/n"):
-        with pytest.raises(InputError, match="does not read hf:// sources"):
+        with pytest.raises(InputError, match="no dataset of the hub; write hf://datasets/OWNER/NAME"):
             open_source(spec)

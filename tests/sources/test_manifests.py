@@ -373,7 +373,7 @@ def test_a_line_without_end_stays_out_of_memory(tmp_path: Path) -> None:
     [
         ("m.csv", "id,image\na,1\nb,2\na,3\n", "lines 2 and 4"),
         ("m.jsonl", '{"image":"a"}\n{"image":"b","id":"a"}\n', "lines 1 and 2"),
-        ("m.txt", "a\n\na\na\nb\nb\n", r"lines 1 and 3 \(and 1 more ids repeat\)"),
+        ("m.txt", "a\n\na\na\nb\nb\n", r"lines 1 and 3 \(and 1 more id repeats\)"),
     ],
 )
 def test_duplicate_ids_are_named_with_both_lines(tmp_path: Path, name: str, content: str, lines: str) -> None:

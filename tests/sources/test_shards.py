@@ -270,6 +270,18 @@ def test_what_is_passed_over_is_counted(tmp_path: Path, suffix: str) -> None:
     assert (len(list(source.records())), dict(passed_over(source))) == (2, expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("a.tar", r"are gzip; .* \.tar\.gz$"), ("a.tgz", r"not packed; .* \.tar$")]
+)
+def test_a_name_that_its_bytes_contradict(tmp_path: Path, name: str, words: str) -> None:
+    """One line that names the shard and the way out; it is a damaged one among others for `--skip-bad-rows`."""
+    data = tar_of([("a.jpg", b"x")])
+    (tmp_path / name).write_bytes(gzip.compress(data) if name == "a.tar" else data)
+    with pytest.raises(InputError, match=rf"{name}: its name and its bytes disagree: .*{words}"):
+        open_source(tmp_path / name)
+    assert open_source(tmp_path / name, SourceConfig(skip_bad_rows=True)).name == str(tmp_path / name)
+
+
 def test_a_damaged_shard_among_others(tmp_path: Path) -> None:
     """The error names shard and byte; with `source.skip_bad_rows` the run goes on with the other shards.
 
