@@ -4,9 +4,9 @@ A decoder that crashes ends the process, and one that hangs makes its user end i
 was being decoded then: the suspects, which it decodes in processes of their own.
 """
 
+import mmap
 import os
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,8 +17,8 @@ from pipeline.records import record_key
 JOURNAL_NAME: Final = ".decoding"
 _KEY_BYTES: Final = 16
 _FREE: Final = bytes(_KEY_BYTES)
-_MOST_BYTES: Final = 1 << 20
-"""A longer file is none of ours."""
+_BYTES: Final = 1 << 16
+"""Of the file: more places than there are threads. It is mapped: a write lets no other thread take the interpreter."""
 
 
 class Suspects:
@@ -32,8 +32,12 @@ class Suspects:
         self._places: list[bytes] = sorted(_left(self._path))
         self._suspects = set(self._places)
         with disk_errors(out):
-            files.write_atomic(self._path, b"".join(self._places), durable=False)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            files.write_atomic(self._path, b"".join(self._places).ljust(_BYTES, b"\0"), durable=False)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                self._file = mmap.mmap(descriptor, _BYTES)
+            finally:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -41,8 +45,7 @@ class Suspects:
     def __exit__(self, *_: object) -> None:
         """Delete the file, unless a thread still decodes: it may stand still for ever."""
         with self._lock:
-            os.close(self._file)
-            self._file = -1
+            self._file.close()
             if not any(place != _FREE for place in self._places):
                 self._path.unlink(missing_ok=True)
 
@@ -73,14 +76,13 @@ class Suspects:
     def _write(self, at: int, key: bytes) -> None:
         with self._lock:
             self._places[at] = key
-            if self._file >= 0:
-                with suppress(OSError):  # a full disk ends the run elsewhere; without the file it goes on
-                    os.pwrite(self._file, key, at * _KEY_BYTES)
+            if not self._file.closed and (at + 1) * _KEY_BYTES <= _BYTES:
+                self._file[at * _KEY_BYTES : (at + 1) * _KEY_BYTES] = key
 
 
 def _left(path: Path) -> set[bytes]:
     try:
-        data = files.read(path) if path.lstat().st_size <= _MOST_BYTES else b""
+        data = files.read(path) if path.lstat().st_size == _BYTES else b""
     except OSError:
         return set()
     return {data[at : at + _KEY_BYTES] for at in range(0, len(data) - _KEY_BYTES + 1, _KEY_BYTES)} - {_FREE}
