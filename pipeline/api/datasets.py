@@ -1,4 +1,4 @@
-"""`read`, `scan`, `status`, `rebuild` and `compact`: what a run leaves in its output directory."""
+"""`read`, `scan`, `reviews`, `status`, `rebuild` and `compact`: what a run leaves in its output directory."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus, read_status
 from pipeline.store import reading
 from pipeline.store.opening import check_ledger
+from pipeline.store.reviews import reviews_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,3 +83,16 @@ def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None 
         ResourceError: a part is damaged.
     """
     return reading.scan(Path(out), columns, where)
+
+
+def reviews(out: PathLike) -> "pd.DataFrame":
+    """What people said of answers in `vision-batch view`: a row for each row of `out` that has a mark or a correction.
+
+    The columns are `id`, `prompt_name`, `answered_at` (of the answer that was reviewed), `mark` (`good`, `bad` or
+    null), `caption` (corrected, or null), `reviewed_at`, and `applies`: false once the row has another answer.
+
+    Raises:
+        InputError: `out` holds no output of a run.
+        ResourceError: a part, or a file of reviews, is damaged.
+    """
+    return reviews_frame(Path(out))

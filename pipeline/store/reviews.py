@@ -1,0 +1,173 @@
+"""What people say of answers: `OUT/reviews/*.parquet`, which no run reads or writes.
+
+A review is of one answer. The newest review of a row counts; it no longer applies once the row has another answer. A
+writer has a file of its own, which is replaced with each review: so a run or another writer may be at work on OUT.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import files
+from pipeline.errors import InputError, ResourceError
+from pipeline.store.layout import DATA_NAME
+from pipeline.store.outdir import check_folder
+from pipeline.store.reading import scan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REVIEWS_NAME: Final = "reviews"
+ROWS_A_FILE: Final = 1_000
+"""A writer begins another file after this number of reviews: to replace one takes milliseconds."""
+SCHEMA: Final = pa.schema(
+    {
+        "id": pa.string(),
+        "prompt_name": pa.string(),
+        "answered_at": pa.timestamp("us", tz="UTC"),
+        "mark": pa.string(),
+        "caption": pa.string(),
+        "reviewed_at": pa.timestamp("us", tz="UTC"),
+    }
+)
+_TICK = timedelta(microseconds=1)
+
+Key = tuple[str, str]
+"""`id` and `prompt_name`."""
+Mark = Literal["good", "bad"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """A mark, a corrected caption, or both; one with neither takes back what was said before."""
+
+    id: str
+    prompt_name: str
+    answered_at: datetime | None
+    """Of the answer that was reviewed, as its row has it."""
+    mark: Mark | None = None
+    caption: str | None = None
+    """In place of the answer's; None where it is not corrected."""
+    reviewed_at: datetime
+
+    @property
+    def key(self) -> Key:
+        return self.id, self.prompt_name
+
+    @property
+    def says_nothing(self) -> bool:
+        return self.mark is None and self.caption is None
+
+    def applies_to(self, answered_at: datetime | None) -> bool:
+        """Whether a row of this review's key still has the answer that was reviewed."""
+        return self.answered_at == answered_at
+
+
+def read_reviews(out: Path) -> dict[Key, Review]:
+    """The newest review of each row that has one. Raises ResourceError for a file that cannot be read."""
+    newest: dict[Key, Review] = {}
+    for review in _all(out / REVIEWS_NAME):
+        held = newest.get(review.key)
+        if held is None or held.reviewed_at <= review.reviewed_at:
+            newest[review.key] = review
+    return {key: review for key, review in newest.items() if not review.says_nothing}
+
+
+def reviews_frame(out: Path) -> "pd.DataFrame":
+    """The newest reviews, ordered by id, and whether each still applies. Raises what `scan` raises."""
+    found = read_reviews(out)
+    answers: dict[Key, datetime | None] = {}
+    for batch in scan(out, ["id", "prompt_name", "answered_at"]) if found or not (out / DATA_NAME).is_dir() else ():
+        for row in batch.to_pylist():
+            if (key := (row["id"], row["prompt_name"])) in found:
+                answers[key] = row["answered_at"]
+    rows = [
+        asdict(review) | {"applies": key in answers and review.applies_to(answers[key])}
+        for key, review in sorted(found.items())
+    ]
+    columns = SCHEMA.append(pa.field("applies", pa.bool_()))
+    return cast("pd.DataFrame", pa.Table.from_pylist(rows, schema=columns).to_pandas())
+
+
+class ReviewWriter:
+    """Appends reviews to one OUT. Threads may share it."""
+
+    def __init__(self, out: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """Raises InputError where there is no output directory; nothing is written yet."""
+        if not (out / DATA_NAME).is_dir():
+            raise InputError(f"{out}: no vision-batch output here (there is no {out / DATA_NAME})")
+        self._out, self._now = out, now
+        self._lock = threading.Lock()
+        self._path = Path()
+        self._rows: list[Review] = []
+        self._last = max(
+            (review.reviewed_at for review in _all(out / REVIEWS_NAME)), default=datetime.min.replace(tzinfo=UTC)
+        )
+
+    def append(
+        self, key: Key, answered_at: datetime | None, *, mark: Mark | None = None, caption: str | None = None
+    ) -> Review:
+        """Save a review, which is newer than all before it. It is on the disk when this returns.
+
+        Raises ResourceError where it cannot be written.
+        """
+        with self._lock, files.disk_errors(self._out):
+            reviewed_at = max(self._now(), self._last + _TICK)  # the clock may have been set back
+            review = Review(
+                id=key[0],
+                prompt_name=key[1],
+                answered_at=answered_at,
+                mark=mark,
+                caption=caption,
+                reviewed_at=reviewed_at,
+            )
+            rows = [*(self._rows if len(self._rows) < ROWS_A_FILE else ()), review]
+            path = self._path if len(rows) > 1 else self._new_path(reviewed_at)
+            _write(path, rows)
+            self._path, self._rows, self._last = path, rows, reviewed_at
+            return review
+
+    def _new_path(self, at: datetime) -> Path:
+        folder = self._out / REVIEWS_NAME
+        check_folder(folder)
+        folder.mkdir(exist_ok=True)
+        return folder / f"reviews-{at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.parquet"
+
+
+def _write(path: Path, rows: Iterable[Review]) -> None:
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    with files.replaced(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def _all(folder: Path) -> Iterator[Review]:
+    """Every review, file by file in the order of their names."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob("[!.]*.parquet")):
+        yield from (_review(row, path) for row in _read(path).to_pylist())
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path, partitioning=None)
+        return table.select(SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
+        raise ResourceError(
+            f"{path}: these reviews cannot be read ({error}). Put the file back from a copy, or move it away"
+        ) from error
+
+
+def _review(row: Mapping[str, Any], path: Path) -> Review:
+    if row["id"] is None or row["prompt_name"] is None or row["reviewed_at"] is None:
+        raise ResourceError(f"{path}: a review has no id, prompt_name or reviewed_at. Move the file away")
+    if row["mark"] not in {None, "good", "bad"}:
+        raise ResourceError(f"{path}: the mark {row['mark']!r} is neither good nor bad. Move the file away")
+    return Review(**row)
