@@ -48,7 +48,7 @@ def thumbnail(data: bytes, config: ImagesConfig, reserve: Reserve = _at_once) ->
         image = prepare_image(made.data, SizeRule(side), settings, reserve)
         if isinstance(image, Failure):
             return image
-        made = Thumbnail(image.data, image.facts.sent_width, image.facts.sent_height)
+        made = Thumbnail(image.data, image.facts.sent_width or side, image.facts.sent_height or side)
         if len(made.data) <= MOST_BYTES:
             break
     return made
