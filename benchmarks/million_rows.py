@@ -18,10 +18,11 @@ from pipeline.store.schemas import schema
 ROWS_A_PART, ROWS_A_TABLE = 50_000, 5_000
 START = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
 WORDS = (
-    "a an the of with on at in beside under small large bright dark old new red blue green grey wooden stone "
-    "quay boat harbour gull rope crane window door street lamp tree hill river bridge cloud snow field barn horse "
-    "woman man child dog cat bicycle market basket apple bread table chair book clock shelf kettle garden fence"
-).split()
+    *("a", "an", "the", "of", "with", "on", "at", "in", "beside", "under", "small", "large", "bright", "dark", "old"),
+    *("new", "red", "blue", "green", "grey", "wooden", "stone", "quay", "boat", "harbour", "gull", "rope", "crane"),
+    *("window", "door", "street", "lamp", "tree", "hill", "river", "bridge", "cloud", "snow", "field", "barn"),
+    *("horse", "woman", "man", "child", "dog", "cat", "bicycle", "market", "basket", "apple", "bread", "table"),
+)
 STATUSES, SHARES = ("ok", "failed", "refused", "truncated"), (0.96, 0.02, 0.01, 0.01)
 
 

@@ -21,6 +21,7 @@ from pipeline.cli.output import complain, show_summary
 from pipeline.cli.rebuild import rebuild
 from pipeline.cli.run import run
 from pipeline.cli.status import status
+from pipeline.cli.view import view
 from pipeline.config.environment import read_environment
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import InputError, VisionBatchError
@@ -53,7 +54,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 app = _Commands(
     "vision-batch",
     help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
-    commands={str(one.name): one for one in (run, estimate, check, models, status, rebuild, compact, emulate)},
+    commands={str(one.name): one for one in (run, estimate, check, models, status, view, rebuild, compact, emulate)},
     params=[
         click.Option(
             ["--version"],

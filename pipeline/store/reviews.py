@@ -7,6 +7,7 @@ writer has a file of its own, which is replaced with each review: so a run or an
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline import files
 from pipeline.errors import InputError, ResourceError
+from pipeline.files import Version
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.outdir import check_folder
 from pipeline.store.reading import scan
@@ -70,14 +72,52 @@ class Review:
         return self.answered_at == answered_at
 
 
-def read_reviews(out: Path) -> dict[Key, Review]:
+class ReviewFolder:
+    """The reviews of one OUT; files that have not changed are read once. Threads may share it."""
+
+    def __init__(self, out: Path) -> None:
+        self._folder = out / REVIEWS_NAME
+        self._files: dict[Path, tuple[Version, list[Review]]] = {}
+        self._lock = threading.Lock()
+        self._newest: dict[Key, Review] = {}
+
+    def read(self) -> Mapping[Key, Review]:
+        """The newest review of each row that has one. Raises ResourceError for a file that cannot be read."""
+        with self._lock:
+            if self._look():
+                newest: dict[Key, Review] = {}
+                for review in self.all():
+                    held = newest.get(review.key)
+                    if held is None or held.reviewed_at <= review.reviewed_at:
+                        newest[review.key] = review
+                self._newest = {key: review for key, review in newest.items() if not review.says_nothing}
+            return self._newest
+
+    def all(self) -> Iterator[Review]:
+        """Every review that was read, file by file in the order of their names."""
+        for _, reviews in self._files.values():
+            yield from reviews
+
+    def _look(self) -> bool:
+        """Read what is new. Whether anything is."""
+        paths = sorted(self._folder.glob("[!.]*.parquet")) if self._folder.is_dir() else []
+        found: dict[Path, tuple[Version, list[Review]]] = {}
+        for path in paths:
+            with suppress(FileNotFoundError):  # it was moved away just now
+                version = files.version_of(path.stat())
+                known = self._files.get(path)
+                is_known = known is not None and known[0] == version
+                found[path] = known if known is not None and is_known else (version, _read(path))
+        is_new = [(path, one[0]) for path, one in found.items()] != [
+            (path, one[0]) for path, one in self._files.items()
+        ]
+        self._files = found
+        return is_new
+
+
+def read_reviews(out: Path) -> Mapping[Key, Review]:
     """The newest review of each row that has one. Raises ResourceError for a file that cannot be read."""
-    newest: dict[Key, Review] = {}
-    for review in _all(out / REVIEWS_NAME):
-        held = newest.get(review.key)
-        if held is None or held.reviewed_at <= review.reviewed_at:
-            newest[review.key] = review
-    return {key: review for key, review in newest.items() if not review.says_nothing}
+    return ReviewFolder(out).read()
 
 
 def reviews_frame(out: Path) -> "pd.DataFrame":
@@ -107,9 +147,9 @@ class ReviewWriter:
         self._lock = threading.Lock()
         self._path = Path()
         self._rows: list[Review] = []
-        self._last = max(
-            (review.reviewed_at for review in _all(out / REVIEWS_NAME)), default=datetime.min.replace(tzinfo=UTC)
-        )
+        before = ReviewFolder(out)
+        before.read()
+        self._last = max((one.reviewed_at for one in before.all()), default=datetime.min.replace(tzinfo=UTC))
 
     def append(
         self, key: Key, answered_at: datetime | None, *, mark: Mark | None = None, caption: str | None = None
@@ -147,22 +187,14 @@ def _write(path: Path, rows: Iterable[Review]) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
-def _all(folder: Path) -> Iterator[Review]:
-    """Every review, file by file in the order of their names."""
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.glob("[!.]*.parquet")):
-        yield from (_review(row, path) for row in _read(path).to_pylist())
-
-
-def _read(path: Path) -> pa.Table:
+def _read(path: Path) -> list[Review]:
     try:
-        table = pq.read_table(path, partitioning=None)
-        return table.select(SCHEMA.names).cast(SCHEMA)
+        table = pq.read_table(path, partitioning=None).select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowException, KeyError, OSError, ValueError) as error:
         raise ResourceError(
             f"{path}: these reviews cannot be read ({error}). Put the file back from a copy, or move it away"
         ) from error
+    return [_review(row, path) for row in table.to_pylist()]
 
 
 def _review(row: Mapping[str, Any], path: Path) -> Review:

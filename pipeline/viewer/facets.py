@@ -32,9 +32,7 @@ class FacetCounter:
         """Raises ChangedError, ResourceError."""
         names = list(_names(snapshot.columns))
         with self._lock:
-            self._of_part = {
-                part: self._of_part.get(part) or _counted(part, names) for part in snapshot.parts
-            }
+            self._of_part = {part: self._of_part.get(part) or _counted(part, names) for part in snapshot.parts}
             each = list(self._of_part.values())
         found: Facets = {}
         for name in names:

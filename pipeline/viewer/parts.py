@@ -7,12 +7,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
@@ -37,7 +38,7 @@ class Part:
     path: str
     number: int
     version: Version
-    metadata: pq.FileMetaData
+    metadata: pq.FileMetaData = field(compare=False, repr=False)
     ends: tuple[int, ...]
     """Of each row group, the number of rows up to its end."""
 
@@ -56,9 +57,7 @@ class Part:
             with file:
                 if _version(self.path) != self.version:  # asked after it is open: so it is this file
                     raise ChangedError
-                yield pq.ParquetFile(
-                    file, metadata=self.metadata, pre_buffer=False, page_checksum_verification=True
-                )
+                yield pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False, page_checksum_verification=True)
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """All its rows in bounded tables."""
@@ -166,3 +165,22 @@ def rows_at(snapshot: Snapshot, places: Sequence[int], names: Sequence[str]) -> 
         by_part.setdefault(number, []).append(row)
     found = {number: snapshot.part(number).rows_at(rows, names) for number, rows in by_part.items()}
     return [found[number][row] for number, row in map(unplaced, places)]
+
+
+def find(snapshot: Snapshot, key: tuple[str, str], at: int) -> tuple[int, dict[str, Any]] | None:
+    """The row with this id and prompt name: where it was last seen, if it still is there, else wherever it is."""
+    number, row = unplaced(at)
+    names = snapshot.columns.names
+    if any(part.number == number and row < part.rows for part in snapshot.parts):
+        (found,) = rows_at(snapshot, [at], names)
+        if (found["id"], found["prompt_name"]) == key:
+            return at, found
+    for part in snapshot.parts:
+        start = 0
+        for table in part.tables(["id", "prompt_name"]):
+            is_it = pc.and_(pc.equal(table["id"], key[0]), pc.equal(table["prompt_name"], key[1]))
+            if (offset := pc.index(is_it, value=True).as_py()) >= 0:
+                found_at = place(part.number, start + offset)
+                return found_at, rows_at(snapshot, [found_at], names)[0]
+            start += table.num_rows
+    return None
