@@ -1,14 +1,14 @@
 """The addresses of the viewer's server, each a few lines: work that takes long is done in threads."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from pipeline.errors import InputError, VisionBatchError
 from pipeline.pages.rendering import SERVED, policy, render
@@ -26,7 +26,6 @@ _MOST_BYTES: Final = 1 << 20
 """Of what a page sends: a corrected caption."""
 _PICTURE_CACHE: Final = "private, max-age=86400"
 
-_T = TypeVar("_T")
 Asked = list[tuple[str, str]]
 
 
@@ -60,7 +59,11 @@ class Site:
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def _page(self, _: web.Request) -> web.Response:
-        return page("view.html.j2", {"out": self._gallery.out.name, "path": str(self._gallery.out)}, "view.js")
+        return page(
+            "view.html.j2",
+            {"out": self._gallery.out.resolve().name, "path": str(self._gallery.out), "compares": False},
+            "view.js",
+        )
 
     async def _rows(self, request: web.Request) -> web.Response:
         asked = _asked(request)
@@ -141,9 +144,7 @@ def json(value: object) -> web.Response:
 
 
 @web.middleware
-async def _said(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def _said(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Errors that have words become an answer with them."""
     try:
         return await handler(request)

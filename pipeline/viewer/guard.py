@@ -6,11 +6,11 @@ origins, and none is anything but the page, JSON or a picture that was made here
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
 _HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _HEADERS: Final = {
@@ -25,8 +25,6 @@ _HEADERS: Final = {
 }
 """Of every answer; the page and pictures have some of their own."""
 _NOT_HERE: Final = "This needs the address that `vision-batch view` has printed.\n"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Guard:
@@ -53,7 +51,7 @@ class Guard:
         self._once = secrets.token_urlsafe(32)
         raise web.HTTPFound(self.path)
 
-    def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def middleware(self) -> Middleware:
         """Refuses what may not ask, and adds the headers that every answer has."""
 
         @web.middleware

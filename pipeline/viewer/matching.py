@@ -57,7 +57,7 @@ class Matcher:
         return found & self._is_marked(table) if self._query.marked else found
 
     def keys(self, table: pa.Table) -> Keys | None:
-        """What the rows are ordered by, the smallest first; infinite where it is unknown. None: they stay as they are."""
+        """What the rows are ordered by, the smallest first; infinite where unknown. None: they stay as they are."""
         if self._order is None:
             return None
         name, ascends = self._order

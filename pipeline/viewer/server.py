@@ -64,8 +64,8 @@ async def serve(out: Path, port: int = 0) -> AsyncIterator[Viewer]:
 
 def _why(port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use; name another one with --port, or leave it out to take a free one"
-    return f"port {port}: {os.strerror(error.errno or 0)}"
+        return f"`port={port}` is in use; name another port, or none to take a free one"
+    return f"`port={port}`: {os.strerror(error.errno or 0)}"
 
 
 def run_forever(out: Path, port: int, *, announce: Callable[[str], None], opens_browser: bool) -> int:

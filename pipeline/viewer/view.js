@@ -10,6 +10,10 @@ const undoable = [];
 const filters = () => [...new FormData($("controls"))].filter(([, value]) => value !== "");
 
 function setFilters(parameters) {
+  for (const [name, value] of parameters) {
+    // Its values are not counted yet, and it counts already.
+    if (name !== "page" && !$("controls").elements[name]) addChoice(name, [], value);
+  }
   for (const field of $("controls").elements) {
     if (!field.name) continue;
     const value = parameters.get(field.name) || "";
@@ -90,7 +94,8 @@ function showCount(found) {
 }
 
 function rowElement(row, at) {
-  const item = element("li", { class: "row", tabindex: at === state.current ? "0" : "-1" });
+  const isCurrent = at === state.current;
+  const item = element("li", { tabindex: isCurrent ? "0" : "-1", "aria-current": isCurrent && "true" });
   item.addEventListener("focusin", () => setCurrent(at));
   fillRow(item, row);
   return item;
@@ -114,8 +119,7 @@ function words(row) {
   if (row.review && row.review.mark) tags.push(element("span", { class: `tag mark-${row.review.mark}` }, row.review.mark));
   const prompt = document.querySelector('[name="prompt_name"]') ? element("span", { class: "tag" }, row.prompt) : null;
   return [
-    element("p", { class: "name" }, ...highlighted(row.name)),
-    element("p", { class: "tags" }, element("span", { class: `status status-${row.status}` }, row.status), prompt, ...tags),
+    element("p", { class: "tags" }, element("span", { class: "name" }, ...highlighted(row.name)), element("span", { class: `status status-${row.status}` }, row.status), prompt, ...tags),
     answer(row),
     row.labels.length ? element("dl", { class: "labels" }, ...row.labels.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])) : null,
     corrected && row.caption !== null ? element("details", { class: "before" }, element("summary", {}, "as answered"), element("p", { class: "answer" }, row.caption)) : null,
@@ -170,9 +174,13 @@ function actions(row, item) {
 
 function setCurrent(at) {
   const items = $("rows").children;
-  if (items[state.current]) items[state.current].tabIndex = -1;
+  for (const [place, isCurrent] of [[state.current, false], [at, true]]) {
+    if (!items[place]) continue;
+    items[place].tabIndex = isCurrent ? 0 : -1;
+    if (isCurrent) items[place].setAttribute("aria-current", "true");
+    else items[place].removeAttribute("aria-current");
+  }
   state.current = at;
-  if (items[at]) items[at].tabIndex = 0;
 }
 
 function choose(at) {
@@ -331,7 +339,7 @@ async function fillLarge() {
   const shown = inside.dataset.of === row.id ? inside.querySelector("img, .placeholder") : null;
   inside.dataset.of = row.id;
   const rest = element("div", { class: "all-facts" });
-  const side = element("div", { class: "words" }, ...words(row).slice(1), actions(row, inside), rest);
+  const side = element("div", { class: "words" }, ...words(row), actions(row, inside), rest);
   inside.replaceChildren(element("div", { class: "picture" }, shown || picture(row, "large")), side);
   try {
     const whole = await ask(`row?${new URLSearchParams(named(row))}`);
@@ -377,7 +385,6 @@ $("again").addEventListener("click", async () => {
 /* Filters. */
 
 async function loadFacets() {
-  const names = { status: "Status", flags: "Flag", prompt_name: "Prompt", error_kind: "Error", model: "Model" };
   let facets;
   try {
     facets = await ask("facets");
@@ -385,19 +392,26 @@ async function loadFacets() {
     complain(error);
     return;
   }
-  const asked = new URLSearchParams(location.search);
   for (const [name, values] of Object.entries(facets)) {
-    if (values.length < 2 && ["prompt_name", "model", "status"].includes(name) && !asked.has(name)) continue;
     const known = $("controls").elements[name];
-    const value = known ? known.value : asked.get(name) || "";
-    const chosen = element("select", { id: `choice-${name}`, name, form: "controls" }, new Option("any", ""), ...values.map(([one, count]) => new Option(`${one} (${number(count)})`, one)));
-    if (value && !values.some(([one]) => one === value)) chosen.append(new Option(value, value));
-    chosen.value = value;
-    const box = element("div", {}, element("label", { for: chosen.id }, names[name] || name.replace(/^labels\./, "")), chosen);
-    if (known) known.closest("div").replaceWith(box);
-    else if (["status", "flags", "prompt_name"].includes(name)) $("controls").append(box);
-    else $("choices").append(box);
+    if (values.length < 2 && ["prompt_name", "model", "status"].includes(name) && !known) continue;
+    addChoice(name, values, known ? known.value : "");
   }
+}
+
+const CHOICES = { status: "Status", flags: "Flag", prompt_name: "Prompt", error_kind: "Error", model: "Model" };
+
+/** A field for a column, in place of the one that there is. */
+function addChoice(name, values, value) {
+  const options = values.map(([one, count]) => new Option(`${one} (${number(count)})`, one));
+  const chosen = element("select", { id: `choice-${name}`, name, form: "controls" }, new Option("any", ""), ...options);
+  if (value && !values.some(([one]) => one === value)) chosen.append(new Option(value, value));
+  chosen.value = value;
+  const label = element("label", { for: chosen.id }, CHOICES[name] || name.replace(/^labels\./, ""));
+  const known = $("controls").elements[name];
+  const box = element("div", {}, label, chosen);
+  if (known) known.closest("div").replaceWith(box);
+  else (["status", "flags", "prompt_name"].includes(name) ? $("controls") : $("choices")).append(box);
 }
 
 function askAnew() {
