@@ -22,7 +22,7 @@ from pipeline.store import parquet
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.schemas import schema
 
-_LOOKS, _BETWEEN_LOOKS_S = 20, 0.05
+_LOOKS, _BETWEEN_LOOKS_S = 10, 0.02
 """While `compact` exchanges all parts there are none for a moment."""
 _ROW_BITS: Final = 32
 

@@ -37,7 +37,7 @@ class Query:
     words: tuple[str, ...] = ()
     """Each stands in the caption or in the id, in any case of letters."""
     choices: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """For a column, or a label, the values of which a row has one."""
+    """For a column, or a label, values: a row has one of them."""
     marked: tuple[Marked, ...] = ()
     where: str | None = None
     order: str = ""

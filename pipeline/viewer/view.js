@@ -111,15 +111,15 @@ function fillRow(item, row) {
   );
 }
 
-/** The text of a row. */
-function words(row) {
+/** The text of a row; in the large view its name stands above. */
+function words(row, isLarge = false) {
   const corrected = row.review && row.review.caption;
   const tags = row.flags.map((flag) => element("span", { class: "tag" }, flag));
   if (corrected) tags.push(element("span", { class: "tag corrected" }, "corrected"));
   if (row.review && row.review.mark) tags.push(element("span", { class: `tag mark-${row.review.mark}` }, row.review.mark));
   const prompt = document.querySelector('[name="prompt_name"]') ? element("span", { class: "tag" }, row.prompt) : null;
   return [
-    element("p", { class: "tags" }, element("span", { class: "name" }, ...highlighted(row.name)), element("span", { class: `status status-${row.status}` }, row.status), prompt, ...tags),
+    element("p", { class: "tags" }, isLarge ? null : element("span", { class: "name" }, ...highlighted(row.name)), element("span", { class: `status status-${row.status}` }, row.status), prompt, ...tags),
     answer(row),
     row.labels.length ? element("dl", { class: "labels" }, ...row.labels.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])) : null,
     corrected && row.caption !== null ? element("details", { class: "before" }, element("summary", {}, "as answered"), element("p", { class: "answer" }, row.caption)) : null,
@@ -339,7 +339,7 @@ async function fillLarge() {
   const shown = inside.dataset.of === row.id ? inside.querySelector("img, .placeholder") : null;
   inside.dataset.of = row.id;
   const rest = element("div", { class: "all-facts" });
-  const side = element("div", { class: "words" }, ...words(row), actions(row, inside), rest);
+  const side = element("div", { class: "words" }, ...words(row, true), actions(row, inside), rest);
   inside.replaceChildren(element("div", { class: "picture" }, shown || picture(row, "large")), side);
   try {
     const whole = await ask(`row?${new URLSearchParams(named(row))}`);

@@ -113,8 +113,9 @@ def test_mark_correct_and_undo_by_keys(out: Path, browse: Browse) -> None:
         page.get_by_role("searchbox").fill("above")
         assert names(page) == [second]
     frame = pipeline.reviews("out").set_index("id")
-    assert frame.loc[first, ["mark", "applies"]].tolist() == ["good", True]
-    assert frame.loc[second, "caption"] == "A quay & <b>boats</b>, \"seen\" from 'above'."
+    assert frame.loc[[first, second], "mark"].tolist()[:1] == ["good"]
+    assert frame["applies"].all()
+    assert frame["caption"].to_dict()[second] == "A quay & <b>boats</b>, \"seen\" from 'above'."
 
 
 def test_one_row_large_on_a_phone(out: Path, browse: Browse) -> None:
