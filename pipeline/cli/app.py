@@ -19,6 +19,7 @@ from pipeline.cli.estimate import estimate
 from pipeline.cli.models import models
 from pipeline.cli.output import complain, show_summary
 from pipeline.cli.rebuild import rebuild
+from pipeline.cli.report import report
 from pipeline.cli.run import run
 from pipeline.cli.status import status
 from pipeline.cli.view import view
@@ -54,7 +55,9 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 app = _Commands(
     "vision-batch",
     help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
-    commands={str(one.name): one for one in (run, estimate, check, models, status, view, rebuild, compact, emulate)},
+    commands={
+        str(one.name): one for one in (run, estimate, check, models, status, report, view, rebuild, compact, emulate)
+    },
     params=[
         click.Option(
             ["--version"],

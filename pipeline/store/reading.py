@@ -79,6 +79,11 @@ def _as_float(amount: Decimal) -> float:
     return float(amount)
 
 
+def schema_of(out: Path) -> pa.Schema:
+    """The columns of an output directory. Raises what `scan` raises."""
+    return _opened(out)[1]
+
+
 def _opened(out: Path) -> tuple[Path, pa.Schema]:
     """The folder of parts, and their schema; that of new output directories where there is no part yet."""
     folder = out / DATA_NAME
