@@ -16,6 +16,7 @@ from pipeline.cli.check import check
 from pipeline.cli.compact import compact
 from pipeline.cli.emulate import emulate
 from pipeline.cli.estimate import estimate
+from pipeline.cli.export import export
 from pipeline.cli.models import models
 from pipeline.cli.output import complain, show_summary
 from pipeline.cli.rebuild import rebuild
@@ -56,7 +57,8 @@ app = _Commands(
     "vision-batch",
     help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
     commands={
-        str(one.name): one for one in (run, estimate, check, models, status, report, view, rebuild, compact, emulate)
+        str(one.name): one
+        for one in (run, estimate, check, models, status, report, view, export, rebuild, compact, emulate)
     },
     params=[
         click.Option(
