@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from aiohttp.abc import AbstractResolver
 
 from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.http.image_hosts import ImageHosts
+from tests.http_servers import serving
 
 HERE = {"source.allow_private_hosts": True}
 """For `overrides=`: images of servers on this machine are fetched."""
@@ -54,11 +54,5 @@ def image_host(files: Mapping[str, bytes | int | str]) -> Iterator[tuple[str, li
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", whole
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        yield url, whole
