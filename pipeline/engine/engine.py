@@ -23,8 +23,8 @@ import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.engine.completion import Completion
-from pipeline.engine.interpreter import long_turns, rare_searches
 from pipeline.engine.in_flight import InFlightRequests
+from pipeline.engine.interpreter import long_turns, rare_searches
 from pipeline.engine.preparation import Preparation
 from pipeline.engine.reader import FIRST_BATCH, Reader, Task
 from pipeline.engine.scheduler import Permit, Scheduler

@@ -323,9 +323,9 @@ class EndpointState:
         if stated_s is not None and stated_s > max_wait_s:
             resume_at = self._clock.utc() + timedelta(seconds=stated_s)
             self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
-        if self.circuit.open(now, PauseReason.THROTTLED, stated_s, sent_at, max_wait_s):
-            if not self._throttles.are_rare(have_wait=stated_s is not None):
-                self._concurrency.paused(now)
+        is_opened = self.circuit.open(now, PauseReason.THROTTLED, stated_s, sent_at, max_wait_s)
+        if is_opened and not self._throttles.are_proven_rare:
+            self._concurrency.paused(now)
         if self.circuit.failed_at - self.circuit.since >= max_wait_s:
             self.stopped = self.stopped or f"{stop_message(failure)} (refused for {max_wait_s:g} s: limits.max_wait_s)"
         self.notices.pausing(now, self.circuit.since, failure, max_wait_s, "limits.max_wait_s")
