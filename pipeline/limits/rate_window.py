@@ -86,6 +86,8 @@ class RateWindow:
         self._is_seeking = True
         self._highest = 0.0
         """Of the rates learned since the last was forgotten."""
+        self.is_doubted = False
+        """Whether the last learned rate was forgotten: throttles may follow none."""
 
     @property
     def per_minute(self) -> float | None:
@@ -151,8 +153,8 @@ class RateWindow:
         kept = 0.0 if has_wait or self._is_seeking or self.learned is None else self.learned
         self._is_seeking = throttled_at < (self._first_at or 0.0) + MINUTE_S
         learned = max(1.0, granted + 1 if has_wait else KEPT * max(kept, granted))
-        is_doubted = learned < DOUBTED * self._highest
-        self.learned, self._highest = (None, 0.0) if is_doubted else (learned, max(self._highest, learned))
+        self.is_doubted = learned < DOUBTED * self._highest
+        self.learned, self._highest = (None, 0.0) if self.is_doubted else (learned, max(self._highest, learned))
 
     def is_tight(self, now: float) -> bool:
         """Whether nearly all of the last minute's rate is used."""
