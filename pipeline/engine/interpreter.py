@@ -8,7 +8,7 @@ from typing import Final
 
 _THRESHOLD: Final = 5_000
 """New objects before a search. Python's own 700 costs 5 % of a run at full speed, and frees next to nothing."""
-_TURN_S: Final = 0.05
+_SWITCH_S: Final = 0.05
 """How long a thread may keep the interpreter while others wait for it. With Python's own 5 ms the loop is interrupted
 for decoding threads that need it for microseconds, which costs 7 % of a run at full speed."""
 
@@ -30,10 +30,10 @@ def rare_searches() -> Iterator[None]:
 
 
 @contextmanager
-def long_turns() -> Iterator[None]:
+def rare_switches() -> Iterator[None]:
     """Let each thread keep the interpreter until it waits for something, nearly always."""
     before_s = sys.getswitchinterval()
-    sys.setswitchinterval(max(before_s, _TURN_S))
+    sys.setswitchinterval(max(before_s, _SWITCH_S))
     try:
         yield
     finally:

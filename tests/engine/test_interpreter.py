@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.engine.interpreter import long_turns, rare_searches
+from pipeline.engine.interpreter import rare_searches, rare_switches
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,9 @@ def test_searches_are_rare_while_a_run_goes_on(own: int, within: int) -> None:
 
 
 @pytest.mark.parametrize(("own_s", "within_s"), [(0.005, 0.05), (0.2, 0.2)])
-def test_turns_are_long_while_a_run_goes_on(own_s: float, within_s: float) -> None:
+def test_switches_are_rare_while_a_run_goes_on(own_s: float, within_s: float) -> None:
     """Proves the same of how long a thread keeps the interpreter."""
     sys.setswitchinterval(own_s)
-    with long_turns():
+    with rare_switches():
         assert sys.getswitchinterval() == pytest.approx(within_s, abs=1e-4)
     assert sys.getswitchinterval() == pytest.approx(own_s, abs=1e-4)
