@@ -31,7 +31,7 @@ from pipeline.engine.scheduler import Permit, Scheduler
 from pipeline.engine.signals import watch_signals
 from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
-from pipeline.engine.stats import RunStats
+from pipeline.engine.stats import STOPPING, RunStats
 from pipeline.engine.threads import Threads
 from pipeline.engine.watch import Watch
 from pipeline.engine.writer import Writer
@@ -178,6 +178,7 @@ class Engine:
         settled = self._scheduler.settle(permit, result)
         decision, unknown = settled.decision, settled.unknown_nano_usd
         self._widen()
+        self.stats.retried += not decision.is_final
         if isinstance(result, Failure) and reaction(result.kind) is Reaction.THROTTLE:
             self.stats.rate_limited += 1
         if unknown or (not decision.is_final and result.usage is not None):  # billed, or perhaps, and not the last
@@ -238,6 +239,7 @@ class Engine:
 
     async def _show(self) -> None:
         self.stats.waiting = self._stopping or self._scheduler.waiting
+        self.stats.paused_s = self._scheduler.paused_s
         self._remark()
         self._stages.show(self.stats)
 
@@ -251,7 +253,7 @@ class Engine:
 
     def _interrupt(self, number: signal.Signals) -> None:
         again, self._is_interrupted = self._is_interrupted, True
-        self._stopping = "stopping"
+        self._stopping = STOPPING
         if not again:
             self._stages.say("stopping: requests in flight come home first; a second signal ends the run at once")
         words = f"interrupted by {number.name}. The same command goes on where it stopped"

@@ -28,6 +28,7 @@ CARD_NAME = "README.md"
 CONFIG_NAME = "config.toml"
 STATUS_NAME = "status.json"
 RUNS_NAME = "runs"
+FAILURES_NAME = "failures.csv"
 _CUT_CHARS = 60
 
 
@@ -282,6 +283,6 @@ def _fenced(text: str) -> str:
 
 def remove_unfinished(out: Path) -> None:
     """Delete what a crash left half written."""
-    named = [out / f".{name}.tmp" for name in (CARD_NAME, CONFIG_NAME, STATUS_NAME)]
+    named = [out / f".{name}.tmp" for name in (CARD_NAME, CONFIG_NAME, STATUS_NAME, FAILURES_NAME)]
     for file in (*named, *(out / RUNS_NAME).glob(".*.json.tmp")):
         file.unlink(missing_ok=True)
