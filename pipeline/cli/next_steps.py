@@ -25,7 +25,7 @@ def typed(arguments: Sequence[str], *more: str) -> str:
 
 def named(command: str, *words: object) -> str:
     """A command of ours with these words."""
-    return printable(shlex.join([COMMAND, command, *map(str, words)]))
+    return public_text(printable(shlex.join([COMMAND, command, *map(str, words)])))
 
 
 def after_run(summary: RunSummary, arguments: Sequence[str]) -> list[str]:

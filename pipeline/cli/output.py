@@ -1,6 +1,8 @@
 """What the command line prints, and the questions that it asks."""
 
 import os
+import re
+import shutil
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,9 +15,14 @@ from pipeline.display.colour import coloured, has_colour
 from pipeline.display.last_screen import describe
 from pipeline.display.logs import event_line
 from pipeline.display.progress import say
+from pipeline.display.terminal import broken
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import ResourceError
 from pipeline.formatting import json_text, printable_lines
+
+
+COPIED = re.compile("(next|results): ")
+"""Lines for a shell or an editor: a line break in them would be copied too."""
 
 
 def show(text: str, otherwise: str = "") -> None:
@@ -33,6 +40,9 @@ def show_lines(*lines: str, otherwise: str = "") -> None:
     if not lines:
         return
     text = with_flags(printable_lines(lines))
+    if _is_terminal(sys.stdout):
+        width = shutil.get_terminal_size().columns - 1
+        text = "\n".join(line if COPIED.match(line) else broken(line, width) for line in text.split("\n"))
     if has_colour(sys.stdout):
         text = coloured(text)
     show(text, otherwise)

@@ -89,10 +89,10 @@ def head(stats: RunStats, outlook: Outlook, width: int, *, is_plain: bool) -> li
     share = min(1.0, stats.done / stats.total)
     rows = Piece.of(f"{stats.done:,} of {stats.total:,} {stats.unit}s")
     percent = Piece.of(f"{int(100 * share):3d}%", BOLD)
-    room = width - sum(len(piece.text) + len(GAP) for piece in (percent, rows, *ends))
-    if room < LEAST_BAR:
+    left_over = width - sum(len(piece.text) + len(GAP) for piece in (percent, rows, *ends))
+    if left_over < LEAST_BAR:
         return [percent, rows, *ends]
-    return [percent, _bar(share, min(room, MOST_BAR), "#." if is_plain else "━─"), rows, *ends]
+    return [percent, _bar(share, min(left_over, MOST_BAR), "#." if is_plain else "━─"), rows, *ends]
 
 
 def _bar(share: float, length: int, characters: str) -> Piece:

@@ -28,7 +28,7 @@ class Pace:
         """At `now` there were `rows` rows of this run, and nothing may be sent for another `paused_s`."""
         if self._at is not None and not self._was_paused:
             self._worked_s += now - self._at
-        self._at, self._was_paused = now, paused_s > LONG_PAUSE_S
+        self._at, self._was_paused = now, paused_s > (0 if self._was_paused else LONG_PAUSE_S)
         if not self._marks or self._worked_s - self._marks[-1][0] >= MARK_EVERY_S or rows < self._marks[-1][1]:
             self._marks.append((self._worked_s, rows))
         window_s = min(WINDOW_S, max(LEAST_S, self._worked_s / 2))  # of a short run its later half

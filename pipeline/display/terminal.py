@@ -16,6 +16,8 @@ from pipeline.display.colour import coloured, has_colour
 
 LEAST_COLUMNS, USUAL_COLUMNS = 20, 80
 _TO_START, _ERASE_LINE, _ERASE_BELOW = "\r", "\x1b[K", "\x1b[J"
+_NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
+"""Around a drawing: a window may be narrower already than the system says, and a wrapped line would be left behind."""
 
 
 class Terminal:
@@ -45,8 +47,8 @@ class Terminal:
     def print(self, line: str) -> None:
         """Show a line above the block, in colour, broken between words. It has been through `printable`."""
         with self._lock:
-            broken = self._broken(line)
-            text = coloured(broken) if self.has_colour else broken
+            shown = broken(line, self.width)
+            text = coloured(shown) if self.has_colour else shown
             block, self._shown = self._shown, []
             self._write(f"{_TO_START}{_ERASE_BELOW}{text}\n{self._drawn(block) if block else ''}")
 
@@ -63,18 +65,18 @@ class Terminal:
         self._columns, self._shown = width, [*lines]
         before = f"{_TO_START}{_ERASE_BELOW}" if is_new_size else _TO_START
         up = f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else ""
-        return before + "\n".join(f"{line}{_ERASE_LINE}" for line in lines) + f"{_TO_START}{up}"
-
-    def _broken(self, line: str) -> str:
-        if len(line) <= self.width:
-            return line
-        indent = " " * (len(line) - len(line.lstrip()) + 2)
-        lines = textwrap.wrap(
-            line, self.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
-            drop_whitespace=True,
-        )  # fmt: skip
-        return "\n".join(lines)
+        shown = "\n".join(f"{line}{_ERASE_LINE}" for line in lines)
+        return f"{before}{_NO_WRAP}{shown}{_TO_START}{up}{_WRAP}"
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+def broken(line: str, width: int) -> str:
+    """A line as several of at most `width` characters, broken between words; a path or an address stays whole."""
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    lines = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
