@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -14,6 +15,7 @@ from pipeline.commands.preview import NOTHING_TO_ASK, FirstRequest, first_reques
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
+from pipeline.display.metrics import MetricsFile, metrics_of
 from pipeline.display.progress import Progress, make_progress, say
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.stats import RunStats, RunSummary
@@ -136,14 +138,14 @@ def _prepared(
         job = _job(source_list(sources), out, resolved, options, stack)
         progress = make_progress(quiet=quiet, log_json=options.get("log_json", False))
         stack.callback(progress.close)
-        show = _shown(progress, options)
+        metrics = metrics_of(resolved, out)
+        show = _shown(progress, metrics, options)
         note = options.get("on_note") or (None if quiet else say)
-        sample = options.get("sample")
-        if sample is None:
-            yield lambda: run_job(job, show, say=note)
-            return
-        drawn = Sample(wanted=sample, seed=options.get("seed", 0))
-        yield lambda: run_sample(job, drawn, progress.survey, show, note)
+        work = partial(run_job, job, show, say=note)
+        if (sample := options.get("sample")) is not None:
+            drawn = Sample(wanted=sample, seed=options.get("seed", 0))
+            work = partial(run_sample, job, drawn, progress.survey, show, note)
+        yield work if metrics is None else partial(metrics.of, work)
 
 
 def _ids(sources: list[SourceLike], only: IdsLike | None, stack: ExitStack) -> IdList | None:
@@ -186,16 +188,19 @@ def _joined(names: str | Iterable[str] | None) -> str | None:
     return names if names is None or isinstance(names, str) else ",".join(names)
 
 
-def _shown(progress: Progress, options: RunOptions) -> Callable[[RunStats], None]:
-    """Shows the counts of the run, and passes them to `on_progress`."""
-    on_progress = options.get("on_progress")
-    if on_progress is None:
+def _shown(progress: Progress, metrics: MetricsFile | None, options: RunOptions) -> Callable[[RunStats], None]:
+    """Shows the counts of the run wherever they are wanted."""
+    shows: list[Callable[[RunStats], None]] = [progress.show]
+    if metrics is not None:
+        shows.append(metrics.show)
+    if (on_progress := options.get("on_progress")) is not None:
+        shows.append(reporter(on_progress))
+    if len(shows) == 1:
         return progress.show
-    report = reporter(on_progress)
 
     def show(stats: RunStats) -> None:
-        progress.show(stats)
-        report(stats)
+        for each in shows:
+            each(stats)
 
     return show
 

@@ -72,9 +72,13 @@ class Ending:
 
 def _why(summary: RunSummary) -> str:
     """Why the exit code of a run that went to its end is 1."""
-    unit = "image" if summary.prompts == 1 else "row"
-    kinds = ", ".join(f"{kind} {rows:,}" for kind, rows in summary.by_error.items())
-    said = f"{counted(summary.bad, unit)} of {summary.asked:,} asked {'has' if summary.bad == 1 else 'have'} no answer"
-    said += f" ({kinds})" if kinds else ""
-    said += f"; {summary.bad_before:,} of earlier runs have none" if summary.bad_before else ""
-    return said + (f"; {summary.failures} lists them" if summary.failures else "")
+    unit, said = "image" if summary.prompts == 1 else "row", []
+    if summary.bad:
+        kinds = ", ".join(f"{kind} {rows:,}" for kind, rows in summary.by_error.items())
+        has = "has" if summary.bad == 1 else "have"
+        said.append(f"{counted(summary.bad, unit)} of {summary.asked:,} asked {has} no answer ({kinds})")
+    if summary.bad_before:
+        said.append(
+            f"{counted(summary.bad_before, 'row')} of earlier runs {'has' if summary.bad_before == 1 else 'have'} none"
+        )
+    return "; ".join([*said, *([f"{summary.failures} lists them"] if summary.failures else [])])

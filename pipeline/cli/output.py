@@ -20,7 +20,6 @@ from pipeline.engine.stats import RunSummary
 from pipeline.errors import ResourceError
 from pipeline.formatting import json_text, printable_lines
 
-
 COPIED = re.compile("(next|results): ")
 """Lines for a shell or an editor: a line break in them would be copied too."""
 
@@ -41,7 +40,7 @@ def show_lines(*lines: str, otherwise: str = "") -> None:
         return
     text = with_flags(printable_lines(lines))
     if _is_terminal(sys.stdout):
-        width = shutil.get_terminal_size().columns - 1
+        width = shutil.get_terminal_size().columns
         text = "\n".join(line if COPIED.match(line) else broken(line, width) for line in text.split("\n"))
     if has_colour(sys.stdout):
         text = coloured(text)

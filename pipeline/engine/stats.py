@@ -161,37 +161,55 @@ class RunSummary:
     """What a run did: `runs/<run_id>.json`, and the command line's JSON."""
 
     run_id: str
+    """The column `run_id` of its rows; a run that was interrupted keeps it when it resumes."""
     out: str
+    """The output directory, as it was named."""
     exit_code: int
+    """Of the command line: 0 done, 1 rows without an answer, 3 budget, 4 endpoint, 5 disk, beyond 128 a signal."""
     stopped: str | None
     """Why the run ended early, in one line."""
     model: str | None
+    """As configured; None where the endpoint serves one and was not asked which."""
     endpoint: str
+    """The address of the first endpoint, or `emulator`."""
     config_hash: str
+    """The configuration that was asked; the column `config_hash` of its rows."""
     began_at: datetime
+    """When the command began, ISO 8601 in UTC."""
     seconds: float
+    """From then to its end."""
     images: int | None
     """Records in the source, where known."""
     skipped: int
     """Committed by earlier runs, not asked again."""
     asked: int
+    """Rows that this run has committed."""
     followers: int
     """Of these, rows that share the answer to the same request."""
     requests: int
+    """Requests sent, retries included."""
     by_status: dict[str, int]
+    """Rows of this run by `status`."""
     by_error: dict[str, int]
+    """Rows of this run by `error_kind`."""
     prompt_tokens: int | None
-    """By the ledger, as all sums of this run; None where no answer states it; so `completion_tokens`."""
+    """By the ledger, as all sums of this run; None where no answer states it."""
     completion_tokens: int | None
+    """Likewise."""
     cost_usd: Decimal | None
     """The sum of what is known; None where nothing is."""
     cost_unknown_usd: Decimal
     """The most that requests can have cost whose bill is unknown; no part of `cost_usd`."""
     unpriced: int
+    """Answers that no price is known for."""
     rate_limited: int
+    """Requests that were throttled (429, 503, 529)."""
     by_endpoint: dict[str, int]
+    """Requests by the address of the endpoint."""
     source_bytes: int
+    """Bytes of the images' files."""
     sent_bytes: int
+    """Bytes of the images as they were sent."""
     left_out: int = 0
     """Records that the words of a selection (`only`, or another configuration for some rows) leave out."""
     own_config_hash: str | None = None

@@ -47,8 +47,9 @@ def write_csv(rows: Iterator[dict[str, Any]], file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow(csv_cell(_plain(row[name])) for name in COLUMNS)
+        writer.writerow(csv_cell(plain(row[name])) for name in COLUMNS)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A time as ISO 8601, anything else as it is."""
     return value.isoformat() if isinstance(value, datetime) else value
