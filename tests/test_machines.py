@@ -173,7 +173,11 @@ def test_ids_stay_what_they_are(photos: Path, endpoint: str) -> None:
     Path("many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ask("many.jsonl", endpoint)
     read = pipeline.read("out").set_index("id")
-    assert [json.loads(text)["id"] for text in pd.read_parquet("out/data").sort_values("id")["record"]] == [42, 7]
+    for suffix in ("jsonl", "parquet"):
+        pd.DataFrame(rows)[["image", "id"]].to_parquet("many.parquet")
+        ask(f"many.{suffix}", endpoint, out=suffix)
+        stored = pd.read_parquet(f"{suffix}/data").sort_values("id")["record"]
+        assert [json.loads(text)["id"] for text in stored] == [42, 7]
     assert read.loc["42", "big"] == large
     catalogue = pd.DataFrame({"id": [7, 42], "price": [1.5, 2.5]})
     joined = pipeline.read("out").merge(catalogue, left_on="record.id", right_on="id")

@@ -79,6 +79,6 @@ def _why(summary: RunSummary) -> str:
         said.append(f"{counted(summary.bad, unit)} of {summary.asked:,} asked {has} no answer ({kinds})")
     if summary.bad_before:
         said.append(
-            f"{counted(summary.bad_before, 'row')} of earlier runs {'has' if summary.bad_before == 1 else 'have'} none"
+            f"{counted(summary.bad_before, 'row')} of earlier runs {'has' if summary.bad_before == 1 else 'have'} no answer"
         )
     return "; ".join([*said, *([f"{summary.failures} lists them"] if summary.failures else [])])
