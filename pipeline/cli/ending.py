@@ -78,7 +78,6 @@ def _why(summary: RunSummary) -> str:
         has = "has" if summary.bad == 1 else "have"
         said.append(f"{counted(summary.bad, unit)} of {summary.asked:,} asked {has} no answer ({kinds})")
     if summary.bad_before:
-        said.append(
-            f"{counted(summary.bad_before, 'row')} of earlier runs {'has' if summary.bad_before == 1 else 'have'} no answer"
-        )
+        has = "has" if summary.bad_before == 1 else "have"
+        said.append(f"{counted(summary.bad_before, 'row')} of earlier runs {has} no answer")
     return "; ".join([*said, *([f"{summary.failures} lists them"] if summary.failures else [])])
