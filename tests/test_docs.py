@@ -15,10 +15,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.cli import view
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
 from pipeline.errors import ErrorKind
 from pipeline.store.schemas import schema
+from pipeline.viewer import server
 from tests.buckets import environment, object_store
 from tests.containers import SMALL, tar_of, written
 from tests.pdfs import pdf
@@ -82,6 +84,17 @@ def assert_listens(arguments: list[str]) -> None:
             process.kill()
 
 
+def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The viewer listens until Ctrl-C, which comes as soon as it has printed its address."""
+
+    def printed(*lines: str) -> None:
+        if "http://127.0.0.1:" in lines[0]:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(view, "show_lines", printed)
+    monkeypatch.setattr(server, "has_browser", lambda: False)
+
+
 def _at(endpoint: str, arguments: list[str]) -> list[str]:
     """The same command at an emulator with a port of its own."""
     if "--base-url" in arguments:
@@ -126,6 +139,7 @@ def test_commands_and_code_run(
     """Commands in the order of the page, on three photographs; then its Python, each piece where it can start anew."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setenv("OPENAI_BASE_URL", endpoint)
+    ends_at_once(monkeypatch)
 
     def run(*arguments: str) -> None:
         code, _, stderr = command(*arguments)

@@ -16,12 +16,15 @@ from pipeline.cli.check import check
 from pipeline.cli.compact import compact
 from pipeline.cli.emulate import emulate
 from pipeline.cli.estimate import estimate
+from pipeline.cli.export import export
 from pipeline.cli.models import models
 from pipeline.cli.next_steps import INTERRUPTED
 from pipeline.cli.output import complain
 from pipeline.cli.rebuild import rebuild
+from pipeline.cli.report import report
 from pipeline.cli.run import run
 from pipeline.cli.status import status
+from pipeline.cli.view import view
 from pipeline.config.environment import read_environment
 from pipeline.errors import InputError, VisionBatchError
 from pipeline.http.session import version
@@ -51,7 +54,10 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 app = _Commands(
     "vision-batch",
     help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
-    commands={str(one.name): one for one in (run, estimate, check, models, status, rebuild, compact, emulate)},
+    commands={
+        str(one.name): one
+        for one in (run, estimate, check, models, status, report, view, export, rebuild, compact, emulate)
+    },
     params=[
         click.Option(
             ["--version"],

@@ -57,6 +57,7 @@ from pipeline.run.passed import say_passed
 from pipeline.run.prepare import Fetcher, Preparer
 from pipeline.run.rows_of_out import by_kind, configurations, listed_failures, rows_before
 from pipeline.sources import Source, passed_over
+from pipeline.sources.origins import origins
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.opening import LEDGER_NAME, check_out, last_config
@@ -205,6 +206,7 @@ class _Run:
         prepare: Preparer,
     ) -> Stages:
         config = self.job.config
+        dataset.note_origins(list(origins(source)))
         self.stats.saves = prepare.saved
         water = LowWater.of(source, self.job, dataset.marks)
         prompts = self.stats.prompts

@@ -16,6 +16,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.files import disk_errors
 from pipeline.limits.budget import Amounts
+from pipeline.locations import Origin
 from pipeline.records import EMULATOR, BilledAttempt, Follower, ImageRecord, Outcome, PreparedRequest, Status
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor
@@ -39,6 +40,7 @@ from pipeline.store.opening import (
     declare,
     identity_of,
 )
+from pipeline.store.origins import write_origins
 from pipeline.store.overview import overview, states_of
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
@@ -251,6 +253,11 @@ class Dataset:
         """Replace `runs/<run_id>.json`."""
         with disk_errors(self.out):
             outdir.write_run(self.out, self.run_id, summary)
+
+    def note_origins(self, found: Sequence[Origin]) -> None:
+        """Add where the images of this run are to `sources.json`."""
+        with disk_errors(self.out):
+            write_origins(self.out, self.run_id, found, self._redactor)
 
     def describe(self) -> None:
         """Replace `config.toml` and the dataset card, which name the number of rows of each configuration."""

@@ -37,6 +37,11 @@ def scan(out: Path, columns: Sequence[str] | None = None, where: str | None = No
     return _batches(folder, schema, names, condition)
 
 
+def stored_schema(out: Path) -> pa.Schema:
+    """The columns as they are stored. Raises what `scan` raises."""
+    return _opened(out)[1]
+
+
 def scan_flat(
     out: Path, columns: Sequence[str] | None = None, where: str | None = None
 ) -> tuple[list[str], Iterator[pa.RecordBatch]]:
@@ -90,6 +95,11 @@ def _integers(values: Sequence[int | None]) -> str:
 
 def _as_float(amount: Decimal) -> float:
     return float(amount)
+
+
+def schema_of(out: Path) -> pa.Schema:
+    """The columns of an output directory. Raises what `scan` raises."""
+    return _opened(out)[1]
 
 
 def _opened(out: Path) -> tuple[Path, pa.Schema]:

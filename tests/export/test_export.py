@@ -1,4 +1,4 @@
-"""Exports: the registry, and JSON lines."""
+"""Exports: the registry, which rows are written, and the tables: JSON lines, CSV, Parquet."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, ResourceError
-from pipeline.export import export
+from pipeline.export import ExportChoices, export
 from tests.store.test_dataset import answered, failed, names, open_out
 
 
@@ -21,7 +21,7 @@ def out(tmp_path: Path) -> Path:
 
 def test_json_lines_hold_every_row_as_it_is_stored(out: Path, tmp_path: Path) -> None:
     """Proves one object a row with all columns, money as exact text, times as instants, null as null."""
-    assert export(out, "jsonl", tmp_path / "rows.jsonl") == 13
+    assert export(out, "jsonl", tmp_path / "rows.jsonl", ExportChoices(status=None)).rows == 13
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
     assert [row["id"] for row in rows] == [*names(12), "no.jpg"]
     first, last = rows[0], rows[-1]
@@ -35,7 +35,8 @@ def test_rows_and_columns_are_chosen(out: Path, tmp_path: Path) -> None:
     """Proves that `columns` and `where` select as in `read`, and that a file of that name is replaced."""
     dest = tmp_path / "rows.jsonl"
     dest.write_text("old")
-    assert export(out, "jsonl", dest, columns=["id", "status"], where="status != 'ok'") == 1
+    chosen = ExportChoices(columns=("id", "status"), where="status != 'ok'", status=None)
+    assert export(out, "jsonl", dest, chosen).rows == 1
     assert json.loads(dest.read_text()) == {"id": "no.jpg", "status": "failed"}
 
 
@@ -54,10 +55,10 @@ def test_nothing_unfinished_is_left(out: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_format_names_the_known_ones(out: Path, tmp_path: Path) -> None:
     """Proves that a mistyped format, column or condition ends before anything is written."""
-    with pytest.raises(InputError, match="'json' is no export format; known: jsonl"):
+    with pytest.raises(InputError, match="'json' is no export format; known: txt, imagefolder, "):
         export(out, "json", tmp_path / "x")
     with pytest.raises(InputError, match="no column 'colour'"):
-        export(out, "jsonl", tmp_path / "x", columns=["colour"])
+        export(out, "jsonl", tmp_path / "x", ExportChoices(columns=("colour",)))
     with pytest.raises(InputError, match="where: "):
-        export(out, "jsonl", tmp_path / "x", where="id")
+        export(out, "jsonl", tmp_path / "x", ExportChoices(where="id"))
     assert not (tmp_path / "x").exists()
