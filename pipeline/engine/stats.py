@@ -9,6 +9,7 @@ from decimal import Decimal
 from math import inf
 
 from pipeline.errors import ErrorKind
+from pipeline.limits.pauses import Paused
 from pipeline.money import Bill, known_cost, nano_usd, usd, usd_text
 from pipeline.records import Answer, BilledAttempt, Follower, ImageFacts, Outcome, Status, has_no_text
 
@@ -78,6 +79,8 @@ class RunStats:
     """(id, text) of the first answers."""
     latency_s: float = 0.0
     """Of all requests that were answered, together."""
+    pauses: tuple[Paused, ...] = ()
+    """In which nothing was sent to an endpoint, up to now."""
     _open_bills: dict[tuple[str, str], Bill] = field(default_factory=dict)
     """By id and prompt, of rows under way: what attempts without an answer were billed."""
 
