@@ -16,7 +16,7 @@ from pipeline.export.shards import write_shards
 from pipeline.formatting import markdown
 
 _GROUP_ROWS, _GROUP_BYTES = 100, 16 << 20
-"""What the viewer of the hub, and whoever reads a few rows, has to load at a time."""
+"""What the viewer of the hub, and a reader of a few rows, has to load at a time."""
 _FILE_BYTES: Final = 500 << 20
 _IMAGE: Final = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 _CARD: Final = """\

@@ -98,7 +98,7 @@ def test_webdataset_reads_shards(asked: Path, tmp_path: Path) -> None:
 
 
 def test_a_table_beside_each_shard(asked: Path, tmp_path: Path, command: Command) -> None:
-    """Proves that keys are those of `webdataset`, and that a table that is somebody's own is not replaced."""
+    """Proves that keys are those of `webdataset`, and that a table that is another program's is not replaced."""
     for arguments in (["--images", "none"], ["--images", "none", str(tmp_path)]):
         assert command("export", str(asked / "of-shards"), "--to", "webdataset", *arguments)[0] == 0
     expected = captions(asked / "of-shards")
