@@ -22,7 +22,7 @@ MADE = {
 """Fields that are made of others: their schema and their sentence."""
 HEAD = """# The summary of a run
 
-Every run leaves `OUT/runs/<run_id>.json`, however it ended, and `--json` prints the same on standard
+Every run leaves `OUT/runs/<run_id>.json`, however it ended, and `--json` prints it on standard
 output: `vision-batch run photos -o out --model gpt-4o --json`. Its JSON Schema is
 [summary.schema.json](summary.schema.json), made from the code as this table is
 (`python docs/write_summary.py`); tests validate the summaries of real runs against it. New fields
