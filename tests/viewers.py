@@ -10,15 +10,15 @@ from pipeline.viewer.server import Viewer, serve
 
 
 @contextmanager
-def viewed(out: Path | str) -> Iterator[Viewer]:
-    """A viewer of `out` for the length of the block."""
+def viewed(out: Path | str, other: Path | None = None) -> Iterator[Viewer]:
+    """A viewer of `out` for the length of the block, or of its comparison with another one."""
     started, stopped = threading.Event(), asyncio.Event()
     found: list[Viewer | BaseException] = []
     loop = asyncio.new_event_loop()
 
     async def run() -> None:
         try:
-            async with serve(Path(out)) as viewer:
+            async with serve(Path(out), other=other) as viewer:
                 found.append(viewer)
                 started.set()
                 await stopped.wait()

@@ -1,12 +1,10 @@
 """What people say of answers: `OUT/reviews/*.parquet`, which no run reads or writes.
 
-A review is of one answer. The newest review of a row counts; it no longer applies once the row has another answer. A
-writer has a file of its own, which is replaced with each review: so a run or another writer may be at work on OUT.
+A review is of one answer. The newest review of a row counts; it no longer applies once the row has another answer.
 """
 
-import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,21 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import files
 from pipeline.errors import InputError, ResourceError
 from pipeline.files import Version
+from pipeline.store.appended import AppendedRows, files_in, rows_in
 from pipeline.store.layout import DATA_NAME
-from pipeline.store.outdir import check_folder
 from pipeline.store.reading import scan
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REVIEWS_NAME: Final = "reviews"
-ROWS_A_FILE: Final = 1_000
-"""A writer begins another file after this number of reviews: to replace one takes milliseconds."""
 SCHEMA: Final = pa.schema(
     {
         "id": pa.string(),
@@ -100,9 +95,8 @@ class ReviewFolder:
 
     def _look(self) -> bool:
         """Read what is new. Whether anything is."""
-        paths = sorted(self._folder.glob("[!.]*.parquet")) if self._folder.is_dir() else []
         found: dict[Path, tuple[Version, list[Review]]] = {}
-        for path in paths:
+        for path in files_in(self._folder):
             with suppress(FileNotFoundError):  # it was moved away just now
                 version = files.version_of(path.stat())
                 known = self._files.get(path)
@@ -143,10 +137,8 @@ class ReviewWriter:
         """Raises InputError where there is no output directory; nothing is written yet."""
         if not (out / DATA_NAME).is_dir():
             raise InputError(f"{out}: no vision-batch output here (there is no {out / DATA_NAME})")
-        self._out, self._now = out, now
-        self._lock = threading.Lock()
-        self._path = Path()
-        self._rows: list[Review] = []
+        self._now, self._lock = now, threading.Lock()
+        self._rows = AppendedRows(out / REVIEWS_NAME, SCHEMA)
         before = ReviewFolder(out)
         before.read()
         self._last = max((one.reviewed_at for one in before.all()), default=datetime.min.replace(tzinfo=UTC))
@@ -158,7 +150,7 @@ class ReviewWriter:
 
         Raises ResourceError where it cannot be written.
         """
-        with self._lock, files.disk_errors(self._out):
+        with self._lock:
             reviewed_at = max(self._now(), self._last + _TICK)  # the clock may have been set back
             review = Review(
                 id=key[0],
@@ -168,33 +160,13 @@ class ReviewWriter:
                 caption=caption,
                 reviewed_at=reviewed_at,
             )
-            rows = [*(self._rows if len(self._rows) < ROWS_A_FILE else ()), review]
-            path = self._path if len(rows) > 1 else self._new_path(reviewed_at)
-            _write(path, rows)
-            self._path, self._rows, self._last = path, rows, reviewed_at
+            self._rows.append(asdict(review), reviewed_at)
+            self._last = reviewed_at
             return review
-
-    def _new_path(self, at: datetime) -> Path:
-        folder = self._out / REVIEWS_NAME
-        check_folder(folder)
-        folder.mkdir(exist_ok=True)
-        return folder / f"reviews-{at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.parquet"
-
-
-def _write(path: Path, rows: Iterable[Review]) -> None:
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    with files.replaced(path) as file:
-        pq.write_table(table, file, compression="zstd")
 
 
 def _read(path: Path) -> list[Review]:
-    try:
-        table = pq.read_table(path, partitioning=None).select(SCHEMA.names).cast(SCHEMA)
-    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
-        raise ResourceError(
-            f"{path}: these reviews cannot be read ({error}). Put the file back from a copy, or move it away"
-        ) from error
-    return [_review(row, path) for row in table.to_pylist()]
+    return [_review(row, path) for row in rows_in(path, SCHEMA)]
 
 
 def _review(row: Mapping[str, Any], path: Path) -> Review:

@@ -3,24 +3,21 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from pipeline.errors import InputError, VisionBatchError
-from pipeline.pages.rendering import SERVED, policy, render
+from pipeline.errors import InputError
 from pipeline.store.origins import read_origins
 from pipeline.viewer.again import write_list
+from pipeline.viewer.answers import in_words, json, named_row, page, sent, whole_number
+from pipeline.viewer.compare_app import ComparePages
+from pipeline.viewer.comparison import Comparison
 from pipeline.viewer.gallery import ROWS_A_PAGE, Gallery
 from pipeline.viewer.guard import Guard
-from pipeline.viewer.parts import place
 from pipeline.viewer.pictures import SIDES, Pictures
 from pipeline.viewer.shown import reviewed
 
-HERE: Final = Path(__file__).parent
 _DECODERS: Final = 2
 _MOST_BYTES: Final = 1 << 20
 """Of what a page sends: a corrected caption."""
@@ -30,44 +27,41 @@ Asked = list[tuple[str, str]]
 
 
 class Site:
-    """The pages of one output directory."""
+    """The pages of one output directory, or of its comparison with another."""
 
-    def __init__(self, gallery: Gallery, guard: Guard) -> None:
-        self._gallery, self._guard = gallery, guard
+    def __init__(self, gallery: Gallery, guard: Guard, comparison: Comparison | None = None) -> None:
+        self._gallery, self._guard, self._comparison = gallery, guard, comparison
         self._pictures = Pictures(gallery.out)
         self._decoders = ThreadPoolExecutor(_DECODERS, "picture")
 
     def app(self) -> web.Application:
-        made = web.Application(middlewares=[self._guard.middleware(), _said], client_max_size=_MOST_BYTES)
+        made = web.Application(middlewares=[self._guard.middleware(), in_words], client_max_size=_MOST_BYTES)
         at = f"/{self._guard.token}"
-        made.add_routes(
-            [
-                web.get("/open/{once}", self._guard.open_once),
-                web.get(f"{at}/", self._page),
-                web.get(f"{at}/rows", self._rows),
-                web.get(f"{at}/row", self._row),
-                web.get(f"{at}/facets", self._facets),
-                web.get(f"{at}/state", self._state),
-                web.get(f"{at}/picture", self._picture),
-                web.post(f"{at}/reviews", self._review),
-                web.post(f"{at}/again", self._again),
-            ]
-        )
+        made.add_routes([web.get("/open/{once}", self._guard.open_once), web.get(f"{at}/picture", self._picture)])
+        made.add_routes(self._routes(at) if self._comparison is None else ComparePages(self._comparison).routes(at))
         return made
+
+    def _routes(self, at: str) -> list[web.RouteDef]:
+        return [
+            web.get(f"{at}/", self._page),
+            web.get(f"{at}/rows", self._rows),
+            web.get(f"{at}/row", self._row),
+            web.get(f"{at}/facets", self._facets),
+            web.get(f"{at}/state", self._state),
+            web.post(f"{at}/reviews", self._review),
+            web.post(f"{at}/again", self._again),
+        ]
 
     def close(self) -> None:
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def _page(self, _: web.Request) -> web.Response:
-        return page(
-            "view.html.j2",
-            {"out": self._gallery.out.resolve().name, "path": str(self._gallery.out), "compares": False},
-            "view.js",
-        )
+        name = self._gallery.out.resolve().name
+        return page("view.html.j2", {"out": name, "path": str(self._gallery.out)}, "view.js", title=name)
 
     async def _rows(self, request: web.Request) -> web.Response:
-        asked = _asked(request)
-        number = _whole(request.query.get("page", "0"))
+        asked = list(request.query.items())
+        number = whole_number(request.query.get("page", "0"))
         found = await asyncio.to_thread(self._gallery.page, asked, request.query.get("results"), number)
         return json(
             {
@@ -83,7 +77,7 @@ class Site:
         )
 
     async def _row(self, request: web.Request) -> web.Response:
-        return json(await asyncio.to_thread(self._gallery.row, *_named(request.query)))
+        return json(await asyncio.to_thread(self._gallery.row, *named_row(request.query)))
 
     async def _facets(self, _: web.Request) -> web.Response:
         return json(await asyncio.to_thread(self._gallery.facets))
@@ -94,7 +88,7 @@ class Site:
 
     async def _picture(self, request: web.Request) -> web.Response:
         size = request.query.get("size", "small")
-        key, at = _named(request.query)
+        key, at = named_row(request.query)
 
         def made() -> bytes | str:
             row = self._gallery.find(key, at)[1]
@@ -109,17 +103,17 @@ class Site:
         return web.Response(body=found, content_type="image/jpeg", headers={"Cache-Control": _PICTURE_CACHE})
 
     async def _review(self, request: web.Request) -> web.Response:
-        sent = await _sent(request)
-        key, at = _named(sent)
-        mark, caption, answered_at = sent.get("mark"), sent.get("caption"), sent.get("answered_at")
+        values = await sent(request)
+        key, at = named_row(values)
+        mark, caption, answered_at = values.get("mark"), values.get("caption"), values.get("answered_at")
         if mark not in {None, "good", "bad"} or not isinstance(caption, str | None):
             raise InputError("a review has a mark (good, bad or null) and a caption (text or null)")
         return json(reviewed(await asyncio.to_thread(self._gallery.review, key, at, answered_at, mark, caption)))
 
     async def _again(self, request: web.Request) -> web.Response:
-        sent = await _sent(request)
-        asked = [(str(name), str(value)) for name, value in sent.get("asked", [])]
-        found = await asyncio.to_thread(self._written, asked, sent.get("results"))
+        values = await sent(request)
+        asked = [(str(name), str(value)) for name, value in values.get("asked", [])]
+        found = await asyncio.to_thread(self._written, asked, values.get("results"))
         return json(found)
 
     def _written(self, asked: Asked, results: str | None) -> dict[str, object]:
@@ -129,54 +123,3 @@ class Site:
         now = datetime.now(UTC)
         made = write_list(out, self._gallery.keys(asked, results), sources=sources, prompts=prompts, now=now)
         return {"path": str(made.path), "ids": made.ids, "left_out": made.left_out, "command": made.command}
-
-
-def page(template: str, values: dict[str, object], script: str) -> web.Response:
-    """A whole page with one script, which the files of this room make up."""
-    text = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("common.js", script))
-    html = render(template, values, title=f"{values['out']} · vision-batch", script=text, allowed=SERVED, folder=HERE)
-    allowed = f"{policy(text, SERVED)}; frame-ancestors 'none'"
-    return web.Response(text=html, content_type="text/html", headers={"Content-Security-Policy": allowed})
-
-
-def json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
-
-
-@web.middleware
-async def _said(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors that have words become an answer with them."""
-    try:
-        return await handler(request)
-    except VisionBatchError as error:
-        status = 400 if isinstance(error, InputError) else 500
-        return web.json_response({"error": str(error)}, status=status)
-
-
-def _asked(request: web.Request) -> Asked:
-    return list(request.query.items())
-
-
-async def _sent(request: web.Request) -> dict[str, Any]:
-    try:
-        found = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise InputError("a JSON object is expected")
-    return found
-
-
-def _named(values: Any) -> tuple[tuple[str, str], int]:  # noqa: ANN401 - of an address or of JSON
-    """The key of a row, and where it was seen."""
-    record, prompt, at = (values.get(name) for name in ("id", "prompt", "at"))
-    if not (isinstance(record, str) and isinstance(prompt, str) and isinstance(at, str)):
-        raise InputError("a row is named by id, prompt and at")
-    part, _, row = at.partition(".")
-    return (record, prompt), place(_whole(part), _whole(row))
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):  # noqa: PLR2004 - no row has a larger number
-        raise InputError(f"{text!r} is no whole number")
-    return int(text)

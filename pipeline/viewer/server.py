@@ -8,7 +8,7 @@ import signal
 import sys
 import webbrowser
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pipeline.errors import InputError
 from pipeline.images.prepare import warm_up
 from pipeline.viewer.app import Site
+from pipeline.viewer.comparison import Comparison
 from pipeline.viewer.gallery import Gallery
 from pipeline.viewer.guard import Guard
 
@@ -41,13 +42,13 @@ class Viewer:
 
 
 @asynccontextmanager
-async def serve(out: Path, port: int = 0) -> AsyncIterator[Viewer]:
-    """Listen on this machine while the block runs; port 0 takes a free one.
+async def serve(out: Path, port: int = 0, *, other: Path | None = None, seed: int = 0) -> AsyncIterator[Viewer]:
+    """Listen on this machine while the block runs; port 0 takes a free one. `other` is compared with `out`.
 
     Raises InputError where there is no output directory, or the port is in use.
     """
     gallery, guard = Gallery(out), Guard()
-    site = Site(gallery, guard)
+    site = Site(gallery, guard, None if other is None else Comparison(gallery, Gallery(other), seed))
     runner = web.AppRunner(site.app(), access_log=None, logger=_LOG, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
@@ -68,19 +69,25 @@ def _why(port: int, error: OSError) -> str:
     return f"`port={port}`: {os.strerror(error.errno or 0)}"
 
 
-def run_forever(out: Path, port: int, *, announce: Callable[[str], None], opens_browser: bool) -> int:
+def run_forever(
+    out: Path, port: int, *, other: Path | None, seed: int, announce: Callable[[str], None], opens_browser: bool
+) -> int:
     """Listen until Ctrl-C or SIGTERM. The number of reviews that were saved."""
     warm_up()
     with asyncio.Runner() as runner:
-        return runner.run(_until_stopped(out, port, announce, opens_browser=opens_browser))
+        return runner.run(
+            _until_stopped(serve(out, port, other=other, seed=seed), announce, opens_browser=opens_browser)
+        )
 
 
-async def _until_stopped(out: Path, port: int, announce: Callable[[str], None], *, opens_browser: bool) -> int:
+async def _until_stopped(
+    serving: AbstractAsyncContextManager[Viewer], announce: Callable[[str], None], *, opens_browser: bool
+) -> int:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stopped.set)
-    async with serve(out, port) as viewer:
-        announce(f"{out}: {viewer.gallery.snapshot().rows:,} rows at {viewer.url}")
+    async with serving as viewer:
+        announce(f"{viewer.gallery.out}: {viewer.gallery.snapshot().rows:,} rows at {viewer.url}")
         announce("Only this machine can open the address. Ctrl-C ends the viewer.")
         sys.stdout.flush()
         if opens_browser and has_browser():

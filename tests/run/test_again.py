@@ -10,7 +10,7 @@ import pytest
 
 import pipeline
 from pipeline import InputError, RerunPolicy
-from pipeline.engine.progress import describe
+from pipeline.display.last_screen import describe
 from tests.builders import ask
 from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
