@@ -25,6 +25,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from pipeline.engine.completion import Completion
 from pipeline.engine.garbage import rare_searches
 from pipeline.engine.in_flight import InFlightRequests
+from pipeline.engine.pauses import PauseLog
 from pipeline.engine.preparation import Preparation
 from pipeline.engine.reader import FIRST_BATCH, Reader, Task
 from pipeline.engine.scheduler import Permit, Scheduler
@@ -66,6 +67,7 @@ class Engine:
         self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
         self._preparation = Preparation(stages, config, clock, self._writer)
         self._completion = Completion(stages, config, self._writer, self.stop)
+        self._pauses = PauseLog(clock)
         self._workers = 0
         self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
@@ -247,6 +249,7 @@ class Engine:
 
     async def _publish(self) -> None:
         self.stats.low_water = self._reader.low_water
+        self.stats.pauses = self._pauses.noted(self._scheduler.endpoints)
         await self._writer.write(self._stages.publish, self.stats)
 
     def _interrupt(self, number: signal.Signals) -> None:

@@ -249,7 +249,7 @@ class EndpointState:
     def _recovered(self, sent_at: float) -> None:
         self._first_failures.clear()
         if self.circuit.is_closed_by(sent_at):
-            self.circuit.close()
+            self.circuit.close(self._clock.now())
             self.notices.answered(self._clock.now())
             self.stopped = self.stopped if self._is_shut else None
 
@@ -259,7 +259,7 @@ class EndpointState:
             return Known(is_void=True)
         is_reached = failure.status is not None
         if is_reached and self.circuit.reason is not PauseReason.FAILING and self.circuit.is_closed_by(sent_at):
-            self.circuit.close()
+            self.circuit.close(self._clock.now())
         state.failures, state.failed_on = state.failures + 1, self.name
         return Known(state.failures, max_failures=self._config.max_failures, random=self._clock.random.random())
 
@@ -346,7 +346,7 @@ class EndpointState:
     def count_records(self) -> None:
         """Errors count against each record from now on: no other record could show that the endpoint fails."""
         self._counts_records, self.may_be_records = True, False
-        self.circuit.close()
+        self.circuit.close(self._clock.now())
         self.stopped = None
 
     def _shut(self, failure: Failure) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from math import inf
 
 from pipeline.errors import ErrorKind
+from pipeline.limits.pauses import Paused
 from pipeline.money import Bill, known_cost, nano_usd, usd, usd_text
 from pipeline.records import Answer, BilledAttempt, Follower, ImageFacts, Outcome, Status, has_no_text
 
@@ -62,6 +63,8 @@ class RunStats:
     """What the whole run waits for, in words."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
     """(id, kind, message) of the first rows without a good answer."""
+    pauses: tuple[Paused, ...] = ()
+    """In which nothing was sent to an endpoint, up to now."""
     _open_bills: dict[tuple[str, str], Bill] = field(default_factory=dict)
     """By id and prompt, of rows under way: what attempts without an answer were billed."""
 

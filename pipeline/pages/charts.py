@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor, log10
 
-_STEPS = (1, 2, 2.5, 5, 10)
+_STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def width_of(value: float, most: float) -> float:
 
 
 def round_up(most: float) -> float:
-    """The end of an axis: 1, 2, 2.5 or 5 and zeros, not below `most`."""
+    """The end of an axis, a round number not below `most`."""
     if most <= 0:
         return 1.0
     unit = 10.0 ** floor(log10(most))

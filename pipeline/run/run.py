@@ -60,6 +60,7 @@ from pipeline.sources import Source, passed_over
 from pipeline.sources.origins import origins
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
+from pipeline.store.events import as_json
 from pipeline.store.opening import LEDGER_NAME, check_out, last_config
 from pipeline.store.suspects import Suspects
 
@@ -239,6 +240,7 @@ class _Run:
 
     def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
         water.rise(dataset.marks, stats.low_water)
+        dataset.note_pauses(stats.pauses)
         dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:
@@ -313,6 +315,7 @@ class _Run:
             "updated_at": self.clock.utc().isoformat(),
             "in_flight": self.stats.in_flight,
             "waiting": self.stats.waiting,
+            "pauses": [as_json(pause) for pause in self.stats.pauses],
             **dataset.overview(),
             **self.summary(None, dataset).as_dict(),
         }

@@ -49,7 +49,7 @@ def _card(number: int, row: Mapping[str, Any], picture: Picture) -> Card:
     return Card(
         number=number,
         id=row["id"],
-        image=row["image"] if row["image"] != row["id"] else None,
+        image=None if _says_as_much(row["id"], row["image"]) else row["image"],
         prompt_name=row["prompt_name"],
         status=row["status"],
         caption=None if row.get("labels") and _is_json(row["caption"]) else row["caption"],
@@ -68,6 +68,11 @@ def _card(number: int, row: Mapping[str, Any], picture: Picture) -> Card:
 def _is_json(caption: str | None) -> bool:
     """Whether it says what the labels say."""
     return (caption or "").lstrip().startswith(("{", "```"))
+
+
+def _says_as_much(name: str, image: str | None) -> bool:
+    """Whether the name of a row is also that of its image."""
+    return image is None or image == name or image.endswith(f"/{name}")
 
 
 def _labels(labels: object) -> Iterator[tuple[str, str]]:

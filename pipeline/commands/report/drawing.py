@@ -128,8 +128,8 @@ def _bands(session: Session, place: Stretch) -> Iterator[Box]:
 
 def words_of(pause: Pause) -> str:
     """`rate limited for 12 s from 22 Nov 07:41:03: http://…`"""
-    long = span(max(0.0, pause.ended - pause.began))
-    return f"{pause.reason} for {long} from {moment(pause.began, exact=True)}: {pause.endpoint}"
+    times = "" if pause.times == 1 else f", {pause.times:,} times until {moment(pause.ended, exact=True)}"
+    return f"{pause.reason} for {span(pause.seconds)} from {moment(pause.began, exact=True)}{times}: {pause.endpoint}"
 
 
 def _ticks(axis: Sequence[Stretch], width_s: float) -> Iterator[Tick]:

@@ -104,6 +104,7 @@ def _values(out: Path, status: OutStatus, found: Collected, cards: Sequence[Card
         "notices": list(_notices(status, found)),
         "figures": list(_figures(status, found)),
         "rows": found.rows,
+        "shared": found.sums.all.shared,
         "outcomes": tables.outcomes(found.sums),
         "flags": tables.flags(found.sums),
         "models": tables.by_model(found.sums),
@@ -163,9 +164,9 @@ def _figures(status: OutStatus, found: Collected) -> Iterator[Figure]:
     if (median := quantile(found.timeline.latencies, 0.5)) is not None:
         p95 = quantile(found.timeline.latencies, 0.95)
         yield Figure("Median latency", f"{median:.2g} s", f"95% within {p95:.2g} s")
-    if (chart := found.timeline.chart()) is not None and rows:
+    if (chart := found.timeline.chart()) is not None:
         seconds = sum(one.ended - one.began for one in chart.sessions)
-        yield Figure("At work", span(seconds), f"{rows / seconds:,.1f} rows a second")
+        yield Figure("At work", span(seconds), f"{found.timeline.rows / seconds:,.1f} rows a second")
 
 
 def _of(part: int, rows: int, what: str) -> str:

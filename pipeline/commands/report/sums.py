@@ -20,7 +20,7 @@ _GROUPS: Final = ("status", "error_kind", "model", "size_class")
 _COUNTS: Final = {"priced": "cost_usd", "billed": "prompt_tokens", "singles": "single_billed"}
 _SUMS: Final = (
     *("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "attempts"),
-    *("single_billed", "single_predicted"),
+    *("single_billed", "single_predicted", "shared"),
 )
 _COLUMNS_OF_SUMS: Final = {
     "rows": "count_all",
@@ -48,6 +48,8 @@ class Sums:
     single_billed: int = 0
     single_predicted: int = 0
     attempts: int = 0
+    shared: int = 0
+    """Rows that share the answer of another."""
     cost_usd: Decimal = Decimal(0)
 
     def add(self, other: "Sums") -> None:
@@ -130,8 +132,12 @@ class RowSums:
             pc.equal(table["attempts"], 1),
             pc.and_kleene(pc.is_valid(table["prompt_tokens"]), pc.greater(table["predicted_prompt_tokens"], 0)),
         )
-        none = pa.scalar(None, pa.int64())
+        none, is_own = pa.scalar(None, pa.int64()), pc.is_null(table["duplicate_of"])
         wide = table.select([name for name in (*_GROUPS, *_SUMS) if name in table.column_names])
+        for name in ("cost_usd", "prompt_tokens"):  # a row that shares an answer has no bill
+            own = pc.if_else(is_own, table[name], pa.scalar(None, table[name].type))
+            wide = wide.set_column(wide.column_names.index(name), name, own)
+        wide = wide.append_column("shared", pc.cast(pc.invert(is_own), pa.int64()))
         wide = wide.append_column("size_class", size_classes(table["width"], table["height"]))
         wide = wide.append_column("single_billed", pc.if_else(is_single, table["prompt_tokens"], none))
         wide = wide.append_column("single_predicted", pc.if_else(is_single, table["predicted_prompt_tokens"], none))

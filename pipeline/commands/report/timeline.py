@@ -13,11 +13,12 @@ MOST_BINS: Final = 2_048
 COLUMNS: Final = 110
 """Of a chart, at most."""
 GAP_COLUMNS: Final = 8
-"""A longer time without rows and pauses is no part of the chart."""
+GAP_S: Final = 60.0
+"""A time without rows and pauses that is longer than both is no part of the chart."""
 FASTEST_S: Final = 0.001
-BUCKETS: Final = 180
-"""Of latencies, each 9 % longer than the one before: from a millisecond to an hour and more."""
-_GROWTH: Final = 1.09
+BUCKETS: Final = 320
+"""Of latencies, each 5 % longer than the one before: from a millisecond to an hour and more."""
+_GROWTH: Final = 1.05
 _MICROSECONDS: Final = 1_000_000
 
 Floats = npt.NDArray[np.float64]
@@ -26,12 +27,15 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Sending to an endpoint paused. Times are seconds of the epoch."""
+    """Sending to an endpoint paused, `times` times in close succession. Times are seconds of the epoch."""
 
     began: float
     ended: float
     reason: str
     endpoint: str
+    times: int
+    seconds: float
+    """In which nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,14 @@ class Timeline:
         self.width_s = FIRST_S
         self.latencies = np.zeros(BUCKETS, np.int64)
         """All latencies, by bucket."""
+        self.rows = 0
         self._bins: dict[int, Integers] = {}
 
     def add(self, answered_us: Integers, is_good: npt.NDArray[np.bool_], latency_s: Floats) -> None:
         """Rows: when they were answered (microseconds), whether well, and the latency (NaN: unknown)."""
         if not len(answered_us):
             return
+        self.rows += len(answered_us)
         bins = answered_us // round(self.width_s * _MICROSECONDS)
         unique, at = np.unique(bins, return_inverse=True)
         counts = np.zeros((len(unique), BUCKETS + 2), np.int64)
@@ -134,7 +140,7 @@ def _stretches(bins: Iterable[int], pauses: Sequence[Pause], width: float) -> li
     rows += [(int(pause.began // width), int(pause.ended // width)) for pause in pauses]
     found: list[tuple[int, int]] = []
     for first, last in sorted(rows):
-        if found and first - found[-1][1] <= GAP_COLUMNS:
+        if found and first - found[-1][1] <= max(GAP_COLUMNS, GAP_S / width):
             found[-1] = (found[-1][0], max(last, found[-1][1]))
         else:
             found.append((first, last))
