@@ -51,6 +51,7 @@ FILES = {
     },
 }
 """Further files that the commands of a page name."""
+FILES["exports.md"] = {"shards-read/00000.tar": tar_of([("a.jpg", SMALL)])}
 FILES["shards.md"] = {
     **{f"shards/0000{n}.tar": tar_of([("a.jpg", SMALL), ("a.txt", b"a quay")]) for n in (0, 1)},
     "images.parquet": written("parquet", SMALL),

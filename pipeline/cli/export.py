@@ -1,6 +1,5 @@
 """`vision-batch export`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -139,26 +138,28 @@ def export(*, out: Path, dest: Path | None, to: str, as_json: bool, quiet: bool,
     elif not quiet:
         show_lines(*_lines(report))
     elif report.left_out:
-        complain(_left_out_words(report))
+        complain(*_left_out(report))
     return 0
 
 
-def _lines(report: ExportReport) -> Sequence[str]:
-    where = "beside the images" if report.dest is None else f"in {report.dest}"
+def _lines(report: ExportReport) -> list[str]:
+    beside = "beside the shards" if report.to == "webdataset" else "beside the images"
+    where = beside if report.dest is None else f"in {report.dest}"
     unchanged = f", {report.unchanged:,} of them as before" if report.unchanged else ""
     lines = [f"{report.out}: {counted(report.rows, 'text' if report.to == 'txt' else 'row')} {where}{unchanged}"]
-    if report.left_out:
-        lines += [_left_out_words(report), *(f"  {reason}: {_some(ids)}" for reason, ids in report.examples.items())]
-    lines += [f"note: {note}" for note in report.notes]
+    lines += [*_left_out(report), *(f"note: {note}" for note in report.notes)]
     if report.to == "parquet" and report.newest_run is not None:
         lines.append(f"next time, what is new since then: `since={report.newest_run}`")
     return lines
 
 
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:_SHOWN]) + (" ..." if len(ids) > _SHOWN else "")
-
-
-def _left_out_words(report: ExportReport) -> str:
-    kinds = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items())
-    return f"left out: {kinds}"
+def _left_out(report: ExportReport) -> list[str]:
+    """How many rows were left out, why, and some of their ids."""
+    if not report.left_out:
+        return []
+    lines = [f"left out: {counted(sum(report.left_out.values()), 'row')}"]
+    for reason, count in report.left_out.items():
+        ids = report.examples.get(reason, [])
+        some = ", ".join(ids[:_SHOWN]) + (" ..." if count > _SHOWN else "")
+        lines.append(f"  {reason} ({count:,})" + (f": {some}" if ids else ""))
+    return lines

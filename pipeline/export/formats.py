@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.export.batchfile import export_batch
 from pipeline.export.csvfile import export_csv
+from pipeline.export.hf import export_hf
 from pipeline.export.imagefolder import export_imagefolder
 from pipeline.export.jsonl import export_jsonl
 from pipeline.export.parquetfile import export_parquet
 from pipeline.export.rows import Rows
+from pipeline.export.shard_tables import export_beside_shards
 from pipeline.export.texts import export_texts, export_texts_beside
+from pipeline.export.webdataset import export_webdataset
 
 
 class Exporter(Protocol):
@@ -59,8 +63,24 @@ EXPORTERS: Mapping[str, Format] = {
         has_images=True,
         one_prompt=True,
     ),
+    "hf": Format(
+        export_hf,
+        frozenset({"columns", "template", "images", "caption_column"}),
+        is_folder=True,
+        has_images=True,
+        one_prompt=True,
+    ),
+    "webdataset": Format(
+        export_webdataset,
+        frozenset({"columns", "template", "images", "caption_column"}),
+        is_folder=True,
+        has_images=True,
+        one_prompt=True,
+        beside=export_beside_shards,
+    ),
     "jsonl": Format(export_jsonl),
     "csv": Format(export_csv),
     "parquet": Format(export_parquet),
+    "openai-batch": Format(export_batch, frozenset()),
 }
 """Each format by its name."""

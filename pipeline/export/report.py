@@ -19,6 +19,7 @@ class Reason(StrEnum):
     IMAGE_REMOTE = "image behind an address"
     IMAGE_UNREAD = "image that the run did not read"
     NO_FILE = "image that is no file of its own"
+    NO_SHARD = "image that is in no shard of this machine"
     OTHER_CONFIGURATION = "asked with another configuration"
     NOT_REMADE = "request that cannot be made again"
     EXISTS = "text that was there already"

@@ -15,7 +15,7 @@ from threading import Lock
 from pipeline.errors import InputError
 from pipeline.images.locate import read_image
 from pipeline.locations import ImageUrl, LocalFile, Location, Origin
-from pipeline.originals.containers import Containers
+from pipeline.originals.containers import Containers, in_tar
 from pipeline.originals.spelling import spellings
 from pipeline.records import Failure
 from pipeline.sources.naming import local_path, location_of, scheme_of
@@ -99,6 +99,17 @@ class Originals:
             if len(there) == 1:
                 return Original(State.FOUND, path=there[0])
         return replace(self.open(row), data=None)
+
+    def in_shard(self, row: Mapping[str, object]) -> tuple[str, str] | None:
+        """The tar that holds a row's image, and the name of the member; None where no tar of this machine does."""
+        name = row.get("image")
+        if not isinstance(name, str):
+            return None
+        for location in self._files(name, self._origins_of(row.get("run_id"))[0]):
+            found = in_tar(location.path)
+            if found is not None and os.path.isfile(found[0]):  # noqa: PTH113 - as above
+                return found
+        return None
 
     def _read(self, name: str, digest: str, origins: list[Origin]) -> Original:
         is_changed = False
