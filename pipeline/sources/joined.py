@@ -25,7 +25,7 @@ class JoinedSource:
 
     @property
     def is_manifest(self) -> bool:
-        return all(source.is_manifest for source in self._sources)
+        return all(source.is_manifest for source in self.sources)
 
     @property
     def has_several(self) -> bool:
