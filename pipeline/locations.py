@@ -152,6 +152,8 @@ class Origin:
     """As the user wrote it, without secrets."""
     folders: tuple[str, ...] = ()
     """Absolute: the names of images begin in one of them."""
+    roots: tuple[str, ...] = ()
+    """Absolute: folders whose images are all read."""
     files: tuple[str, ...] = ()
     """Absolute: tables that may hold images themselves."""
     address: str | None = None

@@ -7,7 +7,7 @@ the name today. Nothing is fetched; of an image behind an address the address is
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
@@ -15,7 +15,7 @@ from threading import Lock
 from pipeline.errors import InputError
 from pipeline.images.locate import read_image
 from pipeline.locations import ImageUrl, LocalFile, Location, Origin
-from pipeline.originals.containers import Containers
+from pipeline.originals.containers import Containers, in_tar
 from pipeline.originals.spelling import spellings
 from pipeline.records import Failure
 from pipeline.sources.naming import local_path, location_of, scheme_of
@@ -89,6 +89,28 @@ class Originals:
         where = None if name.startswith("/") else below_address(base)(name)
         return Original(State.REMOTE, address=where.url) if isinstance(where, ImageUrl) else found
 
+    def locate(self, row: Mapping[str, object]) -> Original:
+        """The same without reading the image, where only one file can be meant: what lies beside it is wanted."""
+        name = row.get("image")
+        if isinstance(name, str) and name and row.get("sha256"):
+            origins, _ = self._origins_of(row.get("run_id"))
+            candidates = (local_path(location) for location in self._files(name, origins))
+            there = [path for path in candidates if path is not None and os.path.isfile(path)]  # noqa: PTH113 - as above
+            if len(there) == 1:
+                return Original(State.FOUND, path=there[0])
+        return replace(self.open(row), data=None)
+
+    def in_shard(self, row: Mapping[str, object]) -> tuple[str, str] | None:
+        """The tar that holds a row's image, and the name of the member; None where no tar of this machine does."""
+        name = row.get("image")
+        if not isinstance(name, str):
+            return None
+        for location in self._files(name, self._origins_of(row.get("run_id"))[0]):
+            found = in_tar(location.path)
+            if found is not None and os.path.isfile(found[0]):  # noqa: PTH113 - as above
+                return found
+        return None
+
     def _read(self, name: str, digest: str, origins: list[Origin]) -> Original:
         is_changed = False
         for location in self._candidates(name, origins):
@@ -111,16 +133,25 @@ class Originals:
             return self._of_run[key]
 
     def _candidates(self, name: str, origins: list[Origin]) -> Iterator[Location]:
+        for location in self._files(name, origins):
+            yield location
+            yield from self._containers.in_tar(location.path)
+        for spelt in spellings(name):
+            for table in dict.fromkeys(file for origin in origins for file in origin.files):
+                yield from self._containers.in_table(table, spelt)
+
+    def _files(self, name: str, origins: list[Origin]) -> Iterator[LocalFile]:
+        """The files that may be meant, whether they are there or not."""
         seen: set[str] = set()
         for spelt in spellings(name):
-            if scheme_of(spelt) == "file" and isinstance(where := location_of(spelt, ""), LocalFile):
-                yield where
-                continue
-            for folder in dict.fromkeys(folder for origin in origins for folder in origin.folders):
-                path = os.path.join(folder, spelt)  # noqa: PTH118 - it may be no UTF-8
+            where = location_of(spelt, "")
+            folders = [""] if isinstance(where, LocalFile) and scheme_of(spelt) == "file" else _folders(origins)
+            for folder in folders:
+                path = os.path.join(folder, where.path if isinstance(where, LocalFile) else spelt)  # noqa: PTH118 - it may be no UTF-8
                 if path not in seen:
                     seen.add(path)
                     yield LocalFile(name, path)
-                    yield from self._containers.in_tar(path)
-            for table in dict.fromkeys(file for origin in origins for file in origin.files):
-                yield from self._containers.in_table(table, spelt)
+
+
+def _folders(origins: list[Origin]) -> list[str]:
+    return list(dict.fromkeys(folder for origin in origins for folder in origin.folders))

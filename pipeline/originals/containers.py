@@ -26,6 +26,12 @@ _UNREADABLE: Final = (OSError, ValueError, InputError, DamagedError, pa.ArrowExc
 Index = TarIndex | TableIndex
 
 
+def in_tar(path: str) -> tuple[str, str] | None:
+    """The tar and the member that a path names as `shards/0001.tar/a.jpg` does."""
+    found = _IN_TAR.fullmatch(path)
+    return None if found is None else (found[1], found[2])
+
+
 class Containers:
     """The indexes of the files that were asked for last. Threads may share it."""
 
@@ -36,10 +42,10 @@ class Containers:
         self._lock = Lock()
 
     def in_tar(self, path: str) -> Iterator[Location]:
-        """The members that a path names as `shards/0001.tar/a.jpg` does."""
-        found = _IN_TAR.fullmatch(path)
-        if found is not None and (index := self._index(found[1], TarIndex)) is not None:
-            yield from index.named(found[2])
+        """The members that a path names, should it be one into a tar."""
+        found = in_tar(path)
+        if found is not None and (index := self._index(found[0], TarIndex)) is not None:
+            yield from index.named(found[1])
 
     def in_table(self, path: str, name: str) -> Iterator[Location]:
         """The images of a Parquet or Arrow file with this name."""

@@ -57,6 +57,11 @@ class FolderSource:
         self._below = os.path.realpath(self._root) if config.confine else None
 
     @property
+    def root(self) -> str:
+        """The folder that holds all of the images."""
+        return self._root
+
+    @property
     def folder(self) -> str | None:
         """The folder all of whose images are read; None for a glob."""
         return None if self._is_glob else self._root

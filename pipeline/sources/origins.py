@@ -34,11 +34,12 @@ def _origin(source: Source) -> Origin:
     if isinstance(source, RemoteManifest):
         return Origin(name, address=public_address(source.address))
     if isinstance(source, FolderSource):
-        return Origin(name, (here, *sorted(os.path.abspath(one) for one in source.metadata_folders)))  # noqa: PTH100 - as above
+        with_metadata = sorted(map(os.path.abspath, source.metadata_folders))
+        return Origin(name, (here, *with_metadata), (os.path.abspath(source.root),))  # noqa: PTH100 - as above
     if isinstance(source, ManifestSource) and not isinstance(source, StreamSource):
         path = os.path.abspath(source.path)  # noqa: PTH100 - as above
         holds_images = format_of(path) in _WITH_IMAGES_INSIDE
-        return Origin(name, (os.path.dirname(path),), (path,) if holds_images else ())  # noqa: PTH120 - as above
+        return Origin(name, (os.path.dirname(path),), files=(path,) if holds_images else ())  # noqa: PTH120 - as above
     if isinstance(source, StreamSource | ImageSource | ShardsSource):
         return Origin(name, (here,))
     return Origin(name)

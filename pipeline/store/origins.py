@@ -17,6 +17,7 @@ from pipeline.locations import Origin
 from pipeline.redaction.redactor import Redactor
 from pipeline.store import outdir
 
+_PATHS = ("folders", "roots", "files")
 _URI = "file://"
 
 
@@ -36,8 +37,8 @@ def read_origins(out: Path) -> list[tuple[Origin, frozenset[str]]]:
     """Each source of an OUT with the runs that read it, the latest last; none where that was not recorded."""
     found = []
     for one in _read(out):
-        folders, tables = (tuple(map(_path, one[key])) for key in ("folders", "files"))
-        found.append((Origin(one["source"], folders, tables, one["address"]), frozenset(one["runs"])))
+        paths = {key: tuple(map(_path, one[key])) for key in _PATHS}
+        found.append((Origin(one["source"], address=one["address"], **paths), frozenset(one["runs"])))
     return found
 
 
@@ -50,8 +51,7 @@ def _read(out: Path) -> list[dict[str, Any]]:
 def _as_json(origin: Origin) -> dict[str, Any]:
     return {
         "source": origin.source,
-        "folders": list(map(_text, origin.folders)),
-        "files": list(map(_text, origin.files)),
+        **{key: list(map(_text, getattr(origin, key))) for key in _PATHS},
         "address": origin.address,
     }
 
