@@ -58,8 +58,9 @@ class Original:
 class Originals:
     """The images of one output directory. Threads may share it; making several is cheap, too."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: str | Path) -> None:
         """Reads what runs have noted of their sources; rows of earlier versions are looked for from here."""
+        out = Path(out)
         here = Origin("", (os.getcwd(),))  # noqa: PTH109 - text, as all paths here
         self._origins = [(here, frozenset[str]()), *read_origins(out)][::-1]
         try:
@@ -83,7 +84,7 @@ class Originals:
         if scheme_of(name) not in {None, "file", "data"}:
             return Original(State.REMOTE, address=name)
         origins, base = self._origins_of(row.get("run_id"))
-        found = self._read(name, str(digest), origins) if digest else Original(State.UNREAD)
+        found = self._read(name, digest, origins) if isinstance(digest, str) and digest else Original(State.UNREAD)
         if found.state is State.FOUND or base is None:
             return found
         where = None if name.startswith("/") else below_address(base)(name)
@@ -92,7 +93,7 @@ class Originals:
     def locate(self, row: Mapping[str, object]) -> Original:
         """The same without reading the image, where only one file can be meant: what lies beside it is wanted."""
         name = row.get("image")
-        if isinstance(name, str) and name and row.get("sha256"):
+        if isinstance(name, str) and name and isinstance(row.get("sha256"), str):
             origins, _ = self._origins_of(row.get("run_id"))
             candidates = (local_path(location) for location in self._files(name, origins))
             there = [path for path in candidates if path is not None and os.path.isfile(path)]  # noqa: PTH113 - as above
