@@ -377,7 +377,7 @@ $("again").addEventListener("click", async () => {
     command,
     copy,
     element("p", { class: "note" }, "Add ", element("code", {}, "--prompt '…'"), " or ", element("code", {}, "--model NAME"), " to ask these rows something else; the other rows stay as they are."),
-    made.left_out ? element("p", { class: "notice" }, `${number(made.left_out)} ids hold a line break and are not in the list.`) : null,
+    made.left_out ? element("p", { class: "notice" }, `${number(made.left_out)} ids hold a line break and are not in the list.`) : "",
   );
   $("list").showModal();
 });

@@ -12,7 +12,7 @@ from pipeline import files
 from pipeline.commands.report import tables
 from pipeline.commands.report.cards import Card, cards_of
 from pipeline.commands.report.collect import Collected, collect
-from pipeline.commands.report.drawing import drawn, span, words_of
+from pipeline.commands.report.drawing import drawn, how_long, words_of
 from pipeline.commands.report.pauses import pauses_of
 from pipeline.commands.report.pictures import pictures
 from pipeline.commands.report.timeline import quantile
@@ -166,7 +166,7 @@ def _figures(status: OutStatus, found: Collected) -> Iterator[Figure]:
         yield Figure("Median latency", f"{median:.2g} s", f"95% within {p95:.2g} s")
     if (chart := found.timeline.chart()) is not None:
         seconds = sum(one.ended - one.began for one in chart.sessions)
-        yield Figure("At work", span(seconds), f"{found.timeline.rows / seconds:,.1f} rows a second")
+        yield Figure("At work", how_long(seconds), f"{found.timeline.rows / seconds:,.1f} rows a second")
 
 
 def _of(part: int, rows: int, what: str) -> str:
