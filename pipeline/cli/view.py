@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.next_steps import named
 from pipeline.cli.options import Option, command
 from pipeline.cli.output import show_lines
 from pipeline.viewer.server import run_forever
@@ -40,4 +41,5 @@ def view(*, out: Path, port: int, compare: Path | None, seed: int, no_browser: b
     """Look at the answers beside their images in a browser: search, mark, correct, ask again."""
     saved = run_forever(out, port, other=compare, seed=seed, announce=show_lines, opens_browser=not no_browser)
     show_lines(f"ended; {saved:,} review{'' if saved == 1 else 's'} saved in {out / 'reviews'}" if saved else "ended")
+    show_lines(f"next: {named('export', out, '--to', 'txt')}  (texts beside the images, for training)")
     return 0

@@ -18,7 +18,7 @@ import pytest
 import pipeline
 from pipeline.config.loading import load_config
 from pipeline.config.run_config import RunConfig
-from pipeline.engine.progress import describe
+from pipeline.display.last_screen import describe
 from pipeline.errors import InputError
 from pipeline.estimates.figures import ModelEstimate
 from pipeline.estimates.job import Candidate, parse_size, provider_and_model
