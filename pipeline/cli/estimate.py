@@ -153,5 +153,5 @@ def estimate(*, sources: tuple[str, ...], output: Path | None, as_json: bool, qu
 
 
 def _writer(suffix: str, write: Callable[[Estimate], str]) -> Callable[[Estimate], str]:
-    """A file for people has flags, as the terminal; JSON is for programs and has keys."""
-    return write if suffix == ".json" else lambda found: with_flags(write(found))
+    """A file for people has flags, as the terminal; JSON is for programs and has keys, a page for managers neither."""
+    return write if suffix in {".json", ".html"} else lambda found: with_flags(write(found))

@@ -9,9 +9,11 @@ from pipeline.api import exports
 from pipeline.cli.options import JSON, QUIET, Option, command
 from pipeline.cli.output import complain, show_json, show_lines
 from pipeline.engine.progress import counted
+from pipeline.errors import InputError
 from pipeline.export.formats import EXPORTERS
 from pipeline.export.options import IfExists, ImagesAs, ReviewsAs
 from pipeline.export.report import ExportReport
+from pipeline.interrupts import Interruption, unwinding
 
 _SHOWN = 5
 """Ids of each reason on the screen."""
@@ -36,14 +38,7 @@ OPTIONS = (
         type=click.Path(path_type=Path),
         help="The file or the folder to write. Without one, txt goes beside the images.",
     ),
-    Option(
-        "to",
-        "--to",
-        required=True,
-        metavar="FORMAT",
-        type=click.Choice(list(EXPORTERS)),
-        help=f"One of {', '.join(EXPORTERS)}.",
-    ),
+    Option("to", "--to", metavar="FORMAT", help=f"One of {', '.join(EXPORTERS)}."),
     Option("prompt_name", "--prompt-name", metavar="NAME", panel=_ROWS, help="Only answers to this prompt."),
     Option(
         "where",
@@ -127,12 +122,19 @@ OPTIONS = (
 
 
 @command("export", OPTIONS)
-def export(*, out: Path, dest: Path | None, to: str, as_json: bool, quiet: bool, **options: Any) -> int:  # noqa: ANN401 - of click
+def export(*, out: Path, dest: Path | None, to: str | None, as_json: bool, quiet: bool, **options: Any) -> int:  # noqa: ANN401 - of click
     """Write the answers as other tools read them: texts beside images, datasets for training, tables, requests."""
+    if to is None:
+        raise InputError(f"`to=FORMAT` is missing; formats: {', '.join(EXPORTERS)}")
     status = options.pop("status")
     given: Any = {name: value for name, value in options.items() if value is not None}
     given |= {name: _listed(given[name]) for name in ("exclude_flags", "columns") if name in given}
-    report = exports.export(out, to, dest, status=None if status == "all" else _listed(status), **given)
+    try:
+        with unwinding():
+            report = exports.export(out, to, dest, status=None if status == "all" else _listed(status), **given)
+    except Interruption as interruption:
+        complain("interrupted; no file is half written, and the same command writes the rest")
+        return interruption.exit_code
     if as_json:
         show_json(report.as_dict())
     elif not quiet:

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -28,19 +27,19 @@ def export_csv(rows: Rows, dest: Path) -> int:
     return written
 
 
-def _cells(batch: pa.RecordBatch) -> Iterable[list[object]]:
-    columns = [column.to_pylist() for column in batch.columns]
-    return ([_cell(value) for value in row] for row in zip(*columns, strict=True))
+def _cells(batch: pa.RecordBatch) -> Iterable[tuple[object, ...]]:
+    return zip(*map(_column, batch.columns), strict=True)
 
 
-def _cell(value: object) -> object:
+def _column(column: pa.Array) -> list[object]:
     """Texts that a spreadsheet would evaluate begin with an apostrophe; null is an empty cell."""
-    if isinstance(value, str):
-        return defused(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | dict):
-        return orjson.dumps(value, default=str).decode()
-    return value
+    kind, values = column.type, column.to_pylist()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return [value if value is None else defused(value) for value in values]
+    if pa.types.is_timestamp(kind):
+        return [value if value is None else value.isoformat() for value in values]
+    if pa.types.is_nested(kind):
+        return [value if value is None else orjson.dumps(value, default=str).decode() for value in values]
+    if pa.types.is_boolean(kind):
+        return [value if value is None else str(value).lower() for value in values]
+    return list(values)

@@ -25,8 +25,8 @@ def check_dest(rows: Rows, dest: Path, *, is_folder: bool, has_images: bool) -> 
         if has_images:
             _check_no_source(rows, real, dest)
         return
-    if dest.name == "-" or (dest.exists() and not (dest.is_file() or dest.is_dir())):
-        raise InputError(f"{dest} is no plain file; an export is renamed into place: name a file")
+    if dest.name == "-" or dest.is_symlink() or (dest.exists() and not (dest.is_file() or dest.is_dir())):
+        raise InputError(f"{dest} is a link or no plain file, and an export takes the place of its DEST: name a file")
     if dest.is_dir():
         raise InputError(f"{dest} is a folder; this format writes one file: name it")
 

@@ -118,8 +118,15 @@ class Site:
 
     def _written(self, asked: Asked, results: str | None) -> dict[str, object]:
         out = self._gallery.out
-        sources = [origin.source for origin, _ in read_origins(out)]
+        sources = [origin for origin, _ in read_origins(out)]
         prompts = self._gallery.prompts()
         now = datetime.now(UTC)
-        made = write_list(out, self._gallery.keys(asked, results), sources=sources, prompts=prompts, now=now)
+        made = write_list(
+            out,
+            self._gallery.keys(asked, results),
+            sources=sources,
+            prompts=prompts,
+            is_rehearsal=self._gallery.is_rehearsal(),
+            now=now,
+        )
         return {"path": str(made.path), "ids": made.ids, "left_out": made.left_out, "command": made.command}

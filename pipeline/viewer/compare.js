@@ -3,13 +3,17 @@
 let shown = null, busy = false;
 const voted = [];
 
-async function show(number, step = 1) {
+async function show(from, step = 1) {
   try {
     const parameters = new URLSearchParams({ step });
-    if (number !== null) parameters.set("number", number);
-    const found = await ask(`pair?${parameters}`);
+    if (from !== null) parameters.set("number", from);
+    let found = await ask(`pair?${parameters}`);
+    while (found.number === null && found.next !== null) {
+      $("count").textContent = `Passing over pairs with equal texts, from ${number(found.next)} on`;
+      found = await ask(`pair?${new URLSearchParams({ step, number: found.next })}`);
+    }
     $("problem").hidden = true;
-    if (found.number === null && step < 0) return;
+    if (found.number === null && step < 0) found = await ask(`pair?${new URLSearchParams({ step: 1, number: 0 })}`);
     shown = found;
     fill();
   } catch (error) {

@@ -9,9 +9,10 @@ from secrets import token_hex
 from typing import Any, Final, NoReturn, TypeVar
 
 from pipeline.errors import InputError
+from pipeline.records import EMULATOR
 from pipeline.store.reviews import Key, Mark, Review, ReviewFolder, ReviewWriter
 from pipeline.viewer.facets import FacetCounter, Facets
-from pipeline.viewer.parts import ChangedError, Snapshot, find, look, rows_at
+from pipeline.viewer.parts import ChangedError, Snapshot, find, look, place, rows_at
 from pipeline.viewer.query import Query, query_of
 from pipeline.viewer.results import Found, Results
 from pipeline.viewer.shown import IN_LIST, listed, names_in, ticks, whole
@@ -83,6 +84,15 @@ class Gallery:
     def prompts(self) -> list[str]:
         """The names of the prompts that rows have."""
         return [name for name, _ in self.facets().get("prompt_name", [])]
+
+    def is_rehearsal(self) -> bool:
+        """Whether the emulator has answered: it does so for all rows of an output directory, or for none."""
+        return self._steadily(lambda: self._is_rehearsal(self.snapshot()))
+
+    @staticmethod
+    def _is_rehearsal(snapshot: Snapshot) -> bool:
+        first = [place(part.number, 0) for part in snapshot.parts if part.rows][:1]
+        return any(row["endpoint"] == EMULATOR for row in rows_at(snapshot, first, ["endpoint"]))
 
     def _results_of(self, query: Query, name: str | None) -> tuple[str, Results]:
         """Those of this name, or new ones: pages of one result stay as they are while rows are marked."""

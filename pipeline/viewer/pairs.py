@@ -10,9 +10,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.records import Status
 from pipeline.viewer.parts import Snapshot, place
 
-_KEY: Final = ("id", "prompt_name", "caption")
+_COLUMNS: Final = ("id", "prompt_name", "status")
+_ANSWERED_BY: Final = pa.array([Status.OK.value, Status.TRUNCATED.value])
 _BETWEEN: Final = "\x00"
 
 
@@ -38,7 +40,7 @@ class _Answered:
 
 
 def pair(one: Snapshot, other: Snapshot, seed: int) -> Pairs:
-    """Rows with text in both. Prompts pair by name; where each side has one prompt only, whatever their names are.
+    """Rows that are answered in both. Prompts pair by name; where each side has one only, whatever its name is.
 
     Raises InputError where no row pairs, ChangedError and ResourceError as reading does.
     """
@@ -47,7 +49,7 @@ def pair(one: Snapshot, other: Snapshot, seed: int) -> Pairs:
     found = pc.index_in(mine.keys, value_set=theirs.keys)
     is_paired = pc.is_valid(found).to_numpy(zero_copy_only=False)
     if not is_paired.any():
-        raise InputError("the two output directories have no id in common whose rows both have text")
+        raise InputError("the two output directories have no id in common whose rows are both answered")
     order = np.random.default_rng(seed).permutation(int(is_paired.sum()))
     places = np.flatnonzero(is_paired)[order]
     matches = np.asarray(found.drop_null())[order]
@@ -68,15 +70,15 @@ def _prompts(snapshot: Snapshot) -> set[str]:
 
 
 def _answered(snapshot: Snapshot, *, has_several: bool) -> _Answered:
-    """The rows that have text."""
+    """The rows that may have text: to read all texts for that takes seconds."""
     keys: list[pa.Array] = []
     places: list[NDArray[np.int64]] = []
     for part in snapshot.parts:
         start = 0
-        for table in part.tables(_KEY):
-            has_text = pc.fill_null(pc.greater(pc.binary_length(table["caption"]), 0), fill_value=False)
-            (rows,) = np.nonzero(has_text.to_numpy(zero_copy_only=False))
-            kept = table.take(rows)
+        for table in part.tables(_COLUMNS):
+            is_answered = pc.is_in(table["status"], _ANSWERED_BY)
+            (rows,) = np.nonzero(is_answered.to_numpy(zero_copy_only=False))
+            kept = table.filter(is_answered)
             named = kept["id"]
             if has_several:
                 named = pc.binary_join_element_wise(named, kept["prompt_name"], _BETWEEN)

@@ -12,6 +12,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.store import parquet
 from pipeline.store.schemas import schema
+from pipeline.viewer import comparison as comparisons
 from pipeline.viewer.comparison import Comparison, result_of
 from pipeline.viewer.gallery import Gallery
 from tests.browsers import PHONE, Browse, serious_faults
@@ -49,12 +50,12 @@ def each(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def test_pairs_are_shuffled_and_blind(tmp_path: Path) -> None:
-    """Rows with text in both, in an order and on sides that follow from the seed; nothing says whose a text is."""
+    """Rows with two texts that differ; order and sides follow from the seed, and nothing says whose a text is."""
     names = [f"{number}.jpg" for number in range(24)]
     one = made(tmp_path / "one", {**{name: f"mine {name}" for name in names}, "x": None, "same": "same"}, model="m1")
     other = made(tmp_path / "two", {**{name: f"theirs {name}" for name in names}, "x": "x", "same": "same"}, model="m2")
     pairs = each(compared(one, other))
-    assert {pair["total"] for pair in pairs} == {25}
+    assert {pair["total"] for pair in pairs} == {26}
     assert sorted(pair["row"]["id"] for pair in pairs) == sorted(names)
     assert [pair["row"]["id"] for pair in pairs] != names
     sides = [pair["texts"][0]["caption"].startswith("mine") for pair in pairs]
@@ -62,6 +63,19 @@ def test_pairs_are_shuffled_and_blind(tmp_path: Path) -> None:
     assert each(compared(one, other)) == pairs
     assert [pair["row"]["id"] for pair in each(compared(one, other, seed=1))] != [pair["row"]["id"] for pair in pairs]
     assert not any(word in str(pairs) for word in ("m1", "m2", str(one), str(other), "two"))
+
+
+def test_equal_texts_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some in one go; then the page is given the place to look on from, in both directions."""
+    monkeypatch.setattr(comparisons, "_ALIKE", 4)
+    names = [f"{number}" for number in range(10)]
+    comparison = compared(
+        made(tmp_path / "one", dict.fromkeys(names, "x")), made(tmp_path / "two", dict.fromkeys(names, "x"))
+    )
+    assert comparison.show(0, 1)["next"] == 4
+    assert comparison.show(8, 1)["next"] is None
+    assert comparison.show(9, -1)["next"] == 5
+    assert comparison.show(3, -1)["next"] is None
 
 
 def test_prompts_pair_by_name(tmp_path: Path) -> None:
