@@ -18,36 +18,36 @@ class JoinedSource:
 
     def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
         self.name = name
-        self._sources = sources
+        self.sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
         """Hashes of the ids that stand twice: all that has to be remembered."""
 
     @property
     def is_manifest(self) -> bool:
-        return all(source.is_manifest for source in self._sources)
+        return all(source.is_manifest for source in self.sources)
 
     @property
     def has_several(self) -> bool:
-        return any(source.has_several for source in self._sources)
+        return any(source.has_several for source in self.sources)
 
     @property
     def has_documents(self) -> bool:
-        return any(source.has_documents for source in self._sources)
+        return any(source.has_documents for source in self.sources)
 
     @property
     def skipped(self) -> int:
-        return sum(source.skipped for source in self._sources)
+        return sum(source.skipped for source in self.sources)
 
     @property
     def passed_over(self) -> Counter[str]:
-        return sum((passed_over(source) for source in self._sources), Counter())
+        return sum((passed_over(source) for source in self.sources), Counter())
 
     def check(self) -> int | None:
         if self._first_counts:
-            count, self._repeated = first_of_each(self._sources)
+            count, self._repeated = first_of_each(self.sources)
         else:
-            count = check_ids(self._sources)
+            count = check_ids(self.sources)
         if count == 0:
             raise self._nothing()
         return count
@@ -55,7 +55,7 @@ class JoinedSource:
     def records(self) -> Iterator[ImageRecord]:
         seen: set[str] = set()
         is_empty = True
-        for source in self._sources:
+        for source in self.sources:
             for record in source.records():
                 is_empty = False
                 if self._repeated and hash(record.id) in self._repeated:

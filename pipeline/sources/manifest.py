@@ -86,6 +86,11 @@ class ManifestSource:
         self._opener = opener
         self._unit = unit
 
+    @property
+    def path(self) -> str:
+        """Of the manifest, as it was named; empty where it is a stream."""
+        return self._path
+
     def check(self) -> int | None:
         return check_ids([self])
 

@@ -276,6 +276,18 @@ class SqliteLedger:
     def meta_names(self, prefix: str) -> list[str]:
         return [name for (name,) in self.database.all("SELECT name FROM meta WHERE instr(name, ?) = 1", prefix)]
 
+    def note_events(self, kind: str, events: Mapping[str, bytes]) -> None:
+        with self.database.transaction() as do:
+            do(
+                "DELETE FROM event WHERE run_id = ? AND kind = ? AND at = ?",
+                [(self._run_id, kind, at) for at in events],
+            )
+            values = [(self._run_id, at, kind, detail) for at, detail in events.items()]
+            do("INSERT INTO event (run_id, at, kind, detail) VALUES (?, ?, ?, ?)", values)
+
+    def events(self, kind: str) -> list[bytes]:
+        return [detail for (detail,) in self.database.all("SELECT detail FROM event WHERE kind = ? ORDER BY seq", kind)]
+
     def forget_meta(self, names: Sequence[str]) -> None:
         with self.database.transaction() as do:
             do("DELETE FROM meta WHERE name = ?", [(name,) for name in names])
