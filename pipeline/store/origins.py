@@ -18,6 +18,7 @@ from pipeline.redaction.redactor import Redactor
 from pipeline.store import outdir
 
 _PATHS = ("folders", "roots", "files")
+_LISTS = ("runs", *_PATHS)
 _URI = "file://"
 
 
@@ -44,11 +45,16 @@ def read_origins(out: Path) -> list[tuple[Origin, frozenset[str]]]:
 
 def _read(out: Path) -> list[dict[str, Any]]:
     """The entries; none where they cannot be read, which costs no row."""
-    lists: dict[str, Any] = {name: [] for name in ("runs", *_PATHS)}
+    entry: dict[str, Any] = {"source": "", "address": None, "out": str(out), **{name: [] for name in _LISTS}}
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = orjson.loads(files.read(out / outdir.SOURCES_NAME))["sources"]
-        return [{"source": "", "address": None, "out": str(out), **lists, **one} for one in found]
+        return [whole for one in found if _is_entry(whole := {**entry, **one})]
     return []
+
+
+def _is_entry(one: dict[str, Any]) -> bool:
+    texts = [one["source"], one["out"], one["address"] or "", *(text for name in _LISTS for text in one[name])]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _as_json(origin: Origin) -> dict[str, Any]:

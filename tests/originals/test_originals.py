@@ -14,7 +14,7 @@ import pipeline
 from pipeline.locations import Origin
 from pipeline.originals import Originals, State
 from pipeline.redaction.redactor import NOTHING_SECRET
-from pipeline.store.origins import write_origins
+from pipeline.store.origins import read_origins, write_origins
 from pipeline.store.reading import scan
 from tests.builders import ask
 from tests.containers import table_bytes, tar_of
@@ -158,3 +158,12 @@ def test_what_is_remote_is_an_address_that_is_not_fetched(tmp_path: Path) -> Non
         found = Originals(tmp_path).open({**row, "image": name})
         assert (found.state, found.address) == (State.REMOTE, address)
     assert Originals(tmp_path).open({**row, "image": "a.png", "run_id": "other"}).state is State.MISSING
+
+
+@pytest.mark.parametrize(
+    "noted", ["", "[]", '{"sources": [3]}', '{"sources": [{"runs": 3}]}', '{"sources": [{"folders": [3], "out": 1}]}']
+)
+def test_a_list_of_sources_that_cannot_be_read_is_none(tmp_path: Path, noted: str) -> None:
+    """Proves that a damaged `sources.json` costs pictures, and no command."""
+    (tmp_path / "sources.json").write_text(noted, encoding="utf-8")
+    assert read_origins(tmp_path) == []
