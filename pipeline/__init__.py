@@ -5,7 +5,7 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api.datasets import compact, read, rebuild, reviews, scan, status
+from pipeline.api.datasets import compact, read, rebuild, report, reviews, scan, status
 from pipeline.api.endpoints import check, check_endpoints, models
 from pipeline.api.estimates import EstimateOptions, estimate
 from pipeline.api.exports import ExportOptions, export
@@ -98,6 +98,7 @@ __all__ = [
     "models",
     "read",
     "rebuild",
+    "report",
     "reviews",
     "run",
     "run_async",

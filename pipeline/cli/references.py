@@ -9,8 +9,8 @@ from pipeline.config.run_config import settings
 
 _ARGUMENTS: Final = (
     "caption_column", "caption_extension", "columns", "count", "drop_unreadable", "dry_run", "emulator",
-    "exclude_flags", "if_exists", "images", "limit", "max_failed", "models", "on_config_change", "only",
-    "out", "output", "output_tokens", "port", "probe", "prompt_name", "refresh", "relative_to",
+    "exclude_flags", "fail_on_any", "if_exists", "images", "limit", "max_failed", "models", "on_config_change",
+    "only", "out", "output", "output_tokens", "port", "probe", "prompt_name", "refresh", "relative_to",
     "retry_failed", "retry_kind", "retry_status", "retry_where", "reviews", "sample", "since", "status",
     "template", "to", "where", "yes",
 )  # fmt: skip

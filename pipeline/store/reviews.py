@@ -1,32 +1,29 @@
 """What people say of answers: `OUT/reviews/*.parquet`, which no run reads or writes.
 
-A review is of one answer. The newest review of a row counts; it no longer applies once the row has another answer. A
-writer has a file of its own, which is replaced with each review: so a run or another writer may be at work on OUT.
+A review is of one answer. The newest review of a row counts; it no longer applies once the row has another answer.
 """
 
-import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import files
 from pipeline.errors import InputError, ResourceError
+from pipeline.files import Version
+from pipeline.store.appended import AppendedRows, files_in, rows_in
 from pipeline.store.layout import DATA_NAME
-from pipeline.store.outdir import check_folder
 from pipeline.store.reading import scan
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REVIEWS_NAME: Final = "reviews"
-ROWS_A_FILE: Final = 1_000
-"""A writer begins another file after this number of reviews: to replace one takes milliseconds."""
 SCHEMA: Final = pa.schema(
     {
         "id": pa.string(),
@@ -70,14 +67,51 @@ class Review:
         return self.answered_at == answered_at
 
 
-def read_reviews(out: Path) -> dict[Key, Review]:
+class ReviewFolder:
+    """The reviews of one OUT; files that have not changed are read once. Threads may share it."""
+
+    def __init__(self, out: Path) -> None:
+        self._folder = out / REVIEWS_NAME
+        self._files: dict[Path, tuple[Version, list[Review]]] = {}
+        self._lock = threading.Lock()
+        self._newest: dict[Key, Review] = {}
+
+    def read(self) -> Mapping[Key, Review]:
+        """The newest review of each row that has one. Raises ResourceError for a file that cannot be read."""
+        with self._lock:
+            if self._look():
+                newest: dict[Key, Review] = {}
+                for review in self.all():
+                    held = newest.get(review.key)
+                    if held is None or held.reviewed_at <= review.reviewed_at:
+                        newest[review.key] = review
+                self._newest = {key: review for key, review in newest.items() if not review.says_nothing}
+            return self._newest
+
+    def all(self) -> Iterator[Review]:
+        """Every review that was read, file by file in the order of their names."""
+        for _, reviews in self._files.values():
+            yield from reviews
+
+    def _look(self) -> bool:
+        """Read what is new. Whether anything is."""
+        found: dict[Path, tuple[Version, list[Review]]] = {}
+        for path in files_in(self._folder):
+            with suppress(FileNotFoundError):  # it was moved away just now
+                version = files.version_of(path.stat())
+                known = self._files.get(path)
+                is_known = known is not None and known[0] == version
+                found[path] = known if known is not None and is_known else (version, _read(path))
+        is_new = [(path, one[0]) for path, one in found.items()] != [
+            (path, one[0]) for path, one in self._files.items()
+        ]
+        self._files = found
+        return is_new
+
+
+def read_reviews(out: Path) -> Mapping[Key, Review]:
     """The newest review of each row that has one. Raises ResourceError for a file that cannot be read."""
-    newest: dict[Key, Review] = {}
-    for review in _all(out / REVIEWS_NAME):
-        held = newest.get(review.key)
-        if held is None or held.reviewed_at <= review.reviewed_at:
-            newest[review.key] = review
-    return {key: review for key, review in newest.items() if not review.says_nothing}
+    return ReviewFolder(out).read()
 
 
 def reviews_frame(out: Path) -> "pd.DataFrame":
@@ -103,13 +137,11 @@ class ReviewWriter:
         """Raises InputError where there is no output directory; nothing is written yet."""
         if not (out / DATA_NAME).is_dir():
             raise InputError(f"{out}: no vision-batch output here (there is no {out / DATA_NAME})")
-        self._out, self._now = out, now
-        self._lock = threading.Lock()
-        self._path = Path()
-        self._rows: list[Review] = []
-        self._last = max(
-            (review.reviewed_at for review in _all(out / REVIEWS_NAME)), default=datetime.min.replace(tzinfo=UTC)
-        )
+        self._now, self._lock = now, threading.Lock()
+        self._rows = AppendedRows(out / REVIEWS_NAME, SCHEMA)
+        before = ReviewFolder(out)
+        before.read()
+        self._last = max((one.reviewed_at for one in before.all()), default=datetime.min.replace(tzinfo=UTC))
 
     def append(
         self, key: Key, answered_at: datetime | None, *, mark: Mark | None = None, caption: str | None = None
@@ -118,7 +150,7 @@ class ReviewWriter:
 
         Raises ResourceError where it cannot be written.
         """
-        with self._lock, files.disk_errors(self._out):
+        with self._lock:
             reviewed_at = max(self._now(), self._last + _TICK)  # the clock may have been set back
             review = Review(
                 id=key[0],
@@ -128,41 +160,13 @@ class ReviewWriter:
                 caption=caption,
                 reviewed_at=reviewed_at,
             )
-            rows = [*(self._rows if len(self._rows) < ROWS_A_FILE else ()), review]
-            path = self._path if len(rows) > 1 else self._new_path(reviewed_at)
-            _write(path, rows)
-            self._path, self._rows, self._last = path, rows, reviewed_at
+            self._rows.append(asdict(review), reviewed_at)
+            self._last = reviewed_at
             return review
 
-    def _new_path(self, at: datetime) -> Path:
-        folder = self._out / REVIEWS_NAME
-        check_folder(folder)
-        folder.mkdir(exist_ok=True)
-        return folder / f"reviews-{at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.parquet"
 
-
-def _write(path: Path, rows: Iterable[Review]) -> None:
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    with files.replaced(path) as file:
-        pq.write_table(table, file, compression="zstd")
-
-
-def _all(folder: Path) -> Iterator[Review]:
-    """Every review, file by file in the order of their names."""
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.glob("[!.]*.parquet")):
-        yield from (_review(row, path) for row in _read(path).to_pylist())
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path, partitioning=None)
-        return table.select(SCHEMA.names).cast(SCHEMA)
-    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
-        raise ResourceError(
-            f"{path}: these reviews cannot be read ({error}). Put the file back from a copy, or move it away"
-        ) from error
+def _read(path: Path) -> list[Review]:
+    return [_review(row, path) for row in rows_in(path, SCHEMA)]
 
 
 def _review(row: Mapping[str, Any], path: Path) -> Review:

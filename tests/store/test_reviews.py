@@ -9,7 +9,7 @@ import pytest
 
 import pipeline
 from pipeline.errors import InputError, ResourceError
-from pipeline.store import reviews
+from pipeline.store import appended, reviews
 from pipeline.store.reviews import ReviewWriter, read_reviews
 from tests.builders import ask
 from tests.support import MakeImage
@@ -20,7 +20,7 @@ KEY, OTHER = ("a 'b'.jpg", "caption"), ("<i>.jpg", "caption")
 
 def test_the_newest_review_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also over several writers, files and a clock that was set back; one that says nothing takes back the others."""
-    monkeypatch.setattr(reviews, "ROWS_A_FILE", 2)
+    monkeypatch.setattr(appended, "ROWS_A_FILE", 2)
     (tmp_path / "data").mkdir()
     assert read_reviews(tmp_path) == {}
     first = ReviewWriter(tmp_path, lambda: AT)
