@@ -6,6 +6,7 @@ Each source stands there once, with the runs that read it. A night that reads wh
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -44,8 +45,19 @@ def read_origins(out: Path) -> list[tuple[Origin, frozenset[str]]]:
 
 def _read(out: Path) -> list[dict[str, Any]]:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return [{"runs": [], **one} for one in orjson.loads(files.read(out / outdir.SOURCES_NAME))["sources"]]
+        return [one for one in orjson.loads(files.read(out / outdir.SOURCES_NAME))["sources"] if _is_whole(one)]
     return []
+
+
+def _is_whole(one: object) -> bool:
+    """Whether an entry is as a run writes it: the file may have been edited, or be of another version."""
+    if not isinstance(one, dict):
+        return False
+    lists = [one.get(key) for key in (*_PATHS, "runs")]
+    if not all(isinstance(each, list) for each in lists):
+        return False
+    texts = [one.get("source"), one.get("address") or "", *chain.from_iterable(lists)]
+    return "address" in one and all(isinstance(text, str) for text in texts)
 
 
 def _as_json(origin: Origin) -> dict[str, Any]:
