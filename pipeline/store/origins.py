@@ -53,11 +53,9 @@ def _is_whole(one: object) -> bool:
     """Whether an entry is as a run writes it: the file may have been edited, or be of another version."""
     if not isinstance(one, dict):
         return False
-    lists = [one.get(key) for key in (*_PATHS, "runs")]
-    if not all(isinstance(each, list) for each in lists):
-        return False
+    lists = [each for key in (*_PATHS, "runs") if isinstance(each := one.get(key), list)]
     texts = [one.get("source"), one.get("address") or "", *chain.from_iterable(lists)]
-    return "address" in one and all(isinstance(text, str) for text in texts)
+    return len(lists) == len(_PATHS) + 1 and "address" in one and all(isinstance(text, str) for text in texts)
 
 
 def _as_json(origin: Origin) -> dict[str, Any]:

@@ -167,4 +167,4 @@ def test_a_damaged_list_of_sources_counts_as_none(tmp_path: Path, text: str) -> 
     (tmp_path / "sources.json").write_text(json.dumps({"sources": [whole]}))
     assert read_origins(tmp_path) == []
     write_origins(tmp_path, "r1", [Origin("x", ("/x",))], NOTHING_SECRET)
-    assert [(origin.source, runs) for origin, runs in read_origins(tmp_path)] == [("x", {"r1"})]
+    assert [(origin.source, *runs) for origin, runs in read_origins(tmp_path)] == [("x", "r1")]
