@@ -117,6 +117,10 @@ def test_every_row_leads_to_its_image(
         found = originals.open(row)
         assert found.state is State.FOUND, row["image"]
         assert found.data
+    work.rename(tmp_path / "moved")
+    moved = Originals("moved/out")
+    assert {moved.open(row).state for row in rows} == {State.FOUND}
+    work = tmp_path / "moved"
     noted = json.loads((work / "out" / "sources.json").read_text())["sources"]
     assert len(noted) == len(sources)
     assert all(len(one["runs"]) == 2 for one in noted)
@@ -157,7 +161,7 @@ def test_what_is_remote_is_an_address_that_is_not_fetched(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["no JSON", "[]", '{"sources": 1}', '{"sources": [1]}', '{"sources": [{"source": "x"}]}']
+    "text", ["no JSON", "[]", '{"sources": 1}', '{"sources": [1]}', '{"sources": [{"source": 5}]}']
 )
 def test_a_damaged_list_of_sources_counts_as_none(tmp_path: Path, text: str) -> None:
     """Also one of another version; the next run writes it anew."""
