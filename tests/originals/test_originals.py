@@ -161,9 +161,14 @@ def test_what_is_remote_is_an_address_that_is_not_fetched(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "noted", ["", "[]", '{"sources": [3]}', '{"sources": [{"runs": 3}]}', '{"sources": [{"folders": [3], "out": 1}]}']
+    "text", ["no JSON", "[]", '{"sources": 1}', '{"sources": [1]}', '{"sources": [{"source": 5}]}']
 )
-def test_a_list_of_sources_that_cannot_be_read_is_none(tmp_path: Path, noted: str) -> None:
-    """Proves that a damaged `sources.json` costs pictures, and no command."""
-    (tmp_path / "sources.json").write_text(noted, encoding="utf-8")
+def test_a_damaged_list_of_sources_counts_as_none(tmp_path: Path, text: str) -> None:
+    """Also one of another version; the next run writes it anew."""
+    (tmp_path / "sources.json").write_text(text)
     assert read_origins(tmp_path) == []
+    whole = {"source": "x", "folders": ["/x"], "roots": [], "files": [], "address": None, "runs": 7}
+    (tmp_path / "sources.json").write_text(json.dumps({"sources": [whole]}))
+    assert read_origins(tmp_path) == []
+    write_origins(tmp_path, "r1", [Origin("x", ("/x",))], NOTHING_SECRET)
+    assert [(origin.source, *runs) for origin, runs in read_origins(tmp_path)] == [("x", "r1")]
