@@ -114,7 +114,9 @@ class EndpointState:
         self.endpoint, self.name = endpoint, endpoint.name
         self._config, self._clock = config, clock
         self._concurrency = _concurrency_of(endpoint)
-        self.limits = RateLimits(endpoint.rpm, endpoint.tpm)
+        self.limits = RateLimits(endpoint.rpm, endpoint.tpm, 1 if endpoint.shard is None else endpoint.shard.count)
+        if endpoint.shard is not None:
+            self.limits.take_turn(clock.now(), clock.utc().timestamp(), endpoint.shard.index)
         self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.circuit = Circuit()
         self.in_flight = self.requests = self.answers = self._rejected = 0

@@ -56,6 +56,7 @@ from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.passed import say_passed
 from pipeline.run.prepare import Fetcher, Preparer
+from pipeline.run.sharding import say_shard
 from pipeline.sources import Source, passed_over
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
@@ -83,6 +84,7 @@ async def run_job(
     source, total = open_job_source(job)
     check_only(job, source)
     _say_beforehand(job, keys, source, total, say or _silent)
+    say_shard(job.config, source, total, say or _silent)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
@@ -92,7 +94,12 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        run = _Run(job, new_run_id(clock.utc()), clock, _stats(source, total, len(prepare.prompts)))
+        run = _Run(
+            job,
+            new_run_id(clock.utc(), job.config.source.own_shard),
+            clock,
+            _stats(source, total, len(prepare.prompts)),
+        )
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
             suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
             prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)

@@ -16,14 +16,19 @@ from pipeline.sources.passed import passed_over
 class JoinedSource:
     """Several sources in their order. With `first_counts` an id that stands twice is its first record."""
 
-    is_manifest = False
-
-    def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
-        self.name = name
+    def __init__(
+        self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False, sharding: object = None
+    ) -> None:
+        """`sharding` says how the sources were divided, where these are one shard of them."""
+        self.name, self.sharding = name, sharding
         self._sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
         """Hashes of the ids that stand twice: all that has to be remembered."""
+
+    @property
+    def is_manifest(self) -> bool:
+        return len(self._sources) == 1 and not self._first_counts and self._sources[0].is_manifest
 
     @property
     def has_several(self) -> bool:

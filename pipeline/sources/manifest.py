@@ -86,6 +86,11 @@ class ManifestSource:
         self._opener = opener
         self._unit = unit
 
+    @property
+    def label(self) -> str:
+        """The file's part of the ids of rows that hold their image and have no id."""
+        return self._id_label
+
     def check(self) -> int | None:
         return check_ids([self])
 

@@ -23,7 +23,7 @@ from pipeline.store.contents import is_rehearsal as was_rehearsal
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.errors import HOLDER_NAME, damaged
 from pipeline.store.ledger.header import check_format
-from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, YES, Ledger
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, SHARD_META, YES, Ledger
 from pipeline.store.rerun import RerunPolicy
 
 LEDGER_NAME = "ledger.sqlite"
@@ -137,10 +137,12 @@ def declare(
     if declared is None:
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
+        ledger.set_meta({SHARD_META: shard_meta(config)})
         made = {"schema": _schema(config, new).serialize().to_pybytes(), "made_at": now().isoformat().encode()}
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")
         return _remember(ledger, name, stored)
+    _check_shard(out, ledger, config)
     _check_new(out, ledger, new, config.request.task)
     if policy.selects and declared != name:  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
@@ -152,6 +154,26 @@ def declare(
         _check_labels(out, ledger, config)
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared: before})
     return _remember(ledger, name, stored)
+
+
+def shard_meta(config: RunConfig) -> bytes:
+    """Which shard an OUT of this configuration is for, as a ledger stores it."""
+    shard = config.source.own_shard
+    return b"" if shard is None else str(shard).encode()
+
+
+def _check_shard(out: Path, ledger: Ledger, config: RunConfig) -> None:
+    """Raise InputError where OUT is for another shard than this run."""
+    before, now = ledger.meta(SHARD_META) or b"", shard_meta(config)
+    if before == now:
+        return
+    holds = f"shard {before.decode()} of its source" if before else "all of its source"
+    wants = f"`source.shard={now.decode()}`" if now else "all of it (`source.shard` is not set)"
+    way = "" if now else f"; `vision-batch merge {out} ... -o ALL` joins the shards"
+    raise InputError(
+        f"{out} is for {holds}, and this run is for {wants}: each shard has an OUT of its own{way}. Nothing was sent "
+        "or changed"
+    )
 
 
 def _remember(ledger: Ledger, config_hash: str, identity: bytes) -> None:
