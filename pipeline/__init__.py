@@ -5,13 +5,14 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api.datasets import compact, read, rebuild, scan, status
+from pipeline.api.datasets import compact, merge, read, rebuild, scan, status
 from pipeline.api.endpoints import check, check_endpoints, models
 from pipeline.api.estimates import EstimateOptions, estimate
 from pipeline.api.progress import RunProgress
 from pipeline.api.runs import RunOptions, dry_run, run, run_async
 from pipeline.commands.check import CheckReport
 from pipeline.commands.compact import CompactReport
+from pipeline.commands.merged import MergeReport
 from pipeline.commands.models import ModelCard
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus
@@ -62,6 +63,7 @@ __all__ = [
     "InputError",
     "InterruptedRunError",
     "LimitsConfig",
+    "MergeReport",
     "MessageConfig",
     "ModelCard",
     "OnAnswer",
@@ -87,6 +89,7 @@ __all__ = [
     "compact",
     "dry_run",
     "estimate",
+    "merge",
     "models",
     "read",
     "rebuild",

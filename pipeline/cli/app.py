@@ -16,6 +16,7 @@ from pipeline.cli.check import check
 from pipeline.cli.compact import compact
 from pipeline.cli.emulate import emulate
 from pipeline.cli.estimate import estimate
+from pipeline.cli.merge import merge
 from pipeline.cli.models import models
 from pipeline.cli.output import complain, show_summary
 from pipeline.cli.rebuild import rebuild
@@ -53,7 +54,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 app = _Commands(
     "vision-batch",
     help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
-    commands={str(one.name): one for one in (run, estimate, check, models, status, rebuild, compact, emulate)},
+    commands={str(one.name): one for one in (run, estimate, check, models, status, merge, rebuild, compact, emulate)},
     params=[
         click.Option(
             ["--version"],

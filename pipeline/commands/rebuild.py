@@ -32,7 +32,7 @@ from pipeline.store.ledger.protocol import CONFIG_META, SHARD_META, CommittedRow
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.ledger.transfer import History, RecordFacts
 from pipeline.store.old_ledger import OldLedger
-from pipeline.store.opening import LEDGER_NAME, check_names, last_config, shard_meta
+from pipeline.store.opening import LEDGER_NAME, check_merged, check_names, last_config, shard_meta
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage.parts import PartReport
 from pipeline.store.salvage.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
@@ -78,6 +78,7 @@ def rebuild(
 
 def _check_place(out: Path) -> None:
     check_names(out)
+    check_merged(out)
     check_plain(out / LEDGER_NAME)
     data = out / DATA_NAME
     has_parts = any(folder.is_dir() and parquet.part_numbers(folder) for folder in (data, out / layout.OLD_NAME))

@@ -180,7 +180,7 @@ class RateLimits:
         """The largest request that was answered."""
         self._is_doubted = False
 
-    def take_turn(self, now: float, wall_s: float, index: int) -> None:
+    def stagger(self, now: float, wall_s: float, index: int) -> None:
         """Begin when it is this shard's time, where a share is less than one request a minute.
 
         The shards then send one after the other, whenever each of them was started; `wall_s` is the time of day.

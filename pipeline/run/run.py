@@ -84,7 +84,6 @@ async def run_job(
     source, total = open_job_source(job)
     check_only(job, source)
     _say_beforehand(job, keys, source, total, say or _silent)
-    say_shard(job.config, source, total, say or _silent)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
@@ -94,12 +93,7 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        run = _Run(
-            job,
-            new_run_id(clock.utc(), job.config.source.own_shard),
-            clock,
-            _stats(source, total, len(prepare.prompts)),
-        )
+        run = _Run(job, clock, _stats(source, total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
             suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
             prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)
@@ -136,6 +130,7 @@ def _say_beforehand(job: Job, keys: Sequence[Variable | None], source: Source, t
         each = zip(job.config.all_endpoints, keys, strict=True)
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     say_passed(job, source, total, say)
+    say_shard(job.config, source, total, say)
 
 
 def _has_new_destination(job: Job) -> bool:
@@ -177,9 +172,10 @@ def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> N
 class _Run:
     """One run under way: what its summary is made of."""
 
-    def __init__(self, job: Job, run_id: str, clock: Clock, stats: RunStats) -> None:
-        self.job, self.run_id, self.clock, self.stats = job, run_id, clock, stats
+    def __init__(self, job: Job, clock: Clock, stats: RunStats) -> None:
+        self.job, self.clock, self.stats = job, clock, stats
         self.began_at, self.began = clock.utc(), clock.now()
+        self.run_id = new_run_id(self.began_at, job.config.source.own_shard)
         one, *others = job.config.all_endpoints
         self.price = None if others else price_for(job.config, one, emulated=job.emulated)
         self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
