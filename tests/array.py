@@ -45,7 +45,7 @@ def shard_arguments(source: str, index: int, url: str, more: Sequence[str] = ())
 
 
 def draw_with_duplicates(folder: Path, count: int, duplicates: int) -> None:
-    """Pictures of which the last ones are copies of the first ones."""
+    """Pictures, the last ones copies of the first ones."""
     draw(folder, count - duplicates)
     for number in range(duplicates):
         shutil.copy(folder / f"{number:05}.jpg", folder / f"{count - duplicates + number:05}.jpg")

@@ -23,7 +23,7 @@ from pipeline.config import parameters, source_settings, tasks
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting, setting_of
-from pipeline.config.shards import Shard
+from pipeline.config.shards import SourceShard
 from pipeline.config.types import (
     Concurrency,
     Detail,
@@ -273,9 +273,9 @@ class SourceConfig(Section):
     shard: source_settings.ShardOfN = None
 
     @property
-    def own_shard(self) -> Shard | None:
+    def own_shard(self) -> SourceShard | None:
         """The shard that a run reads; None: all of the source."""
-        return Shard.of(self.shard)
+        return SourceShard.of(self.shard)
 
 
 class OutputConfig(Section):

@@ -11,7 +11,7 @@ MOST_SHARDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class SourceShard:
     """`index` of `count`, from 0. The same name is in the same shard on every machine and in every run."""
 
     index: int
@@ -52,5 +52,5 @@ class Shard:
 def shard_text(text: str) -> str:
     """The setting as it is written down. Raises ValueError."""
     text = text.strip()
-    Shard.of(text)
+    SourceShard.of(text)
     return "/".join(str(int(number)) for number in text.split("/"))

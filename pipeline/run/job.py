@@ -14,7 +14,7 @@ from pipeline.catalogue.prices import Price
 from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import LABELS_PROMPT
-from pipeline.config.shards import Shard
+from pipeline.config.shards import SourceShard
 from pipeline.endpoints.adapter import traits_of
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
@@ -95,7 +95,7 @@ class Job:
         return (record for position, record in enumerate(within) if position in chosen)
 
 
-def new_run_id(now: datetime, shard: Shard | None = None) -> str:
+def new_run_id(now: datetime, shard: SourceShard | None = None) -> str:
     """Shards of an array that begin in the same second have ids of their own."""
     own = "" if shard is None else f"{shard.index}of{shard.count}-"
     return f"{now:%Y%m%dT%H%M%SZ}-{own}{token_hex(3)}"

@@ -5,13 +5,13 @@ from decimal import Decimal
 
 from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
-from pipeline.config.shards import Shard
+from pipeline.config.shards import SourceShard
 from pipeline.engine.progress import counted, dollars
 from pipeline.sources import Source
 from pipeline.sources.sharded import sharding_of
 
 
-def limits_shard(config: RunConfig) -> Shard | None:
+def limits_shard(config: RunConfig) -> SourceShard | None:
     """The shard whose share of the limits and budgets counts; None where they are whole."""
     return config.source.own_shard if config.limits.divide else None
 
@@ -47,7 +47,7 @@ def say_shard(config: RunConfig, source: Source, total: int | None, say: Callabl
     )
 
 
-def _source_words(shard: Shard, source: Source, total: int | None) -> str:
+def _source_words(shard: SourceShard, source: Source, total: int | None) -> str:
     found = sharding_of(source)
     words = [f"shard {shard}: {'images unknown until they are read' if total is None else counted(total, 'image')}"]
     if found.files:
@@ -60,7 +60,7 @@ def _source_words(shard: Shard, source: Source, total: int | None) -> str:
     return f"{'; '.join(words)}{nothing}"
 
 
-def _shares(config: RunConfig, shard: Shard) -> list[str]:
+def _shares(config: RunConfig, shard: SourceShard) -> list[str]:
     limits, budget, own = config.limits, config.budget, shared_budget(config)
     found = [
         f"{_number(whole / shard.count)} of {_number(whole)} {what} a minute"

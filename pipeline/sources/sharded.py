@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.config.shards import Shard
+from pipeline.config.shards import SourceShard
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Checkable, Source
 from pipeline.sources.braces import has_braces
@@ -39,7 +39,7 @@ class Sharding:
 class RecordsOfShard(WrappedSource):
     """The records of a source whose ids belong to one shard. Every pass reads all of it."""
 
-    def __init__(self, source: Checkable, shard: Shard) -> None:
+    def __init__(self, source: Checkable, shard: SourceShard) -> None:
         super().__init__(source)
         self._shard = shard
 
@@ -75,7 +75,7 @@ class NoFiles:
         return repr(record.image)
 
 
-def of_shard(opened: Sequence[tuple[object, Checkable]], shard: Shard) -> tuple[list[Checkable], Sharding]:
+def of_shard(opened: Sequence[tuple[object, Checkable]], shard: SourceShard) -> tuple[list[Checkable], Sharding]:
     """What of these sources, each with the SOURCE that named it, belongs to a shard; and how they were divided."""
     files = sum(len(_names(source)) for _, source in opened)
     single = files == 1 and any(_names(source) and _names_file(spec) for spec, source in opened)
@@ -104,7 +104,7 @@ def _names(source: Checkable) -> list[str]:
     return []
 
 
-def _files_of(source: Checkable, shard: Shard) -> Checkable | None:
+def _files_of(source: Checkable, shard: SourceShard) -> Checkable | None:
     """The source with its files of this shard; None where it has none."""
     if isinstance(source, ShardsSource):
         own = [tar for tar in source.shards if shard.holds(tar.label)]

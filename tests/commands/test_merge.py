@@ -99,7 +99,7 @@ def test_what_runs_did_is_carried_along(command: Command) -> None:
     bill = BilledAttempt(record=record("open"), usage=usage, cost_usd=Decimal("0.5"), at=NOON)
     dataset.commit([answered("019.jpg")], [bill])
     dataset.lease(Amounts(nano_usd=5_000_000_000, requests=100))
-    dataset.close(seal=False)  # as a kill leaves it: rows unsealed, a lease that nobody settled
+    dataset.close(seal=False)  # as a kill leaves it: rows unsealed, a lease that is not settled
     (first / "reviews").mkdir()
     (first / "reviews" / "reviews-1.parquet").write_bytes(b"kept as it is")
     for out, runs in ((first, ["run-of-one"]), (Path("other"), ["killed"])):

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
-from pipeline.config.shards import Shard
+from pipeline.config.shards import SourceShard
 from pipeline.errors import InputError
 
 
@@ -37,7 +37,7 @@ def test_a_shard_of_one_is_everything() -> None:
 @pytest.mark.parametrize("count", [2, 7, 8, 1000])
 def test_shares_come_to_the_whole(count: int) -> None:
     """Of requests, tokens and nano-dollars, never more; each name is in exactly one shard, and about evenly."""
-    shards = [Shard(index, count) for index in range(count)]
+    shards = [SourceShard(index, count) for index in range(count)]
     for whole in (1, 600, 10**9 + 1):
         assert sum(shard.part_of(whole) for shard in shards) == whole
     for usd in (Decimal("0.000000001"), Decimal(10), Decimal("3.33")):
@@ -51,7 +51,7 @@ def test_shares_come_to_the_whole(count: int) -> None:
 def test_a_name_keeps_its_shard() -> None:
     """The same on every machine and in every version: an array that goes on tomorrow finds its records."""
     names = ("00000.tar", "photos/für.jpg", "broken-\udcff.jpg", "")
-    assert [next(n for n in range(1000) if Shard(n, 1000).holds(name)) for name in names] == PLACES
+    assert [next(n for n in range(1000) if SourceShard(n, 1000).holds(name)) for name in names] == PLACES
 
 
 PLACES = [848, 418, 824, 876]

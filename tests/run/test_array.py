@@ -9,7 +9,7 @@ import pytest
 
 import pipeline
 from pipeline.config.keywords import resolve
-from pipeline.config.shards import Shard
+from pipeline.config.shards import SourceShard
 from pipeline.errors import BudgetReachedError, InputError
 from pipeline.run.sharding import shared_budget
 from tests.builders import ask
@@ -86,7 +86,7 @@ def test_what_chooses_records_chooses_within_a_shard(photos: Path, endpoint: str
     first = ask("list.txt", endpoint, out="listed", shard="0/2")
     assert first.asked == len(pipeline.read("listed"))
     Path("list.txt").write_text("".join(f"photos/{name}\n" for name in [*NAMES, *NAMES[:1]]))
-    index = next(index for index in (0, 1) if Shard(index, 2).holds(f"photos/{NAMES[0]}"))
+    index = next(index for index in (0, 1) if SourceShard(index, 2).holds(f"photos/{NAMES[0]}"))
     with pytest.raises(InputError, match="on lines 1 and 19"):
         ask("list.txt", endpoint, out="twice", shard=f"{index}/2")
 
@@ -97,7 +97,9 @@ def test_the_budget_of_a_shard(photos: Path, endpoint: str) -> None:
     for index in range(2):
         with pytest.raises(BudgetReachedError) as stopped:
             ask("photos", endpoint, out=f"s{index}", shard=f"{index}/2", max_requests=5)
-        sent += stopped.value.summary.requests if stopped.value.summary else 0
+        summary = stopped.value.summary
+        assert isinstance(summary, pipeline.RunSummary)
+        sent += summary.requests
     assert sent == emulator_get(endpoint, "stats")["requests"] == 5
 
 

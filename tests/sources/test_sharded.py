@@ -111,7 +111,7 @@ def test_other_sources_are_divided_by_id(monkeypatch: pytest.MonkeyPatch) -> Non
         (["m.csv"], {"group_by": "group"}),
         ([[{"image": f"{n}.jpg"} for n in range(20)]], {}),
     ):
-        ids, shardings = all_shards(*specs, **more)  # type: ignore[arg-type] # as SourceLike
+        ids, shardings = all_shards(*specs, **more)
         assert sum(map(bool, ids)) == COUNT
         assert shardings[0] == Sharding(is_by_id=True)
     Path("pdfs").mkdir()
