@@ -15,7 +15,7 @@ import orjson
 
 from pipeline.commands.merged import MergeReport
 from pipeline.config.run_config import RunConfig
-from pipeline.errors import InputError, VisionBatchError
+from pipeline.errors import DamagedLedgerError, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors
 from pipeline.store import between_runs, bills, outdir, parquet
 from pipeline.store.accounting import Totals
@@ -91,9 +91,12 @@ def _merge(sources: Sequence[Path], place: MergePlace, *, now: datetime, keeps: 
     plan = plan_of([_facts_of(one) for one in sources], _facts_here(place), place.out, keeps=keeps)
     with workplace.held(ledger_file) as held:
         place.begin(held)
-        with SqliteLedger(place.ledger, place.step) as ledger, decoding(ledger):
-            taken = _join(sources, place, ledger, plan, now)
-            configurations = _configurations(ledger)
+        with _opened(place) as ledger:
+            if ledger.meta("schema") is None:
+                ledger.set_meta({**plan.declared, "made_at": now.isoformat().encode()})
+            with decoding(ledger):
+                taken = _join(sources, place, ledger, plan)
+                configurations = _configurations(ledger)
         config = None if plan.has_dataset else _config_of(sources[0])
         carry_files(sources, place.out)
         outdir.write_config(place.out, config, configurations)
@@ -103,10 +106,8 @@ def _merge(sources: Sequence[Path], place: MergePlace, *, now: datetime, keeps: 
     return taken
 
 
-def _join(sources: Sequence[Path], place: MergePlace, ledger: SqliteLedger, plan: Plan, now: datetime) -> Taken:
+def _join(sources: Sequence[Path], place: MergePlace, ledger: SqliteLedger, plan: Plan) -> Taken:
     """The rows and the history of all sources, into the ledger and the parts of the place."""
-    if ledger.meta("schema") is None:
-        ledger.set_meta({**plan.declared, "made_at": now.isoformat().encode()})
     place.drop_strangers(int(ledger.meta("parts") or b"0"))
     sealer = Sealer(place.folder, ledger, plan.columns, rows_per_part=1, step=place.step)
     sealer.seal()
@@ -133,9 +134,20 @@ def _facts_of(out: Path) -> Facts:
 def _facts_here(place: MergePlace) -> Facts | None:
     """Of OUT, with what an interrupted merge has joined; None where it is new."""
     if place.is_begun:
-        with SqliteLedger(place.ledger) as ledger:
+        with _opened(place) as ledger:
             return None if ledger.meta("schema") is None else Facts.of(place.out, ledger)
     return _facts_of(place.out) if (place.out / LEDGER_NAME).is_file() else None
+
+
+def _opened(place: MergePlace) -> SqliteLedger:
+    """The ledger of what is joined. Raises ResourceError where it is damaged."""
+    try:
+        return SqliteLedger(place.ledger, place.step)
+    except DamagedLedgerError as error:
+        raise ResourceError(
+            f"{place.ledger}: what an interrupted merge left is damaged. Delete {place.folder} and merge again; the "
+            "output directories themselves are as they were"
+        ) from error
 
 
 def _configurations(ledger: SqliteLedger) -> list[outdir.Configuration]:

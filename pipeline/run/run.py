@@ -103,7 +103,7 @@ async def run_job(
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = _numbers(job, dataset)
-            _say_prompt(job, None if numbers.has_answers else say)
+            _say_prompt(job, None if numbers.has_answers or total == 0 else say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -126,7 +126,7 @@ def _silent(_: str) -> None:
 
 def _say_beforehand(job: Job, keys: Sequence[Variable | None], source: Source, total: int | None, say: Say) -> None:
     """Where requests go and with which key, for a new OUT or a new address there; what the sources pass over."""
-    if not job.emulated and _has_new_destination(job):
+    if not job.emulated and total != 0 and _has_new_destination(job):
         each = zip(job.config.all_endpoints, keys, strict=True)
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     say_passed(job, source, total, say)

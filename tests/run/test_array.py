@@ -73,6 +73,7 @@ def test_a_shard_of_nothing_ends_well(command: Command, endpoint: str) -> None:
     assert [code for code, _ in said.values()] == [0, 0, 0]
     empty = [words for _, words in said.values() if "0 of 1 file, by the hash of the name: nothing to ask" in words]
     assert len(empty) == 2
+    assert all(len(words.splitlines()) == 1 for words in empty)
     assert pipeline.merge(["s0", "s1", "s2"], out="all").records == 1
 
 
