@@ -17,19 +17,22 @@ from pipeline.commands.merged import MergeReport
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import DamagedLedgerError, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors
+from pipeline.records import Status
 from pipeline.store import between_runs, bills, outdir, parquet
 from pipeline.store.accounting import Totals
 from pipeline.store.contents import decoding
+from pipeline.store.failures import write_failures
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger import joining
-from pipeline.store.ledger.protocol import CONFIG_META
+from pipeline.store.ledger.protocol import CONFIG_META, SHARDS_META
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.marks import Marks
 from pipeline.store.merge_files import carry_files
 from pipeline.store.merge_place import MergePlace, locked
-from pipeline.store.merge_plan import SHARDS_META, Facts, Plan, plan_of
+from pipeline.store.merge_plan import Facts, Plan, plan_of
 from pipeline.store.merge_rows import Joiner, Taken
 from pipeline.store.opening import LEDGER_NAME, MERGE_NAME, check_out, last_config
+from pipeline.store.overview import states_of
 from pipeline.store.salvage import workplace
 from pipeline.store.sealing import Sealer
 
@@ -65,6 +68,8 @@ def merge(
                     out.rmdir()
             raise
         with between_runs.held(out) as ledger:
+            has_any = any(rows for (status, _), rows in states_of(ledger).items() if status is not Status.OK)
+            write_failures(out, has_any=has_any)
             return _report(out, ledger, len(sources), taken)
 
 

@@ -285,6 +285,14 @@ class OutputConfig(Section):
     seal_interval_s: Annotated[
         Seconds, Setting("The longest time until a committed answer is in `data/`, in seconds.")
     ] = 30.0
+    metrics: Annotated[
+        Path | None,
+        Setting(
+            "Write the figures of the run to this file for Prometheus, every few seconds and at the end.",
+            keyword="metrics",
+            metavar="FILE",
+        ),
+    ] = None
 
 
 class Settings(TypedDict, total=False):
@@ -327,5 +335,6 @@ class Settings(TypedDict, total=False):
     shard: str | None
     dedup: bool | None
     grace_s: float | None
+    metrics: str | Path | None
     overrides: Mapping[str, Any]
     """Any setting by its key: `{"images.quality": 90}`."""

@@ -1,9 +1,11 @@
 """Manifests at an address: copied into a temporary file when they are first read, and read from there."""
 
+import hashlib
 import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from pipeline.cloud.objects import copy_object
@@ -32,7 +34,8 @@ class RemoteManifest(ManifestSource):
             address, config, kind.reader, opened, name=name, unit=kind.unit, blocks=kind.blocks,
             locate=below_address(address), label=label,
         )  # fmt: skip
-        self._address, self._source_config = address, config
+        self.address = address
+        self._source_config = config
         self._copy: Copy | None = None
 
     def ids(self) -> Iterator[str] | None:
@@ -46,17 +49,20 @@ class RemoteManifest(ManifestSource):
     def _look_at(self, images: Sequence[str]) -> None:
         super()._look_at(images)
         for image in images:
-            check_foreign(image, self._address)
+            check_foreign(image, self.address)
 
     def _fetch(self) -> None:
         """Once; the copy is gone with this source. Raises InputError and ResourceError."""
         if self._copy is None:
-            self._copy = Copy(self._address, self._source_config, self.name)
+            self._copy = Copy(self.address, self._source_config, self.name)
             self._path = self._copy.path
 
 
 class Copy:
-    """A temporary file with what lies at an address. It is gone when nothing refers to this object any more."""
+    """A temporary file with what lies at an address. It is gone when nothing refers to this object any more.
+
+    Its time stands for its bytes: to `--refresh-changed` the same bytes are the same file, whenever they were copied.
+    """
 
     def __init__(self, address: str, config: SourceConfig, name: str) -> None:
         """`name` is for messages.
@@ -71,8 +77,16 @@ class Copy:
             self.path = file.name
             _copy_into(file, address, bucket, config, name)
             file.flush()
+            os.utime(file.name, ns=(0, _digest(file)))
         except OSError as error:
             raise ResourceError(f"{shown(name)}: cannot be copied to {tempfile.gettempdir()}: {error}") from None
+
+
+def _digest(file: Any) -> int:  # noqa: ANN401 - what `tempfile` makes
+    """A time, in nanoseconds before 2007, that differs with the bytes of a file."""
+    file.seek(0)
+    found = hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=8))
+    return int.from_bytes(found.digest(), "big") >> 4
 
 
 def _copy_into(

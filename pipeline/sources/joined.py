@@ -21,40 +21,40 @@ class JoinedSource:
     ) -> None:
         """`sharding` says how the sources were divided, where these are one shard of them."""
         self.name, self.sharding = name, sharding
-        self._sources = sources
+        self.sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
         """Hashes of the ids that stand twice: all that has to be remembered."""
 
     @property
     def is_manifest(self) -> bool:
-        return len(self._sources) == 1 and not self._first_counts and self._sources[0].is_manifest
+        return all(source.is_manifest for source in self.sources)
 
     @property
     def has_several(self) -> bool:
-        return any(source.has_several for source in self._sources)
+        return any(source.has_several for source in self.sources)
 
     @property
     def has_documents(self) -> bool:
-        return any(source.has_documents for source in self._sources)
+        return any(source.has_documents for source in self.sources)
 
     @property
     def skipped(self) -> int:
-        return sum(source.skipped for source in self._sources)
+        return sum(source.skipped for source in self.sources)
 
     @property
     def passed_over(self) -> Counter[str]:
-        return sum((passed_over(source) for source in self._sources), Counter())
+        return sum((passed_over(source) for source in self.sources), Counter())
 
     def check(self) -> int | None:
         if not self._first_counts:
-            return check_ids(self._sources)
-        count, self._repeated = first_of_each(self._sources)
+            return check_ids(self.sources)
+        count, self._repeated = first_of_each(self.sources)
         return count
 
     def records(self) -> Iterator[ImageRecord]:
         seen: set[str] = set()
-        for source in self._sources:
+        for source in self.sources:
             for record in source.records():
                 if self._repeated and hash(record.id) in self._repeated:
                     if record.id in seen:

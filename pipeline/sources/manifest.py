@@ -87,6 +87,11 @@ class ManifestSource:
         self._unit = unit
 
     @property
+    def path(self) -> str:
+        """Of the manifest, as it was named; empty where it is a stream."""
+        return self._path
+
+    @property
     def label(self) -> str:
         """The file's part of the ids of rows that hold their image and have no id."""
         return self._id_label

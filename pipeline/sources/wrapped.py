@@ -15,6 +15,11 @@ class WrappedSource:
         self._source = source
 
     @property
+    def inner(self) -> Checkable:
+        """The source that this one changes."""
+        return self._source
+
+    @property
     def name(self) -> str:
         return self._source.name
 

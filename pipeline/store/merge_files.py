@@ -10,9 +10,7 @@ import orjson
 
 from pipeline import files
 from pipeline.store import outdir
-
-SOURCES_NAME = "sources.json"
-REVIEWS_NAME = "reviews"
+from pipeline.store.reviews import REVIEWS_NAME
 
 
 def carry_files(sources: Sequence[Path], out: Path) -> None:
@@ -46,10 +44,10 @@ def _join_sources(sources: Sequence[Path], out: Path) -> None:
         joined[name] = {**entry, "runs": list(dict.fromkeys([*runs, *entry["runs"]]))}
     if joined:
         text = orjson.dumps({"sources": [*joined.values()]}, option=orjson.OPT_INDENT_2)
-        outdir.write_atomic(out / SOURCES_NAME, text)
+        outdir.write_atomic(out / outdir.SOURCES_NAME, text)
 
 
 def _entries(out: Path) -> list[dict[str, Any]]:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return [{"runs": [], **one} for one in orjson.loads(files.read(out / SOURCES_NAME))["sources"]]
+        return [{"runs": [], **one} for one in orjson.loads(files.read(out / outdir.SOURCES_NAME))["sources"]]
     return []

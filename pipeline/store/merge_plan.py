@@ -12,10 +12,7 @@ from pipeline.errors import InputError
 from pipeline.store import outdir
 from pipeline.store.columns import COLUMNS
 from pipeline.store.contents import columns_of
-from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, SHARD_META, YES, Ledger
-
-SHARDS_META = "merged_shards"
-"""The name under which `meta` holds which shards were joined."""
+from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, SHARD_META, SHARDS_META, YES, Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Golden sizes and colours of every format, against the picture that each file was made from."""
 
 import io
+import re
 import struct
 from contextlib import nullcontext
 from pathlib import Path
@@ -365,3 +366,17 @@ def test_photographs_of_every_orientation_in_a_folder_of_ones_own() -> None:
         )
         assert difference(pixels(result.data), small) < 4, path
         assert similarity(pixels(result.data), small) > 0.9, path
+
+
+def test_a_file_that_breaks_off() -> None:
+    """Of every format: what is cut in the middle of its pixels is called so, in words that are ours."""
+    for case in READ:
+        data = case.data()
+        found = prepare(data[: len(data) * 45 // 100])
+        assert isinstance(found, Failure)
+        is_raw = "RAW" in case.what or "negative" in case.what
+        if is_raw and found.kind is ErrorKind.IMAGE_UNSUPPORTED:
+            assert "no preview" in found.message  # that lies behind the cut
+            continue
+        assert found.kind is ErrorKind.IMAGE_TRUNCATED, (case.name, found.message)
+        assert re.search(r"is incomplete: the data ends (inside|before) ", found.message), found.message

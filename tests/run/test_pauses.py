@@ -14,7 +14,7 @@ from tests import builders
 from tests.engine.test_scheduler import line
 from tests.engine.test_state import GOOD, Rig, fail, rig
 from tests.stub import Reply, stub
-from tests.support import MakeImage
+from tests.support import MakeImage, unstamped
 
 WORDS = "No available models currently"
 NO_MODELS = Reply(
@@ -36,7 +36,7 @@ def ask(source: Path, url: str | list[str], **overrides: object) -> pipeline.Run
 
 def notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What was said on standard error since the last look."""
-    return [text for text in capsys.readouterr().err.splitlines() if text.startswith("note: ")]
+    return [text for text in unstamped(capsys.readouterr().err) if text.startswith("note: ")]
 
 
 def first(count: int, refusal: Reply) -> Callable[[int], int | Reply]:

@@ -49,7 +49,7 @@ def taken_parts(ledger: SqliteLedger) -> set[str]:
 
 
 def join_history(do: Do, ledger: SqliteLedger, source: SqliteLedger) -> dict[int, int]:
-    """Take over the runs of a source, what they came to, their open bills, and what each configuration asked.
+    """Take over the runs of a source, what they came to, their pauses and open bills, and what each configuration asked.
 
     Returns the number of each of its runs here. What a run came to only grows: the larger number is the newer one.
     """
@@ -68,6 +68,9 @@ def join_history(do: Do, ledger: SqliteLedger, source: SqliteLedger) -> dict[int
         " (SELECT 1 FROM attempt WHERE key16 = ?1 AND run_id = ?2 AND at = ?3)",
         source.database.all("SELECT key16, run_id, at, bill FROM attempt ORDER BY seq"),
     )
+    events = source.database.all("SELECT run_id, at, kind, detail FROM event ORDER BY seq")
+    do("DELETE FROM event WHERE run_id = ? AND at = ? AND kind = ?", [event[:3] for event in events])
+    do("INSERT INTO event (run_id, at, kind, detail) VALUES (?, ?, ?, ?)", events)
     names = source.meta_names(CONFIG_META)
     do("INSERT OR IGNORE INTO meta VALUES (?, ?)", [(name, source.meta(name)) for name in names])
     numbers = ledger.run_numbers()

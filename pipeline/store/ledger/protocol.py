@@ -10,6 +10,8 @@ CONFIG_META = "config "
 REHEARSAL_META = "rehearsal"
 """The name under which `meta` holds whether the rows are answers of the emulator: `YES` or `NO`."""
 YES, NO = b"yes", b"no"
+SHARDS_META = "merged_shards"
+"""The name under which `meta` holds which shards were joined."""
 SHARD_META = "shard"
 """The name under which `meta` holds which shard of a source an OUT is for: `I/N`; nothing for all of it."""
 
@@ -131,6 +133,9 @@ class Ledger(Protocol):
         row, which includes them. `of_run` names the run to count for, where it is not the one that was begun.
         """
 
+    def set_stamps(self, stamps: Sequence[tuple[bytes, int | None]]) -> None:
+        """(key, stamp) of records whose rows stay as they are."""
+
     def next_part(self) -> int | None:
         """A part with unsealed rows; None where there is none."""
 
@@ -190,6 +195,12 @@ class Ledger(Protocol):
 
     def set_meta(self, values: Mapping[str, bytes]) -> None:
         """Store values."""
+
+    def note_events(self, kind: str, events: Mapping[str, bytes]) -> None:
+        """Store events of the run that was begun, details by time; an event of the same time is replaced."""
+
+    def events(self, kind: str) -> list[bytes]:
+        """The details of the events of a kind, of all runs."""
 
     def close(self) -> None:
         """Release the file."""

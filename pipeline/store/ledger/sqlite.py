@@ -153,6 +153,11 @@ class SqliteLedger:
             do(_SET_META, list((meta or {}).items()))
         return new
 
+    def set_stamps(self, stamps: Sequence[tuple[bytes, int | None]]) -> None:
+        with self.database.transaction() as do:
+            values = [(None if stamp is None else signed24(stamp), key) for key, stamp in stamps]
+            do("UPDATE record SET stamp = ? WHERE key16 = ?", values)
+
     def restore(self, part: int, rows: Sequence[CommittedRow], counts: Mapping[str, int], runs: Sequence[int]) -> None:
         """Take over records that `part` holds already, each as answered by one of `runs`."""
         with self.database.transaction() as do:
@@ -270,6 +275,18 @@ class SqliteLedger:
 
     def meta_names(self, prefix: str) -> list[str]:
         return [name for (name,) in self.database.all("SELECT name FROM meta WHERE instr(name, ?) = 1", prefix)]
+
+    def note_events(self, kind: str, events: Mapping[str, bytes]) -> None:
+        with self.database.transaction() as do:
+            do(
+                "DELETE FROM event WHERE run_id = ? AND kind = ? AND at = ?",
+                [(self._run_id, kind, at) for at in events],
+            )
+            values = [(self._run_id, at, kind, detail) for at, detail in events.items()]
+            do("INSERT INTO event (run_id, at, kind, detail) VALUES (?, ?, ?, ?)", values)
+
+    def events(self, kind: str) -> list[bytes]:
+        return [detail for (detail,) in self.database.all("SELECT detail FROM event WHERE kind = ? ORDER BY seq", kind)]
 
     def forget_meta(self, names: Sequence[str]) -> None:
         with self.database.transaction() as do:
