@@ -20,12 +20,15 @@ from pipeline.commands.merged import MergeReport
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError, OutInUseError, ResourceError, VisionBatchError
 from pipeline.limits.budget import Amounts
+from pipeline.limits.pauses import Paused
 from pipeline.records import EMULATOR, Answer, BilledAttempt, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
+from pipeline.store.events import read_pauses
 from pipeline.store.ledger.sqlite import SqliteLedger
 from tests.store.test_dataset import CONFIG, NOON, answered, failed, names, open_out, record, rows_in
 from tests.support import Command
 
+PAUSED = Paused("https://h.example/v1", "throttled", NOON, NOON, 1, 2.5)
 LATER = NOON + timedelta(hours=1)
 
 
@@ -90,6 +93,7 @@ def test_of_two_rows_one_counts() -> None:
     found = totals()
     assert found.damage == ()
     assert found.records == {"ok": 7, "refused": 1, "failed": 1}
+    assert len(Path("all/failures.csv").read_text().splitlines()) == 3
     again = joined(first, second)
     assert (again.added, again.replaced, again.records) == (0, 0, 9)
     assert captions() == {**expected, "b": "A quay.", "c": "A quay."}
@@ -107,6 +111,7 @@ def test_what_runs_did_is_carried_along(command: Command) -> None:
     bill = BilledAttempt(record=record("open"), usage=usage, cost_usd=Decimal("0.5"), at=NOON)
     dataset.commit([answered("019.jpg")], [bill])
     dataset.lease(Amounts(nano_usd=5_000_000_000, requests=100))
+    dataset.note_pauses([PAUSED])
     dataset.close(seal=False)  # as a kill leaves it: rows unsealed, a lease that is not settled
     (first / "reviews").mkdir()
     (first / "reviews" / "reviews-1.parquet").write_bytes(b"kept as it is")
@@ -125,7 +130,7 @@ def test_what_runs_did_is_carried_along(command: Command) -> None:
     assert (Path("all") / "reviews" / "reviews-1.parquet").read_bytes() == b"kept as it is"
     assert json.loads(Path("all/sources.json").read_text())["sources"][0]["runs"] == ["run-of-one", "killed"]
     assert [path.name for path in Path("all/runs").iterdir()] == ["run-of-one.json"]
-    assert "A quay." not in Path("all/config.toml").read_text()
+    assert read_pauses(Path("all")) == [PAUSED]
     assert joined(first, Path("other")).added == 0
     assert totals().cost_usd == found.cost_usd
     assert totals().cost_unknown_usd == found.cost_unknown_usd

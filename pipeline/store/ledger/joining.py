@@ -49,7 +49,7 @@ def taken_parts(ledger: SqliteLedger) -> set[str]:
 
 
 def join_history(do: Do, ledger: SqliteLedger, source: SqliteLedger) -> dict[int, int]:
-    """Take over the runs of a source, what they came to, their pauses and open bills, and what each configuration asked.
+    """Take over the runs of a source, what they came to, their pauses, open bills, and what each configuration asked.
 
     Returns the number of each of its runs here. What a run came to only grows: the larger number is the newer one.
     """
