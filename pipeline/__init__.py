@@ -43,6 +43,7 @@ from pipeline.errors import (
 )
 from pipeline.estimates.figures import Estimate
 from pipeline.export.report import ExportReport
+from pipeline.originals import Original, Originals
 from pipeline.sources import SourceLike
 from pipeline.sources.idlist import IdsLike
 from pipeline.store.rerun import RerunPolicy
@@ -71,6 +72,8 @@ __all__ = [
     "MessageConfig",
     "ModelCard",
     "OnAnswer",
+    "Original",
+    "Originals",
     "OutInUseError",
     "OutStatus",
     "OutputConfig",

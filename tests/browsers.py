@@ -92,7 +92,7 @@ class Chromium:
     @staticmethod
     def _watched(context: "BrowserContext", address: str) -> "Iterator[Page]":
         page, complaints = context.new_page(), list[str]()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         here = (urlsplit(address).scheme, urlsplit(address).netloc)
 
         def dismiss(dialog: "Dialog") -> None:

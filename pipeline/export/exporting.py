@@ -53,5 +53,7 @@ def _written(rows: Rows, to: str, found: Format, dest: Path | None) -> int:
             raise InputError(f"the format {to} needs a DEST: {'a folder' if found.is_folder else 'a file'} to write")
         return found.beside(rows)
     images = rows.options.images or ("copy" if found.has_images else "none")
+    if images != "none" and "images" in rows.schema.names:
+        rows.counts.notes.append("of a record with several images the first one is exported")
     check_dest(rows, dest, is_folder=found.is_folder, has_images=images != "none")
     return found.write(rows, dest)

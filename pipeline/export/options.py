@@ -50,11 +50,14 @@ class ExportChoices:
     def text_column(self) -> str:
         """The column of texts. Raises InputError."""
         name = CAPTION_COLUMN if self.caption_column is None else self.caption_column
-        if not name.strip() or not name.isprintable():
-            raise InputError(f"`caption_column=`: {name!r} is no name of a column")
+        if not name.strip() or not name.isprintable() or name in TAKEN:
+            taken = f"; {', '.join(TAKEN)} are taken" if name in TAKEN else ""
+            raise InputError(f"`caption_column=`: {name!r} is no name for the column of texts{taken}")
         return name
 
 
+TAKEN = ("image", "id", "key", "file_name")
+"""Columns of datasets with images that are not the text's."""
 SPECIAL = ("columns", "template", "relative_to", "images", "if_exists", "caption_extension", "caption_column")
 """Options that some formats take and others do not."""
 

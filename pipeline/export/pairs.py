@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.errors import InputError
 from pipeline.export.captions import Captions
 from pipeline.export.names import Named, UnsafeNameError, check_names, unsafe_words
+from pipeline.export.options import TAKEN
 from pipeline.export.placing import image_name
 from pipeline.export.report import Counts, Reason
 from pipeline.export.rows import Rows
@@ -35,6 +36,8 @@ class Pairs:
         self._rows = rows
         self._captions = Captions(rows.options.template, rows.schema)
         wanted = [LABELS] if rows.options.columns is None else rows.options.columns
+        if odd := {*wanted} & {*TAKEN, rows.options.text_column} - {"id"}:
+            raise InputError(f"`columns=`: {min(odd)!r} has its place there already; leave it out")
         known = [name for name in wanted if stored_name(name) in rows.schema.names]
         self._others = flat_names(known, rows.schema)
 

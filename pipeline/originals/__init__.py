@@ -6,7 +6,7 @@ the name today. Nothing is fetched; of an image behind an address the address is
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -58,8 +58,9 @@ class Original:
 class Originals:
     """The images of one output directory. Threads may share it; making several is cheap, too."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: str | Path) -> None:
         """Reads what runs have noted of their sources; rows of earlier versions are looked for from here."""
+        out = Path(out)
         here = Origin("", (os.getcwd(),))  # noqa: PTH109 - text, as all paths here
         self._origins = [(here, frozenset[str]()), *read_origins(out)][::-1]
         try:
@@ -68,7 +69,7 @@ class Originals:
             config = None
         self._max_bytes = int((256 if config is None else config.images.max_file_mb) * _MEGABYTE)
         self._containers = Containers(None if config is None else config.source)
-        self._of_run: dict[str, tuple[list[Origin], str | None]] = {}
+        self._of_run: dict[str, _Places] = {}
         self._lock = Lock()
 
     def open(self, row: Mapping[str, object]) -> Original:
@@ -82,20 +83,19 @@ class Originals:
             return Original(State.UNREAD)
         if scheme_of(name) not in {None, "file", "data"}:
             return Original(State.REMOTE, address=name)
-        origins, base = self._origins_of(row.get("run_id"))
-        found = self._read(name, str(digest), origins) if digest else Original(State.UNREAD)
-        if found.state is State.FOUND or base is None:
+        places = self._places_of(row.get("run_id"))
+        found = self._read(name, digest, places) if isinstance(digest, str) and digest else Original(State.UNREAD)
+        if found.state is State.FOUND or places.address is None:
             return found
-        where = None if name.startswith("/") else below_address(base)(name)
+        where = None if name.startswith("/") else below_address(places.address)(name)
         return Original(State.REMOTE, address=where.url) if isinstance(where, ImageUrl) else found
 
     def locate(self, row: Mapping[str, object]) -> Original:
         """The same without reading the image, where only one file can be meant: what lies beside it is wanted."""
         name = row.get("image")
-        if isinstance(name, str) and name and row.get("sha256"):
-            origins, _ = self._origins_of(row.get("run_id"))
-            candidates = (local_path(location) for location in self._files(name, origins))
-            there = [path for path in candidates if path is not None and os.path.isfile(path)]  # noqa: PTH113 - as above
+        if isinstance(name, str) and name and isinstance(row.get("sha256"), str):
+            places = self._places_of(row.get("run_id"))
+            there = [one.path for one in _files(name, places.own) if os.path.isfile(one.path)]  # noqa: PTH113 - as above
             if len(there) == 1:
                 return Original(State.FOUND, path=there[0])
         return replace(self.open(row), data=None)
@@ -105,15 +105,15 @@ class Originals:
         name = row.get("image")
         if not isinstance(name, str):
             return None
-        for location in self._files(name, self._origins_of(row.get("run_id"))[0]):
+        for location in _files(name, self._places_of(row.get("run_id")).folders):
             found = in_tar(location.path)
             if found is not None and os.path.isfile(found[0]):  # noqa: PTH113 - as above
                 return found
         return None
 
-    def _read(self, name: str, digest: str, origins: list[Origin]) -> Original:
+    def _read(self, name: str, digest: str, places: "_Places") -> Original:
         is_changed = False
-        for location in self._candidates(name, origins):
+        for location in self._candidates(name, places):
             data = read_image(location, self._max_bytes)
             if isinstance(data, Failure):
                 continue
@@ -122,36 +122,54 @@ class Originals:
             is_changed = True
         return Original(State.CHANGED if is_changed else State.MISSING)
 
-    def _origins_of(self, run_id: object) -> tuple[list[Origin], str | None]:
-        """Those of the row's own run first, then the others, the latest first; and its manifest's address."""
+    def _places_of(self, run_id: object) -> "_Places":
         key = run_id if isinstance(run_id, str) else ""
         with self._lock:
             if key not in self._of_run:
-                ordered = sorted(self._origins, key=lambda one: key not in one[1])
-                base = next((origin.address for origin, runs in ordered if key in runs and origin.address), None)
-                self._of_run[key] = [origin for origin, _ in ordered], base
+                self._of_run[key] = _Places.of(key, self._origins)
             return self._of_run[key]
 
-    def _candidates(self, name: str, origins: list[Origin]) -> Iterator[Location]:
-        for location in self._files(name, origins):
+    def _candidates(self, name: str, places: "_Places") -> Iterator[Location]:
+        for location in _files(name, places.folders):
             yield location
             yield from self._containers.in_tar(location.path)
         for spelt in spellings(name):
-            for table in dict.fromkeys(file for origin in origins for file in origin.files):
-                yield from self._containers.in_table(table, spelt)
-
-    def _files(self, name: str, origins: list[Origin]) -> Iterator[LocalFile]:
-        """The files that may be meant, whether they are there or not."""
-        seen: set[str] = set()
-        for spelt in spellings(name):
-            where = location_of(spelt, "")
-            folders = [""] if isinstance(where, LocalFile) and scheme_of(spelt) == "file" else _folders(origins)
-            for folder in folders:
-                path = os.path.join(folder, where.path if isinstance(where, LocalFile) else spelt)  # noqa: PTH118 - it may be no UTF-8
-                if path not in seen:
-                    seen.add(path)
-                    yield LocalFile(name, path)
+            yield from self._containers.in_tables(places.tables, spelt)
 
 
-def _folders(origins: list[Origin]) -> list[str]:
-    return list(dict.fromkeys(folder for origin in origins for folder in origin.folders))
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the images of one run may be."""
+
+    own: tuple[str, ...]
+    """Folders of the run's own sources; of all, where they were not noted."""
+    folders: tuple[str, ...]
+    """These first, then those of the other runs, the latest first."""
+    tables: tuple[str, ...]
+    address: str | None
+    """Of the run's own manifest, where it came from elsewhere."""
+
+    @classmethod
+    def of(cls, run_id: str, origins: list[tuple[Origin, frozenset[str]]]) -> "_Places":
+        ordered = sorted(origins, key=lambda one: run_id not in one[1])
+        own = [origin for origin, runs in ordered if run_id in runs]
+        folders = tuple(dict.fromkeys(folder for origin, _ in ordered for folder in origin.folders))
+        return cls(
+            own=tuple(dict.fromkeys(folder for origin in own for folder in origin.folders)) or folders,
+            folders=folders,
+            tables=tuple(dict.fromkeys(file for origin, _ in ordered for file in origin.files)),
+            address=next((origin.address for origin in own if origin.address), None),
+        )
+
+
+def _files(name: str, folders: Iterable[str]) -> Iterator[LocalFile]:
+    """The files that may be meant, whether they are there or not."""
+    seen: set[str] = set()
+    for spelt in spellings(name):
+        is_address = scheme_of(spelt) == "file"
+        where = location_of(spelt, "") if is_address else None
+        for folder in ("",) if is_address else folders:
+            path = where.path if isinstance(where, LocalFile) else os.path.join(folder, spelt)  # noqa: PTH118 - it may be no UTF-8
+            if path not in seen:
+                seen.add(path)
+                yield LocalFile(name, path)

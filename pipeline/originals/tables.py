@@ -11,40 +11,36 @@ import pyarrow.parquet as pq
 from pipeline.config.sections import SourceConfig
 from pipeline.files import SteadyFile
 from pipeline.locations import EmbeddedImage, Location
-from pipeline.originals.names import NameIndex
 from pipeline.sources.arrowfile import batches_of
 from pipeline.sources.embedded import EmbeddedColumn, leaves
 from pipeline.sources.naming import public_image, shown
-from pipeline.sources.several import MOST_IMAGES
 from pipeline.sources.tables import ImageCells, columns_of
 
 _NUMBERED: Final = re.compile(r"(.*)#(\d+)(?:/(\d+))?", re.DOTALL)
 
 
-class TableIndex:
-    """Its names are read when the first is asked for that is no number."""
+def numbered_row(name: str) -> tuple[str, int, int] | None:
+    """File, row (from 1) and place of an image without a name of its own: `train.parquet#12`, `train.parquet#12/0`."""
+    found = _NUMBERED.fullmatch(name)
+    return None if found is None else (found[1].rpartition("/")[2], int(found[2]), int(found[3] or 0))
+
+
+class Table:
+    """A file that holds images."""
 
     def __init__(self, path: str, config: SourceConfig) -> None:
         """Raises OSError, InputError, and what pyarrow raises, for a file that holds no images."""
-        self._path, self._name = path, path.rpartition("/")[2]
+        self._path = path
         self._table = _Parquet(path, config) if path.lower().endswith(".parquet") else _Arrow(path, config)
-        self._names: NameIndex | None = None
 
-    def named(self, name: str) -> Iterator[Location]:
-        """The images of this name."""
-        found = _NUMBERED.fullmatch(name)
-        if found is not None and found[1].rpartition("/")[2] == self._name:
-            yield self._at(name, int(found[2]), int(found[3] or 0))
-            return
-        if self._names is None:
-            self._names = NameIndex()
-            for row, place, text in self._table.names():
-                self._names.add(shown(public_image(text)), row * MOST_IMAGES + place)
-        for number in self._names.of(name):
-            yield self._at(name, *divmod(number, MOST_IMAGES))
-
-    def _at(self, name: str, row: int, place: int) -> Location:
+    def image(self, name: str, row: int, place: int) -> Location:
+        """One image; it is read when its bytes are asked for."""
         return EmbeddedImage(name, self._path, partial(self._table.read, row, place))
+
+    def names(self) -> Iterator[tuple[int, int, str]]:
+        """Row, place and name of each image that has one, as a run shows them."""
+        for row, place, text in self._table.names():
+            yield row, place, shown(public_image(text))
 
 
 class _Parquet:

@@ -71,10 +71,10 @@ GAP = 1.2
 
 def stretches(times: Sequence[tuple[float, float]]) -> list[Stretch]:
     """(began, ended) beside each other, each as wide as it is long."""
-    total, room = sum(ended - began for began, ended in times), 100 - GAP * (len(times) - 1)
+    total, left = sum(ended - began for began, ended in times), 100 - GAP * (len(times) - 1)
     at, found = 0.0, list[Stretch]()
     for began, ended in times:
-        width = room * (ended - began) / max(1e-9, total)
+        width = left * (ended - began) / max(1e-9, total)
         found.append(Stretch(began, ended, at, width))
         at += width + GAP
     return found

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.config.images import ImagesConfig
-from pipeline.images.prepare import Reserve, prepare_image
+from pipeline.errors import ErrorKind
+from pipeline.images.frames import prepare_images
+from pipeline.images.prepare import Reserve
 from pipeline.records import Failure
 from pipeline.tokens.sizing import SizeRule
 
@@ -16,7 +18,8 @@ MOST_BYTES: Final = 18_000
 """240 of them come to less than 6 MB as text."""
 _TRIES: Final = ((SIDE, 72), (SIDE, 45), (SIDE * 5 // 8, 40))
 """Side and JPEG quality; the next one is for a picture that is still longer than `MOST_BYTES`."""
-_NEVER_UNCHANGED_MB: Final = 1e-6
+_AS_FAR_AS_IT_GOES: Final = {"max_sent_mb": 1e-6, "frames": 1, "truncated": "show"}
+"""Always made anew, so that no byte of a foreign file reaches a browser; of several pictures in a file one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,13 @@ def thumbnail(data: bytes, config: ImagesConfig, reserve: Reserve = _at_once) ->
     """
     made = Thumbnail(data, 0, 0)
     for side, quality in _TRIES:
-        settings = config.model_copy(update={"quality": quality, "max_sent_mb": _NEVER_UNCHANGED_MB})
-        image = prepare_image(made.data, SizeRule(side), settings, reserve)
-        if isinstance(image, Failure):
-            return image
+        settings = config.model_copy(update={**_AS_FAR_AS_IT_GOES, "quality": quality})
+        found = prepare_images(made.data, SizeRule(side), settings, reserve)
+        if isinstance(found, Failure):
+            return found
+        image = found[0]
+        if image.is_document:
+            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="this is a document, which was sent whole")
         made = Thumbnail(image.data, image.facts.sent_width or side, image.facts.sent_height or side)
         if len(made.data) <= MOST_BYTES:
             break

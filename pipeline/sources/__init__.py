@@ -33,6 +33,7 @@ from pipeline.sources.sharded import of_shard
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
 from pipeline.sources.webdataset import TAR_SUFFIXES, Shard, ShardsSource, label_of
+from pipeline.sources.wrapped import SkippableSource
 
 __all__ = [
     "Source",
@@ -85,6 +86,8 @@ def open_sources(
     first_counts = config.on_duplicate_id == "first"
     if len(sources) == 1 and not first_counts and sharding is None:
         return sources[0]
+    if config.skip_bad_rows:
+        sources = [SkippableSource(source) for source in sources]
     name = ", ".join(map(source_name, specs))
     return JoinedSource(sources, name=name, first_counts=first_counts, sharding=sharding)
 

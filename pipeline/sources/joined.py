@@ -47,20 +47,30 @@ class JoinedSource:
         return sum((passed_over(source) for source in self.sources), Counter())
 
     def check(self) -> int | None:
-        if not self._first_counts:
-            return check_ids(self.sources)
-        count, self._repeated = first_of_each(self.sources)
+        if self._first_counts:
+            count, self._repeated = first_of_each(self.sources)
+        else:
+            count = check_ids(self.sources)
+        if count == 0:
+            raise self._nothing()
         return count
 
     def records(self) -> Iterator[ImageRecord]:
         seen: set[str] = set()
+        is_empty = True
         for source in self.sources:
             for record in source.records():
+                is_empty = False
                 if self._repeated and hash(record.id) in self._repeated:
                     if record.id in seen:
                         continue
                     seen.add(record.id)
                 yield record
+        if is_empty:
+            raise self._nothing()
+
+    def _nothing(self) -> InputError:
+        return InputError(f"{shown(self.name)}: all of it was skipped as bad; see which with one SOURCE at a time")
 
 
 def check_apart(sources: Sequence[object]) -> None:

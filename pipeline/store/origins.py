@@ -25,7 +25,7 @@ def write_origins(out: Path, run_id: str, found: Sequence[Origin], redactor: Red
     """Add the sources of a run. Raises OSError."""
     entries = _read(out)
     for origin in found:
-        own = redactor.settings(_as_json(origin))
+        own = redactor.settings({**_as_json(origin), "out": _text(os.path.abspath(out))})  # noqa: PTH100 - links stay
         same = next((one for one in entries if {**one, "runs": None} == {**own, "runs": None}), None)
         runs = [] if same is None else [name for name in same["runs"] if name != run_id]
         entries = [one for one in entries if one is not same]
@@ -37,14 +37,17 @@ def read_origins(out: Path) -> list[tuple[Origin, frozenset[str]]]:
     """Each source of an OUT with the runs that read it, the latest last; none where that was not recorded."""
     found = []
     for one in _read(out):
-        paths = {key: tuple(map(_path, one[key])) for key in _PATHS}
+        paths = {key: _paths(one[key], out, one["out"]) for key in _PATHS}
         found.append((Origin(one["source"], address=one["address"], **paths), frozenset(one["runs"])))
     return found
 
 
 def _read(out: Path) -> list[dict[str, Any]]:
+    """The entries; none where they cannot be read, which costs no row."""
+    lists: dict[str, Any] = {name: [] for name in ("runs", *_PATHS)}
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return [{"runs": [], **one} for one in orjson.loads(files.read(out / outdir.SOURCES_NAME))["sources"]]
+        found = orjson.loads(files.read(out / outdir.SOURCES_NAME))["sources"]
+        return [{"source": "", "address": None, "out": str(out), **lists, **one} for one in found]
     return []
 
 
@@ -54,6 +57,14 @@ def _as_json(origin: Origin) -> dict[str, Any]:
         **{key: list(map(_text, getattr(origin, key))) for key in _PATHS},
         "address": origin.address,
     }
+
+
+def _paths(noted: Sequence[str], out: Path, out_then: str) -> tuple[str, ...]:
+    """As they were; where OUT has another path now, also as they lie beside it, should all have moved together."""
+    then, now = _path(out_then), os.path.abspath(out)  # noqa: PTH100 - as above
+    paths = [_path(text) for text in noted]
+    moved = [os.path.normpath(os.path.join(now, os.path.relpath(path, then))) for path in paths if then != now]  # noqa: PTH118 - as above
+    return tuple(dict.fromkeys((*paths, *moved)))
 
 
 def _text(path: str) -> str:

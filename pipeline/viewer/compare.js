@@ -37,9 +37,9 @@ function fill() {
   $("picture").replaceChildren(picture(shown.row, "large"));
   for (const [at, side] of ["a", "b"].entries()) {
     const text = shown.texts[at];
+    const labels = text.labels.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
     $(`text-${side}`).replaceChildren(
-      element("p", { class: "answer", lang: "" }, text.caption),
-      text.labels.length ? element("dl", { class: "labels" }, ...text.labels.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])) : "",
+      labels.length ? element("dl", { class: "labels" }, ...labels) : element("p", { class: "answer", lang: "" }, text.caption),
     );
   }
   for (const side of ["a", "b", "tie"]) $(`choose-${side}`).setAttribute("aria-pressed", String(shown.side === side));

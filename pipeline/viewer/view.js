@@ -117,15 +117,20 @@ function words(row, isLarge = false) {
   const tags = row.flags.map((flag) => element("span", { class: "tag" }, flag));
   if (corrected) tags.push(element("span", { class: "tag corrected" }, "corrected"));
   if (row.review && row.review.mark) tags.push(element("span", { class: `tag mark-${row.review.mark}` }, row.review.mark));
-  const prompt = document.querySelector('[name="prompt_name"]') ? element("span", { class: "tag" }, row.prompt) : null;
+  const hasSeveral = row.prompt !== "caption" || $("controls").elements.prompt_name;
+  const prompt = hasSeveral ? element("span", { class: "tag" }, row.prompt) : null;
   return [
     element("p", { class: "tags" }, isLarge ? null : element("span", { class: "name" }, ...highlighted(row.name)), element("span", { class: `status status-${row.status}` }, row.status), prompt, ...tags),
-    answer(row),
+    row.labels.length ? null : answer(row),
     row.labels.length ? element("dl", { class: "labels" }, ...row.labels.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])) : null,
+    row.labels.length ? asText(row) : null,
     corrected && row.caption !== null ? element("details", { class: "before" }, element("summary", {}, "as answered"), element("p", { class: "answer" }, row.caption)) : null,
     element("p", { class: "facts" }, ...facts(row)),
   ];
 }
+
+/** The text of an answer whose labels are shown: it says the same. */
+const asText = (row) => element("details", { class: "before" }, element("summary", {}, "as text"), answer(row));
 
 function answer(row) {
   const text = (row.review && row.review.caption) || row.caption;
@@ -166,7 +171,7 @@ function actions(row, item) {
     { class: "actions", role: "group", "aria-label": `Review ${row.name}` },
     button("good", "Good", "g"),
     button("bad", "Bad", "b"),
-    element("button", { type: "button", class: "button", onclick: () => edit(row, item) }, "Correct ", element("kbd", {}, "e")),
+    row.labels.length ? null : element("button", { type: "button", class: "button", onclick: () => edit(row, item) }, "Correct ", element("kbd", {}, "e")),
   );
 }
 
@@ -248,6 +253,7 @@ async function setMark(row, mark, { goesOn = false } = {}) {
 }
 
 async function edit(row, container) {
+  if (row.labels.length) return say("Labels cannot be corrected here: mark the answer");
   let text = reviewOf(row).caption || row.caption || "";
   if (row.is_cut && !reviewOf(row).caption) {
     try {
@@ -345,7 +351,7 @@ async function fillLarge() {
     const whole = await ask(`row?${new URLSearchParams(named(row))}`);
     if (state.rows[state.current] !== row) return;
     if (row.is_cut) Object.assign(row, { caption: whole.caption, is_cut: false });
-    if (!side.querySelector("textarea")) side.querySelector(".answer").replaceWith(answer(row));
+    if (!side.querySelector("textarea")) side.querySelector(".answer").replaceWith(answer(row)); // it may have been cut
     rest.replaceChildren(
       element("table", {}, element("caption", {}, "All columns"), element("tbody", {}, ...whole.facts.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value))))),
     );
@@ -377,7 +383,7 @@ $("again").addEventListener("click", async () => {
     command,
     copy,
     element("p", { class: "note" }, "Add ", element("code", {}, "--prompt '…'"), " or ", element("code", {}, "--model NAME"), " to ask these rows something else; the other rows stay as they are."),
-    made.left_out ? element("p", { class: "notice" }, `${number(made.left_out)} ids hold a line break and are not in the list.`) : null,
+    made.left_out ? element("p", { class: "notice" }, `${number(made.left_out)} ids hold a line break and are not in the list.`) : "",
   );
   $("list").showModal();
 });

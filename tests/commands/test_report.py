@@ -181,7 +181,7 @@ def test_while_a_run_holds_it(tmp_path: Path, make_image: MakeImage) -> None:
         opened.write_status({"state": "running", "skipped": 0, "asked": 2, **opened.overview()})
         text = pipeline.report(tmp_path / "out").read_text()
         assert "A run is at work on this dataset" in text
-        assert "1 committed rows are not in data/ yet" in text
+        assert "Not in data/ yet, and not in this report: 1 committed row." in text
         assert text.count('class="card"') == 1
 
 

@@ -163,7 +163,7 @@ def test_a_probe_has_bounds(make_image: MakeImage, tmp_path: Path) -> None:
 def test_sizes_that_are_too_large() -> None:
     """`--count --size` counts what a run would not send, as a manifest's own sizes do."""
     found = pipeline.estimate(count=10, sizes=["512x512", "20000x20000"], models="gpt-4o")
-    assert (found.readable.expected, found.unreadable.by_kind) == (5, {"image_bomb": 5})
+    assert (found.readable.expected, found.unreadable.by_kind) == (5, {"image_too_large": 5})
 
 
 def test_the_mean_and_the_detail() -> None:
@@ -246,7 +246,7 @@ def test_a_rule_of_a_host() -> None:
         (["photos", "--output", "nodir/a.html"], "there is no folder nodir"),
         (["photos", "--output", "none.md"], "none.md: this is a folder"),
         (["photos", "--sample", "2", "--emulator", "--output", "nodir/a.html"], "there is no folder nodir"),
-        (["--count", "3", "--size", "20000x20000"], "20000 x 20000: image_bomb"),
+        (["--count", "3", "--size", "20000x20000"], "20000 x 20000: image_too_large"),
         (["photos", "-c", "openai", "-c", "gemini", "--models", "gpt-4o"], "one -c is the basis of all"),
         (["none"], "none of 1 images has a size that would be sent; the first, none/a.jpg: image_unsupported"),
     ],

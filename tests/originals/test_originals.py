@@ -117,6 +117,10 @@ def test_every_row_leads_to_its_image(
         found = originals.open(row)
         assert found.state is State.FOUND, row["image"]
         assert found.data
+    work.rename(tmp_path / "moved")
+    moved = Originals("moved/out")
+    assert {moved.open(row).state for row in rows} == {State.FOUND}
+    work = tmp_path / "moved"
     noted = json.loads((work / "out" / "sources.json").read_text())["sources"]
     assert len(noted) == len(sources)
     assert all(len(one["runs"]) == 2 for one in noted)

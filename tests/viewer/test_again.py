@@ -8,18 +8,19 @@ import pipeline
 from pipeline.locations import Origin
 from pipeline.viewer.again import write_list
 from pipeline.viewer.gallery import Gallery
+from tests.builders import ask
 from tests.support import Command, MakeImage
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
 
-def test_the_command_asks_these_again(make_image: MakeImage, command: Command) -> None:
-    """As it is shown, of a rehearsal too, and of one prompt of several: these rows and no others."""
+def test_the_command_asks_these_again(make_image: MakeImage, command: Command, endpoint: str) -> None:
+    """As it is shown, and of one prompt of several: these rows and no others."""
     names = ["a.jpg", "it's $b.jpg", "line\nbreak.jpg"]
     for name in names:
         make_image(f"my photos/{name}")
     prompts = [{"name": "short", "text": "Say it shortly."}, {"name": "l'ong", "text": "Say all."}]
-    pipeline.run("my photos", out="my out", emulator=True, model="gpt-4o", quiet=True, overrides={"prompts": prompts})
+    ask("my photos", endpoint, out="my out", overrides={"prompts": prompts})
     gallery = Gallery(Path("my out"))
     before = pipeline.read("my out")
     keys = [(one, "l'ong") for one in names]
@@ -41,4 +42,6 @@ def test_what_is_not_known_is_a_word_to_replace(tmp_path: Path) -> None:
     """Of an output directory that does not say where its images are."""
     made = write_list(tmp_path, [("a", "x"), ("a", "y")], sources=[], prompts=["x", "y"], is_rehearsal=False, now=NOW)
     assert made.command == f"vision-batch run SOURCE -o {tmp_path} --only {made.path}"
+    rehearsed = write_list(tmp_path, [("a", "x")], sources=[], prompts=["x"], is_rehearsal=True, now=NOW)
+    assert rehearsed.command == f"vision-batch run SOURCE -o {tmp_path} --emulator --only {made.path}"
     assert made.path.read_text() == "a\n"

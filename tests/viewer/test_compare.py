@@ -134,20 +134,18 @@ def test_the_interval_is_wilsons(this: int, other: int, low: float, high: float)
 def test_voting_in_a_browser(tmp_path: Path, browse: Browse) -> None:
     """By keys, on a phone, in the dark; the result names the winner, and hostile text is text."""
     hostile = "<img src=x onerror=alert(1)>"
-    one = made(tmp_path / "one", {f"{n}": hostile for n in range(8)}, model="m1")
-    other = made(tmp_path / "two", {f"{n}": "A quay." for n in range(8)}, model="m2")
+    one = made(tmp_path / "one", {f"{n}": hostile for n in range(4)}, model="m1")
+    other = made(tmp_path / "two", {f"{n}": "A quay." for n in range(4)}, model="m2")
     with viewed(one, other) as viewer, browse(viewer.url, width=PHONE, dark=True) as page:
-        for votes in range(8):
-            page.get_by_text(f"Pair {votes + 1} of 8; {votes} vote").wait_for()
+        for votes in range(4):
+            page.get_by_text(f"Pair {votes + 1} of 4; {votes} vote").wait_for()
             assert "m1" not in page.content()
             page.keyboard.press("a" if page.locator("#text-a").inner_text() == hostile else "b")
-            if not votes:
-                assert serious_faults(page) == []
         page.get_by_text("There is no further pair.").wait_for()
         page.keyboard.press("u")
-        page.get_by_text("Pair 8 of 8; 7 votes").wait_for()
+        page.get_by_text("Pair 4 of 4; 3 votes").wait_for()
+        assert serious_faults(page) == []
         page.get_by_role("button", name="Show the result").click()
         page.get_by_role("dialog", name="The result").wait_for()
-        assert "one is preferred in 100% of 7 votes" in page.locator("#result-words").inner_text()
-        assert page.get_by_role("row", name="m1 7").is_visible()
-        assert serious_faults(page) == []
+        assert "one is preferred in 100% of 3 votes" in page.locator("#result-words").inner_text()
+        assert page.get_by_role("row", name="m1 3").is_visible()

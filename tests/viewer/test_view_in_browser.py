@@ -142,6 +142,7 @@ def test_one_row_large_on_a_phone(out: Path, browse: Browse) -> None:
         page.get_by_role("button", name="Ask these 1 again").click()
         page.get_by_role("dialog", name="Ask these again").wait_for()
         command = page.locator("#list pre").inner_text()
+        assert "null" not in page.locator("#list").inner_text()
     (listed,) = Path("out/reviews").glob("*.txt")
     assert listed.read_text() == f"{second}\n"
     assert command == f"vision-batch run photos -o out -c out/config.toml --only {listed}"

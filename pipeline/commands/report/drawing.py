@@ -87,7 +87,7 @@ def drawn(chart: Chart) -> TimeCharts:
         ticks=tuple(_ticks(axis, chart.width_s)),
         breaks=tuple(one.start - 0.6 for one in axis[1:]),
         has_bad=any(one.bad for one in columns),
-        interval=span(chart.width_s),
+        interval=how_long(chart.width_s),
     )
 
 
@@ -106,7 +106,7 @@ def _title(column: Column, width_s: float) -> str:
     rows = f"{column.good + column.bad:,} rows"
     bad = f", {column.bad:,} of them without a good answer" if column.bad else ""
     latency = "" if column.median_s is None else f"; median latency {column.median_s:.2g} s"
-    return f"{moment(column.began, exact=True)}, {span(width_s)}: {rows}{bad}{latency}"
+    return f"{moment(column.began, exact=True)}, {how_long(width_s)}: {rows}{bad}{latency}"
 
 
 def _lines(session: Session, place: Stretch, width_s: float, top: float) -> Iterator[Line]:
@@ -129,7 +129,9 @@ def _bands(session: Session, place: Stretch) -> Iterator[Box]:
 def words_of(pause: Pause) -> str:
     """`rate limited for 12 s from 22 Nov 07:41:03: http://…`"""
     times = "" if pause.times == 1 else f", {pause.times:,} times until {moment(pause.ended, exact=True)}"
-    return f"{pause.reason} for {span(pause.seconds)} from {moment(pause.began, exact=True)}{times}: {pause.endpoint}"
+    return (
+        f"{pause.reason} for {how_long(pause.seconds)} from {moment(pause.began, exact=True)}{times}: {pause.endpoint}"
+    )
 
 
 def _ticks(axis: Sequence[Stretch], width_s: float) -> Iterator[Tick]:
@@ -138,8 +140,8 @@ def _ticks(axis: Sequence[Stretch], width_s: float) -> Iterator[Tick]:
     for place in axis:
         if place.start - last >= _LEAST_APART and place.start <= 100 - _LEAST_APART:
             last = place.start
-            has_room = place.start == 0 or _ON_A_PHONE <= place.start <= 100 - 2 * _ON_A_PHONE
-            yield Tick(place.start, "start", moment(place.began, exact=exact), has_room)
+            is_seen = place.start == 0 or _ON_A_PHONE <= place.start <= 100 - 2 * _ON_A_PHONE
+            yield Tick(place.start, "start", moment(place.began, exact=exact), is_seen)
     yield Tick(100.0, "end", moment(axis[-1].ended, exact=exact))
 
 
@@ -149,7 +151,7 @@ def moment(time: float, *, exact: bool = False) -> str:
     return f"{at.day} {at:%b %H:%M:%S}" if exact else f"{at.day} {at:%b %H:%M}"
 
 
-def span(seconds: float) -> str:
+def how_long(seconds: float) -> str:
     """`0.25 s`, `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 60:  # noqa: PLR2004 - seconds in a minute; so below
         return f"{seconds:.3g} s"

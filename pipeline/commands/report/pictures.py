@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 from pipeline.config.images import ImagesConfig
-from pipeline.errors import InputError, ResourceError
+from pipeline.errors import ErrorKind, InputError, ResourceError
 from pipeline.images.prepare import warm_up
 from pipeline.originals import Original, Originals, State
 from pipeline.pages.thumbnails import Thumbnail, thumbnail
@@ -73,9 +73,9 @@ def images_config(out: Any) -> ImagesConfig:  # noqa: ANN401 - a path
 
 
 def _flaw_of(row: Mapping[str, Any]) -> str | None:
-    """What a run could not decode is not tried again: a decoder may have crashed on it."""
-    kind = row.get("error_kind") or ""
-    return "The run could not read this image." if kind.startswith(("image_", "decoder_")) else None
+    """What crashed a decoder is not tried again."""
+    is_dangerous = row.get("error_kind") == ErrorKind.DECODER_CRASHED
+    return "This image has crashed its decoder, and is not decoded again." if is_dangerous else None
 
 
 def _in_threads(

@@ -12,7 +12,7 @@ from pipeline import files
 from pipeline.commands.report import tables
 from pipeline.commands.report.cards import Card, cards_of
 from pipeline.commands.report.collect import Collected, collect
-from pipeline.commands.report.drawing import drawn, span, words_of
+from pipeline.commands.report.drawing import drawn, how_long, words_of
 from pipeline.commands.report.pauses import pauses_of
 from pipeline.commands.report.pictures import pictures
 from pipeline.commands.report.timeline import quantile
@@ -27,6 +27,8 @@ from pipeline.store.opening import check_ledger, last_config
 NAME: Final = "report.html"
 CARDS: Final = 240
 MOST_CARDS: Final = 1_000
+MOST_OPTIONS: Final = 40
+"""Of a label with more values, such as a free text, none is a choice: the search finds them."""
 _THOUSAND: Final = 1_000
 
 
@@ -136,7 +138,7 @@ def _notices(status: OutStatus, found: Collected) -> Iterator[tuple[str, str]]:
         yield "info", "A rehearsal: these answers are the local emulator's, and nothing was paid."
     unsealed = sum(status.records.values()) - found.rows
     if unsealed > 0 and not status.damage:
-        yield "info", f"{unsealed:,} committed rows are not in data/ yet, and not in this report."
+        yield "info", f"Not in data/ yet, and not in this report: {counted(unsealed, 'committed row')}."
     for warning in status.warnings:
         yield "", f"{warning[:1].upper()}{warning[1:]}."
     for damage in status.damage:
@@ -166,7 +168,7 @@ def _figures(status: OutStatus, found: Collected) -> Iterator[Figure]:
         yield Figure("Median latency", f"{median:.2g} s", f"95% within {p95:.2g} s")
     if (chart := found.timeline.chart()) is not None:
         seconds = sum(one.ended - one.began for one in chart.sessions)
-        yield Figure("At work", span(seconds), f"{found.timeline.rows / seconds:,.1f} rows a second")
+        yield Figure("At work", how_long(seconds), f"{found.timeline.rows / seconds:,.1f} rows a second")
 
 
 def _of(part: int, rows: int, what: str) -> str:
@@ -185,10 +187,14 @@ def _cost(status: OutStatus, priced: int) -> Figure:
 
 def _filters(cards: Sequence[Card]) -> dict[str, Any]:
     """What the gallery can be filtered by: only what tells some of its rows apart."""
+    labels: dict[str, set[str]] = {}
+    for name, value in (label for card in cards for label in card.labels):
+        labels.setdefault(name, set()).add(value)
+    few = {name: sorted(found) for name, found in labels.items() if len(found) <= MOST_OPTIONS}
     values: dict[str, list[str]] = {
         "status": sorted({card.status for card in cards}),
         "flag": sorted({flag for card in cards for flag in card.flags}),
-        "label": sorted({f"{name}: {value}" for card in cards for name, value in card.labels}),
+        "label": [f"{name}: {value}" for name, found in few.items() for value in found],
         "prompt": sorted({card.prompt_name for card in cards}),
     }
     least = {"flag": 1, "label": 1}

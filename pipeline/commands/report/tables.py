@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline import files
-from pipeline.commands.report.drawing import moment, number, span
+from pipeline.commands.report.drawing import how_long, moment, number
 from pipeline.commands.report.sums import RowSums, Sums, Values, top
 from pipeline.engine.progress import by_outcome, dollars, short
 from pipeline.errors import ErrorKind
@@ -241,7 +241,7 @@ def _run(summary: Mapping[str, Any]) -> RunRow:
     rehearsed = " (rehearsed)" if summary.get("endpoint") == EMULATOR else ""
     return RunRow(
         began=moment(datetime.fromisoformat(summary["began_at"]).timestamp(), exact=True),
-        took=span(seconds),
+        took=how_long(seconds),
         what=by_outcome(summary["by_status"]) or "nothing to ask",
         rate=f"{number(summary['asked'] / seconds)}/s" if seconds and summary["asked"] else "",
         cost="unknown" if cost is None else dollars(Decimal(cost)) + rehearsed,

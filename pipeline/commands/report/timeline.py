@@ -102,10 +102,9 @@ class Timeline:
         width, bins = self.width_s, self._bins
         while True:
             stretches = _stretches(bins, pauses, width)
-            if sum(last - first + 1 for first, last in stretches) <= COLUMNS or len(stretches) > COLUMNS:
-                break
+            if sum(last - first + 1 for first, last in stretches) <= COLUMNS:
+                return Chart(width, tuple(_session(stretch, bins, pauses, width) for stretch in stretches))
             width, bins = width * 2, _halved(bins)
-        return Chart(width, tuple(_session(stretch, bins, pauses, width) for stretch in stretches[-COLUMNS:]))
 
 
 def bucket_of(latency_s: Floats) -> Integers:
