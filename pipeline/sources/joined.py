@@ -51,7 +51,7 @@ class JoinedSource:
             count, self._repeated = first_of_each(self.sources)
         else:
             count = check_ids(self.sources)
-        if count == 0:
+        if count == 0 and self.sharding is None:  # a shard may have nothing
             raise self._nothing()
         return count
 
@@ -66,7 +66,7 @@ class JoinedSource:
                         continue
                     seen.add(record.id)
                 yield record
-        if is_empty:
+        if is_empty and self.sharding is None:
             raise self._nothing()
 
     def _nothing(self) -> InputError:
