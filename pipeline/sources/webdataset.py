@@ -6,7 +6,9 @@ are walked, small texts are read with them, and an image is read where it lies w
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 from itertools import groupby, islice
+from typing import Self
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
@@ -37,6 +39,16 @@ class ShardsSource:
         self._shards, self._config = shards, config
         self._most_text = config.max_record_kb * 1024
         self._ranks = {suffix[1:].lower(): rank for rank, suffix in enumerate(config.extensions or MEDIA_SUFFIXES)}
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        return self._shards
+
+    def only(self, shards: Sequence[Shard]) -> Self:
+        """The same source with some of its shards."""
+        part = copy(self)
+        part._shards, part.is_manifest = shards, False  # noqa: SLF001 - of this class
+        return part
 
     def check(self) -> int | None:
         return check_ids([self])
