@@ -1,6 +1,8 @@
 """What the benchmarks share: images in a cache, a job in a process of its own, and the table."""
 
+import argparse
 import io
+import itertools
 import json
 import os
 import resource
@@ -20,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 HERE = Path(__file__).parent
+SMALL, SMALL_QUALITY = (1024, 768), 45
+"""JPEGs that need no resize, of about 75 KB."""
 PROMPT = "Describe this image in one sentence."
 JOB_TIMEOUT_S = 600
 
@@ -84,6 +88,26 @@ def draw_jpegs(folder: Path, count: int, size: tuple[int, int], quality: int, pr
     for extra in set(folder.iterdir()) - wanted.keys():
         extra.unlink()
     return folder
+
+
+def options(description: str | None, count: int = 2000) -> argparse.ArgumentParser:
+    """The options of a benchmark that runs several clients over the same images."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--count", type=int, default=count)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--cache", type=Path)
+    return parser
+
+
+def small_jpegs(wanted: argparse.Namespace) -> Path:
+    """A folder with `--count` of them."""
+    return draw_jpegs(cache_dir(wanted.cache) / f"small-{wanted.count}", wanted.count, SMALL, SMALL_QUALITY)
+
+
+def outs(scratch: str) -> Iterator[Path]:
+    """An output directory for each run."""
+    return (Path(scratch) / f"out-{number}" for number in itertools.count())
 
 
 def peak_mb() -> float:
@@ -154,14 +178,35 @@ def table(results: Mapping[str, Sequence[Measured]], baseline: str) -> str:
 @contextmanager
 def endpoint(processes: int, latency_ms: float = 0.0) -> Iterator[str]:
     """`server.py` in processes of its own; gives its base URL."""
-    command = [sys.executable, str(HERE / "server.py"), "--processes", str(processes), "--latency-ms", str(latency_ms)]
+    with server("server.py", "--processes", str(processes), "--latency-ms", str(latency_ms)) as said:
+        yield said.removeprefix("listening on ")
+
+
+@contextmanager
+def server(script: str, *arguments: str) -> Iterator[str]:
+    """A script of this folder in a process of its own, which ends with its standard input; gives its first line."""
+    command = [sys.executable, str(HERE / script), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         if child.stdin is None or child.stdout is None:
-            raise RuntimeError("the endpoint has no pipes")
+            raise RuntimeError("the server has no pipes")
         try:
-            yield child.stdout.readline().removeprefix("listening on ").strip()
+            yield child.stdout.readline().strip()
         finally:
             child.stdin.close()
+
+
+def compare(
+    jobs: Mapping[str, Callable[[], Measured]],
+    wanted: argparse.Namespace,
+    baseline: str,
+    size: tuple[int, int] = SMALL,
+) -> None:
+    """Every job, `--rounds` times, and the table."""
+    results = interleaved(jobs, wanted.rounds)
+    check_all_answered(results, wanted.count)
+    images = f"{wanted.count} JPEGs of {size[0]} x {size[1]}"
+    print(f"\n{images}, {wanted.slots} slots, medians of {wanted.rounds} rounds\n")
+    print(table(results, baseline))
 
 
 def check_all_answered(results: Mapping[str, Sequence[Measured]], count: int) -> None:

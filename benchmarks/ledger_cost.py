@@ -3,15 +3,13 @@
 `python benchmarks/ledger_cost.py [--count 2000] [--rounds 3] [--slots 64]`
 """
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-from common import cache_dir, draw_jpegs, endpoint
-from no_resize import QUALITY, SIZE
+from common import endpoint, options, small_jpegs
 
 import pipeline
 from pipeline.store.dataset import Dataset
@@ -29,13 +27,8 @@ def speed(folder: Path, out: Path, base_url: str, slots: int, *, keeps: bool) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--cache", type=Path)
-    arguments = parser.parse_args()
-    folder = draw_jpegs(cache_dir(arguments.cache) / f"small-{arguments.count}", arguments.count, SIZE, QUALITY)
+    arguments = options(__doc__).parse_args()
+    folder = small_jpegs(arguments)
     found: dict[bool, list[float]] = {True: [], False: []}
     with tempfile.TemporaryDirectory() as scratch, endpoint(1, 0.0) as base_url:
         for number in range(2 * arguments.rounds):

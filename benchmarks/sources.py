@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import Measured, cache_dir, check_all_answered, draw_jpegs, endpoint, interleaved, measured, run_job, table
+from common import Measured, cache_dir, compare, endpoint, measured, options, outs, run_job, small_jpegs
 
-SIZE, QUALITY = (1024, 768), 45
 BATCH = 10_000
 
 
@@ -122,13 +121,9 @@ def read(path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--formats", default=",".join(FORMATS))
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--cache", type=Path)
     parser.add_argument("--read", type=Path, help="read one source in this process")
     arguments = parser.parse_args()
     if arguments.read is not None:
@@ -142,21 +137,17 @@ def main() -> None:
             f"{name}: {found.images:,} rows, {found.images_per_s:,.0f} rows/s, peak {found.peak_mb:.0f} MB", flush=True
         )
     if arguments.count:
-        runs(draw_jpegs(cache / f"small-{arguments.count}", arguments.count, SIZE, QUALITY), arguments)
+        runs(small_jpegs(arguments), arguments)
 
 
 def runs(images: Path, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch, endpoint(1) as base_url:
-        out = (Path(scratch) / f"out-{number}" for number in range(100))
+        out = outs(scratch)
 
         def job(source: Path) -> Callable[[], Measured]:
             return lambda: run_job("ours.py", source, next(out), base_url, "--slots", arguments.slots)
 
-        jobs = {name: job(source) for name, source in places(images, Path(scratch)).items()}
-        results = interleaved(jobs, arguments.rounds)
-    check_all_answered(results, arguments.count)
-    print(f"\n{arguments.count} JPEGs of 1024 x 768, {arguments.slots} slots, medians of {arguments.rounds} rounds\n")
-    print(table(results, "folder"))
+        compare({name: job(source) for name, source in places(images, Path(scratch)).items()}, arguments, "folder")
 
 
 if __name__ == "__main__":

@@ -305,6 +305,11 @@ class Follower(_HasImages):
     prompt_name: str = PROMPT_NAME
     error_kind: ErrorKind | None = None
 
+    @property
+    def is_its_own(self) -> bool:
+        """Whether the record that was asked is this one: its row stays as it is."""
+        return self.key == record_key(self.record.id, self.prompt_name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(_HasImages):

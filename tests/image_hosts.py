@@ -1,15 +1,17 @@
 """What tests of remote images make: sessions to hosts of images, on this machine unless a test says otherwise."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import pytest
 from aiohttp.abc import AbstractResolver
 
 from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.http.image_hosts import ImageHosts
+from tests.http_servers import serving
 
 HERE = {"source.allow_private_hosts": True}
 """For `overrides=`: images of servers on this machine are fetched."""
@@ -21,6 +23,14 @@ def image_hosts(
     """`source` are settings of [source]; private hosts are allowed, if they do not say otherwise."""
     config = SourceConfig.model_validate({"allow_private_hosts": True, **source})
     return ImageHosts(EndpointConfig(timeout_s=timeout_s), config, in_all, resolver)
+
+
+def jumps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets the clock of the running loop jump ahead, without a moment in which another task may run."""
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, [0.0]
+    monkeypatch.setattr(loop, "time", lambda: real() + sum(ahead))
+    return ahead.append
 
 
 @contextmanager
@@ -44,11 +54,5 @@ def image_host(files: Mapping[str, bytes | int | str]) -> Iterator[tuple[str, li
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", whole
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        yield url, whole

@@ -3,9 +3,8 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import pipeline
 from pipeline.endpoints.adapter import ADAPTERS
 from pipeline.errors import InputError
 from pipeline.sources.formats import FORMATS, Format
+from tests.http_servers import serving
 from tests.recipes import block
 from tests.support import Command, MakeImage
 
@@ -62,14 +62,8 @@ def recap_server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1", bodies
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        yield f"{url}/v1", bodies
 
 
 def test_an_endpoint_adapter(

@@ -107,6 +107,9 @@ class RunStats:
 
     def add(self, outcome: Outcome | Follower) -> None:
         """Count a row that the ledger now holds."""
+        if isinstance(outcome, Follower) and outcome.is_its_own:
+            self.skipped += 1
+            return
         self.asked += 1
         self.by_status[outcome.status] += 1
         self.by_state[outcome.status, outcome.error_kind] += 1

@@ -1,14 +1,10 @@
 """How many pictures of an animation or of a file of several pages are sent; nothing is decoded."""
 
-from collections.abc import Callable
-
 from pipeline.images.containers import Format, sniff
 from pipeline.images.containers.animation import delays_of
 from pipeline.images.containers.tiff import page_offsets
+from pipeline.images.containers.values import Read
 from pipeline.images.sampling import Sampling, Timeline
-
-Read = Callable[[int, int], bytes]
-"""(offset, bytes wanted) -> as many bytes of the file as there are."""
 
 
 def frame_count(head: bytes, read: Read, file_bytes: int, sampling: Sampling) -> int:

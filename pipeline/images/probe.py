@@ -16,10 +16,10 @@ from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, exif, probe, sniff
 from pipeline.images.containers.heif import heif_facts
-from pipeline.images.containers.values import TURNED
+from pipeline.images.containers.values import TURNED, Read
 from pipeline.images.containers.video import VideoFormat, video_format
 from pipeline.images.flaws import flaw_in_words, flaw_of_type
-from pipeline.images.frame_counts import Read, frame_count
+from pipeline.images.frame_counts import frame_count
 from pipeline.images.locate import open_file, os_failure
 from pipeline.images.readers import READERS, WITH_EXIF
 from pipeline.images.sampling import ONE, Sampling

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from pipeline.config.extras import HEIC_HINT, has_heic_extra
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, describe, probe
-from pipeline.images.containers.embedded import Read, embedded_in
-from pipeline.images.containers.values import BrokenFileError, UnsupportedFileError
+from pipeline.images.containers.embedded import embedded_in
+from pipeline.images.containers.values import BrokenFileError, Read, UnsupportedFileError
 from pipeline.records import Failure
 
 

@@ -43,7 +43,7 @@ class Source(Protocol):
 
     @property
     def is_manifest(self) -> bool:
-        """Whether this is one file of rows that can be read again: a row keeps its place, new ones come at the end."""
+        """Whether this is files of rows that can be read again, in which rows keep their places from run to run."""
 
     def records(self) -> Iterator[ImageRecord]:
         """Every record, in an order that does not change from run to run.

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.files import SteadyFile
 from pipeline.sources.tables import ImageCells, first_line
+from pipeline.sources.widths import RowWidths
 
 _BATCH_BYTES: Final = 1 << 21
 """Of the rows that are read at a time, by the average of their row group."""
@@ -47,6 +48,7 @@ class EmbeddedColumn:
         self._cells = cells
         self._steady = SteadyFile(path)
         self._table = pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False)
+        self._widths = RowWidths(path, self._table)
         self._leaf = leaves(self._table, column, cells)[0]
         groups = [self._table.metadata.row_group(at) for at in range(self._table.num_row_groups)]
         self._ends = list(accumulate(group.num_rows for group in groups))
@@ -91,6 +93,7 @@ class EmbeddedColumn:
             chunk = self._table.metadata.row_group(group)
             average = chunk.column(self._leaf[0]).total_uncompressed_size // max(1, chunk.num_rows)
             rows = max(1, min(_MOST_ROWS, _BATCH_BYTES // max(1, average)))
+            rows = self._widths.rows(group, [self._leaf[1]], rows, _BATCH_BYTES)
             self._group, self._next = group, self._ends[group] - chunk.num_rows
             self._batches = self._table.iter_batches(
                 rows, row_groups=[group], columns=[self._leaf[1]], use_threads=False

@@ -16,14 +16,16 @@ from pipeline.sources.passed import passed_over
 class JoinedSource:
     """Several sources in their order. With `first_counts` an id that stands twice is its first record."""
 
-    is_manifest = False
-
     def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
         self.name = name
         self._sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
         """Hashes of the ids that stand twice: all that has to be remembered."""
+
+    @property
+    def is_manifest(self) -> bool:
+        return all(source.is_manifest for source in self._sources)
 
     @property
     def has_several(self) -> bool:

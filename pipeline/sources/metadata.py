@@ -20,11 +20,12 @@ from pipeline.sources.formats import FORMATS, Format
 from pipeline.sources.lines import opened, raw_lines
 from pipeline.sources.manifest import ManifestSource
 from pipeline.sources.naming import identify, scheme_of, shown
+from pipeline.sources.wrapped import WrappedSource
 
 _DELIMITERS: Final = ",;\t"
 
 
-class FolderMetadata:
+class FolderMetadata(WrappedSource):
     """The rows of one metadata file, in its order: a manifest whose paths are relative to the file.
 
     The id is that of the row, or else the path of its image relative to the source, with the file's folder. Images
@@ -47,25 +48,13 @@ class FolderMetadata:
         has_ids = config.id_column is not None or any(name.lower() == ID_COLUMN for name in names)
         self._has_ids = has_ids and config.id_column != column
         config = config.model_copy(update={"image_column": column})
-        self._rows = ManifestSource(
-            whole, config, known.reader, opened, name=whole, unit=known.unit, blocks=known.blocks
+        super().__init__(
+            ManifestSource(whole, config, known.reader, opened, name=whole, unit=known.unit, blocks=known.blocks)
         )
-
-    @property
-    def skipped(self) -> int:
-        return self._rows.skipped
-
-    @property
-    def has_several(self) -> bool:
-        return self._rows.has_several
-
-    @property
-    def has_documents(self) -> bool:
-        return self._rows.has_documents
 
     def records(self) -> Iterator[ImageRecord]:
         keeps_ids = self._has_ids
-        for row in self._rows.records():
+        for row in self._source.records():
             name = row.id if keeps_ids else self._relative(row.id)
             yield ImageRecord(name, row.images, row.extra, None, row.image_texts)
 

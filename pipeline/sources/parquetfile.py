@@ -21,6 +21,7 @@ from pipeline.sources.extras import safe_size
 from pipeline.sources.manifest import BadRow, Row
 from pipeline.sources.naming import public_image, shown
 from pipeline.sources.tables import ImageCells, columns_of, divided, first_line, holds_bytes, is_valid, rows_of
+from pipeline.sources.widths import RowWidths, WideRowError
 
 _BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
 _BATCH_ROWS_WITH_BYTES: Final = 64
@@ -38,7 +39,8 @@ def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: boo
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: not a Parquet file, or cut short: {first_line(error)}") from None
     columns, cells = columns_of(schema, config, name)
-    reading = _Reading(table, columns, cells, None if cells is None else _embedded(file, name, columns.image, cells))
+    images = None if cells is None else _embedded(file, name, columns.image, cells)
+    reading = _Reading(table, RowWidths(file, table), columns, cells, images)
     # Without `extras` the others are read for their size alone, and where their text is damaged; binary ones never
     # count (`BYTES_LIMIT`).
     used = {columns.id} if cells is not None else {columns.image, columns.id}
@@ -54,9 +56,11 @@ def read_parquet(file: BinaryIO, name: str, config: SourceConfig, *, extras: boo
         for batch, is_complete in reading.batches(wanted):
             for some in divided(batch, safe):
                 is_whole = some.nbytes > safe or not is_valid(some)
-                images = reading.images(some, before + 1, is_complete=is_complete)
-                yield from rows_of(some, columns, before + 1, images, extras=is_whole)
+                found = reading.images(some, before + 1, is_complete=is_complete)
+                yield from rows_of(some, columns, before + 1, found, extras=is_whole)
                 before += some.num_rows
+    except WideRowError as error:
+        raise InputError(f"{name}: a row after row {before}: {error}; divide it into several rows") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: damaged after row {before}: {first_line(error)}") from None
 
@@ -66,6 +70,7 @@ class _Reading:
     """One pass over the rows of a file."""
 
     table: Any
+    widths: RowWidths
     columns: Columns
     cells: ImageCells | None
     embedded: EmbeddedColumn | None
@@ -79,9 +84,11 @@ class _Reading:
             own, is_complete = self._of_images(group)
             chunks = [found.column(at) for at in range(found.num_columns)]
             names = [*wanted, *own]
-            size = sum(chunk.total_uncompressed_size for chunk in chunks if _is_within(chunk.path_in_schema, names))
+            read = [chunk for chunk in chunks if _is_within(chunk.path_in_schema, names)]
+            size = sum(chunk.total_uncompressed_size for chunk in read)
             most = _BATCH_ROWS_WITH_BYTES if has_bytes or is_complete else _BATCH_ROWS
             rows = max(1, min(most, found.num_rows * _BATCH_BYTES // max(1, size)))
+            rows = self.widths.rows(group, [chunk.path_in_schema for chunk in read], rows, _BATCH_BYTES)
             # No column at all gives rows without any, as many as there are.
             for batch in self.table.iter_batches(rows, row_groups=[group], columns=names, use_threads=False):
                 yield batch, is_complete

@@ -16,11 +16,12 @@ class RemoteShards(ShardsSource):
     They are read once a run: ids that stand twice show as the records come, and their number at the end.
     """
 
+    is_manifest = False
+
     def __init__(self, addresses: list[str], config: SourceConfig, *, name: str) -> None:
         """`addresses` differ at least in their last name, which is what ids begin with."""
         shards = [Shard(address, label_of(public_address(address).rpartition("/")[2])) for address in addresses]
         super().__init__(shards, config, name=name)
-        self.is_manifest = False
 
     def ids(self) -> Iterator[str] | None:
         return None

@@ -200,6 +200,10 @@ def _whole(value: object) -> object:
 def cells_of(column: Any) -> list[Any]:  # noqa: ANN401 - as above
     """The values of a column; `_UNDECODABLE` stands for text that is not UTF-8."""
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        # One object for each value: rows that share a large one take its memory once.
+        values = [*cells_of(column.dictionary), None]
+        return [values[at] for at in column.indices.fill_null(len(values) - 1).to_pylist()]
     if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
         # Nanoseconds would come as pandas objects, and pandas is slow to import.
         unit = pa.timestamp("us", kind.tz) if pa.types.is_timestamp(kind) else pa.duration("us")
@@ -207,7 +211,7 @@ def cells_of(column: Any) -> list[Any]:  # noqa: ANN401 - as above
     try:
         return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no types
     except _NOT_OF_PYTHON:
-        return [_cell(value) for value in (column.dictionary_decode() if pa.types.is_dictionary(kind) else column)]
+        return [_cell(value) for value in column]
 
 
 def _cell(value: Any) -> object:  # noqa: ANN401 - as above

@@ -55,11 +55,11 @@ class ShardsSource:
     """The records of one tar or of several, in order. The id is `shard/key`."""
 
     has_several = False
+    is_manifest = True
     grouped_by = None
 
     def __init__(self, shards: Sequence[Shard], config: SourceConfig, *, name: str) -> None:
         self.name = name
-        self.is_manifest = len(shards) == 1
         self.skipped = 0
         self.passed_over = Counter[str]()
         self.has_documents = False
@@ -143,7 +143,7 @@ class ShardsSource:
     def _nothing_found(self, by_kind: Counter[str]) -> str:
         held = passed_words(by_kind) or ("nothing else" if self.skipped else "no files")
         skipped = f"; {self.skipped:,} damaged records or shards were skipped" if self.skipped else ""
-        where = "it" if self.is_manifest else "its shards"
+        where = "it" if len(self._shards) == 1 else "its shards"
         found = f"{shown(self.name)}: no images in {where} ({held}){skipped}"
         return f"{found}; `source.extensions` names other formats"
 

@@ -49,11 +49,15 @@ class Committer:
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
     ) -> None:
         """Commit everything in one transaction. Raises ResourceError where the ledger fails, then and ever after."""
+        own = [(follower.key, follower.stamp) for follower in followers if follower.is_its_own]
+        followers = [follower for follower in followers if not follower.is_its_own]
         snapshot = self._bills.snapshot()
         try:
             if self._failed is not None:
                 raise self._failed
             with decoding(self._ledger):
+                if own:
+                    self._ledger.set_stamps(own)
                 self._commit(outcomes, attempts, followers)
         except ResourceError as error:
             if self._failed is None:

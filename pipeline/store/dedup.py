@@ -7,6 +7,7 @@ it is sealed, and costs nothing.
 from collections.abc import Collection
 from decimal import Decimal
 
+from pipeline.errors import ErrorKind
 from pipeline.records import Answer, Follower, Outcome, PreparedRequest, Status, Usage, record_key
 from pipeline.store.columns import Column, RowOrigin, row_of, with_leader
 from pipeline.store.ledger.protocol import CommittedRow, Leader, Ledger, StoredRecord
@@ -14,6 +15,7 @@ from pipeline.store.rows import encode_row
 from pipeline.store.sealing import Sealer
 from pipeline.store.selection import Selection
 from pipeline.store.states import state_code, state_of
+from pipeline.store.unchanged import Unchanged
 
 SHAREABLE = frozenset({Status.OK, Status.TRUNCATED, Status.REFUSED})
 """Statuses of answers that followers may take."""
@@ -28,6 +30,7 @@ class Deduplication:
         """`sees_changes`: the run asks files again that have changed, and so leaders under their followers."""
         self._ledger, self._selection, self._sealer = ledger, selection, sealer
         self._sees_changes = sees_changes
+        self._unchanged = Unchanged(ledger, selection, sealer.data)
         self._leading: set[bytes] = set()
         self._leading_before: set[bytes] = set()
         """Leaders since the last seal, and between the two before: those whose answers may change under followers."""
@@ -35,8 +38,13 @@ class Deduplication:
         """Rows of such leaders from before they were asked again, by key and request."""
 
     def follow(self, request: PreparedRequest) -> Follower | None:
-        """The request as a follower of a record that was answered for the same one; None where it must be asked."""
+        """The request as a follower of a record that was answered for the same one; None where it must be asked.
+
+        Where only the time of its file has changed it follows its own row.
+        """
         own = record_key(request.record.id, request.prompt_name)
+        if self._sees_changes and self._unchanged.is_only_newer(request):
+            return _follower(request, own, Status.OK, None)
         found = self._ledger.leaders(request.request_sha256)
         leaders = (one for one in found if one.key != own and self._may_lead(one))
         leader = next(leaders, None)
@@ -47,15 +55,7 @@ class Deduplication:
         if self._sees_changes:
             self._leading.add(leader.key)
         status, kind = state_of(leader.state)
-        return Follower(
-            record=request.record,
-            prompt_name=request.prompt_name,
-            image_facts=request.image_facts,
-            request_sha256=request.request_sha256,
-            key=leader.key,
-            status=status,
-            error_kind=kind,
-        )
+        return _follower(request, leader.key, status, kind)
 
     def _may_lead(self, leader: Leader) -> bool:
         """Whether followers may take its answer: not where this run asks it again."""
@@ -97,3 +97,15 @@ class Deduplication:
             request_sha256=follower.request_sha256,
             leader=follower.key if leader is None else None,
         )
+
+
+def _follower(request: PreparedRequest, key: bytes, status: Status, kind: ErrorKind | None) -> Follower:
+    return Follower(
+        record=request.record,
+        prompt_name=request.prompt_name,
+        image_facts=request.image_facts,
+        request_sha256=request.request_sha256,
+        key=key,
+        status=status,
+        error_kind=kind,
+    )

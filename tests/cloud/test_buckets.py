@@ -19,6 +19,7 @@ from pipeline.cloud import stores
 from pipeline.cloud.stores import ObjectAddress
 from pipeline.config import extras
 from pipeline.errors import ErrorKind, InputError
+from pipeline.files import record_stamp
 from pipeline.images.fetch import fetch
 from pipeline.records import Failure
 from pipeline.sources import elsewhere, open_source, passed_over
@@ -309,3 +310,14 @@ async def test_objects_that_end_early(sent: bytes, kinds: set[ErrorKind], monkey
                 await writer.wait_closed()
     assert isinstance(found, Failure)
     assert found.kind in kinds, found.message
+
+
+def test_a_copy_of_the_same_bytes_is_the_same_file() -> None:
+    """To `--refresh-changed` a remote shard has changed only where its bytes have, whenever it is copied."""
+    files: dict[str, bytes | int | str] = {"/a.tar": tar_of([("a.jpg", b"one")])}
+    with image_host(files) as (url, _):
+        same = [record_stamp(record) for _ in range(2) for record in open_source(f"{url}/a.tar").records()]
+        files["/a.tar"] = tar_of([("a.jpg", b"two")])
+        other = [record_stamp(record) for record in open_source(f"{url}/a.tar").records()]
+    assert same[0] == same[1] != other[0]
+    assert None not in same

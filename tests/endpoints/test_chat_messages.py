@@ -3,9 +3,8 @@
 import base64
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import openai
@@ -18,6 +17,7 @@ from pipeline.endpoints.chat_request import ChatTemplate
 from pipeline.errors import InputError
 from pipeline.records import ImageFacts, PreparedImage
 from tests.builders import ask
+from tests.http_servers import serving
 from tests.support import MakeImage
 
 FACTS = ImageFacts(width=8, height=6, sent_width=8, sent_height=6, sent_bytes=1, source_bytes=1, sha256="00")
@@ -60,12 +60,8 @@ def bodies() -> Iterator[tuple[str, list[Any]]]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1", found
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as url:
+        yield f"{url}/v1", found
 
 
 @pytest.mark.parametrize(

@@ -82,13 +82,16 @@ def _one(found: Campaign, start: int, end: int, place: Path) -> int:
 
 def _watch(process: "subprocess.Popen[bytes]", place: Path) -> bool:
     """Waits for the end; True where a file took too long, and the process was killed."""
-    while process.poll() is None:
-        time.sleep(0.2)
-        number, began = struct.unpack("<qd", place.read_bytes())
-        if number >= 0 and time.monotonic() - began > TIME_S:
-            process.kill()
-            return True
-    return False
+    while True:
+        _, began = struct.unpack("<qd", place.read_bytes())
+        try:
+            process.wait(max(0.0, began + TIME_S - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            if struct.unpack("<qd", place.read_bytes())[1] == began:
+                process.kill()
+                return True
+        else:
+            return False
 
 
 def main() -> None:

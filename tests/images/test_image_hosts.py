@@ -16,7 +16,7 @@ from pipeline.http.image_hosts import MOST_REDIRECTS
 from pipeline.images.fetch import fetch
 from pipeline.records import Failure
 from tests.builders import ask
-from tests.image_hosts import image_host, image_hosts
+from tests.image_hosts import image_host, image_hosts, jumps
 from tests.support import Command, MakeImage
 
 LIMIT = 100_000
@@ -191,36 +191,47 @@ async def test_a_host_gets_a_few_requests_at_once() -> None:
     assert most == {"127.0.0.1": 2, "localhost": 1}
 
 
-async def test_waiting_on_this_machine_is_no_fault_of_the_host() -> None:
+async def test_waiting_on_this_machine_is_no_fault_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than the host's whole time: for its turn, and for memory."""
+    jump = jumps(monkeypatch)
 
     async def answer(_: web.Request) -> web.Response:
-        await asyncio.sleep(0.05)
         return web.Response(body=b"image")
 
     async def grow(_: int) -> None:
-        await asyncio.sleep(0.15)
+        jump(10)
 
-    async with served(answer) as port, image_hosts(timeout_s=0.15, per_host=1) as hosts:
+    async with served(answer) as port, image_hosts(timeout_s=5, per_host=1) as hosts:
         url = f"http://127.0.0.1:{port}/a"
         assert await asyncio.gather(*(fetch(hosts, url, LIMIT, grow=grow) for _ in range(3))) == [b"image"] * 3
 
 
-async def test_a_body_that_drips() -> None:
+async def test_a_body_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time, the whole does not."""
+    jump, has_arrived, sent, is_over = jumps(monkeypatch), asyncio.Event(), 0, False
 
     async def drip(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
-        for _ in range(1000):
+        while not is_over and sent < 1000:
+            sent += 1
+            has_arrived.clear()
             await response.write(b"x")
-            await asyncio.sleep(0.02)
+            await has_arrived.wait()
+            jump(1)
         return response
 
-    async with served(drip) as port, image_hosts(timeout_s=0.2) as hosts:
-        found = await fetch(hosts, f"http://127.0.0.1:{port}/a", LIMIT)
+    async def grow(_: int) -> None:
+        has_arrived.set()
+
+    async with served(drip) as port, image_hosts(timeout_s=20) as hosts:
+        found = await fetch(hosts, f"http://127.0.0.1:{port}/a", LIMIT, grow=grow)
+        is_over = True
+        has_arrived.set()
     assert isinstance(found, Failure)
     assert found.kind is ErrorKind.FETCH_TIMEOUT
+    assert 15 < sent < 30
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import pipeline
 from pipeline import InputError, RerunPolicy
 from pipeline.engine.progress import describe
 from tests.builders import ask
+from tests.containers import table_bytes, tar_of
 from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
@@ -240,3 +242,46 @@ def test_a_rehearsal_and_a_real_run_share_no_out(make_image: MakeImage, endpoint
     ask(photos, endpoint, out="real")
     with pytest.raises(InputError, match=r"holds answers of a model; a rehearsal .* needs an OUT of its own"):
         pipeline.run(photos, out="real", model="gpt-4o", quiet=True, emulator=True)
+
+
+def test_files_that_are_only_newer(photos: Path, make_image: MakeImage, endpoint: str) -> None:
+    """--refresh-changed sends nothing for the same bytes, keeps the row, and does not look at the file again."""
+    ask(photos, endpoint)
+    before = rows()
+    for photo in photos.iterdir():
+        os.utime(photo, ns=(1, 1))
+    make_image("photos/2.jpg", 400, 300, seed=99)
+    summary = ask(photos, endpoint, refresh_changed=True)
+    assert (summary.requests, summary.asked, summary.skipped, summary.followers) == (1, 1, 3, 0)
+    assert rows().drop("2.jpg").equals(before.drop("2.jpg"))
+    assert rows().width["2.jpg"] == 400
+    (photos / "1.jpg").write_bytes((photos / "0.jpg").read_bytes() + b"behind the end")  # other bytes, one request
+    summary = ask(photos, endpoint, refresh_changed=True)
+    assert (summary.requests, summary.followers) == (0, 1)
+    assert rows().sha256["1.jpg"] != before.sha256["1.jpg"]
+    assert ask(photos, endpoint, refresh_changed=True).skipped == 4
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_shards_that_are_written_again(photos: Path, endpoint: str, kind: str) -> None:
+    """--refresh-changed asks the records with other images, and not all of the file."""
+    images = [path.read_bytes() for path in sorted(photos.iterdir())]
+    source = Path(f"data.{kind}")
+
+    def write() -> None:
+        names = [f"{at}.jpg" for at in range(len(images))]
+        if kind == "tar":
+            source.write_bytes(tar_of(list(zip(names, images, strict=True))))
+        else:
+            table = pa.table({"id": names, "image": [{"bytes": image, "path": None} for image in images]})
+            source.write_bytes(table_bytes(kind, table))
+
+    write()
+    assert ask(source, endpoint).requests == 4
+    images[1] = images[1] + b"behind the end"
+    images.append(images[0] + b"as well")
+    write()
+    os.utime(source, ns=(1, 1))
+    summary = ask(source, endpoint, refresh_changed=True)
+    assert (summary.requests, summary.skipped) == (1, 3)
+    assert ask(source, endpoint, refresh_changed=True).skipped == 5

@@ -102,6 +102,7 @@ def test_only_what_is_left_counts(server: Stub, make_image: MakeImage) -> None:
     make_image("photos/new.png", 60, 15, seed=60)
     assert ask(server).asked == 1
     assert ask(server, retry_failed=True).asked == 0
+    make_image("photos/3.png", 23, 15, seed=61)
     os.utime("photos/3.png", ns=(1, 1))
     assert ask(server, refresh_changed=True).asked == 1
     with pytest.raises(InputError, match="expected to cost"):

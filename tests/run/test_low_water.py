@@ -29,6 +29,7 @@ from pipeline.run.low_water import LowWater
 from pipeline.sources import open_sources
 from pipeline.store.dataset import Dataset
 from pipeline.store.ledger.sqlite import SqliteLedger
+from tests.containers import tar_of
 from tests.stub import stub
 from tests.support import MakeImage
 
@@ -90,6 +91,28 @@ def test_a_mark_of_an_older_version_is_passed_by(make_image: MakeImage, endpoint
         file.write(f"./{image.name}\n")
     assert pipeline.run(manifest, **settings).asked == 1
     assert set(in_ledger({})[name]) == {"records", "ids"}
+
+
+@pytest.mark.parametrize("kind", ["manifests", "shards"])
+def test_several_files_have_one_mark(make_image: MakeImage, endpoint: str, kind: str) -> None:
+    """It stands behind the last file; where the first one grows no record is lost, and the mark rises again."""
+    images = [make_image(f"{number}.jpg", seed=number).read_bytes() for number in range(5)]
+    names = {"manifests": ("a.csv", "b.csv"), "shards": ("a.tar", "b.tar")}[kind]
+
+    def write(name: str, numbers: list[int]) -> None:
+        files = [(f"{number}.jpg", images[number]) for number in numbers]
+        rows = "".join(f"{file}\n" for file, _ in files)
+        Path(name).write_bytes(tar_of(files) if kind == "shards" else f"image\n{rows}".encode())
+
+    write(names[0], [0, 1])
+    write(names[1], [2, 3])
+    settings: dict[str, Any] = {"out": "out", "model": "gpt-4o", "quiet": True, "base_url": endpoint}
+    assert pipeline.run(list(names), **settings).asked == 4
+    assert [mark["records"] for mark in in_ledger({}).values()] == [4]
+    write(names[0], [0, 1, 4])
+    night = pipeline.run(list(names), **settings)
+    assert (night.asked, night.skipped) == (1, 4)
+    assert [mark["records"] for mark in in_ledger({}).values()] == [5]
 
 
 def in_ledger(change: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:

@@ -1,11 +1,10 @@
 """Predicted against billed, end to end: by model in `status`, in `check`, and what a private name is billed by."""
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +19,7 @@ from pipeline.records import ImageFacts
 from tests import warm
 from tests.builders import ask
 from tests.emulators import emulator
+from tests.http_servers import serving
 from tests.support import MakeImage
 
 SIZES = [(320, 240), (640, 480), (800, 1200), (1400, 500), (1024, 1024)]
@@ -63,13 +63,8 @@ def renaming(endpoint: str) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as url:
+        yield f"{url}/v1"
 
 
 def test_a_rule_that_fits(photos: Path, endpoint: str) -> None:
@@ -184,14 +179,8 @@ def test_a_host_that_tells_no_usage(photos: Path) -> None:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            ask(photos, f"http://127.0.0.1:{server.server_port}/v1", limit=3)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Silent) as url:
+        ask(photos, f"{url}/v1", limit=3)
     status = read_status(Path("out"))
     assert (status.prompt_tokens, status.completion_tokens, status.ratios) == (None, None, ())
     said = "\n".join(lines(status))

@@ -1,10 +1,9 @@
 """Videos, animations and pages, end to end: one row a file, billed as predicted, and nothing without the extra."""
 
 import json
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +14,7 @@ from pipeline.config import extras
 from pipeline.errors import InputError
 from pipeline.sources import naming, open_source
 from tests.builders import ask
+from tests.http_servers import serving
 from tests.image_hosts import HERE
 from tests.images.test_frames import animation
 from tests.support import Command, MakeImage
@@ -127,12 +127,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def host(media: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(media))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(partial(Quiet, directory=str(media))) as url:
+        yield url
 
 
 def test_videos_behind_addresses(host: str, endpoint: str) -> None:

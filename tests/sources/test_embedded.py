@@ -19,7 +19,7 @@ from pipeline.locations import EmbeddedImage, LocalFile
 from pipeline.records import Failure, ImageRecord
 from pipeline.sources import embedded, open_source
 from pipeline.sources.embedded import EmbeddedColumn
-from pipeline.sources.tables import ImageCells
+from pipeline.sources.tables import ImageCells, cells_of
 from tests.containers import table_bytes
 
 SKIP = SourceConfig(skip_bad_rows=True)
@@ -275,3 +275,45 @@ def test_arrow_files_that_are_odd(tmp_path: Path) -> None:
     with pa.OSFile(str(tmp_path / "file.arrow"), "wb") as file, pa.ipc.new_file(file, data.schema) as writer:
         writer.write_table(data)
     assert images_of(read(tmp_path / "file.arrow")) == [[b"one"], [b"two"]]
+
+
+def test_values_that_a_dictionary_repeats(tmp_path: Path) -> None:
+    """A file of a few hundred bytes whose 400 rows share one value of 4 MB: batches are bounded by what rows take."""
+    rows, most = 400, 48 << 20
+    value, text = (
+        pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([one]))
+        for one in (b"\xff\xd8" + bytes(4 << 20), "x" * (4 << 20))
+    )
+    columns = {
+        "flat": {"image": value},
+        "struct": {"image": pa.StructArray.from_arrays([value, pa.nulls(rows, pa.string())], ["bytes", "path"])},
+        "texts": {"image": pa.array([f"{row}.jpg" for row in range(rows)]), "caption": text},
+        "list": {"image": pa.ListArray.from_arrays(pa.array([0, rows], pa.int32()), value)},
+    }
+    for name, found in columns.items():
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(found), path, store_schema=False, compression="zstd")
+        assert path.stat().st_size < 20_000
+        before = pa.total_allocated_bytes()
+        source = open_source(path, SourceConfig(max_record_kb=1))
+        if name == "list":
+            with pytest.raises(InputError, match="the column 'image' takes 1,600 MiB in one row; divide it"):
+                source.check()
+            continue
+        if name == "texts":
+            with pytest.raises(InputError, match="row 1: its other columns take 4,096 KiB"):
+                source.check()
+            continue
+        for number, record in enumerate(source.records()):
+            if number in {0, 1, rows - 1}:
+                assert read_image(record.images[0], 8 << 20) == b"\xff\xd8" + bytes(4 << 20)
+            assert pa.total_allocated_bytes() - before < most
+        assert number == rows - 1
+
+
+def test_values_that_an_arrow_dictionary_repeats(tmp_path: Path) -> None:
+    """Each is one object, whatever the number of its rows."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0, None, 1, 0], pa.int32()), pa.array(["x" * 1000, None]))
+    first, nothing, also_nothing, last = cells_of(column)
+    assert (len(first), nothing, also_nothing) == (1000, None, None)
+    assert first is last

@@ -3,8 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import pandas as pd
@@ -16,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.http.hub import HubDataset
 from pipeline.sources import open_source
 from tests.builders import ask
+from tests.http_servers import serving
 
 TOKEN = "hf_0123456789abcdef"  # noqa: S105 - of no account
 
@@ -83,14 +83,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     class Own(Hub):
         asked: ClassVar[list[tuple[str, str | None]]] = []
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    with serving(Own) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield Own
-        server.shutdown()
-        thread.join()
 
 
 def test_images_of_a_dataset(hub: type[Hub], endpoint: str) -> None:

@@ -7,20 +7,18 @@ ICNS and Microsoft's ICO, which are lists of pictures.
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.images.containers.boxes import boxes
 from pipeline.images.containers.raw_tiff import Preview, is_raw_tiff, previews
-from pipeline.images.containers.values import BrokenFileError, Format, Header, UnsupportedFileError, ends_inside
-
-Read = Callable[[int, int], bytes]
-"""(offset, bytes wanted) -> as many bytes of the file as there are."""
+from pipeline.images.containers.values import BrokenFileError, Format, Header, Read, UnsupportedFileError, ends_inside
 
 _HEAD_BYTES: Final = 65_536
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG2000: Final = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\r\n\x87\n")
 _MOST_ENTRIES: Final = 1_000
-_MOST_BOXES: Final = 1_000
 _MOST_DEPTH: Final = 8
 _CR3_META: Final = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _CR3_PREVIEW: Final = bytes.fromhex("eaf42b5e1c984b88b9fbb7dc406e4d16")
@@ -82,7 +80,7 @@ def _of_cr3(read: Read) -> Iterator[Preview]:
     """Canon's third format: boxes as in a video; the first track is the whole photograph as JPEG."""
     places: dict[bytes, int] = {}
     orientation: int | None = None
-    for kind, at, _ in _boxes(read, 0, None, 0):
+    for kind, at in _boxes_within(read, 0, None, 0):
         if kind == b"CMT1":
             orientation = next((one.orientation for one in previews(read, at, only_orientation=True)), None)
         elif kind in (b"stsz", b"co64", b"stco") and kind not in places:
@@ -102,27 +100,19 @@ def _first_offset(read: Read, places: dict[bytes, int]) -> int | None:
     return int(struct.unpack(">I", read(places[b"stco"] + 8, 4))[0]) if b"stco" in places else None
 
 
-def _boxes(read: Read, at: int, end: int | None, depth: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start of its body, end) of each box of a CR3 file and of those that hold others."""
-    for _ in range(_MOST_BOXES):
-        head = read(at, 32) if end is None else read(at, min(32, end - at))
-        if len(head) < 8 or depth > _MOST_DEPTH:  # noqa: PLR2004 - of its size and kind
-            return
-        size, kind = struct.unpack_from(">I4s", head)
-        body = at + 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", head, 8)
-            body = at + 16
-        if size < body - at or (end is not None and at + size > end):
-            return
-        yield kind, body, at + size
-        if kind in _TREE:
-            yield from _boxes(read, body, at + size, depth + 1)
-        elif kind == b"uuid":
-            mark = read(body, 16)
-            if mark in (_CR3_META, _CR3_PREVIEW):
-                yield from _boxes(read, body + (16 if mark == _CR3_META else 24), at + size, depth + 1)
-        at += size
+def _boxes_within(read: Read, at: int, end: int | None, depth: int) -> Iterator[tuple[bytes, int]]:
+    """(kind, start of its body) of each box of a CR3 file and of those that hold others, up to a broken one."""
+    if depth > _MOST_DEPTH:
+        return
+    with suppress(BrokenFileError):
+        for kind, body, after in boxes(read, at, end):
+            yield kind, body
+            if kind in _TREE:
+                yield from _boxes_within(read, body, after, depth + 1)
+            elif kind == b"uuid":
+                mark = read(body, 16)
+                if mark in (_CR3_META, _CR3_PREVIEW):
+                    yield from _boxes_within(read, body + (16 if mark == _CR3_META else 24), after, depth + 1)
 
 
 def _of_icns(read: Read, measure: Callable[[bytes], Header | None]) -> Embedded | None:

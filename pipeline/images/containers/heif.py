@@ -5,17 +5,14 @@ Sources: ISO/IEC 23008-12 (items, properties, grids, HEVC items); ISO/IEC 14496-
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from pipeline.images.containers.boxes import boxes
 from pipeline.images.containers.hevc import CodedPicture, coded_picture
-from pipeline.images.containers.values import BrokenFileError, UnsupportedFileError, ends_inside
+from pipeline.images.containers.values import BrokenFileError, Read, UnsupportedFileError, ends_inside
 
-Read = Callable[[int, int], bytes]
-"""(offset, bytes wanted) -> as many bytes of the file as there are."""
-
-_MOST_BOXES: Final = 1_000
 _MOST_META_BYTES: Final = 8_000_000
 _MOST_ITEMS: Final = 4_000
 _MOST_NALS: Final = 20_000
@@ -190,7 +187,7 @@ def _nals(meta: _Meta, read: Read, item: int, length: int) -> Iterator[tuple[int
 
 def _meta(read: Read) -> _Meta:
     found = _Meta()
-    for kind, start, end in _boxes(read, 0, None):
+    for kind, start, end in boxes(read, 0, None):
         if kind == b"meta":
             if end - start > _MOST_META_BYTES:
                 raise BrokenFileError("its description (meta) is too long")
@@ -202,33 +199,14 @@ def _meta(read: Read) -> _Meta:
     raise BrokenFileError("it describes no picture (it has no box meta)")
 
 
-def _boxes(read: Read, at: int, end: int | None) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start of its body, end) of each box."""
-    for _ in range(_MOST_BOXES):
-        head = read(at, 16) if end is None else read(at, min(16, end - at))
-        if len(head) < 8:  # noqa: PLR2004 - of its size and kind
-            return
-        size, kind = struct.unpack_from(">I4s", head)
-        body = at + 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", head, 8)
-            body = at + 16
-        elif size == 0:
-            size = (end - at) if end is not None else 1 << 62
-        if size < body - at or (end is not None and at + size > end):
-            raise BrokenFileError("a box is longer than the one that it is in")
-        yield kind, body, at + size
-        at += size
-
-
 def _inside(body: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
     """Kind and body of the boxes in these bytes, from `start` on."""
-    for kind, at, end in _boxes(lambda begin, count: body[begin : begin + count], start, len(body)):
+    for kind, at, end in boxes(lambda begin, count: body[begin : begin + count], start, len(body)):
         yield kind, body[at:end]
 
 
 def _read_meta(found: _Meta, body: bytes, offset: int) -> None:
-    for kind, at, end in _boxes(lambda begin, count: body[begin : begin + count], 4, len(body)):
+    for kind, at, end in boxes(lambda begin, count: body[begin : begin + count], 4, len(body)):
         if kind == b"idat":
             found.data = offset + at, offset + end
     for kind, part in _inside(body, 4):

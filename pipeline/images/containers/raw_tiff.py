@@ -5,10 +5,10 @@ section 2; Adobe, "DNG 1.7"; CIPA DC-008 (EXIF).
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-Read = Callable[[int, int], bytes]
+from pipeline.images.containers.values import Read
 
 _MOST_DIRECTORIES: Final = 64
 _MOST_ENTRIES: Final = 1_000

@@ -1,10 +1,12 @@
 """The values that the readers of the single formats share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+Read = Callable[[int, int], bytes]
+"""(offset, bytes wanted) -> as many bytes of the file as there are."""
 MAX_PARTS = 100_000
 """Chunks of 4 KB, up to the longest file that is read by default. Each takes microseconds, and memory."""
 TURNED = 5

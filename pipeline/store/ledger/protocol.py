@@ -129,6 +129,9 @@ class Ledger(Protocol):
         row, which includes them. `of_run` names the run to count for, where it is not the one that was begun.
         """
 
+    def set_stamps(self, stamps: Sequence[tuple[bytes, int | None]]) -> None:
+        """(key, stamp) of records whose rows stay as they are."""
+
     def next_part(self) -> int | None:
         """A part with unsealed rows; None where there is none."""
 

@@ -153,6 +153,11 @@ class SqliteLedger:
             do(_SET_META, list((meta or {}).items()))
         return new
 
+    def set_stamps(self, stamps: Sequence[tuple[bytes, int | None]]) -> None:
+        with self.database.transaction() as do:
+            values = [(None if stamp is None else signed24(stamp), key) for key, stamp in stamps]
+            do("UPDATE record SET stamp = ? WHERE key16 = ?", values)
+
     def restore(self, part: int, rows: Sequence[CommittedRow], counts: Mapping[str, int], runs: Sequence[int]) -> None:
         """Take over records that `part` holds already, each as answered by one of `runs`."""
         with self.database.transaction() as do:
