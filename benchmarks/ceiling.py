@@ -44,7 +44,7 @@ async def _measured(base_url: str, slots: int, seconds: float, body: bytes) -> f
     callers = []
     for _ in range(slots):
         transport, caller = await loop.create_connection(
-            lambda: Caller(head.encode() + body, len(ANSWER)), address.hostname, address.port
+            lambda: Caller(head.encode() + body, len(ANSWER)), str(address.hostname), int(address.port or 0)
         )
         callers.append((transport, caller))
     began, before = loop.time(), sum(caller.answers for _, caller in callers)

@@ -101,7 +101,7 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "OPENAI_API_KEY": "none", "NO_PROXY": "*", "PYTHONPATH": path}
 
 
-def last_line(script: str, *arguments: str | Path | int) -> Any:
+def last_line(script: str, *arguments: str | Path | int) -> Any:  # noqa: ANN401 - JSON
     """Run a script of this folder in a fresh process; its last line, which is JSON."""
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
     done = subprocess.run(

@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--rpm", type=int)
     parser.add_argument("--no-resize", action="store_true", help="for other clients; this one sees it itself")
+    parser.add_argument("--no-dedup", action="store_true")
     parser.add_argument("--allow-private-hosts", action="store_true")
     arguments = parser.parse_args()
     limits = {} if arguments.rpm is None else {"rpm": arguments.rpm}
@@ -29,6 +30,7 @@ def main() -> None:
             prompt=PROMPT,
             max_tokens=MAX_TOKENS,
             concurrency=arguments.slots,
+            dedup=not arguments.no_dedup,
             quiet=True,
             allow_private_hosts=arguments.allow_private_hosts,
             **limits,

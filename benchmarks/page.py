@@ -145,9 +145,9 @@ def faults(found: Found) -> str:
     """What the works that are not about speed found, one row a client."""
     by_kind = {work.kind: {row.client.name: row for row in found.rows(work)} for work in WORKS if work.kind != "speed"}
     counts = {kind: next(iter(rows.values())).turns[0].count for kind, rows in by_kind.items() if rows}
-    asked = f"429s at {RPM} RPM, {counts.get('limit', 0)} rows"
+    billed, asked = f"tokens of {counts.get('bill', 0)} photographs", f"429s, {counts.get('limit', 0)} rows, {RPM} RPM"
     lines = [
-        f"| client | prompt tokens of {counts.get('bill', 0)} photographs | {asked} | rows failed | seconds | paid twice |",
+        f"| client | {billed} | {asked} | rows failed | seconds | answers paid twice after kill -9 |",
         "|---|---|---|---|---|---|",
     ]
     for client in CLIENTS:

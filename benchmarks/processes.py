@@ -16,10 +16,25 @@ from common import JOB_TIMEOUT_S, clean_environment
 from harness import Measured, descendants
 
 SAMPLE_S = 0.1
+QUIET = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "TELEMETRY_ENABLED": "false",
+    "CURATOR_DISABLE_RICH_DISPLAY": "1",
+    "DAFT_PROGRESS_BAR": "0",
+    "DAFT_ANALYTICS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Clients neither report nor draw anything, and download no lists."""
 
 
 class FailedError(Exception):
     """A client did not do its work; the message is the last that it said."""
+
+
+def offline(python: Path) -> dict[str, str]:
+    """The environment of a client: the tables of tokens that Curator would download come with LiteLLM."""
+    tables = python.parents[1].glob("lib/python*/site-packages/litellm/litellm_core_utils/tokenizers")
+    return clean_environment() | QUIET | {"TIKTOKEN_CACHE_DIR": str(next(tables, ""))}
 
 
 @contextlib.contextmanager
@@ -30,7 +45,7 @@ def started(command: Sequence[str], output: IO[str] | None = None) -> Iterator["
         stdout=output or subprocess.DEVNULL,
         stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
         text=True,
-        env=clean_environment(),
+        env=offline(Path(command[0])),
         cwd=tempfile.gettempdir(),
         start_new_session=True,
     )

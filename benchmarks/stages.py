@@ -98,7 +98,7 @@ def table(found: dict[str, list[list[float]]], load: float) -> str:
     lines = [
         "## Cost of a record by stage\n",
         "Microseconds of CPU a record, JPEGs of 75 KB sent as they are, 64 slots: what each stage adds to the run",
-        f"without it (`make bench-stages`; medians of {turns} turns, load of the machine {load:.1f}).\n",
+        f"without it (`python benchmarks/stages.py`; medians of {turns} turns, load of the machine {load:.1f}).\n",
         "| stage | µs, all threads | µs, thread of the loop | µs, wall |",
         "|---|---|---|---|",
     ]

@@ -1,10 +1,7 @@
-"""Bespoke Curator: an `LLM` whose prompt returns the question and an image; its own file cache is what it keeps."""
+"""Bespoke Curator: an `LLM` whose prompt returns the question and an image; its own file cache is what it keeps.
 
-import os
-
-os.environ.setdefault("TELEMETRY_ENABLED", "false")
-os.environ.setdefault("CURATOR_DISABLE_RICH_DISPLAY", "1")
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+The tables of tokens that it would download are those that LiteLLM brings (`offline` in processes.py).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from harness import MAX_TOKENS, MODEL, PROMPT, data_url, job, jpeg, measured
 UNLIMITED = 10_000_000
 
 
-class Captioner(curator.LLM):
+class Captioner(curator.LLM):  # type: ignore[misc] # not installed where types are checked
     resize = False
 
     def prompt(self, input: dict[str, str]) -> tuple[str, curator.types.Image]:  # noqa: A002 - the name is Curator's
@@ -27,7 +24,6 @@ class Captioner(curator.LLM):
 
 def main() -> None:
     wanted = job(__doc__)
-    os.environ["CURATOR_CACHE_DIR"] = str(wanted.out)
     Captioner.resize = wanted.resize
     captioner = Captioner(
         model_name=MODEL,

@@ -1,9 +1,6 @@
 """Daft: files to bytes, and the `prompt` function over its OpenAI provider with Chat Completions, into Parquet."""
 
-import os
-
-os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
+from pathlib import Path
 
 import daft
 from daft.functions import prompt
@@ -14,11 +11,10 @@ def main() -> None:
     wanted = job(__doc__)
     daft.set_provider("openai", api_key="none", base_url=wanted.base_url)
 
-    @daft.func(return_dtype=daft.DataType.binary())
-    def image(path: str) -> bytes:
-        from pathlib import Path  # noqa: PLC0415 - the function is pickled
-
+    def read(path: str) -> bytes:
         return jpeg(Path(path), resize=wanted.resize)
+
+    image = daft.func(return_dtype=daft.DataType.binary())(read)
 
     def work() -> int:
         frame = daft.from_pydict({"path": [str(path) for path in wanted.paths]})

@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # its list of prices is not downloaded
 
 import litellm
 from harness import MAX_TOKENS, MODEL, Job, content, data_url, job, jpeg, measured

@@ -1,4 +1,7 @@
-"""Ray Data: the HTTP request processor, its actors as many as there are cores to hold them, into Parquet."""
+"""Ray Data: the HTTP request processor, its actors as many as there are cores to hold them, into Parquet.
+
+Ray itself is started before the measure begins, its actors within it.
+"""
 
 from pathlib import Path
 from typing import Any
