@@ -50,10 +50,10 @@ def rotated(clients: Sequence[Client], turn: int) -> list[Client]:
 def told(turn: Turn) -> str:
     if turn.measured is None:
         return f"{turn.work}, turn {turn.turn + 1}: {turn.client}: not measured: {turn.problem}"
-    found = ", ".join(f"{name} {value:,.0f}" for name, value in turn.found.items())
+    found = "".join(f", {name} {value:,.0f}" for name, value in turn.found.items())
     return (
         f"{turn.work}, turn {turn.turn + 1}: {turn.client}: {turn.measured.images_per_s:.1f} images/s, "
-        f"{turn.measured.cpu_ms:.2f} ms of CPU, {turn.measured.peak_mb:.0f} MB {found}"
+        f"{turn.measured.cpu_ms:.2f} ms of CPU, {turn.measured.peak_mb:.0f} MB{found}"
     )
 
 

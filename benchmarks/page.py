@@ -4,12 +4,15 @@ import json
 import os
 import platform
 import statistics
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from environments import CLIENTS, Client
+from families import names, prompt_shape
+from harness import MODEL
 from turns import RPM, WORKS, Results, Turn, Work
 
 BUSY = 1.5
@@ -24,10 +27,26 @@ INTRO = """\
 own, starts an endpoint that only counts what arrives, and runs all clients in turns on the same work.
 Absolute figures hold for this machine and this hour. Compare the ratios.
 
-Each client is written as its documentation says (`benchmarks/clients/`). The clients that need
-smaller images get the same helper: Pillow, a full decode, LANCZOS. The bare loop is aiohttp and
-uvloop with the fastest JPEG path, without retries, limits, ledger or files of results: it shows what
-a request costs, and is no alternative. vision-batch is measured with its ledger and its Parquet files.
+Each client is written as its documentation says (`benchmarks/clients/`, `benchmarks/by_hand.py`).
+Clients that do not make images smaller themselves get the same helper: Pillow, a full decode,
+LANCZOS. The bare loop is aiohttp and uvloop with the fastest JPEG path, without retries, limits,
+ledger or files of results: it shows what a request costs, and is no alternative. vision-batch is
+measured with its ledger and its Parquet files. Memory is that of all processes of a client. Starting
+the interpreter and importing count for memory only; what a client does once per job (opening its
+files, Ray's actors) counts for time too, and weighs the more the fewer images a turn has.
+"""
+AFTERWARDS = """\
+## Run it yourself
+
+`make bench` goes on where it was stopped; a turn is taken anew where the client's code has changed,
+or with `BENCH_ARGS="--fresh"`. `BENCH_ARGS="--only ours,bare --works small-64 --turns 5"` takes a
+part of it. `make bench-scale` measures 1,000 to a million records, and keeps what it has measured.
+
+`make bench-guard` counts the instructions of one record with valgrind, and fails where they differ
+from the recorded number by more than a tenth: seconds depend on the machine, instructions hardly.
+It catches work that is added to every record (reading, engine, preparation, HTTP, ledger, parts); it
+sees neither waiting nor the decoding of large images. Without valgrind it compares the CPU time of a
+record with the bare loop's, within a wider tolerance.
 """
 
 
@@ -98,16 +117,18 @@ def machine(found: Found, rate: float) -> str:
     days = sorted(turn.when[:10] for turn in found.turns)
     dates = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     cores = os.cpu_count() or 1
-    shared = (
-        f"\n**The machine was shared while this was measured**: its load was {min(loads):.1f} to {max(loads):.1f}"
-        f" on {cores} cores.\nThe figures are lower than those of a free machine, and scatter.\n"
-        if statistics.median(loads) > BUSY * cores
-        else f"\nThe load of the machine was {min(loads):.1f} to {max(loads):.1f} when turns began.\n"
-    )
+    low, high = min(loads), max(loads)
+    if statistics.median(loads) > BUSY * cores:
+        shared = (
+            f"**The machine was shared while this was measured**: its load was {low:.1f} to {high:.1f} on {cores} "
+            "cores when turns began. The figures are lower than those of a free machine, and scatter."
+        )
+    else:
+        shared = f"The load of the machine was {low:.1f} to {high:.1f} when turns began."
     return (
-        f"Measured on {dates}: {cores} cores of {cpu_name()}, {platform.system()} {platform.machine()},\n"
-        f"Python {platform.python_version()}. The endpoint runs on the same cores; with a client that only writes it\n"
-        f"answers {rate:,.0f} requests of 100 KB a second.\n{shared}"
+        f"Measured on {dates}: {cores} cores of {cpu_name()}, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}. The endpoint runs on the same cores; with a client that only writes "
+        f"it answers {rate:,.0f} requests of 100 KB a second.\n\n{shared}\n"
     )
 
 
@@ -182,29 +203,75 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+PHOTO = (4032, 3024)
+
+
+def photographs(found: Found) -> Iterator[str]:
+    """What is sent and billed of a 12-megapixel photograph, by family: computed by the published rules."""
+    yield "## What a photograph of 12 megapixels costs\n"
+    for work in WORKS:
+        for row in found.rows(work):
+            if work.large and work.kind == "speed" and row.client.name == OURS:
+                file_kb = row.turns[-1].found["file_kb"]
+                yield (
+                    f"A file of {file_kb:,.0f} KB is sent to `{MODEL}` as {row.kb_each:,.0f} KB, base64, prompt and "
+                    f"HTTP headers included: 1/{file_kb / row.kb_each:.0f} of it. The drawn photographs have grain down to the pixel, "
+                    "and shrink less than most that a camera makes.\n"
+                )
+    yield (
+        "Prompt tokens of one image by the rule of each family, as the file is, at the largest size that the model "
+        "takes, and as vision-batch sends it with the settings as they come:\n"
+    )
+    lines = ["| family | sent as | tokens of the file | tokens as sent | saved |", "|---|---|---|---|---|"]
+    for family, model in names():
+        asked = prompt_shape(model)
+        sent = asked.sent(*PHOTO)
+        before, after = asked.unsized_tokens(*PHOTO), asked.rule.tokens(*sent, asked.detail).expected
+        size = f"{sent[0]} x {sent[1]}"
+        lines.append(f"| {family.name} | {size} | {before:,} | {after:,} | {1 - after / before if before else 0:.0%} |")
+    yield "\n".join(lines) + "\n"
+
+
+def wrapped(part: str) -> str:
+    """Prose in lines of at most 100 characters; tables, headings and lists stay as they are."""
+    paragraphs = []
+    for paragraph in part.split("\n\n"):
+        if paragraph.lstrip().startswith(("|", "#", "!")):
+            paragraphs.append(paragraph)
+        elif paragraph.startswith("- "):
+            lines = paragraph.splitlines()
+            paragraphs.append("\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines))
+        else:
+            paragraphs.append(textwrap.fill(paragraph, 100, break_on_hyphens=False) if paragraph.strip() else paragraph)
+    return "\n\n".join(paragraphs).rstrip("\n") + "\n"
+
+
 def sections(found: Found, cache: Path) -> Iterator[str]:
     for work in WORKS:
         rows = found.rows(work)
         if work.kind == "speed" and rows:
             yield f"## {work.title[0].upper()}{work.title[1:]}\n\n{rows[0].turns[0].count:,} images a turn.\n"
             yield speed_table(rows) + "\n"
-    yield "## Bills, limits and kills\n"
-    yield (
-        "Each client meets an emulator of its own, which counts and bills by the published rule of the model.\n"
-        "A limit is given to clients that can be told one: vision-batch, the cookbook's processor and Curator.\n"
-        "After `kill -9` the same line is run again; an answer that is paid a second time counts.\n"
-    )
-    yield faults(found) + "\n"
-    yield estimate_error(found)
     for name in ("stages.md", "scale.md"):
         written = cache / name
         if written.exists():
             yield written.read_text(encoding="utf-8")
+    yield from photographs(found)
+    yield "## Bills, limits and kills\n"
+    yield (
+        "Each client meets an emulator of its own, which counts, and bills by the published rule of the model. "
+        "The limit is given to clients that take one: vision-batch, the cookbook's processor and Curator. "
+        "After `kill -9`, when half of the answers had come, the same line is run again: an answer that is paid a "
+        "second time counts. Scripts that keep nothing pay all of them again.\n"
+    )
+    yield faults(found) + "\n"
+    yield estimate_error(found)
     yield "## Versions\n"
     yield versions(found) + "\n"
     problems = list(dict.fromkeys(f"- {client.title}, {work.name}: {why}" for client, work, why in found.problems()))
     yield "## Not measured\n"
     yield ("\n".join(problems) if problems else "Nothing: every client did every work that was asked of it.") + "\n"
+    yield AFTERWARDS
 
 
 def bars(rows: Sequence[Row], top: int, title: str) -> Iterator[str]:
@@ -255,4 +322,4 @@ def write_page(page: Path, cache: Path, rate: float) -> None:
         f"![Images a second of each client, by work]({drawn.name})\n",
         *sections(found, cache),
     ]
-    page.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+    page.write_text("\n".join(wrapped(part) for part in parts if part), encoding="utf-8")

@@ -16,9 +16,10 @@ from urllib.request import urlopen
 
 from common import HERE, JOB_TIMEOUT_S, endpoint
 from environments import Client, NotInstalledError, python_of
-from harness import Measured
+from harness import MODEL, PROMPT, Measured
 from processes import FailedError, kill_tree, run, started
 
+import pipeline
 from pipeline.emulator.child import child_emulator
 
 RPM = 600
@@ -42,8 +43,17 @@ class Work:
 WORKS = (
     Work("photos-64", "12-megapixel JPEGs, answered at once, 64 slots", large=True, count=64, slots=64),
     Work("small-64", "JPEGs of 75 KB sent as they are, answered at once, 64 slots", large=False, count=1500, slots=64),
-    Work("small-256", "the same, 256 slots", large=False, count=1500, slots=256),
-    Work("slow-256", "the same, answers after 200 ms, 256 slots", large=False, count=1500, slots=256, latency_ms=200),
+    Work(
+        "small-256", "JPEGs of 75 KB sent as they are, answered at once, 256 slots", large=False, count=1500, slots=256
+    ),
+    Work(
+        "slow-256",
+        "JPEGs of 75 KB sent as they are, answers after 200 ms, 256 slots",
+        large=False,
+        count=1500,
+        slots=256,
+        latency_ms=200,
+    ),
     Work("bill", "what 12-megapixel JPEGs cost", large=True, count=16, slots=8, kind="bill"),
     Work("limit", f"an endpoint that grants {RPM} requests a minute", large=False, count=200, slots=32, kind="limit"),
     Work("kill", "kill -9 half way, then once more", large=False, count=200, slots=16, latency_ms=200, kind="kill"),
@@ -107,24 +117,35 @@ def take(client: Client, work: Work, turn: int, folder: Path, cache: Path | None
         "load": os.getloadavg()[0],
     }
     try:
-        command = [str(python_of(client, cache)), str(HERE / client.script), str(folder)]
+        script = [str(python_of(client, cache)), str(HERE / client.script), str(folder)]
         with tempfile.TemporaryDirectory() as scratch:
-            job = Job(work, command, Path(scratch) / "out", client.arguments)
-            return Turn(**facts, **KINDS[work.kind](job))
+            return Turn(**facts, **KINDS[work.kind](Job(client, work, script, folder, Path(scratch) / "out")))
     except (NotInstalledError, FailedError) as error:
         return Turn(**facts, problem=str(error)[:200])
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
+    """A client's share of a work."""
+
+    client: Client
     work: Work
     script: list[str]
+    folder: Path
     out: Path
-    arguments: tuple[str, ...]
 
     def command(self, url: str, *more: str) -> list[str]:
         sizes = () if self.work.large else ("--no-resize",)
-        return [*self.script, str(self.out), url, "--slots", str(self.work.slots), *sizes, *self.arguments, *more]
+        return [
+            *self.script,
+            str(self.out),
+            url,
+            "--slots",
+            str(self.work.slots),
+            *sizes,
+            *self.client.arguments,
+            *more,
+        ]
 
 
 def stats_of(url: str, path: str) -> dict[str, Any]:
@@ -139,7 +160,9 @@ def _speed(job: Job) -> Mapping[str, Any]:
         stats = stats_of(url, "stats")
     if result.images != job.work.count:
         raise FailedError(f"{result.images} of {job.work.count} images were answered")
-    return {"measured": result, "requests": stats["requests"], "sent_bytes": stats["bytes"]}
+    sizes = [path.stat().st_size for path in job.folder.iterdir()]
+    found = {"file_kb": sum(sizes) / len(sizes) / 1000}
+    return {"measured": result, "requests": stats["requests"], "sent_bytes": stats["bytes"], "found": found}
 
 
 def _bill(job: Job) -> Mapping[str, Any]:
@@ -149,7 +172,11 @@ def _bill(job: Job) -> Mapping[str, Any]:
         stats = stats_of(url, "emulator/stats")
     if result.images != job.work.count:
         raise FailedError(f"{result.images} of {job.work.count} images were answered")
-    return {"measured": result, "requests": stats["requests"], "found": {"tokens": stats["prompt_tokens"]}}
+    found = {"tokens": stats["prompt_tokens"]}
+    if job.client.name == "ours":
+        estimate = pipeline.estimate(job.folder, models=[MODEL], prompt=PROMPT)
+        found["estimated"] = estimate.models[0].input_tokens.expected
+    return {"measured": result, "requests": stats["requests"], "found": found}
 
 
 def _limit(job: Job) -> Mapping[str, Any]:

@@ -77,6 +77,7 @@ def test_clients_are_measured_in_turns_that_are_kept(
 def test_a_client_that_cannot_be_installed_is_listed_with_the_reason(
     scripts: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is not dropped: the page says why it has no figures."""
     environments, turns, page = scripts("environments"), scripts("turns"), scripts("page")
     monkeypatch.setattr(environments, "REQUIREMENTS", tmp_path)
     (tmp_path / "daft_prompt.txt").write_text("a requirement that is none\n")
@@ -111,6 +112,7 @@ def test_a_record_is_taken_apart_by_stage(
 
 
 def test_scale_measures_a_run_and_the_next_one(scripts: Callable[[str], Any], tmp_path: Path) -> None:
+    """Time, memory, disk and the first request of a run, and of the same line with one row more."""
     scale = scripts("scale")
     (tmp_path / "images").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "images" / "one.jpg")
@@ -127,5 +129,6 @@ def test_scale_measures_a_run_and_the_next_one(scripts: Callable[[str], Any], tm
 def test_the_guard_judges_by_what_is_recorded(
     scripts: Callable[[str], Any], found: float, recorded: float | None, said: str | int
 ) -> None:
+    """It fails in both directions beyond the tolerance, and where nothing is recorded."""
     judged = scripts("guard").judged("instructions", found, recorded, 0.1)
     assert judged == said if said == 0 else str(said) in judged
