@@ -56,11 +56,21 @@ def draw_jpeg(path: Path, size: tuple[int, int], seed: int, quality: int) -> Non
     unfinished.replace(path)
 
 
+def _is_there(path: Path) -> bool:
+    """An image of the same number in the folder of another count (`small-100` for `small-2000`) is the same image."""
+    kind, _, _ = path.parent.name.rpartition("-")
+    drawn = () if path.exists() or not kind else path.parent.parent.glob(f"{kind}-*/{path.name}")
+    for other in drawn:
+        path.hardlink_to(other)
+        break
+    return path.exists()
+
+
 def draw_jpegs(folder: Path, count: int, size: tuple[int, int], quality: int, processes: int = 4) -> Path:
     """Make sure that `folder` holds exactly `count` different JPEGs; what is there already stays."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {folder / f"{number:05d}.jpg": number for number in range(count)}
-    missing = [(path, size, number, quality) for path, number in wanted.items() if not path.exists()]
+    missing = [(path, size, number, quality) for path, number in wanted.items() if not _is_there(path)]
     if missing:
         print(f"drawing {len(missing)} images of {size[0]} x {size[1]} in {folder} ...", flush=True)
         with ProcessPoolExecutor(processes) as pool:

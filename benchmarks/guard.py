@@ -52,7 +52,7 @@ def by_instructions(records: int, cache: Path | None) -> float:
     found = []
     with endpoint(1) as base_url, tempfile.TemporaryDirectory() as scratch:
         for count in (records, 3 * records):
-            folder = draw_jpegs(cache_dir(cache) / f"guard-{count}", count, SMALL, SMALL_QUALITY)
+            folder = draw_jpegs(cache_dir(cache) / f"small-{count}", count, SMALL, SMALL_QUALITY)
             found.append(instructions(folder, base_url, Path(scratch) / str(count)))
             print(f"{count} records: {found[-1]:,} instructions", flush=True)
     return (found[1] - found[0]) / (2 * records)
@@ -60,7 +60,7 @@ def by_instructions(records: int, cache: Path | None) -> float:
 
 def by_ratio(records: int, cache: Path | None) -> float:
     """CPU time of a record, as a multiple of the bare loop's; the median of three."""
-    folder = draw_jpegs(cache_dir(cache) / f"guard-{records}", records, SMALL, SMALL_QUALITY)
+    folder = draw_jpegs(cache_dir(cache) / f"small-{records}", records, SMALL, SMALL_QUALITY)
     ratios = []
     with endpoint(1) as base_url, tempfile.TemporaryDirectory() as scratch:
         for turn in range(3):

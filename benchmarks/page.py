@@ -213,22 +213,25 @@ def photographs(found: Found) -> Iterator[str]:
         for row in found.rows(work):
             if work.large and work.kind == "speed" and row.client.name == OURS:
                 file_kb = row.turns[-1].found["file_kb"]
+                share = f"1/{file_kb / row.kb_each:.0f}"
                 yield (
                     f"A file of {file_kb:,.0f} KB is sent to `{MODEL}` as {row.kb_each:,.0f} KB, base64, prompt and "
-                    f"HTTP headers included: 1/{file_kb / row.kb_each:.0f} of it. The drawn photographs have grain down to the pixel, "
-                    "and shrink less than most that a camera makes.\n"
+                    f"HTTP headers included: {share} of it. The drawn photographs have grain down to the pixel, and "
+                    "shrink less than most that a camera makes.\n"
                 )
     yield (
-        "Prompt tokens of one image by the rule of each family, as the file is, at the largest size that the model "
-        "takes, and as vision-batch sends it with the settings as they come:\n"
+        "Prompt tokens of one image by the rule of each family: of the file as it is, which the provider makes "
+        "smaller where its model demands it, and as vision-batch sends it with the settings as they come:\n"
     )
-    lines = ["| family | sent as | tokens of the file | tokens as sent | saved |", "|---|---|---|---|---|"]
+    alike: dict[tuple[str, int, int], list[str]] = {}
     for family, model in names():
         asked = prompt_shape(model)
         sent = asked.sent(*PHOTO)
         before, after = asked.unsized_tokens(*PHOTO), asked.rule.tokens(*sent, asked.detail).expected
-        size = f"{sent[0]} x {sent[1]}"
-        lines.append(f"| {family.name} | {size} | {before:,} | {after:,} | {1 - after / before if before else 0:.0%} |")
+        alike.setdefault((f"{sent[0]} x {sent[1]}", before, after), []).append(family.name)
+    lines = ["| families | sent as | tokens of the file | tokens as sent |", "|---|---|---|---|"]
+    for (size, before, after), families in alike.items():
+        lines.append(f"| {', '.join(families)} | {size} | {before:,} | {after:,} |")
     yield "\n".join(lines) + "\n"
 
 
