@@ -55,6 +55,7 @@ run: $(VENV)/.run-stamp  ## Caption the samples in data/ on this machine's own e
 	elif [ $$code -ne 0 ]; then exit $$code; fi
 	@echo; $(BIN)/python -c "$$SHOW" "$(DEMO)"
 	@echo; echo "The first rows; all are in $(DEMO)/data: pandas.read_parquet(\"$(DEMO)/data\")"
+	@echo "next: $(BIN)/vision-batch run FOLDER -o rehearsal --emulator  (a folder of yours; no key, no cost)"
 
 # Two more workers than cores: many tests wait, for a pause or for another process. Bytecode is kept whatever the
 # environment says: tests start hundreds of processes, and each would compile the package anew.

@@ -5,9 +5,10 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api.datasets import compact, read, rebuild, scan, status
+from pipeline.api.datasets import compact, read, rebuild, report, reviews, scan, status
 from pipeline.api.endpoints import check, check_endpoints, models
 from pipeline.api.estimates import EstimateOptions, estimate
+from pipeline.api.exports import ExportOptions, export
 from pipeline.api.progress import RunProgress
 from pipeline.api.runs import RunOptions, dry_run, run, run_async
 from pipeline.commands.check import CheckReport
@@ -40,6 +41,8 @@ from pipeline.errors import (
     VisionBatchError,
 )
 from pipeline.estimates.figures import Estimate
+from pipeline.export.report import ExportReport
+from pipeline.originals import Original, Originals
 from pipeline.sources import SourceLike
 from pipeline.sources.idlist import IdsLike
 from pipeline.store.rerun import RerunPolicy
@@ -56,6 +59,8 @@ __all__ = [
     "EndpointStoppedError",
     "Estimate",
     "EstimateOptions",
+    "ExportOptions",
+    "ExportReport",
     "Fail",
     "IdsLike",
     "ImagesConfig",
@@ -65,6 +70,8 @@ __all__ = [
     "MessageConfig",
     "ModelCard",
     "OnAnswer",
+    "Original",
+    "Originals",
     "OutInUseError",
     "OutStatus",
     "OutputConfig",
@@ -87,9 +94,12 @@ __all__ = [
     "compact",
     "dry_run",
     "estimate",
+    "export",
     "models",
     "read",
     "rebuild",
+    "report",
+    "reviews",
     "run",
     "run_async",
     "scan",

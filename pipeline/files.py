@@ -11,7 +11,7 @@ import stat
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,12 +59,17 @@ def create(path: Path) -> BinaryIO:
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace `path` as a whole. `durable` makes it survive a power cut, for the price of waiting for the disk."""
     unfinished = path.with_name(f".{path.name}.tmp")
-    with create(unfinished) as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with create(unfinished) as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one that is raised
+            unfinished.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -44,9 +44,12 @@ def markdown(text: str) -> str:
 
 def csv_cell(value: object) -> object:
     """A cell of a CSV file: text that a spreadsheet would take for a formula begins with an apostrophe."""
-    if not isinstance(value, str):
-        return value
-    return ("'" if value.startswith(_FORMULA) else "") + printable(value)
+    return defused(value, printable(value)) if isinstance(value, str) else value
+
+
+def defused(text: str, shown: str | None = None) -> str:
+    """`text` (as it is `shown`) with an apostrophe before it where a spreadsheet would take it for a formula."""
+    return ("'" if text.startswith(_FORMULA) else "") + (text if shown is None else shown)
 
 
 def whole(text: str) -> str:

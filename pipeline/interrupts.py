@@ -6,6 +6,9 @@ Imported before everything else, since the other imports take a second in which 
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -36,3 +39,34 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
         os.write(2, f"{COMMAND}: interrupted\n".encode())
     finally:
         os._exit(128 + number)
+
+
+class Interruption(KeyboardInterrupt):
+    """A signal asked for the end. `exit_code` is that of the process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Let a signal raise Interruption here: files that are half written are removed. A second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        for each in before:
+            signal.signal(each, _leave)
+        raise Interruption(number)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

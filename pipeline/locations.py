@@ -144,4 +144,20 @@ class DocumentPage:
         return len(self.name) + self.document.held_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the images of one source are, in words that still hold from another working directory."""
+
+    source: str
+    """As the user wrote it, without secrets."""
+    folders: tuple[str, ...] = ()
+    """Absolute: the names of images begin in one of them."""
+    roots: tuple[str, ...] = ()
+    """Absolute: folders whose images are all read."""
+    files: tuple[str, ...] = ()
+    """Absolute: tables that may hold images themselves."""
+    address: str | None = None
+    """Of a manifest from elsewhere: the names of images are relative to it."""
+
+
 Location = LocalFile | ConfinedFile | ImageUrl | DataUrl | InMemoryImage | TarMember | EmbeddedImage | DocumentPage

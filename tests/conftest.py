@@ -13,8 +13,11 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from PIL import Image
 
 from pipeline.cli.app import exit_code
+from tests.browsers import browse, chromium
 from tests.emulators import emulator
 from tests.support import ROOT, Command, MakeImage
+
+__all__ = ["browse", "chromium"]  # fixtures
 
 EXAMPLES = ROOT / ".hypothesis" / "examples"
 

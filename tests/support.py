@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,11 @@ Command = Callable[..., tuple[int, str, str]]
 """The fixture `command`: `vision-batch` in this process -> exit code, standard output, standard error."""
 MakeImage = Callable[..., Path]
 """The fixture `make_image`: `make_image("a/b.jpg", 640, 480, seed=1)`."""
+
+
+def unstamped(log: str) -> list[str]:
+    """Lines of a log without their times: `2026-11-22T07:35:06Z note: x` is `note: x`."""
+    return [re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", line) for line in log.splitlines()]
 
 
 def emulator_get(url: str, path: str) -> Any:

@@ -15,10 +15,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.cli import view
 from pipeline.cli.app import app
 from pipeline.config.run_config import RunConfig, settings
 from pipeline.errors import ErrorKind
 from pipeline.store.schemas import schema
+from pipeline.viewer import server
 from tests.buckets import environment, object_store
 from tests.containers import SMALL, tar_of, written
 from tests.pdfs import pdf
@@ -49,6 +51,7 @@ FILES = {
     },
 }
 """Further files that the commands of a page name."""
+FILES["exports.md"] = {"shards-read/00000.tar": tar_of([("a.jpg", SMALL)])}
 FILES["shards.md"] = {
     **{f"shards/0000{n}.tar": tar_of([("a.jpg", SMALL), ("a.txt", b"a quay")]) for n in (0, 1)},
     "images.parquet": written("parquet", SMALL),
@@ -82,6 +85,17 @@ def assert_listens(arguments: list[str]) -> None:
             process.kill()
 
 
+def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The viewer listens until Ctrl-C, which comes as soon as it has printed its address."""
+
+    def printed(*lines: str) -> None:
+        if "http://127.0.0.1:" in lines[0]:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(view, "show_lines", printed)
+    monkeypatch.setattr(server, "has_browser", lambda: False)
+
+
 def _at(endpoint: str, arguments: list[str]) -> list[str]:
     """The same command at an emulator with a port of its own."""
     if "--base-url" in arguments:
@@ -98,6 +112,7 @@ def write_files(page: str, make_image: MakeImage) -> None:
     Path("titles.csv").write_text("image,title\nphotos/0.jpg,A quay\n")
     Path("pages.csv").write_text("doc,image\nx,photos/0.jpg\nx,photos/1.jpg\n")
     Path("pictures.csv").write_text("image\nphotos/0.jpg\n")
+    Path("again.txt").write_text("0.jpg\n1.jpg\n")
     Path("own_hooks.py").write_text("def clean(row, record):\n    return {'caption': row['caption'].strip()}\n")
     for name, data in FILES.get(page, {}).items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +141,7 @@ def test_commands_and_code_run(
     """Commands in the order of the page, on three photographs; then its Python, each piece where it can start anew."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setenv("OPENAI_BASE_URL", endpoint)
+    ends_at_once(monkeypatch)
 
     def run(*arguments: str) -> None:
         code, _, stderr = command(*arguments)
@@ -143,7 +159,7 @@ def test_commands_and_code_run(
         else:
             run(*_at(endpoint, arguments))
     for code in blocks(page, "python"):
-        if 'pipeline.run("photos/", out="out/"' in code:
+        if 'pipeline.run("photos/", out="out/"' in code and Path("out").exists():
             Path("out").rename("before")
         exec(compile(code, page.name, "exec"), {})  # noqa: S102 - our own documentation
 

@@ -1,4 +1,4 @@
-"""`read`, `scan`, `status`, `rebuild` and `compact`: what a run leaves in its output directory."""
+"""`read`, `scan`, `reviews`, `status`, `report`, `rebuild` and `compact`: what a run leaves in OUT."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -10,9 +10,12 @@ from pipeline.commands.compact import CompactReport
 from pipeline.commands.compact import compact as compact_out
 from pipeline.commands.rebuild import rebuild as rebuild_ledger
 from pipeline.commands.rebuilt import RebuildReport
+from pipeline.commands.report.report import CARDS, MOST_CARDS, make_report
 from pipeline.commands.status import OutStatus, read_status
+from pipeline.errors import InputError
 from pipeline.store import reading
 from pipeline.store.opening import check_ledger
+from pipeline.store.reviews import reviews_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +34,23 @@ def status(out: PathLike, *, verify: bool = False) -> OutStatus:
     """
     check_ledger(Path(out))
     return read_status(Path(out), verify=verify)
+
+
+def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS) -> Path:
+    """Writes one HTML file about `out`, which needs no network: outcomes, cost, pace, failures and a gallery.
+
+    `output` is its name (default: `report.html` in `out`), and what is returned; `cards` is how many rows it shows
+    with their images. A run may be at work on `out`.
+
+    Raises:
+        InputError: `out` holds no output of a run, or no HTML file can have the name `output`.
+        OutInUseError: a run has only just begun on `out`.
+        ResourceError, DamagedLedgerError: a part or the ledger cannot be read, or the disk fails.
+    """
+    if not 0 <= cards <= MOST_CARDS:
+        raise InputError(f"`cards={cards}`: a report shows 0 to {MOST_CARDS:,} rows")
+    place = None if output is None else Path(output)
+    return make_report(Path(out), place, now=datetime.now(UTC), cards=cards).path
 
 
 def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
@@ -82,3 +102,16 @@ def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None 
         ResourceError: a part is damaged.
     """
     return reading.scan(Path(out), columns, where)
+
+
+def reviews(out: PathLike) -> "pd.DataFrame":
+    """What people said of answers in `vision-batch view`: a row for each row of `out` that has a mark or a correction.
+
+    The columns are `id`, `prompt_name`, `answered_at` (of the answer that was reviewed), `mark` (`good`, `bad` or
+    null), `caption` (corrected, or null), `reviewed_at`, and `applies`: false once the row has another answer.
+
+    Raises:
+        InputError: `out` holds no output of a run.
+        ResourceError: a part, or a file of reviews, is damaged.
+    """
+    return reviews_frame(Path(out))

@@ -1,7 +1,7 @@
 """`estimate`: tokens, cost and time of a run before it is paid for."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +10,13 @@ from typing import Unpack, cast
 from pipeline.api.running import PathLike, in_a_loop
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
+from pipeline.display.progress import make_progress, say
 from pipeline.emulator.child import child_emulator
-from pipeline.engine.progress import make_progress, say
 from pipeline.errors import InputError
 from pipeline.estimates.candidates import candidates_of, split_names
 from pipeline.estimates.estimate import estimate_job
 from pipeline.estimates.figures import Estimate
 from pipeline.estimates.job import Candidate, EstimateJob, parse_size
-from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, check_sample, sample_job
 from pipeline.run.model import emulating
 from pipeline.sources import SourceLike, source_list
@@ -79,8 +78,8 @@ def estimate(sources: SourceLike = (), **options: Unpack[EstimateOptions]) -> Es
             if emulator:
                 what = "`emulator=True` answers the requests of a sample, and an estimate sends none"
             raise InputError(f"{what}: say how many images to ask with `sample=N`")
-        with counting(quiet=quiet) as show:
-            return in_a_loop(lambda: estimate_job(job, show))
+        with closing(make_progress(quiet=quiet)) as progress:
+            return in_a_loop(lambda: estimate_job(job, progress.survey))
     place = None if out is None else Path(out)
     sample = Sample(wanted=wanted, seed=job.seed, out=place, yes=options.get("yes", False))
     return _sampled(job, sample, options, emulator=emulator)
@@ -114,8 +113,7 @@ def _sampled(job: EstimateJob, sample: Sample, options: EstimateOptions, *, emul
             sample = replace(sample, emulators=("",) * len(job.candidates))
             check_sample(job, sample)
             sample = replace(sample, emulators=tuple(_emulators(job.candidates, stack)))
-        show = stack.enter_context(counting(quiet=quiet))
-        return in_a_loop(lambda: sample_job(job, sample, show, progress.show, note))
+        return in_a_loop(lambda: sample_job(job, sample, progress.survey, progress.show, note))
 
 
 def _emulators(candidates: Sequence[Candidate], stack: ExitStack) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -14,11 +15,11 @@ from pipeline.commands.preview import NOTHING_TO_ASK, FirstRequest, first_reques
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
+from pipeline.display.metrics import MetricsFile, metrics_of
+from pipeline.display.progress import Progress, make_progress, say
 from pipeline.engine.hooks import OnAnswer
-from pipeline.engine.progress import make_progress, say
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import InputError
-from pipeline.estimates.render.bar import counting
 from pipeline.estimates.sample import Sample, run_sample
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
@@ -42,6 +43,8 @@ class RunOptions(Settings, total=False):
     """Draws another sample."""
     max_failed: str | int
     """Rows without an answer before `exit_code` is 1: a number, or a share such as `"2%"`."""
+    fail_on_any: bool
+    """`exit_code` is 1 while any row of OUT has no answer, also one of an earlier run."""
     retry_failed: bool
     """Asks rows without an answer again: failed, invalid, or truncated before any text."""
     retry_kind: str | Iterable[str] | None
@@ -73,6 +76,8 @@ class RunOptions(Settings, total=False):
     """
     quiet: bool
     """Prints neither progress nor notes."""
+    log_json: bool
+    """Prints progress and notes as JSON, an event a line."""
     on_progress: Callable[[RunProgress], None] | None
     """Receives the progress of the run about every second, in the thread of the run."""
     on_note: Callable[[str], None] | None
@@ -131,15 +136,16 @@ def _prepared(
     with ExitStack() as stack:
         resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
         job = _job(source_list(sources), out, resolved, options, stack)
-        show = _shown(stack, options)
+        progress = make_progress(quiet=quiet, log_json=options.get("log_json", False))
+        stack.callback(progress.close)
+        metrics = metrics_of(resolved, out)
+        show = _shown(progress, metrics, options)
         note = options.get("on_note") or (None if quiet else say)
-        sample = options.get("sample")
-        if sample is None:
-            yield lambda: run_job(job, show, say=note)
-            return
-        bar = stack.enter_context(counting(quiet=quiet))
-        drawn = Sample(wanted=sample, seed=options.get("seed", 0))
-        yield lambda: run_sample(job, drawn, bar, show, note)
+        work = partial(run_job, job, show, say=note)
+        if (sample := options.get("sample")) is not None:
+            drawn = Sample(wanted=sample, seed=options.get("seed", 0))
+            work = partial(run_sample, job, drawn, progress.survey, show, note)
+        yield work if metrics is None else partial(metrics.of, work)
 
 
 def _ids(sources: list[SourceLike], only: IdsLike | None, stack: ExitStack) -> IdList | None:
@@ -170,6 +176,7 @@ def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOp
         emulated=options.get("emulator", False),
         limit=options.get("limit"),
         max_failed=str(options.get("max_failed", 0)),
+        fail_on_any=options.get("fail_on_any", False),
         rerun=rerun,
         yes=options.get("yes", False),
         confirm=options.get("confirm"),
@@ -181,18 +188,19 @@ def _joined(names: str | Iterable[str] | None) -> str | None:
     return names if names is None or isinstance(names, str) else ",".join(names)
 
 
-def _shown(stack: ExitStack, options: RunOptions) -> Callable[[RunStats], None]:
-    """Shows the counts of the run on the terminal, and passes them to `on_progress`."""
-    progress = make_progress(quiet=options.get("quiet", False))
-    stack.callback(progress.close)
-    on_progress = options.get("on_progress")
-    if on_progress is None:
+def _shown(progress: Progress, metrics: MetricsFile | None, options: RunOptions) -> Callable[[RunStats], None]:
+    """Shows the counts of the run wherever they are wanted."""
+    shows: list[Callable[[RunStats], None]] = [progress.show]
+    if metrics is not None:
+        shows.append(metrics.show)
+    if (on_progress := options.get("on_progress")) is not None:
+        shows.append(reporter(on_progress))
+    if len(shows) == 1:
         return progress.show
-    report = reporter(on_progress)
 
     def show(stats: RunStats) -> None:
-        progress.show(stats)
-        report(stats)
+        for each in shows:
+            each(stats)
 
     return show
 

@@ -16,13 +16,16 @@ from pipeline.cli.check import check
 from pipeline.cli.compact import compact
 from pipeline.cli.emulate import emulate
 from pipeline.cli.estimate import estimate
+from pipeline.cli.export import export
 from pipeline.cli.models import models
-from pipeline.cli.output import complain, show_summary
+from pipeline.cli.next_steps import INTERRUPTED
+from pipeline.cli.output import complain
 from pipeline.cli.rebuild import rebuild
+from pipeline.cli.report import report
 from pipeline.cli.run import run
 from pipeline.cli.status import status
+from pipeline.cli.view import view
 from pipeline.config.environment import read_environment
-from pipeline.engine.stats import RunSummary
 from pipeline.errors import InputError, VisionBatchError
 from pipeline.http.session import version
 from pipeline.interrupts import watch_interrupts
@@ -31,8 +34,6 @@ from pipeline.redaction.redactor import Redactor, is_secret_name
 from pipeline.store.parquet import use_steady_memory
 
 BUG = 70
-INTERRUPTED = 128
-"""Exit codes beyond it are this and the number of a signal."""
 NEAR = 0.8
 """How alike a misspelt flag and the one that is suggested are, at least."""
 
@@ -53,7 +54,10 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
 app = _Commands(
     "vision-batch",
     help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
-    commands={str(one.name): one for one in (run, estimate, check, models, status, rebuild, compact, emulate)},
+    commands={
+        str(one.name): one
+        for one in (run, estimate, check, models, status, report, view, export, rebuild, compact, emulate)
+    },
     params=[
         click.Option(
             ["--version"],
@@ -102,13 +106,10 @@ def _open_streams() -> None:
 def exit_code(arguments: Sequence[str]) -> int:
     """Runs a command. Errors become one line on standard error and a code; a bug leaves its traceback in a file."""
     try:
-        ended = app.main([*arguments], prog_name="vision-batch", standalone_mode=False)
+        ended = app.main([*arguments], prog_name="vision-batch", standalone_mode=False, obj=tuple(arguments))
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
     except VisionBatchError as error:
-        if isinstance(error.summary, RunSummary):
-            is_quiet = not {"-q", "--quiet"}.isdisjoint(arguments)
-            show_summary(error.summary, as_json="--json" in arguments, quiet=is_quiet)
         complain(*error.args)
         return error.exit_code
     except click.Abort:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.api import endpoints
+from pipeline.cli.next_steps import after_check
 from pipeline.cli.options import CONFIG, EMULATOR, JSON, QUIET, SET, command, setting_options, settings_of
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.check import lines
@@ -31,7 +32,9 @@ def check(*, as_json: bool, quiet: bool, **given: Any) -> int:  # noqa: ANN401 -
         plain = [report.as_dict() for report in reports]
         show_json(plain if len(plain) > 1 else plain[0])
     elif not quiet:
-        show_lines(*lines(reports, text.terminal_columns()))
+        show_lines(
+            *lines(reports, text.terminal_columns()), *([] if failed else [after_check(settings, given["config"])])
+        )
     if failed:
         raise EndpointStoppedError(f"{len(failed)} of {len(reports)} endpoints failed{'' if quiet else ': see above'}")
     return 0

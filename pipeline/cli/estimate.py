@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from pipeline.api import estimates
+from pipeline.cli.next_steps import after_estimate
 from pipeline.cli.options import (
     EMULATOR,
     IMAGES,
@@ -24,7 +25,7 @@ from pipeline.cli.options import (
     setting_options,
     settings_of,
 )
-from pipeline.cli.output import note, show
+from pipeline.cli.output import note, show, show_lines
 from pipeline.cli.references import with_flags
 from pipeline.estimates.figures import Estimate
 from pipeline.estimates.render import files, text
@@ -141,10 +142,16 @@ def estimate(*, sources: tuple[str, ...], output: Path | None, as_json: bool, qu
     found = estimates.estimate(sources, **cast("estimates.EstimateOptions", options))
     if output is not None:
         files.write(found, output, {suffix: _writer(suffix, write) for suffix, write in WRITERS.items()})
-    show(files.as_json(found) if as_json else with_flags(text.text(found, text.terminal_columns())))
+    if as_json:
+        show(files.as_json(found))
+        return 0
+    show_lines(*text.text(found, text.terminal_columns()).split("\n"))
+    is_one = len(found.models) == 1 and len(given["config"]) <= 1
+    if sources and is_one and not quiet:
+        show_lines(after_estimate(sources, settings, next(iter(given["config"]), None)))
     return 0
 
 
 def _writer(suffix: str, write: Callable[[Estimate], str]) -> Callable[[Estimate], str]:
-    """A file for people has flags, as the terminal; JSON is for programs and has keys."""
-    return write if suffix == ".json" else lambda found: with_flags(write(found))
+    """A file for people has flags, as the terminal; JSON is for programs and has keys, a page for managers neither."""
+    return write if suffix in {".json", ".html"} else lambda found: with_flags(write(found))

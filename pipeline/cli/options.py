@@ -206,3 +206,8 @@ def _overrides(given: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"--set {key!r}: write section.key=value, for example images.quality=90")
         overrides[key.strip()] = written_value(key.strip(), value)
     return overrides
+
+
+LOG_JSON: Final = Option(
+    "log_json", "--log-json", is_flag=True, help="Print progress, notes and errors as JSON, an event a line."
+)

@@ -1,17 +1,27 @@
 """What the command line prints, and the questions that it asks."""
 
 import os
+import re
+import shutil
 import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TextIO
 
 import click
 
 from pipeline.cli.references import with_flags
-from pipeline.engine.progress import describe
-from pipeline.engine.progress import say as note_above_bar
+from pipeline.display.colour import coloured, has_colour
+from pipeline.display.last_screen import describe
+from pipeline.display.logs import event_line
+from pipeline.display.progress import say
+from pipeline.display.terminal import broken
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import ResourceError
 from pipeline.formatting import json_text, printable_lines
+
+COPIED = re.compile("(next|results): ")
+"""Lines for a shell or an editor: a line break in them would be copied too."""
 
 
 def show(text: str, otherwise: str = "") -> None:
@@ -24,9 +34,17 @@ def show(text: str, otherwise: str = "") -> None:
         raise ResourceError(f"standard output: {error.strerror}{otherwise}") from error
 
 
-def show_lines(*lines: str) -> None:
-    """Prints lines for people: references to settings become flags, controls become visible."""
-    show(with_flags(printable_lines(lines)))
+def show_lines(*lines: str, otherwise: str = "") -> None:
+    """Prints lines for people: references to settings become flags, controls visible; a terminal gets colour."""
+    if not lines:
+        return
+    text = with_flags(printable_lines(lines))
+    if _is_terminal(sys.stdout):
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(line if COPIED.match(line) else broken(line, width) for line in text.split("\n"))
+    if has_colour(sys.stdout):
+        text = coloured(text)
+    show(text, otherwise)
 
 
 def show_json(value: object) -> None:
@@ -36,20 +54,27 @@ def show_json(value: object) -> None:
 
 def show_summary(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
     """Prints what a run did."""
-    if quiet and not as_json:
-        return
-    text = json_text(summary.as_dict()) if as_json else with_flags(describe(summary))
-    show(text, "; the run itself is complete and committed")
+    otherwise = "; the run itself is complete and committed"
+    if as_json:
+        show(json_text(summary.as_dict()), otherwise)
+    elif not quiet:
+        show_lines(*describe(summary).split("\n"), otherwise=otherwise)
 
 
 def complain(*lines: object) -> None:
     """Prints an error on standard error, a line each."""
-    click.echo(f"vision-batch: {with_flags(printable_lines(map(str, lines)))}", err=True)
+    text = f"vision-batch: {with_flags(printable_lines(map(str, lines)))}"
+    click.echo(coloured(text) if has_colour(sys.stderr) else text, err=True)
+
+
+def log_event(event: str, values: Mapping[str, object]) -> None:
+    """Prints a line of JSON on standard error, as `--log-json` does."""
+    click.echo(event_line(event, values, datetime.now(UTC)), err=True)
 
 
 def note(line: str) -> None:
-    """Prints a note of a run on standard error, above the bar."""
-    note_above_bar(with_flags(line))
+    """Prints a note of a run on standard error, above what is drawn."""
+    say(with_flags(line))
 
 
 def can_ask() -> bool:

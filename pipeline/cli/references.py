@@ -8,9 +8,11 @@ from pipeline.config.references import REFERENCE
 from pipeline.config.run_config import settings
 
 _ARGUMENTS: Final = (
-    "count", "drop_unreadable", "dry_run", "emulator", "limit", "max_failed", "models", "on_config_change", "only",
-    "out", "output", "output_tokens", "port", "probe", "refresh", "retry_failed", "retry_kind", "retry_status",
-    "retry_where", "sample", "yes",
+    "caption_column", "caption_extension", "columns", "count", "drop_unreadable", "dry_run", "emulator",
+    "exclude_flags", "fail_on_any", "if_exists", "images", "limit", "max_failed", "models", "on_config_change",
+    "only", "out", "output", "output_tokens", "port", "probe", "prompt_name", "refresh", "relative_to",
+    "retry_failed", "retry_kind", "retry_status", "retry_where", "reviews", "sample", "since", "status",
+    "template", "to", "where", "yes",
 )  # fmt: skip
 """Arguments that are no settings. Their flags are their names with dashes."""
 _FLAGS: Final = {"config": "-c", "sizes": "--size", **{name: f"--{name.replace('_', '-')}" for name in _ARGUMENTS}}

@@ -6,7 +6,9 @@ from typing import Any, cast
 import click
 
 from pipeline.api import runs
+from pipeline.cli.ending import Ending
 from pipeline.cli.hooks import load_hook
+from pipeline.cli.on_exit import run_on_exit
 from pipeline.cli.options import (
     AGAIN,
     CONFIG,
@@ -15,6 +17,7 @@ from pipeline.cli.options import (
     JSON,
     LIMIT,
     LIMITS,
+    LOG_JSON,
     PANELS,
     PROMPT_FILE,
     QUIET,
@@ -26,9 +29,9 @@ from pipeline.cli.options import (
     setting_options,
     settings_of,
 )
-from pipeline.cli.output import can_ask, confirm, note, show, show_summary
+from pipeline.cli.output import can_ask, confirm, note, show
 from pipeline.commands.preview import NOTHING_TO_ASK
-from pipeline.errors import InputError
+from pipeline.errors import InputError, VisionBatchError
 from pipeline.formatting import json_text
 
 OPTIONS = (
@@ -50,6 +53,7 @@ OPTIONS = (
     SET,
     JSON,
     QUIET,
+    LOG_JSON,
     CONFIG,
     EMULATOR,
     *setting_options(),
@@ -62,6 +66,13 @@ OPTIONS = (
         show_default=True,
         panel=LIMITS,
         help="The number or share of rows without an answer above which the exit code is 1.",
+    ),
+    Option(
+        "fail_on_any",
+        "--fail-on-any",
+        is_flag=True,
+        panel=LIMITS,
+        help="Exit with 1 while any row of OUT has no answer, as `status --check` does.",
     ),
     YES,
     LIMIT,
@@ -82,6 +93,12 @@ OPTIONS = (
         metavar="MODULE:FUNCTION",
         panel=PANELS["request"],
         help="Call this Python function with every answer before its row is written; it may change it or ask again.",
+    ),
+    Option(
+        "on_exit",
+        "--on-exit",
+        metavar="CMD",
+        help="Run this shell command at the end, with VISION_BATCH_EXIT_CODE and other variables of the run.",
     ),
     Option(
         "retry_failed",
@@ -135,19 +152,42 @@ OPTIONS = (
 
 
 @command("run", OPTIONS)
-def run(*, sources: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool, quiet: bool, **given: Any) -> int:  # noqa: ANN401 - of click
+def run(*, on_exit: str | None, **given: Any) -> int:  # noqa: ANN401 - of click
     """Ask about every image of the sources. Answers, tokens and cost go to OUT/data as Parquet."""
-    settings, hook = settings_of(given), given.pop("hook")
+    if on_exit is None or given["dry_run"]:
+        return _run(Ending.of(given), **given)
+    ending = Ending.of(given)
+    try:
+        ending.code = _run(ending, **given)
+    finally:
+        run_on_exit(on_exit, given["out"], ending.code, ending.summary, ending.complain)
+    return ending.code
+
+
+def _run(ending: Ending, *, sources: tuple[str, ...], out: Path | None, dry_run: bool, **given: Any) -> int:  # noqa: ANN401 - of click
+    try:
+        options = _options(given)
+        if dry_run:
+            show_first(sources, out, options, as_json=ending.as_json)
+            return 0
+        if out is None:
+            raise InputError("name an output directory with -o OUT")
+        return ending.done(runs.run(sources, out=out, **options))
+    except VisionBatchError as error:
+        return ending.failed(error)
+
+
+def _options(given: dict[str, Any]) -> runs.RunOptions:
+    """The keywords of `pipeline.run` that the options come to."""
+    quiet, settings, hook = given["quiet"], settings_of(given), given.pop("hook")
+    given.pop("as_json")
     given["on_answer"] = None if hook is None else load_hook(hook)
-    options = cast("runs.RunOptions", {**given, **settings, "quiet": quiet, "on_note": None if quiet else note})
-    if dry_run:
-        first = runs.rehearsal(sources, out=out, **options)
-        plain = NOTHING_TO_ASK if first is None else str(first)
-        show(json_text({"requests": 0} if first is None else first.as_dict()) if as_json else plain)
-        return 0
-    if out is None:
-        raise InputError("name an output directory with -o OUT")
-    options["confirm"] = confirm if not quiet and can_ask() else None
-    summary = runs.run(sources, out=out, **options)
-    show_summary(summary, as_json=as_json, quiet=quiet)
-    return summary.exit_code
+    given["confirm"] = confirm if not quiet and can_ask() else None
+    return cast("runs.RunOptions", {**given, **settings, "on_note": None if quiet else note})
+
+
+def show_first(sources: tuple[str, ...], out: Path | None, options: runs.RunOptions, *, as_json: bool) -> None:
+    """`--dry-run`"""
+    first = runs.rehearsal(sources, out=out, **options)
+    plain = NOTHING_TO_ASK if first is None else str(first)
+    show(json_text({"requests": 0} if first is None else first.as_dict()) if as_json else plain)

@@ -47,3 +47,13 @@ def has_pdf_extra() -> bool:
 def has_video_extra() -> bool:
     """Whether PyAV, which reads videos, is installed. It is not imported."""
     return find_spec("av") is not None
+
+
+METRICS_HINT = 'writing metrics needs a package more: pip install "vision-batch[metrics]"'
+"""The way out where prometheus-client is missing."""
+
+
+@cache
+def has_metrics_extra() -> bool:
+    """Whether prometheus-client, which writes the figures of a run, is installed. It is not imported."""
+    return find_spec("prometheus_client") is not None

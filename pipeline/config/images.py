@@ -70,7 +70,7 @@ class ImagesConfig(Section):
     keep_metadata: Annotated[bool, Setting("Send EXIF (with GPS), XMP and comments of images that need no resize.")] = (
         False
     )
-    max_megapixels: Annotated[Megabytes, Setting("The largest image that is decoded, in megapixels.")] = 178.0
+    max_megapixels: Annotated[Megabytes, Setting("The largest image that is decoded, in megapixels.")] = 256.0
     max_file_mb: Annotated[Megabytes, Setting("The largest image file that is read, in MB.")] = 256.0
     max_sent_mb: Annotated[
         Megabytes, Setting("The largest file that is sent unchanged, in MB; a larger one is sent as JPEG.")

@@ -278,6 +278,14 @@ class OutputConfig(Section):
     seal_interval_s: Annotated[
         Seconds, Setting("The longest time until a committed answer is in `data/`, in seconds.")
     ] = 30.0
+    metrics: Annotated[
+        Path | None,
+        Setting(
+            "Write the figures of the run to this file for Prometheus, every few seconds and at the end.",
+            keyword="metrics",
+            metavar="FILE",
+        ),
+    ] = None
 
 
 class Settings(TypedDict, total=False):
@@ -318,5 +326,6 @@ class Settings(TypedDict, total=False):
     on_duplicate_id: str | None
     dedup: bool | None
     grace_s: float | None
+    metrics: str | Path | None
     overrides: Mapping[str, Any]
     """Any setting by its key: `{"images.quality": 90}`."""

@@ -23,15 +23,16 @@ import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.engine.completion import Completion
-from pipeline.engine.garbage import rare_searches
 from pipeline.engine.in_flight import InFlightRequests
+from pipeline.engine.interpreter import rare_searches, rare_switches
+from pipeline.engine.pauses import PauseLog
 from pipeline.engine.preparation import Preparation
 from pipeline.engine.reader import FIRST_BATCH, Reader, Task
 from pipeline.engine.scheduler import Permit, Scheduler
 from pipeline.engine.signals import watch_signals
 from pipeline.engine.stages import Clock, EngineConfig, RequestState, Stages
 from pipeline.engine.state import EndpointState
-from pipeline.engine.stats import RunStats
+from pipeline.engine.stats import STOPPING, RunStats
 from pipeline.engine.threads import Threads
 from pipeline.engine.watch import Watch
 from pipeline.engine.writer import Writer
@@ -66,6 +67,7 @@ class Engine:
         self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
         self._preparation = Preparation(stages, config, clock, self._writer)
         self._completion = Completion(stages, config, self._writer, self.stop)
+        self._pauses = PauseLog(clock)
         self._workers = 0
         self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
@@ -76,7 +78,7 @@ class Engine:
 
     async def run(self) -> RunStats:
         """Until every record is committed. Raises what stopped the run, once all that was paid for is committed."""
-        with self._threads(), rare_searches():
+        with self._threads(), rare_searches(), rare_switches():
             async with anyio.create_task_group() as aside:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
@@ -178,6 +180,7 @@ class Engine:
         settled = self._scheduler.settle(permit, result)
         decision, unknown = settled.decision, settled.unknown_nano_usd
         self._widen()
+        self.stats.retried += not decision.is_final
         if isinstance(result, Failure) and reaction(result.kind) is Reaction.THROTTLE:
             self.stats.rate_limited += 1
         if unknown or (not decision.is_final and result.usage is not None):  # billed, or perhaps, and not the last
@@ -238,6 +241,7 @@ class Engine:
 
     async def _show(self) -> None:
         self.stats.waiting = self._stopping or self._scheduler.waiting
+        self.stats.paused_s = self._scheduler.paused_s
         self._remark()
         self._stages.show(self.stats)
 
@@ -247,11 +251,12 @@ class Engine:
 
     async def _publish(self) -> None:
         self.stats.low_water = self._reader.low_water
+        self.stats.pauses = self._pauses.noted(self._scheduler.endpoints)
         await self._writer.write(self._stages.publish, self.stats)
 
     def _interrupt(self, number: signal.Signals) -> None:
         again, self._is_interrupted = self._is_interrupted, True
-        self._stopping = "stopping"
+        self._stopping = STOPPING
         if not again:
             self._stages.say("stopping: requests in flight come home first; a second signal ends the run at once")
         words = f"interrupted by {number.name}. The same command goes on where it stopped"

@@ -147,6 +147,12 @@ class Scheduler:
             return self._paced
         return words[0] if len(words) == 1 else "; ".join(filter(None, words))
 
+    @property
+    def paused_s(self) -> float:
+        """Seconds until one endpoint may be asked again; 0 while one may."""
+        now = self._clock.now()
+        return max(0.0, min(endpoint.circuit.ready_at for endpoint in self.endpoints) - now)
+
     def remarks(self) -> list[str]:
         """New lines for the user."""
         lines = [remark for endpoint in self.endpoints for remark in endpoint.remarks]

@@ -95,6 +95,10 @@ def _time_of_day(clock: Clock, at: float) -> str:
     return f"{when.astimezone():%H:%M:%S}"
 
 
+def _in_utc(clock: Clock, wait_s: float) -> str:
+    return f"{clock.utc() + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC"
+
+
 def _granted(request: PreparedRequest, result: Answer | Failure) -> int:
     """The tokens that one request was granted, as far as its answer shows."""
     return (result.usage.billed_tokens or request.predicted_prompt_tokens or 0) if isinstance(result, Answer) else 0
@@ -249,7 +253,7 @@ class EndpointState:
     def _recovered(self, sent_at: float) -> None:
         self._first_failures.clear()
         if self.circuit.is_closed_by(sent_at):
-            self.circuit.close()
+            self.circuit.close(self._clock.now())
             self.notices.answered(self._clock.now())
             self.stopped = self.stopped if self._is_shut else None
 
@@ -259,7 +263,7 @@ class EndpointState:
             return Known(is_void=True)
         is_reached = failure.status is not None
         if is_reached and self.circuit.reason is not PauseReason.FAILING and self.circuit.is_closed_by(sent_at):
-            self.circuit.close()
+            self.circuit.close(self._clock.now())
         state.failures, state.failed_on = state.failures + 1, self.name
         return Known(state.failures, max_failures=self._config.max_failures, random=self._clock.random.random())
 
@@ -301,17 +305,17 @@ class EndpointState:
 
     def _is_rate(self, state: RequestState, sent: Sent, stated_s: float | None) -> bool:
         """Whether a throttle is about a rate, rather than about the number in flight, this record, or chance."""
-        again = state.times_throttled > 1  # it may be throttled whatever the limits are
+        now, again = self._clock.now(), state.times_throttled > 1  # it may be throttled whatever the limits are
+        has_wait, rate = stated_s is not None, self.limits.requests
+        may_be_chance = rate.learned is None and self._throttles.are_rare(have_wait=has_wait)
         if self.circuit.reason is not None:  # a second record, when it probes
-            is_throttled = self.circuit.reason is PauseReason.THROTTLED
-            return not again and is_throttled and self.circuit.is_closed_by(sent.at)
-        if not again and self.limits.is_tight(self._clock.now()):
+            is_throttled = self.circuit.reason is PauseReason.THROTTLED and self.circuit.is_closed_by(sent.at)
+            return is_throttled and not (again or (may_be_chance and rate.is_doubted))
+        if not again and self.limits.is_tight(now):
             return True
-        has_wait, record, now = stated_s is not None, state.request.record.id, self._clock.now()
-        cause = self._concurrency.throttled(now, sent, record, has_wait=has_wait, again=again)
+        cause = self._concurrency.throttled(now, sent, state.request.record.id, has_wait=has_wait, again=again)
         if cause is Cause.CHANCE and has_wait and not again and sent.beside > 0:  # each of many states its wait
             return not self._throttles.are_rare(have_wait=True)
-        may_be_chance = self.limits.requests.learned is None and self._throttles.are_rare(have_wait=has_wait)
         return cause is Cause.RATE and not may_be_chance
 
     def _pause(self, failure: Failure, stated_s: float | None, sent_at: float, *, is_rate: bool) -> None:
@@ -320,9 +324,9 @@ class EndpointState:
         if is_rate:
             self._rate = (now, stated_s is not None)
         if stated_s is not None and stated_s > max_wait_s:
-            resume_at = self._clock.utc() + timedelta(seconds=stated_s)
-            self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
-        if self.circuit.open(now, PauseReason.THROTTLED, stated_s, sent_at, max_wait_s):
+            self.stopped = f"{failure.message} (go on after {_in_utc(self._clock, stated_s)})"
+        is_opened = self.circuit.open(now, PauseReason.THROTTLED, stated_s, sent_at, max_wait_s)
+        if is_opened and not (self.limits.requests.is_doubted and self._throttles.are_proven_rare):
             self._concurrency.paused(now)
         if self.circuit.failed_at - self.circuit.since >= max_wait_s:
             self.stopped = self.stopped or f"{stop_message(failure)} (refused for {max_wait_s:g} s: limits.max_wait_s)"
@@ -346,7 +350,7 @@ class EndpointState:
     def count_records(self) -> None:
         """Errors count against each record from now on: no other record could show that the endpoint fails."""
         self._counts_records, self.may_be_records = True, False
-        self.circuit.close()
+        self.circuit.close(self._clock.now())
         self.stopped = None
 
     def _shut(self, failure: Failure) -> None:

@@ -1,5 +1,6 @@
 """What a run has done so far."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,10 +9,16 @@ from decimal import Decimal
 from math import inf
 
 from pipeline.errors import ErrorKind
+from pipeline.limits.pauses import Paused
 from pipeline.money import Bill, known_cost, nano_usd, usd, usd_text
 from pipeline.records import Answer, BilledAttempt, Follower, ImageFacts, Outcome, Status, has_no_text
 
-EXAMPLES = 5
+STOPPING = "stopping"
+"""What a run waits for that was interrupted: the requests in flight."""
+FIRST_ANSWERS = 3
+"""Answers that are shown as soon as they are committed, so that a wrong prompt is seen at once."""
+EXCERPT = 200
+"""Characters of them."""
 
 
 @dataclass(slots=True)
@@ -35,7 +42,11 @@ class RunStats:
     followers: int = 0
     """Of these, rows that share the answer of another."""
     requests: int = 0
+    retried: int = 0
+    """Requests after the first of a row."""
     in_flight: int = 0
+    granted_usd: Decimal | None = None
+    """What this run may spend; None where it has no budget."""
     by_status: Counter[Status] = field(default_factory=Counter)
     by_error: Counter[str] = field(default_factory=Counter)
     by_state: Counter[tuple[Status, ErrorKind | None]] = field(default_factory=Counter)
@@ -60,8 +71,16 @@ class RunStats:
     tokens_saved: int = 0
     waiting: str | None = None
     """What the whole run waits for, in words."""
-    examples: list[tuple[str, str, str]] = field(default_factory=list)
-    """(id, kind, message) of the first rows without a good answer."""
+    paused_s: float = 0.0
+    """Seconds until an endpoint may be asked again."""
+    examples: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    """(id, kind, message) of the first row of each kind of error."""
+    first_answers: list[tuple[str, str]] = field(default_factory=list)
+    """(id, text) of the first answers."""
+    latency_s: float = 0.0
+    """Of all requests that were answered, together."""
+    pauses: tuple[Paused, ...] = ()
+    """In which nothing was sent to an endpoint, up to now."""
     _open_bills: dict[tuple[str, str], Bill] = field(default_factory=dict)
     """By id and prompt, of rows under way: what attempts without an answer were billed."""
 
@@ -113,13 +132,17 @@ class RunStats:
         self.asked += 1
         self.by_status[outcome.status] += 1
         self.by_state[outcome.status, outcome.error_kind] += 1
+        if (kind := outcome.error_kind) is not None:
+            self.by_error[kind] += 1
         if isinstance(outcome, Follower):
             self.followers += 1
             return
-        if outcome.error_kind is not None:
-            self.by_error[outcome.error_kind] += 1
-            if len(self.examples) < EXAMPLES:
-                self.examples.append((outcome.record.id, outcome.error_kind, outcome.error_message or ""))
+        if kind is not None and kind not in self.examples:
+            self.examples[kind] = (outcome.record.id, kind, outcome.error_message or "")
+        if isinstance(outcome.result, Answer):
+            self.latency_s += outcome.result.latency_s
+            if len(self.first_answers) < FIRST_ANSWERS:
+                self._excerpt(outcome, outcome.result)
         if (counted := self._open_bills.pop((outcome.record.id, outcome.prompt_name), None)) is not None:
             self._count(counted, times=-1)
         self._count(Bill(usage=outcome.usage, cost_usd=outcome.cost_usd))
@@ -130,43 +153,69 @@ class RunStats:
             if self.saves is not None and outcome.usage.prompt_tokens:
                 self.tokens_saved += self.saves(facts)
 
+    def _excerpt(self, outcome: Outcome, answer: Answer) -> None:
+        """Keep the beginning of an answer."""
+        labels = None if answer.labels is None else json.dumps(answer.labels, ensure_ascii=False, default=str)
+        text = " ".join((labels or answer.caption or "").split())
+        if text:
+            name = outcome.record.id if self.prompts == 1 else f"{outcome.record.id} ({outcome.prompt_name})"
+            self.first_answers.append((name, text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """What a run did: `runs/<run_id>.json`, and the command line's JSON."""
 
     run_id: str
+    """The column `run_id` of its rows; a run that was interrupted keeps it when it resumes."""
     out: str
+    """The output directory, as it was named."""
     exit_code: int
+    """Of the command line: 0 done, 1 rows without an answer, 3 budget, 4 endpoint, 5 disk, beyond 128 a signal."""
     stopped: str | None
     """Why the run ended early, in one line."""
     model: str | None
+    """As configured; None where the endpoint serves one and was not asked which."""
     endpoint: str
+    """The address of the first endpoint, or `emulator`."""
     config_hash: str
+    """The configuration that was asked; the column `config_hash` of its rows."""
     began_at: datetime
+    """When the command began, ISO 8601 in UTC."""
     seconds: float
+    """From then to its end."""
     images: int | None
     """Records in the source, where known."""
     skipped: int
     """Committed by earlier runs, not asked again."""
     asked: int
+    """Rows that this run has committed."""
     followers: int
     """Of these, rows that share the answer to the same request."""
     requests: int
+    """Requests sent, retries included."""
     by_status: dict[str, int]
+    """Rows of this run by `status`."""
     by_error: dict[str, int]
+    """Rows of this run by `error_kind`."""
     prompt_tokens: int | None
-    """By the ledger, as all sums of this run; None where no answer states it; so `completion_tokens`."""
+    """By the ledger, as all sums of this run; None where no answer states it."""
     completion_tokens: int | None
+    """Likewise."""
     cost_usd: Decimal | None
     """The sum of what is known; None where nothing is."""
     cost_unknown_usd: Decimal
     """The most that requests can have cost whose bill is unknown; no part of `cost_usd`."""
     unpriced: int
+    """Answers that no price is known for."""
     rate_limited: int
+    """Requests that were throttled (429, 503, 529)."""
     by_endpoint: dict[str, int]
+    """Requests by the address of the endpoint."""
     source_bytes: int
+    """Bytes of the images' files."""
     sent_bytes: int
+    """Bytes of the images as they were sent."""
     left_out: int = 0
     """Records that the words of a selection (`only`, or another configuration for some rows) leave out."""
     own_config_hash: str | None = None
@@ -186,6 +235,13 @@ class RunSummary:
     still: dict[str, dict[str, int]] = field(default_factory=dict)
     """The same by status and `error_kind`, and the refused ones."""
     examples: list[tuple[str, str, str]] = field(default_factory=list)
+    """(id, kind, message) of one row of each kind of error."""
+    bad: int = 0
+    """Rows of this run without an answer, which `max_failed` counts: failed, invalid, or truncated before any text."""
+    retried: int = 0
+    """Requests after the first of a row."""
+    failures: str | None = None
+    """The file that lists the rows of OUT that are not `ok`; None where all are."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """Files of the sources that are not asked about, by kind: `.fits`, or what is wrong with them."""
 

@@ -33,6 +33,11 @@ class Throttles:
         """Whether so few of the last results were throttles that they may be chance."""
         return sum(islice(reversed(self._recent), RECENT if have_wait else FEW)) <= RARE
 
+    @property
+    def are_proven_rare(self) -> bool:
+        """Whether that holds of `RECENT` results: then all go on after a pause, and no first one is waited for."""
+        return len(self._recent) == RECENT and sum(self._recent) <= RARE
+
     def keep_place(self, until: float) -> None:
         """Keep the place of a throttled request until its answer would have come, unless it is a single one.
 

@@ -35,6 +35,7 @@ from pipeline.tokens.prompt import Size
 FETCHES = 64
 """Addresses that are asked at a time."""
 EXAMPLES = 5
+_PIXEL_BYTES = 3
 
 Show = Callable[[int, int | None], None]
 """Called with the images looked at so far, and how many there are, where that is known."""
@@ -133,9 +134,13 @@ class Survey:
 
 def flaw_of(found: ImageSize, images: ImagesConfig) -> Failure | None:
     """Why an image of this size would not be sent."""
-    if found.width * found.height > images.max_megapixels * 1_000_000:
-        message = f"{found.width} x {found.height} pixels are more than images.max_megapixels allows"
-        return Failure(kind=ErrorKind.IMAGE_BOMB, message=message)
+    pixels = found.width * found.height
+    if pixels > images.max_megapixels * 1_000_000:
+        # As the run calls it, which decodes most images to three bytes a pixel.
+        is_too_large = pixels * _PIXEL_BYTES > images.max_decoded_mb * 1_000_000
+        setting = "max_decoded_mb" if is_too_large else "max_megapixels"
+        message = f"{found.width} x {found.height} pixels are more than images.{setting} allows"
+        return Failure(kind=ErrorKind.IMAGE_TOO_LARGE if is_too_large else ErrorKind.IMAGE_BOMB, message=message)
     if found.file_bytes is not None and found.file_bytes > images.max_file_mb * 1_000_000:
         message = f"{found.file_bytes:,} bytes are more than images.max_file_mb allows"
         return Failure(kind=ErrorKind.IMAGE_TOO_LARGE, message=message)

@@ -1,6 +1,6 @@
 """JSON lines: one object a row, the columns in their order; money as text, times in ISO 8601 (UTC)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipeline import files
 
 
-def export_jsonl(batches: Iterator[pa.RecordBatch], dest: Path) -> int:
+def export_jsonl(batches: Iterable[pa.RecordBatch], dest: Path) -> int:
     """Write `dest` as one file, which is renamed into place when it is complete."""
     rows = 0
     with files.replaced(dest) as file:

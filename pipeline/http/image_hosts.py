@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Final, Self, TypeVar
@@ -31,6 +31,7 @@ from pipeline.http.public import is_private_by_name, is_public_address
 from pipeline.http.session import open_image_session
 from pipeline.http.values import retry_after
 from pipeline.records import Failure
+from pipeline.redaction.addresses import public_url
 
 T = TypeVar("T")
 Read = Callable[[aiohttp.ClientResponse], Awaitable[T | Failure]]
@@ -40,6 +41,7 @@ Uncounted = Callable[[Awaitable[None]], Awaitable[None]]
 MOST_REDIRECTS: Final = 5
 _SENDABLE: Final = re.compile(r"[!-~]+")
 """What an address may consist of without any further quoting."""
+_SHOWN_LETTERS: Final = 200
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -122,22 +124,27 @@ class ImageHosts:
 
         The host of an address that `is_trusted` may be private; one that it redirects to may not.
         """
+        moved: str | None = None
         try:
             target = _target(url)
             trusted = target.raw_host if is_trusted else None
             for _ in range(MOST_REDIRECTS + 1):
-                if (flaw := self._flaw(target, trusted)) is not None:
-                    return flaw
-                found = await self._one(target, trusted, read, timeout=timeout, headers=headers, uncounted=uncounted)
+                found: T | Failure | _Moved | None = self._flaw(target, trusted)
+                if found is None:
+                    found = await self._one(
+                        target, trusted, read, timeout=timeout, headers=headers, uncounted=uncounted
+                    )
                 if not isinstance(found, _Moved):
-                    return found
-                target = target.join(_target(found.to))
+                    return _behind(moved, found) if isinstance(found, Failure) else found
+                moved = found.to
+                target = target.join(_target(moved))
+                moved = str(target)
         except (aiohttp.InvalidURL, ValueError):
-            return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="not a valid address")
+            return _behind(moved, Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="not a valid address"))
         except TimeoutError:
-            return Failure(kind=ErrorKind.FETCH_TIMEOUT, message="no answer in time")
+            return _behind(moved, Failure(kind=ErrorKind.FETCH_TIMEOUT, message="no answer in time"))
         except (aiohttp.ClientError, OSError) as error:
-            return _failure(error)
+            return _behind(moved, _failure(error))
         return Failure(kind=ErrorKind.FETCH_FAILED, message="the host redirects too often")
 
     async def _one(
@@ -189,6 +196,14 @@ class _Moved:
     """What a host answered that sends the request elsewhere."""
 
     to: str
+
+
+def _behind(moved: str | None, failure: Failure) -> Failure:
+    """The failure of an address that a host redirected to, which it names."""
+    if moved is None:
+        return failure
+    to = printable(public_url(moved.partition("#")[0].partition("?")[0]))
+    return replace(failure, message=f"redirected to {to[:_SHOWN_LETTERS]}: {failure.message}")
 
 
 def _target(url: str) -> URL:

@@ -8,8 +8,9 @@ from PIL import Image, JpegImagePlugin
 from pipeline.errors import ErrorKind
 from pipeline.images.colour import WHITE_LEVEL, flattened, in_srgb, plain_mode
 from pipeline.images.containers import Format, Header, inspect
+from pipeline.images.containers.endings import ends_early
 from pipeline.images.decoded_size import loaded_bytes, rendered_bytes
-from pipeline.images.flaws import flaw_in_words, flaw_of_type, one_line_of
+from pipeline.images.flaws import flaw_in_words, flaw_of_type, one_line_of, says_it_ends
 from pipeline.images.named_colours import named_profile
 from pipeline.images.opening import coding_of, has_too_many_values, opened
 from pipeline.images.readers import WITH_EXIF, white_level
@@ -123,7 +124,9 @@ def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
     known = flaw_of_type(error, kind) or (flaw_in_words(error, kind) if container is None else None)
     if known is not None:
         return known
-    if "truncated" in str(error):
-        return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {one_line_of(error)}")
+    if says_it_ends(error) or (container is None and ends_early(data, kind)):
+        return Failure(
+            kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: the data ends before the picture does"
+        )
     why = container.why if container is not None and container.why else one_line_of(error)
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"the {kind} cannot be decoded: {why}")

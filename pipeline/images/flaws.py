@@ -14,6 +14,8 @@ _UNSUPPORTED = re.compile(
     r"unsupported|unimplemented|not supported|is not read|are not read|cannot handle|unknown pixel mode", re.IGNORECASE
 )
 """How Pillow's readers say that a file may be whole."""
+_ENDS = re.compile(r"truncated|not enough image data|buffer is not large enough|unexpected end of file", re.IGNORECASE)
+"""How Pillow's readers, libavif and libheif say that there is too little of a file."""
 _MOST_LETTERS = 200
 
 
@@ -40,6 +42,11 @@ def flaw_in_words(error: Exception, kind: Format) -> Failure | None:
         return None
     what = f"this {kind} is coded in a way that is not read: {one_line_of(error)}; convert it to PNG or JPEG"
     return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=what)
+
+
+def says_it_ends(error: Exception) -> bool:
+    """Whether its text says that the data ends too early."""
+    return _ENDS.search(str(error)) is not None
 
 
 def one_line_of(error: Exception) -> str:

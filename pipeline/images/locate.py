@@ -100,6 +100,9 @@ def os_failure(error: OSError) -> Failure:
         ) from None
     if error.errno in _MISSING:
         return Failure(kind=ErrorKind.IMAGE_MISSING, message="no such file")
+    if error.errno == errno.ENAMETOOLONG:
+        message = "the path is longer than one can be; an image in base64 begins with data:image/jpeg;base64,"
+        return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=message)
     if error.errno in _NO_FILE:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="not a file but a pipe or a device")
     return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=f"cannot be read: {error.strerror or error}")

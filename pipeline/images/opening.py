@@ -17,7 +17,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from pipeline.images.containers import Format, Header
+from pipeline.images.containers import Format, Header, inspect, stripped
+from pipeline.images.containers.png import has_packed
 from pipeline.images.decoded_size import Coding, picture_bytes
 from pipeline.images.heic import HeicImageFile
 from pipeline.images.readers import MOST_SLOW_PIXELS, READERS, is_slow
@@ -77,10 +78,16 @@ class TooSlowError(ValueError):
 
 def opened(data: bytes, kind: Format) -> ImageFile.ImageFile:
     """The image, its pixels not decoded yet. A WebP file has its canvases from here on."""
-    source = Source(data)
+    source = Source(_without_packed(data) if kind is Format.PNG else data)
     image = READERS[kind].plugin(source)
     source.reads = _LOADING_READS
     return image
+
+
+def _without_packed(data: bytes) -> bytes:
+    """A PNG file without texts, and without a profile that is none when it is unpacked: Pillow refuses long ones."""
+    container = inspect(data) if has_packed(data) else None
+    return stripped(data, container) if container is not None and container.whole else data
 
 
 def opened_for_seeking(data: bytes, kind: Format) -> ImageFile.ImageFile:

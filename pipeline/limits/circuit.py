@@ -4,7 +4,7 @@ While the circuit is open nothing is sent. After that one request probes (half-o
 finds. Times are seconds of one clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 
@@ -24,6 +24,16 @@ class PauseReason(StrEnum):
 
 
 @dataclass(slots=True)
+class Pause:
+    """A time in which nothing was sent but probes."""
+
+    reason: PauseReason
+    began: float
+    ended: float | None = None
+    """None while it goes on."""
+
+
+@dataclass(slots=True)
 class Circuit:
     """The circuit breaker of one endpoint."""
 
@@ -38,6 +48,8 @@ class Circuit:
     """Pauses in a row without an answer between them."""
     probe_until: float | None = None
     """While it is half-open: how long the others wait for the probe."""
+    pauses: list[Pause] = field(default_factory=list)
+    """Those that are not noted yet; the last one may go on."""
 
     @property
     def ready_at(self) -> float:
@@ -59,6 +71,8 @@ class Circuit:
             self.since, self.until = sent_at, -inf
         if self.reason is not reason:
             self.since, self.rounds = min(self.since, sent_at), 0
+            self._end_pause(now)
+            self.pauses.append(Pause(reason, now))
         self.rounds += is_new
         wait_s = _pause_s(self.rounds, stated_s)
         left_s = self.since + most_s - now
@@ -77,8 +91,13 @@ class Circuit:
         """Whether an answer to a request sent at `sent_at` ends a pause."""
         return self.reason is not None and sent_at >= self.failed_at
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
+        self._end_pause(now)
         self.reason, self.until, self.rounds, self.probe_until = None, -inf, 0, None
+
+    def _end_pause(self, now: float) -> None:
+        if self.pauses and self.pauses[-1].ended is None:
+            self.pauses[-1].ended = now
 
     def slept(self, asleep_s: float) -> None:
         """The machine slept: its monotonic clock stood still, and the pause went on."""

@@ -29,6 +29,10 @@ was learned too low, would never be used.
 """
 SEEKING = 2.0
 """The same until the first minute is over or a throttle ends it: a burst of seconds says little about a minute."""
+DOUBTED = 0.5
+"""Of the highest that was learned: a rate that throttles have cut below this is forgotten. Without it throttles that
+follow no rate, one in twenty at random, would slow a run to one request a second.
+"""
 ROUNDING = 1e-9
 """What sums of fractions may be off by; without it a request of just the remaining tokens would wait."""
 
@@ -80,6 +84,10 @@ class RateWindow:
         self._next_at = self._throttled_at = float("-inf")
         self._first_at: float | None = None
         self._is_seeking = True
+        self._highest = 0.0
+        """Of the rates learned since the last was forgotten."""
+        self.is_doubted = False
+        """Whether the last learned rate was forgotten: throttles may follow none."""
 
     @property
     def per_minute(self) -> float | None:
@@ -144,7 +152,9 @@ class RateWindow:
             return
         kept = 0.0 if has_wait or self._is_seeking or self.learned is None else self.learned
         self._is_seeking = throttled_at < (self._first_at or 0.0) + MINUTE_S
-        self.learned = max(1.0, granted + 1 if has_wait else KEPT * max(kept, granted))
+        learned = max(1.0, granted + 1 if has_wait else KEPT * max(kept, granted))
+        self.is_doubted = learned < DOUBTED * self._highest
+        self.learned, self._highest = (None, 0.0) if self.is_doubted else (learned, max(self._highest, learned))
 
     def is_tight(self, now: float) -> bool:
         """Whether nearly all of the last minute's rate is used."""

@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
-from pipeline.money import nano_usd
+from pipeline.money import nano_usd, usd
 from pipeline.records import EMULATOR, ImageRecord
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
@@ -56,6 +56,8 @@ class Job:
     """Which records that have a row are asked again."""
     max_failed: str = "0"
     """Rows of this run that may end without a good answer before exit code 1: a number, or a percentage."""
+    fail_on_any: bool = False
+    """Exit code 1 while any row of OUT has no answer, also one of an earlier run."""
     redactor: Redactor = NOTHING_SECRET
     """Masks the keys, once they are read."""
     chosen: frozenset[int] | None = None
@@ -188,6 +190,11 @@ def budgets_of(budget: BudgetConfig, dataset: Dataset) -> list[Budget]:
         spent = Amounts(nano_usd(dataset.totals().spent_usd))
         budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), TOTAL, spent))
     return budgets
+
+
+def granted_usd(budgets: Sequence[Budget]) -> Decimal | None:
+    """What may be spent from now on; None where no budget is in dollars."""
+    return min((usd(left) for each in budgets if (left := each.left.nano_usd) is not None), default=None)
 
 
 def endpoint_name(job: Job) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
@@ -21,7 +20,6 @@ from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import (
     BudgetReachedError,
     DamagedLedgerError,
-    ErrorKind,
     InputError,
     ResourceError,
     VisionBatchError,
@@ -30,7 +28,7 @@ from pipeline.http.image_hosts import ImageHosts
 from pipeline.http.session import open_session
 from pipeline.money import known_cost, usd
 from pipeline.pdf.process import PROCESSES
-from pipeline.records import Status, is_unanswered
+from pipeline.records import is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
 from pipeline.run.endpoints import endpoints_of, targets_of
@@ -44,6 +42,7 @@ from pipeline.run.job import (
     endpoint_name,
     engine_config,
     exceeds,
+    granted_usd,
     has_several_images,
     image_hosts,
     left_words,
@@ -56,13 +55,15 @@ from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.passed import say_passed
 from pipeline.run.prepare import Fetcher, Preparer
+from pipeline.run.rows_of_out import by_kind, configurations, listed_failures, rows_before
 from pipeline.sources import Source, passed_over
+from pipeline.sources.origins import origins
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
+from pipeline.store.events import as_json
 from pipeline.store.opening import LEDGER_NAME, check_out, last_config
 from pipeline.store.suspects import Suspects
 
-State = tuple[Status, ErrorKind | None]
 Say = Callable[[str], None]
 """Shows a line to the user."""
 
@@ -206,11 +207,14 @@ class _Run:
         prepare: Preparer,
     ) -> Stages:
         config = self.job.config
+        dataset.note_origins(list(origins(source)))
         self.stats.saves = prepare.saved
         water = LowWater.of(source, self.job, dataset.marks)
         prompts = self.stats.prompts
         dataset.expect((self.stats.total or 0) // prompts - water.skip)
         self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
+        budgets = budgets_of(self.job.budget, dataset)
+        self.stats.granted_usd = granted_usd(budgets)
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=dataset.missing,
@@ -223,7 +227,7 @@ class _Run:
             commit=dataset.commit,
             seal=dataset.seal,
             lease=dataset.lease,
-            budgets=budgets_of(self.job.budget, dataset),
+            budgets=budgets,
             show=show,
             publish=lambda stats: self.publish(dataset, water, stats),
         )
@@ -237,6 +241,7 @@ class _Run:
 
     def publish(self, dataset: Dataset, water: LowWater, stats: RunStats) -> None:
         water.rise(dataset.marks, stats.low_water)
+        dataset.note_pauses(stats.pauses)
         dataset.write_status(self.status("running", dataset))
 
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:
@@ -255,7 +260,8 @@ class _Run:
             if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()
             dataset.settle_lease()
-        summary = replace(self.summary(stopped, dataset), **self.configurations(dataset))
+        rest = configurations(dataset, self.job.config.config_hash())
+        summary = replace(self.summary(stopped, dataset), failures=listed_failures(dataset), **rest)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one that is raised
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
@@ -266,16 +272,6 @@ class _Run:
             stopped.summary = summary
             raise stopped
         return summary
-
-    def configurations(self, dataset: Dataset) -> dict[str, Any]:
-        """OUT's own configuration, and the rows of each where this run has another."""
-        with suppress(ResourceError):
-            own = dataset.own_config_hash
-            if own == self.job.config.config_hash():
-                return {"own_config_hash": own}
-            rows = {one.config_hash: one.rows for one in dataset.configurations()}
-            return {"own_config_hash": own, "by_config": rows}
-        return {}
 
     def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
         """Which budget is used up, how much is left undone, and what that would cost."""
@@ -311,14 +307,16 @@ class _Run:
             "updated_at": self.clock.utc().isoformat(),
             "in_flight": self.stats.in_flight,
             "waiting": self.stats.waiting,
+            "pauses": [as_json(pause) for pause in self.stats.pauses],
             **dataset.overview(),
             **self.summary(None, dataset).as_dict(),
         }
 
     def summary(self, stopped: VisionBatchError | None, dataset: Dataset) -> RunSummary:
         stats, job = self.stats, self.job
-        too_many = exceeds(job.max_failed, stats.bad, stats.asked)
-        before = self.before(dataset)
+        before = rows_before(dataset, self.stats)
+        bad_before = sum(rows for state, rows in before.items() if is_unanswered(*state))
+        too_many = exceeds(job.max_failed, stats.bad, stats.asked) or (job.fail_on_any and stats.bad + bad_before > 0)
         return RunSummary(
             run_id=self.run_id,
             out=str(job.out),
@@ -336,6 +334,7 @@ class _Run:
             asked=stats.asked,
             followers=stats.followers,
             requests=stats.requests,
+            retried=stats.retried,
             by_status={status.value: count for status, count in stats.by_status.items()},
             by_error=dict(stats.by_error),
             **self.spent(dataset),
@@ -345,9 +344,10 @@ class _Run:
             sent_bytes=stats.sent_bytes,
             tokens_saved=stats.tokens_saved,
             saved_usd=None if self.price is None else self.price.input_usd_per_mtok * stats.tokens_saved / 1_000_000,
-            bad_before=sum(rows for state, rows in before.items() if is_unanswered(*state)),
-            still=_by_kind(before),
-            examples=list(stats.examples),
+            bad=stats.bad,
+            bad_before=bad_before,
+            still=by_kind(before),
+            examples=list(stats.examples.values()),
             passed_over=dict(stats.passed_over),
         )
 
@@ -370,23 +370,3 @@ class _Run:
             "cost_unknown_usd": took.cost_unknown_usd,
             "unpriced": took.unpriced,
         }
-
-    def before(self, dataset: Dataset) -> Counter[State]:
-        """Rows of earlier runs that hold no answer, or a refusal, by state; none where the ledger cannot be read."""
-        with suppress(ResourceError):
-            others = Counter(dataset.states()) - self.stats.by_state
-            return Counter(
-                {
-                    (status, kind): rows
-                    for (status, kind), rows in others.items()
-                    if status is Status.REFUSED or is_unanswered(status, kind)
-                }
-            )
-        return Counter()
-
-
-def _by_kind(states: Counter[State]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
-    for (status, kind), rows in sorted(states.items(), key=lambda item: (-item[1], item[0][1] or "")):
-        found.setdefault(status, {})[kind or "no kind"] = rows
-    return found

@@ -32,6 +32,7 @@ from pipeline.sources.remote_shards import RemoteShards
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
 from pipeline.sources.webdataset import TAR_SUFFIXES, Shard, ShardsSource, label_of
+from pipeline.sources.wrapped import SkippableSource
 
 __all__ = [
     "Source",
@@ -82,6 +83,8 @@ def open_sources(
     first_counts = config.on_duplicate_id == "first"
     if len(sources) == 1 and not first_counts:
         return sources[0]
+    if config.skip_bad_rows:
+        sources = [SkippableSource(source) for source in sources]
     return JoinedSource(sources, name=", ".join(map(source_name, specs)), first_counts=first_counts)
 
 

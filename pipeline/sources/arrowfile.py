@@ -59,7 +59,7 @@ def read_arrow(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
         steady = SteadyFile(path)
         mapped = pa.memory_map(path).read_buffer()
         steady.check()
-        batches, schema = _batches(mapped)
+        batches, schema = batches_of(mapped)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: not an Arrow file, or cut short: {first_line(error)}") from None
     columns, cells = columns_of(schema, config, name)
@@ -96,7 +96,7 @@ def _is_wanted(field: Any, image: str, record_id: str | None, *, extras: bool) -
     return field.name in {image, record_id} or extras or not holds_bytes(field.type)
 
 
-def _batches(mapped: Any) -> tuple[Iterator[Any], Any]:  # noqa: ANN401 - as above
+def batches_of(mapped: Any) -> tuple[Iterator[Any], Any]:  # noqa: ANN401 - as above
     """The record batches, without a copy, and their schema."""
     if mapped[: len(_FILE)].to_pybytes() == _FILE:
         table = pa.ipc.open_file(mapped)

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.locations import ImageUrl
 from pipeline.records import ImageRecord
-from pipeline.sources.naming import shown
+from pipeline.sources.naming import short, shown
 
 _NAMED_AT_MOST = 10_000
+
+
+class AllBadError(InputError):
+    """All that a source holds was skipped as bad: among others it is passed over."""
 
 
 class Source(Protocol):
@@ -120,28 +124,28 @@ def _name_duplicate(sources: Sequence[Checkable], repeated: set[int], more: int)
 
 def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Checkable, more: int) -> str:
     other, place = before
-    name = shown(source.name)
+    name, repeated = shown(source.name), repr(short(record.id))
     also = f" (and {more:,} more id{' repeats' if more == 1 else 's repeat'})" if more else ""
     image = record.images[0]
     if isinstance(image, ImageUrl) and image.name != image.url:
         also += "; parameters of an address that may be secret are no part of its id"
     if other is not source:
         return (
-            f"id {record.id!r} stands in {shown(other.name)} ({place}) and in {name} ({source.place(record)})"
+            f"id {repeated} stands in {shown(other.name)} ({place}) and in {name} ({source.place(record)})"
             f"{also}; name the folder above both as one source (of shards, one pattern), or give a manifest with a "
             "column 'id'"
         )
     if record.line is None and place == source.place(record):
-        return f"{name}: id {record.id!r} stands for {place} in two rows of its metadata{also}; remove one"
+        return f"{name}: id {repeated} stands for {place} in two rows of its metadata{also}; remove one"
     if record.line is None:
-        return f"{name}: id {record.id!r} stands for {place} and for {source.place(record)}{also}; rename one"
+        return f"{name}: id {repeated} stands for {place} and for {source.place(record)}{also}; rename one"
     unit, _, number = place.partition(" ")
     if source.grouped_by is not None:
         return (
-            f"{name}: the rows of {record.id!r} (column {source.grouped_by!r}) begin on {unit}s {number} and "
+            f"{name}: the rows of {repeated} (column {source.grouped_by!r}) begin on {unit}s {number} and "
             f"{record.line}{also}; rows of one group stand together: sort the file by this column"
         )
     return (
-        f"{name}: id {record.id!r} on {unit}s {number} and {record.line}{also}; "
+        f"{name}: id {repeated} on {unit}s {number} and {record.line}{also}; "
         "remove one, or name the column that holds distinct ids with `source.id_column=NAME`"
     )

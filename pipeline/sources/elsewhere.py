@@ -34,7 +34,8 @@ class RemoteManifest(ManifestSource):
             address, config, kind.reader, opened, name=name, unit=kind.unit, blocks=kind.blocks,
             locate=below_address(address), label=label,
         )  # fmt: skip
-        self._address, self._source_config = address, config
+        self.address = address
+        self._source_config = config
         self._copy: Copy | None = None
 
     def ids(self) -> Iterator[str] | None:
@@ -48,12 +49,12 @@ class RemoteManifest(ManifestSource):
     def _look_at(self, images: Sequence[str]) -> None:
         super()._look_at(images)
         for image in images:
-            check_foreign(image, self._address)
+            check_foreign(image, self.address)
 
     def _fetch(self) -> None:
         """Once; the copy is gone with this source. Raises InputError and ResourceError."""
         if self._copy is None:
-            self._copy = Copy(self._address, self._source_config, self.name)
+            self._copy = Copy(self.address, self._source_config, self.name)
             self._path = self._copy.path
 
 

@@ -45,6 +45,8 @@ class FolderSource:
         self.has_documents = self.has_several = False
         self.skipped = 0
         self.passed_over = Counter[str]()
+        self.metadata_folders: set[str] = set()
+        """Those that hold the metadata which the passes until now have read: its rows name images relative to them."""
         self._root = root or "."
         self._prefix = root if root.endswith("/") or not root else root + "/"
         self._pattern = Everything() if pattern is None else pattern
@@ -53,6 +55,11 @@ class FolderSource:
         self._config = config
         self._out = out
         self._below = os.path.realpath(self._root) if config.confine else None
+
+    @property
+    def root(self) -> str:
+        """The folder that holds all of the images."""
+        return self._root
 
     @property
     def folder(self) -> str | None:
@@ -115,6 +122,7 @@ class FolderSource:
 
     def _rows(self, path: str, with_row: "array[int]") -> Iterator[ImageRecord]:
         found = FolderMetadata(self._prefix, path, self._config)
+        self.metadata_folders.add(self._prefix + path.rpartition("/")[0])
         for record in found.records():
             with_row.extend(image_key(own) for image in record.images if (own := local_path(image)) is not None)
             yield record

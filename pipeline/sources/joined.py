@@ -18,46 +18,56 @@ class JoinedSource:
 
     def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
         self.name = name
-        self._sources = sources
+        self.sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
         """Hashes of the ids that stand twice: all that has to be remembered."""
 
     @property
     def is_manifest(self) -> bool:
-        return all(source.is_manifest for source in self._sources)
+        return all(source.is_manifest for source in self.sources)
 
     @property
     def has_several(self) -> bool:
-        return any(source.has_several for source in self._sources)
+        return any(source.has_several for source in self.sources)
 
     @property
     def has_documents(self) -> bool:
-        return any(source.has_documents for source in self._sources)
+        return any(source.has_documents for source in self.sources)
 
     @property
     def skipped(self) -> int:
-        return sum(source.skipped for source in self._sources)
+        return sum(source.skipped for source in self.sources)
 
     @property
     def passed_over(self) -> Counter[str]:
-        return sum((passed_over(source) for source in self._sources), Counter())
+        return sum((passed_over(source) for source in self.sources), Counter())
 
     def check(self) -> int | None:
-        if not self._first_counts:
-            return check_ids(self._sources)
-        count, self._repeated = first_of_each(self._sources)
+        if self._first_counts:
+            count, self._repeated = first_of_each(self.sources)
+        else:
+            count = check_ids(self.sources)
+        if count == 0:
+            raise self._nothing()
         return count
 
     def records(self) -> Iterator[ImageRecord]:
         seen: set[str] = set()
-        for source in self._sources:
+        is_empty = True
+        for source in self.sources:
             for record in source.records():
+                is_empty = False
                 if self._repeated and hash(record.id) in self._repeated:
                     if record.id in seen:
                         continue
                     seen.add(record.id)
                 yield record
+        if is_empty:
+            raise self._nothing()
+
+    def _nothing(self) -> InputError:
+        return InputError(f"{shown(self.name)}: all of it was skipped as bad; see which with one SOURCE at a time")
 
 
 def check_apart(sources: Sequence[object]) -> None:

@@ -31,6 +31,8 @@ def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
             id_column = columns.id or (ID_COLUMN if config.id_column is None else None)
         image = row.pop(image_column, ABSENT)
         given = ABSENT if id_column is None else row.pop(id_column, ABSENT)
+        if id_column is not None and type(given) is int:  # the column `id` is text, and would join with no number
+            row[id_column] = given
         if image is ABSENT or (given is ABSENT and needs_id):
             yield BadRow(number, f"no {image_column if image is ABSENT else id_column!r} in this object")
         else:

@@ -9,7 +9,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import EmbeddedImage, LocalFile, Location
 from pipeline.records import ImageRecord
-from pipeline.sources.base import check_ids
+from pipeline.sources.base import AllBadError, check_ids
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
@@ -85,6 +85,11 @@ class ManifestSource:
         self._reader = reader
         self._opener = opener
         self._unit = unit
+
+    @property
+    def path(self) -> str:
+        """Of the manifest, as it was named; empty where it is a stream."""
+        return self._path
 
     def check(self) -> int | None:
         return check_ids([self])
@@ -189,7 +194,8 @@ class ManifestSource:
                 empty = False
                 yield line, listed, None if given is ABSENT else str(given), extra
         if empty:
-            raise InputError(f"{self._label}: no rows" + self._all_skipped())
+            kind = AllBadError if self.skipped else InputError
+            raise kind(f"{self._label}: no rows" + self._all_skipped())
 
     def _reject(self, row: BadRow) -> None:
         if self._config.skip_bad_rows and row.skippable:

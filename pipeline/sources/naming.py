@@ -30,11 +30,14 @@ from pipeline.redaction.addresses import public_url
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2"),
     *(".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".avif", ".heic", ".heif"),
+    *(".avif", ".heic", ".heif", ".hif", ".j2k", ".apng"),
+    *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".rw2", ".orf", ".raf", ".pef", ".srw"),
+    *(".psd", ".tga", ".ico", ".cur", ".icns", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pcx", ".sgi", ".qoi", ".dds"),
 )
 """Files in a folder that count as images; manifests may name any file."""
 MEDIA_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, PDF_SUFFIX)
 
+_SHOWN_LETTERS = 200
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DATA = "data:"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -43,6 +46,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def shown(text: str) -> str:
     r"""`text` for people and files: bytes that are no UTF-8 as `\xNN`, other lone surrogates as `\uNNNN`."""
     return text if text.isascii() else _SURROGATE.sub(_escaped, text)
+
+
+def short(name: str) -> str:
+    """An id for a message: an image in base64 may be one, and fills no screen."""
+    return name if len(name) <= _SHOWN_LETTERS else f"{name[: _SHOWN_LETTERS // 2]}… ({len(name):,} letters)"
 
 
 def identify(text: str) -> str:

@@ -9,6 +9,7 @@ import orjson
 from pipeline.errors import InputError
 from pipeline.locations import Location
 from pipeline.records import ImageRecord
+from pipeline.sources.naming import short
 
 TEXT_COLUMN: Final = "image_text"
 """The text of an image, sent before it: of each row of a group, or a list beside a list of images."""
@@ -75,7 +76,7 @@ def grouped(records: Iterable[ImageRecord], place: str) -> Iterator[ImageRecord]
             images += record.images
             texts += record.image_texts or [_row_text(record)] * len(record.images)
             if len(images) > MOST_IMAGES:
-                raise InputError(f"{place}: more than {MOST_IMAGES:,} images belong to {record_id!r}")
+                raise InputError(f"{place}: more than {MOST_IMAGES:,} images belong to {short(record_id)!r}")
         if first is not None:
             yield ImageRecord(first.id, tuple(images), first.extra, first.line, tuple(texts) if any(texts) else ())
 

@@ -148,6 +148,8 @@ def rows_of(
             yield BadRow(number, "text that is not UTF-8")
             continue
         extra = {column: value for column, value in zip(cells, values, strict=True) if not _is_long(value)}
+        if extras and columns.id is not None and type(record_id) is int:  # `id` is text, and would join with no number
+            extra[columns.id] = record_id
         yield number, image, record_id, to_json(extra)
 
 

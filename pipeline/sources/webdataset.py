@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.files import version_of
 from pipeline.locations import EmbeddedImage, Location, TarMember
 from pipeline.records import ImageRecord
-from pipeline.sources.base import check_ids
+from pipeline.sources.base import AllBadError, check_ids
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.manifest import ABSENT, id_flaw
@@ -96,7 +96,8 @@ class ShardsSource:
             except OSError as error:
                 self._reject(f"{shard.shown}: cannot be read: {error.strerror or error}", "go on without it")
         if is_empty:
-            raise InputError(self._nothing_found(passed.by_kind))
+            kind = AllBadError if self.skipped else InputError
+            raise kind(self._nothing_found(passed.by_kind))
         self.passed_over = passed.by_kind
 
     def _of_shard(self, shard: Shard, passed: PassedOver, *, extras: bool) -> Iterator[ImageRecord]:

@@ -1,11 +1,15 @@
 """A source that changes the records of another one."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TypeVar
 
 from pipeline.records import ImageRecord
-from pipeline.sources.base import Checkable, check_ids
+from pipeline.sources.base import AllBadError, Checkable, check_ids
 from pipeline.sources.passed import passed_over
+
+T = TypeVar("T")
 
 
 class WrappedSource:
@@ -13,6 +17,11 @@ class WrappedSource:
 
     def __init__(self, source: Checkable) -> None:
         self._source = source
+
+    @property
+    def inner(self) -> Checkable:
+        """The source that this one changes."""
+        return self._source
 
     @property
     def name(self) -> str:
@@ -54,3 +63,19 @@ class WrappedSource:
 
     def records(self) -> Iterator[ImageRecord]:
         raise NotImplementedError
+
+
+class SkippableSource(WrappedSource):
+    """One of several sources: it may hold nothing but what is skipped as bad."""
+
+    def ids(self) -> Iterator[str] | None:
+        found = self._source.ids()
+        return None if found is None else _unless_bad(found)
+
+    def records(self) -> Iterator[ImageRecord]:
+        return _unless_bad(self._source.records())
+
+
+def _unless_bad(found: Iterable[T]) -> Iterator[T]:
+    with suppress(AllBadError):
+        yield from found

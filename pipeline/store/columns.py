@@ -357,7 +357,12 @@ COLUMNS: tuple[Column, ...] = (
         from_leader=True,
         is_essential=True,
     ),
-    Column("record", _TEXT, lambda outcome, _: outcome.record.extra, "The manifest's other columns, as JSON."),
+    Column(
+        "record",
+        _TEXT,
+        lambda outcome, _: outcome.record.extra,
+        "The manifest's other columns, as JSON; an id that is an integer there is one here.",
+    ),
 )
 KEY_NAMES = ("id", "prompt_name")
 

@@ -16,10 +16,12 @@ from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, ResourceError
 from pipeline.files import disk_errors
 from pipeline.limits.budget import Amounts
+from pipeline.limits.pauses import Paused
+from pipeline.locations import Origin
 from pipeline.records import EMULATOR, BilledAttempt, Follower, ImageRecord, Outcome, PreparedRequest, Status
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor
-from pipeline.store import bills, outdir
+from pipeline.store import bills, events, outdir
 from pipeline.store.accounting import Totals
 from pipeline.store.columns import RowOrigin
 from pipeline.store.commits import Committer
@@ -39,6 +41,7 @@ from pipeline.store.opening import (
     declare,
     identity_of,
 )
+from pipeline.store.origins import write_origins
 from pipeline.store.overview import overview, states_of
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
@@ -68,6 +71,7 @@ class Dataset:
         self._failpoint, self._redactor = failpoint, redactor
         self._config_hash = origin.config_hash
         self._is_open = True
+        self._noted: Sequence[Paused] = ()
         bills.settle_lease(ledger)
         self._spent_before = bills.spent(ledger)
         self.marks = Marks(ledger)
@@ -247,10 +251,21 @@ class Dataset:
         with disk_errors(self.out):
             outdir.write_status(self.out, status)
 
+    def note_pauses(self, pauses: Sequence[Paused]) -> None:
+        """Store the pauses of this run, where there are new ones."""
+        if pauses and pauses != self._noted:
+            events.note_pauses(self._ledger, pauses)
+            self._noted = pauses
+
     def write_run(self, summary: Mapping[str, object]) -> None:
         """Replace `runs/<run_id>.json`."""
         with disk_errors(self.out):
             outdir.write_run(self.out, self.run_id, summary)
+
+    def note_origins(self, found: Sequence[Origin]) -> None:
+        """Add where the images of this run are to `sources.json`."""
+        with disk_errors(self.out):
+            write_origins(self.out, self.run_id, found, self._redactor)
 
     def describe(self) -> None:
         """Replace `config.toml` and the dataset card, which name the number of rows of each configuration."""

@@ -109,6 +109,26 @@ def parse(text: str) -> Term:
     return _Parser(text).parse()
 
 
+def columns_in(text: str) -> frozenset[str]:
+    """The columns that an expression names. Raises what `parse` raises."""
+    return frozenset(_columns(parse(text)))
+
+
+def _columns(term: Term) -> Iterator[str]:
+    match term:
+        case And(terms) | Or(terms):
+            for one in terms:
+                yield from _columns(one)
+        case Not(negated):
+            yield from _columns(negated)
+        case Comparison(_, left, right):
+            yield left.path[0]
+            if isinstance(right, Name):
+                yield right.path[0]
+        case _:
+            yield term.name.path[0]
+
+
 def fail(text: str, at: int, why: str) -> NoReturn:
     """Raise InputError for what stands at this position."""
     shown = text[at : at + 20]

@@ -80,7 +80,7 @@ def check_names(out: Path) -> None:
     """Raise OSError where something else has one of our names, before anything is sent."""
     for name in (DATA_NAME, outdir.RUNS_NAME):
         outdir.check_folder(out / name, may_be_link=name == DATA_NAME)
-    for name in (outdir.STATUS_NAME, outdir.CONFIG_NAME):
+    for name in (outdir.STATUS_NAME, outdir.CONFIG_NAME, outdir.SOURCES_NAME):
         if (out / name).is_dir() and not (out / name).is_symlink():
             raise IsADirectoryError(errno.EISDIR, "is a directory; move it away", str(out / name))
 

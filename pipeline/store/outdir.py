@@ -26,8 +26,10 @@ from pipeline.store.columns import markdown_lines
 
 CARD_NAME = "README.md"
 CONFIG_NAME = "config.toml"
+SOURCES_NAME = "sources.json"
 STATUS_NAME = "status.json"
 RUNS_NAME = "runs"
+FAILURES_NAME = "failures.csv"
 _CUT_CHARS = 60
 
 
@@ -282,6 +284,7 @@ def _fenced(text: str) -> str:
 
 def remove_unfinished(out: Path) -> None:
     """Delete what a crash left half written."""
-    named = [out / f".{name}.tmp" for name in (CARD_NAME, CONFIG_NAME, STATUS_NAME)]
+    names = (CARD_NAME, CONFIG_NAME, SOURCES_NAME, STATUS_NAME, FAILURES_NAME)
+    named = [out / f".{name}.tmp" for name in names]
     for file in (*named, *(out / RUNS_NAME).glob(".*.json.tmp")):
         file.unlink(missing_ok=True)

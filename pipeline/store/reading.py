@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ROWS_A_BATCH = 4_096
+_INT64 = 2**63
 _READ_AHEAD = 2
 """Batches that Arrow decodes before they are asked for: this bounds the memory."""
 
@@ -34,6 +35,11 @@ def scan(out: Path, columns: Sequence[str] | None = None, where: str | None = No
     names = _checked(columns, schema)
     condition = None if where is None else to_arrow(where, schema)
     return _batches(folder, schema, names, condition)
+
+
+def stored_schema(out: Path) -> pa.Schema:
+    """The columns as they are stored. Raises what `scan` raises."""
+    return _opened(out)[1]
 
 
 def scan_flat(
@@ -69,14 +75,31 @@ def read(out: Path, columns: Sequence[str] | None = None, where: str | None = No
         frame["cost_usd"] = frame["cost_usd"].map(_as_float, na_action="ignore").astype("float64")
     if "record" not in names:
         return frame
-    extra = pd.DataFrame([json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")])
-    extra.index = frame.index
+    rows = [json.loads(text) if isinstance(text, str) else {} for text in frame.pop("record")]
+    extra = pd.DataFrame(rows, index=frame.index)
+    for name in extra.columns[extra.isna().any()]:  # a missing integer makes a column of floats, which joins with none
+        values = [row.get(name) for row in rows]
+        if all(value is None or type(value) is int for value in values):
+            extra[name] = pd.Series(values, frame.index, _integers(values))
     renamed = extra.rename(columns={name: f"record.{name}" for name in extra.columns if name in frame.columns})
     return frame.join(renamed)
 
 
+def _integers(values: Sequence[int | None]) -> str:
+    """Pandas's type of integers that may be missing."""
+    known = [value for value in values if value is not None]
+    if min(known, default=0) >= -_INT64 and max(known, default=0) < _INT64:
+        return "Int64"
+    return "UInt64" if min(known) >= 0 and max(known) < 2 * _INT64 else "object"
+
+
 def _as_float(amount: Decimal) -> float:
     return float(amount)
+
+
+def schema_of(out: Path) -> pa.Schema:
+    """The columns of an output directory. Raises what `scan` raises."""
+    return _opened(out)[1]
 
 
 def _opened(out: Path) -> tuple[Path, pa.Schema]:

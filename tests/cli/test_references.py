@@ -16,6 +16,7 @@ from tests.support import ROOT, Command
 PACKAGE = ROOT / "pipeline"
 ELSEWHERE = {
     "emulator/child.py": {"--port", "--until-eof"},  # the command that it starts
+    "viewer/again.py": {"--emulator", "--only", "--retry-where"},  # the command that asks rows again
     "run/model.py": {"--fetch-urls", "--catalogue", "--model-family", "--rules-of"},  # arguments of that command
 }
 

@@ -12,7 +12,7 @@ from pipeline.config.sections import EndpointConfig
 from pipeline.http.proxies import proxy_of
 from pipeline.http.tls import ssl_context
 from tests.stub import stub
-from tests.support import Command, MakeImage
+from tests.support import Command, MakeImage, unstamped
 
 KEY_HERE = "sk-of-the-environment"
 ELSEWHERE = "https://attacker.invalid"
@@ -174,13 +174,13 @@ def test_the_destination_is_shown_before_a_new_out_is_begun(
     with stub() as server:
         dotenv(f"OPENAI_BASE_URL={server.url}")
         first = command("run", str(photos), "-o", "out", "--model", "gpt-4o")[2]
-        assert first.startswith(f"asks {server.url} (address from .env), no key\n")
+        assert unstamped(first)[0] == f"asks {server.url} (address from .env), no key"
         assert "asks " not in command("run", str(photos), "-o", "out", "--model", "gpt-4o")[2]
         monkeypatch.setenv("OPENAI_API_KEY", KEY_HERE)
         both = ("--base-url", server.url, "--base-url", f"{server.url}/other/v1")
         told = command("run", str(photos), "-o", "more", "--model", "gpt-4o", *both)[2]
         key = "key OPENAI_API_KEY from the environment"
-        assert told.startswith(f"asks {server.url}, {key}; {server.url}, {key}\n")
+        assert unstamped(told)[0] == f"asks {server.url}, {key}; {server.url}, {key}"
         assert command("run", str(photos), "-o", "quiet", *ASK, *both) == (0, "", "")
 
 

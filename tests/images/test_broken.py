@@ -237,3 +237,36 @@ def test_an_error_while_reserving_is_not_the_images() -> None:
 
     with pytest.raises(RuntimeError, match="the run ends"):
         prepare_image(SAMPLES["BMP"], OPENAI_HIGH, ImagesConfig(), reserve)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_parts(kind: str, size: tuple[int, int], profile: int) -> bytes:
+    """A small file of this format with a profile of this number of bytes, or with what looks like one."""
+    data = encoded(Image.new("RGB", size, (200, 100, 50)), kind)
+    if kind == "JPEG":
+        parts = [b"ICC_PROFILE\0" + bytes([1 + at % 255, 255]) + bytes(65_000) for at in range(profile // 65_000)]
+        parts = [b"\xff\xe2" + struct.pack(">H", 2 + len(part)) + part for part in parts]
+        return data[:2] + b"".join(parts) + data[2:]
+    if kind == "PNG":
+        packed = zlib.compress(bytes(profile), 9)
+        return data[:33] + chunk(b"iCCP", b"a\0\0" + packed) + chunk(b"zTXt", b"b\0\0" + packed) + data[33:]
+    extended = struct.pack("<4sIB3xHBHB", b"VP8X", 10, 0x20, size[0] - 1, 0, size[1] - 1, 0)
+    body = extended + struct.pack("<4sI", b"ICCP", profile) + bytes(profile) + data[12:]
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_profile_that_is_none_is_not_sent(kind: str) -> None:
+    """One of 20 MB, in a PNG packed to 20 KB, is left out of a file that passes and out of one that is resized."""
+    for size in ((64, 48), (640, 480)):
+        data = with_parts(kind, size, 20 << 20)
+        found = prepare(data, SizeRule(100))
+        assert isinstance(found, PreparedImage), found
+        assert len(found.data) < 5_000
+        with Image.open(io.BytesIO(found.data)) as image:
+            assert "icc_profile" not in image.info
+            assert image.convert("RGB").getpixel((5, 5)) == pytest.approx((200, 100, 50), abs=4)
+            assert image.size == (found.facts.sent_width, found.facts.sent_height)

@@ -1,6 +1,7 @@
 """Golden sizes and colours of every format, against the picture that each file was made from."""
 
 import io
+import re
 import struct
 from contextlib import nullcontext
 from pathlib import Path
@@ -345,10 +346,11 @@ def test_gigapixels_are_too_large_in_every_format(form: str) -> None:
     assert found.kind is ErrorKind.IMAGE_TOO_LARGE, found
 
 
-def test_a_photograph_of_108_megapixels_goes_through() -> None:
-    """12,000 x 9,000 pixels with the default settings."""
-    facts = prepared(encoded(Image.new("L", (12_000, 9_000), 99), "JPEG", quality=75), SizeRule(2048)).facts
-    assert (facts.width, facts.height, facts.sent_width, facts.sent_height) == (12_000, 9_000, 2048, 1536)
+@pytest.mark.parametrize("size", [(12_000, 9_000), (16_320, 12_240)])
+def test_a_photograph_of_a_phone_goes_through(size: tuple[int, int]) -> None:
+    """108 and 200 megapixels with the default settings."""
+    facts = prepared(encoded(Image.new("L", size, 99), "JPEG", quality=75), SizeRule(2048)).facts
+    assert (facts.width, facts.height, facts.sent_width, facts.sent_height) == (*size, 2048, 1536)
 
 
 def test_photographs_of_every_orientation_in_a_folder_of_ones_own() -> None:
@@ -365,3 +367,17 @@ def test_photographs_of_every_orientation_in_a_folder_of_ones_own() -> None:
         )
         assert difference(pixels(result.data), small) < 4, path
         assert similarity(pixels(result.data), small) > 0.9, path
+
+
+def test_a_file_that_breaks_off() -> None:
+    """Of every format: what is cut in the middle of its pixels is called so, in words that are ours."""
+    for case in READ:
+        data = case.data()
+        found = prepare(data[: len(data) * 45 // 100])
+        assert isinstance(found, Failure)
+        is_raw = "RAW" in case.what or "negative" in case.what
+        if is_raw and found.kind is ErrorKind.IMAGE_UNSUPPORTED:
+            assert "no preview" in found.message  # that lies behind the cut
+            continue
+        assert found.kind is ErrorKind.IMAGE_TRUNCATED, (case.name, found.message)
+        assert re.search(r"is incomplete: the data ends (inside|before) ", found.message), found.message

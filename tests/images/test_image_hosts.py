@@ -282,6 +282,6 @@ def test_a_manifest_of_private_addresses(make_image: MakeImage, endpoint: str, c
         assert command("estimate", f"{host}/a.jpg", "--model", "gpt-4o")[0] == 0
     row = pipeline.read("moved").iloc[0]
     assert row.error_message == (
-        f"{host}/moved.jpg: 10.0.0.1 is no public address; images are fetched from public hosts only, unless "
-        "source.allow_private_hosts is set"
+        f"{host}/moved.jpg: redirected to http://10.0.0.1/a.jpg: 10.0.0.1 is no public address; images are fetched "
+        "from public hosts only, unless source.allow_private_hosts is set"
     )

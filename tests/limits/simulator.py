@@ -198,6 +198,11 @@ def _troubles() -> Iterator[Scenario]:
         name="5 % random 429s, queue beyond 32", servers=(Server(slots=32, throttles_at_random=0.05),),
         fixed=((32, None), (40, None)), share=0.85, throttles=0.1, held_out=True,
     )  # fmt: skip
+    yield Scenario(  # each wait is one of the whole run: fixed settings let the others go on
+        name="5 % random Retry-After, queue beyond 32",
+        servers=(Server(slots=32, throttles_at_random=0.05, states_wait=True),), fixed=((32, None), (40, None)),
+        share=0.4, throttles=0.1,
+    )  # fmt: skip
     yield Scenario(
         name="poison, queue beyond 64", servers=(Server(slots=64),), fixed=((64, None), (80, None)), share=0.9,
         throttles=0.02, poison=5,

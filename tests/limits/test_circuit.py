@@ -58,7 +58,7 @@ def test_half_open_is_one_request() -> None:
     assert circuit.ready_at == 11.0
     circuit.open(1.2, BUSY, None, 1.0)
     assert circuit.ready_at == 3.2
-    circuit.close()
+    circuit.close(2.0)
     assert (circuit.reason, circuit.ready_at) == (None, float("-inf"))
 
 

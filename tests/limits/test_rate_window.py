@@ -151,6 +151,23 @@ def test_a_learned_rate_grows_and_a_throttle_takes_a_little() -> None:
     assert window.learned == grown  # nothing was granted in that minute: nothing is learned
 
 
+def test_throttles_that_follow_no_rate_are_doubted() -> None:
+    """Each throttle leaves what its minute granted, which the pauses lower: below half, the rate is forgotten.
+
+    What is learned next is believed again.
+    """
+    window = RateWindow()
+    granted(window, 0, 120)
+    window.learn(120.0, has_wait=True)
+    now, after = 121, []
+    for a_second in (7, 4, 2):
+        granted(window, now, now + 60, a_second=a_second)
+        now += 61
+        window.learn(float(now), has_wait=True)
+        after.append((a_second, window.learned is None, window.is_doubted))
+    assert after == [(7, False, False), (4, True, True), (2, False, False)]
+
+
 def test_a_burst_of_seconds_says_little_about_a_minute() -> None:
     """Sixty granted within six seconds: the learned rate starts there, and doubles in less than half a minute."""
     window = RateWindow()

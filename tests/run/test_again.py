@@ -11,7 +11,7 @@ import pytest
 
 import pipeline
 from pipeline import InputError, RerunPolicy
-from pipeline.engine.progress import describe
+from pipeline.display.last_screen import describe
 from tests.builders import ask
 from tests.containers import table_bytes, tar_of
 from tests.emulators import emulator

@@ -14,16 +14,17 @@ from pipeline.catalogue.prices import Price
 from pipeline.cli.references import with_flags
 from pipeline.commands.status import lines, read_status
 from pipeline.config.keywords import resolve
+from pipeline.display.figures import money
+from pipeline.display.last_screen import describe
 from pipeline.endpoints import pricing
-from pipeline.engine import progress
 from pipeline.engine.progress import dollars, exact
 from pipeline.money import usd, usd_text
 from pipeline.run.consent import expected_usd
 from pipeline.run.job import Job, open_job_source
 from pipeline.run.prepare import Preparer
 from pipeline.store.accounting import Totals
+from tests.display.test_display import stats, summary
 from tests.emulators import emulator
-from tests.engine.test_progress import stats, summary
 from tests.support import MakeImage
 
 PRICE = Price(input_usd_per_mtok=Decimal("2.5"), output_usd_per_mtok=Decimal(10))
@@ -92,11 +93,11 @@ def test_money_in_json_has_no_exponent() -> None:
 def test_what_is_unknown_stands_beside_what_is_known() -> None:
     """On the bar and in the summary; nowhere where there is none."""
     unknown = Decimal("0.02")
-    text = progress.describe(summary(cost_unknown_usd=unknown))
+    text = describe(summary(cost_unknown_usd=unknown))
     assert "cost: $0.0123, and up to $0.0200 for requests whose bill is unknown" in text
-    assert "unknown" not in progress.describe(summary())
-    figures = progress._figures(stats(cost_usd=Decimal("1.5"), cost_unknown_usd=unknown))
-    assert figures[1] == "$1.50 and up to $0.0200 unknown"
+    assert "unknown" not in describe(summary())
+    pieces = money(stats(total=None, cost_usd=Decimal("1.5"), cost_unknown_usd=unknown))
+    assert pieces[0].text == "$1.50 and up to $0.0200 unknown"
 
 
 def test_status_shows_what_is_unknown(photos: Path) -> None:

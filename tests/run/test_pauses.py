@@ -1,5 +1,6 @@
 """What a user sees while an endpoint throttles everything for a while, and how such a run ends."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,14 +8,17 @@ import pytest
 
 import pipeline
 from pipeline import EndpointStoppedError
+from pipeline.engine.pauses import PauseLog
 from pipeline.errors import ErrorKind
+from pipeline.limits.circuit import PauseReason
 from pipeline.limits.notices import LASTING_S, WORTH_S, Notices
 from pipeline.records import Failure
+from pipeline.store.events import as_json, read_pauses
 from tests import builders
 from tests.engine.test_scheduler import line
 from tests.engine.test_state import GOOD, Rig, fail, rig
 from tests.stub import Reply, stub
-from tests.support import MakeImage
+from tests.support import MakeImage, unstamped
 
 WORDS = "No available models currently"
 NO_MODELS = Reply(
@@ -36,7 +40,7 @@ def ask(source: Path, url: str | list[str], **overrides: object) -> pipeline.Run
 
 def notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What was said on standard error since the last look."""
-    return [text for text in capsys.readouterr().err.splitlines() if text.startswith("note: ")]
+    return [text for text in unstamped(capsys.readouterr().err) if text.startswith("note: ")]
 
 
 def first(count: int, refusal: Reply) -> Callable[[int], int | Reply]:
@@ -60,6 +64,20 @@ def test_a_throttle_is_shown_in_the_servers_words(photos: Path, capsys: pytest.C
         said = [text for text in notes(capsys) if WORDS in text]
     follows = "sending pauses and tries again, for at most 3600 s (limits.max_wait_s)"
     assert said == [f"note: {server.base_url} - HTTP 503: {WORDS} - {follows}"]
+
+
+def test_pauses_are_recorded(photos: Path) -> None:
+    """The ledger has each with its reason and length, `status.json` too; a rebuilt ledger keeps them."""
+    with stub(first(2, NO_MODELS)) as server:
+        ask(photos, server.base_url)
+    (pause,) = read_pauses(Path("out"))
+    assert (pause.endpoint, pause.reason, pause.times) == (server.base_url, "rate limited", 1)
+    assert 0.5 < pause.seconds < 30
+    assert (pause.ended_at - pause.began_at).total_seconds() == pytest.approx(pause.seconds, abs=1e-5)
+    (published,) = json.loads(Path("out/status.json").read_text())["pauses"]
+    assert published == as_json(pause)
+    pipeline.rebuild("out")
+    assert read_pauses(Path("out")) == [pause]
 
 
 @pytest.mark.parametrize(
@@ -194,3 +212,25 @@ async def test_the_end_of_a_run_says_it_once() -> None:
     assert bench.scheduler.remarks() == ["a - because quota_exhausted - the others go on without it"]
     await bench.ask(result=fail(ErrorKind.AUTHENTICATION))
     assert bench.scheduler.remarks() == []
+
+
+def test_pauses_that_follow_each_other_closely_are_one() -> None:
+    """Of a day with thousands of short ones the list stays short; one that goes on is in it, and keeps its date."""
+    bench = rig()
+    log = PauseLog(bench.hand.clock())
+
+    def paused(for_s: float, then_s: float) -> None:
+        bench.endpoint.circuit.open(bench.hand.now_s, PauseReason.THROTTLED, 1.0, bench.hand.now_s)
+        bench.hand.now_s += for_s / 2
+        half = log.noted([bench.endpoint])[-1]
+        bench.hand.now_s += for_s / 2
+        bench.endpoint.circuit.close(bench.hand.now_s)
+        assert (half.seconds, half.reason, half.times) == (for_s / 2, "rate limited", 1)
+        bench.hand.now_s += then_s
+
+    for for_s, then_s in ((2.0, 0.5), (4.0, 0.5), (6.0, 100.0), (1.0, 0.0)):
+        paused(for_s, then_s)
+    found = log.noted([bench.endpoint])
+    assert [(one.times, one.seconds) for one in found] == [(3, 12.0), (1, 1.0)]
+    assert [(one.ended_at - one.began_at).total_seconds() for one in found] == [13.0, 1.0]
+    assert found == log.noted([bench.endpoint])

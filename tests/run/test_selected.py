@@ -15,7 +15,7 @@ import pytest
 import pipeline
 from pipeline import BudgetReachedError, InputError
 from pipeline.config.loading import load_config
-from pipeline.engine.progress import describe
+from pipeline.display.last_screen import describe
 from pipeline.store.outdir import read_configurations
 from tests.builders import ask
 from tests.emulators import emulator

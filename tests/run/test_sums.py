@@ -12,8 +12,8 @@ import pipeline
 from pipeline import VisionBatchError
 from pipeline.catalogue.prices import Price
 from pipeline.commands.status import lines, read_status
+from pipeline.display.last_screen import describe
 from pipeline.endpoints import pricing
-from pipeline.engine.progress import describe
 from pipeline.engine.stats import RunSummary
 from pipeline.money import usd
 from pipeline.store.ledger.sqlite import SqliteLedger

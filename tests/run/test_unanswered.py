@@ -11,7 +11,7 @@ import pipeline
 from pipeline import EndpointStoppedError, InputError, RerunPolicy
 from pipeline.cli.app import exit_code
 from pipeline.commands.status import read_status
-from pipeline.engine.progress import describe
+from pipeline.display.last_screen import describe
 from tests import builders
 from tests.stub import Reply, Stub, answer, stub
 from tests.support import MakeImage

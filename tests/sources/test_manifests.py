@@ -162,6 +162,7 @@ def test_parquet_rows(tmp_path: Path) -> None:
         "box": {"x": 1, "deep": [None]},
         "kind": "cat",
         "none": None,
+        "id": 7,
     }
 
 
@@ -204,8 +205,9 @@ def test_csv_and_jsonl_bring_back_what_was_written(
         records = read(folder / name)
         assert [record.id for record in records] == [str(n) for n in range(len(rows))]
         assert [path_of(record) for record in records] == [f"{folder}/{image}" for image, _, _ in rows]
-        got = [tuple(json.loads(record.extra or "").values()) for record in records]
-        assert got == [row[1:] for row in rows]
+        got = [json.loads(record.extra or "") for record in records]
+        ids = [{"id": n} if name == "m.jsonl" else {} for n in range(len(rows))]  # an integer stays one
+        assert got == [{"caption": row[1], "note": row[2], **id_} for row, id_ in zip(rows, ids, strict=True)]
 
 
 # --- columns ---

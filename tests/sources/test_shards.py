@@ -19,7 +19,7 @@ from pipeline.images.probe import ImageSize
 from pipeline.images.sizes import sizes_of
 from pipeline.locations import EmbeddedImage, TarMember
 from pipeline.records import Failure, ImageRecord
-from pipeline.sources import gunzip, open_source, passed_over
+from pipeline.sources import gunzip, open_source, open_sources, passed_over
 from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.tarfiles import DamagedError, PlainStream, members
 from tests.containers import SMALL, Files, tar_of
@@ -307,6 +307,21 @@ def test_a_damaged_shard_among_others(tmp_path: Path) -> None:
     assert len(read(spec)) == 6
     with pytest.raises(InputError, match=r"1\.tar: no images in it \(1 \.npy, 1 \.txt\)"):
         open_source(path).check()
+
+
+@pytest.mark.parametrize("name", ["bad.tar", "bad.tar.gz", "bad.csv", "bad.jsonl"])
+def test_a_source_that_is_wholly_bad(tmp_path: Path, name: str) -> None:
+    """With `source.skip_bad_rows` it is passed over among others, and an error where there is nothing else."""
+    bad, good = tmp_path / name, tmp_path / "good.tar"
+    good.write_bytes(tar_of([("a.jpg", b"one")]))
+    bad.write_bytes(b"image,id\n,\n" if name == "bad.csv" else bytes(range(256)) * 8)
+    skips = SourceConfig(skip_bad_rows=True)
+    source = open_sources([str(bad), str(good)], skips)
+    assert (source.check(), [record.id for record in source.records()]) == (1, ["good/a"])
+    assert source.skipped >= 1
+    for specs in ([str(bad)], [str(bad), str(bad)]):
+        with pytest.raises(InputError, match="skipped"):
+            open_sources(specs, skips).check()
 
 
 def test_images_that_are_not_read(tmp_path: Path) -> None:

@@ -156,24 +156,24 @@ def figures(model: ModelEstimate) -> tuple[tuple[str, str], ...]:
     if model.pages is not None:
         tokens = (
             ("1 page", ""),
-            _figure(model.pages, lambda pages: f"{rounded(pages)} page{'s' * (pages != 1)}"),
+            figure(model.pages, lambda pages: f"{rounded(pages)} page{'s' * (pages != 1)}"),
             ("none", ""),
         )
     else:
         tokens = (
-            _figure(model.mean_tokens, lambda count: f"{count:,}"),
-            _figure(model.input_tokens, rounded),
-            _figure(model.output_tokens, rounded),
+            figure(model.mean_tokens, lambda count: f"{count:,}"),
+            figure(model.input_tokens, rounded),
+            figure(model.output_tokens, rounded),
         )
     return (
         *tokens,
-        _figure(model.cost_usd, usd),
-        _figure(model.batch_cost_usd, usd),
-        _figure(model.seconds, duration),
+        figure(model.cost_usd, usd),
+        figure(model.batch_cost_usd, usd),
+        figure(model.seconds, duration),
     )
 
 
-def _figure(value: Range[N] | None, show: Callable[[N], str]) -> tuple[str, str]:
+def figure(value: Range[N] | None, show: Callable[[N], str]) -> tuple[str, str]:
     if value is None:
         return UNKNOWN, ""
     expected, low = show(value.expected), show(value.low)
@@ -301,7 +301,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def range_text(value: Range[N] | None, show: Callable[[N], str]) -> str:
     """`expected (low to high)`; the range only where it shows."""
-    expected, ends = _figure(value, show)
+    expected, ends = figure(value, show)
     return f"{expected} ({ends})" if ends else expected
 
 

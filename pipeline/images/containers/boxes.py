@@ -7,6 +7,8 @@ from typing import Final
 from pipeline.images.containers.values import BrokenFileError, Read
 
 _MOST_BOXES: Final = 1_000
+TO_THE_END: Final = 1 << 62
+"""Stands for the end of a box that goes on to the end of the file."""
 
 
 def boxes(read: Read, at: int, end: int | None) -> Iterator[tuple[bytes, int, int]]:
@@ -24,7 +26,7 @@ def boxes(read: Read, at: int, end: int | None) -> Iterator[tuple[bytes, int, in
             (size,) = struct.unpack_from(">Q", head, 8)
             body = at + 16
         elif size == 0:
-            size = (end - at) if end is not None else 1 << 62
+            size = (end - at) if end is not None else TO_THE_END
         if size < body - at or (end is not None and at + size > end):
             raise BrokenFileError("a box is longer than the one that it is in")
         yield kind, body, at + size

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pipeline.images.containers import exif
 from pipeline.images.containers.jpeg_tables import Tables
-from pipeline.images.containers.values import BrokenFileError, Facts, Format, bounded, ends_inside
+from pipeline.images.containers.values import MAX_PROFILE_BYTES, BrokenFileError, Facts, Format, bounded, ends_inside
 
 _SOI, _EOI, _SOS, _DQT, _DHT, _DAC, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
@@ -26,6 +26,9 @@ SCAN_MARKER = b"\xff\xda"
 _SCAN_BEGIN = re.compile(rb"\xff+\xda")
 """Any marker may have fill bytes before it (T.81, B.1.1.2)."""
 
+_MAX_PROFILE_PARTS = MAX_PROFILE_BYTES >> 16
+_MAX_APP_BYTES = 64
+"""Of a segment about colours, which has twelve."""
 _MAX_FACTOR = 4
 _COEFFICIENT_BYTES = 2
 
@@ -55,7 +58,7 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
         if tables is not None and facts.common:
             _check(tables, marker, data[body:end])
         seen.add(marker)
-        yield at, end, _needed(data, marker, body)
+        yield at, end, _needed(data, marker, body, end)
         at = end
         if marker == _SOS:
             at = _scan_end(data, end)
@@ -158,10 +161,14 @@ def _scan_end(data: bytes, at: int) -> int:
     return found.start()
 
 
-def _needed(data: bytes, marker: int, body: int) -> bool:
+def _needed(data: bytes, marker: int, body: int, end: int) -> bool:
     if marker == _COM:
         return False
-    if _APP0 <= marker <= _APP15:
-        mark = _PICTURE_APPS.get(marker)
-        return mark is not None and data.startswith(mark, body)
-    return True
+    if not _APP0 <= marker <= _APP15:
+        return True
+    mark = _PICTURE_APPS.get(marker)
+    if mark is None or not data.startswith(mark, body):
+        return False
+    if marker == _APP2:  # number and count of its parts
+        return all(0 < one <= _MAX_PROFILE_PARTS for one in data[body + len(mark) : min(body + len(mark) + 2, end)])
+    return end - body <= _MAX_APP_BYTES or marker == _APP0

@@ -11,6 +11,9 @@ _SIGNATURE_BYTES = 8
 _CHUNK_BYTES = 12
 """Of a chunk without data: length, type, checksum."""
 _MAX_LENGTH = 2**31 - 1
+_MAX_COLOUR_BYTES, _MAX_NAME_BYTES = 1024, 80
+MAX_UNPACKED_BYTES = 1 << 20
+"""Of a profile or a text: Pillow, with which many servers decode, refuses a file that has a longer one."""
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _COLOUR = frozenset(
     {
@@ -26,7 +29,6 @@ _COLOUR = frozenset(
         b"hIST",
         b"tRNS",
         b"pHYs",
-        b"sPLT",
     }
 )
 _NEEDED = _CRITICAL | _COLOUR
@@ -48,8 +50,9 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
         _read(kind, data[at + 8 : end - 4] if kind in (b"IHDR", b"eXIf") else b"", seen, facts)
         if kind == b"IDAT" and data[_COLOUR_TYPE_AT] == _PALETTE and b"PLTE" not in seen:
             raise BrokenFileError("it has no palette")
+        is_first = kind not in seen
         seen.add(kind)
-        yield at, end, kind in _NEEDED
+        yield at, end, kind in _NEEDED and (kind in _CRITICAL or (is_first and _is_small(kind, data, at + 8, end - 4)))
         at = end
 
 
@@ -64,6 +67,18 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, at + 8, min(at + 8 + length, len(data))
         at += _CHUNK_BYTES + length
+
+
+def has_packed(data: bytes) -> bool:
+    """Whether it has a packed text, or a profile that is too large once it is unpacked."""
+    return any(_is_packed(kind, data, start, end) for kind, start, end in chunks(data))
+
+
+def _is_packed(kind: bytes, data: bytes, start: int, end: int) -> bool:
+    if kind == b"iTXt":
+        name = data.find(b"\0", start, min(start + _MAX_NAME_BYTES, end))
+        return data[name + 1 : name + 2] == b"\1"
+    return kind == b"zTXt" or (kind == b"iCCP" and not _is_small(kind, data, start, end))
 
 
 def row_bytes(header: Header) -> int:
@@ -84,6 +99,19 @@ def _chunk(data: bytes, at: int, *, first: bool) -> tuple[bytes, int]:
     if end > len(data):
         raise ends_inside(kind.decode())
     return kind, end
+
+
+def _is_small(kind: bytes, data: bytes, start: int, end: int) -> bool:
+    """Whether a chunk about colours takes no more than decoders allow it to: a profile once it is unpacked."""
+    if kind != b"iCCP":
+        return end - start <= _MAX_COLOUR_BYTES
+    packed = data.find(b"\0", start, min(start + _MAX_NAME_BYTES, end)) + 2
+    try:
+        unpacking = zlib.decompressobj()
+        unpacking.decompress(memoryview(data)[packed:end], MAX_UNPACKED_BYTES)
+    except zlib.error:
+        return False
+    return packed > 1 and unpacking.eof
 
 
 def _read(kind: bytes, body: bytes, seen: set[bytes], facts: Facts) -> None:

@@ -13,7 +13,7 @@ _SHORT: Final = 3
 
 def page_offsets(data: bytes) -> list[int]:
     """Where the directory of each page stands; of a file that breaks off, of the pages before."""
-    order, is_big = _layout(data)
+    order, is_big = layout(data)
     pages: list[int] = []
     seen: set[int] = set()
     try:
@@ -34,13 +34,13 @@ def page_offsets(data: bytes) -> list[int]:
 
 def with_first_page(data: bytes, offset: int) -> bytes:
     """The file with the page at this offset as its first."""
-    order, is_big = _layout(data)
+    order, is_big = layout(data)
     packed = struct.pack(f"{order}{'Q' if is_big else 'I'}", offset)
     at = 8 if is_big else 4
     return data[:at] + packed + data[at + len(packed) :]
 
 
-def _layout(data: bytes) -> tuple[str, bool]:
+def layout(data: bytes) -> tuple[str, bool]:
     """The order of bytes, and whether offsets have 64 bits."""
     return "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+")
 

@@ -9,6 +9,8 @@ Read = Callable[[int, int], bytes]
 """(offset, bytes wanted) -> as many bytes of the file as there are."""
 MAX_PARTS = 100_000
 """Chunks of 4 KB, up to the longest file that is read by default. Each takes microseconds, and memory."""
+MAX_PROFILE_BYTES = 1 << 22
+"""Of a colour profile; the largest of printers have 3 MB. A larger one is left out, as metadata is."""
 TURNED = 5
 """From this EXIF orientation on, width and height change places."""
 

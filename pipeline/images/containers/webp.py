@@ -7,13 +7,15 @@ import struct
 from collections.abc import Iterator
 
 from pipeline.images.containers import exif
-from pipeline.images.containers.values import BrokenFileError, Facts, ends_inside
+from pipeline.images.containers.values import MAX_PROFILE_BYTES, BrokenFileError, Facts, ends_inside
 
 _RIFF_BYTES, _CHUNK_BYTES = 12, 8
 _HEADER_BYTES = 16
 """More than the header of any chunk takes."""
-_ALPHA, _EXIF, _XMP, _ANIMATION = 0x10, 0x08, 0x04, 0x02
+_PROFILE, _ALPHA, _EXIF, _XMP, _ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
 _FLAGS_AT = _RIFF_BYTES + _CHUNK_BYTES
+_PROFILE_AT = _FLAGS_AT + 10
+"""Where the profile stands, if there is one: behind the first chunk."""
 _PICTURES = frozenset({b"VP8 ", b"VP8L"})
 _NEEDED = _PICTURES | {b"VP8X", b"ICCP", b"ALPH", b"ANIM", b"ANMF"}
 _SIDE = 0x3FFF
@@ -40,18 +42,20 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
         if end > len(data):
             raise ends_inside("a chunk")
         seen.add(kind)
-        yield at, end, kind in _NEEDED
+        yield at, end, kind in _NEEDED and not (kind == b"ICCP" and size > MAX_PROFILE_BYTES)
         at = end
     if not seen & _PICTURES and not facts.animated:
         raise BrokenFileError("it has no picture")
 
 
 def mended(kept: bytes) -> bytes:
-    """A file whose EXIF and XMP chunks were left out, with the length and the flags that say so."""
+    """A file whose EXIF, XMP and profile chunks were left out, with the length and the flags that say so."""
     file = bytearray(kept)
     file[4:8] = (len(file) - 8).to_bytes(4, "little")
     if file[_RIFF_BYTES : _RIFF_BYTES + 4] == b"VP8X":
         file[_FLAGS_AT] &= ~(_EXIF | _XMP)
+        if file[_PROFILE_AT : _PROFILE_AT + 4] != b"ICCP":
+            file[_FLAGS_AT] &= ~_PROFILE
     return bytes(file)
 
 

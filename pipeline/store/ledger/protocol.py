@@ -192,5 +192,11 @@ class Ledger(Protocol):
     def set_meta(self, values: Mapping[str, bytes]) -> None:
         """Store values."""
 
+    def note_events(self, kind: str, events: Mapping[str, bytes]) -> None:
+        """Store events of the run that was begun, details by time; an event of the same time is replaced."""
+
+    def events(self, kind: str) -> list[bytes]:
+        """The details of the events of a kind, of all runs."""
+
     def close(self) -> None:
         """Release the file."""

@@ -1,7 +1,7 @@
 """What a rebuild carries from an old ledger into a new one, and what `compact` does to the file."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.store.ledger.database import ROWS_A_BATCH
@@ -25,6 +25,8 @@ class History:
     totals: list[tuple[Any, ...]]
     attempts: list[tuple[Any, ...]]
     """Billed attempts of records that have no row yet."""
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    """(run_id, at, kind, detail)."""
     is_whole: bool = True
     """False for a damaged ledger: its totals have to be compared with the rows."""
 
@@ -47,6 +49,7 @@ def history(ledger: SqliteLedger) -> History | None:
         runs=select("SELECT number, run_id, config_hash, rerun, state FROM run"),
         totals=select("SELECT scope, name, value FROM total WHERE scope NOT IN ('state', 'part')"),
         attempts=select("SELECT key16, run_id, at, bill FROM attempt ORDER BY seq"),
+        events=select("SELECT run_id, at, kind, detail FROM event ORDER BY seq"),
     )
 
 
@@ -57,6 +60,7 @@ def carry(ledger: SqliteLedger, past: History) -> None:
         do("INSERT INTO run VALUES (?, ?, ?, ?, ?)", past.runs)
         do("INSERT INTO total VALUES (?, ?, ?)", past.totals)
         do("INSERT INTO attempt (key16, run_id, at, bill) VALUES (?, ?, ?, ?)", past.attempts)
+        do("INSERT INTO event (run_id, at, kind, detail) VALUES (?, ?, ?, ?)", past.events)
 
 
 def records(ledger: SqliteLedger) -> Iterator[RecordFacts]:

@@ -1,0 +1,43 @@
+"""`vision-batch report`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import Option, command
+from pipeline.cli.output import show_lines
+from pipeline.commands.report.report import CARDS, MOST_CARDS, lines, make_report
+
+OPTIONS = (
+    click.Argument(
+        ["out"],
+        metavar="OUT",
+        type=click.Path(path_type=Path),
+        help="An output directory. A run may be at work on it.",
+    ),
+    Option(
+        "output",
+        "--output",
+        metavar="FILE.html",
+        type=click.Path(path_type=Path),
+        help="Write the report here. [default: OUT/report.html]",
+    ),
+    Option(
+        "cards",
+        "--cards",
+        metavar="N",
+        type=click.IntRange(0, MOST_CARDS),
+        default=CARDS,
+        show_default=True,
+        help="Show N rows with their images; 0 leaves out rows and images.",
+    ),
+)
+
+
+@command("report", OPTIONS)
+def report(*, out: Path, output: Path | None, cards: int) -> int:
+    """Write one HTML file with outcomes, cost, pace, failures and a gallery. It needs no network."""
+    made = make_report(out, output, now=datetime.now(UTC), cards=cards)
+    show_lines(*lines(made))
+    return 0

@@ -1,0 +1,45 @@
+"""`vision-batch view`."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.next_steps import named
+from pipeline.cli.options import Option, command
+from pipeline.cli.output import show_lines
+from pipeline.viewer.server import run_forever
+
+OPTIONS = (
+    click.Argument(
+        ["out"],
+        metavar="OUT",
+        type=click.Path(path_type=Path),
+        help="An output directory. A run may be at work on it.",
+    ),
+    Option(
+        "port",
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        metavar="N",
+        help="The port to listen on, on this machine only. [default: a free one]",
+    ),
+    Option(
+        "compare",
+        "--compare",
+        type=click.Path(path_type=Path),
+        metavar="OUT2",
+        help="Show the answers of OUT and OUT2 side by side, shuffled and without their names, to vote on.",
+    ),
+    Option("seed", "--seed", type=int, default=0, metavar="S", help="Shuffle in another way. [default: 0]"),
+    Option("no_browser", "--no-browser", is_flag=True, help="Print the address, and open no browser."),
+)
+
+
+@command("view", OPTIONS)
+def view(*, out: Path, port: int, compare: Path | None, seed: int, no_browser: bool) -> int:
+    """Look at the answers beside their images in a browser: search, mark, correct, ask again."""
+    saved = run_forever(out, port, other=compare, seed=seed, announce=show_lines, opens_browser=not no_browser)
+    show_lines(f"ended; {saved:,} review{'' if saved == 1 else 's'} saved in {out / 'reviews'}" if saved else "ended")
+    show_lines(f"next: {named('export', out, '--to', 'txt')}  (texts beside the images, for training)")
+    return 0

@@ -1,0 +1,1 @@
+"""Pages for people: one stylesheet, templates with escaping on, charts and thumbnails."""

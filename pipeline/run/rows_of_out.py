@@ -1,0 +1,57 @@
+"""What the summary of a run says about the rows of OUT, also those of earlier runs; nothing of a ledger that fails."""
+
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+from pipeline.engine.stats import RunStats
+from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.files import disk_errors
+from pipeline.records import Status, is_unanswered
+from pipeline.store.dataset import Dataset
+from pipeline.store.failures import write_failures
+
+State = tuple[Status, ErrorKind | None]
+
+
+def rows_before(dataset: Dataset, stats: RunStats) -> Counter[State]:
+    """Rows of earlier runs that hold no answer, or a refusal, by state."""
+    with suppress(ResourceError):
+        others = Counter(dataset.states()) - stats.by_state
+        return Counter(
+            {
+                (status, kind): rows
+                for (status, kind), rows in others.items()
+                if status is Status.REFUSED or is_unanswered(status, kind)
+            }
+        )
+    return Counter()
+
+
+def by_kind(states: Counter[State]) -> dict[str, dict[str, int]]:
+    """Rows by status and kind, the most frequent first."""
+    found: dict[str, dict[str, int]] = {}
+    for (status, kind), rows in sorted(states.items(), key=lambda item: (-item[1], item[0][1] or "")):
+        found.setdefault(status, {})[kind or "no kind"] = rows
+    return found
+
+
+def configurations(dataset: Dataset, config_hash: str) -> dict[str, Any]:
+    """OUT's own configuration, and the rows of each where the run has another, as fields of the summary."""
+    with suppress(ResourceError):
+        own = dataset.own_config_hash
+        if own == config_hash:
+            return {"own_config_hash": own}
+        rows = {one.config_hash: one.rows for one in dataset.configurations()}
+        return {"own_config_hash": own, "by_config": rows}
+    return {}
+
+
+def listed_failures(dataset: Dataset) -> str | None:
+    """Lists the rows that are not `ok` in a file, as far as they are sealed -> its path."""
+    with suppress(InputError, ResourceError):
+        has_any = any(rows for (status, _), rows in dataset.states().items() if status is not Status.OK)
+        with disk_errors(dataset.out):
+            path = write_failures(dataset.out, has_any=has_any)
+        return None if path is None else str(path)
+    return None
