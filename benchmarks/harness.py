@@ -36,7 +36,7 @@ class Measured:
     @property
     def cpu_ms(self) -> float:
         """CPU time an image, in milliseconds."""
-        return 1000 * self.cpu_s / self.images
+        return 1000 * self.cpu_s / max(1, self.images)
 
 
 @dataclass(frozen=True, slots=True)
