@@ -95,6 +95,10 @@ def _time_of_day(clock: Clock, at: float) -> str:
     return f"{when.astimezone():%H:%M:%S}"
 
 
+def _in_utc(clock: Clock, wait_s: float) -> str:
+    return f"{clock.utc() + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC"
+
+
 def _granted(request: PreparedRequest, result: Answer | Failure) -> int:
     """The tokens that one request was granted, as far as its answer shows."""
     return (result.usage.billed_tokens or request.predicted_prompt_tokens or 0) if isinstance(result, Answer) else 0
@@ -301,16 +305,15 @@ class EndpointState:
 
     def _is_rate(self, state: RequestState, sent: Sent, stated_s: float | None) -> bool:
         """Whether a throttle is about a rate, rather than about the number in flight, this record, or chance."""
-        again = state.times_throttled > 1  # it may be throttled whatever the limits are
+        now, again = self._clock.now(), state.times_throttled > 1  # it may be throttled whatever the limits are
         has_wait, rate = stated_s is not None, self.limits.requests
         may_be_chance = rate.learned is None and self._throttles.are_rare(have_wait=has_wait)
         if self.circuit.reason is not None:  # a second record, when it probes
             is_throttled = self.circuit.reason is PauseReason.THROTTLED and self.circuit.is_closed_by(sent.at)
             return is_throttled and not (again or (may_be_chance and rate.is_doubted))
-        if not again and self.limits.is_tight(self._clock.now()):
+        if not again and self.limits.is_tight(now):
             return True
-        record, now = state.request.record.id, self._clock.now()
-        cause = self._concurrency.throttled(now, sent, record, has_wait=has_wait, again=again)
+        cause = self._concurrency.throttled(now, sent, state.request.record.id, has_wait=has_wait, again=again)
         if cause is Cause.CHANCE and has_wait and not again and sent.beside > 0:  # each of many states its wait
             return not self._throttles.are_rare(have_wait=True)
         return cause is Cause.RATE and not may_be_chance
@@ -321,8 +324,7 @@ class EndpointState:
         if is_rate:
             self._rate = (now, stated_s is not None)
         if stated_s is not None and stated_s > max_wait_s:
-            resume_at = self._clock.utc() + timedelta(seconds=stated_s)
-            self.stopped = f"{failure.message} (go on after {resume_at:%Y-%m-%d %H:%M} UTC)"
+            self.stopped = f"{failure.message} (go on after {_in_utc(self._clock, stated_s)})"
         is_opened = self.circuit.open(now, PauseReason.THROTTLED, stated_s, sent_at, max_wait_s)
         if is_opened and not (self.limits.requests.is_doubted and self._throttles.are_proven_rare):
             self._concurrency.paused(now)

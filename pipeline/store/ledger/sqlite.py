@@ -278,12 +278,7 @@ class SqliteLedger:
 
     def note_events(self, kind: str, events: Mapping[str, bytes]) -> None:
         with self.database.transaction() as do:
-            do(
-                "DELETE FROM event WHERE run_id = ? AND kind = ? AND at = ?",
-                [(self._run_id, kind, at) for at in events],
-            )
-            values = [(self._run_id, at, kind, detail) for at, detail in events.items()]
-            do("INSERT INTO event (run_id, at, kind, detail) VALUES (?, ?, ?, ?)", values)
+            _replace_events(do, self._run_id, kind, events)
 
     def events(self, kind: str) -> list[bytes]:
         return [detail for (detail,) in self.database.all("SELECT detail FROM event WHERE kind = ? ORDER BY seq", kind)]
@@ -309,6 +304,12 @@ def add_records(do: Do, rows: Sequence[CommittedRow], parts: Sequence[int], runs
             if row.shareable and (request := hash_of(row.request_sha256))
         ],
     )
+
+
+def _replace_events(do: Do, run_id: str, kind: str, events: Mapping[str, bytes]) -> None:
+    do("DELETE FROM event WHERE run_id = ? AND kind = ? AND at = ?", [(run_id, kind, at) for at in events])
+    values = [(run_id, at, kind, detail) for at, detail in events.items()]
+    do("INSERT INTO event (run_id, at, kind, detail) VALUES (?, ?, ?, ?)", values)
 
 
 def _record(row: CommittedRow, part: int, run: int) -> tuple[object, ...]:
