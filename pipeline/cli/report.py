@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.next_steps import named
 from pipeline.cli.options import Option, command
 from pipeline.cli.output import show_lines
 from pipeline.commands.report.report import CARDS, MOST_CARDS, lines, make_report
@@ -39,5 +40,5 @@ OPTIONS = (
 def report(*, out: Path, output: Path | None, cards: int) -> int:
     """Write one HTML file with outcomes, cost, pace, failures and a gallery. It needs no network."""
     made = make_report(out, output, now=datetime.now(UTC), cards=cards)
-    show_lines(*lines(made))
+    show_lines(*lines(made), f"next: {named('view', out)}  (mark and correct answers, ask some again)")
     return 0
