@@ -3,6 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= out/demo
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # The first Python of at least 3.11 that can make a virtual environment (Debian ships venv apart).
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
@@ -14,10 +15,10 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test torture array damages soak fuzz simulate check format lock bench clean
+.PHONY: help setup run test torture array damages soak fuzz simulate check format lock bench bench-scale bench-guard clean
 
 help:  ## List the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "No Python of 3.11 or later with its venv module was found." \
@@ -103,11 +104,15 @@ lock: $(VENV)/.dev-stamp  ## Pin anew what pyproject.toml asks for (LOCK_ARGS=--
 			echo "requirements/$$name.txt names a place of this machine" >&2; exit 1; fi; \
 	done
 
-bench: $(VENV)/.dev-stamp  ## Measure against a loop written by hand; takes some minutes and 400 MB of cache
-	$(BIN)/python benchmarks/twelve_megapixels.py
-	$(BIN)/python benchmarks/no_resize.py
-	$(BIN)/python benchmarks/rate_limits.py
-	$(BIN)/python benchmarks/concurrency.py
+bench: $(VENV)/.dev-stamp  ## Measure beside the alternatives; goes on where it was stopped (BENCH_ARGS="--only ours,bare")
+	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+bench-scale: $(VENV)/.dev-stamp  ## Measure 1,000 to a million records (BENCH_ARGS="--records 10000000" for more)
+	$(BIN)/python benchmarks/scale.py $(BENCH_ARGS)
+
+bench-guard: $(VENV)/.dev-stamp  ## Fail where a record costs more instructions than recorded; needs valgrind, some minutes
+	$(BIN)/python benchmarks/guard.py $(BENCH_ARGS)
 
 clean:  ## Remove what the targets above made, but for the benchmarks' images
 	rm -rf "$(VENV)" out/demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,37 +1,28 @@
-"""The alternative, as a careful user writes it: the official client, a semaphore, Pillow in threads."""
+"""The alternative, as a careful user writes it: the official client, a semaphore, Pillow in threads, a Parquet file.
 
-import argparse
+`--httpx` takes the client as it comes; otherwise it has the aiohttp backend, as its documentation says for speed.
+"""
+
 import asyncio
-import base64
-import io
+import sys
 from pathlib import Path
 
 import pandas as pd
-from common import PROMPT, measured
-from openai import AsyncOpenAI
-from PIL import Image
+from harness import MAX_TOKENS, MODEL, PROMPT, Job, data_url, job, jpeg, measured
+from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 
-def target(width: int, height: int) -> tuple[int, int]:
-    """Fit 2048 x 2048, then a short side of 768: what the model looks at."""
-    scale = min(1.0, 2048 / max(width, height), 768 / min(width, height))
-    return round(width * scale), round(height * scale)
-
-
-def resized(path: Path) -> bytes:
-    with Image.open(path) as image:
-        buffer = io.BytesIO()
-        small = image.convert("RGB").resize(target(*image.size), Image.Resampling.LANCZOS)
-        small.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+def client(base_url: str, *, httpx: bool = True) -> AsyncOpenAI:
+    if httpx:
+        return AsyncOpenAI(base_url=base_url, api_key="none")
+    return AsyncOpenAI(base_url=base_url, api_key="none", http_client=DefaultAioHttpClient())
 
 
 async def caption(client: AsyncOpenAI, path: Path, *, resize: bool) -> dict[str, object]:
-    data = await asyncio.to_thread(resized if resize else Path.read_bytes, path)
-    url = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    url = data_url(await asyncio.to_thread(jpeg, path, resize=resize))
     answer = await client.chat.completions.create(
-        model="gpt-4o",
-        max_tokens=300,
+        model=MODEL,
+        max_tokens=MAX_TOKENS,
         messages=[
             {
                 "role": "user",
@@ -43,34 +34,32 @@ async def caption(client: AsyncOpenAI, path: Path, *, resize: bool) -> dict[str,
     return {"id": path.name, "caption": answer.choices[0].message.content, "total_tokens": tokens}
 
 
-async def caption_all(paths: list[Path], base_url: str, slots: int, *, resize: bool) -> list[dict[str, object]]:
-    semaphore = asyncio.Semaphore(slots)
-    async with AsyncOpenAI(base_url=base_url) as client:
+async def caption_all(wanted: Job, *, httpx: bool) -> list[dict[str, object]]:
+    semaphore = asyncio.Semaphore(wanted.slots)
+    async with client(wanted.base_url, httpx=httpx) as openai:
 
         async def one(path: Path) -> dict[str, object]:
             async with semaphore:
-                return await caption(client, path, resize=resize)
+                try:
+                    return await caption(openai, path, resize=wanted.resize)
+                except OpenAIError as error:
+                    return {"id": path.name, "error": str(error)}
 
-        return await asyncio.gather(*(one(path) for path in paths))
+        return await asyncio.gather(*(one(path) for path in wanted.paths))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("base_url")
-    parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--no-resize", action="store_true", help="the images are known to be small enough")
-    arguments = parser.parse_args()
+    httpx = "--httpx" in sys.argv
+    if httpx:
+        sys.argv.remove("--httpx")
+    wanted = job(__doc__)
 
-    def job() -> int:
-        paths = sorted(arguments.folder.iterdir())
-        resize = not arguments.no_resize
-        rows = asyncio.run(caption_all(paths, arguments.base_url, arguments.slots, resize=resize))
-        pd.DataFrame(rows).to_parquet(arguments.out)
-        return len(rows)
+    def work() -> int:
+        rows = asyncio.run(caption_all(wanted, httpx=httpx))
+        pd.DataFrame(rows).to_parquet(wanted.out)
+        return sum("caption" in row for row in rows)
 
-    measured(job)
+    measured(work, packages=("openai", "httpx2" if httpx else "aiohttp", "Pillow"))
 
 
 if __name__ == "__main__":

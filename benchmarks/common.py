@@ -5,46 +5,26 @@ import io
 import itertools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import PROMPT, Measured, measured, peak_mb
 from numpy.typing import NDArray
 from PIL import Image
 
 HERE = Path(__file__).parent
 SMALL, SMALL_QUALITY = (1024, 768), 45
 """JPEGs that need no resize, of about 75 KB."""
-PROMPT = "Describe this image in one sentence."
 JOB_TIMEOUT_S = 600
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One job, as its own process saw it; start-up and imports count for memory only."""
-
-    images: int
-    wall_s: float
-    cpu_s: float
-    peak_mb: float
-
-    @property
-    def images_per_s(self) -> float:
-        return self.images / self.wall_s
-
-    @property
-    def cpu_ms(self) -> float:
-        """CPU time an image, in milliseconds."""
-        return 1000 * self.cpu_s / self.images
+__all__ = ["PROMPT", "Measured", "measured", "peak_mb"]
 
 
 def cache_dir(override: Path | None = None) -> Path:
@@ -76,11 +56,21 @@ def draw_jpeg(path: Path, size: tuple[int, int], seed: int, quality: int) -> Non
     unfinished.replace(path)
 
 
+def _is_there(path: Path) -> bool:
+    """An image of the same number in the folder of another count (`small-100` for `small-2000`) is the same image."""
+    kind, _, _ = path.parent.name.rpartition("-")
+    drawn = () if path.exists() or not kind else path.parent.parent.glob(f"{kind}-*/{path.name}")
+    for other in drawn:
+        path.hardlink_to(other)
+        break
+    return path.exists()
+
+
 def draw_jpegs(folder: Path, count: int, size: tuple[int, int], quality: int, processes: int = 4) -> Path:
     """Make sure that `folder` holds exactly `count` different JPEGs; what is there already stays."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {folder / f"{number:05d}.jpg": number for number in range(count)}
-    missing = [(path, size, number, quality) for path, number in wanted.items() if not path.exists()]
+    missing = [(path, size, number, quality) for path, number in wanted.items() if not _is_there(path)]
     if missing:
         print(f"drawing {len(missing)} images of {size[0]} x {size[1]} in {folder} ...", flush=True)
         with ProcessPoolExecutor(processes) as pool:
@@ -110,35 +100,38 @@ def outs(scratch: str) -> Iterator[Path]:
     return (Path(scratch) / f"out-{number}" for number in itertools.count())
 
 
-def peak_mb() -> float:
-    """The most memory that this process has held. On Linux not `ru_maxrss`, which a child inherits."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def clean_environment() -> dict[str, str]:
+    """Of what is measured: bytecode is kept, since a client that compiles its modules at each start is measured wrong.
 
-
-def measured(job: Callable[[], int] | Callable[[], None], answered: Callable[[], int] | None = None) -> None:
-    """Run `job` and print what it took, as one line of JSON.
-
-    How many images were answered is what `answered`, which is not measured, or else `job` returns.
+    The scripts find this folder and the package, whatever is installed beside them.
     """
-    cpu_start, start = time.process_time(), time.perf_counter()
-    result = job()
-    wall_s, cpu_s, peak = time.perf_counter() - start, time.process_time() - cpu_start, peak_mb()
-    images = answered() if answered else result or 0
-    print(json.dumps(asdict(Measured(images=images, wall_s=wall_s, cpu_s=cpu_s, peak_mb=peak))), flush=True)
+    dropped = {"PYTHONDONTWRITEBYTECODE", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    path = os.pathsep.join((str(HERE), str(HERE.parent)))
+    return {**kept, "OPENAI_API_KEY": "none", "NO_PROXY": "*", "PYTHONPATH": path}
+
+
+def last_line(script: str, *arguments: str | Path | int) -> Any:  # noqa: ANN401 - JSON
+    """Run a script of this folder in a fresh process; its last line, which is JSON."""
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, timeout=JOB_TIMEOUT_S, env=clean_environment()
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_job(script: str, *arguments: str | Path | int) -> Measured:
-    """Run a script of this folder in a fresh process; its last line is what `measured` printed."""
-    command = [sys.executable, str(HERE / script), *map(str, arguments)]
-    environment = {**os.environ, "OPENAI_API_KEY": "none", "NO_PROXY": "*"}
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, timeout=JOB_TIMEOUT_S, env=environment
-    )
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    """The same for a script that ends with `measured`."""
+    return Measured(**last_line(script, *arguments))
+
+
+def rows_over(folder: Path, rows: int, into: Path, first: int = 0) -> Path:
+    """A manifest of that many rows over the images of a folder; each has an id of its own. `first`: they are added."""
+    files = sorted(map(str, folder.iterdir()))
+    with into.open("a" if first else "w", encoding="utf-8") as file:
+        for row in range(first, first + rows):
+            file.write(json.dumps({"id": f"{row:08d}", "image": files[row % len(files)]}) + "\n")
+    return into
 
 
 def interleaved(jobs: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from common import HERE, PROMPT, cache_dir, draw_jpegs
-from rate_limits import IMAGES, SIZE, manifest
+from common import HERE, PROMPT, cache_dir, draw_jpegs, rows_over
+from rate_limits import IMAGES, SIZE
 
 from pipeline.emulator.child import child_emulator
 
@@ -37,7 +37,7 @@ def measure(slots: int, concurrency: str, options: argparse.Namespace, folder: P
     arguments = ["--fast", "--slots", str(slots), "--latency-ms", str(SERVERS[slots]), "--thrash", str(options.thrash)]
     arguments += [] if options.queue is None else ["--queue", str(options.queue)]
     with child_emulator(arguments) as url, tempfile.TemporaryDirectory() as work:
-        rows = manifest(folder, 400 * options.seconds, Path(work) / "rows.jsonl")
+        rows = rows_over(folder, 400 * options.seconds, Path(work) / "rows.jsonl")
         command = [
             *(sys.executable, "-m", "pipeline", "run", str(rows), "-o", f"{work}/out", "--base-url", url, "--no-dedup"),
             *("--model", "gpt-4o", "--prompt", PROMPT, "--max-time", f"{options.seconds}s", "-q"),

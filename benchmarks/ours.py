@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from common import PROMPT, measured
+from harness import MAX_TOKENS, MODEL, PROMPT, measured
 
 import pipeline
 
@@ -14,19 +14,26 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("base_url")
     parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--rpm", type=int)
+    parser.add_argument("--no-resize", action="store_true", help="for other clients; this one sees it itself")
+    parser.add_argument("--no-dedup", action="store_true")
     parser.add_argument("--allow-private-hosts", action="store_true")
     arguments = parser.parse_args()
+    limits = {} if arguments.rpm is None else {"rpm": arguments.rpm}
 
-    def job() -> None:
+    def work() -> None:
         pipeline.run(
             arguments.source,
             out=arguments.out,
             base_url=arguments.base_url,
-            model="gpt-4o",
+            model=MODEL,
             prompt=PROMPT,
+            max_tokens=MAX_TOKENS,
             concurrency=arguments.slots,
+            dedup=not arguments.no_dedup,
             quiet=True,
             allow_private_hosts=arguments.allow_private_hosts,
+            **limits,
         )
 
     def answered() -> int:
@@ -35,7 +42,7 @@ def main() -> None:
         rows = ds.dataset(arguments.out / "data")
         return int(rows.count_rows(filter=ds.field("status") == "ok"))
 
-    measured(job, answered)
+    measured(work, answered, packages=("aiohttp", "Pillow"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from by_hand import caption
-from common import HERE, PROMPT, cache_dir, draw_jpegs
+from common import HERE, PROMPT, cache_dir, draw_jpegs, rows_over
 from openai import AsyncOpenAI, OpenAIError
 
 from pipeline.emulator.child import child_emulator
@@ -56,19 +56,10 @@ class Result:
     """Rows without an answer, of those that were asked."""
 
 
-def manifest(folder: Path, rows: int, into: Path) -> Path:
-    """As many rows as could be asked, over a few images; each row is asked (no sharing)."""
-    files = sorted(folder.iterdir())
-    with into.open("w", encoding="utf-8") as file:
-        for row in range(rows):
-            file.write(json.dumps({"id": f"{row:06d}", "image": str(files[row % len(files)])}) + "\n")
-    return into
-
-
 def measure(case: Case, folder: Path, minutes: int) -> Result:
     arguments = ["--fast", f"--{case.limit}", str(case.granted), "--limit-kind", case.kind, "--latency-ms", "100"]
     with child_emulator(arguments) as url, tempfile.TemporaryDirectory() as work:
-        rows = manifest(folder, RPM * (minutes + 2), Path(work) / "rows.jsonl")
+        rows = rows_over(folder, RPM * (minutes + 2), Path(work) / "rows.jsonl")
         failed = by_hand(rows, url, minutes) if case.client == "by-hand" else ours(case, rows, url, minutes)
         with urlopen(f"{url.removesuffix('/v1')}/emulator/stats", timeout=10) as response:  # noqa: S310 - loopback
             stats = json.load(response)

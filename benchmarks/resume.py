@@ -5,7 +5,6 @@ about a minute, adds a new row to the manifest, and runs the same line again, in
 """
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -18,39 +17,13 @@ from urllib.request import urlopen
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from common import draw_jpeg, peak_mb
+from outcomes import outcome
 
 from pipeline.config.loading import load_config
 from pipeline.emulator import child_emulator
-from pipeline.locations import LocalFile
-from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
 
 BATCH = 1_000
-USAGE = Usage(prompt_tokens=765, completion_tokens=20, total_tokens=785)
-
-
-def outcome(number: int) -> Outcome:
-    name = f"images/{number:07d}.jpg"
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    return Outcome(
-        record=ImageRecord(name, (LocalFile(name, name),)),
-        result=Answer(status=Status.OK, caption=f"Picture number {number}.", model="gpt-4o", usage=USAGE),
-        image_facts=(
-            ImageFacts(
-                width=640,
-                height=480,
-                sent_width=640,
-                sent_height=480,
-                sent_bytes=9,
-                source_bytes=9,
-                sha256=digest,
-                stamp=number,
-            ),
-        ),
-        request_sha256=digest,
-        attempts=1,
-        usage=USAGE,
-    )
 
 
 def prepare(folder: Path, records: int) -> None:

@@ -17,40 +17,20 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from common import peak_mb
+from outcomes import outcome
 
 from pipeline.config.loading import load_config
-from pipeline.locations import LocalFile
-from pipeline.records import Answer, ImageFacts, ImageRecord, Outcome, Status, Usage
+from pipeline.records import Outcome
 from pipeline.store.dataset import Dataset
 from pipeline.store.parquet import use_steady_memory
 
 BATCH_KB = 4_000
-USAGE = Usage(prompt_tokens=765, completion_tokens=20, total_tokens=785)
 CONFIG = load_config(None, {"request.model": "gpt-4o"}, {})
 
 
-def outcome(number: int, row_kb: float) -> Outcome:
-    name, noise = f"images/{number:07d}.jpg", random.Random(number)
-    text = noise.randbytes(int(row_kb * 512)).hex()
-    return Outcome(
-        record=ImageRecord(name, (LocalFile(name, name),), json.dumps({"text": text})),
-        result=Answer(status=Status.OK, caption=f"Picture number {number}.", model="gpt-4o", usage=USAGE),
-        image_facts=(
-            ImageFacts(
-                width=640,
-                height=480,
-                sent_width=640,
-                sent_height=480,
-                sent_bytes=9,
-                source_bytes=9,
-                sha256=f"{number:064x}",
-                stamp=number,
-            ),
-        ),
-        request_sha256=f"{noise.getrandbits(256):064x}",
-        attempts=1,
-        usage=USAGE,
-    )
+def noisy(number: int, row_kb: float) -> Outcome:
+    """A row of about `row_kb`, which no compression makes smaller."""
+    return outcome(number, random.Random(number).randbytes(int(row_kb * 512)).hex())
 
 
 def opened(out: Path) -> Dataset:
@@ -64,10 +44,10 @@ def prepare(out: Path, rows: int, row_kb: float, waiting: int) -> None:
         stop = min(start + batch, rows)
         if start < rows - waiting <= stop:
             stop = rows - waiting
-            dataset.commit([outcome(number, row_kb) for number in range(start, stop)])
+            dataset.commit([noisy(number, row_kb) for number in range(start, stop)])
             dataset.seal()
             start, stop = stop, min(start + batch, rows)  # noqa: PLW2901 - the rest of this batch waits
-        dataset.commit([outcome(number, row_kb) for number in range(start, stop)])
+        dataset.commit([noisy(number, row_kb) for number in range(start, stop)])
     dataset.close(seal=False)
 
 

@@ -11,7 +11,6 @@ from pipeline.config.extras import CLOUD_HINT, CLOUD_SCHEMES, PDF_SUFFIX, VIDEO_
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.http.hub import HubDataset
-from pipeline.sources.arrowfile import dataset_files
 from pipeline.sources.base import Checkable, Source
 from pipeline.sources.braces import MOST_FILES, expanded, files_of, has_braces
 from pipeline.sources.bucket import BucketSource
@@ -21,7 +20,8 @@ from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.gunzip import check_packing
 from pipeline.sources.hub import HubSource
-from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
+from pipeline.sources.inmemory import InMemorySource
+from pipeline.sources.items import SourceLike, source_list
 from pipeline.sources.joined import JoinedSource, check_apart, check_texts
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
@@ -29,10 +29,12 @@ from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_addre
 from pipeline.sources.passed import flaw_of_file, passed_over, passed_words
 from pipeline.sources.patterns import split_glob
 from pipeline.sources.remote_shards import RemoteShards
+from pipeline.sources.saved_datasets import dataset_files
 from pipeline.sources.sharded import of_shard
+from pipeline.sources.shards import TAR_SUFFIXES, Shard, label_of
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
-from pipeline.sources.webdataset import TAR_SUFFIXES, Shard, ShardsSource, label_of
+from pipeline.sources.webdataset import ShardsSource
 from pipeline.sources.wrapped import SkippableSource
 
 __all__ = [
