@@ -53,7 +53,10 @@ def draw_with_duplicates(folder: Path, count: int, duplicates: int) -> None:
 
 def differences(single: Path, merged: Path) -> list[str]:
     """What of the rows differs, and should not."""
-    one, other = (pd.read_parquet(out / "data").sort_values("id").reset_index(drop=True) for out in (single, merged))
+    one, other = (
+        pd.read_parquet(out / "data", dtype_backend="pyarrow").sort_values("id").reset_index(drop=True)
+        for out in (single, merged)
+    )
     if list(one["id"]) != list(other["id"]):
         return [f"{len(one)} rows, and {len(other)}"]
     has_copies = one["sha256"].duplicated(keep=False)
