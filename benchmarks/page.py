@@ -265,7 +265,8 @@ def sections(found: Found, cache: Path) -> Iterator[str]:
         "Each client meets an emulator of its own, which counts, and bills by the published rule of the model. "
         "The limit is given to clients that take one: vision-batch, the cookbook's processor and Curator. "
         "After `kill -9`, when half of the answers had come, the same line is run again: an answer that is paid a "
-        "second time counts. Scripts that keep nothing pay all of them again.\n"
+        "second time counts. A kill costs at least the requests in flight, 16 here; scripts that keep nothing "
+        "pay for all that came before it.\n"
     )
     yield faults(found) + "\n"
     yield estimate_error(found)
