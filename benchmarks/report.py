@@ -23,7 +23,7 @@ from common import draw_jpeg, peak_mb
 
 from pipeline.config.loading import load_config
 from pipeline.errors import ErrorKind
-from pipeline.locations import LocalFile
+from pipeline.locations import LocalFile, Origin
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
 
@@ -125,6 +125,7 @@ def prepare(out: Path, rows: int, photos: Path | None) -> None:
     settings = {"request.model": "gpt-4o", "request.labels": str(out.parent / "labels.json")}
     config = load_config(None, settings, {})
     with Dataset.open(out, config=config, run_id="20261120-220000-000000", now=lambda: BEGAN) as dataset:
+        dataset.note_origins([Origin("photos", (str(folder.absolute()),))])
         for start in range(0, rows, BATCH):
             dataset.commit([outcome(number, rows, digests) for number in range(start, min(start + BATCH, rows))])
             if start % 50_000 == 0:
@@ -138,7 +139,8 @@ def child(out: Path) -> None:
     began = time.perf_counter()
     path = pipeline.report(out)
     seconds = time.perf_counter() - began
-    print(json.dumps({"peak_mb": peak_mb(), "seconds": seconds, "size_mb": path.stat().st_size / 1e6}))
+    used = {"seconds": seconds, "cpu_s": time.process_time()}
+    print(json.dumps({**used, "peak_mb": peak_mb(), "size_mb": path.stat().st_size / 1e6}))
 
 
 def main() -> None:
@@ -160,7 +162,8 @@ def main() -> None:
         command = [sys.executable, __file__, "--child", str(out)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env={**os.environ})
         told = json.loads(done.stdout)
-        print(f"report: {told['seconds']:.1f} s, {told['size_mb']:.1f} MB; peak memory {told['peak_mb']:.0f} MB")
+        took = f"{told['seconds']:.1f} s ({told['cpu_s']:.1f} s of processor time)"
+        print(f"report: {took}, {told['size_mb']:.1f} MB; peak memory {told['peak_mb']:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pipeline import interrupts
 if interrupts.is_our_command():
     interrupts.watch_interrupts()
 
-from pipeline.api.datasets import compact, read, rebuild, report, reviews, scan, status
+from pipeline.api.datasets import compact, merge, read, rebuild, report, reviews, scan, status
 from pipeline.api.endpoints import check, check_endpoints, models
 from pipeline.api.estimates import EstimateOptions, estimate
 from pipeline.api.exports import ExportOptions, export
@@ -13,6 +13,7 @@ from pipeline.api.progress import RunProgress
 from pipeline.api.runs import RunOptions, dry_run, run, run_async
 from pipeline.commands.check import CheckReport
 from pipeline.commands.compact import CompactReport
+from pipeline.commands.merged import MergeReport
 from pipeline.commands.models import ModelCard
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus
@@ -67,6 +68,7 @@ __all__ = [
     "InputError",
     "InterruptedRunError",
     "LimitsConfig",
+    "MergeReport",
     "MessageConfig",
     "ModelCard",
     "OnAnswer",
@@ -95,6 +97,7 @@ __all__ = [
     "dry_run",
     "estimate",
     "export",
+    "merge",
     "models",
     "read",
     "rebuild",

@@ -1,4 +1,4 @@
-"""`read`, `scan`, `reviews`, `status`, `report`, `rebuild` and `compact`: what a run leaves in OUT."""
+"""`read`, `scan`, `reviews`, `status`, `report`, `merge`, `rebuild` and `compact`: what a run leaves in OUT."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pipeline.api.running import PathLike
 from pipeline.commands.compact import CompactReport
 from pipeline.commands.compact import compact as compact_out
+from pipeline.commands.merge import merge as merge_outs
+from pipeline.commands.merged import MergeReport
 from pipeline.commands.rebuild import rebuild as rebuild_ledger
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.report.report import CARDS, MOST_CARDS, make_report
@@ -34,6 +36,22 @@ def status(out: PathLike, *, verify: bool = False) -> OutStatus:
     """
     check_ledger(Path(out))
     return read_status(Path(out), verify=verify)
+
+
+def merge(outs: Sequence[PathLike], *, out: PathLike, on_config_change: str = "refuse") -> MergeReport:
+    """Joins output directories, such as the shards of an array, into `out`, which is new or grows.
+
+    Of a record that stands in two of them, an answer counts more than a row without one, and then the row that was
+    answered later. A call that was interrupted is continued by the same call; one that is repeated adds only what is
+    new. `on_config_change="keep"` joins answers to different settings; the column `config_hash` says which is which.
+
+    Raises:
+        InputError: one of `outs` holds no output of a run, they do not fit together, or `out` is one of them.
+        OutInUseError: a run or another merge is at work on one of them.
+        ResourceError, DamagedLedgerError: a part or a ledger cannot be read, or the disk fails.
+    """
+    named = [outs] if isinstance(outs, str | Path) else outs
+    return merge_outs([Path(one) for one in named], Path(out), now=datetime.now(UTC), on_config_change=on_config_change)
 
 
 def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS) -> Path:

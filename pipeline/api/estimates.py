@@ -89,6 +89,8 @@ def _job(sources: list[SourceLike], options: EstimateOptions, settings: Settings
     config = options.get("config")
     configs = [config] if config is None or isinstance(config, str | Path | RunConfig) else [*config]
     candidates, notes = candidates_of(split_names(options.get("models", ())), configs, settings)
+    if (shard := next((one.config.source.own_shard for one in candidates), None)) is not None:
+        notes = (*notes, f"of shard {shard} alone; without `source.shard` it is of all shards")
     return EstimateJob(
         candidates=candidates,
         sources=sources,

@@ -17,6 +17,7 @@ from pipeline.cli.compact import compact
 from pipeline.cli.emulate import emulate
 from pipeline.cli.estimate import estimate
 from pipeline.cli.export import export
+from pipeline.cli.merge import merge
 from pipeline.cli.models import models
 from pipeline.cli.next_steps import INTERRUPTED
 from pipeline.cli.output import complain
@@ -56,7 +57,7 @@ app = _Commands(
     help="Caption whole image datasets through any OpenAI-compatible vision endpoint.",
     commands={
         str(one.name): one
-        for one in (run, estimate, check, models, status, report, view, export, rebuild, compact, emulate)
+        for one in (run, estimate, check, models, status, report, view, export, merge, rebuild, compact, emulate)
     },
     params=[
         click.Option(

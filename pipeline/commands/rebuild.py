@@ -28,11 +28,11 @@ from pipeline.store.dedup import SHAREABLE
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger import transfer
 from pipeline.store.ledger.header import check_held_format, check_plain
-from pipeline.store.ledger.protocol import CONFIG_META, CommittedRow
+from pipeline.store.ledger.protocol import CONFIG_META, SHARD_META, CommittedRow
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.ledger.transfer import History, RecordFacts
 from pipeline.store.old_ledger import OldLedger
-from pipeline.store.opening import LEDGER_NAME, check_names, last_config
+from pipeline.store.opening import LEDGER_NAME, check_merged, check_names, last_config, shard_meta
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage.parts import PartReport
 from pipeline.store.salvage.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
@@ -78,6 +78,7 @@ def rebuild(
 
 def _check_place(out: Path) -> None:
     check_names(out)
+    check_merged(out)
     check_plain(out / LEDGER_NAME)
     data = out / DATA_NAME
     has_parts = any(folder.is_dir() and parquet.part_numbers(folder) for folder in (data, out / layout.OLD_NAME))
@@ -305,7 +306,8 @@ def _declared(out: Path, numbers: list[int], history: History | None, now: datet
     if history is not None and {"config_hash", "identity", "made_at"} <= history.meta.keys():
         return named
     named[CONFIG_META + config_hash] = identity
-    return {"config_hash": config_hash.encode(), "identity": identity, "made_at": now.isoformat().encode(), **named}
+    made = {"made_at": now.isoformat().encode(), SHARD_META: shard_meta(config)}
+    return {"config_hash": config_hash.encode(), "identity": identity, **made, **named}
 
 
 def data_hashes(data: Path, numbers: list[int]) -> list[str]:

@@ -13,6 +13,14 @@ from pipeline.config.types import Concurrency, Count, Dollars, Duration, PerMinu
 class LimitsConfig(Section):
     """How fast requests are sent, and when a run gives up."""
 
+    divide: Annotated[
+        bool,
+        Setting(
+            "Divide limits and budgets by the N of `source.shard`; what is set is that of all shards together.",
+            keyword="divide_limits",
+            off_help="Give each shard of `source.shard` the limits and budgets whole, not a share of them.",
+        ),
+    ] = True
     concurrency: Annotated[
         Concurrency,
         Setting("Requests in flight; auto finds the best number.", keyword="concurrency", metavar="auto|N"),

@@ -23,6 +23,7 @@ from pipeline.config import parameters, source_settings, tasks
 from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.prompts import MessageConfig
 from pipeline.config.setting import Setting, setting_of
+from pipeline.config.shards import SourceShard
 from pipeline.config.types import (
     Concurrency,
     Detail,
@@ -269,6 +270,12 @@ class SourceConfig(Section):
     allow_private_hosts: source_settings.AllowPrivateHosts = False
     per_host: source_settings.PerHost = 16
     confine: source_settings.Confine = False
+    shard: source_settings.ShardOfN = None
+
+    @property
+    def own_shard(self) -> SourceShard | None:
+        """The shard that a run reads; None: all of the source."""
+        return SourceShard.of(self.shard)
 
 
 class OutputConfig(Section):
@@ -318,12 +325,14 @@ class Settings(TypedDict, total=False):
     max_cost_total: Decimal | float | str | None
     max_requests: int | None
     max_time: float | str | None
+    divide_limits: bool | None
     pdf: str | None
     group_by: str | None
     allow_private_hosts: bool | None
     skip_captioned: bool | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
+    shard: str | None
     dedup: bool | None
     grace_s: float | None
     metrics: str | Path | None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pipeline.config.setting import Setting
+from pipeline.config.shards import shard_text
 
 
 def _suffix(text: str) -> str:
@@ -55,6 +56,14 @@ SkipCaptioned = Annotated[
 ]
 SeveralImages = Annotated[
     bool, Setting("Records from standard input have several images; other sources show it themselves.")
+]
+ShardOfN = Annotated[
+    Annotated[str, AfterValidator(shard_text)] | None,
+    Setting(
+        "Only this part of the source: shard I of N, counted from 0. An OUT belongs to one shard.",
+        keyword="shard",
+        metavar="I/N",
+    ),
 ]
 SkipBadRows = Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")]
 OnDuplicateId = Annotated[

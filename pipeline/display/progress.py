@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import Protocol, TextIO
 
 from pipeline.display.figures import block
 from pipeline.display.logs import JsonLines, Lines, Times, stamp
 from pipeline.display.outlook import Observer
+from pipeline.display.printed import printed_above
 from pipeline.display.terminal import Terminal
 from pipeline.engine.stats import RunStats
 from pipeline.formatting import printable
@@ -53,6 +54,7 @@ class Block:
         self._observer = Observer()
         self._began: float | None = None
         self._drawn_at = now()
+        self._printed: ExitStack | None = None
 
     def show(self, stats: RunStats) -> None:
         now = self._now()
@@ -60,6 +62,7 @@ class Block:
         for name, text in self._observer.look(now, stats):
             self.say(f"answer: {printable(name)}: {printable(text)}")
         if now - self._began >= APPEARS_S:
+            self._printed = printed_above(self.say) if self._printed is None else self._printed
             terminal, outlook = self._terminal, self._observer.outlook(stats)
             terminal.draw(block(stats, outlook, terminal.width, colour=terminal.has_colour, is_plain=terminal.is_plain))
 
@@ -74,6 +77,8 @@ class Block:
         self._terminal.print(line)
 
     def close(self) -> None:
+        if self._printed is not None:
+            self._printed.close()
         self._terminal.clear()
 
 

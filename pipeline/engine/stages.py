@@ -9,6 +9,7 @@ from time import monotonic
 
 import anyio
 
+from pipeline.config.shards import SourceShard
 from pipeline.engine.hooks import Ask
 from pipeline.engine.stats import RunStats
 from pipeline.limits.budget import Amounts, Budget
@@ -46,6 +47,8 @@ class Endpoint:
     max_concurrency: int = 512
     rpm: float | None = None
     tpm: float | None = None
+    shard: SourceShard | None = None
+    """Its rates are those of N runs together; None: of this run alone."""
     weight: float = 1.0
     """Its share of the requests, among several."""
     counts_billed: bool = False

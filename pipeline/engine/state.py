@@ -90,6 +90,15 @@ def _concurrency_of(endpoint: Endpoint) -> ConcurrencyLimit:
     return ConcurrencyLimit(endpoint.concurrency, endpoint.concurrency, is_adaptive=False)
 
 
+def _limits_of(endpoint: Endpoint, clock: Clock) -> RateLimits:
+    shard = endpoint.shard
+    if shard is None:
+        return RateLimits(endpoint.rpm, endpoint.tpm)
+    limits = RateLimits(endpoint.rpm, endpoint.tpm, shard.count)
+    limits.stagger(clock.now(), clock.utc().timestamp(), shard.index)
+    return limits
+
+
 def _time_of_day(clock: Clock, at: float) -> str:
     when = clock.utc() + timedelta(seconds=min(max(0.0, at - clock.now()), LONGEST_S))
     return f"{when.astimezone():%H:%M:%S}"
@@ -118,7 +127,7 @@ class EndpointState:
         self.endpoint, self.name = endpoint, endpoint.name
         self._config, self._clock = config, clock
         self._concurrency = _concurrency_of(endpoint)
-        self.limits = RateLimits(endpoint.rpm, endpoint.tpm)
+        self.limits = _limits_of(endpoint, clock)
         self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.circuit = Circuit()
         self.in_flight = self.requests = self.answers = self._rejected = 0

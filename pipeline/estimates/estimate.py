@@ -29,11 +29,18 @@ async def estimate_job(job: EstimateJob, show: Show) -> Estimate:
     return estimated(job, histogram, seen)
 
 
+def _nothing_seen(job: EstimateJob, seen: Survey) -> InputError:
+    shard = next((one.config.source.own_shard for one in job.candidates), None)
+    where = "" if shard is None else f": nothing of the source belongs to shard {shard}"
+    passed = f"; passed over: {words}" if (words := passed_words(seen.passed_over)) else ""
+    return InputError(f"no images to estimate{where}{passed}")
+
+
 def estimated(job: EstimateJob, histogram: SizeHistogram, seen: Survey) -> Estimate:
     """What was seen, on each model. Raises InputError where no image can be read."""
     sizes = histogram.distribution()
     if sizes is None and not seen.seen and not seen.documents:
-        raise InputError(f"no images to estimate; passed over: {passed_words(seen.passed_over)}")
+        raise _nothing_seen(job, seen)
     if sizes is None and not seen.seen:
         raise InputError(
             f"there are only PDFs ({seen.documents:,}), which are sent whole: what they take cannot be predicted. "

@@ -159,6 +159,8 @@ def check_job(job: EstimateJob) -> None:
         raise InputError("name a SOURCE, or say how many images of what size: `count=10000` `sizes=1600x1200`")
     if job.count is not None and job.sources:
         raise InputError("`count=` takes the place of a SOURCE; name one of them")
+    if job.count is not None and any(one.config.source.own_shard for one in job.candidates):
+        raise InputError("`source.shard` is a part of a SOURCE, and `count=` has none: divide the count by N instead")
     if (job.count is None) != (not job.sizes):
         raise InputError("`count=` and `sizes=` belong together: `count=10000` `sizes=1600x1200`")
     if job.probe is not None and (job.probe < LEAST_PROBE or job.count is not None):

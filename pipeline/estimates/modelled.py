@@ -14,6 +14,7 @@ from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
 from pipeline.run.parameters import EffectiveRequest
 from pipeline.run.rendering import rendering_of
+from pipeline.run.sharding import limits_shard
 from pipeline.tokens import TokenRange, UnknownRule
 from pipeline.tokens.analysed import READING
 from pipeline.tokens.pages import BY_PAGE
@@ -159,6 +160,8 @@ def _time(
     limits, most = config.limits, 0 if traits_of(config).bills_pages else asked.max_answer_tokens
     rpm = _together([one.rpm or limits.rpm for one in config.all_endpoints])
     tpm = _together([one.tpm or limits.tpm for one in config.all_endpoints])
+    if (shard := limits_shard(config)) is not None:
+        rpm, tpm = (None if whole is None else whole / shard.count for whole in (rpm, tpm))
     requested = family is None or family.counts_requested
     if limits.count_tokens != "auto":
         requested = limits.count_tokens == "requested"

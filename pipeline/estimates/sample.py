@@ -52,7 +52,7 @@ class Sample:
     wanted: int
     seed: int = 0
     out: Path | None = None
-    """None: a folder of `estimate-sample` for each model and prompt."""
+    """None: a folder of `estimate-sample` for each model, prompt and shard."""
     yes: bool = False
     """Whether it may cost more than `budget.confirm_usd` unasked."""
     emulators: tuple[str, ...] = ()
@@ -62,7 +62,9 @@ class Sample:
         if self.out is not None:
             return self.out
         name = re.sub(r"[^a-z0-9.]+", "-", (config.request.model or "model").lower()).strip("-.")
-        return Path(FOLDER) / f"{name}-{config.config_hash()[:8]}"
+        shard = config.source.own_shard  # an OUT is for one
+        own = "" if shard is None else f"-{shard.index}of{shard.count}"
+        return Path(FOLDER) / f"{name}-{config.config_hash()[:8]}{own}"
 
     @staticmethod
     def asked(candidate: Candidate, emulator_url: str | None = None) -> RunConfig:

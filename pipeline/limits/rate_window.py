@@ -109,6 +109,10 @@ class RateWindow:
             at = max(at, slice_.at + MINUTE_S + SLACK_S)
         return at
 
+    def hold(self, until: float) -> None:
+        """Take nothing before this time."""
+        self._next_at = until + CATCH_UP_S
+
     def take(self, now: float, amount: float) -> Slice:
         """Count `amount` as sent; what comes back is for `correct`."""
         self._first_at = now if self._first_at is None else self._first_at
@@ -178,11 +182,22 @@ class Taken:
 class RateLimits:
     """Requests and tokens a minute of one endpoint."""
 
-    def __init__(self, rpm: float | None = None, tpm: float | None = None) -> None:
-        self.requests, self.tokens = RateWindow(rpm), RateWindow(tpm)
+    def __init__(self, rpm: float | None = None, tpm: float | None = None, shards: int = 1) -> None:
+        """Of an endpoint that N shards ask: what is stated and what it advertises are divided by N."""
+        self._shards = shards
+        self.requests, self.tokens = RateWindow(rpm and rpm / shards), RateWindow(tpm and tpm / shards)
         self._granted_tokens = 0.0
         """The largest request that was answered."""
         self._is_doubted = False
+
+    def stagger(self, now: float, wall_s: float, index: int) -> None:
+        """Begin when it is this shard's time, where a share is less than one request a minute.
+
+        The shards then send one after the other, whenever each of them was started; `wall_s` is the time of day.
+        """
+        if self._shards > 1 and self.requests.stated is not None and self.requests.stated < 1:
+            every_s = MINUTE_S / self.requests.stated
+            self.requests.hold(now + (index / self._shards * every_s - wall_s) % every_s)
 
     def ready_at(self, now: float, tokens: float) -> float:
         """When a request of this many tokens may be sent: `now`, or later."""
@@ -190,7 +205,8 @@ class RateLimits:
 
     def take(self, now: float, tokens: float) -> Taken:
         self.requests.take(now, 1)
-        tokens = min(tokens, self.tokens.per_minute or tokens)
+        # A request may be larger than a share, and then counts whole; what is larger than all shares is an error.
+        tokens = min(tokens, (self.tokens.per_minute or tokens) * self._shards)
         return Taken(tokens, self.tokens.take(now, tokens))
 
     def settle(self, taken: Taken, tokens: float) -> None:
@@ -203,9 +219,9 @@ class RateLimits:
         A rate below what one request was granted is not believed; the first time, this is returned in words.
         """
         self._granted_tokens = max(self._granted_tokens, granted_tokens)
-        _advertise(self.requests, info.requests)
-        _advertise(self.tokens, info.tokens)
-        most = self.tokens.advertised
+        _advertise(self.requests, info.requests, self._shards)
+        _advertise(self.tokens, info.tokens, self._shards)
+        most = self._advertised_tokens
         if most is None or most >= self._granted_tokens:
             return None
         self.tokens.advertised = None
@@ -234,7 +250,12 @@ class RateLimits:
 
     def allows(self, tokens: float) -> bool:
         """Whether a request of this many tokens can ever be granted."""
-        return self.tokens.advertised is None or tokens <= self.tokens.advertised
+        return self._advertised_tokens is None or tokens <= self._advertised_tokens
+
+    @property
+    def _advertised_tokens(self) -> float | None:
+        """The whole limit, of all shards."""
+        return None if self.tokens.advertised is None else self.tokens.advertised * self._shards
 
 
 def _least(limit: float | None, other: float | None) -> float | None:
@@ -252,8 +273,8 @@ def back_in_s(info: RateLimitInfo | None) -> float | None:
     return max((reset_s for reset_s in spent if reset_s is not None), default=None)
 
 
-def _advertise(window: RateWindow, quota: Quota | None) -> None:
+def _advertise(window: RateWindow, quota: Quota | None, shards: int) -> None:
     if quota is None or quota.limit < 1:  # no provider grants less than one a minute
         return
     is_long = quota.reset_s is not None and quota.reset_s > LONG_S  # its end is stated by a 429
-    window.advertised = None if is_long else quota.limit
+    window.advertised = None if is_long else quota.limit / shards

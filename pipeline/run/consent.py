@@ -37,7 +37,7 @@ def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, s
     Raises InputError where the job is expected to cost more than `budget.confirm_usd`, has no budget, and neither
     `yes=True` nor a person at a terminal (`Job.confirm`) has agreed to it.
     """
-    budget, prices = job.config.budget, _prices(job)
+    budget, prices = job.budget, _prices(job)
     has_budget = budget.max_cost_usd is not None or budget.max_cost_total_usd is not None
     if job.yes or job.emulated or has_budget or not prices:
         return job
@@ -63,7 +63,7 @@ def _bounded(job: Job) -> Job:
         raise InputError(
             f"the cost of this run can neither be predicted nor bounded. Set `request.max_tokens`. {_WAYS}"
         )
-    return replace(job, implied_budget_usd=job.config.budget.confirm_usd)
+    return replace(job, implied_budget_usd=job.budget.confirm_usd)
 
 
 def expected_usd(
@@ -84,7 +84,7 @@ def expected_usd(
     if total is None or has_stream(job.sources) or source.has_documents:
         return None
     each = _each_usd(job, source, total, shape, prices)
-    most = job.config.budget.max_requests
+    most = job.budget.max_requests
     if each is None or each * total <= above:
         return None if each is None else each * total
     records = islice(job.selected(source.records()), job.limit)

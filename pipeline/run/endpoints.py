@@ -16,10 +16,12 @@ from pipeline.endpoints.pricing import prices_for
 from pipeline.endpoints.secrets import redactor_of
 from pipeline.endpoints.target import Target
 from pipeline.engine.stages import Endpoint
+from pipeline.errors import InputError
 from pipeline.limits.concurrency import MOST
 from pipeline.run.job import Job, check_budget, endpoint_names
 from pipeline.run.labels import readers_of
 from pipeline.run.prepare import Preparer
+from pipeline.run.sharding import limits_shard
 
 
 def targets_of(config: RunConfig, keys: Sequence[str | None]) -> list[Target]:
@@ -88,8 +90,17 @@ def endpoint_of(config: RunConfig, one: EndpointConfig, client: EndpointClient, 
     counted = limits.count_tokens
     if counted == "auto":
         counted = "requested" if family is None or family.counts_requested else "billed"
+    shard = limits_shard(config)
+    if shard is not None and isinstance(concurrency, int):
+        if concurrency < shard.count:
+            raise InputError(
+                f"`limits.concurrency` is {concurrency}, and {shard.count} shards divide it: each needs one request in "
+                "flight at least. Set it higher, use fewer shards, or give each all of it with `divide_limits=False`"
+            )
+        concurrency = shard.part_of(concurrency)
     return Endpoint(
         name=name,
+        shard=shard,
         ask=client.ask,
         most=client.most,
         concurrency=None if concurrency == "auto" else min(concurrency, most),

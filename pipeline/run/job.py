@@ -14,6 +14,7 @@ from pipeline.catalogue.prices import Price
 from pipeline.config.limits import BudgetConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import LABELS_PROMPT
+from pipeline.config.shards import SourceShard
 from pipeline.endpoints.adapter import traits_of
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.progress import dollars
@@ -30,6 +31,7 @@ from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.documents import check_documents
 from pipeline.run.images import MEGABYTE
 from pipeline.run.rendering import check_records, names_sidecar
+from pipeline.run.sharding import shared_budget
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
@@ -73,8 +75,8 @@ class Job:
 
     @property
     def budget(self) -> BudgetConfig:
-        """What the run may spend, an implied budget included."""
-        budget = self.config.budget
+        """What the run may spend: its shard's share, or an implied budget."""
+        budget = shared_budget(self.config)
         if self.implied_budget_usd is None:
             return budget
         return budget.model_copy(update={"max_cost_usd": self.implied_budget_usd})
@@ -95,8 +97,10 @@ class Job:
         return (record for position, record in enumerate(within) if position in chosen)
 
 
-def new_run_id(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%SZ}-{token_hex(3)}"
+def new_run_id(now: datetime, shard: SourceShard | None = None) -> str:
+    """Shards of an array that begin in the same second have ids of their own."""
+    own = "" if shard is None else f"{shard.index}of{shard.count}-"
+    return f"{now:%Y%m%dT%H%M%SZ}-{own}{token_hex(3)}"
 
 
 def has_several_images(config: RunConfig, source: Source) -> bool:

@@ -13,8 +13,8 @@ _A_BATCH = 1_000
 
 def check_only(job: Job, source: Source) -> None:
     """Raise InputError where the source, which can be read twice, does not hold an id of `only=`."""
-    if not isinstance(job.rerun.only, IdList) or has_stream(job.sources):
-        return
+    if not isinstance(job.rerun.only, IdList) or has_stream(job.sources) or job.config.source.own_shard is not None:
+        return  # of a shard, the others hold the rest of the list
     unmatched = Unmatched(job.rerun.only)
     unmatched.meet(record.id for record in source.records())
     if (words := unmatched.words()) is not None:
@@ -23,8 +23,8 @@ def check_only(job: Job, source: Source) -> None:
 
 def unmatched_of_stream(job: Job) -> Unmatched | None:
     """What `watched` fills where the source can be read only once."""
-    only = job.rerun.only
-    return Unmatched(only) if isinstance(only, IdList) and has_stream(job.sources) else None
+    only, is_whole = job.rerun.only, job.config.source.own_shard is None
+    return Unmatched(only) if isinstance(only, IdList) and is_whole and has_stream(job.sources) else None
 
 
 def watched(records: Iterator[ImageRecord], unmatched: Unmatched) -> Iterator[ImageRecord]:

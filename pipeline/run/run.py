@@ -56,6 +56,7 @@ from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.passed import say_passed
 from pipeline.run.prepare import Fetcher, Preparer
 from pipeline.run.rows_of_out import by_kind, configurations, listed_failures, rows_before
+from pipeline.run.sharding import say_shard
 from pipeline.sources import Source, passed_over
 from pipeline.sources.origins import origins
 from pipeline.store.accounting import Totals
@@ -93,7 +94,7 @@ async def run_job(
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
         _say_cost(job, source, prepare, say)
-        run = _Run(job, new_run_id(clock.utc()), clock, _stats(source, total, len(prepare.prompts)))
+        run = _Run(job, clock, _stats(source, total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
             suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
             prepare = prepare.of_run(suspects, takes_several=dataset.takes_several, is_bounded=is_bounded)
@@ -103,7 +104,7 @@ async def run_job(
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = _numbers(job, dataset)
-            _say_prompt(job, None if numbers.has_answers else say)
+            _say_prompt(job, None if numbers.has_answers or total == 0 else say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -126,10 +127,11 @@ def _silent(_: str) -> None:
 
 def _say_beforehand(job: Job, keys: Sequence[Variable | None], source: Source, total: int | None, say: Say) -> None:
     """Where requests go and with which key, for a new OUT or a new address there; what the sources pass over."""
-    if not job.emulated and _has_new_destination(job):
+    if not job.emulated and total != 0 and _has_new_destination(job):
         each = zip(job.config.all_endpoints, keys, strict=True)
         say(f"asks {'; '.join(destination(one, key) for one, key in each)}")
     say_passed(job, source, total, say)
+    say_shard(job.config, source, total, say)
 
 
 def _has_new_destination(job: Job) -> bool:
@@ -171,9 +173,10 @@ def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> N
 class _Run:
     """One run under way: what its summary is made of."""
 
-    def __init__(self, job: Job, run_id: str, clock: Clock, stats: RunStats) -> None:
-        self.job, self.run_id, self.clock, self.stats = job, run_id, clock, stats
+    def __init__(self, job: Job, clock: Clock, stats: RunStats) -> None:
+        self.job, self.clock, self.stats = job, clock, stats
         self.began_at, self.began = clock.utc(), clock.now()
+        self.run_id = new_run_id(self.began_at, job.config.source.own_shard)
         one, *others = job.config.all_endpoints
         self.price = None if others else price_for(job.config, one, emulated=job.emulated)
         self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)

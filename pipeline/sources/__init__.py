@@ -11,7 +11,6 @@ from pipeline.config.extras import CLOUD_HINT, CLOUD_SCHEMES, PDF_SUFFIX, VIDEO_
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.http.hub import HubDataset
-from pipeline.sources.arrowfile import dataset_files
 from pipeline.sources.base import Checkable, Source
 from pipeline.sources.braces import MOST_FILES, expanded, files_of, has_braces
 from pipeline.sources.bucket import BucketSource
@@ -21,7 +20,8 @@ from pipeline.sources.folder import FolderSource
 from pipeline.sources.formats import FORMATS, format_of
 from pipeline.sources.gunzip import check_packing
 from pipeline.sources.hub import HubSource
-from pipeline.sources.inmemory import InMemorySource, SourceLike, source_list
+from pipeline.sources.inmemory import InMemorySource
+from pipeline.sources.items import SourceLike, source_list
 from pipeline.sources.joined import JoinedSource, check_apart, check_texts
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
@@ -29,9 +29,12 @@ from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_addre
 from pipeline.sources.passed import flaw_of_file, passed_over, passed_words
 from pipeline.sources.patterns import split_glob
 from pipeline.sources.remote_shards import RemoteShards
+from pipeline.sources.saved_datasets import dataset_files
+from pipeline.sources.sharded import of_shard
+from pipeline.sources.shards import TAR_SUFFIXES, Shard, label_of
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
-from pipeline.sources.webdataset import TAR_SUFFIXES, Shard, ShardsSource, label_of
+from pipeline.sources.webdataset import ShardsSource
 from pipeline.sources.wrapped import SkippableSource
 
 __all__ = [
@@ -74,18 +77,21 @@ def open_sources(
     config = config or SourceConfig()
     if not specs:
         raise InputError("no SOURCE: name a folder, a glob or a manifest")
-    all_of_them = [source for spec in specs for source in _opened(spec, config, out)]
+    opened = [(spec, source) for spec in specs for source in _opened(spec, config, out)]
+    all_of_them, shard = [source for _, source in opened], config.own_shard
     if [source.name for source in all_of_them].count("-") > 1:
         raise InputError("standard input (-) can be read only once")
     check_apart(all_of_them)
     check_texts([spec for spec in specs if isinstance(spec, str)], config.sidecar_extension)
-    sources = [_around(source, config, reads_sidecars=reads_sidecars) for source in all_of_them]
+    own, sharding = (all_of_them, None) if shard is None else of_shard(opened, shard)
+    sources = [_around(source, config, reads_sidecars=reads_sidecars) for source in own]
     first_counts = config.on_duplicate_id == "first"
-    if len(sources) == 1 and not first_counts:
+    if len(sources) == 1 and not first_counts and sharding is None:
         return sources[0]
     if config.skip_bad_rows:
         sources = [SkippableSource(source) for source in sources]
-    return JoinedSource(sources, name=", ".join(map(source_name, specs)), first_counts=first_counts)
+    name = ", ".join(map(source_name, specs))
+    return JoinedSource(sources, name=name, first_counts=first_counts, sharding=sharding)
 
 
 def source_name(spec: SourceLike) -> str:

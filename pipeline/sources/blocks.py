@@ -16,6 +16,7 @@ from pyarrow import csv
 from pipeline.config.sections import SourceConfig
 from pipeline.sources.columns import choose_columns
 from pipeline.sources.extras import safe_size, to_json
+from pipeline.sources.lines import separators
 
 BLOCK_BYTES: Final = 1 << 17
 _LEAST_BLOCK_BYTES: Final = 1 << 14
@@ -105,9 +106,8 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
         text = first.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise OddError from None
-    delimiter = max(delimiters, key=text.count)
+    delimiter, spaced = separators(text, delimiters)
     cells = [cell.strip() for cell in text.split(delimiter)]
-    spaced = 0 < text.count(delimiter) == text.count(delimiter + " ")
     if spaced or not all(cells) or len(set(cells)) < len(cells) or not _is_plain(first):
         raise OddError
     return cells, delimiter

@@ -10,7 +10,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.extras import safe_size, to_json
-from pipeline.sources.lines import LINE_LIMIT, raw_lines
+from pipeline.sources.lines import LINE_LIMIT, raw_lines, separators, text_lines
 from pipeline.sources.manifest import ABSENT, BadRow, Row
 
 
@@ -33,7 +33,7 @@ def read_tsv(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -
 
 def _read(file: BinaryIO, name: str, config: SourceConfig, delimiters: str, *, extras: bool) -> Iterator[Row | BadRow]:
     flaws: list[str] = []
-    lines = _text_lines(raw_lines(file, name), flaws)
+    lines = text_lines(raw_lines(file, name), flaws)
     leading: list[str] = []
     for line in lines:
         leading.append(line)
@@ -41,9 +41,7 @@ def _read(file: BinaryIO, name: str, config: SourceConfig, delimiters: str, *, e
             break
     else:
         raise InputError(f"{name}: the file is empty")
-    delimiter = max(delimiters, key=leading[-1].count)
-    # A header written "image, caption" announces rows written "a.jpg, a cat".
-    spaced = 0 < leading[-1].count(delimiter) == leading[-1].count(delimiter + " ")
+    delimiter, spaced = separators(leading[-1], delimiters)
     csv.field_size_limit(LINE_LIMIT)
     reader = csv.reader(chain(leading, lines), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     header = _header(reader, flaws, name)
@@ -106,16 +104,3 @@ def _broken(line: int, last_line: int, error: csv.Error) -> BadRow:
         what = "a quoted field that begins here never closes (or the file breaks off)"
         return BadRow(line, what, skippable=line == last_line)
     return BadRow(line, f"not valid CSV: {text}")
-
-
-def _text_lines(lines: Iterator[bytes], flaws: list[str]) -> Iterator[str]:
-    """Decoded lines. A flaw is noted and the line handed on, because a reader cannot go on after an exception."""
-    for line in lines:
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            flaws.append(f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1})")
-            text = line.decode(errors="replace")
-        if "\0" in text:
-            flaws.append("the line holds NUL bytes")
-        yield text

@@ -57,7 +57,7 @@ class HubSource:
 
     def _rows(self) -> Iterator[ImageRecord]:
         for path in self._paths():
-            if path.endswith(_PARQUET):
+            if path.endswith(_PARQUET) and self._holds(path):
                 name = self._dataset.named(path)
                 kind = FORMATS[_PARQUET]
                 for record in RemoteManifest(self._dataset.resolved(path), self._config, kind, name).records():
@@ -69,12 +69,19 @@ class HubSource:
         for path in self._paths():
             if path.lower().endswith(self._config.extensions or MEDIA_SUFFIXES):
                 is_empty, name = False, self._dataset.named(path)
+                if not self._holds(identify(name)):
+                    continue
                 check_videos((path,), self.name)
                 self.has_documents = self.has_documents or names_document(path)
                 where = ImageUrl(shown(name), self._dataset.resolved(path), is_trusted=True)
                 yield ImageRecord(identify(name), (where,))
         if is_empty:
             raise InputError(f"{shown(self.name)}: no Parquet files and no images here")
+
+    def _holds(self, name: str) -> bool:
+        """Whether a file of records, or the record of an image, belongs to this shard."""
+        shard = self._config.own_shard
+        return shard is None or shard.holds(name)
 
     def _paths(self) -> Iterator[str]:
         """Raises InputError where the hub does not list the files."""

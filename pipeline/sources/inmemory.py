@@ -1,8 +1,7 @@
 """Records that the calling program holds: paths, rows as dictionaries, images of Pillow, a `datasets.Dataset`."""
 
-import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from PIL import Image
@@ -16,38 +15,14 @@ from pipeline.sources.base import check_ids
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.documents import is_document
 from pipeline.sources.extras import record_flaw, to_json
+from pipeline.sources.items import encoded, indexed
 from pipeline.sources.manifest import ABSENT, id_flaw, image_flaw
 from pipeline.sources.naming import check_stores, check_videos, identify, location_of
 from pipeline.sources.several import Listed, distinct, flaw_of, grouped, images_in, texts_of
 
-SourceLike = str | os.PathLike[str] | Iterable[Any]
-"""A SOURCE of the command line, or records in memory."""
 _NAME: Final = "records in memory"
-_PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
 _PIXEL_BYTES: Final = 4
 """Of a pixel at most, in the modes that are sent."""
-
-
-def source_list(given: SourceLike) -> list[SourceLike]:
-    """One SOURCE or several: a list of paths names several, anything else that can be iterated is one.
-
-    An iterator is read to its end here.
-    """
-    if isinstance(given, str | os.PathLike):
-        return [os.fspath(given)]
-    if isinstance(given, list | tuple) and not any(_is_item(one) for one in given):
-        return [os.fspath(one) if isinstance(one, str | os.PathLike) else _repeatable(one) for one in given]
-    return [_repeatable(given)]
-
-
-def _repeatable(items: Iterable[Any]) -> Iterable[Any]:
-    """The items of an iterator as a list: a source is read several times."""
-    return list(items) if iter(items) is items else items
-
-
-def _is_item(value: object) -> bool:
-    """Whether a list with this value in it is a list of records."""
-    return isinstance(value, Mapping | Image.Image | bytes) or not isinstance(value, str | os.PathLike | Iterable)
 
 
 class InMemorySource:
@@ -60,7 +35,7 @@ class InMemorySource:
     is_manifest = False
 
     def __init__(self, items: Iterable[Any], config: SourceConfig) -> None:
-        self._items = _undecoded(items) if _is_sequence(items) else list(items)
+        self._items = indexed(items)
         self.grouped_by = config.group_by
         self._config = config.model_copy(update={"id_column": config.group_by}) if config.group_by else config
         self.skipped = 0
@@ -155,28 +130,3 @@ class InMemorySource:
         if isinstance(image, Mapping):
             image = image["image"] if "image" in image else image["bytes"]
         return image if isinstance(image, bytes) else encoded(image)
-
-
-def encoded(image: Image.Image) -> bytes:
-    """The image as a file without any loss; its EXIF orientation and colour profile are kept."""
-    buffer = io.BytesIO()
-    if image.mode in _PNG_MODES:
-        image.save(buffer, "PNG", compress_level=1, exif=image.getexif(), icc_profile=image.info.get("icc_profile"))
-    else:
-        image.save(buffer, "TIFF", exif=image.getexif(), icc_profile=image.info.get("icc_profile"))
-    return buffer.getvalue()
-
-
-def _is_sequence(items: object) -> bool:
-    return isinstance(items, Sequence) or (hasattr(items, "__len__") and hasattr(items, "__getitem__"))
-
-
-def _undecoded(items: Any) -> Any:  # noqa: ANN401 - any sequence
-    """A `datasets.Dataset` that gives the files of its images instead of decoding each in every pass."""
-    features = getattr(items, "features", None)
-    if not isinstance(features, Mapping) or not hasattr(items, "cast_column"):
-        return items
-    for name, feature in features.items():
-        if type(feature).__name__ == "Image" and getattr(feature, "decode", False):
-            items = items.cast_column(name, type(feature)(decode=False))
-    return items

@@ -16,8 +16,11 @@ from pipeline.sources.passed import passed_over
 class JoinedSource:
     """Several sources in their order. With `first_counts` an id that stands twice is its first record."""
 
-    def __init__(self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False) -> None:
-        self.name = name
+    def __init__(
+        self, sources: Sequence[Checkable], *, name: str, first_counts: bool = False, sharding: object = None
+    ) -> None:
+        """`sharding` says how the sources were divided, where these are one shard of them."""
+        self.name, self.sharding = name, sharding
         self.sources = sources
         self._first_counts = first_counts
         self._repeated: set[int] = set()
@@ -48,7 +51,7 @@ class JoinedSource:
             count, self._repeated = first_of_each(self.sources)
         else:
             count = check_ids(self.sources)
-        if count == 0:
+        if count == 0 and self.sharding is None:  # a shard may have nothing
             raise self._nothing()
         return count
 
@@ -63,7 +66,7 @@ class JoinedSource:
                         continue
                     seen.add(record.id)
                 yield record
-        if is_empty:
+        if is_empty and self.sharding is None:
             raise self._nothing()
 
     def _nothing(self) -> InputError:

@@ -66,3 +66,25 @@ def folder_prefix(path: str) -> str:
     """What stands before a relative path of the manifest at `path`: its folder and a `/`, or nothing."""
     folder = os.path.dirname(path)  # noqa: PTH120 - keeps the path as it was written
     return folder if folder.endswith("/") or not folder else folder + "/"
+
+
+def text_lines(lines: Iterator[bytes], flaws: list[str]) -> Iterator[str]:
+    """Decoded lines. A flaw is noted and the line handed on, because a reader cannot go on after an exception."""
+    for line in lines:
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            flaws.append(f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1})")
+            text = line.decode(errors="replace")
+        if "\0" in text:
+            flaws.append("the line holds NUL bytes")
+        yield text
+
+
+def separators(header: str, delimiters: str) -> tuple[str, bool]:
+    """What separates the cells of a header line, and whether a blank follows it.
+
+    A header written "image, caption" announces rows written "a.jpg, a cat".
+    """
+    delimiter = max(delimiters, key=header.count)
+    return delimiter, 0 < header.count(delimiter) == header.count(delimiter + " ")

@@ -91,6 +91,11 @@ class ManifestSource:
         """Of the manifest, as it was named; empty where it is a stream."""
         return self._path
 
+    @property
+    def label(self) -> str:
+        """The file's part of the ids of rows that hold their image and have no id."""
+        return self._id_label
+
     def check(self) -> int | None:
         return check_ids([self])
 

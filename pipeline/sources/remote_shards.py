@@ -7,7 +7,8 @@ from pipeline.records import ImageRecord
 from pipeline.sources.elsewhere import Copy
 from pipeline.sources.naming import public_address
 from pipeline.sources.passed import PassedOver
-from pipeline.sources.webdataset import Shard, ShardsSource, label_of
+from pipeline.sources.shards import Shard, label_of
+from pipeline.sources.webdataset import ShardsSource
 
 
 class RemoteShards(ShardsSource):

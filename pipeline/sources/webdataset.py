@@ -4,51 +4,24 @@ A record is a key that has an image. A shard is never unpacked: its headers
 are walked, small texts are read with them, and an image is read where it lies when its turn comes.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
+from copy import copy
 from itertools import groupby, islice
-from typing import Final, NamedTuple, Self
+from typing import Self
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.files import version_of
-from pipeline.locations import EmbeddedImage, Location, TarMember
+from pipeline.locations import TarMember
 from pipeline.records import ImageRecord
 from pipeline.sources.base import AllBadError, check_ids
 from pipeline.sources.extras import record_flaw, to_json
-from pipeline.sources.gunzip import GzipStream
 from pipeline.sources.manifest import ABSENT, id_flaw
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
 from pipeline.sources.passed import PassedOver, passed_words
-from pipeline.sources.tarfiles import DamagedError, Member, PlainStream, Stream
+from pipeline.sources.shards import OpenShard, Shard
+from pipeline.sources.tarfiles import DamagedError
 from pipeline.sources.tarrecords import MOST_MEMBERS, BadRecordError, Part, columns_of, image_of, parts_in, pass_over
-
-TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
-
-
-class Shard(NamedTuple):
-    """One tar of a source."""
-
-    path: str
-    label: str
-    """Its part of the ids: its name without `.tar`, behind the folders that the pattern has wildcards in."""
-    name: str = ""
-    """What people call it, where that is not its path."""
-    held: object = None
-    """What must live as long as its images are read: a temporary file."""
-
-    @property
-    def shown(self) -> str:
-        """Its name in messages, and before those of its members."""
-        return shown(self.name or self.path)
-
-
-def label_of(path: str) -> str:
-    """What a shard is called in ids: `train/00000.tar` is `train/00000`."""
-    suffix = next((suffix for suffix in TAR_SUFFIXES if path.lower().endswith(suffix)), "")
-    return path[: len(path) - len(suffix)]
 
 
 class ShardsSource:
@@ -66,6 +39,16 @@ class ShardsSource:
         self._shards, self._config = shards, config
         self._most_text = config.max_record_kb * 1024
         self._ranks = {suffix[1:].lower(): rank for rank, suffix in enumerate(config.extensions or MEDIA_SUFFIXES)}
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        return self._shards
+
+    def only(self, shards: Sequence[Shard]) -> Self:
+        """The same source with some of its shards."""
+        part = copy(self)
+        part._shards, part.is_manifest = shards, False  # noqa: SLF001 - of this class
+        return part
 
     def check(self) -> int | None:
         return check_ids([self])
@@ -102,7 +85,7 @@ class ShardsSource:
 
     def _of_shard(self, shard: Shard, passed: PassedOver, *, extras: bool) -> Iterator[ImageRecord]:
         """Raises DamagedError and OSError."""
-        with _Opened(shard) as opened:
+        with OpenShard(shard) as opened:
             for key, group in groupby(parts_in(opened.stream, passed), key=lambda part: part.key):
                 parts = list(islice(group, MOST_MEMBERS + 1))
                 try:
@@ -117,7 +100,7 @@ class ShardsSource:
                 else:
                     yield record
 
-    def _record(self, opened: "_Opened", key: str, parts: list[Part], *, extras: bool) -> ImageRecord | None:
+    def _record(self, opened: OpenShard, key: str, parts: list[Part], *, extras: bool) -> ImageRecord | None:
         """None where there is no image. Raises DamagedError, and BadRecordError."""
         image = image_of(parts, self._config.image_column, self._ranks)
         if image is None:
@@ -147,37 +130,3 @@ class ShardsSource:
         where = "it" if len(self._shards) == 1 else "its shards"
         found = f"{shown(self.name)}: no images in {where} ({held}){skipped}"
         return f"{found}; `source.extensions` names other formats"
-
-
-class _Opened:
-    """A shard whose headers are being read."""
-
-    def __init__(self, shard: Shard) -> None:
-        """Raises OSError."""
-        self.shard = shard
-        self.is_packed = not shard.path.lower().endswith(".tar")
-        self._descriptor = os.open(shard.path, os.O_RDONLY | os.O_CLOEXEC)
-        self._version = version_of(os.fstat(self._descriptor))
-        self.stream: Stream = GzipStream(shard.path) if self.is_packed else PlainStream(self._descriptor)
-        # Images are read behind the headers: a position of its own.
-        self._images = GzipStream(shard.path) if self.is_packed else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-    def location(self, member: Member) -> Location:
-        path = self.shard.path
-        name = f"{self.shard.shown}/{shown(member.name)}"
-        if self._images is None:
-            return TarMember(name, path, member.offset, member.size, self._version, self.shard.held)
-        return EmbeddedImage(name, path, partial(_unpacked, self._images, member, self.shard.held), member.size)
-
-
-def _unpacked(stream: Stream, member: Member, _held: object) -> bytes:
-    try:
-        return stream.read(member.offset, member.size)
-    except DamagedError as error:
-        raise ValueError(str(error)) from None

@@ -85,15 +85,18 @@ def lease(ledger: Ledger, before: Amounts, amounts: Amounts) -> None:
         ledger.set_meta({"lease": orjson.dumps(bounded)})
 
 
-def settle_lease(ledger: Ledger) -> None:
-    """Count as spent what a run leased, and no answer accounts for: it was killed, or its requests were cut off."""
+def settle_lease(ledger: Ledger, of_run: str | None = None) -> None:
+    """Count as spent what a run leased, and no answer accounts for: it was killed, or its requests were cut off.
+
+    `of_run` names the run, where none was begun.
+    """
     leased = orjson.loads(ledger.meta("lease") or b"{}")
     if not leased:
         return
     now = spent(ledger)
     unknown = {_UNKNOWN_COUNTS[name]: most - (getattr(now, name) or 0) for name, most in leased.items()}
     counts = {name: amount for name, amount in unknown.items() if amount > 0}
-    ledger.commit([], new_parts=[], counts=counts, meta={"lease": b"{}"})
+    ledger.commit([], new_parts=[], counts=counts, meta={"lease": b"{}"}, of_run=of_run)
 
 
 def _add(bills: dict[bytes, Bill], key: bytes, bill: Bill) -> None:

@@ -23,7 +23,7 @@ from pipeline.store.contents import is_rehearsal as was_rehearsal
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.errors import HOLDER_NAME, damaged
 from pipeline.store.ledger.header import check_format
-from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, YES, Ledger
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, SHARD_META, YES, Ledger
 from pipeline.store.rerun import RerunPolicy
 
 LEDGER_NAME = "ledger.sqlite"
@@ -31,6 +31,8 @@ _OF_COLUMNS = ("labels", "n")
 """Settings of the request that the columns follow from."""
 REBUILD_NAME = ".rebuild"
 """Lies in OUT while a rebuild is at work, or after one was interrupted."""
+MERGE_NAME = ".merge"
+"""The same of a merge: what it has joined until now."""
 
 _IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
 """Names in a directory that still counts as empty."""
@@ -46,6 +48,7 @@ def check_out(out: Path) -> None:
         return
     if not out.is_dir():
         raise InputError(f"{out} is a file; the output is a directory: name another one")
+    check_merged(out)
     names = {entry.name for entry in out.iterdir()} - _IGNORED
     is_there = LEDGER_NAME in names
     if not names or (is_there and (out / LEDGER_NAME).stat().st_size):
@@ -91,6 +94,15 @@ def check_rebuilt(out: Path) -> None:
         raise ResourceError(
             f"{out}: a rebuild was interrupted. `vision-batch rebuild {out}` continues it; nothing is lost"
         )
+    check_merged(out)
+
+
+def check_merged(out: Path) -> None:
+    """Raise ResourceError where a merge into OUT is not complete."""
+    if os.path.lexists(out / MERGE_NAME):
+        raise ResourceError(
+            f"{out}: a merge into it is at work, or was interrupted. The same `vision-batch merge` continues it"
+        )
 
 
 def check_state(out: Path) -> None:
@@ -126,7 +138,6 @@ def declare(
     """Store the configuration in a new ledger, and compare it with that of an old one.
 
     `new` says which columns OUT has beside the usual: whether `images`, and those of the kind of endpoint.
-
     Raises InputError where OUT belongs to another configuration, ResourceError where the ledger has lost its contents.
     """
     name, stored = config.config_hash(), orjson.dumps(identity)
@@ -137,11 +148,12 @@ def declare(
     if declared is None:
         if _has_parts(out):
             raise _without_ledger(out, "holds nothing")
-        made = {"schema": _schema(config, new).serialize().to_pybytes(), "made_at": now().isoformat().encode()}
+        made = {"made_at": now().isoformat().encode(), SHARD_META: shard_meta(config)}
+        made["schema"] = _schema(config, new).serialize().to_pybytes()
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
         step("declared")
         return _remember(ledger, name, stored)
-    _check_new(out, ledger, new, config.request.task)
+    _check_new(out, ledger, new, config)
     if policy.selects and declared != name:  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
         _check_labels(out, ledger, config)
@@ -152,6 +164,26 @@ def declare(
         _check_labels(out, ledger, config)
         ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared: before})
     return _remember(ledger, name, stored)
+
+
+def shard_meta(config: RunConfig) -> bytes:
+    """Which shard an OUT of this configuration is for, as a ledger stores it."""
+    shard = config.source.own_shard
+    return b"" if shard is None else str(shard).encode()
+
+
+def _check_shard(out: Path, ledger: Ledger, config: RunConfig) -> None:
+    """Raise InputError where OUT is for another shard than this run."""
+    before, now = ledger.meta(SHARD_META) or b"", shard_meta(config)
+    if before == now:
+        return
+    holds = f"shard {before.decode()} of its source" if before else "all of its source"
+    wants = f"`source.shard={now.decode()}`" if now else "all of it (`source.shard` is not set)"
+    way = "" if now else f"; `vision-batch merge {out} ... -o ALL` joins the shards"
+    raise InputError(
+        f"{out} is for {holds}, and this run is for {wants}: each shard has an OUT of its own{way}. Nothing was sent "
+        "or changed"
+    )
 
 
 def _remember(ledger: Ledger, config_hash: str, identity: bytes) -> None:
@@ -170,12 +202,14 @@ def _schema(config: RunConfig, new: tuple[bool, Collection[str]]) -> pa.Schema:
     )
 
 
-def _check_new(out: Path, ledger: Ledger, new: tuple[bool, Collection[str]], task: str) -> None:
-    """Raise InputError where OUT was made without a column that this run needs."""
+def _check_new(out: Path, ledger: Ledger, new: tuple[bool, Collection[str]], config: RunConfig) -> None:
+    """Raise InputError where OUT is for another shard, or was made without a column that this run needs."""
+    _check_shard(out, ledger, config)
     (has_several, given), there = new, columns_of(ledger).names
     if has_several and "images" not in there:
         raise InputError(no_column(str(out)))
     if lacking := [name for name in given if name not in there]:
+        task = config.request.task
         raise InputError(
             f"{out} was made for another task, and has no column `{lacking[0]}`: `request.task={task}` needs another "
             "OUT. Nothing was sent or changed"

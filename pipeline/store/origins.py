@@ -6,6 +6,7 @@ Each source stands there once, with the runs that read it. A night that reads wh
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -47,8 +48,16 @@ def _read(out: Path) -> list[dict[str, Any]]:
     lists: dict[str, Any] = {name: [] for name in ("runs", *_PATHS)}
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = orjson.loads(files.read(out / outdir.SOURCES_NAME))["sources"]
-        return [{"source": "", "address": None, "out": str(out), **lists, **one} for one in found]
+        defaults = {"source": "", "address": None, "out": str(out), **lists}
+        return [entry for one in found if isinstance(one, dict) and _is_whole(entry := {**defaults, **one})]
     return []
+
+
+def _is_whole(one: dict[str, Any]) -> bool:
+    """Whether an entry is as a run writes it: the file may have been edited."""
+    lists = [each for key in (*_PATHS, "runs") if isinstance(each := one[key], list)]
+    texts = [one["source"], one["out"], one["address"] or "", *chain.from_iterable(lists)]
+    return len(lists) == len(_PATHS) + 1 and all(isinstance(text, str) for text in texts)
 
 
 def _as_json(origin: Origin) -> dict[str, Any]:

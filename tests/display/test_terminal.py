@@ -22,7 +22,7 @@ WORK = re.compile(
 )
 MONEY = re.compile(r" {6}(cost unknown|\$0\.0000)  [\d.k]+ tokens in, [\d.k]+ out")
 SAID = re.compile(
-    r"(asks |prompt: |note: |answer: |stopping: |\d+ images|passed over|tokens: |  \d+ |not ok: |results: )"
+    r"(hook |asks |prompt: |note: |answer: |stopping: |\d+ images|passed over|tokens: |  \d+ |not ok: |results: )"
 )
 ENDS = re.compile(r"(next: vision-batch |vision-batch: interrupted by SIGINT|code 130)")
 
@@ -79,16 +79,18 @@ def until(screen: Callable[[], str], words: str) -> str:
 )
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50)])
 def test_no_line_is_torn(columns: int, rows: int, make_image: MakeImage, tmp_path: Path) -> None:
-    """429s that pause, errors that are retried, refusals, notes above the block, a window that changes its size, and
-    Ctrl-C: every line on the screen is whole at every look, and nothing of the block remains at the end.
+    """429s that pause, errors that are retried, refusals, notes and a hook's prints above the block, a window that
+    changes its size, and Ctrl-C: every line on the screen is whole at every look, and nothing of the block remains.
     """
     for number in range(3):
         make_image(f"photos/{number}.jpg", 64, 48, seed=number)
     lines = (f'{{"image": "photos/{number % 3}.jpg", "id": {number}}}\n' for number in range(3000))
+    tell = "import sys\n\ndef tell(row, record):\n    if int(row['id']) % 40 == 1:\n        print('hook', row['id'])\n"
+    (tmp_path / "noisy.py").write_text(tell)
     (tmp_path / "many.jsonl").write_text("".join(lines))
     faults = ["--latency-ms", "80", "--fault", "429=0.02", "--fault", "500=0.05", "--fault", "refusal=0.1"]
     with emulator([*faults, "--outage", "3+2"]) as url:
-        words = f"run many.jsonl -o out --model gpt-4o --base-url {url} --set request.dedup=false"
+        words = f"run many.jsonl -o out --model gpt-4o --base-url {url} --set request.dedup=false --hook noisy:tell"
         command = f"{sys.executable} -m pipeline {words}; echo code $?"
         with terminal(f"{columns}", columns, rows, command, tmp_path) as tmux:
 

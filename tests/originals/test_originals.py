@@ -14,7 +14,7 @@ import pipeline
 from pipeline.locations import Origin
 from pipeline.originals import Originals, State
 from pipeline.redaction.redactor import NOTHING_SECRET
-from pipeline.store.origins import write_origins
+from pipeline.store.origins import read_origins, write_origins
 from pipeline.store.reading import scan
 from tests.builders import ask
 from tests.containers import table_bytes, tar_of
@@ -158,3 +158,17 @@ def test_what_is_remote_is_an_address_that_is_not_fetched(tmp_path: Path) -> Non
         found = Originals(tmp_path).open({**row, "image": name})
         assert (found.state, found.address) == (State.REMOTE, address)
     assert Originals(tmp_path).open({**row, "image": "a.png", "run_id": "other"}).state is State.MISSING
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", '{"sources": 1}', '{"sources": [1]}', '{"sources": [{"source": 5}]}']
+)
+def test_a_damaged_list_of_sources_counts_as_none(tmp_path: Path, text: str) -> None:
+    """Also one of another version; the next run writes it anew."""
+    (tmp_path / "sources.json").write_text(text)
+    assert read_origins(tmp_path) == []
+    whole = {"source": "x", "folders": ["/x"], "roots": [], "files": [], "address": None, "runs": 7}
+    (tmp_path / "sources.json").write_text(json.dumps({"sources": [whole]}))
+    assert read_origins(tmp_path) == []
+    write_origins(tmp_path, "r1", [Origin("x", ("/x",))], NOTHING_SECRET)
+    assert [(origin.source, *runs) for origin, runs in read_origins(tmp_path)] == [("x", "r1")]

@@ -18,7 +18,7 @@ from pipeline.images.locate import read_image
 from pipeline.locations import ImageUrl, InMemoryImage, LocalFile
 from pipeline.records import ImageRecord
 from pipeline.sources import open_sources, source_list, source_name
-from pipeline.sources.inmemory import encoded
+from pipeline.sources.items import encoded
 from tests.support import MakeImage
 
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (50, 30), "blue")

@@ -26,7 +26,7 @@ _WORDS: Final = {
     State.MISSING: "The image is no longer where the run read it.",
     State.CHANGED: "The image has changed since the run read it.",
     State.REMOTE: "The image is at an address, and nothing is fetched.",
-    State.UNREAD: "The run read no bytes of this image.",
+    State.UNREAD: "The run could not prepare this image.",
 }
 _TOO_LATE: Final = f"Not drawn: the pictures took longer than {MOST_SECONDS:g} s."
 

@@ -10,6 +10,10 @@ CONFIG_META = "config "
 REHEARSAL_META = "rehearsal"
 """The name under which `meta` holds whether the rows are answers of the emulator: `YES` or `NO`."""
 YES, NO = b"yes", b"no"
+SHARDS_META = "merged_shards"
+"""The name under which `meta` holds which shards were joined."""
+SHARD_META = "shard"
+"""The name under which `meta` holds which shard of a source an OUT is for: `I/N`; nothing for all of it."""
 
 
 @dataclass(frozen=True, slots=True)

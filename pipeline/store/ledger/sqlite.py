@@ -138,7 +138,7 @@ class SqliteLedger:
         run_id = self._run_id if of_run is None else of_run
         run = self._run if of_run is None else self.run_numbers().get(of_run, 0)
         with self.database.transaction() as do:
-            parts, states, new = self._placed(rows, new_parts)
+            parts, states, new = _placed(self.database, rows, new_parts)
             do(
                 "INSERT INTO answer (key16, part, row, leader) VALUES (?, ?, ?, ?)",
                 [(row.key, part, row.row, row.leader) for row, part in zip(rows, parts, strict=True)],
@@ -170,25 +170,6 @@ class SqliteLedger:
     def _add_totals(do: Do, run_id: str, counts: Mapping[str, int], states: Mapping[int, int]) -> None:
         for scope, added in (("all", counts), (f"run {run_id}", counts), ("state", states)):
             do(_ADD_TOTAL, _amounts(scope, added))
-
-    def _placed(self, rows: Sequence[CommittedRow], new_parts: Sequence[int]) -> tuple[list[int], Counter[int], int]:
-        """The part of each row, the change of the number of records in each state, and the number of new records."""
-        found = self.database.by_key("key16, part, state", [row.key for row in rows])
-        records: dict[bytes, tuple[int, int]] = {key: (part, state) for key, part, state in found}
-        parts: list[int] = []
-        states: Counter[int] = Counter()
-        new = 0
-        for row in rows:
-            if row.key in records:
-                part, state = records[row.key]
-                states[state] -= 1
-            else:
-                part = new_parts[new]
-                new += 1
-            states[row.state] += 1
-            records[row.key] = (part, row.state)
-            parts.append(part)
-        return parts, states, new
 
     def next_part(self) -> int | None:
         found = self.database.one("SELECT part FROM answer ORDER BY part LIMIT 1")
@@ -290,6 +271,28 @@ class SqliteLedger:
     def set_meta(self, values: Mapping[str, bytes]) -> None:
         with self.database.transaction() as do:
             do(_SET_META, list(values.items()))
+
+
+def _placed(
+    database: Database, rows: Sequence[CommittedRow], new_parts: Sequence[int]
+) -> tuple[list[int], Counter[int], int]:
+    """The part of each row, the change of the number of records in each state, and the number of new records."""
+    found = database.by_key("key16, part, state", [row.key for row in rows])
+    records: dict[bytes, tuple[int, int]] = {key: (part, state) for key, part, state in found}
+    parts: list[int] = []
+    states: Counter[int] = Counter()
+    new = 0
+    for row in rows:
+        if row.key in records:
+            part, state = records[row.key]
+            states[state] -= 1
+        else:
+            part = new_parts[new]
+            new += 1
+        states[row.state] += 1
+        records[row.key] = (part, row.state)
+        parts.append(part)
+    return parts, states, new
 
 
 def add_records(do: Do, rows: Sequence[CommittedRow], parts: Sequence[int], runs: Sequence[int]) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.store.ledger.database import ROWS_A_BATCH
-from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META
+from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, SHARD_META, SHARDS_META
 from pipeline.store.ledger.sqlite import SqliteLedger
 
-CARRIED = ("config_hash", "identity", "made_at", "lease", REHEARSAL_META)
+CARRIED = ("config_hash", "identity", "made_at", "lease", REHEARSAL_META, SHARD_META, SHARDS_META)
 """The stored values that a new ledger takes over, beside the identities of configurations."""
 
 RecordFacts = tuple[bytes, int | None, int | None]
