@@ -1,6 +1,6 @@
 """A guard against slower code: instructions of one record, counted by valgrind, beside the recorded number.
 
-    python benchmarks/guard.py [--records 100] [--update]
+    python benchmarks/guard.py [--records 30] [--update]
 
 Two runs, of N and 3 N small images that are sent as they are, differ by what 2 N records cost; start-up cancels out.
 Seconds depend on the machine and on what else it does, instructions hardly. It fails beyond the tolerance, in both
@@ -72,7 +72,7 @@ def by_ratio(records: int, cache: Path | None) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=100)
+    parser.add_argument("--records", type=int, default=30)
     parser.add_argument("--update", action="store_true", help="record what is found")
     parser.add_argument("--ratio", action="store_true", help="compare with the bare loop, valgrind or not")
     parser.add_argument("--recorded", type=Path, default=RECORDED)
@@ -81,7 +81,7 @@ def main() -> None:
     counts = shutil.which("valgrind") is not None and not given.ratio
     version = f"{platform.machine()}, Python {sys.version_info.major}.{sys.version_info.minor}"
     name = f"instructions a record, {version}" if counts else f"CPU of a record, times the bare loop's, {version}"
-    measure, records = (by_instructions, given.records) if counts else (by_ratio, 10 * given.records)
+    measure, records = (by_instructions, given.records) if counts else (by_ratio, 20 * given.records)
     found = measure(records, given.cache)
     recorded: dict[str, float] = json.loads(given.recorded.read_text()) if given.recorded.exists() else {}
     if given.update:

@@ -121,7 +121,8 @@ def machine(found: Found, rate: float) -> str:
     if statistics.median(loads) > BUSY * cores:
         shared = (
             f"**The machine was shared while this was measured**: its load was {low:.1f} to {high:.1f} on {cores} "
-            "cores when turns began. The figures are lower than those of a free machine, and scatter."
+            "cores when turns began. Images a second are lower than on a free machine and scatter with what "
+            "else went on; CPU time an image scatters far less, and is what to compare here."
         )
     else:
         shared = f"The load of the machine was {low:.1f} to {high:.1f} when turns began."
@@ -145,16 +146,16 @@ def versions(found: Found) -> str:
 def speed_table(rows: Sequence[Row]) -> str:
     best = max((row.rate for row in rows if row.client.name not in {OURS, BARE}), default=None)
     bare = next((row.rate for row in rows if row.client.name == BARE), None)
+    work_of_bare = next((row.cpu_ms for row in rows if row.client.name == BARE), None)
     lines = [
-        "| client | images/s (range) | turns | CPU ms | peak MB | KB sent | x fastest alternative | x bare loop |",
-        "|---|---|---|---|---|---|---|---|",
+        "| client | images/s (range) | turns | x fastest other | x bare | CPU ms | x bare | peak MB | KB sent |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        low, high = row.rates[0], row.rates[-1]
-        lines.append(
-            f"| {row.client.title} | {row.rate:.1f} ({low:.1f} to {high:.1f}) | {len(row.turns)} | {row.cpu_ms:.2f} "
-            f"| {row.peak_mb:.0f} | {row.kb_each:,.0f} | {ratio(row.rate, best)} | {ratio(row.rate, bare)} |"
-        )
+        span = f"{row.rate:.1f} ({row.rates[0]:.1f} to {row.rates[-1]:.1f})"
+        speed = f"{span} | {len(row.turns)} | {ratio(row.rate, best)} | {ratio(row.rate, bare)}"
+        cpu = f"{row.cpu_ms:.2f} | {ratio(row.cpu_ms, work_of_bare)}"
+        lines.append(f"| {row.client.title} | {speed} | {cpu} | {row.peak_mb:,.0f} | {row.kb_each:,.0f} |")
     return "\n".join(lines)
 
 
@@ -191,7 +192,7 @@ def estimate_error(found: Found) -> str:
                 if "estimated" in turn.found:
                     off = abs(turn.found["estimated"] - turn.found["tokens"]) / turn.found["tokens"]
                     return (
-                        f"`vision-batch estimate` said {turn.found['estimated']:,.0f} prompt tokens before, "
+                        f"vision-batch's estimate before the run was {turn.found['estimated']:,.0f} prompt tokens, "
                         f"{off:.2%} off the bill.\nThe other clients have no estimate.\n"
                     )
     return ""
@@ -265,7 +266,8 @@ def sections(found: Found, cache: Path) -> Iterator[str]:
         "Each client meets an emulator of its own, which counts, and bills by the published rule of the model. "
         "The limit is given to clients that take one: vision-batch, the cookbook's processor and Curator. "
         "After `kill -9`, when half of the answers had come, the same line is run again: an answer that is paid a "
-        "second time counts. Scripts that keep nothing pay all of them again.\n"
+        "second time counts. A kill costs at least the requests in flight, 16 here; scripts that keep nothing "
+        "pay for all that came before it.\n"
     )
     yield faults(found) + "\n"
     yield estimate_error(found)

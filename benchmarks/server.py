@@ -35,6 +35,8 @@ COMPLETION = {
 }
 MODELS = {"object": "list", "data": [{"id": "gpt-4o", "object": "model", "created": 0, "owned_by": "benchmark"}]}
 READ_BYTES = 256 * 1024
+BACKLOG = 1024
+"""Connections that may wait: a client opens all of its own at once."""
 REQUESTS, BYTES = 0, 1
 """Where the counts of a process stand, in its own stretch of the shared memory: no lock is needed."""
 
@@ -134,7 +136,9 @@ def serve(bound: socket.socket, latency_s: float, counts: Counts, number: int) -
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Endpoint(latency_s, counts, 2 * number, other), sock=bound)
+        server = await loop.create_server(
+            lambda: Endpoint(latency_s, counts, 2 * number, other), sock=bound, backlog=BACKLOG
+        )
         await server.serve_forever()
 
     uvloop.run(main())
@@ -163,7 +167,7 @@ def main() -> None:
         for number, bound in enumerate(sockets)
     ]
     for bound in sockets:
-        bound.listen(1024)
+        bound.listen(BACKLOG)
     for worker in workers:
         worker.start()
     print(f"listening on http://127.0.0.1:{first.getsockname()[1]}/v1", flush=True)

@@ -69,7 +69,7 @@ def test_clients_are_measured_in_turns_that_are_kept(
     assert all(turn.sent_bytes > 3 * 70_000 for turn in kept)
     (row, _) = [line for line in page.read_text().splitlines() if line.startswith("| bare loop")]
     assert row.split(" | ")[2] == "2"
-    assert row.endswith(" | - | 1.00 |")
+    assert row.split(" | ")[3:5] == ["-", "1.00"]
     bars = ET.parse(page.with_suffix(".svg")).getroot().iter("{http://www.w3.org/2000/svg}rect")  # noqa: S314
     assert {bar.get("class") for bar in bars} == {None, "bare"}
 
