@@ -119,7 +119,7 @@ def test_few_file_handles(draw: Draw, held: int, code: int) -> None:
 
 
 @pytest.mark.parametrize("why", ["changed", "refresh", "gone"])
-def test_a_failed_refresh_leaves_the_good_row(draw: Draw, why: str) -> None:
+def test_a_failed_refresh_leaves_the_good_row(draw: Draw, make_image: MakeImage, why: str) -> None:
     """Asked again, and the server fails or the image is gone: the answer from before stays, exit 1; the same line
     asks for it once more.
     """
@@ -132,7 +132,7 @@ def test_a_failed_refresh_leaves_the_good_row(draw: Draw, why: str) -> None:
         if why == "gone":
             (folder / "001.png").rename("elsewhere.png")
         else:
-            os.utime(folder / "001.png", ns=(1, 1))
+            make_image("photos/001.png", FIRST + 1, 16, seed=99)
             server.decide = lambda width: 500 if width == FIRST + 1 else 200
         server.asked.clear()
         failed = ask(source, server.base_url, **again)
