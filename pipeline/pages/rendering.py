@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from typing import TYPE_CHECKING
 
 from pipeline.formatting import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 SELF_CONTAINED: Mapping[str, str] = {"img-src": "data:"}
 """What a file may load beside its own scripts and style: nothing but the images in it."""
@@ -76,8 +78,17 @@ def _hashed(text: str) -> str:
 
 
 @cache
-def environment(folder: Path | None = None) -> Environment:
+def environment(folder: Path | None = None) -> "Environment":
     """Jinja2 with escaping on. A name that a template does not get is an error."""
+    # Imported only where it is used: 20 ms.
+    from jinja2 import (  # noqa: PLC0415 - see above
+        ChoiceLoader,
+        Environment,
+        FileSystemLoader,
+        PackageLoader,
+        StrictUndefined,
+    )
+
     loaders = [PackageLoader("pipeline.pages", "templates")]
     more = [] if folder is None else [FileSystemLoader(folder)]
     made = Environment(

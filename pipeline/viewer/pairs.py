@@ -14,7 +14,7 @@ from pipeline.records import Status
 from pipeline.viewer.parts import Snapshot, place
 
 _COLUMNS: Final = ("id", "prompt_name", "status")
-_ANSWERED_BY: Final = pa.array([Status.OK.value, Status.TRUNCATED.value])
+_ANSWERED_BY: Final = (Status.OK.value, Status.TRUNCATED.value)
 _BETWEEN: Final = "\x00"
 
 
@@ -76,7 +76,7 @@ def _answered(snapshot: Snapshot, *, has_several: bool) -> _Answered:
     for part in snapshot.parts:
         start = 0
         for table in part.tables(_COLUMNS):
-            is_answered = pc.is_in(table["status"], _ANSWERED_BY)
+            is_answered = pc.is_in(table["status"], pa.array(_ANSWERED_BY))
             (rows,) = np.nonzero(is_answered.to_numpy(zero_copy_only=False))
             kept = table.filter(is_answered)
             named = kept["id"]

@@ -119,7 +119,7 @@ def test_several_sources(make_image: MakeImage, endpoint: str, command: Command)
     make_image("one/sub/b.jpg", seed=2)
     make_image("two/c.jpg", seed=3)
     Path("one/a.fits").write_bytes(b"")
-    Path("two/d.cr2").write_bytes(b"")
+    Path("two/d.xcf").write_bytes(b"")
     Path("list.csv").write_text("id,image,title\nz,one/a.jpg,again\n")
     for wrong, message in (
         (["one", "./one/"], r"\./one/: this folder is named twice"),
@@ -132,7 +132,7 @@ def test_several_sources(make_image: MakeImage, endpoint: str, command: Command)
             open_sources(wrong, SourceConfig())
     source = open_sources(["one", "list.csv", "two"], SourceConfig())
     assert source.check() == 4
-    assert dict(passed_over(source)) == {".fits": 1, ".cr2": 1}
+    assert dict(passed_over(source)) == {".fits": 1, ".xcf": 1}
     summary = pipeline.run(["one", "list.csv", "two"], out="out", base_url=endpoint, model="gpt-4o", quiet=True)
     assert summary.by_status == {"ok": 4}
     assert set(pd.read_parquet("out/data")["id"]) == {"a.jpg", "sub/b.jpg", "z", "c.jpg"}
