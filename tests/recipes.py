@@ -57,7 +57,7 @@ def apply(tree: Path, heading: str) -> None:
 
 def python(tree: Path, *arguments: str) -> str:
     """What Python prints with the package of `tree`."""
-    environ = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
+    environ = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "", "COLUMNS": "100"}
     done = subprocess.run(
         [sys.executable, "-P", *arguments], cwd=tree.parent, env=environ, capture_output=True, text=True, check=False
     )

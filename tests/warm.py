@@ -22,7 +22,7 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[1]
 MODULES = (
     *(f"pipeline.cli.{name}" for name in ("run", "estimate", "models", "status", "rebuild", "compact", "check")),
-    "pipeline.cli.merge",
+    *(f"pipeline.cli.{name}" for name in ("report", "view", "export", "merge")),
     *("pipeline.api", "pipeline.commands.compact", "pipeline.run.run", "pipeline.store.dataset"),
     *("aiohttp", "genai_prices", "pandas", "pyarrow.dataset", "pyarrow.parquet"),
 )
