@@ -23,8 +23,8 @@ import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.engine.completion import Completion
+from pipeline.engine.garbage import rare_searches
 from pipeline.engine.in_flight import InFlightRequests
-from pipeline.engine.interpreter import rare_searches, rare_switches
 from pipeline.engine.pauses import PauseLog
 from pipeline.engine.preparation import Preparation
 from pipeline.engine.reader import FIRST_BATCH, Reader, Task
@@ -78,7 +78,7 @@ class Engine:
 
     async def run(self) -> RunStats:
         """Until every record is committed. Raises what stopped the run, once all that was paid for is committed."""
-        with self._threads(), rare_searches(), rare_switches():
+        with self._threads(), rare_searches():
             async with anyio.create_task_group() as aside:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
