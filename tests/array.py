@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,9 @@ from tests.support import ROOT, emulator_get
 from tests.torture import draw
 
 SHARDS = 8
+MOST_TRIES = 4
+"""For each kill, to find a shard that is still at work."""
+LONGEST_S = 1200
 VARYING = ["asked_at", "answered_at", "latency_s", "run_id", "request_id"]
 """What differs between any two runs."""
 BILLED = [
@@ -75,21 +77,21 @@ def _start(folder: Path, words: Sequence[str]) -> "subprocess.Popen[bytes]":
 
 def _run_array(folder: Path, url: str, kills: int, rng: random.Random) -> int:
     """All shards to their end; the number of kills."""
-    processes = {index: _start(folder, shard_arguments("photos", index, url)) for index in range(SHARDS)}
-    done, until = 0, time.monotonic() + 1200
-    while processes:
-        assert time.monotonic() < until, "the shards do not end"
-        time.sleep(rng.uniform(0.2, 1.0))
-        if done < kills:
-            index = rng.choice([*processes])
+    processes = [_start(folder, shard_arguments("photos", index, url)) for index in range(SHARDS)]
+    done = 0
+    for _ in range(MOST_TRIES * kills):
+        if done == kills:
+            break
+        index = rng.randrange(SHARDS)
+        try:
+            processes[index].wait(rng.uniform(0.2, 1.0))
+        except subprocess.TimeoutExpired:
             processes[index].kill()
-            done += processes[index].wait() != 0
+            processes[index].wait()
             processes[index] = _start(folder, shard_arguments("photos", index, url))
-            continue
-        for index, process in [*processes.items()]:
-            if process.poll() is not None:
-                assert process.returncode == 0, f"shard {index} ended with {process.returncode}"
-                del processes[index]
+            done += 1
+    for index, process in enumerate(processes):
+        assert process.wait(LONGEST_S) == 0, f"shard {index} ended with {process.returncode}"
     return done
 
 

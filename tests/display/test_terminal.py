@@ -2,10 +2,10 @@
 
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,8 @@ import pytest
 from tests.emulators import emulator
 from tests.support import ROOT, MakeImage
 
+LONGEST_S = 30.0
+"""Without anything new on the screen; a run draws several times a second."""
 HEAD = re.compile(r" {0,2}\d{1,3}%  [━─]{8,60}  [\d,]+ of [\d,]+ images(  about [\d a-z]+ left)?")
 WORK = re.compile(
     r" {6}(starting|stopping|[\d.,]+ images/s|(rate limited|answers with errors only) until [\d:]{8})"
@@ -47,31 +49,53 @@ def torn(screen: str) -> list[str]:
     return bad
 
 
+class Terminal:
+    """A terminal of tmux's, and what it shows."""
+
+    def __init__(self, tmux: Callable[..., str], output: int) -> None:
+        """`output` gives the bytes that the terminal shows, as a pipe."""
+        self.tmux, self._output = tmux, output
+
+    def screen(self) -> str:
+        return self.tmux("capture-pane", "-p", "-t", "it")
+
+    def after_output(self) -> str:
+        """The screen once something more has been written to it."""
+        ready, _, _ = select.select([self._output], [], [], LONGEST_S)
+        assert ready, f"nothing is written to:\n{self.screen()}"
+        os.read(self._output, 1 << 20)
+        return self.screen()
+
+    def until(self, words: str) -> str:
+        """The screen as soon as it shows these words."""
+        shown = self.screen()
+        while words not in shown:
+            shown = self.after_output()
+        return shown
+
+
 @contextmanager
-def terminal(name: str, columns: int, rows: int, command: str, cwd: Path) -> Iterator[Callable[..., str]]:
-    """A terminal of this size that runs `command` -> a function that gives words to tmux."""
+def terminal(name: str, columns: int, rows: int, command: str, cwd: Path) -> Iterator[Terminal]:
+    """A terminal of this size that runs `command`, once it is looked at."""
     server = ["tmux", "-L", f"vision-batch-{os.getpid()}-{name}", "-f", "/dev/null"]
 
     def tmux(*words: str) -> str:
         return subprocess.run([*server, *words], cwd=cwd, capture_output=True, text=True, check=True).stdout
 
+    pipe, begins = cwd / "output", cwd / "begins"
+    for path in (pipe, begins):
+        os.mkfifo(path)
+    output = os.open(pipe, os.O_RDWR)  # a pipe without a writer would be at its end
     environ = [f"-ePYTHONPATH={ROOT}", "-eLANG=C.UTF-8", "-eNO_COLOR="]
-    tmux("new-session", "-d", "-s", "it", "-x", str(columns), "-y", str(rows), *environ, f"{command}; cat")
+    waiting = f"read -r _ < {begins}; {command}; cat"
+    tmux("new-session", "-d", "-s", "it", "-x", str(columns), "-y", str(rows), *environ, waiting)
     try:
-        yield tmux
+        tmux("pipe-pane", "-t", "it", "-O", f"exec cat > {pipe}")
+        begins.write_text("\n")
+        yield Terminal(tmux, output)
     finally:
         tmux("kill-server")
-
-
-def until(screen: Callable[[], str], words: str) -> str:
-    """The screen as soon as it shows these words."""
-    shown = ""
-    for _ in range(300):
-        shown = screen()
-        if words in shown:
-            return shown
-        time.sleep(0.1)
-    raise AssertionError(f"no {words!r} in:\n{shown}")
+        os.close(output)
 
 
 @pytest.mark.skipif(
@@ -92,20 +116,15 @@ def test_no_line_is_torn(columns: int, rows: int, make_image: MakeImage, tmp_pat
     with emulator([*faults, "--outage", "3+2"]) as url:
         words = f"run many.jsonl -o out --model gpt-4o --base-url {url} --set request.dedup=false --hook noisy:tell"
         command = f"{sys.executable} -m pipeline {words}; echo code $?"
-        with terminal(f"{columns}", columns, rows, command, tmp_path) as tmux:
-
-            def screen() -> str:
-                return tmux("capture-pane", "-p", "-t", "it")
-
-            looks = [until(screen, "in flight"), until(screen, "answer: ")]
+        with terminal(f"{columns}", columns, rows, command, tmp_path) as shown:
+            looks = [shown.until("in flight"), shown.until("answer: ")]
             for size in (columns - 9, columns):  # what stands above is broken anew by the terminal itself
-                tmux("resize-window", "-t", "it", "-x", str(size), "-y", str(rows))
-                time.sleep(0.7)
-                looks.append("\n".join(screen().rstrip("\n").splitlines()[-3:]))
-            looks += [until(screen, " until "), until(screen, "note: ")]
-            tmux("send-keys", "-t", "it", "C-c")
-            time.sleep(0.3)
-            looks += [screen(), until(screen, "code 130")]
+                shown.tmux("resize-window", "-t", "it", "-x", str(size), "-y", str(rows))
+                shown.after_output()  # may have been written before the window changed
+                looks.append("\n".join(shown.after_output().rstrip("\n").splitlines()[-3:]))
+            looks += [shown.until(" until "), shown.until("note: ")]
+            shown.tmux("send-keys", "-t", "it", "C-c")
+            looks += [shown.after_output(), shown.until("code 130")]
     for look in looks:
         assert torn(look) == [], look
     assert not re.search(r"[━─]|\^C", looks[-1])
