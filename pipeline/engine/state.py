@@ -131,6 +131,7 @@ class EndpointState:
         self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.circuit = Circuit()
         self.in_flight = self.requests = self.answers = self._rejected = 0
+        self.most_in_flight, self.held_until = inf, -inf  # this run's part of the number, and a pause that others met
         self.virtual_time = 0.0
         """Requests divided by weight, for the scheduler's fair shares."""
         self.stopped: str | None = None
@@ -170,11 +171,11 @@ class EndpointState:
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless a result changes something."""
-        limit = self._concurrency.limit(now)
-        if self._is_shut or (self.in_flight and self.in_flight >= limit):
+        limit = min(self._concurrency.limit(now), self.most_in_flight)
+        if self._is_shut or limit < 1 or (self.in_flight and self.in_flight >= limit):
             return NEVER
-        free_at = self._throttles.free_at(now, limit - self.in_flight) if self.in_flight else now
-        return max(free_at, self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
+        free_at = self._throttles.free_at(now, int(limit) - self.in_flight) if self.in_flight else now
+        return max(free_at, self.held_until, self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
 
     def begin(self, now: float, request: PreparedRequest) -> Share:
         """A request is sent. After a pause it goes alone: the others wait for what it finds."""
@@ -270,8 +271,11 @@ class EndpointState:
         state.timeouts += failure.kind is ErrorKind.TIMEOUT  # its next request may take longer in any case
         if failure.kind in FAILING and self._is_failing(state, failure, sent_at):
             return Known(is_void=True)
-        is_reached = failure.status is not None
-        if is_reached and self.circuit.reason is not PauseReason.FAILING and self.circuit.is_closed_by(sent_at):
+        if (
+            failure.status is not None
+            and self.circuit.reason is not PauseReason.FAILING
+            and self.circuit.is_closed_by(sent_at)
+        ):
             self.circuit.close(self._clock.now())
         state.failures, state.failed_on = state.failures + 1, self.name
         return Known(state.failures, max_failures=self._config.max_failures, random=self._clock.random.random())

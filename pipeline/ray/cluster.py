@@ -1,0 +1,78 @@
+"""The Ray cluster of a run: found or started, and left again."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio.to_thread
+
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.extras import RAY_HINT, has_ray_extra
+from pipeline.errors import InputError, ResourceError
+
+NAMESPACE = "vision-batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A connection to a cluster; `ray` is the package."""
+
+    ray: Any
+    cpus: int
+    """Of each shard."""
+
+    @property
+    def tasks(self) -> int:
+        """Shards that can be at work at a time, as far as cores go."""
+        return max(1, int(self.ray.cluster_resources().get("CPU", 1)) // self.cpus)
+
+    @property
+    def nodes(self) -> int:
+        return sum(1 for node in self.ray.nodes() if node["Alive"])
+
+
+@asynccontextmanager
+async def connected(config: ClusterConfig) -> AsyncIterator[Cluster]:
+    """Connect as long as it lasts; a program that has connected to Ray itself stays connected.
+
+    Raises InputError where Ray is not installed, or a shard needs more cores than any node has; ResourceError where
+    there is no cluster at the address.
+    """
+    if not has_ray_extra():
+        raise InputError(f"`engine.kind=ray`: {RAY_HINT}")
+    ray = await anyio.to_thread.run_sync(_imported)
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        await anyio.to_thread.run_sync(_connect, ray, config.address)
+    try:
+        _check_cores(ray, config.cpus)
+        yield Cluster(ray, config.cpus)
+    finally:
+        if is_ours:
+            await anyio.to_thread.run_sync(ray.shutdown)
+
+
+def _imported() -> Any:  # noqa: ANN401 - a package that may be missing
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent but to the endpoint
+    import ray  # noqa: PLC0415 - a second of imports, for those who use it
+
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401 - the package
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+        words = " ".join(str(error).split())[:300]
+        raise ResourceError(f"no Ray cluster at {where}: {words}") from error
+
+
+def _check_cores(ray: Any, cpus: int) -> None:  # noqa: ANN401 - the package
+    most = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+    if most < cpus:
+        raise InputError(
+            f"`engine.cpus` is {cpus}, and no node of the Ray cluster has more than {most} cores: set it lower"
+        )
