@@ -26,7 +26,7 @@ from pipeline.limits.decision import (
 from pipeline.limits.notices import Notices
 from pipeline.limits.rate_window import RateLimits, Taken, back_in_s
 from pipeline.limits.timeouts import AdaptiveTimeout
-from pipeline.records import Answer, Failure, PreparedRequest, RateLimitInfo
+from pipeline.records import Answer, Failure, PreparedRequest
 
 NEVER = inf
 """When a request may be sent that waits for a result, not for a time."""
@@ -142,8 +142,7 @@ class EndpointState:
         """Whether the failures that made it stop may be the last records' own."""
         self.remarks: list[str] = []
         """Lines for the user; the scheduler takes them out."""
-        self.notices = Notices(endpoint.name)
-        """The same about its pauses, in the server's words."""
+        self.notices = Notices(endpoint.name)  # the same about its pauses, in the server's words
         self._is_shut = self._counts_records = self._has_doubted = False
         self._throttles, self._woke_at = Throttles(endpoint.name), -NEVER
         self._rate: tuple[float, bool] | None = None
@@ -166,8 +165,8 @@ class EndpointState:
         """The same where a rate makes this request wait, and for long."""
         if self.waiting is not None or not PACED_S <= ready_at - now < NEVER:
             return None
-        words, at = self.limits.words(now, self.tokens_of(request)), _time_of_day(self._clock, ready_at)
-        return words and f"{words}: next at {at}"
+        words = self.limits.words(now, self.tokens_of(request))
+        return words and f"{words}: next at {_time_of_day(self._clock, ready_at)}"
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless a result changes something."""
@@ -199,7 +198,9 @@ class EndpointState:
         if result is None:
             return
         if result.limits is not None:
-            self._advertise(request, result, result.limits)
+            doubted = self.limits.advertise(result.limits, _granted(request, result))
+            if doubted is not None:
+                self.remarks.append(f"{self.name} advertises {doubted}: it is not believed; `limits.tpm` sets one")
         if result.doubts and not self._has_doubted:
             self._has_doubted = True
             self.remarks.append(_doubt_words(self.name, result.doubts))
@@ -211,11 +212,6 @@ class EndpointState:
             self.limits.requests.granted(now, share.sent.at)
             if self.endpoint.counts_billed and (billed := result.usage.billed_tokens) is not None:
                 self.limits.settle(share.taken, billed)
-
-    def _advertise(self, request: PreparedRequest, result: Answer | Failure, info: RateLimitInfo) -> None:
-        doubted = self.limits.advertise(info, _granted(request, result))
-        if doubted is not None:
-            self.remarks.append(f"{self.name} advertises {doubted}: it is not believed; `limits.tpm` sets one")
 
     def observe(self, state: RequestState, share: Share, result: Answer | Failure) -> Known:
         """Count the result of an attempt -> what `decide` needs."""
