@@ -14,7 +14,6 @@ from tests.support import ROOT
 
 STORE_BYTES = 80 << 20
 NEEDED = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_TMPDIR": "/tmp"}  # noqa: S108 - names of sockets are short
-SHUTDOWN_S = 10
 
 
 def needs_ray() -> None:
@@ -35,7 +34,7 @@ class RayCluster:
         from ray.cluster_utils import Cluster  # noqa: PLC0415 - heavy, and may be missing
 
         self._options: dict[str, Any] = {"object_store_memory": STORE_BYTES}
-        self._cluster = Cluster(
+        self._cluster: Any = Cluster(
             initialize_head=True,
             head_node_args={**self._options, "num_cpus": cores[0], "include_dashboard": False},
         )
@@ -75,7 +74,7 @@ def workers_at(place: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]
+            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
             if any(link.startswith(f"{place}/") and link.endswith("ledger.sqlite") for link in links):
                 found.append(int(process.name))
     return found

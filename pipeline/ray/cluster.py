@@ -1,10 +1,13 @@
 """The Ray cluster of a run: found or started, and left again."""
 
+import io
 import os
+import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import anyio.to_thread
 
@@ -43,15 +46,35 @@ async def connected(config: ClusterConfig) -> AsyncIterator[Cluster]:
     if not has_ray_extra():
         raise InputError(f"`engine.kind=ray`: {RAY_HINT}")
     ray = await anyio.to_thread.run_sync(_imported)
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        await anyio.to_thread.run_sync(_connect, ray, config.address)
-    try:
+    if ray.is_initialized():
         _check_cores(ray, config.cpus)
         yield Cluster(ray, config.cpus)
-    finally:
-        if is_ours:
+        return
+    with redirect_stdout(_WithoutRay(sys.stdout)):
+        try:
+            await anyio.to_thread.run_sync(_connect, ray, config.address)
+            _check_cores(ray, config.cpus)
+            yield Cluster(ray, config.cpus)
+        finally:
             await anyio.to_thread.run_sync(ray.shutdown)
+
+
+class _WithoutRay(io.TextIOBase):
+    """Standard output, where JSON may go, without what a thread of Ray prints there of tasks that it starts again."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 def _imported() -> Any:  # noqa: ANN401 - a package that may be missing
