@@ -62,19 +62,20 @@ async def connected(config: ClusterConfig) -> AsyncIterator[Cluster]:
 class _WithoutRay(io.TextIOBase):
     """Standard output, where JSON may go, without what a thread of Ray prints there of tasks that it starts again."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        if threading.current_thread().name.startswith("ray_"):
+        if self._stream is None or threading.current_thread().name.startswith("ray_"):
             return len(text)
         return self._stream.write(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        if self._stream is not None and not self._stream.closed:
+            self._stream.flush()
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return self._stream is not None and not self._stream.closed and self._stream.isatty()
 
 
 def _imported() -> Any:  # noqa: ANN401 - a package that may be missing

@@ -23,7 +23,7 @@ from pipeline.errors import OutInUseError, ResourceError
 from pipeline.files import disk_errors
 from pipeline.limits.budget import Amounts
 from pipeline.store.keyset import KeySet
-from pipeline.store.opening import LEDGER_NAME, MERGE_NAME, SHARDS_NAME, check_out
+from pipeline.store.opening import JOINED_NAME, LEDGER_NAME, MERGE_NAME, SHARDS_NAME, check_out
 
 _PLAN, _LOCK, _KEYS, _GRANTED = "plan.json", "lock", "answered.keys", "granted.json"
 
@@ -146,8 +146,11 @@ class ShardsFolder:
             merge(outs, self.out, now=datetime.now(UTC), on_config_change="keep")
         plan = replace(self._begun(), merging={}, is_partial=False)
         self._write(plan if partial else replace(plan, merged={**plan.merged, **rows}))
-        for index in () if partial else rows:
-            shutil.rmtree(self.shard(index), ignore_errors=True)
+        for index in rows:
+            if partial:
+                (self.shard(index) / JOINED_NAME).touch()
+            else:
+                shutil.rmtree(self.shard(index), ignore_errors=True)
 
     def mark_done(self) -> None:
         """OUT lacks nothing: no shard begins."""

@@ -15,7 +15,15 @@ from pipeline.store.intake import TakenIn
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.marks import Marks
 from pipeline.store.missing import Missing
-from pipeline.store.opening import LEDGER_NAME, SHARDS_NAME, check_ledger, check_out, check_rebuilt, last_config
+from pipeline.store.opening import (
+    JOINED_NAME,
+    LEDGER_NAME,
+    SHARDS_NAME,
+    check_ledger,
+    check_out,
+    check_rebuilt,
+    last_config,
+)
 from pipeline.store.overview import added_overviews, overview
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
@@ -61,6 +69,8 @@ def look(out: Path) -> dict[str, object]:
     with disk_errors(out):
         found = look_alone(out)
         for shard in sorted((out / SHARDS_NAME).glob(f"[0-9]*/{LEDGER_NAME}")):
+            if (shard.parent / JOINED_NAME).exists():
+                continue
             with suppress(InputError, ResourceError):
                 found = added_overviews(found, look_alone(shard.parent))
         return found

@@ -1,4 +1,4 @@
-"""Limits and budgets that several holders have together: the sum never exceeds what is set, whoever dies."""
+"""Limits and budgets that several holders have together: the sum never exceeds what is set, also where holders die."""
 
 import random
 from collections.abc import Sequence
