@@ -230,7 +230,7 @@ class Engine:
     def _threads(self) -> Iterator[None]:
         with (
             Threads("reader") as self._reader.thread,
-            Threads("writer", daemon=False) as self._writer.thread,
+            Threads("writer", daemon=not self._config.waits_at_exit) as self._writer.thread,
             Threads("decode", self._config.threads) as self._preparation.decoders,
         ):
             yield

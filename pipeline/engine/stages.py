@@ -130,6 +130,8 @@ class EngineConfig:
     """Whether the source gives its records at once; a pipe may bring one an hour."""
     max_time_s: float | None = None
     grace_s: float = 60.0
+    waits_at_exit: bool = True
+    """Whether the process ends only when the writer has: where nothing is committed there is nothing to wait for."""
     show_s: float = 0.25
     publish_s: float = 2.0
 

@@ -1,6 +1,6 @@
 """The actor that gives out limits and budgets on a Ray cluster, and how runs call it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ class WholeLimits:
     budget: Amounts
     notes: Path | None = None
     """The file that holds what was given out, where the budget has to survive this actor."""
+    awaited: tuple[str, ...] = ()
+    """Holders whose requests of the last minute are not known."""
 
 
 class LimiterActor:
@@ -32,7 +34,7 @@ class LimiterActor:
         self._notes = whole.notes
         noted = self._read()
         granted = {name: Amounts(**amounts) for name, amounts in noted.get("granted", {}).items()}
-        awaited = noted.get("holders", ())
+        awaited = noted.get("holders", whole.awaited)
         self._limits = ClusterLimits(monotonic(), whole.endpoints, whole.budget, granted, awaited)
         self._noted: object = None
 
@@ -85,26 +87,34 @@ class LimiterActor:
 class RemoteLimiter:
     """The calls of the actor, for a loop."""
 
-    def __init__(self, actor: Any) -> None:  # noqa: ANN401 - a handle of Ray
-        self._actor = actor
+    def __init__(self, actor: Any, again: Callable[[], Any] | None = None) -> None:  # noqa: ANN401 - a handle of Ray
+        """`again` gives another actor where this one has ended for good."""
+        self._actor, self._again = actor, again
+
+    async def _call(self, method: str, *words: object) -> Any:  # noqa: ANN401 - of any call
+        try:
+            return await getattr(self._actor, method).remote(*words)
+        except Exception as error:
+            if self._again is not None and type(error).__name__ == "ActorDiedError":
+                self._actor = self._again()
+            raise
 
     async def register(self, name: str, holds: Amounts, sent: Sequence[tuple[float, float]] | None) -> Orders:
-        found: Orders = await self._actor.register.remote(name, holds, sent)
+        found: Orders = await self._call("register", name, holds, sent)
         return found
 
     async def leave(self, name: str, spent: Amounts) -> None:
-        await self._actor.leave.remote(name, spent)
+        await self._call("leave", name, spent)
 
     async def exchange(self, name: str, reports: Sequence[EndpointReport], stats: RunStats | None) -> Orders:
         # What counts tokens that were saved is a function of the run, and stays there.
-        sent = None if stats is None else replace(stats, saves=None)
-        found: Orders = await self._actor.exchange.remote(name, reports, sent)
+        found: Orders = await self._call("exchange", name, reports, stats and replace(stats, saves=None))
         return found
 
     async def take(self, name: str, at: int, tokens: float, most: int) -> Permits:
-        found: Permits = await self._actor.take.remote(name, at, tokens, most)
+        found: Permits = await self._call("take", name, at, tokens, most)
         return found
 
     async def more(self, name: str, need: Amounts, wanted: Amounts) -> tuple[Amounts | None, bool]:
-        found: tuple[Amounts | None, bool] = await self._actor.more.remote(name, need, wanted)
+        found: tuple[Amounts | None, bool] = await self._call("more", name, need, wanted)
         return found
