@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from pipeline.formatting import passed_words
 from pipeline.sources.braces import RECORD_SUFFIXES, files_example
 from pipeline.sources.naming import MEDIA_SUFFIXES, shown
-from pipeline.sources.passed import PassedOver, passed_words, tables_hint
+from pipeline.sources.passed import PassedOver, tables_hint
 from pipeline.sources.walk import Walk
 
 

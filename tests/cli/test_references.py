@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.app import app
+from pipeline.cli.app import COMMANDS, command
 from pipeline.cli.references import flags, with_flags
 from pipeline.config.references import REFERENCE
 from pipeline.config.run_config import settings
@@ -62,7 +62,7 @@ def test_references_name_what_exists() -> None:
 
 def test_every_flag_of_a_reference_is_an_option() -> None:
     """A reference never names an option that no command has."""
-    options = {name for command in app.commands.values() for option in command.params for name in option.opts}
+    options = {name for one in COMMANDS for option in command(one).params for name in option.opts}
     assert set(flags().values()) <= options
 
 
