@@ -25,7 +25,7 @@ class _Package(ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any of the names
-        if name == "__all__" or not (name.startswith("__") or self._is_room(name)):
+        if name == "__all__" or not (name.startswith("__") or self._is_module(name)):
             public = import_module("pipeline.api.public")
             if name == "__all__" or name in public.__all__:
                 return getattr(public, name)
@@ -35,7 +35,7 @@ class _Package(ModuleType):
         if not (name in _ALSO_ROOMS and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
-    def _is_room(self, name: str) -> bool:
+    def _is_module(self, name: str) -> bool:
         """Whether `from pipeline import NAME` is about a module, which the interpreter imports by itself."""
         return name not in _ALSO_ROOMS and find_spec(f"{self.__name__}.{name}") is not None
 

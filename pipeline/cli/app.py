@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -25,6 +26,8 @@ from pipeline.redaction.redactor import Redactor, is_secret_name
 BUG = 70
 NEAR = 0.8
 """How alike a misspelt flag and the one that is suggested are, at least."""
+NEAR_COMMAND = 0.6
+"""The same of commands: there are few, and none is like another."""
 
 
 COMMANDS: Final = (
@@ -136,15 +139,22 @@ def _complain_of_usage(error: click.ClickException) -> None:
         return
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = "" if context is None else f" '{context.command_path} -h' lists the options."
-    complain(f"{_usage_words(error)}{hint}")
+    complain(f"{usage_words(error)}{hint}")
 
 
-def _usage_words(error: click.ClickException) -> str:
-    """The mistake, and of the names that are alike only the nearest: a far one would mislead."""
-    if not isinstance(error, click.NoSuchOption):
-        return error.format_message()
-    near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=NEAR)
-    return f"No such option '{error.option_name}'." + (f" Did you mean '{near[0]}'?" if near else "")
+def usage_words(error: click.ClickException) -> str:
+    """The mistake on one line, and of the names that are alike only the nearest: a far one would mislead."""
+    if isinstance(error, click.NoSuchOption):
+        what, name, near = "option", error.option_name, _nearest(error.option_name, error.possibilities or (), NEAR)
+    elif isinstance(error, click.NoSuchCommand):
+        what, name, near = "command", error.command_name, _nearest(error.command_name, COMMANDS, NEAR_COMMAND)
+    else:
+        return re.sub(r"\s*\n\s*", " ", error.format_message())
+    return f"No such {what} '{name}'." + (f" Did you mean '{near[0]}'?" if near else "")
+
+
+def _nearest(name: str, known: Sequence[str], cutoff: float) -> list[str]:
+    return get_close_matches(name, known, n=1, cutoff=cutoff)
 
 
 def _bug() -> int:
