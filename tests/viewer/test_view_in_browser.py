@@ -103,7 +103,7 @@ def test_mark_correct_and_undo_by_keys(out: Path, browse: Browse) -> None:
         page.keyboard.press("g")
         page.keyboard.press("b")
         page.wait_for_selector(".is-good + .is-bad")
-        assert current(page) == 2  # noqa: PLR2004 - the third
+        assert current(page) == 2
         page.keyboard.press("u")
         page.locator(".is-bad").wait_for(state="detached")
         page.keyboard.press("e")
@@ -112,7 +112,7 @@ def test_mark_correct_and_undo_by_keys(out: Path, browse: Browse) -> None:
         assert serious_faults(page) == []
         page.keyboard.press("Enter")
         page.get_by_text("as answered").wait_for()
-        assert current(page) == 2  # noqa: PLR2004 - saved, and on to the next
+        assert current(page) == 2
         page.keyboard.press("e")
         page.keyboard.type(" and this is not saved")
         page.keyboard.press("Escape")
