@@ -46,7 +46,9 @@ def read(
         InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
         ResourceError: a part is damaged.
     """
-    return (read_reviewed if reviews else reading.read)(Path(out), columns, where)
+    if reviews:
+        return read_reviewed(Path(out), columns, where)
+    return reading.read(Path(out), columns, where)
 
 
 def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
