@@ -13,7 +13,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.errors import ErrorKind, InputError
 from pipeline.labels.arrow import type_of
-from pipeline.ray.asking import Asking, Row
+from pipeline.ray.standing import Row, StandingEngine
 from pipeline.records import Failure, Outcome
 from pipeline.sources.inmemory import InMemorySource
 from pipeline.store import schemas
@@ -55,11 +55,11 @@ class Captioner:
         self._image, self._prefix = image, prefix
         self._config = resolved
         self._columns = _columns_of(resolved)
-        self._asking = Asking(resolved)
+        self._engine = StandingEngine(resolved)
 
     def __call__(self, batch: Any) -> Any:  # noqa: ANN401 - of any format of Ray Data
         """The batch with the columns of the answers; a row that fails never fails the others."""
-        outcomes = self._asking.ask(list(self._rows(batch)))
+        outcomes = self._engine.ask(list(self._rows(batch)))
         found = {f"{self._prefix}{name}": self._column(name, kind, outcomes) for name, kind in self._columns.items()}
         if isinstance(batch, pa.Table):
             kept = batch.drop_columns([name for name in found if name in batch.column_names])
@@ -72,7 +72,7 @@ class Captioner:
 
     def close(self) -> None:
         """Requests in flight come home; a worker of Ray that ends needs no such call."""
-        self._asking.close()
+        self._engine.close()
 
     def _column(self, name: str, kind: pa.DataType, outcomes: Sequence[Outcome]) -> pa.Array:
         column = next(one for one in COLUMNS if one.name == name)

@@ -47,7 +47,7 @@ class _Batch:
     done: "Future[None]" = field(default_factory=Future)
 
 
-class Asking:
+class StandingEngine:
     """One engine. `ask` may be called from several threads; each call waits for its own rows."""
 
     def __init__(self, config: RunConfig) -> None:
