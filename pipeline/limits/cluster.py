@@ -87,6 +87,8 @@ class _Holder:
     places: list[float]
     """Requests that it may have in flight, where that is a number of all."""
     last: list[Taken | None]
+    waits: bool = False
+    """For the budget, with nothing in flight: it gives nothing back until it ends."""
     stats: Any = None
 
 
@@ -242,19 +244,24 @@ class ClusterLimits:
 
     # ---------------------------------------------------------------- budget
 
-    def more(self, now: float, name: str, need: Amounts, wanted: Amounts) -> tuple[Amounts | None, bool]:
+    def more(
+        self, now: float, name: str, need: Amounts, wanted: Amounts, *, is_idle: bool
+    ) -> tuple[Amounts | None, bool]:
         """What a shard may spend from now on: `need` more, up to `wanted` where there is enough.
 
-        Without any: whether another holder may give some back.
+        Without any: whether another holder may give some back. `is_idle`: this one has nothing in flight.
         """
         self._forget(now)
-        if name in self._holders:
-            self._holders[name].seen_at = now
+        holder = self._holders.get(name)
+        if holder is not None:
+            holder.seen_at, holder.waits = now, False
         total = sum(self.granted.values(), Amounts(0, 0, 0))
         own = self.granted.get(name, Amounts(0, 0, 0))
         added = [self._part(total, each, need, wanted) for each in NAMES]
         if None in added:
-            return None, any(each != name and each in self.granted for each in self._holders)
+            if holder is not None:
+                holder.waits = is_idle
+            return None, any(each != name and not one.waits for each, one in self._holders.items())
         self.granted[name] = own + Amounts(*added)
         return self.granted[name], True
 
