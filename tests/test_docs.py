@@ -130,6 +130,7 @@ def bucket(make_image: MakeImage) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.usefixtures("shared_emulator")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_code_run(
     page: Path,
