@@ -8,6 +8,7 @@ from pipeline.api.paths import PathLike
 from pipeline.commands.status import OutStatus, read_status
 from pipeline.store import reading
 from pipeline.store.opening import check_ledger
+from pipeline.store.reviewed import read_reviewed
 from pipeline.store.reviews import reviews_frame
 
 if TYPE_CHECKING:
@@ -29,18 +30,24 @@ def status(out: PathLike, *, verify: bool = False) -> OutStatus:
     return read_status(Path(out), verify=verify)
 
 
-def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
+def read(
+    out: PathLike, columns: Sequence[str] | None = None, where: str | None = None, *, reviews: bool = False
+) -> "pd.DataFrame":
     """The rows of an output directory: money as float, the manifest's columns beside those of vision-batch.
 
     `columns` names the columns to read (default: all); `where` is an SQL condition over them, for example
     `"status = 'ok' AND cost_usd > 0.01"`. `pandas.read_parquet(f"{out}/data")` gives the same rows as they are stored.
     Labels are columns of their own: `labels.mood`, which `columns` and `where` may name.
     A manifest column with the name of another column is shown as `record.<name>`. A new output directory has no rows.
+    With `reviews` the captions that people corrected in `vision-batch view` take the place of the answers', and a
+    column `mark` says `good` or `bad`; `where` sees the answers as they came.
 
     Raises:
         InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
         ResourceError: a part is damaged.
     """
+    if reviews:
+        return read_reviewed(Path(out), columns, where)
     return reading.read(Path(out), columns, where)
 
 

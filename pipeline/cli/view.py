@@ -7,6 +7,7 @@ import click
 from pipeline.cli.next_steps import named
 from pipeline.cli.options import Option, command
 from pipeline.cli.output import show_lines
+from pipeline.engine.progress import counted
 from pipeline.viewer.server import run_forever
 
 OPTIONS = (
@@ -40,6 +41,13 @@ OPTIONS = (
 def view(*, out: Path, port: int, compare: Path | None, seed: int, no_browser: bool) -> int:
     """Look at the answers beside their images in a browser: search, mark, correct, ask again."""
     saved = run_forever(out, port, other=compare, seed=seed, announce=show_lines, opens_browser=not no_browser)
-    show_lines(f"ended; {saved:,} review{'' if saved == 1 else 's'} saved in {out / 'reviews'}" if saved else "ended")
+    if saved:
+        show_lines(
+            f"ended; reviews of {counted(saved, 'row')} are in {out / 'reviews'}",
+            f"export and report apply them; {out / 'data'} keeps the answers as they came "
+            f"(pipeline.read({str(out)!r}, reviews=True) applies them)",
+        )
+    else:
+        show_lines("ended")
     show_lines(f"next: {named('export', out, '--to', 'txt')}  (texts beside the images, for training)")
     return 0

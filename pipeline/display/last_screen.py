@@ -19,6 +19,9 @@ def describe(summary: RunSummary) -> str:
         )
     lines += _by_kind(summary)
     lines += _configurations(summary)
+    if summary.replaced_corrections:
+        replaced = counted(summary.replaced_corrections, "corrected caption")
+        lines.append(f"note: {replaced} in {summary.out}/reviews not applied: this run has replaced the answer")
     if summary.failures is not None:
         lines.append(f"not ok: {summary.failures} lists all of them")
     if summary.asked or summary.skipped:

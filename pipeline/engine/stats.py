@@ -242,6 +242,8 @@ class RunSummary:
     """Requests after the first of a row."""
     failures: str | None = None
     """The file that lists the rows of OUT that are not `ok`; None where all are."""
+    replaced_corrections: int = 0
+    """Captions that a person had corrected, and whose answer this run has replaced: they no longer apply."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """Files of the sources that are not asked about, by kind: `.fits`, or what is wrong with them."""
 

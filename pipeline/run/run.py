@@ -55,7 +55,7 @@ from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.passed import say_passed
 from pipeline.run.prepare import Fetcher, Preparer
-from pipeline.run.rows_of_out import by_kind, configurations, listed_failures, rows_before
+from pipeline.run.rows_of_out import by_kind, configurations, corrections_replaced, listed_failures, rows_before
 from pipeline.run.sharding import say_shard
 from pipeline.sources import Source, passed_over
 from pipeline.sources.origins import origins
@@ -264,6 +264,7 @@ class _Run:
                 dataset.seal()
             dataset.settle_lease()
         rest = configurations(dataset, self.job.config.config_hash())
+        rest["replaced_corrections"] = corrections_replaced(dataset, self.run_id)
         summary = replace(self.summary(stopped, dataset), failures=listed_failures(dataset), **rest)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one that is raised
             dataset.write_status(self.status("stopped" if stopped else "done", dataset))

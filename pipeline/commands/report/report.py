@@ -61,7 +61,7 @@ def make_report(out: Path, output: Path | None, *, now: datetime, cards: int = C
     status = read_status(out)
     check_place(path)
     found = collect(out, cards)
-    rows = cards_of(found.sample, pictures(out, found.sample))
+    rows = cards_of(found.sample, pictures(out, found.sample), found.reviewed)
     page = render(
         "report.html.j2",
         _values(out, status, found, rows, now),
@@ -116,6 +116,7 @@ def _values(out: Path, status: OutStatus, found: Collected, cards: Sequence[Card
         "failures": tables.failures(found.sums),
         "labels": tables.labels(found.sums),
         "cards": cards,
+        "said": dict(found.said),
         "filters": _filters(cards),
         "runs": tables.runs(out),
         "asked": list(_asked(out)),
@@ -194,8 +195,9 @@ def _filters(cards: Sequence[Card]) -> dict[str, Any]:
     values: dict[str, list[str]] = {
         "status": sorted({card.status for card in cards}),
         "flag": sorted({flag for card in cards for flag in card.flags}),
+        "review": sorted({word for card in cards for word in card.review}),
         "label": [f"{name}: {value}" for name, found in few.items() for value in found],
         "prompt": sorted({card.prompt_name for card in cards}),
     }
-    least = {"flag": 1, "label": 1}
+    least = {"flag": 1, "label": 1, "review": 1}
     return {name: found for name, found in values.items() if len(found) >= least.get(name, 2)}
