@@ -5,20 +5,14 @@ from pathlib import Path
 import click
 
 from pipeline.cli.next_steps import named
-from pipeline.cli.options import Option, command
+from pipeline.cli.options import Option, command, out_argument
 from pipeline.cli.output import show_lines
 from pipeline.engine.progress import counted
 from pipeline.viewer.server import run_forever
 
 OPTIONS = (
-    click.Argument(
-        ["out"],
-        metavar="OUT",
-        type=click.Path(path_type=Path),
-        help="An output directory. A run may be at work on it.",
-    ),
+    out_argument("A run may be at work on it."),
     Option(
-        "port",
         "--port",
         type=click.IntRange(0, 65535),
         default=0,
@@ -26,14 +20,13 @@ OPTIONS = (
         help="The port to listen on, on this machine only. [default: a free one]",
     ),
     Option(
-        "compare",
         "--compare",
         type=click.Path(path_type=Path),
         metavar="OUT2",
         help="Show the answers of OUT and OUT2 side by side, shuffled and without their names, to vote on.",
     ),
-    Option("seed", "--seed", type=int, default=0, metavar="S", help="Shuffle in another way. [default: 0]"),
-    Option("no_browser", "--no-browser", is_flag=True, help="Print the address, and open no browser."),
+    Option("--seed", type=int, default=0, metavar="S", help="Shuffle in another way. [default: 0]"),
+    Option("--no-browser", is_flag=True, help="Print the address, and open no browser."),
 )
 
 
