@@ -169,7 +169,8 @@ def _figures(status: OutStatus, found: Collected) -> Iterator[Figure]:
         yield Figure("Median latency", f"{median:.2g} s", f"95% within {p95:.2g} s")
     if (chart := found.timeline.chart()) is not None:
         seconds = sum(one.ended - one.began for one in chart.sessions)
-        yield Figure("At work", how_long(seconds), f"{found.timeline.rows / seconds:,.1f} rows a second")
+        seconds, rate = tables.at_work(Path(status.out), rows) or (seconds, found.timeline.rows / seconds)
+        yield Figure("At work", how_long(seconds), f"{rate:,.1f} rows a second")
 
 
 def _of(part: int, rows: int, what: str) -> str:
