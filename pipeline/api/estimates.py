@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack, cast
 
-from pipeline.api.running import PathLike, in_a_loop
+from pipeline.api.paths import PathLike
+from pipeline.api.running import in_a_loop
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.display.progress import make_progress, say

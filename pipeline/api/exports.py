@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
-from pipeline.api.running import PathLike
+from pipeline.api.paths import PathLike
 from pipeline.export import exporting
 from pipeline.export.options import ExportChoices, IfExists, ImagesAs, ReviewsAs
 from pipeline.export.report import ExportReport

@@ -9,8 +9,9 @@ from typing import Any, Unpack, cast
 
 import anyio
 
+from pipeline.api.paths import PathLike
 from pipeline.api.progress import RunProgress, reporter
-from pipeline.api.running import PathLike, in_a_loop, opened_endpoint, with_model
+from pipeline.api.running import in_a_loop, opened_endpoint, with_model
 from pipeline.commands.preview import NOTHING_TO_ASK, FirstRequest, first_request
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.api import datasets
+from pipeline.api import outputs
 from pipeline.cli.options import JSON, Option, command
 from pipeline.cli.output import show, show_json, show_lines
 from pipeline.commands.status import lines
@@ -45,7 +45,7 @@ OPTIONS = (
 @command("status", OPTIONS)
 def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: bool) -> int:
     """Show what is done, failed and spent, predicted against billed tokens, and whether data/ is intact."""
-    found = datasets.status(out, verify=verify)
+    found = outputs.status(out, verify=verify)
     if failures:
         show_failures(out, as_json=as_json)
     elif as_json:

@@ -21,7 +21,7 @@ from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
 from pipeline.errors import BudgetReachedError, ErrorKind
 from pipeline.records import Answer, Failure
-from tests import builders
+from tests import builders, warm
 from tests.emulators import emulator
 from tests.engine.test_engine import GOOD, Bench
 from tests.stub import stub
@@ -73,7 +73,7 @@ def begun(arguments: list[str], **how: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(arguments, **{**pipes, **how})
 
 
-def until(has_come: Callable[[], bool], running: "subprocess.Popen[str] | None" = None) -> None:
+def until(has_come: Callable[[], bool], running: "subprocess.Popen[str] | warm.Running | None" = None) -> None:
     """What a process does is seen from outside only."""
     deadline = time.monotonic() + 90
     while not has_come():
