@@ -177,7 +177,9 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 def test_the_settings_in_the_documentation() -> None:
     """The example loads, and the page of settings has each key."""
-    for example in [block for name in ("usage.md", "prompts.md") for block in blocks(ROOT / "docs" / name, "toml")]:
+    for example in [
+        block for name in ("usage.md", "prompts.md", "costs.md") for block in blocks(ROOT / "docs" / name, "toml")
+    ]:
         RunConfig.model_validate(tomllib.loads(example))
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for one in settings():

@@ -180,7 +180,7 @@ class _Run:
         one, *others = job.config.all_endpoints
         self.price = None if others else price_for(job.config, one, emulated=job.emulated)
         self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
-        self.spent_before = Totals()
+        stats.is_priced, self.spent_before = self.is_priced, Totals()
         self.unmatched = unmatched_of_stream(job)
 
     def dataset(self, *, has_several: bool) -> Dataset:
