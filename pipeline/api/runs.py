@@ -22,6 +22,7 @@ from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import InputError
 from pipeline.estimates.sample import Sample, run_sample
+from pipeline.ray.plan import absorb_shards
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
 from pipeline.sources import SourceLike, has_stream, source_list
@@ -142,11 +143,23 @@ def _prepared(
         metrics = metrics_of(resolved, out)
         show = _shown(progress, metrics, options)
         note = options.get("on_note") or (None if quiet else say)
-        work = partial(run_job, job, show, say=note)
+        work = partial(_runner(job, note), job, show, say=note)
         if (sample := options.get("sample")) is not None:
+            if resolved.engine.kind != "local":
+                raise InputError("`sample=` and `engine.kind=ray` do not go together: ask a sample on one machine")
             drawn = Sample(wanted=sample, seed=options.get("seed", 0))
             work = partial(run_sample, job, drawn, progress.survey, show, note)
         yield work if metrics is None else partial(metrics.of, work)
+
+
+def _runner(job: Job, note: Callable[[str], None] | None) -> Callable[..., Coroutine[Any, Any, RunSummary]]:
+    """What runs the job: this process, or a cluster. What a cluster left unfinished is joined first."""
+    if job.config.engine.kind == "local":
+        absorb_shards(job.out, note)
+        return run_job
+    from pipeline.ray.driver import run_on_cluster  # noqa: PLC0415 - for those who use it
+
+    return run_on_cluster
 
 
 def _ids(sources: list[SourceLike], only: IdsLike | None, stack: ExitStack) -> IdList | None:
