@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.api.running import PathLike
+from pipeline.api.places import PathLike, local, readable
 from pipeline.commands.compact import CompactReport
 from pipeline.commands.compact import compact as compact_out
 from pipeline.commands.merge import merge as merge_outs
@@ -34,8 +34,9 @@ def status(out: PathLike, *, verify: bool = False) -> OutStatus:
         OutInUseError: another process holds the ledger and does not let it be read.
         ResourceError, DamagedLedgerError: the ledger cannot be read.
     """
-    check_ledger(Path(out))
-    return read_status(Path(out), verify=verify)
+    place = readable(out)
+    check_ledger(place)
+    return read_status(place, verify=verify)
 
 
 def merge(outs: Sequence[PathLike], *, out: PathLike, on_config_change: str = "refuse") -> MergeReport:
@@ -51,7 +52,8 @@ def merge(outs: Sequence[PathLike], *, out: PathLike, on_config_change: str = "r
         ResourceError, DamagedLedgerError: a part or a ledger cannot be read, or the disk fails.
     """
     named = [outs] if isinstance(outs, str | Path) else outs
-    return merge_outs([Path(one) for one in named], Path(out), now=datetime.now(UTC), on_config_change=on_config_change)
+    places = [readable(one) for one in named]
+    return merge_outs(places, local(out, "merge"), now=datetime.now(UTC), on_config_change=on_config_change)
 
 
 def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS) -> Path:
@@ -68,7 +70,7 @@ def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS)
     if not 0 <= cards <= MOST_CARDS:
         raise InputError(f"`cards={cards}`: a report shows 0 to {MOST_CARDS:,} rows")
     place = None if output is None else Path(output)
-    return make_report(Path(out), place, now=datetime.now(UTC), cards=cards).path
+    return make_report(readable(out), place, now=datetime.now(UTC), cards=cards).path
 
 
 def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
@@ -81,7 +83,7 @@ def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
         OutInUseError: a run is at work on `out`.
         ResourceError, DamagedLedgerError: a part or the old ledger cannot be read, or the disk fails.
     """
-    return rebuild_ledger(Path(out), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
+    return rebuild_ledger(local(out, "rebuild"), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
 
 
 def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport:
@@ -92,7 +94,7 @@ def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport
         OutInUseError: a run is at work on `out`.
         ResourceError, DamagedLedgerError: a part or the ledger cannot be read, or the disk fails.
     """
-    return compact_out(Path(out), rows_per_part=rows_per_part)
+    return compact_out(local(out, "compact"), rows_per_part=rows_per_part)
 
 
 def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> "pd.DataFrame":
@@ -107,7 +109,7 @@ def read(out: PathLike, columns: Sequence[str] | None = None, where: str | None 
         InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
         ResourceError: a part is damaged.
     """
-    return reading.read(Path(out), columns, where)
+    return reading.read(readable(out), columns, where)
 
 
 def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
@@ -119,7 +121,7 @@ def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None 
         InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
         ResourceError: a part is damaged.
     """
-    return reading.scan(Path(out), columns, where)
+    return reading.scan(readable(out), columns, where)
 
 
 def reviews(out: PathLike) -> "pd.DataFrame":
@@ -132,4 +134,4 @@ def reviews(out: PathLike) -> "pd.DataFrame":
         InputError: `out` holds no output of a run.
         ResourceError: a part, or a file of reviews, is damaged.
     """
-    return reviews_frame(Path(out))
+    return reviews_frame(readable(out))

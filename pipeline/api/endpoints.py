@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Unpack
 
-from pipeline.api.running import PathLike, in_a_loop, opened_endpoint
+from pipeline.api.places import PathLike
+from pipeline.api.running import in_a_loop, opened_endpoint
 from pipeline.commands.check import CheckReport
 from pipeline.commands.check import check_endpoints as ask_each
 from pipeline.commands.models import Asked, ModelCard, model_cards

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack, cast
 
-from pipeline.api.running import PathLike, in_a_loop
+from pipeline.api.places import PathLike, local
+from pipeline.api.running import in_a_loop
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.display.progress import make_progress, say
@@ -80,7 +81,7 @@ def estimate(sources: SourceLike = (), **options: Unpack[EstimateOptions]) -> Es
             raise InputError(f"{what}: say how many images to ask with `sample=N`")
         with closing(make_progress(quiet=quiet)) as progress:
             return in_a_loop(lambda: estimate_job(job, progress.survey))
-    place = None if out is None else Path(out)
+    place = None if out is None else local(out, "estimate")
     sample = Sample(wanted=wanted, seed=job.seed, out=place, yes=options.get("yes", False))
     return _sampled(job, sample, options, emulator=emulator)
 

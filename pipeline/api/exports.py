@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
-from pipeline.api.running import PathLike
+from pipeline.api.places import PathLike, readable
 from pipeline.export import exporting
 from pipeline.export.options import ExportChoices, IfExists, ImagesAs, ReviewsAs
 from pipeline.export.report import ExportReport
@@ -51,7 +51,7 @@ def export(out: PathLike, to: str, dest: PathLike | None = None, **options: Unpa
     given: dict[str, Any] = {**options, "status": (status,) if isinstance(status, str) else status}
     lists = {name: tuple(given[name]) for name in _LISTS if given.get(name) is not None}
     choices = ExportChoices(**{**given, **lists})
-    return exporting.export(Path(out), to, None if dest is None else Path(dest), choices)
+    return exporting.export(readable(out), to, None if dest is None else Path(dest), choices)
 
 
 _LISTS: Final = ("status", "exclude_flags", "columns")

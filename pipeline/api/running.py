@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 
+from pipeline.api.places import PathLike
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
@@ -17,7 +17,6 @@ from pipeline.emulator.child import child_emulator
 from pipeline.run.model import emulated, emulating
 
 T = TypeVar("T")
-PathLike = str | Path
 EMULATED_MODEL = "gpt-4o"
 """The model whose token rule the emulator bills by where no model is named."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from pipeline.api import datasets
+from pipeline.api.places import readable
 from pipeline.cli.options import JSON, Option, command
 from pipeline.cli.output import show, show_json, show_lines
 from pipeline.commands.status import lines
@@ -45,6 +46,7 @@ OPTIONS = (
 @command("status", OPTIONS)
 def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: bool) -> int:
     """Show what is done, failed and spent, predicted against billed tokens, and whether data/ is intact."""
+    out = readable(out)
     found = datasets.status(out, verify=verify)
     if failures:
         show_failures(out, as_json=as_json)

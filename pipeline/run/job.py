@@ -70,8 +70,17 @@ class Job:
     """Asks a person for that confirmation; None where no person can answer."""
     on_answer: OnAnswer | None = None
     """The hook that is called with every answer before its row is written."""
+    open_dataset: Callable[..., Dataset] = Dataset.open
+    """Opens OUT; another one also carries it elsewhere."""
+    address: str | None = None
+    """What OUT is called where that is not its path: an address in a bucket."""
     implied_budget_usd: Decimal | None = None
     """The budget of a run whose cost cannot be predicted, where the user sets none."""
+
+    @property
+    def name(self) -> str:
+        """What OUT is called."""
+        return self.address or str(self.out)
 
     @property
     def budget(self) -> BudgetConfig:
