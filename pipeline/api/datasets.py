@@ -1,18 +1,19 @@
 """`read`, `scan`, `reviews`, `status`, `report`, `merge`, `rebuild` and `compact`: what a run leaves in OUT."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.api.places import PathLike, local, readable
+from pipeline.api.places import PathLike, is_address, local, named, readable
 from pipeline.commands.compact import CompactReport
 from pipeline.commands.compact import compact as compact_out
 from pipeline.commands.merge import merge as merge_outs
 from pipeline.commands.merged import MergeReport
 from pipeline.commands.rebuild import rebuild as rebuild_ledger
 from pipeline.commands.rebuilt import RebuildReport
-from pipeline.commands.report.report import CARDS, MOST_CARDS, make_report
+from pipeline.commands.report.report import CARDS, MOST_CARDS, NAME, make_report
 from pipeline.commands.status import OutStatus, read_status
 from pipeline.errors import InputError
 from pipeline.store import reading
@@ -36,7 +37,7 @@ def status(out: PathLike, *, verify: bool = False) -> OutStatus:
     """
     place = readable(out)
     check_ledger(place)
-    return read_status(place, verify=verify)
+    return replace(read_status(place, verify=verify), out=named(out))
 
 
 def merge(outs: Sequence[PathLike], *, out: PathLike, on_config_change: str = "refuse") -> MergeReport:
@@ -59,8 +60,8 @@ def merge(outs: Sequence[PathLike], *, out: PathLike, on_config_change: str = "r
 def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS) -> Path:
     """Writes one HTML file about `out`, which needs no network: outcomes, cost, pace, failures and a gallery.
 
-    `output` is its name (default: `report.html` in `out`), and what is returned; `cards` is how many rows it shows
-    with their images. A run may be at work on `out`.
+    `output` is its name (default: `report.html` in `out`, or here where `out` is in a bucket), and what is returned;
+    `cards` is how many rows it shows with their images. A run may be at work on `out`.
 
     Raises:
         InputError: `out` holds no output of a run, or no HTML file can have the name `output`.
@@ -70,6 +71,8 @@ def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS)
     if not 0 <= cards <= MOST_CARDS:
         raise InputError(f"`cards={cards}`: a report shows 0 to {MOST_CARDS:,} rows")
     place = None if output is None else Path(output)
+    if place is None and is_address(out):
+        place = Path(NAME)
     return make_report(readable(out), place, now=datetime.now(UTC), cards=cards).path
 
 

@@ -61,6 +61,11 @@ def _silent(_: str) -> None:
     """What is said to no user."""
 
 
+def is_address(out: PathLike) -> bool:
+    """Whether OUT lies in a bucket."""
+    return out_address(out) is not None
+
+
 def named(out: PathLike) -> str:
     """What OUT is called: an address, or its path."""
     return str(out_address(out) or Path(out))
@@ -93,3 +98,12 @@ def local(out: PathLike, command: str) -> Path:
         f"{address}: `{command}` takes a directory of this machine. `vision-batch merge {address} -o DIR` makes one of "
         "what the bucket holds"
     )
+
+
+def put_back(out: PathLike, place: Path) -> None:
+    """What people have said of the answers in `place`, which `readable` gave, goes into the bucket too."""
+    address = out_address(out)
+    if address is not None:
+        from pipeline.buckets.reading import upload_reviews  # noqa: PLC0415 - most commands have no use for it
+
+        upload_reviews(address, place)

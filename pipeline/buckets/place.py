@@ -10,13 +10,16 @@ from typing import Final
 
 from pipeline.buckets.dataset import BucketDataset
 from pipeline.buckets.lease import Clock, Lock, take
+from pipeline.buckets.rescue import rescue
 from pipeline.buckets.restore import check_place, restore
 from pipeline.buckets.state import State, default_folder
 from pipeline.buckets.uploads import Uploads
 from pipeline.cloud.bucket import Bucket, Version, at_first
 from pipeline.cloud.stores import ObjectAddress
+from pipeline.engine.progress import counted
 from pipeline.files import disk_errors
 from pipeline.store.dataset import Dataset
+from pipeline.store.opening import LEDGER_NAME
 
 _LOCK_TIMEOUT_S: Final = 10.0
 
@@ -69,9 +72,15 @@ def _make_current(
     if was is not None and was.source == state.id and state.has_out:
         return
     stamps = restore(bucket, there, state.new)
+    uploaded, is_empty = state.uploaded(), not (state.new / LEDGER_NAME).is_file()
+    left = rescue(state.out, uploaded, state.new) if state.has_out and not is_empty else 0
     aside = state.put_in_place()
     state.note_uploaded(stamps)
-    if aside is not None:
+    if aside is not None and is_empty:
+        say(f"note: {bucket.named('')} holds nothing; what an earlier run there has left here is in {aside}")
+    elif aside is not None:
         shutil.rmtree(aside)
     if stamps:
-        say(f"restored from {bucket.named('')}: {len(stamps):,} part{'' if len(stamps) == 1 else 's'}")
+        say(f"restored from {bucket.named('')}: {counted(len(stamps), 'part')}")
+    if left:
+        say(f"note: {counted(left, 'row')} of this state directory had not been uploaded: those that are new are taken")

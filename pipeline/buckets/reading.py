@@ -10,9 +10,12 @@ from pipeline.buckets.journal import in_order
 from pipeline.buckets.lease import LOCK_NAME, Lock
 from pipeline.buckets.restore import restore
 from pipeline.buckets.state import State, default_folder
+from pipeline.buckets.uploads import SAID
 from pipeline.cloud.bucket import Bucket, Version, at_first
 from pipeline.cloud.stores import ObjectAddress
+from pipeline.errors import BucketError
 from pipeline.store import between_runs
+from pipeline.store.appended import files_in
 
 _PREFIX: Final = "read-"
 _KEPT_S: Final = 86_400.0
@@ -58,3 +61,19 @@ def _clear(folder: Path, copy: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
         if path != copy and path.stat().st_mtime < time.time() - _KEPT_S:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def upload_reviews(address: ObjectAddress, copy: Path) -> None:
+    """Add what people have said in a copy to the bucket. Each file has a name of its own, so that no lease is needed.
+
+    Raises BucketError, which says where the files are.
+    """
+    bucket = Bucket(address)
+    try:
+        for folder in SAID:
+            there = bucket.versions(folder)
+            for path in files_in(copy / folder):
+                if (name := f"{folder}/{path.name}") not in there:
+                    bucket.write(name, path.read_bytes())
+    except BucketError as error:
+        raise BucketError(f"{error}. The reviews are in {copy}, and not in the bucket") from None

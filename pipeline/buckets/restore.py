@@ -28,7 +28,7 @@ from pipeline.store.refill import forget_gaps, keep_last, take_over
 _AT_ONCE: Final = 8
 _VERSIONS_NAME: Final = ".versions.json"
 _COPIED: Final = re.compile(
-    r"data/part-\d{5,}\.parquet|runs/[\w.-]*\w\.json|reviews/[\w.-]*\w\.parquet"
+    r"data/part-\d{5,}\.parquet|runs/[\w.-]*\w\.json|(?:reviews|comparisons)/[\w.-]*\w\.parquet"
     r"|README\.md|config\.toml|sources\.json|status\.json|failures\.csv"
 )
 """Names of objects that become files: no other name of a bucket does."""

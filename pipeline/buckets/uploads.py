@@ -26,12 +26,16 @@ from pipeline.errors import BucketError, LeaseLostError
 from pipeline.files import disk_errors
 from pipeline.store import outdir
 from pipeline.store.ledger.sqlite import SqliteLedger
+from pipeline.store.reviews import REVIEWS_NAME
+from pipeline.store.votes import COMPARISONS_NAME
 
 T = TypeVar("T")
 EVERY_S: Final = 5.0
 """Between two segments, while there is something new."""
 WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
 """Between the tries of an upload that fails; the library's own come on top."""
+SAID: Final = (REVIEWS_NAME, COMPARISONS_NAME)
+"""Folders of what people say of answers."""
 SMALL: Final = (outdir.CARD_NAME, outdir.CONFIG_NAME, outdir.SOURCES_NAME, outdir.FAILURES_NAME, outdir.STATUS_NAME)
 
 
@@ -201,7 +205,7 @@ class Uploads:
 
     def _small_files(self) -> list[str]:
         out = self._state.out
-        folders = (outdir.RUNS_NAME, "reviews")
+        folders = (outdir.RUNS_NAME, *SAID)
         inside = [f"{one}/{file.name}" for one in folders for file in sorted((out / one).glob("[!.]*.*"))]
         return [name for name in (*inside, *SMALL) if (out / name).is_file()]
 

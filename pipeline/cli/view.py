@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.api.places import named as of
+from pipeline.api.places import put_back, readable
 from pipeline.cli.next_steps import named
 from pipeline.cli.options import Option, command
 from pipeline.cli.output import show_lines
@@ -39,7 +41,9 @@ OPTIONS = (
 @command("view", OPTIONS)
 def view(*, out: Path, port: int, compare: Path | None, seed: int, no_browser: bool) -> int:
     """Look at the answers beside their images in a browser: search, mark, correct, ask again."""
-    saved = run_forever(out, port, other=compare, seed=seed, announce=show_lines, opens_browser=not no_browser)
-    show_lines(f"ended; {saved:,} review{'' if saved == 1 else 's'} saved in {out / 'reviews'}" if saved else "ended")
-    show_lines(f"next: {named('export', out, '--to', 'txt')}  (texts beside the images, for training)")
+    place, other = readable(out), None if compare is None else readable(compare)
+    saved = run_forever(place, port, other=other, seed=seed, announce=show_lines, opens_browser=not no_browser)
+    put_back(out, place)
+    show_lines(f"ended; {saved:,} review{'' if saved == 1 else 's'} saved in {of(out)}/reviews" if saved else "ended")
+    show_lines(f"next: {named('export', of(out), '--to', 'txt')}  (texts beside the images, for training)")
     return 0
