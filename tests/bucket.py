@@ -26,6 +26,7 @@ from pipeline.buckets.journal import Segment, in_order
 from pipeline.cloud.bucket import Bucket
 from pipeline.cloud.stores import ObjectAddress
 from pipeline.emulator.child import child_emulator
+from pipeline.store.unsaved import UnsavedAnswer
 from tests.buckets import environment, object_store
 from tests.support import ROOT, emulator_get
 from tests.torture import draw
@@ -84,7 +85,7 @@ def journaled(bucket: Bucket) -> set[str]:
     """The ids of the rows in the journal."""
     import orjson  # noqa: PLC0415
 
-    answers = []
+    answers: list[UnsavedAnswer] = []
     for name in in_order(list(bucket.versions("journal"))):
         got = bucket.read(name)
         if got is not None:
@@ -155,7 +156,7 @@ class Campaign:
         self.report.lost += max(0, billed - before - len(safe - self.safe))
         self.safe = safe
         shutil.rmtree(self.state, ignore_errors=True)
-        return billed
+        return int(billed)
 
     def _compare(self, rows: dict[str, Any]) -> None:
         changed = [name for name, request in self.sealed.items() if rows.get(name) != request]

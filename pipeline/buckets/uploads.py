@@ -195,6 +195,7 @@ class Uploads:
             before = [name for name in self._journal if (place_of(name) or place) < place]
             self._journal = [name for name in self._journal if name not in before]
         with suppress(BucketError):  # they do no harm, and the next run deletes them
+            self._lease.check()
             self._bucket.delete(before)
 
     def _put_segment(self, sync: _Sync) -> None:

@@ -46,10 +46,9 @@ OPTIONS = (
 @command("status", OPTIONS)
 def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: bool) -> int:
     """Show what is done, failed and spent, predicted against billed tokens, and whether data/ is intact."""
-    out = readable(out)
     found = datasets.status(out, verify=verify)
     if failures:
-        show_failures(out, as_json=as_json)
+        show_failures(readable(out), as_json=as_json)
     elif as_json:
         show_json(found.as_dict())
     else:
