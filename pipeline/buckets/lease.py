@@ -1,6 +1,6 @@
 """The lock of an OUT in a bucket: a lease, which its holder renews, with a number that grows with each holder.
 
-It is the object `lock.json`, which is written on the condition that nobody else has written it since. A clock of
+It is the object `lock.json`, which is written on the condition that no other run has written it since. A clock of
 another machine is never read: who finds the lock held watches it, by a clock of its own, for a sign of life.
 
 - A lease that its holder has given back is taken at once. So is one whose process ran on this very machine, and is
@@ -139,7 +139,7 @@ class Lease:
                 self._look()
             raise BucketError(f"{self._bucket.named(LOCK_NAME)}: changes all the time")
 
-    def claim(self, source: str) -> None:
+    def name_source(self, source: str) -> None:
         """Say that the contents of the bucket come from this state directory from now on."""
         self.renew(source=source)
 

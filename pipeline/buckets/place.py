@@ -56,7 +56,7 @@ def held(
             there = bucket.versions()
         say(f"state of {bucket.named('')}: {place.folder}  (the live ledger, and parts that are being made)")
         _make_current(bucket, there, place, was, say)
-        lease.claim(place.id)
+        lease.name_source(place.id)
         uploads = Uploads(bucket, lease, place, set(there))
         with disk_errors(place.folder):
             place.cleared(place.links)

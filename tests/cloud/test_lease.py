@@ -51,7 +51,7 @@ def test_given_back_and_taken_again(bucket: Bucket) -> None:
     """The number grows, what the contents come from stays; while it is held another run here is refused at once."""
     first, before = take(bucket, pytest.fail)
     assert (first.fence, before, stored(bucket).source) == (1, None, "")
-    first.claim("one")
+    first.name_source("one")
     with pytest.raises(OutInUseError, match=r"s3://bucket/out is in use by another run \(host .*, pid \d+; .* until"):
         take(bucket, pytest.fail)
     first.release()
