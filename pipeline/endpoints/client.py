@@ -16,8 +16,10 @@ from pipeline.endpoints.parameters import EndpointParameters
 from pipeline.endpoints.pricing import TierPrices, most_amounts, predicted_cost_usd
 from pipeline.endpoints.reading import Response, read_response
 from pipeline.endpoints.target import Target
-from pipeline.endpoints.transfer import JsonBody, network_failure, read_body, too_long
+from pipeline.endpoints.transfer import MAX_ANSWER_BYTES, network_failure, too_long
 from pipeline.errors import ErrorKind
+from pipeline.http.posting import Poster
+from pipeline.http.proxies import proxy_of
 from pipeline.limits.budget import Amounts
 from pipeline.records import Answer, Failure, PreparedRequest
 
@@ -52,8 +54,14 @@ class EndpointClient:
 
         `clock` gives seconds, `epoch` seconds since 1970.
         """
-        self._session, self._target, self._adapter, self._template = session, target, adapter, template
-        self._url = target.url(adapter.path)
+        self._target, self._adapter, self._template = target, adapter, template
+        self._poster = Poster(
+            session,
+            target.url(adapter.path),
+            target.headers,
+            max_bytes=MAX_ANSWER_BYTES,
+            proxied=proxy_of(target.endpoint) is not None,
+        )
         self._prices, self._tier, self._observe = prices, tier, observe
         self._labels, self._parameters, self._keep_thinking = labels, parameters, keep_thinking
         self._clock, self._epoch = clock, epoch
@@ -95,20 +103,16 @@ class EndpointClient:
         return body if model is None else self._template.renamed(body, model)
 
     async def _post(self, body: bytes, most: Amounts, request: PreparedRequest) -> Answer | Failure:
-        """Redirects are not followed: the key is for this address alone."""
         started = self._clock()
         try:
-            async with self._session.post(
-                self._url, data=JsonBody(body), headers=self._target.headers, allow_redirects=False
-            ) as response:
-                content = await read_body(response)
+            status, found, content = await self._poster.post(body)
         except (aiohttp.ClientError, OSError) as error:
             return network_failure(error, self._target.redactor)
         if content is None:
-            return too_long(response.status)
-        headers = self._dated(response.headers)
+            return too_long(status)
+        headers = self._dated(found)
         came = Response(
-            status=response.status, headers=headers, body=content, latency_s=self._clock() - started,
+            status=status, headers=headers, body=content, latency_s=self._clock() - started,
             redactor=self._target.redactor, most=most, images=request.image_facts, keep_thinking=self._keep_thinking,
         )  # fmt: skip
         return read_response(came, self._adapter.read)

@@ -7,8 +7,9 @@ import aiohttp
 
 from pipeline.endpoints.errors import excerpt, parse_json, read_failure
 from pipeline.endpoints.target import Target
-from pipeline.endpoints.transfer import network_failure, read_body, too_long
+from pipeline.endpoints.transfer import MAX_ANSWER_BYTES, network_failure, too_long
 from pipeline.errors import ErrorKind
+from pipeline.http.posting import read_whole
 from pipeline.http.session import open_session
 from pipeline.limits.decision import SUCCESSES
 from pipeline.records import Failure
@@ -53,7 +54,7 @@ async def _listed(target: Target, within_s: float) -> Sequence[object] | Failure
             open_session(target.endpoint, connections=1) as session,
             session.get(url, headers=target.headers, allow_redirects=False, timeout=timeout) as response,
         ):
-            content = await read_body(response)
+            content = await read_whole(response.content, MAX_ANSWER_BYTES)
     except TimeoutError:
         message = f"{url} gives no list within {within_s:g} s"
         return Failure(kind=ErrorKind.TIMEOUT, message=one_line(message, redactor))

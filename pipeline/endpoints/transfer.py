@@ -1,9 +1,6 @@
-"""Bytes to and from an endpoint over one connection."""
+"""What came of a transfer that brought no response to read."""
 
 from typing import Final
-
-import aiohttp
-from aiohttp import payload
 
 from pipeline.errors import ErrorKind
 from pipeline.http.errors import failure_of
@@ -11,31 +8,6 @@ from pipeline.records import Failure
 from pipeline.redaction.redactor import Redactor
 
 MAX_ANSWER_BYTES: Final = 16 << 20
-
-
-class JsonBody(payload.BytesPayload):
-    """Bytes to send as they are. aiohttp's own class warns of every body over 1 MB, which ours may be."""
-
-    def __init__(self, body: bytes) -> None:
-        payload.Payload.__init__(self, body, content_type="application/json")
-        self._size = len(body)
-
-
-async def read_body(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, None where it is longer than any answer (and the connection is given up)."""
-    stream = response.content
-    body = await stream.readany()
-    if stream.at_eof():
-        return body if len(body) <= MAX_ANSWER_BYTES else None
-    chunks, size = [body], len(body)
-    while size <= MAX_ANSWER_BYTES:
-        chunk = await stream.readany()
-        if not chunk:
-            return b"".join(chunks)
-        chunks.append(chunk)
-        size += len(chunk)
-    response.close()
-    return None
 
 
 def too_long(status: int) -> Failure:
