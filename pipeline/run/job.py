@@ -70,8 +70,8 @@ class Job:
     """Asks a person for that confirmation; None where no person can answer."""
     on_answer: OnAnswer | None = None
     """The hook that is called with every answer before its row is written."""
-    open_dataset: Callable[..., Dataset] = Dataset.open
-    """Opens OUT; another one also carries it elsewhere."""
+    open_dataset: Callable[..., Dataset] | None = None
+    """Opens OUT in another way than `Dataset.open`, to carry it elsewhere too."""
     address: str | None = None
     """What OUT is called where that is not its path: an address in a bucket."""
     implied_budget_usd: Decimal | None = None

@@ -185,7 +185,7 @@ class _Run:
 
     def dataset(self, *, has_several: bool) -> Dataset:
         job = self.job
-        opened: Dataset = job.open_dataset(
+        opened = (job.open_dataset or Dataset.open)(
             job.out,
             config=job.config,
             run_id=self.run_id,
