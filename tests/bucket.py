@@ -138,7 +138,7 @@ class Campaign:
                 break
             time.sleep(0.02)
         try:
-            process.wait(self.random.uniform(0.05, 1.5))
+            process.wait(self.random.uniform(0.05, 3.0))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -3,8 +3,8 @@
 It is the object `lock.json`, which is written on the condition that no other run has written it since. A clock of
 another machine is never read: who finds the lock held watches it, by a clock of its own, for a sign of life.
 
-- A lease that its holder has given back is taken at once. So is one whose process ran on this very machine, and is
-  gone.
+- A lease that its holder has given back is taken at once. So is one whose process ran on this very machine, and has
+  ended or has not renewed it for `EXPIRES_S`, by the clock that both have.
 - A lease that changes while it is watched has a holder that lives: the run ends with one line.
 - A lease that stays as it is for `EXPIRES_S` is taken over. Its holder, should it wake up, finds out before it uploads
   anything more: where its own renewal is older than `SAFE_S`, it renews first, and that fails.
@@ -48,6 +48,8 @@ class Lock:
     """By the holder's clock: for people."""
     is_held: bool = True
     renewals: int = 0
+    renewed_s: float = 0.0
+    """When, by the clock of that machine since it was started; 0 where there is none."""
 
     def encoded(self) -> bytes:
         return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -60,7 +62,7 @@ class Lock:
             types = {"fence": int, "source": str, "host": str, "pid": int, "machine": str, "until": str}
             if not all(type(values[name]) is kind for name, kind in types.items()):
                 raise ValueError("a value of another type")
-            return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+            return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(str(error)) from None
 
@@ -70,10 +72,14 @@ class Lock:
         return self.machine != "" and machine(self.pid) == self.machine
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the holder's process was one of this machine, and has ended."""
-        is_here = self.machine != "" and self.machine.rpartition(" ")[0] == machine().rpartition(" ")[0]
-        return is_here and not self.is_alive
+    def is_over(self) -> bool:
+        """Whether the holder's process was one of this machine and has ended, or has not renewed it for a minute."""
+        here = machine()
+        if self.machine == "" or self.machine.partition(" ")[0] != here.partition(" ")[0]:
+            return False
+        if self.renewed_s and since_boot() - self.renewed_s >= EXPIRES_S:
+            return True
+        return self.machine.rpartition(" ")[0] == here.rpartition(" ")[0] and not self.is_alive
 
     @property
     def holder(self) -> str:
@@ -90,6 +96,11 @@ def machine(pid: int | None = None) -> str:
         return "" if began[0] == "Z" else f"{boot} {os.readlink('/proc/self/ns/pid')} {began[19]}"  # noqa: PTH115
     except (OSError, ValueError, IndexError):
         return ""
+
+
+def since_boot() -> float:
+    """Of this machine, sleep included: one clock for all its processes; 0 where there is none."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +141,9 @@ class Lease:
             if self._lost is not None:
                 raise self._lost
             for _ in range(2):
-                lock = replace(self.lock, until=_until(), renewals=self.lock.renewals + 1, **changes)
                 began = self._clock.now(), self._clock.wall()
+                count = self.lock.renewals + 1
+                lock = replace(self.lock, until=_until(), renewals=count, renewed_s=since_boot(), **changes)
                 version = self._bucket.replace(LOCK_NAME, lock.encoded(), self._version)
                 if version is not None:
                     self.lock, self._version, self._confirmed = lock, version, began
@@ -201,7 +213,7 @@ class _Taker:
             if was is None or found is None:
                 tried, before = _lock(0, ""), None
                 version = self.bucket.create(LOCK_NAME, tried.encoded())
-            elif not was.is_held or was.is_gone or self._has_expired(was, found[1]):
+            elif not was.is_held or was.is_over or self._has_expired(was, found[1]):
                 tried, before = _lock(was.fence, was.source), was
                 version = self.bucket.replace(LOCK_NAME, tried.encoded(), found[1])
             else:
@@ -262,8 +274,9 @@ def take(bucket: Bucket, say: Callable[[str], None], clock: Clock | None = None)
 
 def _lock(fence: int, source: str) -> Lock:
     return Lock(
-        fence=fence + 1, source=source, host=socket.gethostname(), pid=os.getpid(), machine=machine(), until=_until()
-    )
+        fence=fence + 1, source=source, host=socket.gethostname(), pid=os.getpid(), machine=machine(), until=_until(),
+        renewed_s=since_boot(),
+    )  # fmt: skip
 
 
 def _until() -> str:

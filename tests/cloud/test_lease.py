@@ -8,7 +8,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from pipeline.buckets import lease as leases
-from pipeline.buckets.lease import EXPIRES_S, LOCK_NAME, RENEW_S, SAFE_S, Clock, Lock, machine, take
+from pipeline.buckets.lease import EXPIRES_S, LOCK_NAME, RENEW_S, SAFE_S, Clock, Lock, machine, since_boot, take
 from pipeline.cloud.bucket import Bucket, Version
 from pipeline.cloud.stores import ObjectAddress
 from pipeline.errors import BucketError, InputError, LeaseLostError, OutInUseError
@@ -91,14 +91,16 @@ def test_a_process_of_this_machine_that_has_ended(bucket: Bucket) -> None:
     store(bucket, pid=int(pid), machine=named)
     lease, before = take(bucket, pytest.fail)
     assert before is not None
-    assert before.is_gone
+    assert before.is_over
     lease.release()
     alive = Lock(fence=1, source="", host="", pid=lease.lock.pid, machine=machine(), until="")
-    assert (alive.is_alive, alive.is_gone) == (True, False)
+    assert (alive.is_alive, alive.is_over) == (True, False)
+    assert dataclasses.replace(alive, renewed_s=since_boot() - EXPIRES_S).is_over
+    assert not dataclasses.replace(alive, renewed_s=since_boot() - EXPIRES_S + 5).is_over
     began_before = dataclasses.replace(alive, machine=machine().rpartition(" ")[0] + " 1")
-    assert (began_before.is_alive, began_before.is_gone) == (False, True)
+    assert (began_before.is_alive, began_before.is_over) == (False, True)
     elsewhere = dataclasses.replace(alive, machine="other pid:[1] 1")
-    assert (elsewhere.is_alive, elsewhere.is_gone) == (False, False)
+    assert (elsewhere.is_alive, elsewhere.is_over) == (False, False)
 
 
 @pytest.mark.parametrize("slept", [SAFE_S - 1, SAFE_S + 1])
