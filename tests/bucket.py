@@ -33,7 +33,8 @@ from tests.torture import draw
 
 SLOTS = 16
 OUT = "s3://bucket/out"
-BEGINS_S = 30.0
+EARLY, BEGINS_S = 0.2, 30.0
+"""The share of kills while a run begins, and the longest that this may take."""
 
 
 @dataclass
@@ -133,7 +134,8 @@ class Campaign:
     def _kill(self, process: "subprocess.Popen[bytes]", url: str) -> bool:
         """At a random moment, mostly while it asks. Whether it was still there."""
         asked, until = emulator_get(url, "stats")["requests"], time.monotonic() + BEGINS_S
-        while self.random.random() > 0.02 and process.poll() is None and time.monotonic() < until:
+        waits = self.random.random() > EARLY
+        while waits and process.poll() is None and time.monotonic() < until:
             if emulator_get(url, "stats")["requests"] > asked:
                 break
             time.sleep(0.02)
