@@ -3,7 +3,7 @@
 After every SIGKILL the state directory is deleted, as a machine without a lasting disk leaves it, and the same command
 runs again. The store is moto's server, and the emulator counts what was billed. What the bucket holds at a kill is
 never asked again: its rows stay, request id and all. No key stands twice, and what is paid twice is what had not
-reached the bucket. The short form is in tests/buckets/test_kills.py.
+reached the bucket. The short form is in tests/cloud/test_out_in_bucket.py.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Report:
         ]
 
 
-def words(photos: str, state: Path, url: str, more: Sequence[str] = ()) -> list[str]:
+def arguments(photos: str, state: Path, url: str, more: Sequence[str] = ()) -> list[str]:
     """One run, after the name of Python."""
     return [
         *("-m", "pipeline", "run", photos, "-o", OUT, "--state", str(state), "--base-url", url, "-q"),
@@ -105,22 +106,25 @@ class Campaign:
         self.safe: set[str] = set()
         draw(scratch / "photos", images)
 
+    @cached_property
+    def bucket(self) -> Bucket:
+        address = ObjectAddress.of(OUT)
+        assert address is not None
+        return Bucket(address)
+
     def run(self, store: str, url: str, longest_s: float) -> Report:
         environ = {**os.environ, **environment(store), "PYTHONPATH": str(ROOT)}
         os.environ.update(environment(store))
-        address = ObjectAddress.of(OUT)
-        assert address is not None
-        bucket = Bucket(address)
+        bucket = self.bucket
         before, deadline = 0, time.monotonic() + longest_s
         while time.monotonic() < deadline:
-            line = [sys.executable, *words("photos", self.state, url)]
-            process = subprocess.Popen(line, cwd=self.scratch, env=environ, stderr=subprocess.PIPE)
-            if self.report.kills < self.kills and self._kill(process, url):
+            done = self.start(url, environ, longest_s, is_killed=self.report.kills < self.kills)
+            if done is None:
                 before = self._after_kill(bucket, url, before)
                 continue
-            _, stderr = process.communicate(timeout=longest_s)
-            if process.returncode:
-                self.report.violations.append(f"a run ended with {process.returncode}: {stderr.decode()[-400:]}")
+            code, stderr = done
+            if code:
+                self.report.violations.append(f"a run ended with {code}: {stderr[-400:]}")
             break
         self._compare(rows_in(bucket))
         self.report.rows = len(self.sealed)
@@ -131,7 +135,16 @@ class Campaign:
             self.report.violations.append("more was paid twice than had not reached the bucket")
         return self.report
 
-    def _kill(self, process: "subprocess.Popen[bytes]", url: str) -> bool:
+    def start(self, url: str, environ: dict[str, str], longest_s: float, *, is_killed: bool) -> tuple[int, str] | None:
+        """One run to its end: its exit code and what it said. None where it was killed before."""
+        line = [sys.executable, *arguments("photos", self.state, url)]
+        process = subprocess.Popen(line, cwd=self.scratch, env=environ, stderr=subprocess.PIPE, text=True)
+        if is_killed and self._kill(process, url):
+            return None
+        _, stderr = process.communicate(timeout=longest_s)
+        return process.returncode, stderr
+
+    def _kill(self, process: "subprocess.Popen[str]", url: str) -> bool:
         """At a random moment, mostly while it asks. Whether it was still there."""
         asked, until = emulator_get(url, "stats")["requests"], time.monotonic() + BEGINS_S
         waits = self.random.random() > EARLY

@@ -57,10 +57,13 @@ def held(
         say(f"state of {bucket.named('')}: {place.folder}  (the live ledger, and parts that are being made)")
         _make_current(bucket, there, place, was, say)
         lease.name_source(place.id)
-        uploads = Uploads(bucket, lease, place, set(there))
         with disk_errors(place.folder):
             place.cleared(place.links)
-        yield BucketOut(str(address), place.out, partial(BucketDataset.open_for, uploads), uploads.finish)
+        uploads = Uploads(bucket, lease, place, set(there))
+        try:
+            yield BucketOut(str(address), place.out, partial(BucketDataset.open_for, uploads), uploads.finish)
+        finally:
+            uploads.end()
     finally:
         lease.release()
 

@@ -120,9 +120,13 @@ class Uploads:
 
     def finish(self) -> None:
         """Wait until everything is uploaded, and end. Raises BucketError where it could not be."""
-        self._queue.put(None)
+        self.end()
         self._thread.join()
         self.check()
+
+    def end(self) -> None:
+        """End the thread once it has done what there is to do."""
+        self._queue.put(None)
 
     def _wait(self) -> None:
         with self._changed:
@@ -212,9 +216,11 @@ class Uploads:
 
     def _put_small(self, name: str) -> None:
         path = self._state.out / name
-        stamp = stamp_of(path)
+        try:
+            stamp, data = stamp_of(path), path.read_bytes()
+        except FileNotFoundError:  # the list of failures, where there are none any more
+            return
         if self._small.get(name) != stamp:
-            data = path.read_bytes()
             self._retried(lambda: self._bucket.write(name, data))
             self._small[name] = stamp
 

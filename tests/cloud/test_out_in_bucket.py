@@ -1,8 +1,12 @@
 """OUT in a bucket: what goes up, in which order, and what an empty disk makes of it again."""
 
+import os
 import re
 import shutil
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,8 @@ from pipeline.config import extras
 from pipeline.errors import BucketError, InputError, LeaseLostError, ResourceError
 from pipeline.limits.budget import Amounts
 from pipeline.store.dataset import Dataset
-from tests.bucket import journaled, rows_in
+from tests import warm
+from tests.bucket import Campaign, arguments, journaled, rows_in
 from tests.buckets import environment, object_store
 from tests.builders import ask
 from tests.emulators import emulator
@@ -107,6 +112,32 @@ def test_a_wiped_disk(photos: str, endpoint: str, command: Command, monkeypatch:
             ask(photos, endpoint, out=OUT, state="third", max_cost_total=0.0001, refresh=True, overrides=PRICE)
         code, _, error = command("compact", OUT)
         assert (code, error.count("\n"), f"merge {OUT} -o DIR" in error) == (2, 1, True)
+
+
+class Forked(Campaign):
+    """The campaign with processes that start warm, and are killed as soon as more rows are in the bucket."""
+
+    def start(self, url: str, environ: dict[str, str], longest_s: float, *, is_killed: bool) -> tuple[int, str] | None:
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(warm.run, arguments("photos", self.state, url), cwd=self.scratch, env=environ)
+            while is_killed and not running.done():
+                lock = self.bucket.read(LOCK_NAME)
+                if lock is not None and len(rows_in(self.bucket)) > len(self.sealed):
+                    os.kill(Lock.decoded(lock[0]).pid, signal.SIGKILL)
+                    break
+                time.sleep(0.05)
+            done = running.result(longest_s)
+        return None if done.returncode == -signal.SIGKILL else (done.returncode, done.stderr)
+
+
+def test_killed_and_wiped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL, an empty disk, the same command, and again: what the bucket held is never asked again."""
+    with object_store({}) as store, emulator(["--latency-ms", "150"]) as url:
+        for name, value in environment(store).items():
+            monkeypatch.setenv(name, value)
+        report = Forked(tmp_path, kills=2, images=150, seed=1).run(store, url, 60)
+    assert (report.violations, report.kills) == ([], 2)
+    assert 0 < report.sealed[0] < report.sealed[1]
 
 
 def test_every_write_leaves_a_whole_dataset(
