@@ -186,7 +186,7 @@ class _Run:
 
     def dataset(self, *, has_several: bool) -> Dataset:
         job = self.job
-        opened = Dataset.open(
+        opened = (job.open_dataset or Dataset.open)(
             job.out,
             config=job.config,
             run_id=self.run_id,
@@ -325,7 +325,7 @@ class _Run:
         too_many = exceeds(job.max_failed, stats.bad, stats.asked) or (job.fail_on_any and stats.bad + bad_before > 0)
         return RunSummary(
             run_id=self.run_id,
-            out=str(job.out),
+            out=job.name,
             exit_code=stopped.exit_code if stopped else int(too_many),
             stopped=str(stopped) if stopped else None,
             model=job.config.request.model,
