@@ -22,7 +22,7 @@ class OutPlace:
 
     out: Path
     address: str | None = None
-    open_dataset: "Callable[..., Dataset]" | None = None
+    open_dataset: "Callable[..., Dataset] | None" = None
     finish: Callable[[], None] = lambda: None
 
     async def around(self, work: Callable[[], Awaitable[T]]) -> T:

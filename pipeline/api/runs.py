@@ -10,7 +10,7 @@ from typing import Any, Unpack, cast
 import anyio
 
 from pipeline.api.paths import PathLike
-from pipeline.api.places import named, opened_out, readable_if_any
+from pipeline.api.places import is_address, named, opened_out, readable_if_any
 from pipeline.api.progress import RunProgress, reporter
 from pipeline.api.running import in_a_loop, opened_endpoint, with_model
 from pipeline.commands.preview import NOTHING_TO_ASK, FirstRequest, first_request
@@ -141,6 +141,8 @@ def _prepared(
     with ExitStack() as stack:
         resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
         note = options.get("on_note") or (None if quiet else say)
+        if is_address(out) and resolved.engine.kind != "local":
+            raise InputError(f"{named(out)}: `engine.kind=ray` writes to a file system that every node sees")
         place = stack.enter_context(opened_out(out, options.get("state"), note))
         job = _job(source_list(sources), place.out, resolved, options, stack)
         job = replace(job, address=place.address, open_dataset=place.open_dataset)
@@ -148,10 +150,6 @@ def _prepared(
         stack.callback(progress.close)
         metrics = metrics_of(resolved, named(out))
         show = _shown(progress, metrics, options)
-        if place.address is not None and resolved.engine.kind != "local":
-            raise InputError(
-                f"`engine.kind=ray` takes no OUT in a bucket ({place.address}): name a directory that all nodes share"
-            )
         work = partial(_runner(job, note), job, show, say=note)
         if (sample := options.get("sample")) is not None:
             if resolved.engine.kind != "local":
