@@ -27,7 +27,7 @@ def has_heic_extra() -> bool:
 
 CLOUD_SCHEMES = ("s3", "gs", "az")
 """Of object stores. Addresses with other schemes are fetched over HTTP, or are not."""
-CLOUD_HINT = "reading from object stores needs a package more: pip install 'vision-batch[cloud]'"
+CLOUD_HINT = "object stores need a package more: pip install 'vision-batch[cloud]'"
 """The way out where obstore is missing."""
 
 

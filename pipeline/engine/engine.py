@@ -27,6 +27,7 @@ from pipeline.engine.garbage import rare_searches
 from pipeline.engine.in_flight import InFlightRequests
 from pipeline.engine.pauses import PauseLog
 from pipeline.engine.preparation import Preparation
+from pipeline.engine.progress import counted
 from pipeline.engine.reader import FIRST_BATCH, Reader, Task
 from pipeline.engine.scheduler import Permit, Scheduler
 from pipeline.engine.signals import watch_signals
@@ -98,6 +99,9 @@ class Engine:
             self._remark()
             self._stages.show(self.stats)
             await self._publish()
+            if self._in_flight.cut_off:
+                cut_off = counted(self._in_flight.cut_off, "request")
+                self._stages.say(f"{cut_off} cut off: they may be billed, and the same command asks them again")
             if self._reason is not None:
                 raise self._reason
         return self.stats

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config.environment import Variable
-from pipeline.config.extras import CLOUD_SCHEMES
 from pipeline.config.keys import find_key
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig
@@ -55,8 +54,6 @@ def check_supported(job: Job) -> None:
     }
     if name := next((name for name, is_set in wrong.items() if is_set), None):
         raise InputError(f"{name} and `engine.kind=ray` do not go together: the shards divide the whole source")
-    if str(job.out).partition(":/")[0] in CLOUD_SCHEMES:
-        raise InputError(f"{job.out}: `engine.kind=ray` writes to a file system that every node sees")
     exceeds(job.max_failed, 0, 0)
 
 

@@ -73,6 +73,10 @@ class Job:
     """Asks a person for that confirmation; None where no person can answer."""
     on_answer: OnAnswer | None = None
     """The hook that is called with every answer before its row is written."""
+    open_dataset: Callable[..., Dataset] | None = None
+    """Opens OUT in another way than `Dataset.open`, to carry it elsewhere too."""
+    address: str | None = None
+    """What OUT is called where that is not its path: an address in a bucket."""
     implied_budget_usd: Decimal | None = None
     """The budget of a run whose cost cannot be predicted, where the user sets none."""
     within: Path | None = None
@@ -81,6 +85,11 @@ class Job:
     """The keys of rows that it has, and that are not asked again."""
     leases: Leases | None = None
     """Where limits and budgets are given out that all shards have together."""
+
+    @property
+    def name(self) -> str:
+        """What OUT is called."""
+        return self.address or str(self.out)
 
     @property
     def budget(self) -> BudgetConfig:

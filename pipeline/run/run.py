@@ -181,12 +181,12 @@ class _Run:
         one, *others = job.config.all_endpoints
         self.price = None if others else price_for(job.config, one, emulated=job.emulated)
         self.is_priced = any(price_for(job.config, each, emulated=job.emulated) for each in job.config.all_endpoints)
-        self.spent_before = Totals()
+        stats.is_priced, self.spent_before = self.is_priced, Totals()
         self.unmatched = unmatched_of_stream(job)
 
     def dataset(self, *, has_several: bool) -> Dataset:
         job = self.job
-        opened = Dataset.open(
+        opened = (job.open_dataset or Dataset.open)(
             job.out,
             config=job.config,
             run_id=self.run_id,
@@ -325,7 +325,7 @@ class _Run:
         too_many = exceeds(job.max_failed, stats.bad, stats.asked) or (job.fail_on_any and stats.bad + bad_before > 0)
         return RunSummary(
             run_id=self.run_id,
-            out=str(job.out),
+            out=job.name,
             exit_code=stopped.exit_code if stopped else int(too_many),
             stopped=str(stopped) if stopped else None,
             model=job.config.request.model,
