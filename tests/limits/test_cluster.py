@@ -67,18 +67,21 @@ def test_a_pause_holds_the_others_as_long_as_it_lasts() -> None:
 
 
 def test_the_number_in_flight_is_kept_while_holders_come_and_go() -> None:
-    """A holder that begins gets what the others have given back, and one that dies gives back after its lease."""
-    rng, limits, held = random.Random(2), limits_of(EndpointLimits(concurrency=10)), dict[str, float]()
-    for now in range(200):
+    """A holder begins with what the others have given back; orders arrive late; one that dies gives back at last."""
+    rng, limits = random.Random(2), limits_of(EndpointLimits(concurrency=10))
+    may, in_flight = dict[str, float](), dict[str, int]()
+    for now in range(2_000):
         name = f"{rng.randrange(6)}"
-        if name not in held or rng.random() < 0.1:
+        if name not in may or (rng.random() < 0.02 and not in_flight[name]):
             limits.leave(name, NOTHING)
-            held[name] = limits.register(float(now), name, NOTHING, None).concurrency[0]
-        for each in list(held):
-            held[each] = limits.exchange(now + 0.5, each, [EndpointReport(in_flight=int(held[each]))]).concurrency[0]
-            assert sum(held.values()) <= 10
-    assert min(held.values()) >= 1
-    assert sum(held.values()) == 10
+            may[name], in_flight[name] = limits.register(float(now) / 10, name, NOTHING, None).concurrency[0], 0
+        for each in may:
+            reported = in_flight[each]
+            in_flight[each] += max(0, int(may[each]) - in_flight[each])  # sent while the report is under way
+            may[each] = limits.exchange(now / 10, each, [EndpointReport(in_flight=reported)]).concurrency[0]
+            assert sum(in_flight.values()) <= 10
+            in_flight[each] -= rng.randint(0, in_flight[each])
+    assert sorted(may.values()) == [1, 1, 2, 2, 2, 2]
     silent = limits_of(EndpointLimits(concurrency=10))
     silent.register(0.0, "dead", NOTHING, None)
     assert silent.register(1.0, "new", NOTHING, None).concurrency == (0.0,)
