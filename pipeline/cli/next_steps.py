@@ -2,12 +2,15 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from pipeline.commands.status import OutStatus
 from pipeline.engine.stats import RunSummary
 from pipeline.formatting import printable
 from pipeline.limits.decision import TRANSIENT
 from pipeline.records import EMULATOR
 from pipeline.redaction.addresses import public_text
+from pipeline.store.again import run_words
 
 COMMAND = "vision-batch"
 INTERRUPTED = 128
@@ -41,6 +44,19 @@ def after_run(summary: RunSummary, arguments: Sequence[str]) -> list[str]:
     if summary.endpoint == EMULATOR:
         return [f"next: export OPENAI_API_KEY=..., then {named('check', '-c', 'openai')}  (a real endpoint)"]
     return [f"next: {named('view', summary.out)}  (look at the answers beside their images)"]
+
+
+def after_status(found: OutStatus) -> list[str]:
+    """After a look at OUT: the run that goes on, what failed, or the answers; nothing while a run is at work."""
+    out = Path(found.out)
+    if found.state == "running" or found.damage:
+        return []
+    if found.state in {"stopped", "killed"}:
+        again = public_text(printable(shlex.join(run_words(out, is_rehearsal=found.is_rehearsal))))
+        return [f"next: {again}  (goes on where it stopped)"]
+    if found.bad:
+        return [f"next: {named('status', out, '--failures')}  (the reason of each row without an answer)"]
+    return [f"next: {named('view', out)}  (look at the answers beside their images)"] if found.records else []
 
 
 def after_check(settings: Mapping[str, object], config: str | None) -> str:

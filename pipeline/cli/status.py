@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from pipeline.api import outputs
+from pipeline.cli.next_steps import after_status
 from pipeline.cli.options import JSON, Option, command
 from pipeline.cli.output import show, show_json, show_lines
 from pipeline.commands.status import lines
@@ -51,7 +52,7 @@ def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: boo
     elif as_json:
         show_json(found.as_dict())
     else:
-        show_lines(*lines(found))
+        show_lines(*lines(found), *after_status(found))
     is_damaged = (check or verify) and found.damage
     return ResourceError.exit_code if is_damaged else int(check and found.bad > 0)
 

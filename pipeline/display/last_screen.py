@@ -54,10 +54,12 @@ def _configurations(summary: RunSummary) -> list[str]:
     own, used = summary.own_config_hash, summary.config_hash
     if own is None or own == used:
         return []
-    named = {own: " (that of OUT, with which the next run continues)", used: " (that of this run)"}
+    changed = f" ({printable('; '.join(summary.changes))})" if summary.changes else ""
+    named = {own: "with the settings of OUT (as the next run)", used: f"with those of this run{changed}"}
     rows = {own: 0, used: 0, **summary.by_config}
-    each = (f"{printable(name)}{named.get(name, '')} {counted(count, 'row')}" for name, count in rows.items())
-    return [f"configurations: {', '.join(each)}"]
+    others = {name: f"with others ({printable(name)})" for name in rows}
+    each = (f"{counted(count, 'row')} {(others | named)[name]}" for name, count in rows.items())
+    return [f"settings: {', '.join(each)}"]
 
 
 def _still(summary: RunSummary) -> str:
