@@ -2,15 +2,12 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from pipeline.commands.status import OutStatus
 from pipeline.engine.stats import RunSummary
 from pipeline.formatting import printable
 from pipeline.limits.decision import TRANSIENT
 from pipeline.records import EMULATOR
 from pipeline.redaction.addresses import public_text
-from pipeline.store.again import run_words
 
 COMMAND = "vision-batch"
 INTERRUPTED = 128
@@ -46,30 +43,24 @@ def after_run(summary: RunSummary, arguments: Sequence[str]) -> list[str]:
     return [f"next: {named('view', summary.out)}  (look at the answers beside their images)"]
 
 
-def after_status(found: OutStatus) -> list[str]:
-    """After a look at OUT: the run that goes on, what failed, or the answers; nothing while a run is at work."""
-    out = Path(found.out)
-    if found.state == "running" or found.damage:
-        return []
-    if found.state in {"stopped", "killed"}:
-        again = public_text(printable(shlex.join(run_words(out, is_rehearsal=found.is_rehearsal))))
-        return [f"next: {again}  (goes on where it stopped)"]
-    if found.bad:
-        return [f"next: {named('status', out, '--failures')}  (the reason of each row without an answer)"]
-    return [f"next: {named('view', out)}  (look at the answers beside their images)"] if found.records else []
-
-
 def after_check(settings: Mapping[str, object], config: str | None) -> str:
     """After an endpoint has answered: what a folder would cost."""
     return f"next: {named('estimate', 'FOLDER', *_asked_with(settings, config))}  (what a folder of yours would cost)"
 
 
 def after_estimate(
-    sources: Sequence[str], settings: Mapping[str, object], config: str | None, overrides: Sequence[str] = ()
+    sources: Sequence[str],
+    settings: Mapping[str, object],
+    config: str | None,
+    overrides: Sequence[str] = (),
+    *,
+    has_model: bool = True,
 ) -> str:
     """After the cost is known: the run, with the settings that were given by their keys."""
     words = [word for one in overrides for word in ("--set", one)]
-    return f"next: {named('run', *sources, '-o', 'OUT', *_asked_with(settings, config), *words)}"
+    words += [] if has_model else ["--model", "NAME"]
+    why = "" if has_model else "  (a server of one model is not asked which: leave out --model)"
+    return f"next: {named('run', *sources, '-o', 'OUT', *_asked_with(settings, config), *words)}{why}"
 
 
 def _asked_with(settings: Mapping[str, object], config: str | None) -> list[str]:
