@@ -1,8 +1,8 @@
 """Carries what a run leaves in its state directory into the bucket, in a thread of its own.
 
 Two kinds of uploads: a segment of the journal every few seconds, and with every seal a segment and then the parts that
-have changed. A part is replaced under its own name, which a store does at once: a reader meets the old one or the new
-one, and each key once, because a key never leaves its part. Everything is linked or copied in the writer's thread, when
+have changed: new ones, and those with rows that were asked again, which are replaced under their names. A store does
+that at once, and a key never leaves its part: a reader meets each key once. Everything is linked or copied in the writer's thread, when
 nothing changes; the thread here sends it, and asks the lease before every piece.
 """
 
