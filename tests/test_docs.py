@@ -150,7 +150,8 @@ def test_commands_and_code_run(
         assert code == 0, stderr
 
     write_files(page.name, make_image)
-    if page.name == "remote.md":
+    if page.name in {"remote.md", "buckets.md"}:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
         for name, value in environment(request.getfixturevalue("bucket")).items():
             monkeypatch.setenv(name, value)
     if page.name != "README.md":  # the other pages speak of an OUT that there is
@@ -177,7 +178,9 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 def test_the_settings_in_the_documentation() -> None:
     """The example loads, and the page of settings has each key."""
-    for example in [block for name in ("usage.md", "prompts.md") for block in blocks(ROOT / "docs" / name, "toml")]:
+    for example in [
+        block for name in ("usage.md", "prompts.md", "costs.md") for block in blocks(ROOT / "docs" / name, "toml")
+    ]:
         RunConfig.model_validate(tomllib.loads(example))
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for one in settings():

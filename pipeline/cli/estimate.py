@@ -128,6 +128,7 @@ def estimate(*, sources: tuple[str, ...], output: Path | None, as_json: bool, qu
     if output is not None:
         files.check_output(output, WRITERS)
     is_quiet = quiet or as_json
+    overrides = given["overrides"]
     settings = settings_of(given)
     options = {**given, **settings, "quiet": is_quiet, "on_note": None if is_quiet else note}
     options |= {"models": given["models"] or (), "config": [*given["config"]] or None}
@@ -140,7 +141,7 @@ def estimate(*, sources: tuple[str, ...], output: Path | None, as_json: bool, qu
     show_lines(*text.text(found, text.terminal_columns()).split("\n"))
     is_one = len(found.models) == 1 and len(given["config"]) <= 1
     if sources and is_one and not quiet:
-        show_lines(after_estimate(sources, settings, next(iter(given["config"]), None)))
+        show_lines(after_estimate(sources, settings, next(iter(given["config"]), None), overrides))
     return 0
 
 

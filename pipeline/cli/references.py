@@ -1,6 +1,7 @@
 """Replaces references to settings and arguments by flags. Nothing outside the command line spells a flag."""
 
 import re
+import shlex
 from functools import cache
 from typing import Final
 
@@ -11,7 +12,7 @@ _ARGUMENTS: Final = (
     "caption_column", "caption_extension", "columns", "count", "drop_unreadable", "dry_run", "emulator",
     "exclude_flags", "fail_on_any", "if_exists", "images", "limit", "max_failed", "models", "on_config_change",
     "only", "out", "output", "output_tokens", "port", "probe", "prompt_name", "refresh", "relative_to",
-    "retry_failed", "retry_kind", "retry_status", "retry_where", "reviews", "sample", "since", "status",
+    "retry_failed", "retry_kind", "retry_status", "retry_where", "reviews", "sample", "since", "state", "status",
     "template", "to", "where", "yes",
 )  # fmt: skip
 """Arguments that are no settings. Their flags are their names with dashes."""
@@ -43,7 +44,7 @@ def _flag(found: re.Match[str]) -> str:
     flag = known[key]
     if flag is not None:
         return _with_value(flag, value)
-    return key if value is None else f"--set {key}={value}"
+    return key if value is None else f"--set {shlex.quote(f'{key}={value}')}"
 
 
 def _with_value(flag: str, value: str | None) -> str:

@@ -41,7 +41,14 @@ OPTIONS = (
         "--out",
         metavar="OUT",
         type=click.Path(path_type=Path),
-        help="The output directory. Run again on it, and only what is missing is asked.",
+        help="The output directory, or s3://, gs://, az://. Run again on it, and only what is missing is asked.",
+    ),
+    Option(
+        "state",
+        "--state",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Where the live ledger lies while OUT is in a bucket. [default: a directory in the user's cache]",
     ),
     Option(
         "--dry-run",

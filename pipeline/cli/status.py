@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 from pipeline.api import outputs
+from pipeline.api.places import readable
 from pipeline.cli.options import JSON, Option, command, out_argument
 from pipeline.cli.output import show, show_json, show_lines
 from pipeline.commands.status import lines
@@ -37,7 +38,7 @@ def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: boo
     """Show what is done, failed and spent, predicted against billed tokens, and whether data/ is intact."""
     found = outputs.status(out, verify=verify)
     if failures:
-        show_failures(out, as_json=as_json)
+        show_failures(readable(out), as_json=as_json)
     elif as_json:
         show_json(found.as_dict())
     else:

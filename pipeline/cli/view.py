@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.api.places import named as of
+from pipeline.api.places import put_back, readable
 from pipeline.cli.next_steps import named
 from pipeline.cli.options import Option, command, out_argument
 from pipeline.cli.output import show_lines
@@ -33,14 +35,16 @@ OPTIONS = (
 @command("view", OPTIONS)
 def view(*, out: Path, port: int, compare: Path | None, seed: int, no_browser: bool) -> int:
     """Look at the answers beside their images in a browser: search, mark, correct, ask again."""
-    saved = run_forever(out, port, other=compare, seed=seed, announce=show_lines, opens_browser=not no_browser)
+    place, other = readable(out), None if compare is None else readable(compare)
+    saved = run_forever(place, port, other=other, seed=seed, announce=show_lines, opens_browser=not no_browser)
+    put_back(out, place)
     if saved:
         show_lines(
-            f"ended; reviews of {counted(saved, 'row')} are in {out / 'reviews'}",
-            f"export and report apply them; {out / 'data'} keeps the answers as they came "
-            f"(pipeline.read({str(out)!r}, reviews=True) applies them)",
+            f"ended; reviews of {counted(saved, 'row')} are in {of(out)}/reviews",
+            f"export and report apply them; {of(out)}/data keeps the answers as they came "
+            f"(pipeline.read({of(out)!r}, reviews=True) applies them)",
         )
     else:
         show_lines("ended")
-    show_lines(f"next: {named('export', out, '--to', 'txt')}  (texts beside the images, for training)")
+    show_lines(f"next: {named('export', of(out), '--to', 'txt')}  (texts beside the images, for training)")
     return 0

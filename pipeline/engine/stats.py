@@ -57,6 +57,8 @@ class RunStats:
     cost_usd: Decimal = Decimal(0)
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the source that are no images, by kind."""
+    is_priced: bool = True
+    """Whether a price is known before any answer states one."""
     unpriced: int = 0
     """Answers that no price is known for."""
     cost_unknown_usd: Decimal = Decimal(0)
@@ -102,7 +104,7 @@ class RunStats:
     @property
     def known_cost_usd(self) -> Decimal | None:
         """None where nothing is known of what the answers cost."""
-        return known_cost(self.cost_usd, self.cost_unknown_usd, is_unknown=self.unpriced > 0)
+        return known_cost(self.cost_usd, self.cost_unknown_usd, is_unknown=self.unpriced > 0 or not self.is_priced)
 
     @property
     def answered(self) -> int:

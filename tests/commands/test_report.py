@@ -172,6 +172,7 @@ def test_what_it_says(browse: Browse, out: Path) -> None:
         assert figures["Failed or invalid"] == "1"
         assert figures["Cost"] == "$2.41"  # 0 to 69 thousandths, without the one that failed
         assert figures["Billed of predicted"] == "1.250"
+        assert page.get_by_role("columnheader", name="For 1,000").count() == 2
         assert abs(float(figures["Median latency"].removesuffix(" s")) - 0.5) < 0.03
         assert page.locator(".stack").get_attribute("aria-label") == "Rows by status: ok 68, truncated 1, failed 1"
         model = page.locator("table", has_text="By model").locator("tbody tr").first.locator("th, td")
