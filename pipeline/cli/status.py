@@ -2,6 +2,7 @@
 
 import io
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from pipeline.api import outputs
 from pipeline.cli.next_steps import named
 from pipeline.cli.options import JSON, Option, command
-from pipeline.cli.output import show, show_json, show_lines
+from pipeline.cli.output import note, show, show_json, show_lines
 from pipeline.commands.status import OutStatus, lines
 from pipeline.errors import ResourceError
 from pipeline.formatting import printable
@@ -71,7 +72,10 @@ def show_failures(out: Path, *, as_json: bool) -> None:
         return
     text = io.StringIO()
     write_csv(rows, text)
-    show(text.getvalue().rstrip("\n"))
+    listed = text.getvalue().rstrip("\n")
+    show(listed)
+    if "\n" not in listed and sys.stdout.isatty():
+        note("every row is ok")
 
 
 def _next(found: OutStatus) -> list[str]:
