@@ -2,13 +2,14 @@
 
 import io
 import shlex
+import sys
 from pathlib import Path
 
 from pipeline.api import outputs
 from pipeline.api.places import readable
 from pipeline.cli.next_steps import named
 from pipeline.cli.options import JSON, Option, command, out_argument
-from pipeline.cli.output import show, show_json, show_lines
+from pipeline.cli.output import note, show, show_json, show_lines
 from pipeline.commands.status import OutStatus, lines
 from pipeline.errors import ResourceError
 from pipeline.formatting import printable
@@ -62,7 +63,10 @@ def show_failures(out: Path, *, as_json: bool) -> None:
         return
     text = io.StringIO()
     write_csv(rows, text)
-    show(text.getvalue().rstrip("\n"))
+    listed = text.getvalue().rstrip("\n")
+    show(listed)
+    if "\n" not in listed and sys.stdout.isatty():
+        note("every row is ok")
 
 
 def _next(found: OutStatus) -> list[str]:

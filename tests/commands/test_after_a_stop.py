@@ -3,11 +3,13 @@
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import pipeline
 from pipeline import BudgetReachedError
+from pipeline.cli import status
 from pipeline.engine.progress import dollars, short
 from tests.builders import ask
 from tests.support import Command, MakeImage
@@ -15,7 +17,9 @@ from tests.support import Command, MakeImage
 PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8}]}
 
 
-def test_status_and_report(make_image: MakeImage, command: Command, endpoint: str) -> None:
+def test_status_and_report(
+    make_image: MakeImage, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`status` has the reason and the command that goes on; the report counts all that was paid for, on one basis."""
     for name in "abc":
         make_image(f"photos/{name}.jpg", seed=ord(name))
@@ -30,6 +34,9 @@ def test_status_and_report(make_image: MakeImage, command: Command, endpoint: st
     assert command(*words[1:], "--set", "budget.max_requests=null")[0] == 0
     code, said, _ = command("status", "out")
     assert said.splitlines()[-1] == "next: vision-batch view out  (look at the answers beside their images)"
+    monkeypatch.setattr(status, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))
+    code, said, noted = command("status", "out", "--failures")
+    assert (code, said.count("\n"), "every row is ok" in noted) == (0, 1, True)  # a terminal shows more than a header
     once = pipeline.status("out")
     ask("photos", endpoint, only=["a.jpg"], overrides=PRICE)
     twice = pipeline.status("out")
