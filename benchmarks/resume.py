@@ -20,7 +20,7 @@ from common import draw_jpeg, peak_mb
 from outcomes import outcome
 
 from pipeline.config.loading import load_config
-from pipeline.emulator import child_emulator
+from pipeline.emulator.child import child_emulator
 from pipeline.store.dataset import Dataset
 
 BATCH = 1_000

@@ -7,6 +7,7 @@ are not sealed yet when the measured process opens the output directory (default
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from outcomes import outcome
 from pipeline.config.loading import load_config
 from pipeline.records import Outcome
 from pipeline.store.dataset import Dataset
-from pipeline.store.parquet import use_steady_memory
 
 BATCH_KB = 4_000
 CONFIG = load_config(None, {"request.model": "gpt-4o"}, {})
@@ -52,7 +52,6 @@ def prepare(out: Path, rows: int, row_kb: float, waiting: int) -> None:
 
 
 def seal(out: Path) -> None:
-    use_steady_memory()
     before_mb, began = peak_mb(), time.perf_counter()
     opened(out).close()
     print(json.dumps({"before_mb": before_mb, "peak_mb": peak_mb(), "seconds": time.perf_counter() - began}))
@@ -80,7 +79,8 @@ def measure(out: Path, options: list[str]) -> None:
     command = [sys.executable, __file__, *options, "--out", str(out), "--child"]
     subprocess.run([*command, "prepare"], check=True)
     ledger_mb = (out / "ledger.sqlite").stat().st_size / 1e6
-    done = subprocess.run([*command, "seal"], check=False, capture_output=True, text=True)
+    environ = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # as the command has it
+    done = subprocess.run([*command, "seal"], check=False, capture_output=True, text=True, env=environ)
     if done.returncode:
         raise SystemExit(f"ledger of {ledger_mb:,.0f} MB: {done.stderr.splitlines()[-1]}")
     told = json.loads(done.stdout)

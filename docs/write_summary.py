@@ -12,11 +12,15 @@ from pipeline.engine.stats import RunSummary
 
 HERE = Path(__file__).parent
 PAGE, SCHEMA = HERE / "summary.md", HERE / "summary.schema.json"
-MADE = {
+MADE: dict[str, tuple[dict[str, Any], str]] = {
     "images_per_s": ({"type": "number"}, "Rows of this run per second."),
     "totals": (
         {"type": "object"},
         "Counts, tokens and cost of the run with its resumes, by the ledger; only in `runs/<run_id>.json`.",
+    ),
+    "earlier": (
+        {"type": "array", "items": {"type": "object"}},
+        "Of a run that was resumed, some of these fields of each command before; only in `runs/<run_id>.json`.",
     ),
 }
 """Fields that are made of others: their schema and their sentence."""
@@ -62,7 +66,7 @@ def schema() -> dict[str, Any]:
         "title": "The summary of a run of vision-batch",
         "type": "object",
         "properties": properties,
-        "required": [name for name in properties if name != "totals"],
+        "required": [name for name in properties if name not in {"totals", "earlier"}],
     }
 
 

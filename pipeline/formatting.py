@@ -9,7 +9,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -19,6 +19,8 @@ _MARKDOWN = re.compile(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|^[#+>-])")
 """Marks of emphasis, code, links and tables; `_` only where it can open or close emphasis, `#+>-` at the beginning."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How a cell begins that a spreadsheet evaluates. Source: OWASP, "CSV Injection"."""
+_NAMED = 6
+"""Suffixes that a line names."""
 
 
 def printable(text: str) -> str:
@@ -69,3 +71,14 @@ def _escaped(character: str) -> str:
     if character.isprintable() or character in _SHOWN_AS_THEY_ARE:
         return character
     return json.dumps(character)[1:-1]
+
+
+def passed_words(by_kind: Mapping[str, int]) -> str:
+    """`212 .fits, 3 .cr2, 41 without an image's first bytes`: bounded, with the most frequent suffixes first."""
+    ordered = sorted(by_kind.items(), key=lambda item: (-item[1], item[0]))
+    suffixes = [(kind, files) for kind, files in ordered if kind.startswith(".")]
+    words = [f"{files:,} {kind}" for kind, files in suffixes[:_NAMED]]
+    if rest := suffixes[_NAMED:]:
+        kinds = "one more suffix" if len(rest) == 1 else f"{len(rest):,} more suffixes"
+        words.append(f"{sum(files for _, files in rest):,} with {kinds}")
+    return ", ".join([*words, *(f"{files:,} {kind}" for kind, files in ordered if not kind.startswith("."))])

@@ -2,8 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -14,10 +17,10 @@ from PIL import Image
 
 from pipeline.cli.app import exit_code
 from tests.browsers import browse, chromium
-from tests.emulators import emulator
+from tests.emulators import emulator, shared_emulator
 from tests.support import ROOT, Command, MakeImage
 
-__all__ = ["browse", "chromium"]  # fixtures
+__all__ = ["browse", "chromium", "shared_emulator"]  # fixtures
 
 EXAMPLES = ROOT / ".hypothesis" / "examples"
 
@@ -59,11 +62,23 @@ def make_image(tmp_path: Path) -> MakeImage:
     def make(name: str, width: int = 320, height: int = 240, seed: int = 0, **save: object) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(path, **save)  # type: ignore[arg-type] # Pillow's own options
+        # Hundreds of tests ask for the same few pictures.
+        draw = _drawn_once if all(isinstance(value, Hashable) for value in save.values()) else _drawn
+        path.write_bytes(draw(path.suffix, width, height, seed, tuple(save.items())))
         return path
 
     return make
+
+
+def _drawn(suffix: str, width: int, height: int, seed: int, save: tuple[tuple[str, Any], ...]) -> bytes:
+    small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    file = BytesIO()
+    file.name = f"image{suffix}"
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(file, **dict(save))
+    return file.getvalue()
+
+
+_drawn_once = lru_cache(maxsize=500)(_drawn)
 
 
 @pytest.fixture

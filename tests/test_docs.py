@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import view
-from pipeline.cli.app import app
+from pipeline.cli.app import COMMANDS
+from pipeline.cli.app import command as command_named
 from pipeline.config.run_config import RunConfig, settings
 from pipeline.errors import ErrorKind
 from pipeline.store.schemas import schema
@@ -129,6 +130,7 @@ def bucket(make_image: MakeImage) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.usefixtures("shared_emulator")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_code_run(
     page: Path,
@@ -176,7 +178,9 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 def test_the_settings_in_the_documentation() -> None:
     """The example loads, and the page of settings has each key."""
-    for example in [block for name in ("usage.md", "prompts.md") for block in blocks(ROOT / "docs" / name, "toml")]:
+    for example in [
+        block for name in ("usage.md", "prompts.md", "costs.md") for block in blocks(ROOT / "docs" / name, "toml")
+    ]:
         RunConfig.model_validate(tomllib.loads(example))
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for one in settings():
@@ -210,11 +214,11 @@ def test_errors_are_listed() -> None:
         assert all(words[:1].isupper() and words.endswith(".") for words in (kind.cause, kind.way_out)), kind
 
 
-@pytest.mark.parametrize("command", sorted(app.commands))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_flags_in_the_documentation(command: str) -> None:
     """Every flag that `--help` shows stands in the README or in docs/, by its long or its short name."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for flag in app.commands[command].params:
+    for flag in command_named(command).params:
         names = [name for name in flag.opts if name.startswith("-")]
         if names and not getattr(flag, "hidden", False):
             assert any(re.search(rf"(?<![\w-]){name}(?![\w-])", text) for name in names), f"{command} {names}"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline.cli.app import app
+from pipeline.cli.app import command
 from pipeline.config.loading import presets
 from pipeline.config.sections import Settings
 from tests.support import ROOT
@@ -64,7 +64,7 @@ def test_commands_are_ours() -> None:
     assert [words[0] for words in found].count("run") == 3
     assert [words[0] for words in found].count("merge") == 2
     for name, *arguments in found:
-        given = app.commands[name].make_context(name, arguments, resilient_parsing=False).params
+        given = command(name).make_context(name, arguments, resilient_parsing=False).params
         assert given["out"]
         if name == "run":
             assert given["shard"] == "3/8"

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import pipeline
 from pipeline import BudgetReachedError, EndpointStoppedError, InputError
+from pipeline.commands.report import tables
 from pipeline.config import extras
 from pipeline.display import metrics
 from tests.builders import ask
@@ -52,11 +53,20 @@ def test_real_summaries_fit_the_schema(photos: Path, endpoint: str, command: Com
         ask(photos, endpoint, out=out, **more)
     with pytest.raises(BudgetReachedError):
         ask(photos, endpoint, out="poor", overrides={"budget.max_requests": 1})
+    resumed = ask(photos, endpoint, out="poor")
     with emulator(["--fault", "bad_key=1"]) as url, pytest.raises(EndpointStoppedError):
         ask(photos, url, out="refused")
     code, printed, _ = command("run", "photos", "-o", "out", "--base-url", endpoint, "--model", "gpt-4o", "--json")
     summaries = [json.loads(path.read_text()) for path in sorted(Path().glob("*/runs/*.json"))]
     assert (code, len(summaries)) == (0, 6)
+    (earlier,) = json.loads(Path(f"poor/runs/{resumed.run_id}.json").read_text())["earlier"]
+    assert (earlier["exit_code"], earlier["requests"], "max_requests" in earlier["stopped"]) == (3, 1, True)
+    stopped, last = reversed(tables.runs(Path("poor")))  # of the report: both commands of the one run
+    assert ("1 ok" in stopped.what, "max_requests" in stopped.stopped) == (True, True)
+    assert (f"{resumed.by_status['ok']} ok" in last.what, last.stopped) == (True, "")
+    rows, seconds = earlier["asked"] + resumed.asked, earlier["seconds"] + resumed.seconds
+    assert list(tables.at_work(Path("poor"), rows) or ()) == pytest.approx([seconds, rows / seconds], rel=0.2)
+    assert tables.at_work(Path("poor"), rows + 1) is None  # a command was killed
     for one in (*summaries, json.loads(printed)):
         jsonschema.validate(one, {**SCHEMA, "additionalProperties": False}, jsonschema.Draft202012Validator)
 

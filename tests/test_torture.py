@@ -1,7 +1,6 @@
 """The short form of the campaign: a handful of kills, and stops of every kind that end in the same dataset."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -45,23 +44,8 @@ def complete(out: str, url: str, folder: Path, more: Sequence[str] = ()) -> None
     assert done.returncode == 0, done.stderr
 
 
-def start(
-    out: str, url: str, folder: Path, file_limit: int | None = None, more: Sequence[str] = ()
-) -> "subprocess.Popen[str]":
-    def limit() -> None:
-        if file_limit is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-
-    return subprocess.Popen(
-        [sys.executable, *arguments(out, url, more)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit,  # noqa: PLW1509 - nothing here has threads that a fork could meet
-    )
+def start(out: str, url: str, folder: Path, more: Sequence[str] = ()) -> warm.Running:
+    return warm.Running(arguments(out, url, more), cwd=folder, env=os.environ)
 
 
 def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals, more: Sequence[str] = ()) -> int:
@@ -71,6 +55,7 @@ def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals,
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
     assert "Traceback" not in stderr
+    assert running.returncode is not None
     return running.returncode
 
 
@@ -122,11 +107,12 @@ def test_a_full_disk(make_image: MakeImage, tmp_path: Path, endpoint: str) -> No
     """No file may grow any more: exit code 5 and one line; with room again the same line completes the dataset."""
     for image in range(40):
         make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
-    full = start("full", endpoint, tmp_path, file_limit=150_000)
-    _, stderr = full.communicate(timeout=60)
-    assert full.returncode == 5, stderr
-    assert "Traceback" not in stderr
-    assert len(stderr.strip().splitlines()) == 1
+    limited = ["sh", "-c", 'trap "" XFSZ; ulimit -f 300; exec "$@"', "sh", sys.executable, *arguments("full", endpoint)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    full = subprocess.run(limited, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert full.returncode == 5, full.stderr
+    assert "Traceback" not in full.stderr
+    assert len(full.stderr.strip().splitlines()) == 1
     for out in ("full", "undisturbed"):
         complete(out, endpoint, tmp_path)
     pd.testing.assert_frame_equal(whole(tmp_path, "full"), whole(tmp_path, "undisturbed"))

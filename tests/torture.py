@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.emulator.child import child_emulator
+from tests import warm
+from tests.emulators import emulator
 from tests.pdfs import pdf
 from tests.support import emulator_get
 
-ROOT = Path(__file__).parent.parent
 SLOTS = 16
 FAULTS = ("500=0.02", "disconnect=0.01", "error_in_200=0.01")
 """Only such as bill nothing: every billed answer beyond the rows was paid twice."""
@@ -83,18 +83,13 @@ MODELS = {"caption": "gpt-4o", "ocr": "mistral-ocr-latest", "ofr": "ofr"}
 """By task."""
 
 
-def start(photos: Path, out: Path, url: str, task: str, more: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipeline", "run", str(photos), "-o", str(out), "--base-url", url, "-q"),
-            *("--task", task, "--model", MODELS[task], "--concurrency", str(SLOTS), "--max-failed", "100%"),
-            *("--set", "output.rows_per_part=97", "--set", "output.seal_interval_s=0.1", *more),
-        ],
-        cwd=photos.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+def start(photos: Path, out: Path, url: str, task: str, more: Sequence[str] = ()) -> warm.Running:
+    words = [
+        *("-m", "pipeline", "run", str(photos), "-o", str(out), "--base-url", url, "-q"),
+        *("--task", task, "--model", MODELS[task], "--concurrency", str(SLOTS), "--max-failed", "100%"),
+        *("--set", "output.rows_per_part=97", "--set", "output.seal_interval_s=0.1", *more),
+    ]
+    return warm.Running(words, cwd=photos.parent, env=os.environ)
 
 
 def in_parts(out: Path) -> list[str]:
@@ -139,7 +134,7 @@ class Campaign:
         while self.report.kills < self.kills and time.monotonic() < deadline:
             faults = [word for fault in FAULTS for word in ("--fault", fault)]
             seed = str(self.report.runs)
-            with child_emulator(["--fast", "--latency-ms", "20", "--jitter-ms", "20", "--seed", seed, *faults]) as url:
+            with emulator(["--fast", "--latency-ms", "20", "--jitter-ms", "20", "--seed", seed, *faults]) as url:
                 self._until_complete(self.scratch / f"out{self.report.runs}", url, deadline)
         return self.report
 
@@ -159,11 +154,11 @@ class Campaign:
                 held = self._after_kill(out, held)
                 continue
             if process.returncode != 0:
-                self.report.violations.append(f"a run ended with {process.returncode}: {stderr.decode()[-300:]}")
+                self.report.violations.append(f"a run ended with {process.returncode}: {stderr[-300:]}")
             self._at_the_end(out, held, emulator_get(url, "stats"))
             return
 
-    def _await_answers(self, process: "subprocess.Popen[bytes]", url: str) -> None:
+    def _await_answers(self, process: warm.Running, url: str) -> None:
         """Until the run asks, mostly: on a busy machine it may be killed again and again before it has begun."""
         before, until = emulator_get(url, "stats")["requests"], time.monotonic() + _BEGINS_S
         if self.random.random() < _EARLY:

@@ -12,6 +12,7 @@ import runpy
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -47,27 +48,62 @@ def run(
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin.encode())
         given.flush()
-        job = {
-            "arguments": words,
-            "cwd": str(cwd or Path.cwd()),
-            "env": dict(os.environ if env is None else env),
-            "imports": list(imports),
-            "timeout": timeout,
-            "pid": os.getpid(),
-            "files": [given.fileno(), out.fileno(), err.fileno()],
-        }
-        with _lock:
-            server = _started()
-            assert server.stdin is not None
-            assert server.stdout is not None
-            server.stdin.write(json.dumps(job) + "\n")
-            server.stdin.flush()
-            ended = server.stdout.readline()
-        assert ended, "the process that starts others has ended"
-        code = json.loads(ended)
+        files = [given.fileno(), out.fileno(), err.fileno()]
+        code = _answer({**_job(words, cwd, env, files), "imports": list(imports), "timeout": timeout})
         if code is None:
             raise subprocess.TimeoutExpired(words, timeout)
         return subprocess.CompletedProcess([sys.executable, *words], code, _text(out), _text(err))
+
+
+class Running:
+    """A process that goes on beside the test, as `subprocess.Popen` with its output in pipes of text."""
+
+    def __init__(self, arguments: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str]) -> None:
+        self.args = [str(argument) for argument in arguments]
+        self.returncode: int | None = None
+        self._files = TemporaryFile(), TemporaryFile(), TemporaryFile()  # noqa: SIM115 - the process has to open them
+        files = [file.fileno() for file in self._files]
+        self.pid: int = _answer({**_job(self.args, cwd, env, files), "is_left": True})
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = _answer({"poll": self.pid})
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+    def communicate(self, timeout: float = 100.0) -> tuple[str, str]:
+        """Raises subprocess.TimeoutExpired."""
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(0.005)
+        given, out, err = self._files
+        with given, out, err:
+            return _text(out), _text(err)
+
+
+def _job(words: list[str], cwd: Path | None, env: Mapping[str, str] | None, files: list[int]) -> dict[str, Any]:
+    place, environ = str(cwd or Path.cwd()), dict(os.environ if env is None else env)
+    return {"arguments": words, "cwd": place, "env": environ, "imports": [], "pid": os.getpid(), "files": files}
+
+
+def _answer(job: Mapping[str, Any]) -> Any:
+    with _lock:
+        server = _started()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps(job) + "\n")
+        server.stdin.flush()
+        answer = server.stdout.readline()
+    assert answer, "the process that starts others has ended"
+    return json.loads(answer)
 
 
 def _text(file: IO[bytes]) -> str:
@@ -96,7 +132,10 @@ def _end(server: "subprocess.Popen[str]") -> None:
 
 
 def serve() -> None:
-    """Fork for every line on standard input; a line with its exit code on standard output."""
+    """Fork for every line on standard input; a line with its exit code on standard output.
+
+    A process that is left to go on is answered by its pid, and asked for by it later.
+    """
     jobs, ended = os.fdopen(os.dup(0), closefd=True), os.fdopen(os.dup(1), "w", closefd=True)
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):
@@ -105,6 +144,10 @@ def serve() -> None:
         import_module(name)
     for line in jobs:
         job = json.loads(line)
+        if "poll" in job:
+            pid, status = os.waitpid(job["poll"], os.WNOHANG)
+            _write(ended, os.waitstatus_to_exitcode(status) if pid else None)
+            continue
         for name in job["imports"]:
             import_module(name)
         child = os.fork()
@@ -112,8 +155,12 @@ def serve() -> None:
             os.close(jobs.fileno())
             os.close(ended.fileno())
             _exit_with(_code_of(job))
-        ended.write(f"{json.dumps(_waited(child, job['timeout']))}\n")
-        ended.flush()
+        _write(ended, child if "is_left" in job else _waited(child, job["timeout"]))
+
+
+def _write(file: IO[str], answer: int | None) -> None:
+    file.write(f"{json.dumps(answer)}\n")
+    file.flush()
 
 
 def _waited(child: int, timeout: float) -> int | None:
@@ -129,7 +176,7 @@ def _waited(child: int, timeout: float) -> int | None:
 
 def _code_of(job: Mapping[str, Any]) -> int:
     """Become the process that is asked for."""
-    for descriptor, file in enumerate(job["files"]):
+    for descriptor, file in enumerate(job["files"]):  # of the process that asks, which waits for the answer
         opened = os.open(f"/proc/{job['pid']}/fd/{file}", os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY)
         os.dup2(opened, descriptor)
         os.close(opened)

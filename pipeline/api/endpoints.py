@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Unpack
 
-from pipeline.api.places import PathLike
+from pipeline.api.paths import PathLike
 from pipeline.api.running import in_a_loop, opened_endpoint
 from pipeline.commands.check import CheckReport
 from pipeline.commands.check import check_endpoints as ask_each

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack, cast
 
-from pipeline.api.places import PathLike, local
+from pipeline.api.paths import PathLike
+from pipeline.api.places import local
 from pipeline.api.running import in_a_loop
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
-from pipeline.api.places import PathLike, named, readable
+from pipeline.api.paths import PathLike
+from pipeline.api.places import named, readable
 from pipeline.export import exporting
 from pipeline.export.options import ExportChoices, IfExists, ImagesAs, ReviewsAs
 from pipeline.export.report import ExportReport

@@ -4,14 +4,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from pipeline.api.paths import PathLike
 from pipeline.cloud.stores import out_address
 from pipeline.errors import BucketError, InputError, VisionBatchError
-from pipeline.store.dataset import Dataset
+
+if TYPE_CHECKING:
+    from pipeline.store.dataset import Dataset
 
 T = TypeVar("T")
-PathLike = str | Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class OutPlace:
 
     out: Path
     address: str | None = None
-    open_dataset: Callable[..., Dataset] | None = None
+    open_dataset: "Callable[..., Dataset] | None" = None
     finish: Callable[[], None] = lambda: None
 
     async def around(self, work: Callable[[], Awaitable[T]]) -> T:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from pipeline.api.places import PathLike
+from pipeline.api.paths import PathLike
 from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings

@@ -9,7 +9,8 @@ from typing import Any, Unpack, cast
 
 import anyio
 
-from pipeline.api.places import PathLike, named, opened_out, readable_if_any
+from pipeline.api.paths import PathLike
+from pipeline.api.places import is_address, named, opened_out, readable_if_any
 from pipeline.api.progress import RunProgress, reporter
 from pipeline.api.running import in_a_loop, opened_endpoint, with_model
 from pipeline.commands.preview import NOTHING_TO_ASK, FirstRequest, first_request
@@ -22,6 +23,7 @@ from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import InputError
 from pipeline.estimates.sample import Sample, run_sample
+from pipeline.ray.plan import absorb_shards
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
 from pipeline.sources import SourceLike, has_stream, source_list
@@ -139,6 +141,8 @@ def _prepared(
     with ExitStack() as stack:
         resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
         note = options.get("on_note") or (None if quiet else say)
+        if is_address(out) and resolved.engine.kind != "local":
+            raise InputError(f"{named(out)}: `engine.kind=ray` writes to a file system that every node sees")
         place = stack.enter_context(opened_out(out, options.get("state"), note))
         job = _job(source_list(sources), place.out, resolved, options, stack)
         job = replace(job, address=place.address, open_dataset=place.open_dataset)
@@ -146,12 +150,24 @@ def _prepared(
         stack.callback(progress.close)
         metrics = metrics_of(resolved, named(out))
         show = _shown(progress, metrics, options)
-        work = partial(run_job, job, show, say=note)
+        work = partial(_runner(job, note), job, show, say=note)
         if (sample := options.get("sample")) is not None:
+            if resolved.engine.kind != "local":
+                raise InputError("`sample=` and `engine.kind=ray` do not go together: ask a sample on one machine")
             drawn = Sample(wanted=sample, seed=options.get("seed", 0))
             work = partial(run_sample, job, drawn, progress.survey, show, note)
         work = partial(place.around, work)
         yield work if metrics is None else partial(metrics.of, work)
+
+
+def _runner(job: Job, note: Callable[[str], None] | None) -> Callable[..., Coroutine[Any, Any, RunSummary]]:
+    """What runs the job: this process, or a cluster. What a cluster left unfinished is joined first."""
+    if job.config.engine.kind == "local":
+        absorb_shards(job.out, note)
+        return run_job
+    from pipeline.ray.driver import run_on_cluster  # noqa: PLC0415 - for those who use it
+
+    return run_on_cluster
 
 
 def _ids(sources: list[SourceLike], only: IdsLike | None, stack: ExitStack) -> IdList | None:

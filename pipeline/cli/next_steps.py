@@ -48,9 +48,12 @@ def after_check(settings: Mapping[str, object], config: str | None) -> str:
     return f"next: {named('estimate', 'FOLDER', *_asked_with(settings, config))}  (what a folder of yours would cost)"
 
 
-def after_estimate(sources: Sequence[str], settings: Mapping[str, object], config: str | None) -> str:
-    """After the cost is known: the run."""
-    return f"next: {named('run', *sources, '-o', 'OUT', *_asked_with(settings, config))}"
+def after_estimate(
+    sources: Sequence[str], settings: Mapping[str, object], config: str | None, overrides: Sequence[str] = ()
+) -> str:
+    """After the cost is known: the run, with the settings that were given by their keys."""
+    words = [word for one in overrides for word in ("--set", one)]
+    return f"next: {named('run', *sources, '-o', 'OUT', *_asked_with(settings, config), *words)}"
 
 
 def _asked_with(settings: Mapping[str, object], config: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """Replaces references to settings and arguments by flags. Nothing outside the command line spells a flag."""
 
 import re
+import shlex
 from functools import cache
 from typing import Final
 
@@ -43,7 +44,7 @@ def _flag(found: re.Match[str]) -> str:
     flag = known[key]
     if flag is not None:
         return _with_value(flag, value)
-    return key if value is None else f"--set {key}={value}"
+    return key if value is None else f"--set {shlex.quote(f'{key}={value}')}"
 
 
 def _with_value(flag: str, value: str | None) -> str:

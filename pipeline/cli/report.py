@@ -8,26 +8,19 @@ import click
 from pipeline.api.places import is_address, readable
 from pipeline.api.places import named as of
 from pipeline.cli.next_steps import named
-from pipeline.cli.options import Option, command
+from pipeline.cli.options import Option, command, out_argument
 from pipeline.cli.output import show_lines
 from pipeline.commands.report.report import CARDS, MOST_CARDS, NAME, lines, make_report
 
 OPTIONS = (
-    click.Argument(
-        ["out"],
-        metavar="OUT",
-        type=click.Path(path_type=Path),
-        help="An output directory. A run may be at work on it.",
-    ),
+    out_argument("A run may be at work on it."),
     Option(
-        "output",
         "--output",
         metavar="FILE.html",
         type=click.Path(path_type=Path),
         help="Write the report here. [default: OUT/report.html]",
     ),
     Option(
-        "cards",
         "--cards",
         metavar="N",
         type=click.IntRange(0, MOST_CARDS),

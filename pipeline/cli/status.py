@@ -3,11 +3,9 @@
 import io
 from pathlib import Path
 
-import click
-
-from pipeline.api import datasets
+from pipeline.api import outputs
 from pipeline.api.places import readable
-from pipeline.cli.options import JSON, Option, command
+from pipeline.cli.options import JSON, Option, command, out_argument
 from pipeline.cli.output import show, show_json, show_lines
 from pipeline.commands.status import lines
 from pipeline.errors import ResourceError
@@ -15,26 +13,18 @@ from pipeline.store.failures import failures as list_failures
 from pipeline.store.failures import write_csv
 
 OPTIONS = (
-    click.Argument(
-        ["out"],
-        metavar="OUT",
-        type=click.Path(path_type=Path),
-        help="An output directory. A run may be at work on it.",
-    ),
+    out_argument("A run may be at work on it."),
     Option(
-        "check",
         "--check",
         is_flag=True,
         help="Exit with 1 while any record has no answer, and with 5 where data/ is damaged.",
     ),
     Option(
-        "failures",
         "--failures",
         is_flag=True,
         help="List the rows that are not ok, with the reason of each, as CSV (as JSON with --json).",
     ),
     Option(
-        "verify",
         "--verify",
         is_flag=True,
         help="Read every part and verify its checksums; exit with 5 where one is damaged.",
@@ -46,7 +36,7 @@ OPTIONS = (
 @command("status", OPTIONS)
 def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: bool) -> int:
     """Show what is done, failed and spent, predicted against billed tokens, and whether data/ is intact."""
-    found = datasets.status(out, verify=verify)
+    found = outputs.status(out, verify=verify)
     if failures:
         show_failures(readable(out), as_json=as_json)
     elif as_json:

@@ -17,6 +17,7 @@ from pipeline.catalogue.prices import Price
 from pipeline.config.families import family_for
 from pipeline.config.images import ImagesConfig
 from pipeline.config.keys import api_key
+from pipeline.config.prices import way_to_price
 from pipeline.config.run_config import RunConfig
 from pipeline.endpoints.adapter import adapter_at, adapter_of
 from pipeline.endpoints.client import EndpointClient
@@ -94,8 +95,11 @@ class CheckReport:
         predicted = (
             "" if self.predicted_prompt_tokens is None else f" ({self.predicted_prompt_tokens:,} predicted{ratio})"
         )
+        if self.prompt_tokens is not None and self.prompt_tokens == self.predicted_prompt_tokens:
+            predicted = ", as predicted"
         cost = "unknown" if self.cost_usd is None else exact(self.cost_usd)
-        price = "no price is known for this model there" if self.price is None else self.price
+        unpriced = f"no price is known for this model there; {way_to_price(self.model)}"
+        price = unpriced if self.price is None else self.price
         seen = "yes" if self.sees_images else f"not certain: the picture is {COLOUR}"
         return [
             f"endpoint    {self.endpoint}: reachable, the request was accepted",

@@ -9,6 +9,7 @@ from pipeline.catalogue import Batch, Limits, Source
 from pipeline.catalogue.facts import CountTokens, Evidence, JsonSchema, Parameters, Reasoning
 from pipeline.catalogue.prices import Price
 from pipeline.commands.model_parameters import request_lines
+from pipeline.config.prices import way_to_price
 from pipeline.formatting import printable
 from pipeline.tokens import AUTO, TokenRange
 
@@ -107,7 +108,7 @@ class ModelCard:
         said.append(f"a minute     {COUNTED[self.count_tokens]} count against its tokens a minute")
         said.append(f"batch        {_batch(self.batch)}")
         sold = f"; it is sold as {' and '.join(self.sold_as)}" if self.sold_as else ""
-        unknown = f"unknown; [prices] in a configuration gives your own{sold}"
+        unknown = f"unknown{sold}; {way_to_price(self.name)}"
         price = unknown if self.price is None else f"{self.price} ({self.price.origin})"
         said.append(f"price        {price}")
         said += [f"price        {name}: {tier} ({tier.origin})" for name, tier in self.tiers.items()]

@@ -19,11 +19,10 @@ from pipeline.config.run_config import RunConfig
 from pipeline.engine.progress import by_outcome, counted, tokens_text, with_unknown
 from pipeline.errors import ErrorKind, InputError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors
-from pipeline.formatting import printable
+from pipeline.formatting import passed_words, printable
 from pipeline.money import known_cost, usd_text
 from pipeline.records import PROMPT_NAME, Status
 from pipeline.run.labels import schema_words
-from pipeline.sources import passed_words
 from pipeline.store import between_runs, parquet
 from pipeline.store.layout import DATA_NAME, way_out
 from pipeline.store.opening import last_config

@@ -1,8 +1,9 @@
 """Your own facts: prices, and families of models."""
 
+import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -10,6 +11,9 @@ from pipeline.config.base_urls import normalise_base_url
 from pipeline.config.sections import Section
 from pipeline.config.setting import Setting
 from pipeline.config.types import Dollars, PositiveDollars, host_name
+
+_PLAIN: Final = re.compile(r"[\w.:/@-]+")
+"""Names of models that a shell and TOML leave as they are."""
 
 
 class OwnPrice(Section):
@@ -53,6 +57,13 @@ class PricesConfig(Section):
     models: Annotated[
         tuple[OwnPrice, ...], Setting("Prices per model, as tables `[[prices.models]]`; the first match counts.")
     ] = ()
+
+
+def way_to_price(model: str | None) -> str:
+    """How a user gives the price of a model that none is known of, for the end of a message."""
+    name = model if model and _PLAIN.fullmatch(model) else "*"
+    entry = f'{{model="{name}",input_usd_per_mtok=0.1,output_usd_per_mtok=0.4}}'
+    return f"to give yours, in dollars for a million tokens: `prices.models=[{entry}]`"
 
 
 class CatalogueConfig(Section):

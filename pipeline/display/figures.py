@@ -66,8 +66,8 @@ def money(stats: RunStats) -> list[Piece]:
         pieces.append(Piece.of(f"{dollars(stats.granted_usd)} granted"))
     if stats.pages and not stats.prompt_tokens:
         return [*pieces, Piece.of(f"{short(stats.pages)} pages")]
-    if not (stats.prompt_tokens or stats.completion_tokens) and stats.answered:
-        return [*pieces, Piece.of("tokens unknown")]
+    if not (stats.prompt_tokens or stats.completion_tokens):
+        return [*pieces, *([Piece.of("tokens unknown")] if stats.answered else [])]
     return [*pieces, Piece.of(f"{short(stats.prompt_tokens)} tokens in, {short(stats.completion_tokens)} out")]
 
 

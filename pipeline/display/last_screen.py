@@ -19,6 +19,9 @@ def describe(summary: RunSummary) -> str:
         )
     lines += _by_kind(summary)
     lines += _configurations(summary)
+    if summary.replaced_corrections:
+        replaced = counted(summary.replaced_corrections, "corrected caption")
+        lines.append(f"note: {replaced} in {summary.out}/reviews not applied: this run has replaced the answer")
     if summary.failures is not None:
         lines.append(f"not ok: {summary.failures} lists all of them")
     if summary.asked or summary.skipped:
@@ -103,7 +106,7 @@ def _saved(summary: RunSummary) -> str:
 def _cost(summary: RunSummary) -> str:
     text = dollars(summary.cost_usd)
     if summary.cost_usd is None and summary.endpoint != EMULATOR:
-        text += " (no price is known for this model at this endpoint)"
+        text += " (no price is known for this model at this endpoint: `prices.models` gives yours)"
     if summary.cost_unknown_usd:
         unknown = f"up to {dollars(summary.cost_unknown_usd)} for requests whose bill is unknown"
         text = f"{text}, and {unknown}" if summary.cost_usd else unknown

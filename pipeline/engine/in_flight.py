@@ -41,6 +41,8 @@ class InFlightRequests:
         self._requests: set[InFlight] = set()
         self._home_by = inf
         """When the last answer must be home: a request may be sent in the very moment in which the run is stopped."""
+        self.cut_off = 0
+        """Requests that the end of the run did not wait for."""
 
     def bound(self, grace_s: float) -> None:
         """The run is stopped: they have this long to come home."""
@@ -76,6 +78,7 @@ class InFlightRequests:
                 self._stats.in_flight -= 1
                 self._requests.discard(request)
                 if not permit.is_settled:
+                    self.cut_off += home.cancel_called
                     self._abandon(permit)
 
     async def answer(self, request: InFlight) -> Answer | Failure | None:

@@ -57,6 +57,8 @@ class RunStats:
     cost_usd: Decimal = Decimal(0)
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the source that are no images, by kind."""
+    is_priced: bool = True
+    """Whether a price is known before any answer states one."""
     unpriced: int = 0
     """Answers that no price is known for."""
     cost_unknown_usd: Decimal = Decimal(0)
@@ -102,7 +104,7 @@ class RunStats:
     @property
     def known_cost_usd(self) -> Decimal | None:
         """None where nothing is known of what the answers cost."""
-        return known_cost(self.cost_usd, self.cost_unknown_usd, is_unknown=self.unpriced > 0)
+        return known_cost(self.cost_usd, self.cost_unknown_usd, is_unknown=self.unpriced > 0 or not self.is_priced)
 
     @property
     def answered(self) -> int:
@@ -242,6 +244,8 @@ class RunSummary:
     """Requests after the first of a row."""
     failures: str | None = None
     """The file that lists the rows of OUT that are not `ok`; None where all are."""
+    replaced_corrections: int = 0
+    """Captions that a person had corrected, and whose answer this run has replaced: they no longer apply."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """Files of the sources that are not asked about, by kind: `.fits`, or what is wrong with them."""
 

@@ -11,8 +11,9 @@ from pipeline.estimates.histogram import Moments, SizeHistogram
 from pipeline.estimates.job import EstimateJob, check_job
 from pipeline.estimates.modelled import Population, model_estimate
 from pipeline.estimates.survey import Show, Survey, SurveyJob, flaw_of, survey
+from pipeline.formatting import passed_words
 from pipeline.images.probe import ImageSize
-from pipeline.sources import passed_words, source_name
+from pipeline.sources import source_name
 from pipeline.tokens.ranges import Range
 
 PAGES_HINT = "With `source.pdf=pages` each page is an image"

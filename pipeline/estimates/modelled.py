@@ -7,6 +7,7 @@ from decimal import Decimal
 from pipeline.catalogue import DatedRule
 from pipeline.catalogue.offers import sellers
 from pipeline.catalogue.prices import Price
+from pipeline.config.prices import way_to_price
 from pipeline.endpoints.adapter import traits_of
 from pipeline.estimates.figures import ModelEstimate, Reading, RuleFact, cost_of, no_spread, seconds_at, traps
 from pipeline.estimates.histogram import Counted
@@ -242,4 +243,4 @@ def _no_price(candidate: Candidate) -> str:
     others = f"; it is sold as {' and '.join(sold)}" if sold else ""
     if traits_of(candidate.config).bills_pages:
         return f"no price of it is known{where}: an entry of [[prices.models]] with usd_per_page gives your own"
-    return f"no price of it is known{where}; [prices] in a configuration gives your own{others}"
+    return f"no price of it is known{where}{others}; {way_to_price(candidate.model)}"

@@ -1,7 +1,9 @@
 """One export: what is asked for is checked, the rows are written, and what was left out is reported."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.engine.progress import counted
 from pipeline.errors import InputError
 from pipeline.export import formats
 from pipeline.export.destination import check_dest
@@ -11,6 +13,7 @@ from pipeline.export.report import ExportReport, Reason
 from pipeline.export.rows import Rows
 from pipeline.export.runs import newest_complete
 from pipeline.files import disk_errors
+from pipeline.store.reviews import REVIEWS_NAME
 
 
 def export(out: Path, to: str, dest: Path | None = None, options: ExportChoices | None = None) -> ExportReport:
@@ -43,8 +46,21 @@ def export(out: Path, to: str, dest: Path | None = None, options: ExportChoices 
         left_out={reason.value: count for reason, count in left_out.items()},
         examples={reason.value: ids for reason, ids in rows.counts.examples.items()},
         newest_run=newest_complete(out),
-        notes=tuple(rows.counts.notes),
+        notes=(*rows.counts.notes, *_about_reviews(rows)),
     )
+
+
+def _about_reviews(rows: Rows) -> Iterator[str]:
+    """Which texts are a person's, and which corrections are not applied."""
+    folder = rows.out / REVIEWS_NAME
+    if rows.corrected:
+        corrected = counted(len(rows.corrected), "caption")
+        yield f"{corrected} corrected by a person ({folder}); `reviews=ignore` exports the answers as they came"
+    if rows.outdated:
+        yield (
+            f"{counted(len(rows.outdated), 'corrected caption')} in {folder} not applied: "
+            "a run has replaced the answer since"
+        )
 
 
 def _written(rows: Rows, to: str, found: Format, dest: Path | None) -> int:

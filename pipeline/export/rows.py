@@ -13,9 +13,10 @@ from pipeline.export.report import Counts
 from pipeline.export.runs import until
 from pipeline.store.flattening import flat_names, flattened, stored_name
 from pipeline.store.reading import scan, stored_schema
-from pipeline.store.reviews import Key, Review, read_reviews
+from pipeline.store.reviewed import NEEDED, Reviewed
+from pipeline.store.reviews import Key, read_reviews
 
-_OF_REVIEWS: Final = ("id", "prompt_name", "answered_at", "caption")
+_OF_REVIEWS: Final = (*NEEDED, "caption")
 _GOOD, _BAD = "good", "bad"
 
 
@@ -28,14 +29,17 @@ class Rows:
         self.counts = Counts()
         self.marked_bad: dict[Key, None] = {}
         """Rows that are left out because a person marked their answers bad."""
+        self.corrected: dict[Key, None] = {}
+        """Rows with a caption that a person corrected."""
+        self.outdated: dict[Key, None] = {}
+        """Rows whose corrected caption is of an earlier answer."""
         self.schema = stored_schema(out)
         self._names = self.schema.names if options.columns is None else list(options.columns)
         known = flat_names(self.schema.names, self.schema)
         if unknown := [name for name in self._names if not flat_names([name], self.schema)]:
             raise InputError(f"no column {unknown[0]!r}; known: {', '.join(known)}")
         self._until = None if options.since is None else until(out, options.since)
-        self._reviews = {} if options.reviews == "ignore" else read_reviews(out)
-        self._reviewed = pa.array(sorted({name for name, _ in self._reviews}), pa.string())
+        self._reviews = Reviewed({} if options.reviews == "ignore" else read_reviews(out))
         next(iter(scan(out, [], options.where)), None)  # what is wrong with `where` is found before anything is written
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -108,11 +112,13 @@ class Rows:
 
     def _as_reviewed(self, batch: pa.RecordBatch, keep: pa.Array) -> tuple[pa.RecordBatch, pa.Array]:
         """The rows with corrected captions, whatever their status, and without those that were marked bad."""
-        reviews = self._applying(batch)
+        reviews, gone = self._reviews.split(batch)
+        self.outdated |= dict.fromkeys(review.key for review in gone.values() if review.caption is not None)
         kept, captions = keep.to_pylist(), batch["caption"].to_pylist() if reviews else []
         for at, review in reviews.items():
             if review.caption is not None:
                 captions[at], kept[at] = review.caption, True
+                self.corrected[review.key] = None
             elif review.mark == _BAD and kept[at]:
                 kept[at] = False
                 self.marked_bad[review.key] = None
@@ -123,13 +129,3 @@ class Rows:
             at = batch.schema.get_field_index("caption")
             batch = batch.set_column(at, "caption", pa.array(captions, pa.string()))
         return batch, pa.array(kept, pa.bool_())
-
-    def _applying(self, batch: pa.RecordBatch) -> dict[int, Review]:
-        """The reviews of these rows, by place, that are of their present answers."""
-        found = {}
-        for at in pc.indices_nonzero(pc.is_in(batch["id"], self._reviewed)).to_pylist():
-            key = batch["id"][at].as_py(), batch["prompt_name"][at].as_py()
-            review = self._reviews.get(key)
-            if review is not None and review.applies_to(batch["answered_at"][at].as_py()):
-                found[at] = review
-        return found

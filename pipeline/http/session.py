@@ -3,7 +3,6 @@
 import socket
 import ssl
 from collections.abc import Callable
-from importlib import metadata
 from typing import Final
 
 import aiohttp
@@ -11,6 +10,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.connector import AddrInfoType
 
 from pipeline.config.sections import EndpointConfig
+from pipeline.http.agent import USER_AGENT
 from pipeline.http.proxies import proxy_of
 from pipeline.http.tls import image_context, ssl_context
 
@@ -18,17 +18,6 @@ _KEEP_ALIVE_S: Final = 4.0
 """Below the 5 s after which uvicorn and Node close an idle connection: one that is reused must still stand."""
 _IMAGE_SILENCE_S: Final = 120.0
 """A host of images that sends nothing for this long is given up, where no other time is set."""
-
-
-def version() -> str:
-    """Of the installed package."""
-    try:
-        return metadata.version("vision-batch")
-    except metadata.PackageNotFoundError:  # a checkout that was never installed
-        return "0"
-
-
-USER_AGENT: Final = f"vision-batch/{version()}"
 
 
 def open_session(endpoint: EndpointConfig, connections: int = 0) -> aiohttp.ClientSession:

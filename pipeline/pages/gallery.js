@@ -15,6 +15,7 @@
     status: (card, value) => card.dataset.status === value,
     prompt: (card, value) => card.dataset.prompt === value,
     flag: (card, value) => [...card.querySelectorAll("[data-flag]")].some((one) => one.dataset.flag === value),
+    review: (card, value) => [...card.querySelectorAll("[data-review]")].some((one) => one.dataset.review === value),
     label: (card, value) => [...card.querySelectorAll("[data-label]")].some((one) => one.dataset.label === value),
   };
 

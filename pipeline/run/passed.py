@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from pipeline.engine.progress import counted
+from pipeline.formatting import passed_words
 from pipeline.run.job import Job
-from pipeline.sources import Source, passed_over, passed_words
+from pipeline.sources import Source, passed_over
 from pipeline.store.outdir import STATUS_NAME
 
 

@@ -10,6 +10,7 @@ from pipeline.files import disk_errors
 from pipeline.records import Status, is_unanswered
 from pipeline.store.dataset import Dataset
 from pipeline.store.failures import write_failures
+from pipeline.store.reviewed import replaced_corrections
 
 State = tuple[Status, ErrorKind | None]
 
@@ -45,6 +46,13 @@ def configurations(dataset: Dataset, config_hash: str) -> dict[str, Any]:
         rows = {one.config_hash: one.rows for one in dataset.configurations()}
         return {"own_config_hash": own, "by_config": rows}
     return {}
+
+
+def corrections_replaced(dataset: Dataset, run_id: str) -> int:
+    """Corrected captions whose answers this run has replaced, as far as they are sealed."""
+    with suppress(InputError, ResourceError):
+        return replaced_corrections(dataset.out, run_id)
+    return 0
 
 
 def listed_failures(dataset: Dataset) -> str | None:

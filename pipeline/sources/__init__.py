@@ -26,7 +26,7 @@ from pipeline.sources.joined import JoinedSource, check_apart, check_texts
 from pipeline.sources.lines import opened, standard_input
 from pipeline.sources.manifest import ManifestSource, StreamSource
 from pipeline.sources.naming import IMAGE_SUFFIXES, MEDIA_SUFFIXES, public_address, public_image, scheme_of, shown
-from pipeline.sources.passed import flaw_of_file, passed_over, passed_words
+from pipeline.sources.passed import flaw_of_file, passed_over
 from pipeline.sources.patterns import split_glob
 from pipeline.sources.remote_shards import RemoteShards
 from pipeline.sources.saved_datasets import dataset_files
@@ -44,7 +44,6 @@ __all__ = [
     "open_source",
     "open_sources",
     "passed_over",
-    "passed_words",
     "source_list",
     "source_name",
 ]

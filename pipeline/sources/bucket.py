@@ -7,11 +7,12 @@ from pipeline.cloud.objects import keys_below
 from pipeline.cloud.stores import ObjectAddress
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
+from pipeline.formatting import passed_words
 from pipeline.locations import ImageUrl
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
-from pipeline.sources.passed import WITHOUT_SUFFIX, PassedOver, passed_words, suffix_of
+from pipeline.sources.passed import WITHOUT_SUFFIX, PassedOver, suffix_of
 from pipeline.sources.patterns import START, Everything, Glob, Pattern
 
 

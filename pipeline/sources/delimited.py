@@ -10,7 +10,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.extras import safe_size, to_json
-from pipeline.sources.lines import LINE_LIMIT, raw_lines, separators, text_lines
+from pipeline.sources.lines import LINE_LIMIT, raw_lines, separators, text_lines, up_to_text
 from pipeline.sources.manifest import ABSENT, BadRow, Row
 
 
@@ -34,12 +34,8 @@ def read_tsv(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool) -
 def _read(file: BinaryIO, name: str, config: SourceConfig, delimiters: str, *, extras: bool) -> Iterator[Row | BadRow]:
     flaws: list[str] = []
     lines = text_lines(raw_lines(file, name), flaws)
-    leading: list[str] = []
-    for line in lines:
-        leading.append(line)
-        if line.strip():
-            break
-    else:
+    leading = up_to_text(lines)
+    if not leading:
         raise InputError(f"{name}: the file is empty")
     delimiter, spaced = separators(leading[-1], delimiters)
     csv.field_size_limit(LINE_LIMIT)
@@ -87,12 +83,8 @@ def _rows(
         elif len(row) == width:
             given = ABSENT if id_at is None else row[id_at]
             has_extras = others and sum(map(len, row)) > most
-            yield (
-                line,
-                row[image_at],
-                given,
-                to_json({column: row[at] for column, at in others}) if has_extras else None,
-            )
+            extras = to_json({column: row[at] for column, at in others}) if has_extras else None
+            yield line, row[image_at], given, extras
         elif row:
             yield BadRow(line, f"{len(row)} fields, where the header has {width}")
 

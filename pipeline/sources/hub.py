@@ -1,25 +1,21 @@
 """A dataset of the Hugging Face hub: the rows of its Parquet files, or else its images."""
 
-import io
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.http.download import download
-from pipeline.http.hub import HubDataset, next_page
+from pipeline.http.hub import HubDataset
 from pipeline.locations import ImageUrl
-from pipeline.records import Failure, ImageRecord
+from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.formats import FORMATS
+from pipeline.sources.hub_listing import hub_name, hub_paths
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
 
 _PARQUET: Final = ".parquet"
-_PAGE_BYTES: Final = 64 << 20
-_LOGIN: Final = frozenset({401, 403, 404})
 
 
 class HubSource:
@@ -33,7 +29,7 @@ class HubSource:
     grouped_by = None
 
     def __init__(self, dataset: HubDataset, config: SourceConfig) -> None:
-        self.name = dataset.named(dataset.path).rstrip("/")
+        self.name = hub_name(dataset)
         self.has_documents = False
         self._dataset, self._config = dataset, config
         self._has_tables: bool | None = None
@@ -52,11 +48,11 @@ class HubSource:
 
     def _holds_tables(self) -> bool:
         if self._has_tables is None:
-            self._has_tables = any(path.endswith(_PARQUET) for path in self._paths())
+            self._has_tables = any(path.endswith(_PARQUET) for path in hub_paths(self._dataset, self._config))
         return self._has_tables
 
     def _rows(self) -> Iterator[ImageRecord]:
-        for path in self._paths():
+        for path in hub_paths(self._dataset, self._config):
             if path.endswith(_PARQUET) and self._holds(path):
                 name = self._dataset.named(path)
                 kind = FORMATS[_PARQUET]
@@ -66,7 +62,7 @@ class HubSource:
 
     def _images(self) -> Iterator[ImageRecord]:
         is_empty = True
-        for path in self._paths():
+        for path in hub_paths(self._dataset, self._config):
             if path.lower().endswith(self._config.extensions or MEDIA_SUFFIXES):
                 is_empty, name = False, self._dataset.named(path)
                 if not self._holds(identify(name)):
@@ -82,26 +78,3 @@ class HubSource:
         """Whether a file of records, or the record of an image, belongs to this shard."""
         shard = self._config.own_shard
         return shard is None or shard.holds(name)
-
-    def _paths(self) -> Iterator[str]:
-        """Raises InputError where the hub does not list the files."""
-        page: str | None = self._dataset.listing
-        while page is not None:
-            listed, page = self._page(page)
-            for one in listed:
-                if one.get("type") == "file" and not any(part.startswith(".") for part in one["path"].split("/")):
-                    yield one["path"]
-
-    def _page(self, address: str) -> tuple[list[Any], str | None]:
-        buffer = io.BytesIO()
-        link = download(address, buffer, _PAGE_BYTES, self._config)
-        if isinstance(link, Failure):
-            hint = "; a private dataset needs HF_TOKEN in the environment" if link.status in _LOGIN else ""
-            raise InputError(f"{shown(self.name)}: the hub does not list it: {link.message}{hint}")
-        try:
-            listed = json.loads(buffer.getvalue())
-        except ValueError:
-            listed = None
-        if not (isinstance(listed, list) and all(isinstance(one, dict) and "path" in one for one in listed)):
-            raise InputError(f"{shown(self.name)}: the hub's answer is no list of files; check HF_ENDPOINT")
-        return listed, next_page(link)

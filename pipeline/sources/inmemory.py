@@ -1,6 +1,5 @@
 """Records that the calling program holds: paths, rows as dictionaries, images of Pillow, a `datasets.Dataset`."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -8,21 +7,18 @@ from PIL import Image
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.locations import InMemoryImage, Location
-from pipeline.pdf.structure import is_pdf
 from pipeline.records import ImageRecord
 from pipeline.sources.base import check_ids
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.documents import is_document
 from pipeline.sources.extras import record_flaw, to_json
-from pipeline.sources.items import encoded, indexed
-from pipeline.sources.manifest import ABSENT, id_flaw, image_flaw
-from pipeline.sources.naming import check_stores, check_videos, identify, location_of
-from pipeline.sources.several import Listed, distinct, flaw_of, grouped, images_in, texts_of
+from pipeline.sources.held import HeldImages
+from pipeline.sources.items import indexed
+from pipeline.sources.manifest import ABSENT, id_flaw
+from pipeline.sources.naming import check_stores, check_videos, identify
+from pipeline.sources.several import distinct, flaw_of, grouped, listed_images, texts_of
 
 _NAME: Final = "records in memory"
-_PIXEL_BYTES: Final = 4
-"""Of a pixel at most, in the modes that are sent."""
 
 
 class InMemorySource:
@@ -36,6 +32,7 @@ class InMemorySource:
 
     def __init__(self, items: Iterable[Any], config: SourceConfig) -> None:
         self._items = indexed(items)
+        self._held = HeldImages(self._items)
         self.grouped_by = config.group_by
         self._config = config.model_copy(update={"id_column": config.group_by}) if config.group_by else config
         self.skipped = 0
@@ -89,44 +86,15 @@ class InMemorySource:
             others = {key: value for key, value in item.items() if key not in {column, columns.id}}
             extra = to_json({key: value for key, value in others.items() if not isinstance(value, Image.Image)})
         flaw = (None if given is ABSENT else id_flaw(given)) or record_flaw(extra, self._config)
-        found = images_in(image) if isinstance(image, list) else None
-        listed: Listed = found if isinstance(found, list) else [(image, None)]
-        self.has_several = self.has_several or isinstance(image, list)
+        is_list = isinstance(image, list)
+        listed = listed_images(image) if isinstance(image, list) else [(image, None)]
+        self.has_several = self.has_several or is_list
         flaw = flaw or flaw_of(listed)
-        at = range(len(listed)) if isinstance(image, list) else [None]
-        places = [self._location(position, column, number, one) for number, (one, _) in zip(at, listed, strict=True)]
-        wrong = flaw or next((str(place) for place in places if isinstance(place, str)), None)
-        images = tuple(place for place in places if not isinstance(place, str))
-        if wrong is not None:
-            return wrong
+        if flaw is not None:
+            return flaw
+        images = self._held.locations(position, column, [one for one, _ in listed], is_list=is_list)
+        if isinstance(images, str):
+            return images
         named = images[0].name if given is ABSENT else str(given)
-        texts = texts_of(listed, extra) if isinstance(image, list) else ()
+        texts = texts_of(listed, extra) if is_list else ()
         return ImageRecord(identify(named), images, extra, position + 1, texts)
-
-    def _location(self, position: int, column: str | None, number: int | None, image: object) -> Location | str:
-        """Where an image of one item is, or what is wrong with it. `{"bytes", "path"}` is Hugging Face's form.
-
-        `number` is its place in a list.
-        """
-        if isinstance(image, Mapping):
-            image = image.get("path") if image.get("bytes") is None else image["bytes"]
-        if isinstance(image, Image.Image | bytes):
-            size = len(image) if isinstance(image, bytes) else image.width * image.height * _PIXEL_BYTES
-            name = str(position) if number is None else f"{position}/{number}"
-            holds_pdf = isinstance(image, bytes) and is_pdf(image)
-            return InMemoryImage(name, lambda: self._encoded(position, column, number), size, holds_pdf)
-        text = os.fspath(image) if isinstance(image, os.PathLike) else image
-        flaw = image_flaw(text)
-        if flaw or not isinstance(text, str):
-            return str(flaw)
-        return location_of(text, "")
-
-    def _encoded(self, position: int, column: str | None, number: int | None) -> bytes:
-        """The image again, from the sequence: a record in flight holds none of its pixels."""
-        item = self._items[position]
-        image = item if column is None else item[column]
-        if number is not None:
-            image = image[number]
-        if isinstance(image, Mapping):
-            image = image["image"] if "image" in image else image["bytes"]
-        return image if isinstance(image, bytes) else encoded(image)

@@ -81,6 +81,16 @@ def text_lines(lines: Iterator[bytes], flaws: list[str]) -> Iterator[str]:
         yield text
 
 
+def up_to_text(lines: Iterator[str]) -> list[str]:
+    """The lines up to the first that is not blank, with it; none where all are blank."""
+    leading: list[str] = []
+    for line in lines:
+        leading.append(line)
+        if line.strip():
+            return leading
+    return []
+
+
 def separators(header: str, delimiters: str) -> tuple[str, bool]:
     """What separates the cells of a header line, and whether a blank follows it.
 

@@ -2,12 +2,9 @@
 
 import csv
 import os
-import posixpath
-from array import array
 from collections.abc import Iterator
 from typing import Final
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +17,7 @@ from pipeline.sources.formats import FORMATS, Format
 from pipeline.sources.lines import opened, raw_lines
 from pipeline.sources.manifest import ManifestSource
 from pipeline.sources.naming import identify, scheme_of, shown
+from pipeline.sources.without_row import plain_path
 from pipeline.sources.wrapped import WrappedSource
 
 _DELIMITERS: Final = ",;\t"
@@ -61,25 +59,7 @@ class FolderMetadata(WrappedSource):
     def _relative(self, name: str) -> str:
         if name.startswith("/") or scheme_of(name) is not None:
             return name
-        return _plain_path(self._below + name)
-
-
-def image_key(path: str) -> int:
-    """A number that two spellings of one path have in common."""
-    return hash(_plain_path(path))
-
-
-def _plain_path(path: str) -> str:
-    is_odd = "//" in path or "/." in path or path.startswith(".")
-    return posixpath.normpath(path) if is_odd else path
-
-
-def count_without_row(images: "array[int]", with_row: "array[int]") -> int:
-    """How many of the images no row names."""
-    if not images:
-        return 0
-    found = np.isin(np.frombuffer(images, np.int64), np.frombuffer(with_row, np.int64) if with_row else [])
-    return len(images) - int(found.sum())
+        return plain_path(self._below + name)
 
 
 def _column_names(path: str, known: Format) -> list[str]:

@@ -37,8 +37,6 @@ _SUFFIX: Final = re.compile(rb"[^.](\.[a-z0-9_~-]{1,12})$")
 _FIRST_BYTES: Final = 512
 _MOST_KINDS: Final = 1_000
 _OTHER: Final = "with other suffixes"
-_NAMED: Final = 6
-"""Suffixes that a line names."""
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -67,17 +65,6 @@ def passed_over(source: object) -> Counter[str]:
     found = source.passed_over if isinstance(source, PassesOver) else Counter[str]()
     skipped = getattr(source, "skipped", 0)
     return found if not skipped or BAD in found else found + Counter({BAD: skipped})
-
-
-def passed_words(by_kind: Mapping[str, int]) -> str:
-    """`212 .fits, 3 .cr2, 41 without an image's first bytes`: bounded, with the most frequent suffixes first."""
-    ordered = sorted(by_kind.items(), key=lambda item: (-item[1], item[0]))
-    suffixes = [(kind, files) for kind, files in ordered if kind.startswith(".")]
-    words = [f"{files:,} {kind}" for kind, files in suffixes[:_NAMED]]
-    if rest := suffixes[_NAMED:]:
-        kinds = "one more suffix" if len(rest) == 1 else f"{len(rest):,} more suffixes"
-        words.append(f"{sum(files for _, files in rest):,} with {kinds}")
-    return ", ".join([*words, *(f"{files:,} {kind}" for kind, files in ordered if not kind.startswith("."))])
 
 
 def tables_hint(by_kind: Mapping[str, int]) -> str:

@@ -33,6 +33,17 @@ def confined_to(prefix: str) -> Locate:
     return locate
 
 
+def as_walked(prefix: str, *, confine: bool) -> Locate:
+    """Of a walk through the folder `prefix`: each text is a path below it, whatever it looks like."""
+    below = os.path.realpath(prefix or ".") if confine else None
+
+    def locate(path: str) -> Location:
+        opens = prefix + path
+        return LocalFile(shown(opens), opens) if below is None else ConfinedFile(shown(opens), opens, below)
+
+    return locate
+
+
 def below_address(base: str) -> Locate:
     """Of a manifest at an address: relative names lie beside it, and no name is one of this machine's files.
 

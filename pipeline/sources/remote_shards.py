@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.config.sections import SourceConfig
 from pipeline.records import ImageRecord
-from pipeline.sources.elsewhere import Copy
+from pipeline.sources.copies import Copy
 from pipeline.sources.naming import public_address
 from pipeline.sources.passed import PassedOver
 from pipeline.sources.shards import Shard, label_of

@@ -30,8 +30,11 @@ def images_in(cell: object) -> Listed | object:
             cell = orjson.loads(cell)
         except orjson.JSONDecodeError:
             return cell  # a file whose name begins so
-    if not isinstance(cell, list):
-        return cell
+    return listed_images(cell) if isinstance(cell, list) else cell
+
+
+def listed_images(cell: list[Any]) -> Listed:
+    """The images of a list, each with its text, or None."""
     return [(one.get("image"), one.get("text")) if isinstance(one, dict) else (one, None) for one in cell]
 
 

@@ -7,6 +7,7 @@ key `a/0001` and the extension `seg.png`.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -37,8 +38,17 @@ class BadRecordError(Exception):
     """What is wrong with the members of one key."""
 
 
-def parts_in(stream: Stream, passed: PassedOver) -> Iterator[Part]:
-    """The members that have a key; `passed` counts the others, but for hidden names. Raises DamagedError."""
+def keys_in(stream: Stream, passed: PassedOver) -> Iterator[list[Part]]:
+    """Neighbouring members of one key, one more than it may have at most; `passed` counts those without a key.
+
+    Raises DamagedError.
+    """
+    for _, parts in groupby(_parts_in(stream, passed), key=lambda part: part.key):
+        yield list(islice(parts, MOST_MEMBERS + 1))
+
+
+def _parts_in(stream: Stream, passed: PassedOver) -> Iterator[Part]:
+    """The members that have a key; hidden names are not counted."""
     for member in members(stream, passed):
         folder, slash, name = _relative(member.name).rpartition("/")
         stem, dot, extension = name.partition(".")

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.sources.naming import MEDIA_SUFFIXES, shown
 from pipeline.sources.passed import (
@@ -19,7 +20,7 @@ from pipeline.sources.passed import (
     is_no_image,
     suffix_of,
 )
-from pipeline.sources.patterns import START, Pattern, State
+from pipeline.sources.patterns import START, Everything, Pattern, State
 
 METADATA_NAMES: Final = (b"metadata.csv", b"metadata.jsonl", b"metadata.parquet")
 _MEDIA: Final = tuple(suffix.encode() for suffix in MEDIA_SUFFIXES)
@@ -56,23 +57,15 @@ class Walk:
     loops survived, the output directory left out.
     """
 
-    def __init__(
-        self,
-        pattern: Pattern,
-        out: Path | None,
-        suffixes: Sequence[str],
-        *,
-        opens_others: bool = True,
-        reads_metadata: bool = False,
-    ) -> None:
-        """Files end in one of `suffixes`. With `opens_others` images by their first bytes count too."""
+    def __init__(self, pattern: Pattern | None, out: Path | None, config: SourceConfig) -> None:
+        """Without a pattern everything counts, and metadata is read. Chosen extensions leave no other file to open."""
         self.files_seen = 0
         self.passed = PassedOver()
-        self._pattern = pattern
+        self._pattern = pattern or Everything()
         self._out = None if out is None else os.fsencode(out)
-        self._suffixes = tuple(suffix.encode() for suffix in suffixes)
-        self._opens_others = opens_others
-        self._reads_metadata = reads_metadata
+        self._suffixes = tuple(suffix.encode() for suffix in config.extensions or MEDIA_SUFFIXES)
+        self._opens_others = config.extensions is None
+        self._reads_metadata = config.metadata and pattern is None
 
     def paths(self, root: bytes) -> Iterator[tuple[bytes | Metadata, bool]]:
         """Images and metadata below `root`, and whether metadata above decides about the image.

@@ -29,6 +29,9 @@ CONFIG_NAME = "config.toml"
 SOURCES_NAME = "sources.json"
 STATUS_NAME = "status.json"
 RUNS_NAME = "runs"
+EARLIER = "earlier"
+MOST_EARLIER = 100
+_OF_EARLIER = ("began_at", "seconds", "exit_code", "stopped", "endpoint", "asked", "by_status", "requests", "cost_usd")
 FAILURES_NAME = "failures.csv"
 _CUT_CHARS = 60
 
@@ -57,11 +60,25 @@ def write_status(out: Path, status: Mapping[str, object]) -> None:
 
 
 def write_run(out: Path, run_id: str, summary: Mapping[str, object]) -> None:
-    """`runs/<run_id>.json`: what one run did; written at every stop of it."""
+    """`runs/<run_id>.json`: what one run did; written at every stop of it, with what its earlier commands did."""
     folder = out / RUNS_NAME
     check_folder(folder)
     folder.mkdir(exist_ok=True)
-    write_atomic(folder / f"{run_id}.json", _json(summary))
+    path = folder / f"{run_id}.json"
+    write_atomic(path, _json({**summary, EARLIER: _earlier(path)}))
+
+
+def _earlier(path: Path) -> list[object]:
+    """The commands of a run that was resumed, the oldest first; the newest are kept."""
+    try:
+        before = orjson.loads(files.read(path))
+    except (OSError, ValueError):
+        return []
+    if not isinstance(before, dict):
+        return []
+    listed = before.get(EARLIER)
+    last = {name: before.get(name) for name in _OF_EARLIER}
+    return [*(listed if isinstance(listed, list) else []), last][-MOST_EARLIER:]
 
 
 def check_folder(folder: Path, *, may_be_link: bool = False) -> None:

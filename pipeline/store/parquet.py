@@ -28,16 +28,6 @@ ROWS_A_GROUP, GROUP_BYTES = 4_096, 8 << 20
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 
-def use_steady_memory() -> None:
-    """Let Arrow take its memory from the C library, for the whole process.
-
-    Arrow's own pool (mimalloc) keeps what sealing took: 40 MB over 100,000 records of small parts. A pool that
-    ARROW_DEFAULT_MEMORY_POOL names stays.
-    """
-    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-        pa.set_memory_pool(pa.system_memory_pool())
-
-
 def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 

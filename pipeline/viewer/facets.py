@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 
 from pipeline.store.flattening import flat_names, flattened, stored_name
 from pipeline.viewer.parts import Part, Snapshot
-from pipeline.viewer.query import CHOICES
+from pipeline.viewer.query import CHOICES, RUN
 
 MOST_VALUES: Final = 40
 """A column with more values is no choice: it is searched."""
 _MOST_COUNTED = 400
 
 Facets = dict[str, list[tuple[str, int]]]
-"""For each column the values, the most frequent first, and the rows that have each."""
+"""For each column the values, the most frequent first, and the rows that have each; of runs the newest first."""
 _Counts = dict[str, Counter[str]]
 
 
@@ -39,7 +39,9 @@ class FacetCounter:
             total: Counter[str] = Counter()
             for counts in each:
                 total.update(counts[name])
-            if 0 < len(total) <= MOST_VALUES:
+            if name == RUN and total:  # its values begin with their time
+                found[name] = sorted(total.items(), reverse=True)[:MOST_VALUES]
+            elif 0 < len(total) <= MOST_VALUES:
                 found[name] = sorted(total.items(), key=lambda one: (-one[1], one[0]))
         return found
 
@@ -58,7 +60,7 @@ def _counted(part: Part, names: list[str]) -> _Counts:
             flat = flattened(batch, names)
             for name in list(open_names):
                 counts[name].update(_values(flat[name]))
-                if len(counts[name]) > _MOST_COUNTED:  # free text, which is searched
+                if len(counts[name]) > _MOST_COUNTED and name != RUN:  # free text, which is searched
                     open_names.remove(name)
     return counts
 

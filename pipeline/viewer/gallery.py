@@ -51,8 +51,8 @@ class Gallery:
         self._results: OrderedDict[str, Results] = OrderedDict()
         self._facets = FacetCounter()
         self._lock = threading.Lock()
-        self.saved = 0
-        """Reviews, since it was opened."""
+        self.reviewed: set[Key] = set()
+        """Rows with a review that was saved since it was opened."""
 
     def snapshot(self) -> Snapshot:
         """The parts as they are now."""
@@ -142,8 +142,9 @@ class Gallery:
         said = None if caption is None or caption == row["caption"] else caption
         if said is not None and not said.strip():
             raise InputError("a caption cannot be empty: mark the answer as bad instead")
-        self.saved += 1
-        return self._writer.append(key, row["answered_at"], mark=mark, caption=said)
+        saved = self._writer.append(key, row["answered_at"], mark=mark, caption=said)
+        self.reviewed.add(key)
+        return saved
 
     def keys(self, asked: list[tuple[str, str]], results: str | None) -> Iterator[Key]:
         """The keys of all rows of a result."""

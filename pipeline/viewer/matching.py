@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pipeline.store.expression import columns_in
 from pipeline.store.filters import to_arrow
 from pipeline.store.flattening import flattened, stored_name
+from pipeline.store.reviewed import NEEDED, Reviewed
 from pipeline.store.reviews import Key, Review
 from pipeline.viewer.query import ORDERS, Marked, Query
 
 Mask = NDArray[np.bool_]
 Keys = NDArray[np.float64]
-_REVIEWED = ("id", "prompt_name", "answered_at")
 _SAYS: Mapping[Marked, Callable[[Review | None], bool]] = {
     "good": lambda review: review is not None and review.mark == "good",
     "bad": lambda review: review is not None and review.mark == "bad",
@@ -31,10 +31,9 @@ class Matcher:
 
     def __init__(self, query: Query, columns: pa.Schema, reviews: Mapping[Key, Review]) -> None:
         """`columns`: those of the parts. Raises InputError for a condition that cannot be applied to them."""
-        self._query, self._columns, self._reviews = query, columns, reviews
+        self._query, self._columns, self._reviewed = query, columns, Reviewed(reviews)
         self._order = ORDERS[query.order]
         self._condition = None if query.where is None else to_arrow(query.where, columns)
-        self._reviewed_ids = pa.array(sorted({name for name, _ in reviews}), pa.string())
         self.names = self._needed()
 
     def _needed(self) -> list[str]:
@@ -42,7 +41,7 @@ class Matcher:
         names += [] if self._order is None else [self._order[0]]
         names += [] if self._query.where is None else sorted(columns_in(self._query.where))
         names += ["caption"] if self._query.words else []
-        names += _REVIEWED if self._query.reads_reviews else ()
+        names += NEEDED if self._query.reads_reviews else ()
         return list(dict.fromkeys(names))
 
     def mask(self, table: pa.Table) -> Mask:
@@ -72,7 +71,7 @@ class Matcher:
         for word in self._query.words:
             stands = (pc.match_substring(table[name], word, ignore_case=True) for name in ("caption", "id"))
             found &= np.logical_or.reduce([_bools(one) for one in stands])
-        for at, review in self._reviews_in(table):
+        for at, review in self._reviewed.among(table).items():
             if review.caption is not None:
                 texts = review.caption.casefold(), review.id.casefold()
                 found[at] = all(any(word in text for text in texts) for word in self._query.words)
@@ -81,20 +80,8 @@ class Matcher:
     def _is_marked(self, table: pa.Table) -> Mask:
         says = [_SAYS[one] for one in self._query.marked]
         found = np.full(table.num_rows, any(one(None) for one in says))
-        for at, review in self._reviews_in(table):
+        for at, review in self._reviewed.among(table).items():
             found[at] = any(one(review) for one in says)
-        return found
-
-    def _reviews_in(self, table: pa.Table) -> list[tuple[int, Review]]:
-        """The rows whose answer has a review."""
-        if not len(self._reviewed_ids):
-            return []
-        (places,) = np.nonzero(_bools(pc.is_in(table["id"], self._reviewed_ids)))
-        found = []
-        for at, row in zip(places.tolist(), table.select(_REVIEWED).take(places).to_pylist(), strict=True):
-            review = self._reviews.get((row["id"], row["prompt_name"]))
-            if review is not None and review.applies_to(row["answered_at"]):
-                found.append((at, review))
         return found
 
 

@@ -23,7 +23,8 @@ ORDERS: Final = {
     "-answered": ("answered_at", False),
 }
 """The column of each order, and whether it ascends."""
-CHOICES: Final = ("status", "prompt_name", "error_kind", "flags", "model")
+RUN: Final = "run_id"
+CHOICES: Final = ("status", "prompt_name", RUN, "error_kind", "flags", "model")
 _WORD = re.compile(r'"([^"]+)"|(\S+)')
 _MOST_CHARS = 1_000
 

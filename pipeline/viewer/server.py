@@ -72,7 +72,7 @@ def _why(port: int, error: OSError) -> str:
 def run_forever(
     out: Path, port: int, *, other: Path | None, seed: int, announce: Callable[[str], None], opens_browser: bool
 ) -> int:
-    """Listen until Ctrl-C or SIGTERM. The number of reviews that were saved."""
+    """Listen until Ctrl-C or SIGTERM. The number of rows that were reviewed."""
     warm_up()
     with asyncio.Runner() as runner:
         return runner.run(
@@ -93,7 +93,7 @@ async def _until_stopped(
         if opens_browser and has_browser():
             await asyncio.to_thread(webbrowser.open, viewer.url_once)
         await stopped.wait()
-        return viewer.gallery.saved
+        return len(viewer.gallery.reviewed)
 
 
 def has_browser() -> bool:

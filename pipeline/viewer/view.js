@@ -171,7 +171,7 @@ function actions(row, item) {
     { class: "actions", role: "group", "aria-label": `Review ${row.name}` },
     button("good", "Good", "g"),
     button("bad", "Bad", "b"),
-    row.labels.length ? null : element("button", { type: "button", class: "button", onclick: () => edit(row, item) }, "Correct ", element("kbd", {}, "e")),
+    row.labels.length ? null : element("button", { type: "button", class: "button", onclick: () => edit(row, item) }, "Edit ", element("kbd", {}, "e")),
   );
 }
 
@@ -268,7 +268,7 @@ async function edit(row, container) {
   const field = element("textarea", { rows: "4", "aria-label": `Caption of ${row.name}` });
   field.value = text;
   const done = () => (container === $("large-inside") ? fillLarge() : redraw(row));
-  const keep = async () => {
+  const keep = async ({ goesOn = false } = {}) => {
     if (field.value === text) return leave();
     try {
       undoable.push([row, await save(row, { mark: reviewOf(row).mark, caption: field.value })]);
@@ -278,6 +278,7 @@ async function edit(row, container) {
       return;
     }
     container.focus();
+    if (goesOn) move(1);
   };
   const leave = () => {
     done();
@@ -286,7 +287,7 @@ async function edit(row, container) {
   field.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      keep();
+      keep({ goesOn: true });
     } else if (event.key === "Escape") {
       event.preventDefault();
       event.stopPropagation();
@@ -298,7 +299,7 @@ async function edit(row, container) {
       "div",
       { class: "answer editing" },
       field,
-      element("div", { class: "edit-buttons" }, element("button", { type: "button", class: "button primary", onclick: keep }, "Save ", element("kbd", {}, "Enter")), element("button", { type: "button", class: "button", onclick: leave }, "Cancel ", element("kbd", {}, "Esc"))),
+      element("div", { class: "edit-buttons" }, element("button", { type: "button", class: "button primary", onclick: () => keep() }, "Save ", element("kbd", {}, "Enter")), element("button", { type: "button", class: "button", onclick: leave }, "Cancel ", element("kbd", {}, "Esc"))),
     ),
   );
   field.focus();
@@ -400,16 +401,25 @@ async function loadFacets() {
   }
   for (const [name, values] of Object.entries(facets)) {
     const known = $("controls").elements[name];
-    if (values.length < 2 && ["prompt_name", "model", "status"].includes(name) && !known) continue;
+    if (values.length < 2 && ["prompt_name", "run_id", "model", "status"].includes(name) && !known) continue;
     addChoice(name, values, known ? known.value : "");
   }
 }
 
-const CHOICES = { status: "Status", flags: "Flag", prompt_name: "Prompt", error_kind: "Error", model: "Model" };
+const CHOICES = { status: "Status", flags: "Flag", prompt_name: "Prompt", run_id: "Run", error_kind: "Error", model: "Model" };
+
+/** A run by its time, which its name begins with; the newest comes first. */
+function runName(value, at) {
+  const [, day, hour, minute, second] = value.match(/^\d{4}(\d{4})T(\d\d)(\d\d)(\d\d)/) || [];
+  if (!day) return value;
+  const date = new Date(0, day.slice(0, 2) - 1).toLocaleString("en-GB", { month: "short" });
+  return `${at ? "" : "newest: "}${Number(day.slice(2))} ${date} ${hour}:${minute}:${second}`;
+}
 
 /** A field for a column, in place of the one that there is. */
 function addChoice(name, values, value) {
-  const options = values.map(([one, count]) => new Option(`${one} (${number(count)})`, one));
+  const words = name === "run_id" ? runName : (one) => one;
+  const options = values.map(([one, count], at) => new Option(`${words(one, at)} (${number(count)})`, one));
   const chosen = element("select", { id: `choice-${name}`, name, form: "controls" }, new Option("any", ""), ...options);
   if (value && !values.some(([one]) => one === value)) chosen.append(new Option(value, value));
   chosen.value = value;
@@ -417,7 +427,7 @@ function addChoice(name, values, value) {
   const known = $("controls").elements[name];
   const box = element("div", {}, label, chosen);
   if (known) known.closest("div").replaceWith(box);
-  else (["status", "flags", "prompt_name"].includes(name) ? $("controls") : $("choices")).append(box);
+  else (["status", "flags", "prompt_name", "run_id"].includes(name) ? $("controls") : $("choices")).append(box);
 }
 
 function askAnew() {

@@ -1,13 +1,18 @@
 """Settings and arguments in messages: keys and keywords in the package, flags on the command line alone."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from pipeline.cli.app import app
+from pipeline.cli.app import COMMANDS, usage_words
+from pipeline.cli.app import command as command_named
 from pipeline.cli.references import flags, with_flags
 from pipeline.config.references import REFERENCE
 from pipeline.config.run_config import settings
@@ -62,7 +67,7 @@ def test_references_name_what_exists() -> None:
 
 def test_every_flag_of_a_reference_is_an_option() -> None:
     """A reference never names an option that no command has."""
-    options = {name for command in app.commands.values() for option in command.params for name in option.opts}
+    options = {name for one in COMMANDS for option in command_named(one).params for name in option.opts}
     assert set(flags().values()) <= options
 
 
@@ -108,3 +113,38 @@ def test_help_lists_the_commands_in_order(command: Command) -> None:
     headings = ["Options:", "Endpoint:", "Request:", "Images:", "Limits and budget:", "Records to ask again:"]
     assert [line for line in out.splitlines() if line in headings and line] != []
     assert set(headings) <= set(out.splitlines())
+
+
+def test_words_of_click_are_one_line(command: Command) -> None:
+    """Of names that are alike the nearest is suggested, and a list of choices is no list of lines."""
+    more = "lists the options.\n"
+    assert command("chek") == (
+        2, "", f"vision-batch: No such command 'chek'. Did you mean 'check'? 'vision-batch -h' {more}"
+    )  # fmt: skip
+    assert command("zebra") == (2, "", f"vision-batch: No such command 'zebra'. 'vision-batch -h' {more}")
+    option = click.Option(["--to"], type=click.Choice(["txt", "csv"]), required=True)
+    missing = click.MissingParameter(param=option, ctx=click.Context(click.Command("export")))
+    assert usage_words(missing) == "Missing option '--to'. Choose from: txt, csv"
+
+
+def test_a_command_imports_what_it_needs() -> None:
+    """The version is shown without the libraries, the status without those of requests; each takes tenths of a second.
+
+    The package gives its names then too, and a room of the same name does not take their place.
+    """
+    code = """
+import sys
+from pipeline.cli.app import command, exit_code
+assert exit_code(["--version"]) == 0
+assert not {"aiohttp", "pyarrow", "numpy", "PIL"} & set(sys.modules)
+command("status")
+assert not {"aiohttp", "pandas", "PIL", "pipeline.sources"} & set(sys.modules)
+command("run")
+assert not {"pandas", "pipeline.emulator.app", "pipeline.pages", "jsonschema"} & set(sys.modules)
+import pipeline, pipeline.export.rows
+from pipeline import *
+assert run is pipeline.run and callable(run) and callable(pipeline.export) and "read" in dir(pipeline)
+assert not hasattr(pipeline, "nothing")
+"""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=60)

@@ -22,7 +22,7 @@ from pipeline.errors import ErrorKind, InputError
 from pipeline.files import record_stamp
 from pipeline.images.fetch import fetch
 from pipeline.records import Failure
-from pipeline.sources import elsewhere, open_source, passed_over
+from pipeline.sources import copies, open_source, passed_over
 from tests.buckets import SECRET, environment, object_store, put
 from tests.builders import ask
 from tests.containers import tar_of
@@ -189,7 +189,7 @@ def test_manifests_from_elsewhere_name_no_local_files(
         assert (code, "names a file of this machine" in said) == (2, True)
         code, _, said = command("estimate", f"{url}/page.csv?sig=s3cret", "--model", "gpt-4o")
         assert (code, "cannot be fetched: HTTP 404" in said, "s3cret" in said) == (2, True, False)
-        monkeypatch.setattr(elsewhere, "MOST_BYTES", 10)
+        monkeypatch.setattr(copies, "MOST_BYTES", 10)
         assert "more than 10 bytes" in command("estimate", f"{url}/bad.csv", "--model", "gpt-4o")[2]
         assert "more than 10" in command("estimate", "s3://bucket/bad0.csv", "--model", "gpt-4o")[2]
 

@@ -118,7 +118,10 @@ def test_a_name_that_nobody_knows() -> None:
     said = lines("gpt-5o")
     assert "this model is in no catalogue; like it are: gpt-5" in said
     assert "1024x768 auto: sent 1024x768, 1,064 (256 to 25,501) tokens" in said
-    assert said.splitlines()[-1] == "price        unknown; [prices] in a configuration gives your own"
+    assert said.splitlines()[-1] == (
+        "price        unknown; to give yours, in dollars for a million tokens: "
+        '`prices.models=[{model="gpt-5o",input_usd_per_mtok=0.1,output_usd_per_mtok=0.4}]`'
+    )
     assert near_names("zzzzzz") == []
     assert "\x1b" not in lines("a\x1b[31m")
 
@@ -283,7 +286,7 @@ def test_where_else_it_is_sold() -> None:
     (card,) = pipeline.models("qwen2.5-vl-72b-instruct")
     assert card.price is None
     assert card.sold_as[0].partition(":")[2] == "qwen/qwen2.5-vl-72b-instruct"
-    assert f"gives your own; it is sold as {card.sold_as[0]}" in "\n".join(card.lines())
+    assert f"unknown; it is sold as {card.sold_as[0]}; to give yours" in "\n".join(card.lines())
     assert pipeline.models(card.sold_as[0])[0].price is not None
     assert pipeline.models("gpt-4o")[0].sold_as == ()
 

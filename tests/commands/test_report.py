@@ -18,6 +18,7 @@ from pipeline.limits.pauses import Paused
 from pipeline.locations import ImageUrl, LocalFile, Location, Origin
 from pipeline.records import Answer, Failure, ImageFacts, ImageRecord, Outcome, Status, Usage
 from pipeline.store.dataset import Dataset
+from pipeline.store.reviews import ReviewWriter
 from tests.browsers import PHONE, Browse, serious_faults
 from tests.support import Command, MakeImage
 
@@ -100,6 +101,10 @@ def names(page: "Page") -> list[str]:
 
 def test_the_gallery_in_a_browser(browse: Browse, out: Path) -> None:
     """Search, filters, sorting, more rows, the large picture, by keyboard; what is hostile does nothing."""
+    for name, mark, caption in (("p10.jpg", "good", "A person's own <b>words</b>"), ("p11.jpg", "bad", None)):
+        at = BEGAN + timedelta(seconds=int(name[1:3]))
+        ReviewWriter(out).append((name, "caption"), at, mark=mark, caption=caption)  # type: ignore[arg-type] # of a loop
+    ReviewWriter(out).append(("p12.jpg", "caption"), BEGAN, mark="bad")  # of an earlier answer
     path = pipeline.report(out)
     with browse(path) as page:
         cards, count = page.locator(".card"), page.locator("#count")
@@ -127,6 +132,15 @@ def test_the_gallery_in_a_browser(browse: Browse, out: Path) -> None:
             "The image has changed since the run read it.",
             "The image is no longer where the run read it.",
         ]
+        page.get_by_role("combobox", name="Review").select_option("corrected")
+        assert names(page) == ["p10"]
+        assert "A person's own <b>words</b>" in cards.first.inner_text()
+        page.get_by_text("as answered").click()
+        assert "picture 10" in cards.first.inner_text()
+        page.get_by_role("combobox", name="Review").select_option("bad")
+        assert names(page) == ["p11"]
+        assert "people: 1 bad, 1 corrected, 1 good." in page.locator("#gallery + .note").inner_text()
+        page.get_by_role("combobox", name="Review").select_option("")
         page.get_by_role("button", name="Enlarge p67").focus()
         page.keyboard.press("Enter")
         assert page.get_by_role("dialog").is_visible()
@@ -158,6 +172,7 @@ def test_what_it_says(browse: Browse, out: Path) -> None:
         assert figures["Failed or invalid"] == "1"
         assert figures["Cost"] == "$2.41"  # 0 to 69 thousandths, without the one that failed
         assert figures["Billed of predicted"] == "1.250"
+        assert page.get_by_role("columnheader", name="For 1,000").count() == 2
         assert abs(float(figures["Median latency"].removesuffix(" s")) - 0.5) < 0.03
         assert page.locator(".stack").get_attribute("aria-label") == "Rows by status: ok 68, truncated 1, failed 1"
         model = page.locator("table", has_text="By model").locator("tbody tr").first.locator("th, td")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.app import app
+from pipeline.cli.app import command
 from pipeline.config.keywords import keywords, resolve
 from pipeline.config.loading import load_config
 from pipeline.config.run_config import RunConfig, settings
@@ -72,7 +72,7 @@ def test_keywords_for_type_checkers_are_the_declared_ones() -> None:
 @pytest.mark.parametrize("name", ["run", "estimate"])
 def test_every_keyword_is_a_flag(name: str) -> None:
     """`run` and `estimate` have the flag of every setting that has a keyword."""
-    flags = {flag for option in app.commands[name].params for flag in option.opts}
+    flags = {flag for option in command(name).params for flag in option.opts}
     assert {one.flag for one in settings() if one.setting.keyword} <= flags
 
 

@@ -75,6 +75,8 @@ def test_an_unknown_price_is_not_zero_dollars() -> None:
     assert stats(unpriced=3).known_cost_usd is None
     assert stats(unpriced=3, cost_usd=Decimal(1)).known_cost_usd == 1
     assert dollars(None) == "unknown"
+    assert drawn(RunStats(total=9, is_priced=False))[2].strip() == "cost unknown"  # from the start
+    assert drawn(RunStats(total=9))[2].strip() == "$0.0000"
 
 
 def times(now: list[float]) -> Times:

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import app, emulate
-from pipeline.emulator import EmulatorConfig, Fault
+from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.error_styles import ErrorStyle
-from pipeline.emulator.faults import BadAnswer
+from pipeline.emulator.faults import BadAnswer, Fault
 from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
 from pipeline.emulator.schedule import LatencyStep, Outage, OutageKind

@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from pipeline.emulator import EmulatorConfig, Fault, parse_faults
 from pipeline.emulator.chance import choose_fault, delay_ms
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.faults import Fault, parse_faults
 from pipeline.emulator.limits import LimitKind
 from pipeline.emulator.schedule import LatencyStep, Outage
 from pipeline.errors import InputError

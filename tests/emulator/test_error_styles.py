@@ -6,8 +6,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pipeline.emulator import EmulatorConfig, Fault, serve
+from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.error_styles import ErrorStyle
+from pipeline.emulator.faults import Fault
+from pipeline.emulator.server import serve
 from pipeline.endpoints.errors import read_failure
 from pipeline.errors import ErrorKind
 from pipeline.records import Failure

@@ -8,8 +8,9 @@ import aiohttp
 import openai
 import pytest
 
-from pipeline.emulator import EmulatorConfig, Fault, serve
-from pipeline.emulator.faults import BadAnswer
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.faults import BadAnswer, Fault
+from pipeline.emulator.server import serve
 from tests.emulators import until
 
 Picture = Callable[..., bytes]

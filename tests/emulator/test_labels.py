@@ -11,10 +11,11 @@ import pytest
 from pydantic import BaseModel, Field
 
 from pipeline.catalogue import all_families
-from pipeline.emulator import EmulatorConfig, RunningEmulator, serve
 from pipeline.emulator.billing import Billing
+from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.faults import Fault
 from pipeline.emulator.instances import instance
+from pipeline.emulator.server import RunningEmulator, serve
 from pipeline.labels.loading import schema_text
 from pipeline.labels.sending import LabelsMode, LabelsRequest
 

@@ -6,7 +6,8 @@ from typing import Any
 import openai
 import pytest
 
-from pipeline.emulator import EmulatorConfig, RunningEmulator, serve
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.server import RunningEmulator, serve
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import uvloop
 
-from pipeline.emulator import EmulatorConfig, RunningEmulator, serve
+from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.schedule import (
     LatencyStep,
     Outage,
@@ -20,6 +20,7 @@ from pipeline.emulator.schedule import (
     parse_latency_schedule,
     parse_outages,
 )
+from pipeline.emulator.server import RunningEmulator, serve
 from pipeline.errors import InputError
 
 Body = Callable[..., dict[str, Any]]

@@ -6,9 +6,10 @@ from typing import Any
 import openai
 import pytest
 
-from pipeline.emulator import EmulatorConfig, RunningEmulator, serve
+from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.headers import HeaderStyle, RetryAfter
 from pipeline.emulator.limits import CountTokens, LimitKind
+from pipeline.emulator.server import RunningEmulator, serve
 from pipeline.endpoints.errors import read_failure
 from pipeline.errors import ErrorKind
 

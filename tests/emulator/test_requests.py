@@ -6,10 +6,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pipeline.emulator import EmulatorConfig, serve
 from pipeline.emulator.admission import Admission
 from pipeline.emulator.api_errors import ApiError
 from pipeline.emulator.chat_request import elided, parse_chat_request, parse_json
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.server import serve
 
 Body = Callable[..., dict[str, Any]]
 IMAGE = "messages[0].content[0].image_url"

@@ -6,7 +6,9 @@ from typing import Any
 import openai
 import pytest
 
-from pipeline.emulator import EmulatorConfig, Fault, RunningEmulator, serve
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.faults import Fault
+from pipeline.emulator.server import RunningEmulator, serve
 
 Body = Callable[..., dict[str, Any]]
 Picture = Callable[..., bytes]

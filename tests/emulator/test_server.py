@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.emulator import child_emulator, serve
+from pipeline.emulator.child import child_emulator
+from pipeline.emulator.server import serve
 from pipeline.errors import InputError, ResourceError
 
 # What the command line does with `vision-batch emulate`, and no more.
 EMULATE = """
 import sys
-from pipeline.emulator import EmulatorConfig, run_forever
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.server import run_forever
 from pipeline.errors import VisionBatchError
 port = int(sys.argv[sys.argv.index("--port") + 1])
 try:

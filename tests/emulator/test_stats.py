@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from pipeline.emulator import EmulatorConfig, Fault, serve
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.faults import Fault
+from pipeline.emulator.server import serve
 from pipeline.emulator.stats import TIMELINE_S, EmulatorStats
 from tests.emulators import until
 

@@ -7,8 +7,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pipeline.emulator import EmulatorConfig, Fault, RunningEmulator, serve
+from pipeline.emulator.config import EmulatorConfig
+from pipeline.emulator.faults import Fault
 from pipeline.emulator.schedule import LatencyStep
+from pipeline.emulator.server import RunningEmulator, serve
 from pipeline.emulator.workers import slowdown
 from tests.emulators import until
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 import pipeline
 from pipeline.config.loading import load_config
 from pipeline.config.sections import parameter_names
-from pipeline.emulator import serve
+from pipeline.emulator.server import serve
 from pipeline.endpoints.chat_request import ChatTemplate
 from pipeline.locations import LocalFile
 from pipeline.records import Failure

@@ -96,6 +96,7 @@ class Bench:
         """What cannot be read before `read_gate` is set."""
         self.read_gate = threading.Event()
         self.stuck: list[str] = []
+        self.said: list[str] = []
         self.commit_gate = threading.Event()
         self.commit_gate.set()
         self.commit_error: ResourceError | None = None
@@ -175,6 +176,7 @@ class Bench:
             seal=lambda: None,
             lease=self.leases.append,
             budgets=self.budgets,
+            say=self.said.append,
         )
         numbers = {"threads": 2, "prepared_bytes": 1 << 20, **numbers}
         return Engine(stages, EngineConfig(**numbers), self.clock, RunStats())  # type: ignore[arg-type] # by name
@@ -446,6 +448,7 @@ async def test_a_second_interrupt_waits_for_nobody() -> None:
         engine.stop(InterruptedRunError("interrupted", SIGINT))
         engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
     assert bench.committed == []
+    assert bench.said[-1] == "4 requests cut off: they may be billed, and the same command asks them again"
 
 
 async def _expect(engine: Engine, error: type[VisionBatchError]) -> None:

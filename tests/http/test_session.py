@@ -18,9 +18,10 @@ from aiohttp.client_reqrep import ConnectionKey
 from pipeline.config.loading import load_config
 from pipeline.config.sections import EndpointConfig
 from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.http.agent import USER_AGENT
 from pipeline.http.errors import failure_of
 from pipeline.http.proxies import proxy_of
-from pipeline.http.session import USER_AGENT, open_image_session, open_session
+from pipeline.http.session import open_image_session, open_session
 from pipeline.http.tls import CA_VARIABLES, image_context
 from pipeline.records import Answer, Failure
 from tests.clients import ChatClient

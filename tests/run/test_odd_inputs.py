@@ -17,7 +17,8 @@ from pipeline.cli.output import confirm
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, SourceConfig
 from pipeline.endpoints.usage import believed
-from pipeline.http.session import open_session, version
+from pipeline.http.agent import version
+from pipeline.http.session import open_session
 from pipeline.run.endpoints import endpoint_of, max_concurrency
 from pipeline.run.job import exceeds
 from pipeline.sources import open_sources

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from pipeline import BudgetReachedError, InputError
 from pipeline.config.loading import load_config
 from pipeline.display.last_screen import describe
 from pipeline.store.outdir import read_configurations
+from tests import warm
 from tests.builders import ask
 from tests.emulators import emulator
 from tests.run.test_processes import until
-from tests.support import ROOT, Command, MakeImage, emulator_get
+from tests.support import Command, MakeImage, emulator_get
 
 
 def rows(out: str = "out") -> pd.DataFrame:
@@ -183,18 +183,12 @@ def test_a_killed_selection_loses_nothing(make_image: MakeImage, tmp_path: Path)
         assert ask("photos", slow).asked == 0
 
 
-def start(folder: Path, url: str, *more: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipeline", "run", "photos", "-o", "out", "--base-url", url, "--model", "gpt-4o"),
-            *("--concurrency", "4", "-q", "--set", "output.rows_per_part=7", *more),
-        ],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(folder: Path, url: str, *more: str) -> warm.Running:
+    words = [
+        *("-m", "pipeline", "run", "photos", "-o", "out", "--base-url", url, "--model", "gpt-4o"),
+        *("--concurrency", "4", "-q", "--set", "output.rows_per_part=7", *more),
+    ]
+    return warm.Running(words, cwd=folder, env=os.environ)
 
 
 def test_ids_that_the_source_does_not_hold(

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pipeline.config.loading import load_config
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.sources import open_source, open_sources, passed_over, passed_words
+from pipeline.formatting import passed_words
+from pipeline.sources import open_source, open_sources, passed_over
 from pipeline.sources.naming import MEDIA_SUFFIXES
 from pipeline.sources.passed import PassedOver, is_no_image
 

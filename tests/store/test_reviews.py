@@ -51,7 +51,22 @@ def test_a_review_is_of_one_answer(make_image: MakeImage, endpoint: str) -> None
     for name, answered_at in answered.itertuples(index=False):
         writer.append((name, "caption"), answered_at.to_pydatetime(), mark="bad")
     writer.append(("gone.jpg", "caption"), None, mark="bad")
-    ask("photos", endpoint, only=["a.jpg"])
+    assert pipeline.read("out", "id", reviews=True).to_dict("list") == {"id": [*answered.id], "mark": ["bad", "bad"]}
+    at = answered.set_index("id").answered_at
+    writer.append(("a.jpg", "caption"), at["a.jpg"].to_pydatetime(), caption="A quay.")
+    writer.append(("b.jpg", "caption"), at["b.jpg"].to_pydatetime(), caption="A tram.", mark="good")
+    read = pipeline.read("out", reviews=True).set_index("id")
+    assert read["caption"].to_dict() == {"a.jpg": "A quay.", "b.jpg": "A tram."}
+    assert read["mark"].dropna().to_dict() == {"b.jpg": "good"}
+    assert set(read.columns) == {*pipeline.read("out").columns, "mark"} - {"id"}
+    assert ask("photos", endpoint, only=["a.jpg"]).replaced_corrections == 1
+    assert ask("photos", endpoint).replaced_corrections == 0
+    assert pipeline.read("out", ["id", "caption"], reviews=True).set_index("id").caption["a.jpg"] != "A quay."
+    notes = pipeline.export("out", "jsonl", "rows.jsonl").notes
+    assert notes == (
+        "1 caption corrected by a person (out/reviews); `reviews=ignore` exports the answers as they came",
+        "1 corrected caption in out/reviews not applied: a run has replaced the answer since",
+    )
     frame = pipeline.reviews("out")
     assert frame["id"].tolist() == ["a.jpg", "b.jpg", "gone.jpg"]
     assert frame["applies"].tolist() == [False, True, False]

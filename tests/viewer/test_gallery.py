@@ -113,7 +113,7 @@ def test_reviews_are_searched_and_filtered(out: Path) -> None:
     gallery.review(("boat/b.jpg", "caption"), place(0, 1), answered_at, None, "Ein Café in Zürich")
     assert found(gallery, q="Café") == "b"
     assert found(gallery, mark="reviewed") == "a"
-    assert gallery.saved == 2
+    assert gallery.reviewed == {("boat/b.jpg", "caption")}  # reviewed twice
 
 
 def ticks(number: int) -> int:
@@ -145,10 +145,15 @@ def test_pages_stay_while_rows_are_marked_and_parts_change(out: Path, monkeypatc
 
 
 def test_what_rows_can_be_filtered_by(out: Path) -> None:
-    """Values and how many rows have each; free text is no choice."""
-    rows = [row(number, id=f"{number}", model=f"m{number}", labels={"mood": "calm"}) for number in range(500)]
+    """Values and how many rows have each; free text is no choice. Of runs the newest come first, and no others."""
+
+    def values(number: int) -> dict[str, Any]:
+        return {"model": f"m{number}", "run_id": f"2026-{100 + number}", "labels": {"mood": "calm"}}
+
+    rows = [row(number, id=f"{number}", **values(number)) for number in range(500)]
     write(out, 3, rows)
     facets = Gallery(out).facets()
+    assert facets.pop("run_id") == [(f"2026-{number}", 1) for number in range(599, 559, -1)]
     assert facets == {
         "status": [("ok", 504), ("failed", 1)],
         "prompt_name": [("caption", 505)],

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 HOSTILE = """<img src=x onerror="alert('caption')"> & it's a "quay" </script><script>alert(1)</script>"""
 FILE = """it's "5" <img src=x onerror=alert(2)> & #1?.jpg"""
 PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": "2.5", "output_usd_per_mtok": "10"}]}
+OUTSIDE = """box => [...document.querySelectorAll(box + " .picture img")].filter(
+    (one) => one.clientHeight > one.parentNode.clientHeight + 1).map((one) => one.src)"""
+"""Images that stand out of their boxes, which cut them off."""
+ONE_BELOW_THE_OTHER = "all => all.every((one, at) => !at || one.offsetTop > all[at - 1].offsetTop)"
 CAPTIONS = {"a.jpg": HOSTILE, FILE: "A grey harbour.", "c.jpg": "A red barn, and no boats."}
 
 
@@ -49,6 +53,12 @@ def shows(page: "Page", count: int) -> None:
     expect(page.locator("#rows .row")).to_have_count(count)
 
 
+def current(page: "Page") -> int:
+    """The place of the current row."""
+    found: int = page.locator("#rows [aria-current]").evaluate("one => [...one.parentNode.children].indexOf(one)")
+    return found
+
+
 def texts(page: "Page") -> list[str]:
     return page.locator("#rows .row > .words > .answer").all_inner_texts()
 
@@ -60,6 +70,7 @@ def test_search_filter_and_order(out: Path, browse: Browse) -> None:
         assert HOSTILE in texts(page)
         assert page.evaluate("document.images.length") == 3  # and a placeholder for the one that is broken
         assert page.locator(".placeholder").inner_text() == "The run read no image for this row."
+        assert page.evaluate(OUTSIDE, ".row") == []
         page.get_by_role("searchbox").fill("BARN boats")
         shows(page, 1)
         assert names(page) == ["c.jpg"]
@@ -92,7 +103,7 @@ def test_mark_correct_and_undo_by_keys(out: Path, browse: Browse) -> None:
         page.keyboard.press("g")
         page.keyboard.press("b")
         page.wait_for_selector(".is-good + .is-bad")
-        assert page.locator("#rows [aria-current]").evaluate("one => [...one.parentNode.children].indexOf(one)") == 2
+        assert current(page) == 2
         page.keyboard.press("u")
         page.locator(".is-bad").wait_for(state="detached")
         page.keyboard.press("e")
@@ -101,6 +112,7 @@ def test_mark_correct_and_undo_by_keys(out: Path, browse: Browse) -> None:
         assert serious_faults(page) == []
         page.keyboard.press("Enter")
         page.get_by_text("as answered").wait_for()
+        assert current(page) == 2
         page.keyboard.press("e")
         page.keyboard.type(" and this is not saved")
         page.keyboard.press("Escape")
@@ -137,6 +149,7 @@ def test_one_row_large_on_a_phone(out: Path, browse: Browse) -> None:
         assert page.evaluate("document.activeElement.className").startswith("row")
         page.keyboard.press("?")
         assert page.get_by_role("dialog", name="Keys").is_visible()
+        assert page.locator("#help dt").evaluate_all(ONE_BELOW_THE_OTHER)
         page.keyboard.press("Escape")
         page.get_by_label("Review", exact=True).select_option("bad")
         page.get_by_role("button", name="Ask these 1 again").click()

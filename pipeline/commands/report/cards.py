@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from pipeline.commands.report.collect import MOST_TEXT, says
 from pipeline.commands.report.pictures import Picture
 from pipeline.engine.progress import dollars
 from pipeline.pages.thumbnails import Thumbnail
+from pipeline.store.reviewed import Reviewed
+from pipeline.store.reviews import Review
 
 MOST_VALUE: Final = 200
 """Characters of one label."""
@@ -26,6 +29,11 @@ class Card:
     prompt_name: str
     status: str
     caption: str | None
+    """As it was corrected, where a person did."""
+    answered: str | None
+    """The answer that was corrected."""
+    review: tuple[str, ...]
+    """What people say of the answer: corrected, good, bad."""
     error: str | None
     labels: tuple[tuple[str, str], ...]
     flags: tuple[str, ...]
@@ -39,11 +47,13 @@ class Card:
     """Why there is no thumbnail."""
 
 
-def cards_of(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Picture]) -> list[Card]:
-    return [_card(*one) for one in zip(range(len(rows)), rows, pictures, strict=True)]
+def cards_of(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Picture], reviewed: Reviewed) -> list[Card]:
+    return [_card(*one, reviewed.of(one[1])) for one in zip(range(len(rows)), rows, pictures, strict=True)]
 
 
-def _card(number: int, row: Mapping[str, Any], picture: Picture) -> Card:
+def _card(number: int, row: Mapping[str, Any], picture: Picture, review: Review | None) -> Card:
+    answer = None if row.get("labels") and _is_json(row["caption"]) else row["caption"]
+    corrected = None if review is None or review.caption is None else review.caption[:MOST_TEXT]
     cost, tokens = row["cost_usd"], row["completion_tokens"]
     kind, message = row["error_kind"], row["error_message"]
     return Card(
@@ -52,7 +62,9 @@ def _card(number: int, row: Mapping[str, Any], picture: Picture) -> Card:
         image=None if _says_as_much(row["id"], row["image"]) else row["image"],
         prompt_name=row["prompt_name"],
         status=row["status"],
-        caption=None if row.get("labels") and _is_json(row["caption"]) else row["caption"],
+        caption=answer if corrected is None else corrected,
+        answered=None if corrected is None else answer,
+        review=() if review is None else tuple(says(review)),
         error=f"{kind}: {message}" if kind and message else kind,
         labels=tuple(_labels(row.get("labels"))),
         flags=tuple(row["flags"] or ()),

@@ -1,6 +1,8 @@
 """One pass over the rows of OUT: sums, times and a sample. Nothing grows with the number of rows."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,8 @@ from pipeline.commands.report.sums import RowSums
 from pipeline.commands.report.timeline import Timeline
 from pipeline.records import Status
 from pipeline.store.reading import scan, schema_of
+from pipeline.store.reviewed import Reviewed
+from pipeline.store.reviews import Review, read_reviews
 
 COUNTED: Final = (
     *("prompt_name", "status", "flags", "labels", "model", "prompt_tokens", "cached_tokens", "completion_tokens"),
@@ -33,6 +37,14 @@ class Collected:
     timeline: Timeline
     rows: int
     sample: list[dict[str, Any]]
+    reviewed: Reviewed = field(default_factory=lambda: Reviewed({}))
+    said: Mapping[str, int] = field(default_factory=dict)
+    """Rows that were marked good, marked bad, and corrected."""
+
+
+def says(review: Review) -> list[str]:
+    """What a review says: `corrected`, `good`, `bad`."""
+    return [*(["corrected"] if review.caption is not None else []), *([review.mark] if review.mark else [])]
 
 
 def collect(out: Path, cards: int) -> Collected:
@@ -40,14 +52,17 @@ def collect(out: Path, cards: int) -> Collected:
     schema = schema_of(out)
     names = [name for name in SHOWN if name in schema.names]
     sums, timeline, sample = RowSums(), Timeline(), Sample(cards)
-    kind = main_label(schema)
+    kind, reviewed, said = main_label(schema), Reviewed(read_reviews(out)), Counter[str]()
     for batch in scan(out, names):
         if batch.num_rows:
             table = pa.Table.from_batches([batch])
             sums.add(table)
             _add_times(timeline, table)
-            sample.add(_shortened(table), _kinds(table, kind))
-    return Collected(sums, timeline, sample.rows, sample.drawn())
+            reviews = {at: says(one) for at, one in reviewed.among(table).items()}
+            said.update(word for words in reviews.values() for word in words)
+            said_of = [reviews[at][0] if at in reviews else None for at in range(table.num_rows)]
+            sample.add(_shortened(table), [*_kinds(table, kind), said_of])
+    return Collected(sums, timeline, sample.rows, sample.drawn(), reviewed, said)
 
 
 def main_label(schema: pa.Schema) -> int | None:

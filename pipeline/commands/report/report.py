@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from pipeline.commands.report.collect import Collected, collect
 from pipeline.commands.report.drawing import drawn, how_long, words_of
 from pipeline.commands.report.pauses import pauses_of
 from pipeline.commands.report.pictures import pictures
+from pipeline.commands.report.sums import Sums
 from pipeline.commands.report.timeline import quantile
 from pipeline.commands.status import OutStatus, read_status
 from pipeline.engine.progress import bytes_text, counted, dollars, short
@@ -61,7 +61,7 @@ def make_report(out: Path, output: Path | None, *, now: datetime, cards: int = C
     status = read_status(out)
     check_place(path)
     found = collect(out, cards)
-    rows = cards_of(found.sample, pictures(out, found.sample))
+    rows = cards_of(found.sample, pictures(out, found.sample), found.reviewed)
     page = render(
         "report.html.j2",
         _values(out, status, found, rows, now),
@@ -111,11 +111,13 @@ def _values(out: Path, status: OutStatus, found: Collected, cards: Sequence[Card
         "flags": tables.flags(found.sums),
         "models": tables.by_model(found.sums),
         "sizes": tables.by_size(found.sums),
+        "priced": found.sums.all.priced,
         "times": None if chart is None else drawn(chart),
         "pauses": [words_of(pause) for pause in pauses],
         "failures": tables.failures(found.sums),
         "labels": tables.labels(found.sums),
         "cards": cards,
+        "said": dict(found.said),
         "filters": _filters(cards),
         "runs": tables.runs(out),
         "asked": list(_asked(out)),
@@ -152,37 +154,52 @@ def _figures(status: OutStatus, found: Collected) -> Iterator[Figure]:
     yield Figure("Rows", f"{rows:,}", _of(good, rows, "ok"))
     bad = statuses.get("failed", 0) + statuses.get("invalid", 0)
     yield Figure("Failed or invalid", f"{bad:,}", _of(bad, rows, "of all rows"))
-    yield _cost(status, sums.priced)
+    is_whole = status.state != "running" and sum(status.records.values()) == rows
+    yield _cost(status, sums, is_whole=is_whole)
     if sums.billed:
-        cached = f"{percent(sums.cached_tokens / sums.prompt_tokens)} of them cached" if sums.cached_tokens else ""
-        yield Figure("Tokens in", short(sums.prompt_tokens), cached)
+        cached = f"{percent(sums.cached_tokens / sums.prompt_tokens)} of the rows' cached" if sums.cached_tokens else ""
+        yield _tokens("Tokens in", status.prompt_tokens, sums.prompt_tokens, cached, is_whole=is_whole)
         reasoning = f"{short(sums.reasoning_tokens)} of them reasoning" if sums.reasoning_tokens else ""
-        yield Figure("Tokens out", short(sums.completion_tokens), reasoning)
+        yield _tokens("Tokens out", status.completion_tokens, sums.completion_tokens, reasoning, is_whole=is_whole)
     elif status.pages:
         yield Figure("Pages billed", f"{status.pages:,}")
     if sums.single_predicted:
         ratio = sums.single_billed / sums.single_predicted
-        yield Figure("Billed of predicted", f"{ratio:.3f}", f"prompt tokens of {sums.singles:,} answers")
+        shown = "as predicted" if round(ratio, 3) == 1 else f"{ratio:.3f}"
+        yield Figure("Billed of predicted", shown, f"prompt tokens of {sums.singles:,} answers")
     if (median := quantile(found.timeline.latencies, 0.5)) is not None:
         p95 = quantile(found.timeline.latencies, 0.95)
         yield Figure("Median latency", f"{median:.2g} s", f"95% within {p95:.2g} s")
     if (chart := found.timeline.chart()) is not None:
         seconds = sum(one.ended - one.began for one in chart.sessions)
-        yield Figure("At work", how_long(seconds), f"{found.timeline.rows / seconds:,.1f} rows a second")
+        seconds, rate = tables.at_work(Path(status.out), rows) or (seconds, found.timeline.rows / seconds)
+        yield Figure("At work", how_long(seconds), f"{rate:,.1f} rows a second")
 
 
 def _of(part: int, rows: int, what: str) -> str:
     return f"{percent(part / rows)} {what}" if rows else ""
 
 
-def _cost(status: OutStatus, priced: int) -> Figure:
-    """Of all runs, with answers that were replaced since."""
+def _cost(status: OutStatus, sums: Sums, *, is_whole: bool) -> Figure:
+    """Of all runs, with answers that were replaced since. `is_whole`: all rows are in `sums`."""
     if status.cost_usd is None:
         return Figure("Cost", "unknown", "no price is known")
-    more = f"up to {dollars(status.cost_unknown_usd)} more unknown" if status.cost_unknown_usd else ""
-    if not more and priced:
-        more = f"{dollars(round(_THOUSAND * status.cost_usd / priced, 6))} for 1,000 answers"
-    return Figure("Cost", dollars(Decimal(status.cost_usd)), more)
+    more = []
+    if status.cost_unknown_usd:
+        more.append(f"up to {dollars(status.cost_unknown_usd)} more unknown")
+    elif sums.priced:
+        more.append(f"{dollars(round(_THOUSAND * sums.cost_usd / sums.priced, 6))} for 1,000 answers")
+    before = status.cost_usd - sums.cost_usd
+    if is_whole and sums.priced and before > 0:
+        more.append(f"{dollars(before)} of it for answers that were replaced")
+    return Figure("Cost", dollars(status.cost_usd), "; ".join(more))
+
+
+def _tokens(name: str, billed: int | None, in_rows: int, more: str, *, is_whole: bool) -> Figure:
+    """Of all runs, as the cost is."""
+    replaced = (billed or 0) - in_rows if is_whole else 0
+    said = [more, *([f"{short(replaced)} of them for answers that were replaced"] if replaced > 0 else [])]
+    return Figure(name, short(max(billed or 0, in_rows)), "; ".join(filter(None, said)))
 
 
 def _filters(cards: Sequence[Card]) -> dict[str, Any]:
@@ -194,8 +211,9 @@ def _filters(cards: Sequence[Card]) -> dict[str, Any]:
     values: dict[str, list[str]] = {
         "status": sorted({card.status for card in cards}),
         "flag": sorted({flag for card in cards for flag in card.flags}),
+        "review": sorted({word for card in cards for word in card.review}),
         "label": [f"{name}: {value}" for name, found in few.items() for value in found],
         "prompt": sorted({card.prompt_name for card in cards}),
     }
-    least = {"flag": 1, "label": 1}
+    least = {"flag": 1, "label": 1, "review": 1}
     return {name: found for name, found in values.items() if len(found) >= least.get(name, 2)}

@@ -18,7 +18,7 @@ from pipeline.errors import ErrorKind
 from pipeline.estimates.histogram import CLASSES_MP
 from pipeline.pages.charts import Part, stacked, width_of
 from pipeline.records import EMULATOR, Status
-from pipeline.store.outdir import RUNS_NAME
+from pipeline.store.outdir import EARLIER, RUNS_NAME
 
 MOST_FLAGS: Final = 12
 MOST_LABELS: Final = 40
@@ -218,14 +218,30 @@ def _of_numbers(name: str, values: Values) -> Label:
 
 
 def runs(out: Path) -> list[RunRow]:
-    """The runs that have ended, the newest first."""
-    found = [summary for path in (out / RUNS_NAME).glob("*.json") if (summary := _summary(path)) is not None]
-    newest = sorted(found, key=lambda one: str(one["began_at"]), reverse=True)[:MOST_RUNS]
+    """The commands that have ended, the newest first: a run that was resumed has several."""
+    newest = sorted(commands(out), key=lambda one: str(one["began_at"]), reverse=True)[:MOST_RUNS]
     rows = []
     for one in newest:
         with suppress(LookupError, TypeError, ValueError, ArithmeticError):  # a file that was edited
             rows.append(_run(one))
     return rows
+
+
+def commands(out: Path) -> list[dict[str, Any]]:
+    """The summary of each command that has ended."""
+    runs = [summary for path in (out / RUNS_NAME).glob("*.json") if (summary := _summary(path)) is not None]
+    earlier = [one for run in runs if isinstance(run.get(EARLIER), list) for one in run[EARLIER]]
+    return [*runs, *(one for one in earlier if isinstance(one, dict) and "began_at" in one)]
+
+
+def at_work(out: Path, rows: int) -> tuple[float, float] | None:
+    """Seconds in which commands were at work, and rows a second; None where some have left no summary."""
+    seconds, asked = 0.0, 0
+    for one in commands(out):
+        with suppress(LookupError, TypeError, ValueError):  # a file that was edited
+            if one["asked"]:
+                seconds, asked = seconds + float(one["seconds"]), asked + int(one["asked"])
+    return (seconds, asked / seconds) if seconds and asked >= rows else None
 
 
 def _summary(path: Path) -> dict[str, Any] | None:

@@ -10,8 +10,7 @@ from textwrap import wrap
 from pipeline.engine.progress import bytes_text, counted, dollars
 from pipeline.estimates.figures import Estimate, ModelEstimate, Unreadable
 from pipeline.estimates.histogram import SizeClass
-from pipeline.formatting import printable, printable_lines
-from pipeline.sources import passed_words
+from pipeline.formatting import passed_words, printable, printable_lines
 from pipeline.tokens import AUTO
 from pipeline.tokens.ranges import N, Range
 

@@ -1,0 +1,5 @@
+"""How callers name files."""
+
+from pathlib import Path
+
+PathLike = str | Path
