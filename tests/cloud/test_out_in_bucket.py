@@ -150,12 +150,13 @@ def test_every_write_leaves_a_whole_dataset(
     moments: list[dict[str, bytes]] = []
 
     with monkeypatch.context() as patch:
-        for name in ("write", "write_file", "delete"):
+        for name in ("create", "write", "write_file", "delete"):
             real = getattr(Bucket, name)
 
-            def method(self: Bucket, *args: Any, real: Any = real) -> None:
-                real(self, *args)
+            def method(self: Bucket, *args: Any, real: Any = real) -> Any:
+                done = real(self, *args)
                 moments.append(contents(memory))
+                return done
 
             patch.setattr(Bucket, name, method)
         before = emulator_get(slow, "stats")["billed"]
@@ -208,7 +209,8 @@ def test_rows_that_are_in_no_part(photos: str, memory: MemoryStore, slow: str, m
 
 def test_uploads_that_fail(photos: str, memory: MemoryStore, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run stops with one line and exit code 5; nothing that was paid is lost, and the same command goes on."""
-    monkeypatch.setattr(uploads, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(uploads, "WAITS_S", (0.05,))
+    monkeypatch.setattr(uploads, "TRIES_S", 0.2)
     tries = []
 
     def fails(self: Bucket, name: str, *_: object) -> None:
@@ -222,7 +224,7 @@ def test_uploads_that_fail(photos: str, memory: MemoryStore, slow: str, monkeypa
         patch.setattr(Bucket, "write_file", fails)
         with pytest.raises(BucketError) as raised:
             ask(photos, slow, out=OUT, state="state", concurrency=2, overrides=FAST)
-    assert (len(tries), raised.value.exit_code, len(raised.value.args)) == (3, 5, 1)
+    assert (1 < len(tries) < 6, raised.value.exit_code, len(raised.value.args)) == (True, 5, 1)
     assert str(raised.value) == (
         "s3://bucket/out/data/part-00001.parquet: the store answers: HTTP 503 (SlowDown). Answers that are not in the "
         "bucket yet are in state: the same command with this state directory goes on"
