@@ -133,7 +133,7 @@ class Forked(Campaign):
 
 def test_killed_and_wiped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL, an empty disk, the same command, and again: what the bucket held is never asked again."""
-    with object_store({}) as store, emulator(["--latency-ms", "200"]) as url:
+    with object_store({}) as store, emulator(["--latency-ms", "400"]) as url:
         for name, value in environment(store).items():
             monkeypatch.setenv(name, value)
         report = Forked(tmp_path, kills=2, images=100, seed=1).run(store, url, 60)
