@@ -291,6 +291,8 @@ def test_addresses_and_states_that_are_none(photos: str, memory: MemoryStore, en
         with pytest.raises((InputError, ResourceError)) as raised:
             ask(photos, endpoint, out=out, state=state)
         assert words in str(raised.value)
+    with pytest.raises(InputError, match=r"^s3://bucket/out belongs to another configuration"):
+        ask(photos, endpoint, out=OUT, state="state", prompt="Another one.")
     assert command("status", "s3://bucket/none")[2].endswith("no vision-batch output here (there is no journal)\n")
     code, _, said = command("run", photos, "-o", "out", "--state", "x", "--model", "gpt-4o", "--base-url", endpoint)
     assert (code, said.count("\n"), "--state x is for an OUT in a bucket" in said) == (2, 1, True)
