@@ -15,7 +15,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test torture array damages soak fuzz simulate check format lock bench bench-scale bench-guard clean
+.PHONY: help setup run test torture array bucket ray damages soak fuzz simulate check format lock bench bench-scale bench-guard clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -70,6 +70,12 @@ torture: $(VENV)/.dev-stamp  ## Kill runs two hundred times and prove that nothi
 
 array: $(VENV)/.dev-stamp  ## Kill shards of an array, merge them and compare with a single run; some minutes
 	$(BIN)/python -m tests.array --images 20000 --kills 16
+
+bucket: $(VENV)/.dev-stamp  ## Kill runs into a bucket, wipe their disk and prove that no sealed row is asked again; some minutes
+	$(BIN)/python -m tests.bucket --kills 20
+
+ray: $(VENV)/.dev-stamp  ## Kill workers, nodes and the driver of a run on a Ray cluster; some minutes
+	$(BIN)/python -m tests.ray_cluster --images 20000
 
 damages: $(VENV)/.dev-stamp  ## Damage two hundred output directories and prove that nothing undamaged is lost; some minutes
 	$(BIN)/python -m tests.damages --cases 200

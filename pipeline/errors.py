@@ -8,7 +8,8 @@ A record that fails is a *value*: its `ErrorKind` ends up in the row. An *except
      ├── BudgetReachedError        3   the budget or the time is used up
      ├── EndpointStoppedError      4   the endpoint refuses everything: key, quota, model, address
      ├── ResourceError             5   something local failed: disk, permission, ledger
-     │    └── DamagedLedgerError   5   the ledger cannot be read as it was written
+     │    ├── DamagedLedgerError   5   the ledger cannot be read as it was written
+     │    └── BucketError          5   the object store that OUT lies in fails (LeaseLostError: another run has it)
      └── InterruptedRunError     130   a signal asked for the end (143: SIGTERM)
 
 Every message names what is wrong, where, and the way out; none holds a key.
@@ -272,6 +273,20 @@ class ResourceError(VisionBatchError):
 
 class DamagedLedgerError(ResourceError):
     """The ledger cannot be read as it was written; `vision-batch rebuild` makes a new one."""
+
+
+class BucketError(ResourceError):
+    """The object store that OUT lies in does not answer, or denies. Answers are safe in the state directory."""
+
+    answers_are_saved = True
+    is_transient = True
+    """Whether the same request may succeed a moment later."""
+
+
+class LeaseLostError(BucketError):
+    """Another run has taken over an OUT in a bucket: this one uploads nothing more."""
+
+    is_transient = False
 
 
 class InterruptedRunError(VisionBatchError):

@@ -17,10 +17,10 @@ from PIL import Image
 
 from pipeline.cli.app import exit_code
 from tests.browsers import browse, chromium
-from tests.emulators import emulator
+from tests.emulators import emulator, shared_emulator
 from tests.support import ROOT, Command, MakeImage
 
-__all__ = ["browse", "chromium"]  # fixtures
+__all__ = ["browse", "chromium", "shared_emulator"]  # fixtures
 
 EXAMPLES = ROOT / ".hypothesis" / "examples"
 

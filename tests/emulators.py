@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from unittest.mock import patch
 
+import pytest
 from PIL import Image
 
+from pipeline.api import estimates, running
 from pipeline.cli import app, emulate
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.server import serve
@@ -33,6 +35,13 @@ def emulator(args: Sequence[str] = ()) -> Iterator[str]:
         yield url
     finally:
         _manage("stop", url)
+
+
+@pytest.fixture
+def shared_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--emulator` within this process takes an emulator of these, which need no time to start."""
+    for module in (running, estimates):
+        monkeypatch.setattr(module, "child_emulator", emulator)
 
 
 def _manage(*words: str) -> str:

@@ -40,13 +40,20 @@ def patched(source: str, diff: str) -> str:
 
 
 def copied(tree: Path, *names: str) -> Path:
-    """These folders of the project at `tree`, writable although the source may be read-only."""
+    """These folders of the project at `tree`, writable although the source may be read-only, with their bytecode."""
     for name in names:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tree / name, ignore=ignored, copy_function=shutil.copyfile)
+        half_written = shutil.ignore_patterns("*.pyc.*")
+        shutil.copytree(ROOT / name, tree / name, ignore=half_written, copy_function=_copy)
     for folder in (tree, *(path for path in tree.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
     return tree
+
+
+def _copy(source: str, target: str) -> None:
+    """The bytes and their time, by which bytecode is known to be of this file."""
+    shutil.copyfile(source, target)
+    was = os.stat(source)  # noqa: PTH116 - as copytree names files
+    os.utime(target, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
 def apply(tree: Path, heading: str) -> None:

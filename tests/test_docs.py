@@ -131,6 +131,7 @@ def bucket(make_image: MakeImage) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.usefixtures("shared_emulator")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_code_run(
     page: Path,
@@ -150,7 +151,8 @@ def test_commands_and_code_run(
         assert code == 0, stderr
 
     write_files(page.name, make_image)
-    if page.name == "remote.md":
+    if page.name in {"remote.md", "buckets.md"}:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
         for name, value in environment(request.getfixturevalue("bucket")).items():
             monkeypatch.setenv(name, value)
     if page.name != "README.md":  # the other pages speak of an OUT that there is

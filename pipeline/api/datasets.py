@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.api.paths import PathLike
+from pipeline.api.places import is_address, local, readable
 from pipeline.commands.compact import CompactReport
 from pipeline.commands.compact import compact as compact_out
 from pipeline.commands.merge import merge as merge_outs
 from pipeline.commands.merged import MergeReport
 from pipeline.commands.rebuild import rebuild as rebuild_ledger
 from pipeline.commands.rebuilt import RebuildReport
-from pipeline.commands.report.report import CARDS, MOST_CARDS, make_report
+from pipeline.commands.report.report import CARDS, MOST_CARDS, NAME, make_report
 from pipeline.errors import InputError
 
 
@@ -28,14 +29,15 @@ def merge(outs: Sequence[PathLike], *, out: PathLike, on_config_change: str = "r
         ResourceError, DamagedLedgerError: a part or a ledger cannot be read, or the disk fails.
     """
     named = [outs] if isinstance(outs, str | Path) else outs
-    return merge_outs([Path(one) for one in named], Path(out), now=datetime.now(UTC), on_config_change=on_config_change)
+    places = [readable(one) for one in named]
+    return merge_outs(places, local(out, "merge"), now=datetime.now(UTC), on_config_change=on_config_change)
 
 
 def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS) -> Path:
     """Writes one HTML file about `out`, which needs no network: outcomes, cost, pace, failures and a gallery.
 
-    `output` is its name (default: `report.html` in `out`), and what is returned; `cards` is how many rows it shows
-    with their images. A run may be at work on `out`.
+    `output` is its name (default: `report.html` in `out`, or here where `out` is in a bucket), and what is returned;
+    `cards` is how many rows it shows with their images. A run may be at work on `out`.
 
     Raises:
         InputError: `out` holds no output of a run, or no HTML file can have the name `output`.
@@ -45,7 +47,9 @@ def report(out: PathLike, output: PathLike | None = None, *, cards: int = CARDS)
     if not 0 <= cards <= MOST_CARDS:
         raise InputError(f"`cards={cards}`: a report shows 0 to {MOST_CARDS:,} rows")
     place = None if output is None else Path(output)
-    return make_report(Path(out), place, now=datetime.now(UTC), cards=cards).path
+    if place is None and is_address(out):
+        place = Path(NAME)
+    return make_report(readable(out), place, now=datetime.now(UTC), cards=cards).path
 
 
 def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
@@ -58,7 +62,7 @@ def rebuild(out: PathLike, *, drop_unreadable: bool = False) -> RebuildReport:
         OutInUseError: a run is at work on `out`.
         ResourceError, DamagedLedgerError: a part or the old ledger cannot be read, or the disk fails.
     """
-    return rebuild_ledger(Path(out), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
+    return rebuild_ledger(local(out, "rebuild"), now=lambda: datetime.now(UTC), drop_unreadable=drop_unreadable)
 
 
 def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport:
@@ -69,4 +73,4 @@ def compact(out: PathLike, *, rows_per_part: int | None = None) -> CompactReport
         OutInUseError: a run is at work on `out`.
         ResourceError, DamagedLedgerError: a part or the ledger cannot be read, or the disk fails.
     """
-    return compact_out(Path(out), rows_per_part=rows_per_part)
+    return compact_out(local(out, "compact"), rows_per_part=rows_per_part)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Unpack, cast
 
 from pipeline.api.paths import PathLike
+from pipeline.api.places import local
 from pipeline.api.running import in_a_loop
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
@@ -81,7 +82,7 @@ def estimate(sources: SourceLike = (), **options: Unpack[EstimateOptions]) -> Es
             raise InputError(f"{what}: say how many images to ask with `sample=N`")
         with closing(make_progress(quiet=quiet)) as progress:
             return in_a_loop(lambda: estimate_job(job, progress.survey))
-    place = None if out is None else Path(out)
+    place = None if out is None else local(out, "estimate")
     sample = Sample(wanted=wanted, seed=job.seed, out=place, yes=options.get("yes", False))
     return _sampled(job, sample, options, emulator=emulator)
 

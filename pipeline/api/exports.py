@@ -1,10 +1,12 @@
 """`export`: the rows of an output directory, carried on into the formats of other tools."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
 from pipeline.api.paths import PathLike
+from pipeline.api.places import named, readable
 from pipeline.export import exporting
 from pipeline.export.options import ExportChoices, IfExists, ImagesAs, ReviewsAs
 from pipeline.export.report import ExportReport
@@ -51,7 +53,8 @@ def export(out: PathLike, to: str, dest: PathLike | None = None, **options: Unpa
     given: dict[str, Any] = {**options, "status": (status,) if isinstance(status, str) else status}
     lists = {name: tuple(given[name]) for name in _LISTS if given.get(name) is not None}
     choices = ExportChoices(**{**given, **lists})
-    return exporting.export(Path(out), to, None if dest is None else Path(dest), choices)
+    report = exporting.export(readable(out), to, None if dest is None else Path(dest), choices)
+    return replace(report, out=named(out))
 
 
 _LISTS: Final = ("status", "exclude_flags", "columns")

@@ -1,10 +1,11 @@
 """`read`, `scan`, `reviews` and `status`: what OUT holds."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.api.paths import PathLike
+from pipeline.api.places import named, readable
 from pipeline.commands.status import OutStatus, read_status
 from pipeline.store import reading
 from pipeline.store.opening import check_ledger
@@ -26,8 +27,9 @@ def status(out: PathLike, *, verify: bool = False) -> OutStatus:
         OutInUseError: another process holds the ledger and does not let it be read.
         ResourceError, DamagedLedgerError: the ledger cannot be read.
     """
-    check_ledger(Path(out))
-    return read_status(Path(out), verify=verify)
+    place = readable(out)
+    check_ledger(place)
+    return replace(read_status(place, verify=verify), out=named(out))
 
 
 def read(
@@ -47,8 +49,8 @@ def read(
         ResourceError: a part is damaged.
     """
     if reviews:
-        return read_reviewed(Path(out), columns, where)
-    return reading.read(Path(out), columns, where)
+        return read_reviewed(readable(out), columns, where)
+    return reading.read(readable(out), columns, where)
 
 
 def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None = None) -> Iterator["pa.RecordBatch"]:
@@ -60,7 +62,7 @@ def scan(out: PathLike, columns: Sequence[str] | None = None, where: str | None 
         InputError: `out` holds no output of a run, a column is unknown, or the condition cannot be read.
         ResourceError: a part is damaged.
     """
-    return reading.scan(Path(out), columns, where)
+    return reading.scan(readable(out), columns, where)
 
 
 def reviews(out: PathLike) -> "pd.DataFrame":
@@ -73,4 +75,4 @@ def reviews(out: PathLike) -> "pd.DataFrame":
         InputError: `out` holds no output of a run.
         ResourceError: a part, or a file of reviews, is damaged.
     """
-    return reviews_frame(Path(out))
+    return reviews_frame(readable(out))

@@ -13,6 +13,7 @@ from pipeline.commands.merged import MergeReport
 from pipeline.commands.models import ModelCard
 from pipeline.commands.rebuilt import RebuildReport
 from pipeline.commands.status import OutStatus
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.images import ImagesConfig
 from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
@@ -50,6 +51,7 @@ __all__ = [
     "BudgetReachedError",
     "CatalogueConfig",
     "CheckReport",
+    "ClusterConfig",
     "CompactReport",
     "DamagedLedgerError",
     "EndpointConfig",

@@ -10,6 +10,7 @@ from typing import Any, Unpack, cast
 import anyio
 
 from pipeline.api.paths import PathLike
+from pipeline.api.places import is_address, named, opened_out, readable_if_any
 from pipeline.api.progress import RunProgress, reporter
 from pipeline.api.running import in_a_loop, opened_endpoint, with_model
 from pipeline.commands.preview import NOTHING_TO_ASK, FirstRequest, first_request
@@ -22,6 +23,7 @@ from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import InputError
 from pipeline.estimates.sample import Sample, run_sample
+from pipeline.ray.plan import absorb_shards
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
 from pipeline.sources import SourceLike, has_stream, source_list
@@ -83,6 +85,8 @@ class RunOptions(Settings, total=False):
     """Receives the progress of the run about every second, in the thread of the run."""
     on_note: Callable[[str], None] | None
     """Receives each note of the run; default: standard error."""
+    state: PathLike | None
+    """The directory of the live ledger, where `out` is an address in a bucket; default: one in the user's cache."""
 
 
 _ARGUMENTS = RunOptions.__annotations__.keys() - Settings.__annotations__.keys()
@@ -110,7 +114,7 @@ def run(sources: SourceLike, *, out: PathLike, **options: Unpack[RunOptions]) ->
 
     Errors that come after the start have the `summary` of what was committed until then.
     """
-    with _prepared(sources, Path(out), options) as work:
+    with _prepared(sources, out, options) as work:
         return in_a_loop(work)
 
 
@@ -122,31 +126,48 @@ async def run_async(sources: SourceLike, *, out: PathLike, **options: Unpack[Run
         InterruptedRunError: as `run`.
     """
     with ExitStack() as stack:
-        prepared = _prepared(sources, Path(out), options)
+        prepared = _prepared(sources, out, options)
         work = await anyio.to_thread.run_sync(stack.enter_context, prepared)
         return await work()
 
 
 @contextmanager
 def _prepared(
-    sources: SourceLike, out: Path, options: RunOptions
+    sources: SourceLike, out: PathLike, options: RunOptions
 ) -> Iterator[Callable[[], Coroutine[Any, Any, RunSummary]]]:
     """Yields the run as a function to be awaited; its endpoint and its display are open for the block."""
     quiet, emulator = options.get("quiet", False), options.get("emulator", False)
     settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
     with ExitStack() as stack:
         resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
-        job = _job(source_list(sources), out, resolved, options, stack)
+        note = options.get("on_note") or (None if quiet else say)
+        if is_address(out) and resolved.engine.kind != "local":
+            raise InputError(f"{named(out)}: `engine.kind=ray` writes to a file system that every node sees")
+        place = stack.enter_context(opened_out(out, options.get("state"), note))
+        job = _job(source_list(sources), place.out, resolved, options, stack)
+        job = replace(job, address=place.address, open_dataset=place.open_dataset)
         progress = make_progress(quiet=quiet, log_json=options.get("log_json", False))
         stack.callback(progress.close)
-        metrics = metrics_of(resolved, out)
+        metrics = metrics_of(resolved, named(out))
         show = _shown(progress, metrics, options)
-        note = options.get("on_note") or (None if quiet else say)
-        work = partial(run_job, job, show, say=note)
+        work = partial(_runner(job, note), job, show, say=note)
         if (sample := options.get("sample")) is not None:
+            if resolved.engine.kind != "local":
+                raise InputError("`sample=` and `engine.kind=ray` do not go together: ask a sample on one machine")
             drawn = Sample(wanted=sample, seed=options.get("seed", 0))
             work = partial(run_sample, job, drawn, progress.survey, show, note)
+        work = partial(place.around, work)
         yield work if metrics is None else partial(metrics.of, work)
+
+
+def _runner(job: Job, note: Callable[[str], None] | None) -> Callable[..., Coroutine[Any, Any, RunSummary]]:
+    """What runs the job: this process, or a cluster. What a cluster left unfinished is joined first."""
+    if job.config.engine.kind == "local":
+        absorb_shards(job.out, note)
+        return run_job
+    from pipeline.ray.driver import run_on_cluster  # noqa: PLC0415 - for those who use it
+
+    return run_on_cluster
 
 
 def _ids(sources: list[SourceLike], only: IdsLike | None, stack: ExitStack) -> IdList | None:
@@ -229,6 +250,7 @@ def rehearsal(
     config = options.get("config")
     resolved = resolve(config, with_model(settings, config) if options.get("emulator") else settings)
     with ExitStack() as stack:
-        job = _job(source_list(sources), Path(out or ""), resolved, options, stack)
+        here = None if out is None else readable_if_any(out)
+        job = _job(source_list(sources), here or Path(), resolved, options, stack)
         numbers = [number for number in (job.limit, options.get("sample")) if number is not None]
-        return first_request(replace(job, limit=min(numbers, default=None)), has_out=out is not None)
+        return first_request(replace(job, limit=min(numbers, default=None)), has_out=here is not None)

@@ -5,19 +5,13 @@ from pathlib import Path
 import click
 
 from pipeline.api import datasets
-from pipeline.cli.options import JSON, Option, command
+from pipeline.cli.options import JSON, Option, command, out_argument
 from pipeline.cli.output import show_json, show_lines
 from pipeline.engine.progress import counted
 
 OPTIONS = (
-    click.Argument(
-        ["out"],
-        metavar="OUT",
-        type=click.Path(path_type=Path),
-        help="An output directory that no run is at work on.",
-    ),
+    out_argument("No run may be at work on it."),
     Option(
-        "rows_per_part",
         "--rows-per-part",
         metavar="N",
         type=click.IntRange(1),

@@ -39,9 +39,8 @@ def _repeated(name: str, panel: str, help: str, metavar: str) -> Option:  # noqa
 
 
 OPTIONS = (
-    Option("host", "--host", default="127.0.0.1", show_default=True, help="The address to listen on."),
+    Option("--host", default="127.0.0.1", show_default=True, help="The address to listen on."),
     Option(
-        "port",
         "--port",
         type=click.IntRange(0, 65535),
         default=8010,
@@ -54,10 +53,8 @@ OPTIONS = (
     _option("rules_of", _MODEL, "Bill by the rules of this host, where it has its own.", "HOST"),
     _option("usd_per_page", _MODEL, "What OCR says that a page costs. [default: it does not]", "USD", float),
     _option("api_key", _MODEL, "The only key that is accepted. [default: any]", "KEY"),
-    Option("fast", "--fast", is_flag=True, panel=_MODEL, help="Read the headers of images only."),
-    Option(
-        "fetch_urls", "--fetch-urls", is_flag=True, panel=_MODEL, help="Fetch images that requests name by address."
-    ),
+    Option("--fast", is_flag=True, panel=_MODEL, help="Read the headers of images only."),
+    Option("--fetch-urls", is_flag=True, panel=_MODEL, help="Fetch images that requests name by address."),
     _option("rpm", _LIMITS, "Requests granted per minute.", type=float),
     _option("tpm", _LIMITS, "Tokens granted per minute.", type=float),
     _option(
@@ -94,7 +91,7 @@ OPTIONS = (
     _repeated("outage", _FAULTS, "An outage, in seconds since the start. Repeatable.", "START+LENGTH"),
     _option("outage_kind", _FAULTS, "What the endpoint does in an outage.", type=OutageKind),
     _option("error_style", _FAULTS, "The provider whose errors are imitated.", type=ErrorStyle),
-    Option("until_eof", "--until-eof", is_flag=True, hidden=True),
+    Option("--until-eof", is_flag=True, hidden=True),
 )
 _PARSED: Mapping[str, Callable[[Any], object]] = {
     "limit_kind": LimitKind,

@@ -47,27 +47,23 @@ def _with_sample(option: Option) -> Option:
 OPTIONS = (
     click.Argument(["sources"], nargs=-1, metavar="[SOURCE]...", help="As for `run`. Leave it out with --count."),
     Option(
-        "models",
         "--models",
         metavar="A,B,...",
         help="Compare models, provider:model, presets and configuration files.",
     ),
     Option(
-        "output_tokens",
         "--output-tokens",
         metavar="N",
         type=click.IntRange(0),
         help="Tokens of an answer. [default: 100, an assumption]",
     ),
     Option(
-        "output",
         "--output",
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="Also write the estimate as .csv, .md, .html or .json.",
     ),
     Option(
-        "out",
         "-o",
         "--out",
         metavar="OUT",
@@ -79,7 +75,6 @@ OPTIONS = (
     JSON,
     QUIET,
     Option(
-        "config",
         "-c",
         "--config",
         metavar="NAME|FILE.toml",
@@ -92,7 +87,7 @@ OPTIONS = (
     PROMPT_FILE,
     _with_sample(YES),
     LIMIT,
-    Option("count", "--count", metavar="N", type=click.IntRange(1), panel=IMAGES, help="N images, without any source."),
+    Option("--count", metavar="N", type=click.IntRange(1), panel=IMAGES, help="N images, without any source."),
     Option(
         "sizes",
         "--size",
@@ -102,7 +97,6 @@ OPTIONS = (
         help="The size of these images. Repeat it to spread them evenly over several sizes.",
     ),
     Option(
-        "probe",
         "--probe",
         metavar="N",
         type=int,
@@ -110,7 +104,6 @@ OPTIONS = (
         help="Read N random images. The ranges become confidence intervals.",
     ),
     Option(
-        "sample",
         "--sample",
         metavar="N",
         type=int,
@@ -118,7 +111,6 @@ OPTIONS = (
         help="Ask N images, which is paid for: tokens and cost are measured.",
     ),
     Option(
-        "seed",
         "--seed",
         metavar="S",
         type=int,

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import click
 
 from pipeline.api import exports
-from pipeline.cli.options import JSON, QUIET, Option, command
+from pipeline.cli.options import JSON, QUIET, Option, command, out_argument
 from pipeline.cli.output import complain, show_json, show_lines
 from pipeline.engine.progress import counted
 from pipeline.errors import InputError
@@ -25,12 +25,7 @@ def _listed(text: str) -> list[str]:
 
 
 OPTIONS = (
-    click.Argument(
-        ["out"],
-        metavar="OUT",
-        type=click.Path(path_type=Path),
-        help="An output directory. A run may be at work on it.",
-    ),
+    out_argument("A run may be at work on it."),
     click.Argument(
         ["dest"],
         metavar="[DEST]",
@@ -38,17 +33,15 @@ OPTIONS = (
         type=click.Path(path_type=Path),
         help="The file or the folder to write. Without one, txt goes beside the images.",
     ),
-    Option("to", "--to", metavar="FORMAT", help=f"One of {', '.join(EXPORTERS)}."),
-    Option("prompt_name", "--prompt-name", metavar="NAME", panel=_ROWS, help="Only answers to this prompt."),
+    Option("--to", metavar="FORMAT", help=f"One of {', '.join(EXPORTERS)}."),
+    Option("--prompt-name", metavar="NAME", panel=_ROWS, help="Only answers to this prompt."),
     Option(
-        "where",
         "--where",
         metavar="EXPR",
         panel=_ROWS,
         help="Only rows where an SQL condition over the columns is true.",
     ),
     Option(
-        "status",
         "--status",
         metavar="STATUS,...",
         default="ok",
@@ -57,17 +50,13 @@ OPTIONS = (
         help="Only rows that ended so; `all` for all of them.",
     ),
     Option(
-        "exclude_flags",
         "--exclude-flags",
         metavar="FLAG,...",
         panel=_ROWS,
         help="Leave rows with one of these flags out.",
     ),
+    Option("--since", metavar="RUN_ID", panel=_ROWS, help="Only rows of runs after this one: new and changed."),
     Option(
-        "since", "--since", metavar="RUN_ID", panel=_ROWS, help="Only rows of runs after this one: new and changed."
-    ),
-    Option(
-        "reviews",
         "--reviews",
         type=click.Choice(get_args(ReviewsAs)),
         default="apply",
@@ -75,42 +64,33 @@ OPTIONS = (
         panel=_ROWS,
         help="apply: corrected captions, and no answer that was marked bad. good: only good and corrected ones.",
     ),
+    Option("--columns", metavar="NAME,...", panel=_ROWS, help="Only these columns, or these beside the text."),
     Option(
-        "columns", "--columns", metavar="NAME,...", panel=_ROWS, help="Only these columns, or these beside the text."
-    ),
-    Option(
-        "template",
         "--template",
         metavar="TEXT",
         panel=_TEXTS,
         help="What a text is made of: 'sks, {{ caption }}'. [default: the caption]",
     ),
     Option(
-        "if_exists",
         "--if-exists",
         type=click.Choice(get_args(IfExists)),
         panel=_TEXTS,
         help="What becomes of texts that are there, with other words. [default: error]",
     ),
     Option(
-        "caption_extension",
         "--caption-extension",
         metavar="SUFFIX",
         panel=_TEXTS,
         help="The suffix of texts. [default: .txt]",
     ),
+    Option("--caption-column", metavar="NAME", panel=_TEXTS, help="The column of texts. [default: text]"),
     Option(
-        "caption_column", "--caption-column", metavar="NAME", panel=_TEXTS, help="The column of texts. [default: text]"
-    ),
-    Option(
-        "images",
         "--images",
         type=click.Choice(get_args(ImagesAs)),
         panel=_FILES,
         help="How images come into DEST. [default: copy; none for txt]",
     ),
     Option(
-        "relative_to",
         "--relative-to",
         metavar="PREFIX",
         panel=_FILES,

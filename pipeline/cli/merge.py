@@ -19,7 +19,6 @@ OPTIONS = (
         help="The output directories of the shards. No run is at work on them.",
     ),
     Option(
-        "out",
         "-o",
         "--out",
         metavar="OUT",
@@ -28,7 +27,6 @@ OPTIONS = (
         help="Where all of their rows go: a new directory, or that of an earlier merge, which then grows.",
     ),
     Option(
-        "on_config_change",
         "--on-config-change",
         metavar="refuse|keep",
         default="refuse",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.cloud.stores import out_address
 from pipeline.engine.stats import RunSummary
 from pipeline.money import usd_text
 from pipeline.records import Status
@@ -42,14 +43,19 @@ def run_on_exit(
 
 def environment_of(out: Path | None, code: int, summary: RunSummary | None) -> dict[str, str]:
     """The variables of the command, without the prefix's repetition: OUT, the exit code, counts and cost."""
-    values: dict[str, object] = {"EXIT_CODE": code, "OUT": "" if out is None else out.absolute()}
+    values: dict[str, object] = {"EXIT_CODE": code, "OUT": "" if out is None else _named(out)}
     if summary is not None:
         values |= {
             "RUN_ID": summary.run_id,
-            "SUMMARY": Path(summary.out).absolute() / RUNS_NAME / f"{summary.run_id}.json",
+            "SUMMARY": f"{_named(summary.out)}/{RUNS_NAME}/{summary.run_id}.json",
             "STOPPED": summary.stopped or "",
             "ASKED": summary.asked,
             "COST_USD": usd_text(summary.cost_usd) or "",
             **{status.name: summary.by_status.get(status, 0) for status in Status},
         }
     return {PREFIX + name: str(value).replace("\0", "") for name, value in values.items()}
+
+
+def _named(out: str | Path) -> str:
+    """An address as it is; of a directory the whole path."""
+    return str(out_address(out) or Path(out).absolute())

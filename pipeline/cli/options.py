@@ -121,6 +121,11 @@ def _metavar(one: Declared) -> str:
     return one.setting.metavar or "VALUE"
 
 
+def out_argument(which: str) -> click.Argument:
+    """OUT of the commands that take one which is there. `which` is a sentence of help about it."""
+    return click.Argument(["out"], metavar="OUT", type=click.Path(path_type=Path), help=f"An output directory. {which}")
+
+
 SOURCES: Final = click.Argument(
     ["sources"],
     nargs=-1,
@@ -132,7 +137,6 @@ SOURCES: Final = click.Argument(
     ),
 )
 CONFIG: Final = Option(
-    "config",
     "-c",
     "--config",
     metavar="NAME|FILE.toml",
@@ -140,25 +144,20 @@ CONFIG: Final = Option(
     help=f"A preset ({', '.join(presets())}) or a TOML file.",
 )
 EMULATOR: Final = Option(
-    "emulator",
     "--emulator",
     is_flag=True,
     panel=PANELS["endpoint"],
     help="Ask an emulated endpoint on this machine: no key, no cost, captions of measured facts.",
 )
 PROMPT_FILE: Final = Option(
-    "prompt_file",
     "--prompt-file",
     metavar="FILE",
     type=click.Path(path_type=Path),
     panel=PANELS["request"],
     help="Read the prompt from a file.",
 )
-LIMIT: Final = Option(
-    "limit", "--limit", metavar="N", type=click.IntRange(1), panel=IMAGES, help="Only the first N images."
-)
+LIMIT: Final = Option("--limit", metavar="N", type=click.IntRange(1), panel=IMAGES, help="Only the first N images.")
 YES: Final = Option(
-    "yes",
     "--yes",
     is_flag=True,
     panel=LIMITS,
@@ -172,7 +171,7 @@ SET: Final = Option(
     help="Any setting by its key, for example images.quality=90. Repeatable.",
 )
 JSON: Final = Option("as_json", "--json", is_flag=True, help="Print JSON on standard output.")
-QUIET: Final = Option("quiet", "-q", "--quiet", is_flag=True, help="Print errors only.")
+QUIET: Final = Option("-q", "--quiet", is_flag=True, help="Print errors only.")
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
@@ -208,6 +207,4 @@ def _overrides(given: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-LOG_JSON: Final = Option(
-    "log_json", "--log-json", is_flag=True, help="Print progress, notes and errors as JSON, an event a line."
-)
+LOG_JSON: Final = Option("--log-json", is_flag=True, help="Print progress, notes and errors as JSON, an event a line.")

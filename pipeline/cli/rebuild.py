@@ -2,22 +2,14 @@
 
 from pathlib import Path
 
-import click
-
 from pipeline.api import datasets
-from pipeline.cli.options import JSON, Option, command
+from pipeline.cli.options import JSON, Option, command, out_argument
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.rebuilt import rebuild_lines
 
 OPTIONS = (
-    click.Argument(
-        ["out"],
-        metavar="OUT",
-        type=click.Path(path_type=Path),
-        help="An output directory whose ledger is lost or damaged.",
-    ),
+    out_argument("Its ledger is lost or damaged."),
     Option(
-        "drop_unreadable",
         "--drop-unreadable",
         is_flag=True,
         help="Keep the readable rows of damaged parts; their other records are asked again.",

@@ -12,7 +12,7 @@ _ARGUMENTS: Final = (
     "caption_column", "caption_extension", "columns", "count", "drop_unreadable", "dry_run", "emulator",
     "exclude_flags", "fail_on_any", "if_exists", "images", "limit", "max_failed", "models", "on_config_change",
     "only", "out", "output", "output_tokens", "port", "probe", "prompt_name", "refresh", "relative_to",
-    "retry_failed", "retry_kind", "retry_status", "retry_where", "reviews", "sample", "since", "status",
+    "retry_failed", "retry_kind", "retry_status", "retry_where", "reviews", "sample", "since", "state", "status",
     "template", "to", "where", "yes",
 )  # fmt: skip
 """Arguments that are no settings. Their flags are their names with dashes."""

@@ -37,15 +37,20 @@ from pipeline.formatting import json_text
 OPTIONS = (
     SOURCES,
     Option(
-        "out",
         "-o",
         "--out",
         metavar="OUT",
         type=click.Path(path_type=Path),
-        help="The output directory. Run again on it, and only what is missing is asked.",
+        help="The output directory, or s3://, gs://, az://. Run again on it, and only what is missing is asked.",
     ),
     Option(
-        "dry_run",
+        "state",
+        "--state",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Where the live ledger lies while OUT is in a bucket. [default: a directory in the user's cache]",
+    ),
+    Option(
         "--dry-run",
         is_flag=True,
         help="Show the first request that OUT lacks and what it may cost; send and write nothing.",
@@ -59,7 +64,6 @@ OPTIONS = (
     *setting_options(),
     PROMPT_FILE,
     Option(
-        "max_failed",
         "--max-failed",
         metavar="N|P%",
         default="0",
@@ -68,7 +72,6 @@ OPTIONS = (
         help="The number or share of rows without an answer above which the exit code is 1.",
     ),
     Option(
-        "fail_on_any",
         "--fail-on-any",
         is_flag=True,
         panel=LIMITS,
@@ -77,70 +80,57 @@ OPTIONS = (
     YES,
     LIMIT,
     Option(
-        "sample",
         "--sample",
         metavar="N",
         type=int,
         panel=IMAGES,
         help="Ask N random images, spread over all sizes. Later runs ask the rest.",
     ),
+    Option("--seed", metavar="S", type=int, default=0, show_default=True, panel=IMAGES, help="Draw another sample."),
     Option(
-        "seed", "--seed", metavar="S", type=int, default=0, show_default=True, panel=IMAGES, help="Draw another sample."
-    ),
-    Option(
-        "hook",
         "--hook",
         metavar="MODULE:FUNCTION",
         panel=PANELS["request"],
         help="Call this Python function with every answer before its row is written; it may change it or ask again.",
     ),
     Option(
-        "on_exit",
         "--on-exit",
         metavar="CMD",
         help="Run this shell command at the end, with VISION_BATCH_EXIT_CODE and other variables of the run.",
     ),
     Option(
-        "retry_failed",
         "--retry-failed",
         is_flag=True,
         panel=AGAIN,
         help="Rows without an answer: failed, invalid, or truncated before any text.",
     ),
+    Option("--retry-kind", metavar="KIND,...", panel=AGAIN, help="Rows with one of these error_kind values."),
     Option(
-        "retry_kind", "--retry-kind", metavar="KIND,...", panel=AGAIN, help="Rows with one of these error_kind values."
-    ),
-    Option(
-        "retry_status",
         "--retry-status",
         metavar="STATUS,...",
         panel=AGAIN,
         help="Rows with one of these status values, for example refused,truncated.",
     ),
     Option(
-        "retry_where",
         "--retry-where",
         metavar="EXPR",
         panel=AGAIN,
         help='Rows for which this SQL condition over the columns is true, for example "cost_usd > 0.01".',
     ),
     Option(
-        "only",
         "--only",
         metavar="LIST",
         panel=AGAIN,
         help="No other records than these: a file with one id a line, - for standard input. Alone: all of them.",
     ),
-    Option("refresh", "--refresh", is_flag=True, panel=AGAIN, help="All rows."),
+    Option("--refresh", is_flag=True, panel=AGAIN, help="All rows."),
     Option(
-        "refresh_changed",
         "--refresh-changed",
         is_flag=True,
         panel=AGAIN,
         help="Rows of files whose size or time has changed.",
     ),
     Option(
-        "on_config_change",
         "--on-config-change",
         metavar="refuse|keep|refresh",
         default="refuse",

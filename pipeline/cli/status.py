@@ -5,12 +5,12 @@ import shlex
 import sys
 from pathlib import Path
 
-import click
-
 from pipeline.api import outputs
+from pipeline.api.places import readable
 from pipeline.cli.next_steps import named
-from pipeline.cli.options import JSON, Option, command
+from pipeline.cli.options import JSON, Option, command, out_argument
 from pipeline.cli.output import note, show, show_json, show_lines
+from pipeline.cloud.stores import out_address
 from pipeline.commands.status import OutStatus, lines
 from pipeline.errors import ResourceError
 from pipeline.formatting import printable
@@ -20,26 +20,18 @@ from pipeline.store.failures import failures as list_failures
 from pipeline.store.failures import write_csv
 
 OPTIONS = (
-    click.Argument(
-        ["out"],
-        metavar="OUT",
-        type=click.Path(path_type=Path),
-        help="An output directory. A run may be at work on it.",
-    ),
+    out_argument("A run may be at work on it."),
     Option(
-        "check",
         "--check",
         is_flag=True,
         help="Exit with 1 while any record has no answer, and with 5 where data/ is damaged.",
     ),
     Option(
-        "failures",
         "--failures",
         is_flag=True,
         help="List the rows that are not ok, with the reason of each, as CSV (as JSON with --json).",
     ),
     Option(
-        "verify",
         "--verify",
         is_flag=True,
         help="Read every part and verify its checksums; exit with 5 where one is damaged.",
@@ -53,7 +45,7 @@ def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: boo
     """Show what is done, failed and spent, predicted against billed tokens, and whether data/ is intact."""
     found = outputs.status(out, verify=verify)
     if failures:
-        show_failures(out, as_json=as_json)
+        show_failures(readable(out), as_json=as_json)
     elif as_json:
         show_json(found.as_dict())
     else:
@@ -84,8 +76,10 @@ def _next(found: OutStatus) -> list[str]:
     if found.state == "running" or found.damage:
         return []
     if found.state in {"stopped", "killed"}:
+        if out_address(found.out) is not None:  # in a bucket: its settings are in no file here
+            return []
         again = public_text(printable(shlex.join(run_words(out, is_rehearsal=found.is_rehearsal))))
         return [f"next: {again}  (goes on where it stopped)"]
     if found.bad:
-        return [f"next: {named('status', out, '--failures')}  (the reason of each row without an answer)"]
-    return [f"next: {named('view', out)}  (look at the answers beside their images)"] if found.records else []
+        return [f"next: {named('status', found.out, '--failures')}  (the reason of each row without an answer)"]
+    return [f"next: {named('view', found.out)}  (look at the answers beside their images)"] if found.records else []

@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from pipeline.config.extras import CLOUD_HINT, has_cloud_extra
@@ -16,6 +17,8 @@ from pipeline.records import Failure
 from pipeline.redaction.redactor import Redactor, is_secret_name, one_line
 
 _ADDRESS: Final = re.compile(r"(s3|gs|az)://([A-Za-z0-9$][A-Za-z0-9._-]*)(?:/(.*))?", re.DOTALL | re.IGNORECASE)
+_SCHEME: Final = re.compile(r"(s3|gs|az)://", re.IGNORECASE)
+_ONE_SLASH: Final = re.compile(r"^((?:s3|gs|az):)/(?!/)", re.IGNORECASE)
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _BODY: Final = re.compile(r"\s*(\n\nDebug source|: <\?xml|<\?xml|: \{).*", re.DOTALL)
@@ -61,6 +64,22 @@ class ObjectAddress:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.key}"
+
+
+def out_address(out: str | Path) -> ObjectAddress | None:
+    """The address that an OUT is, without a slash at its end; None for a directory. Raises InputError for a bad one."""
+    text = str(out)
+    if isinstance(out, Path):  # which makes one slash of two
+        text = _ONE_SLASH.sub(r"\1//", text)
+    address = ObjectAddress.of(text)
+    if address is None:
+        if _SCHEME.match(text):
+            raise InputError(f"{text}: no bucket; write s3://BUCKET/PREFIX")
+        return None
+    address = ObjectAddress(address.scheme, address.bucket, address.key.rstrip("/"))
+    if address.key and not address.names_object:
+        raise InputError(f"{address}: no part of a prefix may be empty, '.' or '..'")
+    return address
 
 
 def open_bucket(address: ObjectAddress, *, timeout_s: float = 300.0, connect_timeout_s: float = 10.0) -> Any:  # noqa: ANN401 - an obstore store

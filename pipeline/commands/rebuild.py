@@ -7,45 +7,36 @@ OUT until all of that is done: runs refuse as long as it is there, and the same 
 
 import errno
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import files
 from pipeline.commands.rebuilt import RebuildReport, losses_of_ledger, losses_of_parts, words
 from pipeline.config.run_config import RunConfig
-from pipeline.errors import ErrorKind, InputError, ResourceError
-from pipeline.records import Status, record_key
+from pipeline.errors import InputError, ResourceError
+from pipeline.records import record_key
 from pipeline.store import between_runs, layout, old_ledger, outdir, parquet, part_repair, schemas, unsaved
-from pipeline.store.accounting import count_row
-from pipeline.store.dedup import SHAREABLE
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger import transfer
 from pipeline.store.ledger.header import check_held_format, check_plain
-from pipeline.store.ledger.protocol import CONFIG_META, SHARD_META, CommittedRow
+from pipeline.store.ledger.protocol import CONFIG_META, SHARD_META
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.ledger.transfer import History, RecordFacts
 from pipeline.store.old_ledger import OldLedger
 from pipeline.store.opening import LEDGER_NAME, check_merged, check_names, last_config, shard_meta
+from pipeline.store.refill import forget_gaps, keep_last, take_over
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.salvage.parts import PartReport
 from pipeline.store.salvage.workplace import ANSWERS_NAME, NEW_NAME, OLD_NAME, Work, held, ledger_files, workplace
-from pipeline.store.states import state_code
 from pipeline.store.unsaved import UnsavedAnswer
 
-COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
-COLUMNS = (
-    "id", "prompt_name", "status", "error_kind", "request_sha256", "duplicate_of", "run_id", "config_hash", "attempts",
-    "cost_usd", "predicted_prompt_tokens", "model", *COUNTED,
-)  # fmt: skip
 BATCH = 10_000
-_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def rebuild(
@@ -118,7 +109,7 @@ class _Rebuild:
                 parquet.remove_unfinished(self.data)
             aside = [self._mend(number, report, columns, old) for number, report in reports.items()]
             numbers = parquet.part_numbers(self.data) if self.data.is_dir() else []
-            older_rows = _keep_last(ledger, self.data, numbers, self.step)
+            older_rows = keep_last(ledger, self.data, numbers, self.step)
             self._fill(ledger, numbers, columns, old.history)
             lost = set(transfer.compare(ledger)) - self.saved
             records = sum(ledger.states().values())
@@ -205,7 +196,7 @@ class _Rebuild:
             runs = history.numbers()
         counts: Counter[str] = Counter()
         for number in numbers:
-            _take_over(ledger, self.data, number, runs, counts, has_history=history is not None)
+            take_over(ledger, self.data, number, runs, counts, has_history=history is not None)
         if history is None:
             ledger.set_meta(declared)
         else:
@@ -213,7 +204,7 @@ class _Rebuild:
             bills = [bill for bill in history.attempts if history.is_whole or not self._has_row(ledger, bill[0])]
             transfer.carry(ledger, replace(history, meta=declared | history.meta, totals=totals, attempts=bills))
         if numbers:
-            _forget_gaps(ledger, numbers)
+            forget_gaps(ledger, numbers)
         if history is None or not history.totals:
             self._count_answers()
 
@@ -265,27 +256,6 @@ def _refuse_losses(out: Path, reports: Mapping[int, PartReport]) -> None:
     )
 
 
-def _keep_last(ledger: SqliteLedger, data: Path, numbers: list[int], failpoint: Callable[[str], None]) -> int:
-    """Of a record in two rows only the one answered last stays; how many rows went.
-
-    Each part is replaced whole, while the row that stays is in another one or in the same: to end in the middle
-    loses nothing, and to do it again finds what is left to do.
-    """
-    twice = set(transfer.repeated(ledger, parquet.places(data))) if numbers else set()
-    last: dict[bytes, tuple[datetime, int, int]] = {}
-    older: defaultdict[int, set[int]] = defaultdict(set)
-    for number in numbers if twice else []:
-        for key, row, answered_at in parquet.answered(data, number, twice):
-            found = (answered_at or _NEVER, number, row)
-            first, last[key] = sorted((last.get(key, found), found))
-            if first != last[key]:
-                older[first[1]].add(first[2])
-    for number, rows in older.items():
-        part_repair.drop_rows(data, number, rows)
-        failpoint("older-dropped")
-    return sum(map(len, older.values()))
-
-
 def _config(out: Path) -> RunConfig:
     """What OUT was last asked; the defaults where its file cannot be read."""
     try:
@@ -319,47 +289,3 @@ def data_hashes(data: Path, numbers: list[int]) -> list[str]:
 def _config_hash(of_rows: list[str], of_config: str) -> str:
     """`config.toml` leaves out what may be a secret, and then has another hash: that of the rows is right."""
     return of_config if not of_rows or of_config in of_rows else of_rows[-1]
-
-
-def _take_over(
-    ledger: SqliteLedger,
-    data: Path,
-    number: int,
-    runs: Mapping[str, int],
-    counts: Counter[str],
-    *,
-    has_history: bool,
-) -> None:
-    """The records of one part; `counts` is added what their rows come to."""
-    ledger.restore(number, [], {}, [])
-    with pq.ParquetFile(data / parquet.part_name(number)) as file:
-        for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
-            of_batch: Counter[str] = Counter()
-            rows = list(_restored(batch, of_batch))
-            counts += of_batch
-            # The history's sums are complete: they include replaced rows, and attempts without a row.
-            ledger.restore(number, rows, {} if has_history else of_batch, _runs_of(batch, runs))
-
-
-def _runs_of(batch: pa.RecordBatch, numbers: Mapping[str, int]) -> list[int]:
-    by = zip(batch["run_id"].to_pylist(), batch["config_hash"].to_pylist(), strict=True)
-    return [numbers.get(run_id, numbers.get(config_hash, 0)) for run_id, config_hash in by]
-
-
-def _restored(batch: pa.RecordBatch, counts: Counter[str]) -> Iterator[CommittedRow]:
-    for row in batch.to_pylist():
-        status, kind = Status(row["status"]), row["error_kind"]
-        count_row(counts, row)
-        yield CommittedRow(
-            record_key(row["id"], row["prompt_name"]),
-            state_code(status, None if kind is None else ErrorKind(kind)),
-            b"",
-            request_sha256=row["request_sha256"],
-            shareable=status in SHAREABLE and row["duplicate_of"] is None,
-        )
-
-
-def _forget_gaps(ledger: SqliteLedger, numbers: list[int]) -> None:
-    """Parts that are gone are not missed: their records are asked again."""
-    if numbers != list(range(len(numbers))):
-        ledger.set_meta({"lost_parts": orjson.dumps(sorted(set(range(numbers[-1])) - set(numbers)))})

@@ -27,7 +27,7 @@ def has_heic_extra() -> bool:
 
 CLOUD_SCHEMES = ("s3", "gs", "az")
 """Of object stores. Addresses with other schemes are fetched over HTTP, or are not."""
-CLOUD_HINT = "reading from object stores needs a package more: pip install 'vision-batch[cloud]'"
+CLOUD_HINT = "object stores need a package more: pip install 'vision-batch[cloud]'"
 """The way out where obstore is missing."""
 
 
@@ -57,3 +57,13 @@ METRICS_HINT = 'writing metrics needs a package more: pip install "vision-batch[
 def has_metrics_extra() -> bool:
     """Whether prometheus-client, which writes the figures of a run, is installed. It is not imported."""
     return find_spec("prometheus_client") is not None
+
+
+RAY_HINT = 'working on a Ray cluster needs a package more: pip install "vision-batch[ray]"'
+"""The way out where Ray is missing."""
+
+
+@cache
+def has_ray_extra() -> bool:
+    """Whether Ray, which starts shards on the nodes of a cluster, is installed. It is not imported."""
+    return find_spec("ray") is not None

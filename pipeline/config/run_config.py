@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import model_validator
 from pydantic_core import to_jsonable_python
 
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.images import ImagesConfig
 from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.prices import CatalogueConfig, PricesConfig
@@ -54,6 +55,7 @@ class RunConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     budget: BudgetConfig = BudgetConfig()
     output: OutputConfig = OutputConfig()
+    engine: ClusterConfig = ClusterConfig()
     prices: PricesConfig = PricesConfig()
     catalogue: CatalogueConfig = CatalogueConfig()
 

@@ -333,6 +333,8 @@ class Settings(TypedDict, total=False):
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     shard: str | None
+    engine: str | None
+    shards: int | None
     dedup: bool | None
     grace_s: float | None
     metrics: str | Path | None

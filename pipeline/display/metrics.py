@@ -28,12 +28,12 @@ EVERY_S = 5.0
 class MetricsFile:
     """Writes the file while a run goes on."""
 
-    def __init__(self, path: Path, *, out: Path, model: str | None, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, path: Path, *, out: str, model: str | None, now: Callable[[], float] = monotonic) -> None:
         """Raises InputError where the package is not installed, ResourceError where the file cannot be written."""
         if not has_metrics_extra():
             raise InputError(f"`metrics=`: {METRICS_HINT}")
         self._path, self._now, self._written_at = path, now, 0.0
-        self._labels = {"out": str(out), "gen_ai_request_model": model or ""}
+        self._labels = {"out": out, "gen_ai_request_model": model or ""}
         self._stats = RunStats()
         self._exit_code: int | None = None
         self._write()
@@ -134,7 +134,7 @@ class MetricsFile:
             raise ResourceError(f"{self._path}: {error.strerror} (output.metrics)") from error
 
 
-def metrics_of(config: RunConfig, out: Path) -> MetricsFile | None:
+def metrics_of(config: RunConfig, out: str) -> MetricsFile | None:
     """The file that `output.metrics` names."""
     path = config.output.metrics
     return None if path is None else MetricsFile(path, out=out, model=config.request.model)

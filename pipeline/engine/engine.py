@@ -63,7 +63,7 @@ class Engine:
     def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, stats: RunStats) -> None:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
         endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
-        self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock)
+        self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock, stages.leases)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
         self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
         self._preparation = Preparation(stages, config, clock, self._writer)
@@ -85,6 +85,7 @@ class Engine:
                 aside.start_soon(self._every, self._config.publish_s, self._publish)
                 aside.start_soon(self._every, self._config.show_s, self._watch.tick)
                 aside.start_soon(self._every, self._config.show_s, self._preparation.replace_stuck)
+                aside.start_soon(self._every, self._config.show_s, self._exchange)
                 aside.start_soon(self._every, self._config.seal_interval_s, self._writer.seal)
                 aside.start_soon(self._watch.time)
                 aside.start_soon(watch_signals, self._interrupt)
@@ -233,7 +234,7 @@ class Engine:
     def _threads(self) -> Iterator[None]:
         with (
             Threads("reader") as self._reader.thread,
-            Threads("writer", daemon=False) as self._writer.thread,
+            Threads("writer", daemon=not self._config.waits_at_exit) as self._writer.thread,
             Threads("decode", self._config.threads) as self._preparation.decoders,
         ):
             yield
@@ -252,6 +253,11 @@ class Engine:
     def _remark(self) -> None:
         for remark in self._scheduler.remarks():
             self._stages.say(f"note: {remark}")
+
+    async def _exchange(self) -> None:
+        reason = await self._scheduler.exchange(self.stats)
+        if reason is not None:
+            self.stop(reason)
 
     async def _publish(self) -> None:
         self.stats.low_water = self._reader.low_water

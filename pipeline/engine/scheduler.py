@@ -8,9 +8,11 @@ from itertools import count
 
 import anyio
 
+from pipeline.engine.leases import Leases
 from pipeline.engine.stages import Clock, RequestState
 from pipeline.engine.state import NEVER, EndpointState, Share
-from pipeline.errors import BudgetReachedError, ErrorKind
+from pipeline.engine.stats import RunStats
+from pipeline.errors import BudgetReachedError, ErrorKind, VisionBatchError
 from pipeline.limits.budget import Amounts, Budget, leased
 from pipeline.limits.decision import SUCCESSES, Action, Decision, decide
 from pipeline.money import nano_usd
@@ -102,11 +104,17 @@ class Scheduler:
     """Gives permits to the records of a run, in their order, over all its endpoints."""
 
     def __init__(
-        self, endpoints: Sequence[EndpointState], budgets: Sequence[Budget], lease: Lease, clock: Clock
+        self,
+        endpoints: Sequence[EndpointState],
+        budgets: Sequence[Budget],
+        lease: Lease,
+        clock: Clock,
+        leases: Leases | None = None,
     ) -> None:
         """`lease` publishes, before anything is sent, the most that this process may come to until it is called
-        again; it is called only where there is a budget.
+        again; it is called only where there is a budget. `leases`: limits and budgets are those of several runs.
         """
+        self._leases = leases
         self.endpoints, self.budgets = endpoints, budgets
         self._clock, self._lease = clock, lease
         self._queue, self._places = PlaceQueue(), count()
@@ -187,13 +195,37 @@ class Scheduler:
             need = max((budget.reservation(predicted) for budget in self.budgets), key=_nano, default=predicted)
             lacking = next((budget for budget in self.budgets if budget.lacks(need)), None)
             if lacking is not None:
+                if self._leases is not None and await self._leases.extend(self.budgets, need, self.concurrency):
+                    continue
                 if not any(each.in_flight for each in self.endpoints):
                     raise _used_up(lacking, need)
                 await self._change(NEVER)
                 continue
-            if await self._has_leased(need):
+            if await self._has_leased(need) and await self._has_permit(endpoint, state):
                 return self._begin(endpoint, state, predicted, need)
         return None
+
+    async def _has_permit(self, endpoint: EndpointState, state: RequestState) -> bool:
+        """Whether the rates that several runs have together let this request go; False after time has passed."""
+        if self._leases is None:
+            return True
+        at, tokens = self.endpoints.index(endpoint), endpoint.tokens_of(state.request)
+        wait_s = self._leases.take(at, tokens)
+        if wait_s is None:
+            return True
+        if wait_s > 0:
+            await self._change(wait_s)
+        else:
+            await self._leases.fetch(at, tokens, max(1, endpoint.concurrency - endpoint.in_flight))
+        return False
+
+    async def exchange(self, stats: RunStats) -> VisionBatchError | None:
+        """Report to where limits of several runs are given out, and apply what comes back; what ends the run."""
+        if self._leases is None:
+            return None
+        reason = await self._leases.exchange(self.endpoints, stats)
+        self.notify()
+        return reason
 
     def _choose(self, now: float, state: RequestState) -> tuple[EndpointState, float]:
         """The endpoint that is ready soonest; of several that are ready, the one that is due by weight."""

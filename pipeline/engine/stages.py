@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -25,6 +26,9 @@ from pipeline.records import (
     PreparedRequest,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from pipeline.engine.leases import Leases
 
 PromptNames = tuple[str, ...]
 """Names of prompts that a record is asked, in their order."""
@@ -88,6 +92,8 @@ class Stages:
     reword: Callable[[PreparedRequest, str], PreparedRequest] = lambda request, _: request
     """The same request with another prompt."""
     budgets: Sequence[Budget] = ()
+    leases: "Leases | None" = None
+    """Where limits and budgets are given out that this run has together with others."""
     show: Callable[[RunStats], None] = lambda _: None
     """Called in the loop, several times a second."""
     say: Callable[[str], None] = lambda _: None
@@ -124,6 +130,8 @@ class EngineConfig:
     """Whether the source gives its records at once; a pipe may bring one an hour."""
     max_time_s: float | None = None
     grace_s: float = 60.0
+    waits_at_exit: bool = True
+    """Whether the process ends only when the writer has: where nothing is committed there is nothing to wait for."""
     show_s: float = 0.25
     publish_s: float = 2.0
 

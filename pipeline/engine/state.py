@@ -26,7 +26,7 @@ from pipeline.limits.decision import (
 from pipeline.limits.notices import Notices
 from pipeline.limits.rate_window import RateLimits, Taken, back_in_s
 from pipeline.limits.timeouts import AdaptiveTimeout
-from pipeline.records import Answer, Failure, PreparedRequest, RateLimitInfo
+from pipeline.records import Answer, Failure, PreparedRequest
 
 NEVER = inf
 """When a request may be sent that waits for a result, not for a time."""
@@ -131,6 +131,7 @@ class EndpointState:
         self.timeout = AdaptiveTimeout(min(config.straggler_s, endpoint.timeout_s), endpoint.timeout_s)
         self.circuit = Circuit()
         self.in_flight = self.requests = self.answers = self._rejected = 0
+        self.most_in_flight, self.held_until = inf, -inf  # this run's part of the number, and a pause that others met
         self.virtual_time = 0.0
         """Requests divided by weight, for the scheduler's fair shares."""
         self.stopped: str | None = None
@@ -141,8 +142,7 @@ class EndpointState:
         """Whether the failures that made it stop may be the last records' own."""
         self.remarks: list[str] = []
         """Lines for the user; the scheduler takes them out."""
-        self.notices = Notices(endpoint.name)
-        """The same about its pauses, in the server's words."""
+        self.notices = Notices(endpoint.name)  # the same about its pauses, in the server's words
         self._is_shut = self._counts_records = self._has_doubted = False
         self._throttles, self._woke_at = Throttles(endpoint.name), -NEVER
         self._rate: tuple[float, bool] | None = None
@@ -165,16 +165,16 @@ class EndpointState:
         """The same where a rate makes this request wait, and for long."""
         if self.waiting is not None or not PACED_S <= ready_at - now < NEVER:
             return None
-        words, at = self.limits.words(now, self.tokens_of(request)), _time_of_day(self._clock, ready_at)
-        return words and f"{words}: next at {at}"
+        words = self.limits.words(now, self.tokens_of(request))
+        return words and f"{words}: next at {_time_of_day(self._clock, ready_at)}"
 
     def ready_at(self, now: float, request: PreparedRequest) -> float:
         """When this request may be sent: `now`, later, or NEVER unless a result changes something."""
-        limit = self._concurrency.limit(now)
-        if self._is_shut or (self.in_flight and self.in_flight >= limit):
+        limit = min(self._concurrency.limit(now), self.most_in_flight)
+        if self._is_shut or limit < 1 or (self.in_flight and self.in_flight >= limit):
             return NEVER
-        free_at = self._throttles.free_at(now, limit - self.in_flight) if self.in_flight else now
-        return max(free_at, self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
+        free_at = self._throttles.free_at(now, int(limit) - self.in_flight) if self.in_flight else now
+        return max(free_at, self.held_until, self.circuit.ready_at, self.limits.ready_at(now, self.tokens_of(request)))
 
     def begin(self, now: float, request: PreparedRequest) -> Share:
         """A request is sent. After a pause it goes alone: the others wait for what it finds."""
@@ -198,7 +198,9 @@ class EndpointState:
         if result is None:
             return
         if result.limits is not None:
-            self._advertise(request, result, result.limits)
+            doubted = self.limits.advertise(result.limits, _granted(request, result))
+            if doubted is not None:
+                self.remarks.append(f"{self.name} advertises {doubted}: it is not believed; `limits.tpm` sets one")
         if result.doubts and not self._has_doubted:
             self._has_doubted = True
             self.remarks.append(_doubt_words(self.name, result.doubts))
@@ -210,11 +212,6 @@ class EndpointState:
             self.limits.requests.granted(now, share.sent.at)
             if self.endpoint.counts_billed and (billed := result.usage.billed_tokens) is not None:
                 self.limits.settle(share.taken, billed)
-
-    def _advertise(self, request: PreparedRequest, result: Answer | Failure, info: RateLimitInfo) -> None:
-        doubted = self.limits.advertise(info, _granted(request, result))
-        if doubted is not None:
-            self.remarks.append(f"{self.name} advertises {doubted}: it is not believed; `limits.tpm` sets one")
 
     def observe(self, state: RequestState, share: Share, result: Answer | Failure) -> Known:
         """Count the result of an attempt -> what `decide` needs."""
@@ -270,8 +267,11 @@ class EndpointState:
         state.timeouts += failure.kind is ErrorKind.TIMEOUT  # its next request may take longer in any case
         if failure.kind in FAILING and self._is_failing(state, failure, sent_at):
             return Known(is_void=True)
-        is_reached = failure.status is not None
-        if is_reached and self.circuit.reason is not PauseReason.FAILING and self.circuit.is_closed_by(sent_at):
+        if (
+            failure.status is not None
+            and self.circuit.reason is not PauseReason.FAILING
+            and self.circuit.is_closed_by(sent_at)
+        ):
             self.circuit.close(self._clock.now())
         state.failures, state.failed_on = state.failures + 1, self.name
         return Known(state.failures, max_failures=self._config.max_failures, random=self._clock.random.random())

@@ -48,7 +48,7 @@ class Slice:
 class Minutes:
     """Amounts of the last minutes, in slices."""
 
-    def __init__(self, window_s: float = MINUTE_S + SLACK_S) -> None:
+    def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self.slices: deque[Slice] = deque()
         self.total = 0.0
@@ -76,11 +76,13 @@ class RateWindow:
     Without a limit it counts all the same: the endpoint may advertise one later.
     """
 
-    def __init__(self, stated: float | None = None) -> None:
+    def __init__(self, stated: float | None = None, slack_s: float = SLACK_S) -> None:
+        """`slack_s`: how much later than another a request may arrive than it was sent."""
+        self._slack_s = slack_s
         self.stated: float | None = stated
         self.advertised: float | None = None
         self.learned: float | None = None
-        self._sent, self._granted = Minutes(), Minutes(2 * MINUTE_S)
+        self._sent, self._granted = Minutes(MINUTE_S + slack_s), Minutes(2 * MINUTE_S)
         self._next_at = self._throttled_at = float("-inf")
         self._first_at: float | None = None
         self._is_seeking = True
@@ -106,8 +108,13 @@ class RateWindow:
             if limit is None or excess <= ROUNDING * limit:
                 break
             excess -= slice_.amount
-            at = max(at, slice_.at + MINUTE_S + SLACK_S)
+            at = max(at, slice_.at + MINUTE_S + self._slack_s)
         return at
+
+    def sent_lately(self, now: float) -> float:
+        """What was taken within the last minute."""
+        self._sent.forget(now)
+        return self._sent.total
 
     def hold(self, until: float) -> None:
         """Take nothing before this time."""
@@ -182,10 +189,14 @@ class Taken:
 class RateLimits:
     """Requests and tokens a minute of one endpoint."""
 
-    def __init__(self, rpm: float | None = None, tpm: float | None = None, shards: int = 1) -> None:
+    def __init__(
+        self, rpm: float | None = None, tpm: float | None = None, shards: int = 1, slack_s: float = SLACK_S
+    ) -> None:
         """Of an endpoint that N shards ask: what is stated and what it advertises are divided by N."""
         self._shards = shards
-        self.requests, self.tokens = RateWindow(rpm and rpm / shards), RateWindow(tpm and tpm / shards)
+        self.requests, self.tokens = (RateWindow(rate and rate / shards, slack_s) for rate in (rpm, tpm))
+        self.corrected = 0.0
+        """Tokens that were billed beyond the predicted ones."""
         self._granted_tokens = 0.0
         """The largest request that was answered."""
         self._is_doubted = False
@@ -211,6 +222,7 @@ class RateLimits:
 
     def settle(self, taken: Taken, tokens: float) -> None:
         """The tokens that the request was billed."""
+        self.corrected += tokens - taken.tokens
         self.tokens.correct(taken.slice_, tokens - taken.tokens)
 
     def advertise(self, info: RateLimitInfo, granted_tokens: float = 0.0) -> str | None:

@@ -17,6 +17,7 @@ from pipeline.config.sections import LABELS_PROMPT
 from pipeline.config.shards import SourceShard
 from pipeline.endpoints.adapter import traits_of
 from pipeline.engine.hooks import OnAnswer
+from pipeline.engine.leases import Leases
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
@@ -25,7 +26,7 @@ from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
 from pipeline.money import nano_usd, usd
-from pipeline.records import EMULATOR, ImageRecord
+from pipeline.records import EMULATOR, ImageRecord, record_key
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
 from pipeline.run.documents import check_documents
@@ -35,9 +36,11 @@ from pipeline.run.sharding import shared_budget
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
+from pipeline.store.keyset import KeySet
 from pipeline.store.rerun import RerunPolicy
 from pipeline.tokens.prompt import PromptShape, dearer_detail, out_of_reach, tokens_by_detail
 
+Missing = Callable[[Sequence[ImageRecord]], Sequence[tuple[str, ...]]]
 RUN, TOTAL = "run", "total"
 """The budget of one run, and that of all runs on an OUT."""
 FETCHES = 64
@@ -70,8 +73,23 @@ class Job:
     """Asks a person for that confirmation; None where no person can answer."""
     on_answer: OnAnswer | None = None
     """The hook that is called with every answer before its row is written."""
+    open_dataset: Callable[..., Dataset] | None = None
+    """Opens OUT in another way than `Dataset.open`, to carry it elsewhere too."""
+    address: str | None = None
+    """What OUT is called where that is not its path: an address in a bucket."""
     implied_budget_usd: Decimal | None = None
     """The budget of a run whose cost cannot be predicted, where the user sets none."""
+    within: Path | None = None
+    """The output directory that `out` lies in, as one shard of it on a cluster."""
+    answered: KeySet | None = None
+    """The keys of rows that it has, and that are not asked again."""
+    leases: Leases | None = None
+    """Where limits and budgets are given out that all shards have together."""
+
+    @property
+    def name(self) -> str:
+        """What OUT is called."""
+        return self.address or str(self.out)
 
     @property
     def budget(self) -> BudgetConfig:
@@ -114,7 +132,7 @@ def open_job_source(job: Job) -> tuple[Source, int | None]:
     Raises InputError for what is wrong with it, and where the template of a prompt does not fit a record.
     """
     reads_sidecars = names_sidecar(job.config)
-    source = open_sources(job.sources, job.config.source, out=job.out, reads_sidecars=reads_sidecars)
+    source = open_sources(job.sources, job.config.source, out=job.within or job.out, reads_sidecars=reads_sidecars)
     total = source.check()
     check_documents(job.config, source)
     if job.chosen is not None:
@@ -183,8 +201,28 @@ def left_words(stats: RunStats, totals: Totals) -> list[str]:
     return [words]
 
 
-def budgets_of(budget: BudgetConfig, dataset: Dataset) -> list[Budget]:
+def missing_of(job: Job, dataset: Dataset) -> Missing:
+    """Which prompts each record is asked: what neither OUT nor, on a cluster, the whole that it is a part of holds."""
+    answered, names = job.answered, job.config.prompt_names
+    if answered is None:
+        return dataset.missing
+
+    def missing(records: Sequence[ImageRecord]) -> list[tuple[str, ...]]:
+        keys = [record_key(record.id, name) for record in records for name in names]
+        held = iter(answered.holds(keys))
+        there = [{name for name in names if next(held)} for _ in records]
+        each = zip(dataset.missing(records), there, strict=True)
+        return [tuple(name for name in asked if name not in known) for asked, known in each]
+
+    return missing
+
+
+def budgets_of(job: Job, dataset: Dataset) -> list[Budget]:
     """What this run, and all runs on OUT, may still spend."""
+    budget = job.budget
+    if job.leases is not None:
+        totals = dataset.totals()
+        return job.leases.begin(Amounts(nano_usd(totals.spent_usd), totals.tokens, totals.requests))
     budgets = []
     run_limit = Amounts(nano_usd(budget.max_cost_usd), budget.max_tokens, budget.max_requests)
     if run_limit != Amounts():

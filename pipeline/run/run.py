@@ -46,6 +46,7 @@ from pipeline.run.job import (
     has_several_images,
     image_hosts,
     left_words,
+    missing_of,
     new_run_id,
     open_job_source,
 )
@@ -84,7 +85,7 @@ async def run_job(
     keys = [find_key(one) for one in job.config.all_endpoints]
     source, total = open_job_source(job)
     check_only(job, source)
-    _say_beforehand(job, keys, source, total, say or _silent)
+    say_beforehand(job, keys, source, total, say or _silent)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
@@ -93,7 +94,7 @@ async def run_job(
         endpoints = endpoints_of(job, targets, sessions, prepare, say or _silent)
         check_prompt(prepare.prompt_shape())
         job = confirmed(job, source, total, prepare.prompt_shape(), lambda marks: LowWater.of(source, job, marks).skip)
-        _say_cost(job, source, prepare, say)
+        say_cost(job, source, prepare, say)
         run = _Run(job, clock, _stats(source, total, len(prepare.prompts)))
         with run.dataset(has_several=has_several_images(job.config, source)) as dataset:
             suspects, is_bounded = stack.enter_context(Suspects(job.out)), job.implied_budget_usd is not None
@@ -104,7 +105,7 @@ async def run_job(
             if (hook := run.hook(dataset)) is not None:
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = _numbers(job, dataset)
-            _say_prompt(job, None if numbers.has_answers or total == 0 else say)
+            say_prompt(job, None if numbers.has_answers or total == 0 else say)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -125,7 +126,7 @@ def _silent(_: str) -> None:
     """What is said to no user."""
 
 
-def _say_beforehand(job: Job, keys: Sequence[Variable | None], source: Source, total: int | None, say: Say) -> None:
+def say_beforehand(job: Job, keys: Sequence[Variable | None], source: Source, total: int | None, say: Say) -> None:
     """Where requests go and with which key, for a new OUT or a new address there; what the sources pass over."""
     if not job.emulated and total != 0 and _has_new_destination(job):
         each = zip(job.config.all_endpoints, keys, strict=True)
@@ -143,7 +144,7 @@ def _has_new_destination(job: Job) -> bool:
     return True
 
 
-def _say_prompt(job: Job, say: Say | None) -> None:
+def say_prompt(job: Job, say: Say | None) -> None:
     """What is asked, where the user did not write it, and how labels are asked for; before the first answer of OUT."""
     if say is None:
         return
@@ -155,7 +156,7 @@ def _say_prompt(job: Job, say: Say | None) -> None:
         say(f"note: {line}")
 
 
-def _say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
+def say_cost(job: Job, source: Source, prepare: Preparer, say: Say | None) -> None:
     """The budget of a run that has none of its own, and a `detail` that costs more than another."""
     if say is None:
         return
@@ -185,7 +186,7 @@ class _Run:
 
     def dataset(self, *, has_several: bool) -> Dataset:
         job = self.job
-        opened = Dataset.open(
+        opened = (job.open_dataset or Dataset.open)(
             job.out,
             config=job.config,
             run_id=self.run_id,
@@ -216,11 +217,11 @@ class _Run:
         prompts = self.stats.prompts
         dataset.expect((self.stats.total or 0) // prompts - water.skip)
         self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
-        budgets = budgets_of(self.job.budget, dataset)
+        budgets = budgets_of(self.job, dataset)
         self.stats.granted_usd = granted_usd(budgets)
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
-            missing=dataset.missing,
+            missing=missing_of(self.job, dataset),
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), prepare.passing(images)),
             prepare=prepare,
             stuck=prepare.images.stuck,
@@ -231,6 +232,7 @@ class _Run:
             seal=dataset.seal,
             lease=dataset.lease,
             budgets=budgets,
+            leases=self.job.leases,
             show=show,
             publish=lambda stats: self.publish(dataset, water, stats),
         )
@@ -323,7 +325,7 @@ class _Run:
         too_many = exceeds(job.max_failed, stats.bad, stats.asked) or (job.fail_on_any and stats.bad + bad_before > 0)
         return RunSummary(
             run_id=self.run_id,
-            out=str(job.out),
+            out=job.name,
             exit_code=stopped.exit_code if stopped else int(too_many),
             stopped=str(stopped) if stopped else None,
             model=job.config.request.model,

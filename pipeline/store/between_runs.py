@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.config.run_config import RunConfig
-from pipeline.errors import InputError, OutInUseError
+from pipeline.errors import InputError, OutInUseError, ResourceError
 from pipeline.files import disk_errors
 from pipeline.records import ImageRecord
 from pipeline.store import layout
@@ -15,8 +15,16 @@ from pipeline.store.intake import TakenIn
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.marks import Marks
 from pipeline.store.missing import Missing
-from pipeline.store.opening import LEDGER_NAME, check_ledger, check_out, check_rebuilt, last_config
-from pipeline.store.overview import overview
+from pipeline.store.opening import (
+    JOINED_NAME,
+    LEDGER_NAME,
+    SHARDS_NAME,
+    check_ledger,
+    check_out,
+    check_rebuilt,
+    last_config,
+)
+from pipeline.store.overview import added_overviews, overview
 from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.sealing import Sealer
@@ -57,8 +65,20 @@ def repaired(
 
 
 def look(out: Path) -> dict[str, object]:
-    """The overview of an OUT; nothing in it is changed."""
-    with disk_errors(out), SqliteLedger(out / LEDGER_NAME) as ledger, decoding(ledger):
+    """The overview of an OUT, with what the shards of an interrupted run on a cluster hold; nothing is changed."""
+    with disk_errors(out):
+        found = look_alone(out)
+        for shard in sorted((out / SHARDS_NAME).glob(f"[0-9]*/{LEDGER_NAME}")):
+            if (shard.parent / JOINED_NAME).exists():
+                continue
+            with suppress(InputError, ResourceError):
+                found = added_overviews(found, look_alone(shard.parent))
+        return found
+
+
+def look_alone(out: Path) -> dict[str, object]:
+    """The same without such shards."""
+    with SqliteLedger(out / LEDGER_NAME) as ledger, decoding(ledger):
         check_rebuilt(out)
         return overview(ledger)
 

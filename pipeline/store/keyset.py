@@ -32,6 +32,10 @@ class KeySet:
             joined += key[:8]
         return cls([np.unique(np.frombuffer(joined, _PREFIX)).tobytes()])
 
+    def tobytes(self) -> bytes:
+        """What the constructor takes."""
+        return self._sorted.astype(_PREFIX).tobytes()
+
     def __len__(self) -> int:
         return len(self._sorted)
 

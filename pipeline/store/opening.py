@@ -33,8 +33,12 @@ REBUILD_NAME = ".rebuild"
 """Lies in OUT while a rebuild is at work, or after one was interrupted."""
 MERGE_NAME = ".merge"
 """The same of a merge: what it has joined until now."""
+SHARDS_NAME = "shards"
+"""The folder of shards of a run on a cluster that is not done."""
+JOINED_NAME = "joined"
+"""A file in such a shard whose rows are in OUT already, and that goes on."""
 
-_IGNORED = frozenset({HOLDER_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
+_IGNORED = frozenset({HOLDER_NAME, SHARDS_NAME, ".DS_Store", ".gitignore", ".gitkeep", "lost+found"})
 """Names in a directory that still counts as empty."""
 
 

@@ -1,6 +1,9 @@
 """What an output directory holds, as plain values."""
 
 from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 from pipeline.errors import ErrorKind
 from pipeline.records import Status
@@ -31,3 +34,18 @@ def overview(ledger: Ledger) -> dict[str, object]:
         "models": models_of(counts),
         "rehearsal": ledger.meta(REHEARSAL_META) == YES,
     }
+
+
+def added_overviews(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two overviews of output directories as one: numbers are added, also those of money, which is text."""
+    found: dict[str, Any] = dict(one)
+    for name, value in other.items():
+        if isinstance(value, Mapping):
+            found[name] = added_overviews(found.get(name, {}), value)
+        elif isinstance(value, bool):
+            found[name] = found.get(name, False) or value
+        elif isinstance(value, str):
+            found[name] = f"{Decimal(found.get(name, '0')) + Decimal(value):f}"
+        else:
+            found[name] = found.get(name, 0) + value
+    return found

@@ -104,6 +104,12 @@ class RerunPolicy:
         """Whether `only` stands without another word: its records are asked, with a row or without."""
         return self.only is not None and not (self._chooses_rows or self.refresh_changed)
 
+    @property
+    def is_by_state(self) -> bool:
+        """Whether the status and the kind of a row decide alone."""
+        others = self.refresh_changed or self.on_config_change == "refresh" or self.only is not None
+        return self.retry_where is None and not others
+
     def describe(self) -> str:
         """One line, equal for equal policies: an interrupted run continues only with the same one."""
         kinds = ",".join(sorted(self.retry_kinds))

@@ -49,6 +49,14 @@ class Selection:
         )
         """States that are never asked again, unless `retry_where` names the row."""
 
+    def passed_over(self) -> frozenset[int]:
+        """States that a run which begins now never asks, where its policy names rows by their state alone."""
+        known = Match(by_this_run=False, by_this_config=True, has_changed=False)
+        wants = self._policy.wants
+        return frozenset(
+            code for code, state in STATES.items() if not wants(*state, known, is_exclusive=self.is_exclusive)
+        )
+
     def look(self, out: Path, columns: pa.Schema) -> None:
         """Find the rows for which `retry_where` is true, in the parts and in the ledger.
 

@@ -61,9 +61,8 @@ def test_json_on_standard_output(vision_batch: Command, photos: Path, endpoint: 
     summary = json.loads(done.stdout)
     assert (summary["asked"], summary["exit_code"], summary["cost_usd"]) == (3, 0, None)
     (stored,) = (photos.parent / "out/runs").glob("*.json")
-    assert {
-        key: value for key, value in json.loads(stored.read_text()).items() if key not in {"totals", "earlier"}
-    } == summary
+    kept = json.loads(stored.read_text())
+    assert {key: value for key, value in kept.items() if key not in {"totals", "earlier"}} == summary
 
 
 def test_quiet_is_quiet(vision_batch: Command, photos: Path, endpoint: str) -> None:
@@ -182,12 +181,8 @@ def test_a_dead_port_is_exit_code_4(vision_batch: Command, photos: Path) -> None
 def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code: int, endpoint: str) -> None:
     """What is in flight when the signal comes is kept, the exit code tells the signal, and the run goes on later."""
     with emulator(["--latency-ms", "1500"]) as slow:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run", "photos", "-o", "out", "--base-url", slow, "--model", "gpt-4o",
-             "--concurrency", "2"],
-            cwd=photos.parent, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        words = ["run", "photos", "-o", "out", "--base-url", slow, "--model", "gpt-4o", "--concurrency", "2"]
+        running = warm.Running(["-m", "pipeline", *words], cwd=photos.parent, env=os.environ)
         until(lambda: bool(emulator_get(slow, "stats")["in_flight"] == 2), running)
         running.send_signal(number)
         _, stderr = running.communicate(timeout=30)

@@ -9,6 +9,8 @@ from pipeline.commands.preview import NOTHING_TO_ASK
 from pipeline.errors import InputError
 from tests.support import Command, MakeImage
 
+pytestmark = pytest.mark.usefixtures("shared_emulator")
+
 
 @pytest.fixture
 def photos(make_image: MakeImage) -> Path:

@@ -25,6 +25,9 @@ from pipeline.tokens.ranges import Range
 from tests.commands.test_models import TODAY, config
 from tests.support import MakeImage
 
+pytestmark = pytest.mark.usefixtures("shared_emulator")
+
+
 OURS = """
 [sources.bill]
 title = "Our bill of October"

@@ -17,6 +17,9 @@ from pipeline.estimates.render import files
 from pipeline.estimates.render import text as render
 from tests.support import emulator_get
 
+pytestmark = pytest.mark.usefixtures("shared_emulator")
+
+
 SIZES = [(96, 64), (200, 150), (520, 400), (700, 900), (900, 300), (1100, 800)]
 PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": "2.5", "output_usd_per_mtok": "10"}]}
 

@@ -232,6 +232,7 @@ def test_a_refresh_pays_equal_pixels_once(photos: Path, endpoint: str) -> None:
     assert (again.asked, again.requests, again.followers) == (9, 1, 8)
 
 
+@pytest.mark.usefixtures("shared_emulator")
 def test_a_rehearsal_and_a_real_run_share_no_out(make_image: MakeImage, endpoint: str) -> None:
     """Answers of the emulator are never taken for those of a model, nor the other way round."""
     make_image("photos/a.png", 30, 20)

@@ -185,6 +185,7 @@ def test_what_goes_wrong_in_a_stream(make_image: MakeImage, fault: str, status: 
 # ---------------------------------------------------------------- service tiers
 
 
+@pytest.mark.usefixtures("shared_emulator")
 def test_a_tier_has_its_own_price(photos: Path) -> None:
     """Half at `flex`, more at `priority`, and the tier that served a request is the one that counts."""
     costs: dict[str, Decimal] = {}

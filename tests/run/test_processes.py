@@ -282,11 +282,11 @@ def test_a_budget_of_requests_over_kills(draw: Draw) -> None:
         arguments = words("photos", url, "--concurrency", "4", "--set", "budget.max_requests=20", "-q")
         for _ in range(3):
             enough = requests(url) + 2
-            running = begun(arguments)
+            running = warm.Running(arguments[1:], env=ENVIRON)
             until(partial(asked, url, enough), running)
             running.kill()
             running.communicate()
-        done = subprocess.run(arguments, env=ENVIRON, capture_output=True, text=True, check=False)
+        done = warm.run(arguments[1:])
         assert done.returncode == 3, done.stderr
         assert 4 <= requests(url) <= 20
 
@@ -316,7 +316,7 @@ def test_a_rebuild_after_a_kill(draw: Draw) -> None:
             "photos", url, "--concurrency", "4", "--max-cost-total", "1", "--detail", "low", "-q",
             "--set", "output.seal_interval_s=3600", *PRICED,
         )  # fmt: skip
-        running = begun(arguments)
+        running = warm.Running(arguments[1:], env=ENVIRON)
         until(lambda: requests(url) >= 16, running)
         running.kill()
         running.communicate()
@@ -330,7 +330,7 @@ def test_a_rebuild_after_a_kill(draw: Draw) -> None:
         for folder in ("killed", "rebuilt"):
             Path(folder).rename("out")
             arguments[arguments.index("--base-url") + 1] = url
-            done = subprocess.run(arguments, env=ENVIRON, capture_output=True, text=True, check=False)
+            done = warm.run(arguments[1:])
             assert done.returncode == 0, done.stderr
             (summary,) = (json.loads(path.read_text()) for path in Path("out/runs").iterdir())
             found.append((summary["run_id"], summary["asked"], summary["totals"], read_status(Path("out")).as_dict()))

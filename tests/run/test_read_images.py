@@ -96,6 +96,7 @@ def test_what_is_said(way: str, photos: Path, capsys: pytest.CaptureFixture[str]
     assert f"{model} reads images itself, so that gpt-4o-mini does its work twice: {way_out}" in said
 
 
+@pytest.mark.usefixtures("shared_emulator")
 def test_a_rehearsal_bills_what_is_predicted(photos: Path) -> None:
     """The emulator gives the reading to the model that is asked, and no image."""
     overrides = {**AT_302, "endpoint.base_url": "https://api.302.ai/v1", "request.dedup": False}

@@ -28,6 +28,7 @@ def files_in(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.usefixtures("shared_emulator")
 @pytest.mark.parametrize(
     "words",
     [

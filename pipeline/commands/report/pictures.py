@@ -8,13 +8,11 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Final
 
-from pipeline.config.images import ImagesConfig
-from pipeline.errors import ErrorKind, InputError, ResourceError
+from pipeline.errors import ResourceError
 from pipeline.images.prepare import warm_up
-from pipeline.originals import Original, Originals, State
-from pipeline.pages.thumbnails import Thumbnail, thumbnail
+from pipeline.originals import Originals
+from pipeline.pages.thumbnails import Thumbnail, limits_of, no_picture, original_of, thumbnail
 from pipeline.records import Failure
-from pipeline.store.opening import last_config
 
 MOST_SECONDS: Final = 30.0
 """Pictures that are not drawn by then are left out: a page is there in a minute whatever the images are."""
@@ -22,12 +20,6 @@ _THREADS: Final = 4
 _SMALL_BYTES: Final = 64 << 20
 """Larger pictures are decoded one after the other."""
 
-_WORDS: Final = {
-    State.MISSING: "The image is no longer where the run read it.",
-    State.CHANGED: "The image has changed since the run read it.",
-    State.REMOTE: "The image is at an address, and nothing is fetched.",
-    State.UNREAD: "The run could not prepare this image.",
-}
 _TOO_LATE: Final = f"Not drawn: the pictures took longer than {MOST_SECONDS:g} s."
 
 Picture = Thumbnail | str
@@ -37,7 +29,7 @@ Drawn = Callable[[], Picture]
 
 def pictures(out: Any, rows: Sequence[Mapping[str, Any]], seconds: float = MOST_SECONDS) -> list[Picture]:  # noqa: ANN401 - a path
     """The picture of each row."""
-    originals, config, one_at_a_time = Originals(out), images_config(out), Lock()
+    originals, config, one_at_a_time = Originals(out), limits_of(out), Lock()
 
     @contextmanager
     def reserve(needed: int) -> Iterator[None]:
@@ -48,34 +40,14 @@ def pictures(out: Any, rows: Sequence[Mapping[str, Any]], seconds: float = MOST_
             yield
 
     def draw(row: Mapping[str, Any]) -> Picture:
-        if (flaw := _flaw_of(row)) is not None:
-            return flaw
-        return picture_of(originals.open(row), lambda data: thumbnail(data, config, reserve))
+        data = original_of(row, originals)
+        if isinstance(data, str):
+            return data
+        made = thumbnail(data, config, reserve)
+        return no_picture(made) if isinstance(made, Failure) else made
 
     warm_up()
     return _in_threads(rows, draw, monotonic() + seconds)
-
-
-def picture_of(original: Original, draw: Callable[[bytes], Thumbnail | Failure]) -> Picture:
-    """The thumbnail of an original, or why there is none."""
-    if original.data is None:
-        return _WORDS[original.state]
-    made = draw(original.data)
-    return f"No picture: {made.message}" if isinstance(made, Failure) else made
-
-
-def images_config(out: Any) -> ImagesConfig:  # noqa: ANN401 - a path
-    """The limits of the last run, or the defaults."""
-    try:
-        return last_config(out).images
-    except InputError:
-        return ImagesConfig()
-
-
-def _flaw_of(row: Mapping[str, Any]) -> str | None:
-    """What crashed a decoder is not tried again."""
-    is_dangerous = row.get("error_kind") == ErrorKind.DECODER_CRASHED
-    return "This image has crashed its decoder, and is not decoded again." if is_dangerous else None
 
 
 def _in_threads(

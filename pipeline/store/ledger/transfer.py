@@ -5,11 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.store.ledger.database import ROWS_A_BATCH
-from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, SHARD_META, SHARDS_META
+from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, SHARD_META, SHARDS_META, UnsealedRecord
 from pipeline.store.ledger.sqlite import SqliteLedger
 
 CARRIED = ("config_hash", "identity", "made_at", "lease", REHEARSAL_META, SHARD_META, SHARDS_META)
 """The stored values that a new ledger takes over, beside the identities of configurations."""
+
+_UNSEALED = (
+    "SELECT seq, answer.key16, row, leader, stamp FROM answer LEFT JOIN record ON record.key16 = answer.key16"
+    " WHERE seq > ? ORDER BY seq"
+)
 
 RecordFacts = tuple[bytes, int | None, int | None]
 """(key, stamp, request) of a record."""
@@ -61,6 +66,12 @@ def carry(ledger: SqliteLedger, past: History) -> None:
         do("INSERT INTO total VALUES (?, ?, ?)", past.totals)
         do("INSERT INTO attempt (key16, run_id, at, bill) VALUES (?, ?, ?, ?)", past.attempts)
         do("INSERT INTO event (run_id, at, kind, detail) VALUES (?, ?, ?, ?)", past.events)
+
+
+def unsealed_since(ledger: SqliteLedger, seq: int) -> list[tuple[int, UnsealedRecord]]:
+    """The unsealed rows behind this one, oldest first, each with its own place in that order."""
+    found = ledger.database.all(_UNSEALED, seq)
+    return [(row[0], UnsealedRecord(*row[1:])) for row in found]
 
 
 def records(ledger: SqliteLedger) -> Iterator[RecordFacts]:
