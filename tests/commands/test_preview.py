@@ -7,6 +7,7 @@ import pytest
 import pipeline
 from pipeline.commands.preview import NOTHING_TO_ASK
 from pipeline.errors import InputError
+from tests.containers import tar_of
 from tests.support import Command, MakeImage
 
 pytestmark = pytest.mark.usefixtures("shared_emulator")
@@ -33,6 +34,17 @@ def test_what_is_missing_is_shown_and_nothing_changes(photos: Path, endpoint: st
     assert command(*asked, "--dry-run") == (0, f"{NOTHING_TO_ASK}\n", "")
     assert pipeline.dry_run(photos, out="out", base_url=endpoint, model="gpt-4o") == NOTHING_TO_ASK
     assert "4 requests like" in command(*asked, "--dry-run", "--refresh")[1]
+
+
+def test_without_out_the_working_directory_is_no_out(
+    photos: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards of it, and the directory itself, are sources of a dry run."""
+    Path("s-0.tar").write_bytes(tar_of([(path.name, path.read_bytes()) for path in sorted(photos.iterdir())]))
+    asked = ("--model", "gpt-4o", "--emulator", "--dry-run")
+    assert "4 requests like" in command("run", "s-*.tar", *asked)[1]
+    monkeypatch.chdir(photos)
+    assert "4 requests like" in command("run", ".", *asked)[1]
 
 
 def test_what_the_run_would_refuse_is_refused(photos: Path, endpoint: str) -> None:
