@@ -19,8 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
+import orjson
+import pandas as pd
 import pyarrow.parquet as pq
 
 from pipeline.buckets.journal import Segment, in_order
@@ -50,6 +53,8 @@ class Report:
     """Rows in the bucket at each kill."""
     lost: int = 0
     """Billed by a killed run, and neither in a part nor in the journal."""
+    reads: int = 0
+    """By pandas, meanwhile."""
     violations: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -57,6 +62,7 @@ class Report:
             f"kills {self.kills}, records {self.records}, rows {self.rows}, billed {self.billed}",
             f"rows in the bucket at the kills: {self.sealed}",
             f"paid twice {self.billed - self.rows}, had not reached the bucket at a kill {self.lost}",
+            f"read by pandas {self.reads} times meanwhile",
             *self.violations,
         ]
 
@@ -85,14 +91,35 @@ def rows_in(bucket: Bucket) -> dict[str, Any]:
 
 def journaled(bucket: Bucket) -> set[str]:
     """The ids of the rows in the journal."""
-    import orjson  # noqa: PLC0415
-
     answers: list[UnsavedAnswer] = []
     for name in in_order(list(bucket.versions("journal"))):
         got = bucket.read(name)
         if got is not None:
             answers += Segment.decoded(got[0], name).answers
     return {str(orjson.loads(answer.row)["id"]) for answer in answers}
+
+
+class Reader(Thread):
+    """Reads the dataset with pandas, again and again, while runs come and go."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.ends, self.reads, self.violations = Event(), 0, list[str]()
+
+    def run(self) -> None:
+        while not self.ends.wait(0.05):
+            try:
+                rows = pd.read_parquet(f"{OUT}/data")
+            except FileNotFoundError:  # before the first upload
+                if self.reads:
+                    self.violations.append("the parts were gone for a moment")
+                continue
+            except (OSError, ValueError) as error:
+                self.violations.append(f"pandas could not read: {error}")
+                continue
+            self.reads += 1
+            if not rows.id.is_unique:
+                self.violations.append("pandas met a key twice")
 
 
 class Campaign:
@@ -194,7 +221,14 @@ def main() -> None:
         child_emulator(["--fast", "--latency-ms", "100", "--jitter-ms", "60", *faults]) as url,
     ):
         campaign = Campaign(Path(scratch), kills=given.kills, images=given.images, seed=given.seed)
+        os.environ.update(environment(store))
+        reader = Reader()
+        reader.start()
         report = campaign.run(store, url, 60 * given.max_minutes)
+        reader.ends.set()
+        reader.join()
+        report.reads = reader.reads
+        report.violations += reader.violations[:5]
     print("\n".join(report.lines()))  # noqa: T201 - its result
     sys.exit(bool(report.violations) or report.kills < given.kills)
 

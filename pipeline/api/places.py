@@ -35,6 +35,10 @@ class OutPlace:
             except BucketError as failed:
                 if isinstance(error, VisionBatchError) and str(failed) != str(error):
                     error.args = (*error.args, *failed.args)
+            if (
+                isinstance(error, InputError) and self.address is not None
+            ):  # it is about OUT, by the name that was given
+                error.args = tuple(str(line).replace(str(self.out), self.address) for line in error.args)
             raise
         try:
             self.finish()

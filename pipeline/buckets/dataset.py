@@ -17,6 +17,11 @@ class BucketDataset(Dataset):
 
     _uploads: Uploads
 
+    def __init__(self, *args: Any, **given: Any) -> None:  # noqa: ANN401 - of `Dataset`
+        """A part in a bucket does not grow: a reader who is about to read it would meet two of its versions."""
+        super().__init__(*args, **given)
+        self._sealer.fills_parts = False
+
     @classmethod
     def open_for(cls, uploads: Uploads, out: Path, **given: Any) -> Self:  # noqa: ANN401 - of `Dataset.open`
         """`Dataset.open`, and the first upload."""

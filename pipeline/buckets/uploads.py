@@ -1,9 +1,9 @@
 """Carries what a run leaves in its state directory into the bucket, in a thread of its own.
 
 Two kinds of uploads: a segment of the journal every few seconds, and with every seal a segment and then the parts that
-have changed. A part is replaced under its own name, which a store does at once: a reader meets the old one or the new
-one, and each key once, because a key never leaves its part. Everything is linked or copied in the writer's thread, when
-nothing changes; the thread here sends it, and asks the lease before every piece.
+have changed: new ones, and those with rows that were asked again, which are replaced under their names. A store does
+that at once, and a key never leaves its part: a reader meets each key once. What goes up is linked or copied in the
+writer's thread, when nothing changes; the thread here sends it, and asks the lease before every piece.
 """
 
 import os
@@ -32,8 +32,8 @@ from pipeline.store.votes import COMPARISONS_NAME
 T = TypeVar("T")
 EVERY_S: Final = 5.0
 """Between two segments, while there is something new."""
-WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
-"""Between the tries of an upload that fails; the library's own come on top."""
+TRIES_S, WAITS_S = 60.0, (1.0, 2.0, 4.0, 8.0)
+"""How long an upload that fails is tried again, and the time between two tries; the library's own come on top."""
 SAID: Final = (REVIEWS_NAME, COMPARISONS_NAME)
 """Folders of what people say of answers."""
 SMALL: Final = (outdir.CARD_NAME, outdir.CONFIG_NAME, outdir.SOURCES_NAME, outdir.FAILURES_NAME, outdir.STATUS_NAME)
@@ -204,7 +204,7 @@ class Uploads:
 
     def _put_segment(self, sync: _Sync) -> None:
         name = segment_name(self._lease.fence, sync.number)
-        self._bucket.write(name, sync.segment.encoded())
+        self._bucket.create(name, sync.segment.encoded())  # where it is there already, the answer to it was lost
         with self._changed:
             self._journal.append(name)
 
@@ -225,16 +225,16 @@ class Uploads:
             self._small[name] = stamp
 
     def _retried(self, work: Callable[[], T]) -> T:
-        """Try it some times. Raises BucketError."""
-        for wait_s in (*WAITS_S, None):
+        """Try it for a minute. Raises BucketError."""
+        until, waits = time.monotonic() + TRIES_S, iter(WAITS_S)
+        while True:
             try:
                 self._lease.check()
                 return work()
             except BucketError as error:
-                if wait_s is None or not error.is_transient:
+                if not error.is_transient or time.monotonic() >= until:
                     raise
-            time.sleep(wait_s)
-        raise AssertionError
+            time.sleep(next(waits, WAITS_S[-1]))
 
     def _fail(self, error: BucketError) -> None:
         if self._failure is not None:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, Self
 from pipeline.cloud.stores import ObjectAddress, failure_of, is_of_store, open_bucket
 from pipeline.errors import BucketError, InputError
 
-BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES: Final = 5 << 20
 """Of a file that goes up in pieces; a smaller one goes up in one request."""
 _PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 411, 413, 501})
 _NOT_THERE: Final = frozenset({"FileNotFoundError", "NotFoundError"})

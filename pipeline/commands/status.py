@@ -80,6 +80,8 @@ class OutStatus:
     """That the last or present run asks of each image."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """Files in the sources of the last or present run that are no records, by kind."""
+    stopped: str | None = None
+    """Why the last run ended early, in one line."""
     shard: str | None = None
     """Which shard of its source OUT is for (`0/8`); None where it is for all of it."""
     damage: tuple[str, ...] = ()
@@ -214,6 +216,7 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         ratios=ratios,
         warnings=warnings,
         passed_over=dict(published.get("passed_over", {})),
+        stopped=published.get("stopped"),
         shard=_shard(out),
     )
 
@@ -326,7 +329,7 @@ def _about_run(status: OutStatus) -> str:
         case "killed":
             return f"run {status.run_id} was killed: {progress}. The same command goes on where it stopped"
         case "stopped":
-            way = "The same command continues; raise the budget first where it stopped the run"
-            return f"run {status.run_id} stopped early: {progress}. {way}"
+            why = printable(status.stopped or "The same command goes on where it stopped")
+            return f"run {status.run_id} stopped early: {progress}. {why[:1].upper()}{why[1:]}"
         case _:
             return f"the last run, {status.run_id}, is complete: {progress}"

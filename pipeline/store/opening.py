@@ -302,5 +302,5 @@ def _other_configuration(out: Path, before: Mapping[str, object], now: Mapping[s
         "  another OUT, or the same settings as before",
         "  `on_config_change=keep`: ask only what OUT does not hold",
         f"  `on_config_change=refresh`: ask all again, the {rows:,} rows here too",
-        "  `retry_status=truncated` and its like: ask the rows that they name with these settings, and nothing else",
+        "  `only=LIST`, `retry_status=STATUS` and the like: ask the rows that they name with these settings, no others",
     )

@@ -47,11 +47,16 @@ class Sealer:
         self._ledger = ledger
         self._rows_per_part = rows_per_part
         self._step = step
+        self.fills_parts = True
+        """Whether new rows go into the last part while it has room; else a part that is sealed takes no more."""
         self._tail = self._tail_rows = self._tail_bytes = 0
 
     def find_tail(self) -> None:
         """Read from the parts where new rows go."""
         self._tail = max(parquet.part_numbers(self.data))
+        if not self.fills_parts:
+            self._tail, self._tail_rows, self._tail_bytes = self._tail + 1, 0, 0
+            return
         self._tail_rows, self._tail_bytes = parquet.size_of(self.data, self._tail)
 
     def commit(
@@ -91,6 +96,8 @@ class Sealer:
         sealed = 0
         while rows := self.seal_part():
             sealed += rows
+        if sealed and not self.fills_parts:
+            self.find_tail()
         return sealed
 
     def seal_part(self) -> int:

@@ -35,7 +35,7 @@ from tests.emulators import emulator
 from tests.support import Command, MakeImage, emulator_get
 
 OUT = "s3://bucket/out"
-IMAGES = 24
+IMAGES = 20
 PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": "2.5", "output_usd_per_mtok": "10"}]}
 FAST = {"output.seal_interval_s": 0.05, "output.rows_per_part": 7}
 
@@ -88,13 +88,13 @@ def test_a_wiped_disk(photos: str, endpoint: str, command: Command, monkeypatch:
         monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
         said: list[str] = []
         shown: dict[str, Any] = {"quiet": False, "on_note": said.append}
-        first = ask(photos, endpoint, out=OUT, state="state", limit=20, overrides={**FAST, **PRICE}, **shown)
-        assert (first.out, first.by_status) == (OUT, {"ok": 20})
+        first = ask(photos, endpoint, out=OUT, state="state", limit=16, overrides={**FAST, **PRICE}, **shown)
+        assert (first.out, first.by_status) == (OUT, {"ok": 16})
         assert f"state of {OUT}: state" in said[0]
-        assert sorted(pd.read_parquet(f"{OUT}/data").id) == [f"{number:02}.jpg" for number in range(20)]
+        assert sorted(pd.read_parquet(f"{OUT}/data").id) == [f"{number:02}.jpg" for number in range(16)]
         shutil.rmtree("state")
         second = ask(photos, endpoint, out=f"{OUT}/", state="other", max_cost_total=10, overrides={**FAST, **PRICE})
-        assert (second.asked, second.skipped) == (4, 20)
+        assert (second.asked, second.skipped) == (4, 16)
         frame = pipeline.read(OUT)
         assert len(frame) == frame.id.nunique() == len(pd.read_parquet(f"{OUT}/data")) == IMAGES
         status = pipeline.status(OUT)
@@ -120,22 +120,23 @@ class Forked(Campaign):
     def start(self, url: str, environ: dict[str, str], longest_s: float, *, is_killed: bool) -> tuple[int, str] | None:
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(warm.run, arguments("photos", self.state, url), cwd=self.scratch, env=environ)
+            before = len(self.bucket.versions("data"))
             while is_killed and not running.done():
-                lock = self.bucket.read(LOCK_NAME)
-                if lock is not None and len(rows_in(self.bucket)) > len(self.sealed):
-                    os.kill(Lock.decoded(lock[0]).pid, signal.SIGKILL)
+                time.sleep(0.2)
+                if len(self.bucket.versions("data")) > max(1, before):  # the first one is empty
+                    lock = self.bucket.read(LOCK_NAME)
+                    os.kill(Lock.decoded((lock or (b"",))[0]).pid, signal.SIGKILL)
                     break
-                time.sleep(0.05)
             done = running.result(longest_s)
         return None if done.returncode == -signal.SIGKILL else (done.returncode, done.stderr)
 
 
 def test_killed_and_wiped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL, an empty disk, the same command, and again: what the bucket held is never asked again."""
-    with object_store({}) as store, emulator(["--latency-ms", "150"]) as url:
+    with object_store({}) as store, emulator(["--latency-ms", "400"]) as url:
         for name, value in environment(store).items():
             monkeypatch.setenv(name, value)
-        report = Forked(tmp_path, kills=2, images=150, seed=1).run(store, url, 60)
+        report = Forked(tmp_path, kills=2, images=100, seed=1).run(store, url, 60)
     assert (report.violations, report.kills) == ([], 2)
     assert 0 < report.sealed[0] < report.sealed[1]
 
@@ -150,12 +151,13 @@ def test_every_write_leaves_a_whole_dataset(
     moments: list[dict[str, bytes]] = []
 
     with monkeypatch.context() as patch:
-        for name in ("write", "write_file", "delete"):
+        for name in ("create", "write", "write_file", "delete"):
             real = getattr(Bucket, name)
 
-            def method(self: Bucket, *args: Any, real: Any = real) -> None:
-                real(self, *args)
+            def method(self: Bucket, *args: Any, real: Any = real) -> Any:
+                done = real(self, *args)
                 moments.append(contents(memory))
+                return done
 
             patch.setattr(Bucket, name, method)
         before = emulator_get(slow, "stats")["billed"]
@@ -163,7 +165,7 @@ def test_every_write_leaves_a_whole_dataset(
         assert emulator_get(slow, "stats")["billed"] == before + IMAGES
     assert len(moments) > 12
     whole = {row["id"]: row["request_id"] for row in pipeline.read(OUT).to_dict("records")}
-    for moment in moments[:: len(moments) // 4]:
+    for moment in moments[:: len(moments) // 3]:
         for name in contents(memory):
             obstore.delete(memory, name)
         for name, data in moment.items():
@@ -208,7 +210,8 @@ def test_rows_that_are_in_no_part(photos: str, memory: MemoryStore, slow: str, m
 
 def test_uploads_that_fail(photos: str, memory: MemoryStore, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run stops with one line and exit code 5; nothing that was paid is lost, and the same command goes on."""
-    monkeypatch.setattr(uploads, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(uploads, "WAITS_S", (0.05,))
+    monkeypatch.setattr(uploads, "TRIES_S", 0.2)
     tries = []
 
     def fails(self: Bucket, name: str, *_: object) -> None:
@@ -222,7 +225,7 @@ def test_uploads_that_fail(photos: str, memory: MemoryStore, slow: str, monkeypa
         patch.setattr(Bucket, "write_file", fails)
         with pytest.raises(BucketError) as raised:
             ask(photos, slow, out=OUT, state="state", concurrency=2, overrides=FAST)
-    assert (len(tries), raised.value.exit_code, len(raised.value.args)) == (3, 5, 1)
+    assert (1 < len(tries) < 6, raised.value.exit_code, len(raised.value.args)) == (True, 5, 1)
     assert str(raised.value) == (
         "s3://bucket/out/data/part-00001.parquet: the store answers: HTTP 503 (SlowDown). Answers that are not in the "
         "bucket yet are in state: the same command with this state directory goes on"
@@ -288,6 +291,8 @@ def test_addresses_and_states_that_are_none(photos: str, memory: MemoryStore, en
         with pytest.raises((InputError, ResourceError)) as raised:
             ask(photos, endpoint, out=out, state=state)
         assert words in str(raised.value)
+    with pytest.raises(InputError, match=r"^s3://bucket/out belongs to another configuration"):
+        ask(photos, endpoint, out=OUT, state="state", prompt="Another one.")
     assert command("status", "s3://bucket/none")[2].endswith("no vision-batch output here (there is no journal)\n")
     code, _, said = command("run", photos, "-o", "out", "--state", "x", "--model", "gpt-4o", "--base-url", endpoint)
     assert (code, said.count("\n"), "--state x is for an OUT in a bucket" in said) == (2, 1, True)

@@ -54,7 +54,7 @@ def test_what_the_run_would_refuse_is_refused(photos: Path, endpoint: str) -> No
         pipeline.dry_run(photos, out="out", base_url=endpoint, model="gpt-4.1")
     assert [line.strip().partition(":")[0] for line in caught.value.args[-4:]] == [
         "another OUT, or the same settings as before", "`on_config_change=keep`", "`on_config_change=refresh`",
-        "`retry_status=truncated` and its like",
+        "`only=LIST`, `retry_status=STATUS` and the like",
     ]  # fmt: skip
     assert pipeline.dry_run(photos, out="out", base_url=endpoint) == NOTHING_TO_ASK  # the model that was asked before
     again = pipeline.dry_run(photos, out="out", base_url=endpoint, model="gpt-4.1", on_config_change="refresh")
