@@ -80,6 +80,7 @@ def assert_listens(arguments: list[str]) -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("listening on http://127.0.0.1:")
+            assert process.stdout.readline().startswith("next: vision-batch run FOLDER -o rehearsal --base-url http")
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
         finally:

@@ -139,6 +139,8 @@ def _complain_of_usage(error: click.ClickException) -> None:
         return
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = "" if context is None else f" '{context.command_path} -h' lists the options."
+    if context is not None and isinstance(error, click.NoSuchOption) and error.option_name in {"-o", "--out"}:
+        hint = f" Usage: {' '.join([context.command_path, *context.command.collect_usage_pieces(context)])}"
     complain(f"{usage_words(error)}{hint}")
 
 

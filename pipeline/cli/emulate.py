@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from pipeline.cli.next_steps import named
 from pipeline.cli.options import Option, command
 from pipeline.emulator.billing import Billing
 from pipeline.emulator.config import EmulatorConfig, parse_models
@@ -116,5 +117,12 @@ def emulate(*, host: str, port: int, until_eof: bool, **given: Any) -> int:  # n
         "billing": billing,
     }
     changes |= {name: _PARSED[name](value) if name in _PARSED else value for name, value in given.items()}
-    run_forever(EmulatorConfig(**changes), host, port, announce=click.echo, until_eof=until_eof)
+    run_forever(EmulatorConfig(**changes), host, port, announce=_announce, until_eof=until_eof)
     return 0
+
+
+def _announce(line: str) -> None:
+    """The address, and the command that asks it."""
+    url, model = line.rpartition(" ")[2], "gpt-4o"
+    click.echo(line)
+    click.echo(f"next: {named('run', 'FOLDER', '-o', 'rehearsal', '--base-url', url, '--model', model)}")

@@ -141,7 +141,8 @@ def estimate(*, sources: tuple[str, ...], output: Path | None, as_json: bool, qu
     show_lines(*text.text(found, text.terminal_columns()).split("\n"))
     is_one = len(found.models) == 1 and len(given["config"]) <= 1
     if sources and is_one and not quiet:
-        show_lines(after_estimate(sources, settings, next(iter(given["config"]), None), overrides))
+        preset, has_model = next(iter(given["config"]), None), bool(found.models[0].model)
+        show_lines(after_estimate(sources, settings, preset, overrides, has_model=has_model))
     return 0
 
 

@@ -49,11 +49,18 @@ def after_check(settings: Mapping[str, object], config: str | None) -> str:
 
 
 def after_estimate(
-    sources: Sequence[str], settings: Mapping[str, object], config: str | None, overrides: Sequence[str] = ()
+    sources: Sequence[str],
+    settings: Mapping[str, object],
+    config: str | None,
+    overrides: Sequence[str] = (),
+    *,
+    has_model: bool = True,
 ) -> str:
     """After the cost is known: the run, with the settings that were given by their keys."""
     words = [word for one in overrides for word in ("--set", one)]
-    return f"next: {named('run', *sources, '-o', 'OUT', *_asked_with(settings, config), *words)}"
+    words += [] if has_model else ["--model", "NAME"]
+    why = "" if has_model else "  (a server of one model is not asked which: leave out --model)"
+    return f"next: {named('run', *sources, '-o', 'OUT', *_asked_with(settings, config), *words)}{why}"
 
 
 def _asked_with(settings: Mapping[str, object], config: str | None) -> list[str]:

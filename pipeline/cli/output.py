@@ -38,13 +38,8 @@ def show_lines(*lines: str, otherwise: str = "") -> None:
     """Prints lines for people: references to settings become flags, controls visible; a terminal gets colour."""
     if not lines:
         return
-    text = with_flags(printable_lines(lines))
-    if _is_terminal(sys.stdout):
-        width = shutil.get_terminal_size().columns
-        text = "\n".join(line if COPIED.match(line) else broken(line, width) for line in text.split("\n"))
-    if has_colour(sys.stdout):
-        text = coloured(text)
-    show(text, otherwise)
+    text = _fitted(with_flags(printable_lines(lines)), sys.stdout)
+    show(coloured(text) if has_colour(sys.stdout) else text, otherwise)
 
 
 def show_json(value: object) -> None:
@@ -63,7 +58,7 @@ def show_summary(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
 
 def complain(*lines: object) -> None:
     """Prints an error on standard error, a line each."""
-    text = f"vision-batch: {with_flags(printable_lines(map(str, lines)))}"
+    text = _fitted(f"vision-batch: {with_flags(printable_lines(map(str, lines)))}", sys.stderr)
     click.echo(coloured(text) if has_colour(sys.stderr) else text, err=True)
 
 
@@ -88,6 +83,14 @@ def confirm(text: str) -> bool:
         return click.confirm(with_flags(text), err=True)
     except click.Abort:  # standard input has ended
         return False
+
+
+def _fitted(text: str, stream: TextIO | None) -> str:
+    """Lines for a terminal, broken between words where they are longer than it is wide."""
+    if not _is_terminal(stream):
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if COPIED.match(line) else broken(line, width) for line in text.split("\n"))
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

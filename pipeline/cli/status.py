@@ -1,14 +1,20 @@
 """`vision-batch status`."""
 
 import io
+import shlex
+import sys
 from pathlib import Path
 
 from pipeline.api import outputs
 from pipeline.api.places import readable
+from pipeline.cli.next_steps import named
 from pipeline.cli.options import JSON, Option, command, out_argument
-from pipeline.cli.output import show, show_json, show_lines
-from pipeline.commands.status import lines
+from pipeline.cli.output import note, show, show_json, show_lines
+from pipeline.commands.status import OutStatus, lines
 from pipeline.errors import ResourceError
+from pipeline.formatting import printable
+from pipeline.redaction.addresses import public_text
+from pipeline.store.again import run_words
 from pipeline.store.failures import failures as list_failures
 from pipeline.store.failures import write_csv
 
@@ -42,7 +48,7 @@ def status(*, out: Path, check: bool, failures: bool, verify: bool, as_json: boo
     elif as_json:
         show_json(found.as_dict())
     else:
-        show_lines(*lines(found))
+        show_lines(*lines(found), *_next(found))
     is_damaged = (check or verify) and found.damage
     return ResourceError.exit_code if is_damaged else int(check and found.bad > 0)
 
@@ -57,4 +63,20 @@ def show_failures(out: Path, *, as_json: bool) -> None:
         return
     text = io.StringIO()
     write_csv(rows, text)
-    show(text.getvalue().rstrip("\n"))
+    listed = text.getvalue().rstrip("\n")
+    show(listed)
+    if "\n" not in listed and sys.stdout.isatty():
+        note("every row is ok")
+
+
+def _next(found: OutStatus) -> list[str]:
+    """After a look at OUT: the run that goes on, what failed, or the answers; nothing while a run is at work."""
+    out = Path(found.out)
+    if found.state == "running" or found.damage:
+        return []
+    if found.state in {"stopped", "killed"}:
+        again = public_text(printable(shlex.join(run_words(out, is_rehearsal=found.is_rehearsal))))
+        return [f"next: {again}  (goes on where it stopped)"]
+    if found.bad:
+        return [f"next: {named('status', out, '--failures')}  (the reason of each row without an answer)"]
+    return [f"next: {named('view', out)}  (look at the answers beside their images)"] if found.records else []

@@ -105,7 +105,7 @@ def first_request(job: Job, *, has_out: bool) -> FirstRequest | None:
 
     Sends and writes nothing. Raises what the run would raise of the source, the settings and, with `has_out`, of OUT.
     """
-    source, total = open_job_source(job)
+    source, total = open_job_source(job, has_out=has_out)
     line, passed = passed_line(job, source, total), passed_over(source)
     prompts = job.config.prompt_names
     total = None if total is None else total * len(prompts)

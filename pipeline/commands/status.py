@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -79,6 +80,10 @@ class OutStatus:
     """That the last or present run asks of each image."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """Files in the sources of the last or present run that are no records, by kind."""
+    stopped: str | None = None
+    """Why the last run ended early, in one line."""
+    shard: str | None = None
+    """Which shard of its source OUT is for (`0/8`); None where it is for all of it."""
     damage: tuple[str, ...] = ()
     """What in `data/` is not as it was written; a run refuses such an OUT."""
 
@@ -211,7 +216,16 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         ratios=ratios,
         warnings=warnings,
         passed_over=dict(published.get("passed_over", {})),
+        stopped=published.get("stopped"),
+        shard=_shard(out),
     )
+
+
+def _shard(out: Path) -> str | None:
+    with suppress(InputError, ResourceError, OSError):
+        shard = last_config(out).source.own_shard
+        return None if shard is None else str(shard)
+    return None
 
 
 def _has_asked(path: Path) -> bool:
@@ -251,7 +265,8 @@ def _is_alive(pid: object) -> bool:
 def lines(status: OutStatus) -> list[str]:
     """The same for people."""
     records = counted(sum(status.records.values()), "record")
-    said = [f"{status.out}: {records} ({by_outcome(status.records) or 'none yet'})"]
+    shard = "" if status.shard is None else f", shard {status.shard} of its source"
+    said = [f"{status.out}{shard}: {records} ({by_outcome(status.records) or 'none yet'})"]
     if status.errors:
         kinds = ", ".join(f"{printable(kind)} {count:,}" for kind, count in sorted(status.errors.items()))
         said.append(f"without a good answer: {kinds}")
@@ -314,7 +329,7 @@ def _about_run(status: OutStatus) -> str:
         case "killed":
             return f"run {status.run_id} was killed: {progress}. The same command goes on where it stopped"
         case "stopped":
-            way = "The same command continues; raise the budget first where it stopped the run"
-            return f"run {status.run_id} stopped early: {progress}. {way}"
+            why = printable(status.stopped or "The same command goes on where it stopped")
+            return f"run {status.run_id} stopped early: {progress}. {why[:1].upper()}{why[1:]}"
         case _:
             return f"the last run, {status.run_id}, is complete: {progress}"

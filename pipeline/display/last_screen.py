@@ -54,10 +54,12 @@ def _configurations(summary: RunSummary) -> list[str]:
     own, used = summary.own_config_hash, summary.config_hash
     if own is None or own == used:
         return []
-    named = {own: " (that of OUT, with which the next run continues)", used: " (that of this run)"}
+    changed = f" ({printable('; '.join(summary.changes))})" if summary.changes else ""
+    named = {own: "with the settings of OUT (as the next run)", used: f"with those of this run{changed}"}
     rows = {own: 0, used: 0, **summary.by_config}
-    each = (f"{printable(name)}{named.get(name, '')} {counted(count, 'row')}" for name, count in rows.items())
-    return [f"configurations: {', '.join(each)}"]
+    others = {name: f"with others ({printable(name)})" for name in rows}
+    each = (f"{counted(count, 'row')} {(others | named)[name]}" for name, count in rows.items())
+    return [f"settings: {', '.join(each)}"]
 
 
 def _still(summary: RunSummary) -> str:
@@ -85,11 +87,19 @@ def _what_happened(summary: RunSummary) -> str:
     if not summary.asked:
         kept = f"; {summary.skipped:,} are kept from before" if summary.skipped else ""
         return f"no {unit} was answered in {summary.seconds:.1f} s{kept}"
-    asked, rate = counted(summary.asked, unit), f"{summary.images_per_s:.1f} {unit}s/s"
+    asked, rate = _of_all(summary, unit), f"{summary.images_per_s:.1f} {unit}s/s"
     asked += f" ({summary.prompts} prompts an image)" if summary.prompts > 1 else ""
     text = f"{asked} in {summary.seconds:.1f} s ({rate}): {by_outcome(summary.by_status)}"
     text += f"; {summary.followers:,} share an answer" if summary.followers else ""
     return text + (f"; {summary.skipped:,} kept already" if summary.skipped else "") + _left_out(summary)
+
+
+def _of_all(summary: RunSummary, unit: str) -> str:
+    """`52 images`, and of a run that was stopped `8 of 60 images`."""
+    rows = None if summary.images is None else summary.images * summary.prompts - summary.skipped - summary.left_out
+    if summary.stopped is None or rows is None or rows <= summary.asked:
+        return counted(summary.asked, unit)
+    return f"{summary.asked:,} of {counted(rows, unit)}"
 
 
 def _left_out(summary: RunSummary) -> str:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from shutil import get_terminal_size
 from time import monotonic
 from typing import Protocol, TextIO
 
@@ -11,7 +12,7 @@ from pipeline.display.figures import block
 from pipeline.display.logs import JsonLines, Lines, Times, stamp
 from pipeline.display.outlook import Observer
 from pipeline.display.printed import printed_above
-from pipeline.display.terminal import Terminal
+from pipeline.display.terminal import Terminal, broken
 from pipeline.engine.stats import RunStats
 from pipeline.formatting import printable
 
@@ -121,7 +122,9 @@ def say(line: str) -> None:
         _open[-1].say(shown)
     elif sys.stderr is not None:
         with suppress(OSError, ValueError):
-            sys.stderr.write(f"{shown}\n" if sys.stderr.isatty() else f"{stamp(Times().utc())} {shown}\n")
+            is_terminal = sys.stderr.isatty()
+            fitted = broken(shown, get_terminal_size().columns) if is_terminal else f"{stamp(Times().utc())} {shown}"
+            sys.stderr.write(f"{fitted}\n")
 
 
 def make_progress(stream: TextIO | None = None, *, quiet: bool = False, log_json: bool = False) -> Progress:

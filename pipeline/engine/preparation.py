@@ -27,7 +27,9 @@ class Preparation:
         self._stages, self._config, self._clock, self._writer = stages, config, clock, writer
         self._prepared_bytes = ByteSemaphore(config.prepared_bytes)
         self._fetched_bytes = GrowingByteSemaphore(config.fetched_bytes)
-        self.leaders = Leaders(self._committed, is_on=config.dedup, has_rows=config.has_rows)
+        self.leaders = Leaders(
+            self._committed, is_on=config.dedup, has_rows=config.has_rows, looks_up_all=config.sees_changes
+        )
         self.decoders: Threads
 
     async def ask(self, record: ImageRecord, names: PromptNames, ask: Ask) -> PromptNames:

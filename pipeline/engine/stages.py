@@ -114,6 +114,8 @@ class EngineConfig:
     """Of images that are fetched and not prepared yet; one at a time may exceed it."""
     dedup: bool = True
     """Whether equal requests share one answer."""
+    sees_changes: bool = False
+    """Whether changed files are asked again: one that is only newer keeps its answer."""
     has_rows: bool = True
     """Whether OUT may hold answers from before, which they share as well."""
     max_failures: int = 6

@@ -224,6 +224,8 @@ class RunSummary:
     """The configuration of OUT, with which a run without a selection continues; `config_hash` is this run's."""
     by_config: dict[str, int] = field(default_factory=dict)
     """Rows of OUT by the configuration that answered them, OUT's own first; empty where the run has that one."""
+    changes: list[str] = field(default_factory=list)
+    """The settings that this run has otherwise than OUT, a line each."""
     prompts: int = 1
     """Rows of each record: `skipped`, `asked` and what follows them count rows."""
     pages: int = 0

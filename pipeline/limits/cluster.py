@@ -85,8 +85,12 @@ class _Holder:
     seen_at: float
     pauses: list[float]
     places: list[float]
-    """Requests that it may have in flight, where that is a number of all."""
+    """Requests that it may have in flight, where that is a number of all, as it was last ordered."""
+    held: list[float]
+    """The same, and what it may still have of an earlier order: no other holder is given these."""
     last: list[Taken | None]
+    waits: bool = False
+    """For the budget, with nothing in flight: it gives nothing back until it ends."""
     stats: Any = None
 
 
@@ -147,14 +151,16 @@ class ClusterLimits:
         """
         count = len(self._endpoints)
         is_new = name not in self._holders
-        self._holders[name] = _Holder(now, [-inf] * count, [0.0] * count, [None] * count)
+        none = [0.0] * count
+        self._holders[name] = _Holder(now, [-inf] * count, none, none.copy(), [None] * count)
         if sent is not None:
             self._awaited.discard(name)
         for endpoint, (requests, tokens) in zip(self._endpoints, sent or (), strict=sent is not None):
             if is_new and requests:
                 endpoint.rates.requests.take(now, requests)
                 endpoint.rates.tokens.take(now, tokens)
-        self._holders[name].places = [self._places(at, name, 0) for at in range(count)]
+        for at in range(count):
+            self._place(at, name, 0)
         if self._budget != Amounts():
             self.granted[name] = holds
         return self._orders(now, name)
@@ -182,7 +188,7 @@ class ClusterLimits:
                 rates.tokens.take(now, report.sent[1])
             if report.corrected and last is not None:
                 rates.tokens.correct(last.slice_, report.corrected)
-            holder.places[at] = self._places(at, name, report.in_flight)
+            self._place(at, name, report.in_flight)
         return self._orders(now, name)
 
     def _orders(self, now: float, name: str) -> Orders:
@@ -198,15 +204,17 @@ class ClusterLimits:
             stop=self.stop,
         )
 
-    def _places(self, at: int, name: str, in_flight: int) -> float:
-        """A holder's part of a number in flight: no more than the others leave, which give theirs back first."""
-        most = self._endpoints[at].limits.concurrency
+    def _place(self, at: int, name: str, in_flight: int) -> None:
+        """Order a holder's part of a number in flight: no more than the others leave, which give theirs back first."""
+        most, holder = self._endpoints[at].limits.concurrency, self._holders[name]
         if most is None:
-            return inf
+            return
         names = list(self._holders)
         own = most // len(names) + (names.index(name) < most % len(names))
-        left = most - sum(holder.places[at] for each, holder in self._holders.items() if each != name)
-        return max(0.0, min(own, left), min(in_flight, left))
+        left = most - sum(other.held[at] for each, other in self._holders.items() if each != name)
+        ordered_before = holder.places[at]  # which it keeps to until this order has reached it
+        holder.places[at] = max(0.0, min(own, left))
+        holder.held[at] = max(holder.places[at], ordered_before, in_flight)
 
     def _forget(self, now: float) -> None:
         for name in [name for name, holder in self._holders.items() if holder.seen_at + LEASE_S < now]:
@@ -242,19 +250,24 @@ class ClusterLimits:
 
     # ---------------------------------------------------------------- budget
 
-    def more(self, now: float, name: str, need: Amounts, wanted: Amounts) -> tuple[Amounts | None, bool]:
+    def more(
+        self, now: float, name: str, need: Amounts, wanted: Amounts, *, is_idle: bool
+    ) -> tuple[Amounts | None, bool]:
         """What a shard may spend from now on: `need` more, up to `wanted` where there is enough.
 
-        Without any: whether another holder may give some back.
+        Without any: whether another holder may give some back. `is_idle`: this one has nothing in flight.
         """
         self._forget(now)
-        if name in self._holders:
-            self._holders[name].seen_at = now
+        holder = self._holders.get(name)
+        if holder is not None:
+            holder.seen_at, holder.waits = now, False
         total = sum(self.granted.values(), Amounts(0, 0, 0))
         own = self.granted.get(name, Amounts(0, 0, 0))
         added = [self._part(total, each, need, wanted) for each in NAMES]
         if None in added:
-            return None, any(each != name and each in self.granted for each in self._holders)
+            if holder is not None:
+                holder.waits = is_idle
+            return None, any(each != name and not one.waits for each, one in self._holders.items())
         self.granted[name] = own + Amounts(*added)
         return self.granted[name], True
 

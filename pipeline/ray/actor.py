@@ -53,8 +53,8 @@ class LimiterActor:
     async def take(self, name: str, at: int, tokens: float, most: int) -> Permits:
         return self._limits.take(monotonic(), name, at, tokens, most)
 
-    async def more(self, name: str, need: Amounts, wanted: Amounts) -> tuple[Amounts | None, bool]:
-        found = self._limits.more(monotonic(), name, need, wanted)
+    async def more(self, name: str, need: Amounts, wanted: Amounts, *, is_idle: bool) -> tuple[Amounts | None, bool]:
+        found = self._limits.more(monotonic(), name, need, wanted, is_idle=is_idle)
         self._note()
         return found
 
@@ -91,9 +91,9 @@ class RemoteLimiter:
         """`again` gives another actor where this one has ended for good."""
         self._actor, self._again = actor, again
 
-    async def _call(self, method: str, *words: object) -> Any:  # noqa: ANN401 - of any call
+    async def _call(self, method: str, *words: object, **named: object) -> Any:  # noqa: ANN401 - of any call
         try:
-            return await getattr(self._actor, method).remote(*words)
+            return await getattr(self._actor, method).remote(*words, **named)
         except Exception as error:
             if self._again is not None and type(error).__name__ == "ActorDiedError":
                 self._actor = self._again()
@@ -115,6 +115,6 @@ class RemoteLimiter:
         found: Permits = await self._call("take", name, at, tokens, most)
         return found
 
-    async def more(self, name: str, need: Amounts, wanted: Amounts) -> tuple[Amounts | None, bool]:
-        found: tuple[Amounts | None, bool] = await self._call("more", name, need, wanted)
+    async def more(self, name: str, need: Amounts, wanted: Amounts, *, is_idle: bool) -> tuple[Amounts | None, bool]:
+        found: tuple[Amounts | None, bool] = await self._call("more", name, need, wanted, is_idle=is_idle)
         return found

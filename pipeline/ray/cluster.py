@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from pipeline.config.extras import RAY_HINT, has_ray_extra
 from pipeline.errors import InputError, ResourceError
 
 NAMESPACE = "vision-batch"
+CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,15 @@ def _imported() -> Any:  # noqa: ANN401 - a package that may be missing
 
 
 def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401 - the package
+    named = address or os.environ.get("RAY_ADDRESS") or ""
+    host, _, port = named.rpartition(":")
     try:
+        if host and "://" not in named and port.isdecimal():
+            # Ray itself would try for minutes, and print each time.
+            socket.create_connection((host, int(port)), CONNECT_S).close()
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+        where = named or "this machine"
         words = " ".join(str(error).split())[:300]
         raise ResourceError(f"no Ray cluster at {where}: {words}") from error
 

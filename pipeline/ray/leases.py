@@ -38,7 +38,9 @@ class Limiter(Protocol):
     async def leave(self, name: str, spent: Amounts) -> None: ...
     async def exchange(self, name: str, reports: Sequence[EndpointReport], stats: RunStats | None) -> Orders: ...
     async def take(self, name: str, at: int, tokens: float, most: int) -> Permits: ...
-    async def more(self, name: str, need: Amounts, wanted: Amounts) -> tuple[Amounts | None, bool]: ...
+    async def more(
+        self, name: str, need: Amounts, wanted: Amounts, *, is_idle: bool
+    ) -> tuple[Amounts | None, bool]: ...
 
 
 @dataclass(slots=True)
@@ -147,7 +149,9 @@ class SharedLimits:
     async def extend(self, budgets: Sequence[Budget], need: Amounts, requests: int) -> bool:
         """The whole of the cluster's budget stands in one budget here, whose limit grows."""
         budget, wanted = budgets[0], need.times(max(1, AHEAD * requests))
-        found = await self._try(lambda: self._limiter.more(self._name, _lacking(budget, need), wanted))
+        is_idle = not any(state.in_flight for state in self._states)
+        lacking = _lacking(budget, need)
+        found = await self._try(lambda: self._limiter.more(self._name, lacking, wanted, is_idle=is_idle))
         if found is not None and found[0] is not None:
             self.holds = found[0]
             budget.limit = bounded_as(budget.limit, self.holds)

@@ -126,13 +126,15 @@ def has_several_images(config: RunConfig, source: Source) -> bool:
     return source.has_several or config.source.several_images or config.images.frames > 1
 
 
-def open_job_source(job: Job) -> tuple[Source, int | None]:
+def open_job_source(job: Job, *, has_out: bool = True) -> tuple[Source, int | None]:
     """The source, checked before anything is sent, and the number of its records, where known.
 
+    OUT is no part of it; without one nothing is left out.
     Raises InputError for what is wrong with it, and where the template of a prompt does not fit a record.
     """
     reads_sidecars = names_sidecar(job.config)
-    source = open_sources(job.sources, job.config.source, out=job.within or job.out, reads_sidecars=reads_sidecars)
+    out = job.within or job.out if has_out else None
+    source = open_sources(job.sources, job.config.source, out=out, reads_sidecars=reads_sidecars)
     total = source.check()
     check_documents(job.config, source)
     if job.chosen is not None:
@@ -268,6 +270,7 @@ def engine_config(job: Job) -> EngineConfig:
         decode_timeout_s=images.decode_timeout_s,
         fetched_bytes=images.decode_mb * MEGABYTE,
         dedup=config.request.dedup,
+        sees_changes=job.rerun.refresh_changed,
         max_failures=config.request.max_failures,
         max_wait_s=limits.max_wait_s,
         outage_s=limits.outage_s,

@@ -10,6 +10,7 @@ from pipeline.files import disk_errors
 from pipeline.records import Status, is_unanswered
 from pipeline.store.dataset import Dataset
 from pipeline.store.failures import write_failures
+from pipeline.store.outdir import differences
 from pipeline.store.reviewed import replaced_corrections
 
 State = tuple[Status, ErrorKind | None]
@@ -43,8 +44,13 @@ def configurations(dataset: Dataset, config_hash: str) -> dict[str, Any]:
         own = dataset.own_config_hash
         if own == config_hash:
             return {"own_config_hash": own}
-        rows = {one.config_hash: one.rows for one in dataset.configurations()}
-        return {"own_config_hash": own, "by_config": rows}
+        found = {one.config_hash: one for one in dataset.configurations()}
+        changes = differences(found[own].identity, found[config_hash].identity) if config_hash in found else []
+        return {
+            "own_config_hash": own,
+            "by_config": {one: each.rows for one, each in found.items()},
+            "changes": changes,
+        }
     return {}
 
 

@@ -269,7 +269,7 @@ class _Run:
         rest["replaced_corrections"] = corrections_replaced(dataset, self.run_id)
         summary = replace(self.summary(stopped, dataset), failures=listed_failures(dataset), **rest)
         with suppress(ResourceError) if stopped else nullcontext():  # the first error is the one that is raised
-            dataset.write_status(self.status("stopped" if stopped else "done", dataset))
+            dataset.write_status(self.status("stopped" if stopped else "done", dataset, stopped))
             dataset.write_run({**summary.as_dict(), "totals": dataset.run_totals().as_dict()})
             dataset.describe()
             if stopped is None:
@@ -304,7 +304,7 @@ class _Run:
             again = "Run the command again with a budget (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
         return f"{'; '.join(words)}. {again}"
 
-    def status(self, state: str, dataset: Dataset) -> dict[str, object]:
+    def status(self, state: str, dataset: Dataset, stopped: VisionBatchError | None = None) -> dict[str, object]:
         """`status.json`: this command so far, the whole of OUT, and who is at work."""
         return {
             "state": state,
@@ -315,7 +315,7 @@ class _Run:
             "waiting": self.stats.waiting,
             "pauses": [as_json(pause) for pause in self.stats.pauses],
             **dataset.overview(),
-            **self.summary(None, dataset).as_dict(),
+            **self.summary(stopped, dataset).as_dict(),
         }
 
     def summary(self, stopped: VisionBatchError | None, dataset: Dataset) -> RunSummary:

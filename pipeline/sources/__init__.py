@@ -257,5 +257,7 @@ def _missing(path: str, what: str) -> str:
             names = [entry.name for entry in islice(entries, _NEAR_AMONG)]
     except (OSError, ValueError):
         return what
+    if any(one.startswith(f"{name} ") for one in names):
+        return f"{what}. A name with spaces stands in quotes"
     near = difflib.get_close_matches(name, names, n=1)
     return what + (f"; did you mean {shown(f'{folder}/{near[0]}' if folder else near[0])!r}?" if near else "")

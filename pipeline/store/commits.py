@@ -70,7 +70,7 @@ class Committer:
     ) -> None:
         counts: Counter[str] = Counter()
         outcomes = self._without_losses(outcomes, counts)
-        self._dedup.before_commit([self._key(outcome) for outcome in outcomes])
+        self._dedup.before_commit([*map(self._key, outcomes), *map(self._key, followers)])
         bills = self._bills.add(attempts, counts)
         rows = self._rows(outcomes, followers, counts)
         if not self._is_plain and any(row.state not in SETTLED for row in rows):
@@ -114,8 +114,8 @@ class Committer:
             count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
         return [outcome for outcome in outcomes if self._key(outcome) not in answered] if answered else outcomes
 
-    def _key(self, outcome: Outcome) -> bytes:
-        return record_key(outcome.record.id, outcome.prompt_name)
+    def _key(self, one: Outcome | Follower) -> bytes:
+        return record_key(one.record.id, one.prompt_name)
 
     def _save(
         self,

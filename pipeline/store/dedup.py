@@ -26,10 +26,15 @@ _NO_USAGE = Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0, reasoni
 class Deduplication:
     """The leaders of one run, and their followers."""
 
-    def __init__(self, ledger: Ledger, selection: Selection, *, sealer: Sealer, sees_changes: bool) -> None:
-        """`sees_changes`: the run asks files again that have changed, and so leaders under their followers."""
+    def __init__(
+        self, ledger: Ledger, selection: Selection, *, sealer: Sealer, is_on: bool = True, sees_changes: bool
+    ) -> None:
+        """`sees_changes`: the run asks files again that have changed, and so leaders under their followers.
+
+        Without `is_on` no record follows another one.
+        """
         self._ledger, self._selection, self._sealer = ledger, selection, sealer
-        self._sees_changes = sees_changes
+        self._is_on, self._sees_changes = is_on, sees_changes
         self._unchanged = Unchanged(ledger, selection, sealer.data)
         self._leading: set[bytes] = set()
         self._leading_before: set[bytes] = set()
@@ -45,6 +50,8 @@ class Deduplication:
         own = record_key(request.record.id, request.prompt_name)
         if self._sees_changes and self._unchanged.is_only_newer(request):
             return _follower(request, own, Status.OK, None)
+        if not self._is_on:
+            return None
         found = self._ledger.leaders(request.request_sha256)
         leaders = (one for one in found if one.key != own and self._may_lead(one))
         leader = next(leaders, None)

@@ -154,9 +154,8 @@ def declare(
             raise _without_ledger(out, "holds nothing")
         made = {"made_at": now().isoformat().encode(), SHARD_META: shard_meta(config)}
         made["schema"] = _schema(config, new).serialize().to_pybytes()
-        ledger.set_meta({"config_hash": name.encode(), "identity": stored, **made})
-        step("declared")
-        return _remember(ledger, name, stored)
+        ledger.set_meta(_declared(name, stored) | made)
+        return step("declared")
     _check_new(out, ledger, new, config)
     if policy.selects and declared != name:  # some rows are asked with it; OUT's own stays
         _check_same_columns(out, orjson.loads(ledger.meta("identity") or b"{}"), identity)
@@ -166,8 +165,13 @@ def declare(
         if policy.on_config_change == "refuse":
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
         _check_labels(out, ledger, config)
-        ledger.set_meta({"config_hash": name.encode(), "identity": stored, CONFIG_META + declared: before})
+        ledger.set_meta(_declared(name, stored) | {CONFIG_META + declared: before})
     return _remember(ledger, name, stored)
+
+
+def _declared(config_hash: str, identity: bytes) -> dict[str, bytes]:
+    """What a ledger stores of its configuration, in one transaction: the hash alone would be of none that it knows."""
+    return {"config_hash": config_hash.encode(), "identity": identity, CONFIG_META + config_hash: identity}
 
 
 def shard_meta(config: RunConfig) -> bytes:
@@ -298,5 +302,5 @@ def _other_configuration(out: Path, before: Mapping[str, object], now: Mapping[s
         "  another OUT, or the same settings as before",
         "  `on_config_change=keep`: ask only what OUT does not hold",
         f"  `on_config_change=refresh`: ask all again, the {rows:,} rows here too",
-        "  `retry_status=truncated` and its like: ask the rows that they name with these settings, and nothing else",
+        "  `only=LIST`, `retry_status=STATUS` and the like: ask the rows that they name with these settings, no others",
     )

@@ -1,6 +1,5 @@
 """The list of ids that `run --only` takes, and the command that asks them again."""
 
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from pipeline import files
-from pipeline.locations import Origin
-from pipeline.store.outdir import CONFIG_NAME, check_folder
+from pipeline.store.again import run_words
+from pipeline.store.outdir import check_folder
 from pipeline.store.reviews import REVIEWS_NAME, Key
 
 _BREAKS: Final = frozenset("\r\n")
@@ -32,7 +31,6 @@ def write_list(
     out: Path,
     keys: Iterable[Key],
     *,
-    sources: Iterable[Origin],
     prompts: Sequence[str],
     is_rehearsal: bool,
     now: datetime,
@@ -56,19 +54,8 @@ def write_list(
                 elif record not in seen:
                     left_out += 1
                 seen.add(record)
-    words = ["vision-batch", "run", *(dict.fromkeys(map(_from_here, sources)) or ["SOURCE"]), "-o", str(out)]
-    words += ["-c", str(out / CONFIG_NAME)] if (out / CONFIG_NAME).is_file() else []
-    words += ["--emulator"] if is_rehearsal else []
-    words += ["--only", str(path)]
+    words = [*run_words(out, is_rehearsal=is_rehearsal), "--only", str(path)]
     if len(named) == 1 < len(prompts):  # --only names records: with all their prompts
         quoted = named.pop().replace("'", "''")
         words += ["--retry-where", f"prompt_name = '{quoted}'"]
     return AskAgain(path, len(seen) - left_out, left_out, shlex.join(words))
-
-
-def _from_here(origin: Origin) -> str:
-    """The source as it was typed, or where it is, if that is not found from this directory."""
-    typed = origin.source
-    folders = (os.path.join(folder, name) for folder in origin.folders for name in (typed, os.path.basename(typed)))  # noqa: PTH118, PTH119 - text, as all sources
-    places = (typed, *origin.roots, *folders)
-    return next((place for place in places if os.path.exists(place)), typed)  # noqa: PTH110 - as above

@@ -8,7 +8,6 @@ from typing import Final
 from aiohttp import web
 
 from pipeline.errors import InputError
-from pipeline.store.origins import read_origins
 from pipeline.viewer.again import write_list
 from pipeline.viewer.answers import in_words, json, named_row, page, sent, whole_number
 from pipeline.viewer.compare_app import ComparePages
@@ -118,13 +117,11 @@ class Site:
 
     def _written(self, asked: Asked, results: str | None) -> dict[str, object]:
         out = self._gallery.out
-        sources = [origin for origin, _ in read_origins(out)]
         prompts = self._gallery.prompts()
         now = datetime.now(UTC)
         made = write_list(
             out,
             self._gallery.keys(asked, results),
-            sources=sources,
             prompts=prompts,
             is_rehearsal=self._gallery.is_rehearsal(),
             now=now,

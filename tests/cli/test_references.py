@@ -21,7 +21,8 @@ from tests.support import ROOT, Command
 PACKAGE = ROOT / "pipeline"
 ELSEWHERE = {
     "emulator/child.py": {"--port", "--until-eof"},  # the command that it starts
-    "viewer/again.py": {"--emulator", "--only", "--retry-where"},  # the command that asks rows again
+    "store/again.py": {"--emulator"},  # the command that goes on with OUT
+    "viewer/again.py": {"--only", "--retry-where"},  # the same for some rows
     "run/model.py": {"--fetch-urls", "--catalogue", "--model-family", "--rules-of"},  # arguments of that command
 }
 

@@ -7,6 +7,7 @@ import pytest
 import pipeline
 from pipeline.commands.preview import NOTHING_TO_ASK
 from pipeline.errors import InputError
+from tests.containers import tar_of
 from tests.support import Command, MakeImage
 
 pytestmark = pytest.mark.usefixtures("shared_emulator")
@@ -35,6 +36,17 @@ def test_what_is_missing_is_shown_and_nothing_changes(photos: Path, endpoint: st
     assert "4 requests like" in command(*asked, "--dry-run", "--refresh")[1]
 
 
+def test_without_out_the_working_directory_is_no_out(
+    photos: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards of it, and the directory itself, are sources of a dry run."""
+    Path("s-0.tar").write_bytes(tar_of([(path.name, path.read_bytes()) for path in sorted(photos.iterdir())]))
+    asked = ("--model", "gpt-4o", "--emulator", "--dry-run")
+    assert "4 requests like" in command("run", "s-*.tar", *asked)[1]
+    monkeypatch.chdir(photos)
+    assert "4 requests like" in command("run", ".", *asked)[1]
+
+
 def test_what_the_run_would_refuse_is_refused(photos: Path, endpoint: str) -> None:
     """Another model, a rehearsal on answers of a model, and a folder of something else."""
     pipeline.run(photos, out="out", base_url=endpoint, model="gpt-4o", quiet=True)
@@ -42,7 +54,7 @@ def test_what_the_run_would_refuse_is_refused(photos: Path, endpoint: str) -> No
         pipeline.dry_run(photos, out="out", base_url=endpoint, model="gpt-4.1")
     assert [line.strip().partition(":")[0] for line in caught.value.args[-4:]] == [
         "another OUT, or the same settings as before", "`on_config_change=keep`", "`on_config_change=refresh`",
-        "`retry_status=truncated` and its like",
+        "`only=LIST`, `retry_status=STATUS` and the like",
     ]  # fmt: skip
     assert pipeline.dry_run(photos, out="out", base_url=endpoint) == NOTHING_TO_ASK  # the model that was asked before
     again = pipeline.dry_run(photos, out="out", base_url=endpoint, model="gpt-4.1", on_config_change="refresh")

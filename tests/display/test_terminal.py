@@ -24,7 +24,8 @@ WORK = re.compile(
 )
 MONEY = re.compile(r" {6}(cost unknown|\$0\.0000)(  [\d.k]+ tokens in, [\d.k]+ out)?")
 SAID = re.compile(
-    r"(hook |asks |prompt: |note: |answer: |stopping: |\d+ images|passed over|tokens: |  \d+ |not ok: |results: )"
+    r"(hook |asks |prompt: |note: |answer: |stopping: |\d+( of [\d,]+)? images|passed over|tokens: |  \d+ |"
+    r"not ok: |results: )"
 )
 ENDS = re.compile(r"(next: vision-batch |vision-batch: interrupted by SIGINT|code 130)")
 

@@ -67,18 +67,21 @@ def test_a_pause_holds_the_others_as_long_as_it_lasts() -> None:
 
 
 def test_the_number_in_flight_is_kept_while_holders_come_and_go() -> None:
-    """A holder that begins gets what the others have given back, and one that dies gives back after its lease."""
-    rng, limits, held = random.Random(2), limits_of(EndpointLimits(concurrency=10)), dict[str, float]()
-    for now in range(200):
+    """A holder begins with what the others have given back; orders arrive late; one that dies gives back at last."""
+    rng, limits = random.Random(2), limits_of(EndpointLimits(concurrency=10))
+    may, in_flight = dict[str, float](), dict[str, int]()
+    for now in range(2_000):
         name = f"{rng.randrange(6)}"
-        if name not in held or rng.random() < 0.1:
+        if name not in may or (rng.random() < 0.02 and not in_flight[name]):
             limits.leave(name, NOTHING)
-            held[name] = limits.register(float(now), name, NOTHING, None).concurrency[0]
-        for each in list(held):
-            held[each] = limits.exchange(now + 0.5, each, [EndpointReport(in_flight=int(held[each]))]).concurrency[0]
-            assert sum(held.values()) <= 10
-    assert min(held.values()) >= 1
-    assert sum(held.values()) == 10
+            may[name], in_flight[name] = limits.register(float(now) / 10, name, NOTHING, None).concurrency[0], 0
+        for each in may:
+            reported = in_flight[each]
+            in_flight[each] += max(0, int(may[each]) - in_flight[each])  # sent while the report is under way
+            may[each] = limits.exchange(now / 10, each, [EndpointReport(in_flight=reported)]).concurrency[0]
+            assert sum(in_flight.values()) <= 10
+            in_flight[each] -= rng.randint(0, in_flight[each])
+    assert sorted(may.values()) == [1, 1, 2, 2, 2, 2]
     silent = limits_of(EndpointLimits(concurrency=10))
     silent.register(0.0, "dead", NOTHING, None)
     assert silent.register(1.0, "new", NOTHING, None).concurrency == (0.0,)
@@ -94,7 +97,7 @@ def test_a_budget_is_never_exceeded_and_comes_back() -> None:
         name = f"{rng.randrange(5)}"
         if name not in spent or rng.random() < 0.05:  # it dies, and another worker takes its shard over
             limits.register(float(now), name, Amounts(spent.setdefault(name, 0), 0, 0), None)
-        found, may_come = limits.more(float(now), name, Amounts(300, 0, 1), Amounts(3_000, 0, 10))
+        found, may_come = limits.more(float(now), name, Amounts(300, 0, 1), Amounts(3_000, 0, 10), is_idle=False)
         granted = sum(one.nano_usd or 0 for one in limits.granted.values())
         assert granted <= 1_000_000
         if found is not None:
@@ -105,8 +108,8 @@ def test_a_budget_is_never_exceeded_and_comes_back() -> None:
     for name, amount in spent.items():
         limits.leave(name, Amounts(amount, 0, 0))
     left = 1_000_000 - sum(spent.values())
-    assert limits.more(9e9, "last", Amounts(left, 0, 1), Amounts(left, 0, 1))[0] == Amounts(left, 0, 1)
-    assert limits.more(9e9, "last", Amounts(1, 0, 0), Amounts(1, 0, 0)) == (None, False)
+    assert limits.more(9e9, "last", Amounts(left, 0, 1), Amounts(left, 0, 1), is_idle=True)[0] == Amounts(left, 0, 1)
+    assert limits.more(9e9, "last", Amounts(1, 0, 0), Amounts(1, 0, 0), is_idle=True) == (None, False)
 
 
 def test_another_process_gives_nothing_out_until_it_has_heard_of_all_that_was() -> None:
@@ -120,3 +123,15 @@ def test_another_process_gives_nothing_out_until_it_has_heard_of_all_that_was() 
     assert limits.take(2.0, "b", 0, 1.0, 1).wait_s > 0
     limits.register(3.0, "b", NOTHING, [(29, 0.0)])
     assert len(limits.take(33.0, "b", 0, 1.0, 5).after_s) == 1
+
+
+def test_holders_that_all_wait_for_a_budget_learn_that_nothing_comes() -> None:
+    limits, need = limits_of(budget=Amounts(None, None, 10)), Amounts(0, 0, 6)
+    for name in ("a", "b"):
+        limits.register(0.0, name, NOTHING, None)
+    assert limits.more(0.0, "a", need, need, is_idle=False)[0] == need
+    assert limits.more(1.0, "b", need, need, is_idle=True) == (None, True)  # the other one is at work
+    assert limits.more(2.0, "a", need, need, is_idle=True) == (None, False)
+    assert limits.more(3.0, "b", need, need, is_idle=True) == (None, False)
+    limits.leave("a", Amounts(0, 0, 2))  # less than it had
+    assert limits.more(4.0, "b", need, need, is_idle=True)[0] == need

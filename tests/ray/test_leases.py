@@ -31,11 +31,11 @@ class Direct:
     is_away: bool = False
     calls: list[str] = field(default_factory=list)
 
-    def _call(self, name: str, *words: Any) -> Any:
+    def _call(self, name: str, *words: Any, **named: Any) -> Any:
         self.calls.append(name)
         if self.is_away:
             raise AwayError
-        return getattr(self.limits, name)(*words)
+        return getattr(self.limits, name)(*words, **named)
 
     async def register(self, name: str, holds: Amounts, sent: Sequence[tuple[float, float]] | None) -> Orders:
         found: Orders = self._call("register", self.now(), name, holds, sent)
@@ -52,8 +52,8 @@ class Direct:
         found: Permits = self._call("take", self.now(), name, at, tokens, most)
         return found
 
-    async def more(self, name: str, need: Amounts, wanted: Amounts) -> tuple[Amounts | None, bool]:
-        found: tuple[Amounts | None, bool] = self._call("more", self.now(), name, need, wanted)
+    async def more(self, name: str, need: Amounts, wanted: Amounts, *, is_idle: bool) -> tuple[Amounts | None, bool]:
+        found: tuple[Amounts | None, bool] = self._call("more", self.now(), name, need, wanted, is_idle=is_idle)
         return found
 
 

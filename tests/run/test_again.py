@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 import pipeline
 from pipeline import InputError, RerunPolicy
 from pipeline.display.last_screen import describe
+from tests import builders
 from tests.builders import ask
 from tests.containers import table_bytes, tar_of
 from tests.emulators import emulator
@@ -207,6 +209,25 @@ def test_a_changed_file_still_lends_its_old_answer(
     assert ask(photos, endpoint, refresh_changed=True, concurrency=concurrency).asked == 0
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_leader_that_follows_another_one_lends_its_old_answer(
+    photos: Path, make_image: MakeImage, endpoint: str, concurrency: int
+) -> None:
+    """A file is copied, and then has the pixels of a new one: the copy keeps the old answer, and no row is left out."""
+    parts_of_four = {"output.rows_per_part": 4}
+    ask(photos, endpoint, overrides=parts_of_four)
+    before = rows().caption["3.jpg"]
+    shutil.copy(photos / "3.jpg", photos / "0-copy.jpg")
+    new = make_image("photos/1-new.jpg", 500, 300, seed=50)
+    shutil.copy(new, photos / "3.jpg")
+    os.utime(photos / "3.jpg", ns=(7, 7))
+    summary = ask(photos, endpoint, refresh_changed=True, concurrency=concurrency, overrides=parts_of_four)
+    assert (summary.exit_code, summary.asked, summary.requests, summary.followers) == (0, 3, 1, 2)
+    after = rows()
+    assert (after.caption["0-copy.jpg"], len(after)) == (before, 6)
+    assert after.width[["0-copy.jpg", "1-new.jpg", "3.jpg"]].tolist() == [320, 500, 500]
+
+
 def test_a_second_run_names_what_failed_before(photos: Path, endpoint: str) -> None:
     """Nothing to ask and exit code 0 do not hide rows that failed: their number is shown, and how to ask them again."""
     (photos / "broken.jpg").write_bytes(b"no image")
@@ -245,8 +266,12 @@ def test_a_rehearsal_and_a_real_run_share_no_out(make_image: MakeImage, endpoint
         pipeline.run(photos, out="real", model="gpt-4o", quiet=True, emulator=True)
 
 
-def test_files_that_are_only_newer(photos: Path, make_image: MakeImage, endpoint: str) -> None:
-    """--refresh-changed sends nothing for the same bytes, keeps the row, and does not look at the file again."""
+@pytest.mark.parametrize("dedup", [True, False])
+def test_files_that_are_only_newer(photos: Path, make_image: MakeImage, endpoint: str, *, dedup: bool) -> None:
+    """--refresh-changed sends nothing for the same bytes, keeps the row, and does not look at the file again; without
+    deduplication too, where other files with equal requests are asked.
+    """
+    ask = partial(builders.ask, overrides={"request.dedup": dedup})
     ask(photos, endpoint)
     before = rows()
     for photo in photos.iterdir():
@@ -258,7 +283,7 @@ def test_files_that_are_only_newer(photos: Path, make_image: MakeImage, endpoint
     assert rows().width["2.jpg"] == 400
     (photos / "1.jpg").write_bytes((photos / "0.jpg").read_bytes() + b"behind the end")  # other bytes, one request
     summary = ask(photos, endpoint, refresh_changed=True)
-    assert (summary.requests, summary.followers) == (0, 1)
+    assert (summary.requests, summary.followers) == ((0, 1) if dedup else (1, 0))
     assert rows().sha256["1.jpg"] != before.sha256["1.jpg"]
     assert ask(photos, endpoint, refresh_changed=True).skipped == 4
 

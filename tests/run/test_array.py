@@ -41,6 +41,8 @@ def test_what_a_shard_says(command: Command, photos: Path, endpoint: str) -> Non
     assert "200,000 of 600,000 requests a minute, 3 of 8 in flight, 201 of 601 requests (--no-divide-limits" in said
     summary = json.loads(next(Path("s0/runs").iterdir()).read_text())
     assert "-0of3-" in summary["run_id"]
+    assert command("status", "s0")[1].startswith("s0, shard 0/3 of its source: ")
+    assert json.loads(command("status", "s0", "--json")[1])["shard"] == "0/3"
     code, said = run(command, "photos", endpoint, "-o", "s1", "--shard", "1/3", "--no-divide-limits", *limits)
     assert "limits and budgets are whole" in said
     assert "each needs one request in flight" in run(command, "photos", endpoint, "-o", "s2", "--shard", "2/3",

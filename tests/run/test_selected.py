@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -57,11 +58,8 @@ def test_truncated_answers_alone_are_asked_with_a_larger_limit(
     assert set(after.status) == {"ok"}
     pd.testing.assert_frame_equal(after[~again], before[before.status == "ok"])
     other = after[again].config_hash.iloc[0]
-    assert (
-        f"configurations: {first.config_hash} (that of OUT, with which the next run continues) {100 - cut} rows, "
-        in out
-    )
-    assert f"{other} (that of this run) {cut} row" in out
+    assert f"settings: {100 - cut} rows with the settings of OUT (as the next run), {cut} row" in out
+    assert re.search(r"with those of this run \([\w.]*max_tokens: \S+ -> 600\)\n", out)
     assert f"{cut} ok; {100 - cut} kept already; 1 are not selected" in out
     card = Path("out/README.md").read_text()
     assert f"## Configuration `{first.config_hash}`: {100 - cut} rows" in card

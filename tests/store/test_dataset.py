@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -36,6 +36,7 @@ from pipeline.records import (
     record_key,
 )
 from pipeline.store.dataset import Dataset
+from pipeline.store.rerun import RerunPolicy
 from tests import warm
 
 ROOT = Path(__file__).parents[2]
@@ -514,6 +515,41 @@ def test_a_crash_while_the_directory_is_made_is_repaired(tmp_path: Path, step: s
         dataset.commit([answered("a")])
     assert rows_in(out) == [("a", "A quay.")]
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "config.toml", "data", "ledger.sqlite"]
+
+
+class _Ended(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class _EndsAt:
+    """A failpoint that ends the process at the commit behind `left` others."""
+
+    left: int
+
+    def __call__(self, reached: str) -> None:
+        if reached == "before-commit":
+            self.left -= 1
+            if self.left < 0:
+                raise _Ended
+
+
+def test_a_configuration_changes_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Proves that a run of another configuration may end at any commit of its beginning, and that the next goes on."""
+    other = RunConfig.model_validate({"request": {"model": "gpt-4o", "prompt": "Why?"}})
+    policy = RerunPolicy(on_config_change="refresh")
+    for commits in range(9):
+        out = tmp_path / f"out{commits}"
+        with open_out(out) as dataset:
+            dataset.commit([answered("a")])
+        how: Any = {"config": other, "run_id": "next", "now": lambda: NOON, "policy": policy}
+        try:
+            Dataset.open(out, **how, failpoint=_EndsAt(commits)).close()
+            break
+        except _Ended:
+            with Dataset.open(out, **how) as dataset:
+                assert dataset.missing([record("a")]) == [("caption",)]
+    assert 2 < commits < 8
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pipeline
-from pipeline.locations import Origin
 from pipeline.viewer.again import write_list
 from pipeline.viewer.gallery import Gallery
 from tests.builders import ask
@@ -24,10 +23,9 @@ def test_the_command_asks_these_again(make_image: MakeImage, command: Command, e
     gallery = Gallery(Path("my out"))
     before = pipeline.read("my out")
     keys = [(one, "l'ong") for one in names]
-    origins = [Origin("gone", roots=(str(Path("my photos").resolve()),))]
-    made = write_list(
-        gallery.out, keys, sources=origins, prompts=gallery.prompts(), is_rehearsal=gallery.is_rehearsal(), now=NOW
-    )
+    origins = Path("my out/sources.json")  # the name that was typed leads nowhere from here
+    origins.write_text(origins.read_text().replace('"source": "my photos"', '"source": "gone"'))
+    made = write_list(gallery.out, keys, prompts=gallery.prompts(), is_rehearsal=gallery.is_rehearsal(), now=NOW)
     assert (made.ids, made.left_out) == (2, 1)
     assert made.path.read_text() == "a.jpg\nit's $b.jpg\n"
     assert made.command.startswith(f"vision-batch run '{Path('my photos').resolve()}' -o 'my out' -c ")
@@ -40,8 +38,8 @@ def test_the_command_asks_these_again(make_image: MakeImage, command: Command, e
 
 def test_what_is_not_known_is_a_word_to_replace(tmp_path: Path) -> None:
     """Of an output directory that does not say where its images are."""
-    made = write_list(tmp_path, [("a", "x"), ("a", "y")], sources=[], prompts=["x", "y"], is_rehearsal=False, now=NOW)
+    made = write_list(tmp_path, [("a", "x"), ("a", "y")], prompts=["x", "y"], is_rehearsal=False, now=NOW)
     assert made.command == f"vision-batch run SOURCE -o {tmp_path} --only {made.path}"
-    rehearsed = write_list(tmp_path, [("a", "x")], sources=[], prompts=["x"], is_rehearsal=True, now=NOW)
+    rehearsed = write_list(tmp_path, [("a", "x")], prompts=["x"], is_rehearsal=True, now=NOW)
     assert rehearsed.command == f"vision-batch run SOURCE -o {tmp_path} --emulator --only {made.path}"
     assert made.path.read_text() == "a\n"

@@ -1,0 +1,53 @@
+"""What `status` and the report say after a run that was stopped, and after rows were asked again."""
+
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import pipeline
+from pipeline import BudgetReachedError
+from pipeline.cli import status
+from pipeline.engine.progress import dollars, short
+from tests.builders import ask
+from tests.support import Command, MakeImage
+
+PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8}]}
+
+
+def test_status_and_report(
+    make_image: MakeImage, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` has the reason and the command that goes on; the report counts all that was paid for, on one basis."""
+    for name in "abc":
+        make_image(f"photos/{name}.jpg", seed=ord(name))
+    with pytest.raises(BudgetReachedError):
+        ask("photos", endpoint, overrides={**PRICE, "budget.max_requests": 1})
+    code, said, _ = command("status", "out")
+    assert code == 0
+    assert re.search(r"stopped early: 1 of 3 images.*\. `?budget\.max_requests`? is used up", said, re.IGNORECASE)
+    (line,) = [line for line in said.splitlines() if line.startswith("next: ")]
+    assert line == "next: vision-batch run photos -o out -c out/config.toml  (goes on where it stopped)"
+    words = shlex.split(line.removeprefix("next: ").partition("  (")[0])
+    assert command(*words[1:], "--set", "budget.max_requests=null")[0] == 0
+    code, said, _ = command("status", "out")
+    assert said.splitlines()[-1] == "next: vision-batch view out  (look at the answers beside their images)"
+    monkeypatch.setattr(status, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))
+    code, said, noted = command("status", "out", "--failures")
+    assert (code, said.count("\n"), "every row is ok" in noted) == (0, 1, True)  # a terminal shows more than a header
+    once = pipeline.status("out")
+    ask("photos", endpoint, only=["a.jpg"], overrides=PRICE)
+    twice = pipeline.status("out")
+    assert once.cost_usd is not None
+    assert twice.cost_usd is not None
+    page = Path(pipeline.report("out")).read_text()
+    figures = dict(re.findall(r"<dt>(.*?)</dt><dd class=\"value\">(.*?)</dd>", page))
+    assert figures["Tokens in"] == short(twice.prompt_tokens or 0) == short((once.prompt_tokens or 0) * 4 // 3)
+    assert figures["Billed of predicted"] == "as predicted"
+    assert f"{dollars(twice.cost_usd - once.cost_usd)} of it for answers that were replaced" in page
+    assert page.count("for answers that were replaced") == 3
+    ask("photos", endpoint, out="free")
+    assert "cost of 1,000 answers" in page
+    assert "1,000 answers" not in Path(pipeline.report("free")).read_text()
