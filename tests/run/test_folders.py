@@ -1,5 +1,6 @@
 """Folders as people have them, through the command: what is said, asked and written."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -58,6 +59,27 @@ def test_a_folder_of_other_files_only(command: Command, phone: Path) -> None:
     code, _, err = command("estimate", "phone", "--model", "gpt-4o", "--set", 'source.extensions=[".fits"]')
     assert code == 2
     assert "no images here; 10 other files were seen (2 .jpg, 1 .aae, 1 .db, 1 .png, 4 without suffix)" in err
+
+
+def test_every_way_to_name_files(make_image: MakeImage, endpoint: str) -> None:
+    """A glob, one image and each kind of manifest: every image is asked once, as its own bytes, with its columns."""
+    hashes = [hashlib.sha256(make_image(f"photos/{n}.jpg", 40, 30, seed=n).read_bytes()).hexdigest() for n in range(2)]
+    names = ["photos/0.jpg", "photos/1.jpg"]
+    listed = pd.DataFrame({"image": names, "mood": ["calm", "bright"]})
+    for name, separator in (("list.csv", ","), ("list.csv.gz", ","), ("list.tsv", "\t")):
+        listed.to_csv(name, sep=separator, index=False)
+    listed.to_json("list.jsonl", orient="records", lines=True)
+    listed.to_parquet("list.parquet")
+    Path("list.txt").write_text("\n".join(names))
+    with_columns = [(f"list.{suffix}", names) for suffix in ("csv", "csv.gz", "tsv", "jsonl", "parquet")]
+    without = [("list.txt", names), ("photos/*.jpg", ["0.jpg", "1.jpg"]), ("photos/0.jpg", ["0.jpg"])]
+    for at, (source, ids) in enumerate([*with_columns, *without]):
+        summary = ask(source, endpoint, out=f"out{at}")
+        assert (summary.by_status, summary.requests) == ({"ok": len(ids)}, len(ids)), source
+        rows = pd.read_parquet(f"out{at}/data").sort_values("id")
+        assert (rows.id.tolist(), rows.sha256.tolist()) == (ids, hashes[: len(ids)]), source
+        columns = [json.loads(text) for text in rows.record.dropna()]
+        assert columns == ([{"mood": "calm"}, {"mood": "bright"}] if at < len(with_columns) else []), source
 
 
 def test_rows_of_an_image_folder(make_image: MakeImage, endpoint: str) -> None:
