@@ -82,12 +82,9 @@ class Dataset:
         names = config.prompt_names
         self._selection = Selection(ledger, policy, prompt_names=names, config_hash=origin.config_hash)
         self._missing = Missing(ledger, policy, self._selection, prompt_names=names)
+        is_on, sees_changes = config.request.dedup, policy.refresh_changed
         self._dedup = Deduplication(
-            ledger,
-            self._selection,
-            sealer=self._sealer,
-            is_on=config.request.dedup,
-            sees_changes=policy.refresh_changed,
+            ledger, self._selection, sealer=self._sealer, is_on=is_on, sees_changes=sees_changes
         )
         self._bills = bills.OpenBills()
         is_plain = policy == RerunPolicy()
