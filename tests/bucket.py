@@ -189,7 +189,9 @@ class Campaign:
 
     def _after_kill(self, bucket: Bucket, url: str, before: int) -> int:
         """Compare, wipe, and count what had not reached the bucket: what is billed until now."""
-        time.sleep(0.1)  # requests that the emulator still answers
+        until = time.monotonic() + BEGINS_S
+        while emulator_get(url, "stats")["in_flight"] and time.monotonic() < until:
+            time.sleep(0.05)  # requests that the emulator still answers, and bills
         rows = rows_in(bucket)
         self._compare(rows)
         safe, billed = set(rows) | journaled(bucket), emulator_get(url, "stats")["billed"]

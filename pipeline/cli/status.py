@@ -10,6 +10,7 @@ from pipeline.api.places import readable
 from pipeline.cli.next_steps import named
 from pipeline.cli.options import JSON, Option, command, out_argument
 from pipeline.cli.output import note, show, show_json, show_lines
+from pipeline.cloud.stores import out_address
 from pipeline.commands.status import OutStatus, lines
 from pipeline.errors import ResourceError
 from pipeline.formatting import printable
@@ -75,8 +76,10 @@ def _next(found: OutStatus) -> list[str]:
     if found.state == "running" or found.damage:
         return []
     if found.state in {"stopped", "killed"}:
+        if out_address(found.out) is not None:  # in a bucket: its settings are in no file here
+            return []
         again = public_text(printable(shlex.join(run_words(out, is_rehearsal=found.is_rehearsal))))
         return [f"next: {again}  (goes on where it stopped)"]
     if found.bad:
-        return [f"next: {named('status', out, '--failures')}  (the reason of each row without an answer)"]
-    return [f"next: {named('view', out)}  (look at the answers beside their images)"] if found.records else []
+        return [f"next: {named('status', found.out, '--failures')}  (the reason of each row without an answer)"]
+    return [f"next: {named('view', found.out)}  (look at the answers beside their images)"] if found.records else []

@@ -1,5 +1,6 @@
 """A run on a cluster as a whole: what its shards have done, OUT with what is merged, and the summary."""
 
+import hashlib
 import os
 import socket
 from collections import Counter
@@ -44,7 +45,7 @@ def begin_whole(found: Beforehand, folder: ShardsFolder, shards: int, clock: Clo
     plan = Plan(
         config_hash=job.config.config_hash(),
         rerun=job.rerun.describe(),
-        sources=tuple(str(one) for one in job.sources),
+        sources=hashlib.blake2b("\0".join(map(str, job.sources)).encode(errors="surrogateescape")).hexdigest()[:32],
         shards=shards,
         spent_before=Amounts(0, 0, 0),
     )

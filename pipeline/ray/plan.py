@@ -35,7 +35,8 @@ class Plan:
     config_hash: str
     rerun: str
     """Which rows of OUT are asked again."""
-    sources: tuple[str, ...]
+    sources: str
+    """A digest of their names, which may hold signatures."""
     shards: int
     spent_before: Amounts
     """By all runs on OUT, before this one."""
@@ -57,7 +58,6 @@ class Plan:
         return cls(
             **{
                 **values,
-                "sources": tuple(values["sources"]),
                 "spent_before": Amounts(**values["spent_before"]),
                 "merged": {int(index): rows for index, rows in values["merged"].items()},
                 "merging": {int(index): rows for index, rows in values["merging"].items()},

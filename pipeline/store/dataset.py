@@ -80,11 +80,10 @@ class Dataset:
             out, ledger, self._columns, rows_per_part=config.output.rows_per_part, step=failpoint, marks=self.marks
         )
         names = config.prompt_names
-        self._selection = Selection(ledger, policy, prompt_names=names, config_hash=origin.config_hash)
+        selection = self._selection = Selection(ledger, policy, prompt_names=names, config_hash=origin.config_hash)
         self._missing = Missing(ledger, policy, self._selection, prompt_names=names)
-        is_on, sees_changes = config.request.dedup, policy.refresh_changed
         self._dedup = Deduplication(
-            ledger, self._selection, sealer=self._sealer, is_on=is_on, sees_changes=sees_changes
+            ledger, selection, sealer=self._sealer, is_on=config.request.dedup, sees_changes=policy.refresh_changed
         )
         self._bills = bills.OpenBills()
         is_plain = policy == RerunPolicy()

@@ -62,7 +62,7 @@ def test_a_local_run_joins_what_a_killed_run_on_a_cluster_left(
         assert len(answered_keys(out, config, RerunPolicy(refresh=True))) == 0
         with pytest.raises(pipeline.InputError, match="for other words about rows"):
             answered_keys(out, config, RerunPolicy(retry_where="cost_usd > 1"))
-        plan = Plan(config.config_hash(), RerunPolicy().describe(), ("photos",), 3, Amounts(0, 0, 0))
+        plan = Plan(config.config_hash(), RerunPolicy().describe(), "photos", 3, Amounts(0, 0, 0))
         with ShardsFolder.held(out) as folder:
             folder.begin(plan, answered)
             with pytest.raises(pipeline.OutInUseError, match="a run on a cluster is at work"):

@@ -124,7 +124,14 @@ def test_status_and_runs_are_replaced_whole(tmp_path: Path) -> None:
         "cost_usd": "0.000000001",
         "at": "2026-01-02T03:04:05+00:00",
     }
-    assert json.loads((tmp_path / "runs" / "20260102-030405.json").read_text("utf-8")) == {"exit_code": 0}
+    run = tmp_path / "runs" / "20260102-030405.json"
+    assert json.loads(run.read_text("utf-8")) == {"exit_code": 0, "earlier": []}
+    outdir.write_run(tmp_path, "20260102-030405", {"exit_code": 3})
+    assert [one["exit_code"] for one in json.loads(run.read_text("utf-8"))["earlier"]] == [0]  # of a run that resumed
+    for damaged in (b"{", b"[]", b'{"earlier": 7}'):
+        run.write_bytes(damaged)
+        outdir.write_run(tmp_path, "20260102-030405", {"exit_code": 0})
+        assert json.loads(run.read_text("utf-8"))["exit_code"] == 0
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["20260102-030405.json", "runs", "status.json"]
 
 
