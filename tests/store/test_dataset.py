@@ -444,7 +444,7 @@ def test_status_and_run_files_are_written(tmp_path: Path) -> None:
         dataset.write_status({"done": 1})
         dataset.write_run({"exit_code": 0})
     assert json.loads((tmp_path / "out" / "status.json").read_text()) == {"done": 1}
-    assert json.loads((tmp_path / "out" / "runs" / "night.json").read_text()) == {"exit_code": 0}
+    assert json.loads((tmp_path / "out" / "runs" / "night.json").read_text()) == {"exit_code": 0, "earlier": []}
 
 
 def test_after_a_lost_resource_nothing_is_sealed_and_nothing_lost(tmp_path: Path) -> None:
