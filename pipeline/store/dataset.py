@@ -81,11 +81,7 @@ class Dataset:
         )
         names = config.prompt_names
         selection = self._selection = Selection(ledger, policy, prompt_names=names, config_hash=origin.config_hash)
-<<<<<<< HEAD
         self._missing = Missing(ledger, policy, selection, prompt_names=names)
-=======
-        self._missing = Missing(ledger, policy, self._selection, prompt_names=names)
->>>>>>> w15-tidy
         self._dedup = Deduplication(
             ledger, selection, sealer=self._sealer, is_on=config.request.dedup, sees_changes=policy.refresh_changed
         )
