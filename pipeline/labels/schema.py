@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,8 +26,11 @@ class LabelSchema:
     root: Schema
 
     @classmethod
+    @lru_cache(maxsize=8)
     def of(cls, text: str, where: str = "the schema") -> "LabelSchema":
-        """Parse and check a schema. Raises InputError, which calls it `where`."""
+        """Parse and check a schema, once: one of thousands of properties takes a second. Raises InputError, which
+        calls it `where`.
+        """
         root = json.loads(text)
         if _is_too_deep(root):
             raise InputError(f"`request.labels`: {where}: nested deeper than {DEEPEST} levels")
