@@ -21,8 +21,10 @@ def main() -> None:
     arguments = parser.parse_args()
     limits = {} if arguments.rpm is None else {"rpm": arguments.rpm}
 
+    run = pipeline.run  # the first use of a name imports what it needs
+
     def work() -> None:
-        pipeline.run(
+        run(
             arguments.source,
             out=arguments.out,
             base_url=arguments.base_url,
