@@ -29,13 +29,17 @@ class Completion:
             if answered.answered_at is not None:  # its bill belongs to the row that will be
                 await self._writer.hand_over(state.billed(answered.result, answered.answered_at))
             return False
+        self._judge(outcome)  # first: while this waits for the writer, another request could be sent
         await self._writer.hand_over(outcome)
+        return True
+
+    def _judge(self, outcome: Outcome) -> None:
+        """Stop a run whose records end alike."""
         good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
         alike = self._health.add(None if good else outcome.error_kind)
         if alike is not None:
             mended = f"{way_out(alike)}; then `retry_kind={alike}` asks them again"
             self._stop(EndpointStoppedError(f"the records end alike ({alike}): {outcome.error_message} - {mended}"))
-        return True
 
     async def _after(self, state: RequestState, outcome: Outcome) -> Outcome | None:
         """The outcome as the hook leaves it; None where the record is asked once more."""

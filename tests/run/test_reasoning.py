@@ -94,7 +94,7 @@ def test_without_an_allowance_a_run_stops_after_five(make_image: MakeImage) -> N
         assert "reasoning_exhausted" in words
         assert "`request.reasoning_allowance=" in words
         assert "`request.reasoning_effort`" in words
-        assert emulator_get(url, "stats")["requests"] in (5, 6)  # the next one may be under way by then
+        assert emulator_get(url, "stats")["requests"] == 5
         mended = {"request.reasoning_effort": "high", "request.reasoning_allowance": 24000}
         again = pipeline.run("many", base_url=url, overrides=mended, retry_kind="reasoning_exhausted", **settings)
         assert (again.exit_code, again.asked) == (0, 30)
