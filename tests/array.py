@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.emulator.child import child_emulator
-from tests.support import ROOT, emulator_get
+from tests.support import ROOT, emulator_get, ends_within
 from tests.torture import draw
 
 SHARDS = 8
@@ -83,9 +83,7 @@ def _run_array(folder: Path, url: str, kills: int, rng: random.Random) -> int:
         if done == kills:
             break
         index = rng.randrange(SHARDS)
-        try:
-            processes[index].wait(rng.uniform(0.2, 1.0))
-        except subprocess.TimeoutExpired:
+        if not ends_within(processes[index], rng.uniform(0.2, 1.0)):
             processes[index].kill()
             processes[index].wait()
             processes[index] = _start(folder, shard_arguments("photos", index, url))

@@ -32,7 +32,7 @@ from pipeline.cloud.stores import ObjectAddress
 from pipeline.emulator.child import child_emulator
 from pipeline.store.unsaved import UnsavedAnswer
 from tests.buckets import environment, object_store
-from tests.support import ROOT, emulator_get
+from tests.support import ROOT, emulator_get, ends_within
 from tests.torture import draw
 
 SLOTS = 16
@@ -176,22 +176,19 @@ class Campaign:
         asked, until = emulator_get(url, "stats")["requests"], time.monotonic() + BEGINS_S
         waits = self.random.random() > EARLY
         while waits and process.poll() is None and time.monotonic() < until:
-            if emulator_get(url, "stats")["requests"] > asked:
+            if emulator_get(url, f"stats?requests={asked + 1}")["requests"] > asked:
                 break
-            time.sleep(0.02)
-        try:
-            process.wait(self.random.uniform(0.05, 3.0))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return True
-        return False
+        if ends_within(process, self.random.uniform(0.05, 3.0)):
+            return False
+        process.kill()
+        process.communicate()
+        return True
 
     def _after_kill(self, bucket: Bucket, url: str, before: int) -> int:
         """Compare, wipe, and count what had not reached the bucket: what is billed until now."""
         until = time.monotonic() + BEGINS_S
-        while emulator_get(url, "stats")["in_flight"] and time.monotonic() < until:
-            time.sleep(0.05)  # requests that the emulator still answers, and bills
+        while emulator_get(url, "stats?in_flight=0")["in_flight"] and time.monotonic() < until:
+            pass  # requests that the emulator still answers, and bills
         rows = rows_in(bucket)
         self._compare(rows)
         safe, billed = set(rows) | journaled(bucket), emulator_get(url, "stats")["billed"]

@@ -61,9 +61,8 @@ class Campaign:
     def await_answers(self, process: "subprocess.Popen[str]", least: int, until: float) -> bool:
         """Until the emulator has answered this many requests; False where the driver ended before."""
         while process.poll() is None and time.monotonic() < until:
-            if self.answered() >= least:
+            if emulator_get(self.url, f"stats?requests={least}")["requests"] >= least:
                 return True
-            time.sleep(0.05)
         return False
 
     def strike(self, what: str, rng: random.Random, process: "subprocess.Popen[str]") -> None:

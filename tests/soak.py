@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.emulator.child import child_emulator
-from tests.support import emulator_get
+from tests.support import emulator_get, ends_within
 
 ROOT = Path(__file__).parents[1]
 FAULTS = {"429": 0.04, "429_no_retry_after": 0.01, "500": 0.03, "disconnect": 0.01, "broken_json": 0.01, "stall": 0.01}
@@ -107,8 +107,7 @@ def soak(records: int, work: Path, *, latency_ms: int = 50, seed: int = 1, concu
 def _watch(process: "subprocess.Popen[str]", status: Path, records: int) -> tuple[float, float]:
     """The most resident memory in the second quarter, when all is warm, and in the last one."""
     first_mb = last_mb = 0.0
-    while process.poll() is None:
-        time.sleep(0.2)
+    while not ends_within(process, 0.2):
         try:
             done = json.loads(status.read_text(encoding="utf-8"))["asked"]
             now_mb = resident_mb(process.pid)

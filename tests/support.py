@@ -27,6 +27,15 @@ def emulator_get(url: str, path: str) -> Any:
         return json.load(response)
 
 
+def ends_within(process: "subprocess.Popen[str] | subprocess.Popen[bytes]", wait_s: float) -> bool:
+    """Wait for a process, for so long."""
+    try:
+        process.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 ROOT = Path(__file__).parents[1]
 UNPRIVILEGED = """
 import contextlib, json, os, sys

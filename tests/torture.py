@@ -164,9 +164,8 @@ class Campaign:
         if self.random.random() < _EARLY:
             return
         while process.poll() is None and time.monotonic() < until:
-            if emulator_get(url, "stats")["requests"] > before:
+            if emulator_get(url, f"stats?requests={before + 1}")["requests"] > before:
                 return
-            time.sleep(0.02)
 
     def _after_kill(self, out: Path, held: dict[bytes, int]) -> dict[bytes, int]:
         names, now = in_parts(out), in_ledger(out)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,8 @@ OWNER = "vision-batch emulator"
 _MODELS_CREATED = 1_767_225_600  # 1 January 2026: a model list is dated, and nothing asks by what
 _DEFAULT_LAST = 10
 _MOST_DIGITS = 18
+_STATS_WAIT_S = 1.0
+"""The longest that counts are waited for: who asks looks again, and may give up."""
 
 
 class Emulator:
@@ -86,16 +89,23 @@ class Emulator:
             raise ApiError(404, f"The model '{name}' does not exist", code="model_not_found", param="model")
         return web.json_response(_model_card(name))
 
-    async def show_stats(self, _request: web.Request) -> web.Response:
-        """GET /emulator/stats."""
+    async def show_stats(self, request: web.Request) -> web.Response:
+        """GET /emulator/stats, once `requests=N` have arrived, or `in_flight=N` are left at most; or after a second."""
+        least, most = (_number(request, name) for name in ("requests", "in_flight"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STATS_WAIT_S):
+                await self.stats.until(
+                    lambda: (
+                        (least is None or self.stats.requests >= least)
+                        and (most is None or self.stats.in_flight <= most)
+                    )
+                )
         return web.json_response(self.stats.as_dict())
 
     async def show_requests(self, request: web.Request) -> web.Response:
         """GET /emulator/requests?last=N."""
-        wanted = request.query.get("last", str(_DEFAULT_LAST))
-        if not wanted.isdecimal() or len(wanted) > _MOST_DIGITS:
-            raise ApiError(400, f"Invalid 'last': expected a number, got '{wanted[:50]}'.", param="last")
-        return web.json_response(self.requests.last(min(int(wanted), KEPT_REQUESTS)))
+        last = _number(request, "last")
+        return web.json_response(self.requests.last(min(_DEFAULT_LAST if last is None else last, KEPT_REQUESTS)))
 
     async def do_reset(self, _request: web.Request) -> web.Response:
         """POST /emulator/reset."""
@@ -148,3 +158,13 @@ def create_app(
 
 def _model_card(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": _MODELS_CREATED, "owned_by": OWNER}
+
+
+def _number(request: web.Request, name: str) -> int | None:
+    """A number in a query; None where it is not there."""
+    stated = request.query.get(name)
+    if stated is None:
+        return None
+    if not stated.isdecimal() or len(stated) > _MOST_DIGITS:
+        raise ApiError(400, f"Invalid '{name}': expected a number, got '{stated[:50]}'.", param=name)
+    return int(stated)

@@ -1,7 +1,8 @@
 """What an emulator has seen, counted exactly: the other side of every promise that a run makes."""
 
+import asyncio
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -66,6 +67,8 @@ class EmulatorStats:
     faults: Counter[str] = field(default_factory=Counter)
     _images: set[bytes] = field(default_factory=set)
     _seconds: dict[int, Second] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and made anew, when a request arrives or ends."""
 
     @property
     def distinct_images(self) -> int:
@@ -78,10 +81,21 @@ class EmulatorStats:
         self.requests += 1
         self.in_flight += 1
         self.peak_concurrency = max(self.peak_concurrency, self.in_flight)
+        self._change()
         try:
             yield self.requests
         finally:
             self.in_flight -= 1
+            self._change()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until requests have arrived, or ended, so that this holds."""
+        while not reached():
+            await self._changed.wait()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     @property
     def timeline(self) -> list[dict[str, int]]:
@@ -125,9 +139,11 @@ class EmulatorStats:
     def clear(self) -> None:
         """Begin anew; what is in flight stays counted."""
         flying = self.in_flight
+        self._change()
         fresh = EmulatorStats(requests=flying, in_flight=flying, peak_concurrency=flying)
         for name in self.__slots__:
-            setattr(self, name, getattr(fresh, name))
+            if name != "_changed":
+                setattr(self, name, getattr(fresh, name))
 
     def as_dict(self) -> dict[str, Any]:
         """The counts as JSON."""

@@ -29,11 +29,11 @@ class Completion:
             if answered.answered_at is not None:  # its bill belongs to the row that will be
                 await self._writer.hand_over(state.billed(answered.result, answered.answered_at))
             return False
-        self._judge(outcome)  # first: while this waits for the writer, another request could be sent
+        self._check_health(outcome)  # first: while this waits for the writer, another request could be sent
         await self._writer.hand_over(outcome)
         return True
 
-    def _judge(self, outcome: Outcome) -> None:
+    def _check_health(self, outcome: Outcome) -> None:
         """Stop a run whose records end alike."""
         good = outcome.status is not Status.REFUSED and not is_unanswered(outcome.status, outcome.error_kind)
         alike = self._health.add(None if good else outcome.error_kind)

@@ -4,9 +4,8 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +120,7 @@ class Forked(Campaign):
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(warm.run, arguments("photos", self.state, url), cwd=self.scratch, env=environ)
             before = len(self.bucket.versions("data"))
-            while is_killed and not running.done():
-                time.sleep(0.2)
+            while is_killed and not wait([running], 0.2).done:
                 if len(self.bucket.versions("data")) > max(1, before):  # the first one is empty
                     lock = self.bucket.read(LOCK_NAME)
                     os.kill(Lock.decoded((lock or (b"",))[0]).pid, signal.SIGKILL)

@@ -110,7 +110,7 @@ async def test_a_stall_lasts_until_the_client_gives_up(chat_body: Body) -> None:
             await until(lambda number=number: server.stats.faults["stall"] == number)  # type: ignore[misc]  # bound now
             assert server.stats.in_flight == 1
             asking.cancel()
-            await until(lambda: server.stats.in_flight == 0)
+            await server.stats.until(lambda: server.stats.in_flight == 0)
         assert (server.stats.dropped, server.stats.billed, server.stats.statuses) == (2, 0, {})
 
 

@@ -77,13 +77,40 @@ async def test_a_client_that_leaves_before_its_body_is_not_billed(chat_body: Bod
         _, writer = await asyncio.open_connection(urlsplit(server.url).hostname, urlsplit(server.url).port)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         await writer.drain()
-        await until(lambda: server.stats.in_flight == 1)
+        await server.stats.until(lambda: server.stats.in_flight == 1)
         writer.close()
         await writer.wait_closed()
-        await until(lambda: server.stats.in_flight == 0)
+        await server.stats.until(lambda: server.stats.in_flight == 0)
         assert await _tokens(session, server.url, chat_body())
         assert (server.stats.requests, server.stats.aborted, server.stats.billed) == (2, 1, 1)
         assert server.stats.statuses == {"200": 1}
+
+
+async def test_counts_are_waited_for(chat_body: Body) -> None:
+    """A look at the counts comes back when N requests have arrived, or are left."""
+    gone = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        await gone.wait()
+
+    async with serve(EmulatorConfig(latency_ms=1), clock_ns=lambda: 0, sleep=sleep) as server:
+        stats = f"{server.url.removesuffix('/v1')}/emulator/stats"
+
+        async def seen(query: str) -> tuple[int, int]:
+            async with session.get(f"{stats}?{query}") as response:
+                found = await response.json()
+                return found["requests"], found["in_flight"]
+
+        async with aiohttp.ClientSession() as session:
+            waiting = asyncio.create_task(seen("requests=2"))
+            asking = [asyncio.create_task(_tokens(session, server.url, chat_body())) for _ in range(2)]
+            assert await waiting == (2, 2)
+            waiting = asyncio.create_task(seen("requests=1&in_flight=0"))
+            gone.set()
+            await asyncio.wait(asking)
+            assert await waiting == (2, 0)
+            async with session.get(f"{stats}?requests=-1") as response:
+                assert response.status == 400
 
 
 async def test_a_client_that_leaves_while_it_waits_is_billed(chat_body: Body) -> None:
@@ -100,7 +127,7 @@ async def test_a_client_that_leaves_while_it_waits_is_billed(chat_body: Body) ->
             asking.cancel()
             await asyncio.wait([asking])
         gone.set()
-        await until(lambda: server.stats.in_flight == 0)
+        await server.stats.until(lambda: server.stats.in_flight == 0)
         assert (server.stats.answered, server.stats.billed) == (1, 1)
 
 

@@ -29,14 +29,13 @@ class Killer(threading.Thread):
     def run(self) -> None:
         until = time.monotonic() + LONGEST_S
         while not self.killed and time.monotonic() < until:
-            time.sleep(0.05)
             with suppress(OSError):
                 self._look()
         for process in self.killed:
             kill(process)
 
     def _look(self) -> None:
-        if emulator_get(self.url, "stats")["requests"] > IMAGES // 5:
+        if emulator_get(self.url, f"stats?requests={IMAGES // 5 + 1}")["requests"] > IMAGES // 5:
             self.killed = workers_at(self.shards)[:1]
 
 
