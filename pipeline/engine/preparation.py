@@ -31,6 +31,7 @@ class Preparation:
             self._committed, is_on=config.dedup, has_rows=config.has_rows, looks_up_all=config.sees_changes
         )
         self.decoders: Threads
+        self.preparers: Threads
 
     async def ask(self, record: ImageRecord, names: PromptNames, ask: Ask) -> PromptNames:
         """Ask a record these prompts. Returns those whose leader gave no answer: they are prepared again."""
@@ -57,16 +58,21 @@ class Preparation:
     ) -> Sequence[PreparedRequest] | Failure:
         for _ in range(_TRIES):
             try:
-                return await self.decoders.call(self._stages.prepare, record, data, names)
+                found = await self.preparers.call(self._stages.undecoded, record, data, names)
+                if found is None:
+                    found = await self.decoders.call(self._stages.prepare, record, data, names)
             except StuckError as error:
                 self._stages.stuck(record, error.thread)
+            else:
+                return found
         longest_s = self._config.decode_timeout_s
         message = f"reading the file takes longer than {longest_s:g} s (images.decode_timeout_s)"
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message=message)
 
     async def replace_stuck(self) -> None:
-        """Give up decoders that stand still."""
-        self.decoders.replace_stuck(self._config.decode_timeout_s)
+        """Give up threads that stand still."""
+        for threads in (self.preparers, self.decoders):
+            threads.replace_stuck(self._config.decode_timeout_s)
 
     async def _ask_each(self, requests: Sequence[PreparedRequest], ask: Ask) -> list[Waiting]:
         """Ask them. What is being asked for another record already is returned without its body, with its leader.

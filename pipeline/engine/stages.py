@@ -71,7 +71,12 @@ class Stages:
     fetch: Callable[[ImageRecord, Grow], Awaitable[FetchedImages | Failure]]
     """The bytes of remote images; None for each that `prepare` reads itself."""
     prepare: Callable[[ImageRecord, FetchedImages, PromptNames], Sequence[PreparedRequest] | Failure]
-    """The requests of a record, one a prompt. Blocking, in the decoding threads: one hop a record."""
+    """The requests of a record, one a prompt. Blocking, in the decoding threads, of which there is one a core."""
+    undecoded: Callable[[ImageRecord, FetchedImages, PromptNames], Sequence[PreparedRequest] | Failure | None] = (
+        lambda *_: None
+    )
+    """The same of a record whose images are sent as they are; None where one has to be decoded. Blocking, in the
+    preparing threads: most of it is waiting, for the disk or the interpreter."""
     stuck: Callable[[ImageRecord, int], None] = lambda *_: None
     """The thread with this identifier stands still in `prepare`. The record is prepared again, apart."""
     endpoints: Sequence[Endpoint]

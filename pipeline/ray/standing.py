@@ -135,6 +135,7 @@ class StandingEngine:
                 missing=lambda records: [job.config.prompt_names] * len(records),
                 fetch=Fetcher(hosts, int(job.config.images.max_file_mb * MEGABYTE), prepare.passing(hosts)),
                 prepare=prepare,
+                undecoded=prepare.undecoded,
                 endpoints=endpoints,
                 follow=lambda _: None,
                 correct=corrected,

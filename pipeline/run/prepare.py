@@ -45,7 +45,7 @@ from pipeline.tokens.text import calibrated, most_message_tokens, most_text_toke
 
 @dataclass(frozen=True, slots=True)
 class Preparer:
-    """Prepares the requests of one run. Called in the decoding threads."""
+    """Prepares the requests of one run. Called in threads."""
 
     config: RunConfig
     prompts: Mapping[str, Prompt]
@@ -97,8 +97,16 @@ class Preparer:
     def __call__(
         self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
     ) -> Sequence[PreparedRequest] | Failure:
+        """In the decoding threads."""
         images = self.images(record, fetched)
         return images if isinstance(images, Failure) else self.requests(record, images, names)
+
+    def undecoded(
+        self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
+    ) -> Sequence[PreparedRequest] | Failure | None:
+        """The same where no image needs a decoder; None where one does. In threads of which there are more."""
+        images = self.images.undecoded(record, fetched)
+        return images if images is None or isinstance(images, Failure) else self.requests(record, images, names)
 
     def requests(
         self, record: ImageRecord, images: Sequence[PreparedImage], names: Sequence[str] | None = None

@@ -224,6 +224,7 @@ class _Run:
             missing=missing_of(self.job, dataset),
             fetch=Fetcher(images, int(config.images.max_file_mb * MEGABYTE), prepare.passing(images)),
             prepare=prepare,
+            undecoded=prepare.undecoded,
             stuck=prepare.images.stuck,
             endpoints=endpoints,
             follow=dataset.follow,

@@ -105,7 +105,8 @@ def _repeated(hashes: "array[int]") -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     values = np.frombuffer(hashes, dtype=np.int64)
     values.sort()
-    return np.unique(values[1:][values[1:] == values[:-1]])
+    repeated = values[1:][values[1:] == values[:-1]]
+    return np.unique(repeated) if len(repeated) else repeated  # its import of masked arrays takes 30 ms
 
 
 def _name_duplicate(sources: Sequence[Checkable], repeated: set[int], more: int) -> None:

@@ -49,6 +49,10 @@ class Suspects:
             if not any(place != _FREE for place in self._places):
                 self._path.unlink(missing_ok=True)
 
+    def has(self, record_id: str) -> bool:
+        """Whether it is a suspect."""
+        return bool(self._suspects) and _key(record_id) in self._suspects
+
     def begin(self, record_id: str) -> bool:
         """The calling thread decodes the images of a record from now on. Returns whether it is a suspect."""
         key = _key(record_id)
@@ -63,7 +67,8 @@ class Suspects:
     def end(self, record_id: str) -> None:
         """It came to an end, good or bad."""
         self._write(self._thread.at, _FREE)
-        if self._suspects and (key := _key(record_id)) in self._suspects:
+        if self.has(record_id):
+            key = _key(record_id)
             with self._lock:
                 places = [at for at, place in enumerate(self._places) if place == key]
             for at in places:

@@ -95,6 +95,10 @@ class Bench:
         self.unreadable: set[str] = set()
         """What cannot be read before `read_gate` is set."""
         self.read_gate = threading.Event()
+        self.undecoded: set[str] = set()
+        """What needs no decoder."""
+        self.decoded: list[str] = []
+        """What the decoding threads were given."""
         self.stuck: list[str] = []
         self.said: list[str] = []
         self.commit_gate = threading.Event()
@@ -111,6 +115,10 @@ class Bench:
     def prepare(
         self, record: ImageRecord, images: FetchedImages, names: PromptNames
     ) -> Sequence[PreparedRequest] | Failure:
+        self.decoded.append(record.id)
+        return self.prepared(record, names)
+
+    def prepared(self, record: ImageRecord, names: PromptNames) -> Sequence[PreparedRequest] | Failure:
         if record.id in self.unprepared:
             return fail(ErrorKind.IMAGE_MISSING)
         if record.id in self.unreadable:
@@ -169,6 +177,7 @@ class Bench:
             missing=lambda batch: [self.names] * len(batch),
             fetch=self.fetch,
             prepare=self.prepare,
+            undecoded=lambda record, _, names: self.prepared(record, names) if record.id in self.undecoded else None,
             stuck=lambda record, _: self.stuck.append(record.id),
             endpoints=self.endpoints or [Endpoint(name="here", ask=self.ask, concurrency=concurrency, rpm=rpm)],
             follow=self.follow,
@@ -225,9 +234,20 @@ async def test_what_cannot_be_prepared_is_never_sent() -> None:
     assert bench.by_id()["1"].attempts == 0
 
 
-async def test_a_file_that_cannot_be_read_to_its_end() -> None:
+async def test_only_what_needs_a_decoder_comes_to_one() -> None:
+    """The others go on beside a decoder that takes its time."""
+    bench = Bench(6)
+    bench.undecoded = {"0", "2", "4"}
+    await bench.run(threads=1)
+    assert sorted(bench.decoded) == ["1", "3", "5"]
+    assert sorted(bench.asked) == ["0", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("undecoded", [set(), {"2"}])
+async def test_a_file_that_cannot_be_read_to_its_end(undecoded: set[str]) -> None:
     """A disk that stands still holds one thread for each try, and no record but its own."""
     bench = Bench(6)
+    bench.undecoded = undecoded
     bench.unreadable = {"2"}
     await bench.run(threads=1, decode_timeout_s=0.2)
     bench.read_gate.set()
