@@ -23,7 +23,6 @@ import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.engine.completion import Completion
-from pipeline.engine.garbage import rare_searches
 from pipeline.engine.in_flight import InFlightRequests
 from pipeline.engine.pauses import PauseLog
 from pipeline.engine.preparation import Preparation
@@ -83,7 +82,7 @@ class Engine:
 
     async def run(self) -> RunStats:
         """Until every record is committed. Raises what stopped the run, once all that was paid for is committed."""
-        with self._threads(), rare_searches():
+        with self._threads():
             async with anyio.create_task_group() as aside:
                 aside.start_soon(self._every, self._config.show_s, self._show)
                 aside.start_soon(self._every, self._config.publish_s, self._publish)

@@ -20,6 +20,7 @@ import anyio
 from pipeline.config.keys import find_key
 from pipeline.config.run_config import RunConfig
 from pipeline.engine.engine import Engine
+from pipeline.engine.garbage import rare_searches
 from pipeline.engine.stages import Clock, Stages
 from pipeline.engine.stats import RunStats
 from pipeline.http.session import open_session
@@ -119,6 +120,7 @@ class StandingEngine:
         clock, config = Clock(), self._config
         keys = [find_key(one) for one in config.all_endpoints]
         async with AsyncExitStack() as stack:
+            stack.enter_context(rare_searches())
             targets = targets_of(config, [None if key is None else key.value for key in keys])
             config = await with_model(config, targets[0])
             job = Job(sources=(), out=Path(), config=config, redactor=targets[0].redactor)
