@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--rpm", type=int)
     parser.add_argument("--no-resize", action="store_true", help="for other clients; this one sees it itself")
     parser.add_argument("--no-dedup", action="store_true")
+    parser.add_argument("--max-time", type=float, help="stop after so many seconds; the same command goes on")
     parser.add_argument("--allow-private-hosts", action="store_true")
     arguments = parser.parse_args()
     limits = {} if arguments.rpm is None else {"rpm": arguments.rpm}
@@ -35,6 +36,7 @@ def main() -> None:
             dedup=not arguments.no_dedup,
             quiet=True,
             allow_private_hosts=arguments.allow_private_hosts,
+            max_time=arguments.max_time,
             **limits,
         )
 

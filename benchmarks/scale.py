@@ -1,22 +1,24 @@
 """What a record costs as there are more of them: 1,000 to a million, over a manifest of rows that share few images.
 
-    python benchmarks/scale.py [--records 1000000] [--turns 1] [--fresh]
+    python benchmarks/scale.py [--records 1000000] [--turns 1] [--minutes M] [--fresh]
 
 The endpoint answers at once. For each number of records: time and CPU a record, peak memory, time from the start of the
 process to its first request, the ledger, and how long the same line takes to its first new request when a row is added.
-What was measured is kept: a stopped run goes on with the next number. 10,000,000 take hours and 10 GB of disk.
+What was measured is kept, and a run is stopped every ten minutes and continued: the benchmark may be stopped too, and
+goes on where it was. 10,000,000 take hours and 10 GB of disk.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -25,7 +27,8 @@ from harness import Measured
 
 IMAGES, SIZE, QUALITY, SLOTS = 16, (320, 240), 70, 64
 FEWEST = 1_000
-TIMEOUT_S = 6 * 3600
+SLICE_S = 600.0
+TIMEOUT_S = 2 * SLICE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def requests(base_url: str) -> int:
         return int(json.load(response)["requests"])
 
 
-def run(rows: Path, out: Path, base_url: str) -> tuple[Measured, float]:
+def run(rows: Path, out: Path, base_url: str, longest_s: float = SLICE_S) -> tuple[Measured, float]:
     """What a run took, and when its first request had come (s since its process began)."""
     before, began = requests(base_url), time.perf_counter()
     command = [
@@ -62,6 +65,8 @@ def run(rows: Path, out: Path, base_url: str) -> tuple[Measured, float]:
         "--slots",
         str(SLOTS),
         "--no-dedup",
+        "--max-time",
+        str(longest_s),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
         while requests(base_url) == before and process.poll() is None:
@@ -77,23 +82,44 @@ def megabytes(files: Sequence[Path]) -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
-def measure(records: int, turn: int, images: Path, base_url: str) -> Scale:
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as scratch:
-        rows, out = rows_over(images, records, Path(scratch) / "rows.jsonl"), Path(scratch) / "out"
-        done, first_s = run(rows, out, base_url)
-        if done.images != records:
-            raise SystemExit(f"{done.images:,} of {records:,} records were answered")
-        rows_over(images, 1, rows, first=records)
-        again, resume_s = run(rows, out, base_url)
-        if again.images != records + 1:
-            raise SystemExit(f"the added record was not answered: {again.images:,} answers")
-        return Scale(
-            records=records, turn=turn, load=load,
-            wall_us=1e6 * done.wall_s / records, cpu_us=1e6 * done.cpu_s / records, peak_mb=done.peak_mb,
-            first_s=first_s, resume_s=resume_s,
-            ledger_mb=megabytes(list(out.glob("ledger.sqlite*"))), parts_mb=megabytes(list(out.glob("data/*.parquet"))),
-        )  # fmt: skip
+def measure(records: int, turn: int, images: Path, base_url: str, folder: Path, *, ends: float = inf) -> Scale | None:
+    """One number of records, in slices; None where it is not done before `ends`. `folder` keeps what there is."""
+    rows, out, kept = folder / "rows.jsonl", folder / "out", folder / "slices.jsonl"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        rows_over(images, records, rows)
+        kept.touch()
+    slices = [json.loads(line) for line in kept.read_text().splitlines()]
+    while not slices or slices[-1]["images"] < records:
+        left_s = min(SLICE_S, ends - time.monotonic())
+        if left_s <= 0:
+            return None
+        load = os.getloadavg()[0]
+        done, first_s = run(rows, out, base_url, left_s)
+        if slices and done.images == slices[-1]["images"]:
+            raise SystemExit(f"the run does not go on: {done.images:,} of {records:,} records were answered")
+        slices.append({**asdict(done), "first_s": first_s, "load": load})
+        with kept.open("a") as file:
+            file.write(json.dumps(slices[-1]) + "\n")
+        print(f"{done.images:,} of {records:,} records, {done.peak_mb:.0f} MB", flush=True)
+    measured_mb = megabytes(list(out.glob("ledger.sqlite*"))), megabytes(list(out.glob("data/*.parquet")))
+    rows_over(images, 1, rows, first=records)
+    again, resume_s = run(rows, out, base_url)
+    if again.images != records + 1:
+        raise SystemExit(f"the added record was not answered: {again.images:,} answers")
+    shutil.rmtree(folder)
+    return Scale(
+        records=records,
+        turn=turn,
+        load=slices[0]["load"],
+        wall_us=1e6 * sum(one["wall_s"] for one in slices) / records,
+        cpu_us=1e6 * sum(one["cpu_s"] for one in slices) / records,
+        peak_mb=max(one["peak_mb"] for one in slices),
+        first_s=slices[0]["first_s"],
+        resume_s=resume_s,
+        ledger_mb=measured_mb[0],
+        parts_mb=measured_mb[1],
+    )
 
 
 def read(path: Path) -> list[Scale]:
@@ -129,19 +155,26 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000, help="the most; powers of ten from 1,000 on")
     parser.add_argument("--fewest", type=int, default=FEWEST)
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=inf, help="stop then; the next call goes on")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--fresh", action="store_true", help="forget what was measured")
     given = parser.parse_args()
     kept = cache_dir(given.cache) / "scale.jsonl"
     if given.fresh:
         kept.unlink(missing_ok=True)
+        for unfinished in cache_dir(given.cache).glob("scale-*"):
+            shutil.rmtree(unfinished)
     images = draw_jpegs(cache_dir(given.cache) / "tiny", IMAGES, SIZE, QUALITY)
+    ends = time.monotonic() + 60 * given.minutes
     with endpoint(1) as base_url:
         for turn in range(given.turns):
             records = given.fewest
             while records <= given.records:
                 if not any((one.records, one.turn) == (records, turn) for one in read(kept)):
-                    one = measure(records, turn, images, base_url)
+                    folder = cache_dir(given.cache) / f"scale-{records}-{turn}"
+                    one = measure(records, turn, images, base_url, folder, ends=ends)
+                    if one is None:
+                        raise SystemExit("stopped; the same command goes on")
                     with kept.open("a") as file:
                         file.write(json.dumps(asdict(one)) + "\n")
                     print(f"{records:,} records: {one.wall_us:.0f} us each, {one.peak_mb:.0f} MB", flush=True)

@@ -117,7 +117,8 @@ def test_scale_measures_a_run_and_the_next_one(scripts: Callable[[str], Any], tm
     (tmp_path / "images").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "images" / "one.jpg")
     with scripts("common").endpoint(1) as url:
-        found = scale.measure(4, 0, tmp_path / "images", url)
+        assert scale.measure(4, 0, tmp_path / "images", url, tmp_path / "kept", ends=0) is None
+        found = scale.measure(4, 0, tmp_path / "images", url, tmp_path / "kept")
     assert (found.records, found.first_s > 0, found.resume_s > 0, found.parts_mb > 0) == (4, True, True, True)
     assert "| 4 | 1 | " in scale.table([found])
 

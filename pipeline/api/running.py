@@ -14,6 +14,7 @@ from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.emulator.child import child_emulator
+from pipeline.engine.garbage import rare_searches
 from pipeline.run.model import emulated, emulating
 
 T = TypeVar("T")
@@ -23,13 +24,17 @@ EMULATED_MODEL = "gpt-4o"
 
 def in_a_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs `work` to its end, in a thread of its own where a loop is running already (a notebook)."""
-    options = {"use_uvloop": find_spec("uvloop") is not None}
+
+    def run() -> T:
+        with rare_searches():
+            return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return anyio.run(work, backend_options=options)
+        return run()
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: anyio.run(work, backend_options=options)).result()
+        return pool.submit(run).result()
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class Stages:
     fetch: Callable[[ImageRecord, Grow], Awaitable[FetchedImages | Failure]]
     """The bytes of remote images; None for each that `prepare` reads itself."""
     prepare: Callable[[ImageRecord, FetchedImages, PromptNames], Sequence[PreparedRequest] | Failure]
-    """The requests of a record, one a prompt. Blocking, in the decoding threads, of which there is one a core."""
+    """The requests of a record, one a prompt. Blocking, in the decoding threads: one a core."""
     undecoded: Callable[[ImageRecord, FetchedImages, PromptNames], Sequence[PreparedRequest] | Failure | None] = (
         lambda *_: None
     )

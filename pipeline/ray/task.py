@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from pipeline.config.run_config import RunConfig
+from pipeline.engine.garbage import rare_searches
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.stages import Clock
 from pipeline.engine.stats import RunStats, RunSummary
@@ -76,7 +77,7 @@ class ShardEnd:
 
 def run_shard(work: ShardWork) -> ShardEnd:
     """In a worker of the cluster. A shard that another worker had begun goes on where its ledger ends."""
-    with _environment(work):
+    with _environment(work), rare_searches():
         options = {"use_uvloop": find_spec("uvloop") is not None}
         return anyio.run(partial(_run, work), backend_options=options)
 

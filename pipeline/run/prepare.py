@@ -104,7 +104,7 @@ class Preparer:
     def undecoded(
         self, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
     ) -> Sequence[PreparedRequest] | Failure | None:
-        """The same where no image needs a decoder; None where one does. In threads of which there are more."""
+        """The same where no image needs a decoder; None where one does. In the preparing threads."""
         images = self.images.undecoded(record, fetched)
         return images if images is None or isinstance(images, Failure) else self.requests(record, images, names)
 

@@ -13,7 +13,6 @@ from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of, traits_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
-from pipeline.engine.garbage import rare_searches
 from pipeline.engine.hooks import Hook
 from pipeline.engine.progress import alike, dollars
 from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Stages
@@ -88,7 +87,6 @@ async def run_job(
     check_only(job, source)
     say_beforehand(job, keys, source, total, say or _silent)
     async with AsyncExitStack() as stack:
-        stack.enter_context(rare_searches())
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
         sessions = [await stack.enter_async_context(open_session(target.endpoint)) for target in targets]
         job = replace(job, config=await with_model(job.config, targets[0]), redactor=targets[0].redactor)

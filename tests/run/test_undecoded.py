@@ -1,6 +1,7 @@
-"""Images that are sent as they are: prepared without a decoder, in threads of which there are more than cores."""
+"""Images that are sent as they are: prepared without a decoder, in more threads than there are cores."""
 
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ NAMES = ("caption",)
 BY_NAME = {case.name: case for case in (*READ, *FAILED)}
 
 
+@cache
 def preparer(**settings: object) -> Preparer:
     given = {"request.model": "gpt-4o", **{name.replace("__", "."): value for name, value in settings.items()}}
     return Preparer.build(load_config(None, given, environ={}), date(2026, 11, 22))
