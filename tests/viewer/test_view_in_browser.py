@@ -133,11 +133,13 @@ def test_mark_correct_and_undo_by_keys(out: Path, browse: Browse) -> None:
 def test_one_row_large_on_a_phone(out: Path, browse: Browse) -> None:
     """Enter opens, Escape closes and goes back to the row; the list of keys; a list to ask again."""
     with viewed(out) as viewer, browse(viewer.url, width=PHONE, dark=True) as page:
-        first, second, *_ = names(page)
+        first, *others = names(page)
+        second = next(name for name in others if name in CAPTIONS)
         page.keyboard.press("Enter")
         page.get_by_role("rowheader", name="attempts").wait_for()
         assert page.locator("#large-name").inner_text() == first
-        page.keyboard.press("j")
+        for _ in range(1 + others.index(second)):
+            page.keyboard.press("j")
         page.get_by_role("heading", name=second).wait_for()
         assert page.locator("#large img").evaluate("one => one.decode().then(() => one.naturalWidth)") in {300, 900}
         page.keyboard.press("b")
