@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from unittest.mock import patch
 
 from common import SMALL, SMALL_QUALITY, cache_dir, draw_jpegs, endpoint, last_line, rows_over
@@ -48,22 +49,23 @@ def forget(*_: object) -> int:
 def real_up_to(stage: str) -> Iterator[None]:
     """Parts of the later stages are replaced by ones that do nothing."""
     first: list[PreparedRequest] = []
-    prepare = Preparer.__call__
+    prepare, lock = Preparer.__call__, Lock()
 
     def prepared(
         self: Preparer, record: ImageRecord, fetched: FetchedImages, names: Sequence[str]
     ) -> Sequence[PreparedRequest] | Failure:
-        if not first:
-            found = prepare(self, record, fetched, names)
-            if isinstance(found, Failure):
-                return found
-            first.extend(found)
+        with lock:
+            if not first:
+                found = prepare(self, record, fetched, names)
+                if isinstance(found, Failure):
+                    return found
+                first.extend(found)
         return [replace(request, record=record) for request in first]
 
     with contextlib.ExitStack() as replaced:
         index = STAGES.index(stage)
         if index < 1:
-            replaced.enter_context(patch.object(Preparer, "__call__", prepared))
+            replaced.enter_context(patch.object(Preparer, "undecoded", prepared))
         if index < 2:
             replaced.enter_context(patch.object(EndpointClient, "ask", at_once))
         if index < 3:
