@@ -1,6 +1,7 @@
 """vision-batch itself, through the Python call that a user would write; ledger and Parquet included."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from harness import MAX_TOKENS, MODEL, PROMPT, measured
@@ -25,20 +26,21 @@ def main() -> None:
     run = pipeline.run  # the first use of a name imports what it needs
 
     def work() -> None:
-        run(
-            arguments.source,
-            out=arguments.out,
-            base_url=arguments.base_url,
-            model=MODEL,
-            prompt=PROMPT,
-            max_tokens=MAX_TOKENS,
-            concurrency=arguments.slots,
-            dedup=not arguments.no_dedup,
-            quiet=True,
-            allow_private_hosts=arguments.allow_private_hosts,
-            max_time=arguments.max_time,
-            **limits,
-        )
+        with suppress(pipeline.BudgetReachedError):  # the time is up
+            run(
+                arguments.source,
+                out=arguments.out,
+                base_url=arguments.base_url,
+                model=MODEL,
+                prompt=PROMPT,
+                max_tokens=MAX_TOKENS,
+                concurrency=arguments.slots,
+                dedup=not arguments.no_dedup,
+                quiet=True,
+                allow_private_hosts=arguments.allow_private_hosts,
+                max_time=arguments.max_time,
+                **limits,
+            )
 
     def answered() -> int:
         from pyarrow import dataset as ds  # noqa: PLC0415 - not part of what is measured

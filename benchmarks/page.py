@@ -218,8 +218,10 @@ def photographs(found: Found) -> Iterator[str]:
                 share = f"1/{file_kb / row.kb_each:.0f}"
                 yield (
                     f"A file of {file_kb:,.0f} KB is sent to `{MODEL}` as {row.kb_each:,.0f} KB, base64, prompt and "
-                    f"HTTP headers included: {share} of it. The drawn photographs have grain down to the pixel, and "
-                    "shrink less than most that a camera makes.\n"
+                    f"HTTP headers included: {share} of it. The drawn files are saved at the quality at which they are "
+                    "sent (85). Two real photographs of that quality, made smaller by four, took 1.2 and 1.3 times as "
+                    "many bits a pixel, which makes a ninth of such a file; a file that was saved at a higher quality "
+                    "shrinks further.\n"
                 )
     yield (
         "Prompt tokens of one image by the rule of each family: of the file as it is, which the provider makes "

@@ -117,6 +117,9 @@ def test_scale_measures_a_run_and_the_next_one(scripts: Callable[[str], Any], tm
     (tmp_path / "images").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "images" / "one.jpg")
     with scripts("common").endpoint(1) as url:
+        rows = scripts("common").rows_over(tmp_path / "images", 20_000, tmp_path / "rows.jsonl")
+        stopped, _ = scale.run(rows, tmp_path / "stopped", url, 0.5)
+        assert stopped.images < 20_000
         assert scale.measure(4, 0, tmp_path / "images", url, tmp_path / "kept", ends=0) is None
         found = scale.measure(4, 0, tmp_path / "images", url, tmp_path / "kept")
     assert (found.records, found.first_s > 0, found.resume_s > 0, found.parts_mb > 0) == (4, True, True, True)
