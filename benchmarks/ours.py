@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--rpm", type=int)
     parser.add_argument("--no-resize", action="store_true", help="for other clients; this one sees it itself")
     parser.add_argument("--no-dedup", action="store_true")
-    parser.add_argument("--max-time", type=float, help="stop after so many seconds; the same command goes on")
+    parser.add_argument("--max-time", type=float, help="seconds until the run stops; the same command continues it")
     parser.add_argument("--allow-private-hosts", action="store_true")
     arguments = parser.parse_args()
     limits = {} if arguments.rpm is None else {"rpm": arguments.rpm}

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from unittest.mock import patch
 
@@ -97,9 +97,3 @@ async def _serve_many() -> None:
 
 if __name__ == "__main__":
     asyncio.run(_serve_many())
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    """Let an emulator in this loop go on until it has counted what is waited for: its counts have no event."""
-    while not reached():  # noqa: ASYNC110 -- as above
-        await asyncio.sleep(0)

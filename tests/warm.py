@@ -12,11 +12,11 @@ import runpy
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from select import select
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -79,11 +79,13 @@ class Running:
 
     def communicate(self, timeout: float = 100.0) -> tuple[str, str]:
         """Raises subprocess.TimeoutExpired."""
-        until = time.monotonic() + timeout
-        while self.poll() is None:
-            if time.monotonic() > until:
+        if self.poll() is None:
+            ended = os.pidfd_open(self.pid)
+            has_ended, _, _ = select([ended], [], [], timeout)
+            os.close(ended)
+            if not has_ended:
                 raise subprocess.TimeoutExpired(self.args, timeout)
-            time.sleep(0.005)
+            self.poll()
         given, out, err = self._files
         with given, out, err:
             return _text(out), _text(err)

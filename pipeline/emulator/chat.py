@@ -309,7 +309,7 @@ class ChatDesk:
 
     def _count(self, fault: Fault | None) -> None:
         if fault is not None:
-            self._stats.faults[str(fault)] += 1
+            self._stats.meet(str(fault))
 
 
 def _fault_of(config: EmulatorConfig, number: int) -> Fault | None:

@@ -68,7 +68,7 @@ class EmulatorStats:
     _images: set[bytes] = field(default_factory=set)
     _seconds: dict[int, Second] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set, and made anew, when a request arrives or ends."""
+    """Set, and made anew, when requests arrive, queue, meet a fault or a limit, are billed and end."""
 
     @property
     def distinct_images(self) -> int:
@@ -89,7 +89,7 @@ class EmulatorStats:
             self._change()
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait until requests have arrived, or ended, so that this holds."""
+        """Wait until what requests have met makes this hold."""
         while not reached():
             await self._changed.wait()
 
@@ -126,6 +126,18 @@ class EmulatorStats:
         self.rate_limited += 1
         self.rate_limited_by[limit] += 1
         self.second(at).rate_limited += 1
+        self._change()
+
+    def meet(self, fault: str) -> None:
+        """Count a fault."""
+        self.faults[fault] += 1
+        self._change()
+
+    def queue(self, waiting: int) -> None:
+        """Count how many requests wait for a worker now."""
+        if waiting > self.queue_peak:
+            self.queue_peak = waiting
+            self._change()
 
     def charge(self, bill: Bill, choices: int, image_hashes: Iterable[bytes]) -> None:
         """Count an answer that was made."""
@@ -135,6 +147,7 @@ class EmulatorStats:
         self.completion_tokens += bill.completion_tokens
         self.pages += bill.pages
         self._images.update(image_hashes)
+        self._change()
 
     def clear(self) -> None:
         """Begin anew; what is in flight stays counted."""

@@ -28,7 +28,7 @@ class Workers:
     async def worker(self) -> AsyncIterator[float]:
         """Wait for a worker, first come first served; yields how many times as long as alone its work takes."""
         self._inside += 1
-        self._stats.queue_peak = max(self._stats.queue_peak, self._inside - self._slots)
+        self._stats.queue(self._inside - self._slots)
         try:
             async with self._free:
                 yield slowdown(self._inside, self._slots, self._thrash)

@@ -34,6 +34,16 @@ class Block:
     extras: list[str | None] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """What a file holds that is plain throughout."""
+
+    header: list[str]
+    delimiter: str
+    size: int
+    """In bytes, so many as were checked: what comes after them may be anything, or half a row."""
+
+
 class OddError(Exception):
     """Something that is read row by row, from here on."""
 
@@ -52,17 +62,17 @@ def tsv_blocks(path: str, name: str, config: SourceConfig, *, extras: bool) -> I
 
 
 def _blocks(path: str, name: str, config: SourceConfig, delimiters: str, *, extras: bool) -> Iterator[Block]:
-    header, delimiter = _header(path, delimiters)
-    columns = choose_columns(header, config, name)
+    plain = _checked(path, delimiters)
+    columns = choose_columns(plain.header, config, name)
     wanted = [column for column in (columns.image, columns.id) if column is not None]
-    others = [column for column in header if column not in wanted] if extras else []
+    others = [column for column in plain.header if column not in wanted] if extras else []
     # A row is never longer than two blocks: what may hold too much in its other columns is read row by row.
-    block_bytes = min(BLOCK_BYTES, safe_size(config, header) // 2)
+    block_bytes = min(BLOCK_BYTES, safe_size(config, plain.header) // 2)
     if block_bytes < _LEAST_BLOCK_BYTES:
         raise OddError
     line = 2
     try:
-        for batch in _batches(path, header, delimiter, [*wanted, *others], block_bytes):
+        for batch in _batches(path, plain, [*wanted, *others], block_bytes):
             lists = {column: batch.column(column).to_pylist() for column in (*wanted, *others)}
             rest = None
             if others:
@@ -74,32 +84,36 @@ def _blocks(path: str, name: str, config: SourceConfig, delimiters: str, *, extr
         raise OddError from None
 
 
-def _batches(
-    path: str, header: list[str], delimiter: str, wanted: list[str], block_bytes: int
-) -> Iterator[pa.RecordBatch]:
-    reading = csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=header, skip_rows=1)
-    parsing = csv.ParseOptions(delimiter=delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False)
-    as_text = dict.fromkeys(header, pa.string())
+def _batches(path: str, plain: _Plain, wanted: list[str], block_bytes: int) -> Iterator[pa.RecordBatch]:
+    reading = csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=plain.header, skip_rows=1)
+    parsing = csv.ParseOptions(
+        delimiter=plain.delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False
+    )
+    as_text = dict.fromkeys(plain.header, pa.string())
     converting = csv.ConvertOptions(column_types=as_text, include_columns=wanted, strings_can_be_null=False)
     # The system's allocator: Arrow's own keeps what it was given, tens of megabytes.
     pool = pa.system_memory_pool()
-    with csv.open_csv(path, reading, parsing, converting, memory_pool=pool) as reader:
+    with (
+        pa.OSFile(path) as file,
+        csv.open_csv(file.get_stream(0, plain.size), reading, parsing, converting, memory_pool=pool) as reader,
+    ):
         yield from reader
 
 
-def _header(path: str, delimiters: str) -> tuple[list[str], str]:
-    """The names of the columns, and what separates them, of a file that is plain throughout."""
+def _checked(path: str, delimiters: str) -> _Plain:
+    """Read a file to its end. Raises OddError where it is not plain."""
     if path.lower().endswith(".gz"):
         raise OddError
     with Path(path).open("rb") as file:
         first = file.readline(_HEADER_BYTES)
         if not first.endswith(b"\n") or not first.strip() or first.startswith(b"\xef\xbb\xbf"):
             raise OddError
-        before, text_of = first, codecs.getincrementaldecoder("utf-8")()
+        before, size, text_of = first, len(first), codecs.getincrementaldecoder("utf-8")()
         while chunk := file.read(1 << 20):
             if not _is_plain(before[-1:] + chunk) or not _is_text(chunk, text_of):
                 raise OddError
             before = chunk
+            size += len(chunk)
         if not _is_text(b"", text_of, final=True):
             raise OddError
     try:
@@ -110,7 +124,7 @@ def _header(path: str, delimiters: str) -> tuple[list[str], str]:
     cells = [cell.strip() for cell in text.split(delimiter)]
     if spaced or not all(cells) or len(set(cells)) < len(cells) or not _is_plain(first):
         raise OddError
-    return cells, delimiter
+    return _Plain(cells, delimiter, size)
 
 
 def _is_text(chunk: bytes, text_of: codecs.IncrementalDecoder, *, final: bool = False) -> bool:

@@ -11,7 +11,6 @@ import pytest
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.faults import BadAnswer, Fault
 from pipeline.emulator.server import serve
-from tests.emulators import until
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]
@@ -107,7 +106,7 @@ async def test_a_stall_lasts_until_the_client_gives_up(chat_body: Body) -> None:
     async with serve(EmulatorConfig(faults={Fault.STALL: 1})) as server, aiohttp.ClientSession() as session:
         for number in (1, 2):
             asking = asyncio.create_task(session.post(f"{server.url}/chat/completions", json=chat_body()))
-            await until(lambda number=number: server.stats.faults["stall"] == number)  # type: ignore[misc]  # bound now
+            await server.stats.until(lambda n=number: server.stats.faults["stall"] == n)  # type: ignore[misc]  # bound now
             assert server.stats.in_flight == 1
             asking.cancel()
             await server.stats.until(lambda: server.stats.in_flight == 0)

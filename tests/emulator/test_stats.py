@@ -11,7 +11,6 @@ from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.faults import Fault
 from pipeline.emulator.server import serve
 from pipeline.emulator.stats import TIMELINE_S, EmulatorStats
-from tests.emulators import until
 
 Picture = Callable[..., bytes]
 Body = Callable[..., dict[str, Any]]
@@ -115,15 +114,16 @@ async def test_counts_are_waited_for(chat_body: Body) -> None:
 
 async def test_a_client_that_leaves_while_it_waits_is_billed(chat_body: Body) -> None:
     """As with a provider: what was asked is paid for, although the client is gone."""
-    gone = asyncio.Event()
+    arrived, gone = asyncio.Event(), asyncio.Event()
 
     async def sleep(_: float) -> None:
+        arrived.set()
         await gone.wait()
 
     async with serve(EmulatorConfig(latency_ms=1), clock_ns=lambda: 0, sleep=sleep) as server:
         async with aiohttp.ClientSession() as session:
             asking = asyncio.create_task(_tokens(session, server.url, chat_body()))
-            await until(lambda: bool(server.requests()))
+            await arrived.wait()
             asking.cancel()
             await asyncio.wait([asking])
         gone.set()

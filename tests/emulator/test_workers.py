@@ -12,7 +12,6 @@ from pipeline.emulator.faults import Fault
 from pipeline.emulator.schedule import LatencyStep
 from pipeline.emulator.server import RunningEmulator, serve
 from pipeline.emulator.workers import slowdown
-from tests.emulators import until
 
 Body = Callable[..., dict[str, Any]]
 
@@ -22,13 +21,21 @@ class Sleeps:
 
     def __init__(self) -> None:
         self.asked_s: list[float] = []
+        self._asked = asyncio.Condition()
         self._asleep: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
     async def sleep(self, seconds: float) -> None:
-        self.asked_s.append(round(seconds, 9))
         woken = asyncio.Event()
         self._asleep.put_nowait(woken)
+        async with self._asked:
+            self.asked_s.append(round(seconds, 9))
+            self._asked.notify_all()
         await woken.wait()
+
+    async def asked(self, count: int) -> None:
+        """Wait until there were so many."""
+        async with self._asked:
+            await self._asked.wait_for(lambda: len(self.asked_s) == count)
 
     async def wake(self) -> None:
         (await self._asleep.get()).set()
@@ -39,18 +46,22 @@ async def _post(session: aiohttp.ClientSession, server: RunningEmulator, body: d
         return response.status
 
 
+async def _answered(server: RunningEmulator, count: int) -> None:
+    await server.stats.until(lambda: server.stats.answered == count)
+
+
 async def test_what_comes_beyond_the_slots_queues(chat_body: Body) -> None:
     """Of five requests two are worked on, three wait their turn, and each turn takes the whole latency."""
     sleeps = Sleeps()
     config = EmulatorConfig(slots=2, latency_ms=100)
     async with serve(config, clock_ns=lambda: 0, sleep=sleeps.sleep) as server, aiohttp.ClientSession() as session:
         asking = [asyncio.create_task(_post(session, server, chat_body())) for _ in range(5)]
-        await until(lambda: server.stats.queue_peak == 3)
-        assert sleeps.asked_s == [0.1, 0.1]
+        await server.stats.until(lambda: server.stats.queue_peak == 3)
+        await sleeps.asked(2)
         for done in range(1, 6):
             await sleeps.wake()
-            await until(lambda done=done: server.stats.answered == done)  # type: ignore[misc]  # bound now
-            await until(lambda done=done: len(sleeps.asked_s) == min(5, 2 + done))  # type: ignore[misc]
+            await _answered(server, done)
+            await sleeps.asked(min(5, 2 + done))
         assert await asyncio.gather(*asking) == [200] * 5
         assert sleeps.asked_s == [0.1] * 5
         assert (server.stats.peak_concurrency, server.stats.queue_peak) == (5, 3)
@@ -62,13 +73,12 @@ async def test_what_may_not_wait_is_refused(chat_body: Body) -> None:
     config = EmulatorConfig(slots=2, queue=1, latency_ms=100)
     async with serve(config, clock_ns=lambda: 0, sleep=sleeps.sleep) as server, aiohttp.ClientSession() as session:
         asking = [asyncio.create_task(_post(session, server, chat_body())) for _ in range(5)]
-        await until(lambda: server.stats.rate_limited == 2)
+        await server.stats.until(lambda: server.stats.rate_limited == 2)
         async with session.post(f"{server.url}/chat/completions", json=chat_body()) as response:
             assert (response.status, response.headers.get("Retry-After")) == (429, None)
         for done in range(1, 4):
-            await until(lambda: sleeps.asked_s != [])
             await sleeps.wake()
-            await until(lambda done=done: server.stats.answered == done)  # type: ignore[misc]  # bound now
+            await _answered(server, done)
         assert sorted(await asyncio.gather(*asking)) == [200, 200, 200, 429, 429]
         assert server.stats.rate_limited_by == {"slots": 3}
 
@@ -79,10 +89,10 @@ async def test_too_much_at_once_slows_the_work(chat_body: Body) -> None:
     config = EmulatorConfig(slots=2, latency_ms=100, thrash=1)
     async with serve(config, clock_ns=lambda: 0, sleep=sleeps.sleep) as server, aiohttp.ClientSession() as session:
         asking = [asyncio.create_task(_post(session, server, chat_body())) for _ in range(5)]
-        await until(lambda: server.stats.queue_peak == 3)
+        await server.stats.until(lambda: server.stats.queue_peak == 3)
         for begun in (3, 4, 5, 5, 5):
             await sleeps.wake()
-            await until(lambda begun=begun: len(sleeps.asked_s) == begun)  # type: ignore[misc]  # bound now
+            await sleeps.asked(begun)
         assert await asyncio.gather(*asking) == [200] * 5
     assert sleeps.asked_s == [0.1, 0.1, 0.2, 0.15, 0.1]
 

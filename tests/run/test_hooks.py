@@ -50,7 +50,7 @@ def with_title(row: Values, record: Values) -> Values:
 
 
 async def with_title_later(row: Values, record: Values) -> Values:
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     return {"caption": f"{record['title']}: {row['caption']}", "flags": [record["image"]]}
 
 
