@@ -162,10 +162,14 @@ class RateWindow:
         if self.per_minute is not None or not granted:
             return
         kept = 0.0 if has_wait or self._is_seeking or self.learned is None else self.learned
-        self._is_seeking = throttled_at < (self._first_at or 0.0) + MINUTE_S
+        self._is_seeking = self.is_young(throttled_at)
         learned = max(1.0, granted + 1 if has_wait else KEPT * max(kept, granted))
         self.is_doubted = learned < DOUBTED * self._highest
         self.learned, self._highest = (None, 0.0) if self.is_doubted else (learned, max(self._highest, learned))
+
+    def is_young(self, now: float) -> bool:
+        """Whether the first minute is not over yet: a burst of seconds says little about a minute."""
+        return now < (self._first_at or 0.0) + MINUTE_S
 
     def is_tight(self, now: float) -> bool:
         """Whether nearly all of the last minute's rate is used."""

@@ -587,6 +587,24 @@ def test_a_rate_limit_lowers_the_concurrency() -> None:
     assert bench.endpoint.concurrency < before
 
 
+@pytest.mark.parametrize(
+    ("kind", "after_s", "is_paced"),
+    [(ErrorKind.OVERLOADED, 5, False), (ErrorKind.OVERLOADED, 70, True), (ErrorKind.RATE_LIMITED, 5, True)],
+)
+def test_a_moment_without_capacity_at_the_start_paces_no_run(kind: ErrorKind, after_s: int, *, is_paced: bool) -> None:
+    """Three in a row are refused without a time. A 429 is about a rate; a 503 within the first minute may be a hiccup,
+    and what those seconds granted says little about a minute.
+    """
+    bench = rig()
+    for _ in range(2 * after_s):
+        bench.ask(GOOD)
+    for _ in range(3):
+        bench.ask(fail(kind))
+        bench.until_ready()
+    bench.ask(GOOD)
+    assert (bench.endpoint.limits.requests.learned is not None) == is_paced
+
+
 def test_a_window_that_is_nearly_used_explains_a_throttle() -> None:
     """Four of five a minute are used: a 429 is about that, and lowers no concurrency."""
     limits = rig().endpoint.limits

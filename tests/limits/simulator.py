@@ -13,11 +13,11 @@ import asyncio
 import math
 import selectors
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 
@@ -41,6 +41,7 @@ FIRST_S = 60.0
 """Throttles after this count as late."""
 TOLERATED = 0.1
 """Throttles an answer that a fixed setting may have and still be called the best."""
+STATUSES: Final[Mapping[ErrorKind, int]] = {ErrorKind.RATE_LIMITED: 429, ErrorKind.OVERLOADED: 503}
 FACTS = ImageFacts(width=9, height=9, sent_width=9, sent_height=9, sent_bytes=99, source_bytes=99, sha256="0" * 64)
 
 
@@ -87,7 +88,9 @@ class Server:
     median_s: float = 0.45
     sigma: float = 0.45
     throttles_at_random: float = 0.0
+    throttles_with: ErrorKind = ErrorKind.RATE_LIMITED
     outage: tuple[float, float] | None = None
+    outage_with: ErrorKind = ErrorKind.UNREACHABLE
     other_rpm: float = 0.0
     """Requests of a second client on the same account."""
 
@@ -106,6 +109,8 @@ class Scenario:
     """An answer, at most."""
     late: int | None = None
     """Throttles after the first minute, at most."""
+    settled_s: int = 240
+    """When nine tenths of the best fixed setting's answers begin to come, at the latest."""
     user_rpm: float | None = None
     poison: int = 0
     """Records that are always throttled."""
@@ -221,6 +226,17 @@ def _troubles() -> Iterator[Scenario]:
             servers=(Server(slots=32, median_s=0.6, outage=(200.0, 200.0 + lasts_s)),), fixed=((32, None), (40, None)),
             share=0.9, throttles=0.02, held_out=lasts_s > 60,
         )  # fmt: skip
+    for start_s, lasts_s, settled_s in ((3.0, 5.0, 20), (20.0, 25.0, 60)):
+        busy = replace(queue, outage=(start_s, start_s + lasts_s), outage_with=ErrorKind.OVERLOADED)
+        yield Scenario(
+            name=f"503s for {lasts_s:g} s from {start_s:g} s on, queue beyond 32", servers=(busy,),
+            fixed=((32, None), (40, None)), share=0.9, throttles=0.02, settled_s=settled_s, in_short=True,
+        )  # fmt: skip
+    for kind in (B, F, S):
+        limit = Server(kind=kind, rpm=600, throttles_with=ErrorKind.OVERLOADED)
+        yield Scenario(
+            name=f"bare 503s, 600 RPM, {kind}", servers=(limit,), fixed=((32, 600),), share=0.9, throttles=0.1,
+        )  # fmt: skip
     yield Scenario(
         name="two: queue, bare 600 RPM", servers=(queue, Server(kind=B, rpm=600)), fixed=((32, None), (32, 600)),
         share=0.9, throttles=0.1,
@@ -262,15 +278,12 @@ class Model:
         await asyncio.sleep(random.uniform(0.01, 0.03))
         since_s = self._loop.time() - self._began
         if server.outage is not None and server.outage[0] <= since_s < server.outage[1]:
-            return Failure(kind=ErrorKind.UNREACHABLE, message="no server")
+            return _failure(server.outage_with)
         wait_s = self._throttled(record)
         if wait_s is not None:
             await asyncio.sleep(0.03)
             told_s = max(1.0, math.ceil(wait_s)) if server.states_wait else None
-            words = "too many requests"
-            return Failure(
-                kind=ErrorKind.RATE_LIMITED, message=words, status=429, retry_after_s=told_s, limits=self._headers()
-            )
+            return _failure(server.throttles_with, retry_after_s=told_s, limits=self._headers())
         self._inside += 1
         await self._work()
         usage = Usage(prompt_tokens=record.tokens, completion_tokens=0)
@@ -318,6 +331,10 @@ class Model:
         while self.server.other_rpm and self._requests is not None:
             self._requests.ask(1, int(self._loop.time() * 1e9))
             await asyncio.sleep(60.0 / self.server.other_rpm * self._random.uniform(0.5, 1.5))
+
+
+def _failure(kind: ErrorKind, **more: Any) -> Failure:
+    return Failure(kind=kind, message=f"because {kind}", status=STATUSES.get(kind), **more)
 
 
 class Driver(Protocol):
@@ -495,7 +512,8 @@ class Row:
             self.late if scenario.late is None else scenario.late
         )
         is_whole = not self.lost and self.stopped is None and self.tries <= 10
-        return is_whole and is_quiet and self.share >= scenario.share
+        is_soon = self.settled_s is not None and self.settled_s <= scenario.settled_s
+        return is_whole and is_quiet and is_soon and self.share >= scenario.share
 
     def __str__(self) -> str:
         settled = "never" if self.settled_s is None else f"{self.settled_s:4d} s"

@@ -15,5 +15,7 @@ def test_the_scheduler_uses_an_endpoint_nearly_whole(scenario: Scenario) -> None
     found = row(scenario, Scheduled, [1], 4.0)
     assert found.share >= 0.85
     assert found.throttles <= 0.1
+    assert found.settled_s is not None
+    assert found.settled_s <= scenario.settled_s
     assert (found.lost, found.stopped) == (0, None)
     assert found.tries <= 10
