@@ -330,7 +330,6 @@ class EndpointState:
     def _pause(self, failure: Failure, stated_s: float | None, sent_at: float, *, is_rate: bool) -> None:
         now, max_wait_s = self._clock.now(), self._config.max_wait_s
         stated_s = None if stated_s is None or stated_s <= 0 else min(stated_s, LONGEST_S)
-        # A moment without capacity at the start is no rate: it would pace the run for minutes.
         if is_rate and (failure.kind is ErrorKind.RATE_LIMITED or not self.limits.requests.is_young(now)):
             self._rate = (now, stated_s is not None)
         if stated_s is not None and stated_s > max_wait_s:

@@ -168,7 +168,9 @@ class RateWindow:
         self.learned, self._highest = (None, 0.0) if self.is_doubted else (learned, max(self._highest, learned))
 
     def is_young(self, now: float) -> bool:
-        """Whether the first minute is not over yet: a burst of seconds says little about a minute."""
+        """Whether the first minute is not over. A burst of seconds says little about a minute: learned from a moment
+        without capacity, it would pace a run for minutes.
+        """
         return now < (self._first_at or 0.0) + MINUTE_S
 
     def is_tight(self, now: float) -> bool:

@@ -41,7 +41,7 @@ class _Plain:
     header: list[str]
     delimiter: str
     size: int
-    """In bytes, so many as were checked: what comes after them may be anything, or half a row."""
+    """Bytes that were checked: what comes after them may be anything, or half a row."""
 
 
 class OddError(Exception):

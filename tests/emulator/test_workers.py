@@ -33,7 +33,7 @@ class Sleeps:
         await woken.wait()
 
     async def asked(self, count: int) -> None:
-        """Wait until there were so many."""
+        """Wait for the last of this many calls."""
         async with self._asked:
             await self._asked.wait_for(lambda: len(self.asked_s) == count)
 
