@@ -1,14 +1,35 @@
-"""What the sources of a run pass over, in one line."""
+"""What a run says of its sources: what they pass over, and which of them take seconds to read."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
-from pipeline.engine.progress import counted
+from pipeline.engine.progress import bytes_text, counted
 from pipeline.formatting import passed_words
 from pipeline.run.job import Job
-from pipeline.sources import Source, passed_over
+from pipeline.sources import Source, passed_over, source_name
+from pipeline.sources.formats import format_of
 from pipeline.store.outdir import STATUS_NAME
+
+LONG_BYTES = 32 << 20
+"""Of manifests: half a million rows of JSON Lines, which are read in three seconds."""
+
+
+def say_reading(job: Job, say: Callable[[str], None]) -> None:
+    """Why nothing else is shown for a while: manifests are read to their end before anything is sent."""
+    paths = [Path(source) for source in job.sources if isinstance(source, str | os.PathLike)]
+    sizes = {path: path.stat().st_size for path in paths if _has_lines(path)}
+    if (size := sum(sizes.values())) >= LONG_BYTES:
+        name = source_name(*sizes) if len(sizes) == 1 else f"{len(sizes)} manifests"
+        say(f"reads {name} to the end ({bytes_text(size)}) before anything is sent")
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether it is a manifest of text; of a table only the ids are read, which takes a moment."""
+    known = format_of(path.name)
+    return known is not None and known.unit == "line" and path.is_file()
 
 
 def passed_line(job: Job, source: Source, total: int | None) -> str | None:

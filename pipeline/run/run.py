@@ -54,7 +54,7 @@ from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
 from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
-from pipeline.run.passed import say_passed
+from pipeline.run.passed import say_passed, say_reading
 from pipeline.run.prepare import Fetcher, Preparer
 from pipeline.run.rows_of_out import by_kind, configurations, corrections_replaced, listed_failures, rows_before
 from pipeline.run.sharding import say_shard
@@ -83,8 +83,7 @@ async def run_job(
     check_out(job.out)
     adapter_of(job.config)
     keys = [find_key(one) for one in job.config.all_endpoints]
-    source, total = open_job_source(job)
-    check_only(job, source)
+    source, total = _read_once(job, say or _silent)
     say_beforehand(job, keys, source, total, say or _silent)
     async with AsyncExitStack() as stack:
         targets = targets_of(job.config, [None if key is None else key.value for key in keys])
@@ -110,6 +109,13 @@ async def run_job(
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
         return summary
+
+
+def _read_once(job: Job, say: Say) -> tuple[Source, int | None]:
+    say_reading(job, say)
+    source, total = open_job_source(job)
+    check_only(job, source)
+    return source, total
 
 
 def _numbers(job: Job, dataset: Dataset) -> EngineConfig:
