@@ -3,19 +3,14 @@
 python -m tests.limits.driver [--seeds 5] [--minutes 10] [--tuned] [NAME ...]
 """
 
-import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from random import Random
 
 from pipeline.engine.scheduler import Scheduler
-from pipeline.engine.stages import Clock, Endpoint, EngineConfig, RequestState
+from pipeline.engine.stages import Endpoint, EngineConfig, RequestState
 from pipeline.engine.state import EndpointState
 from pipeline.limits.decision import Action
 from pipeline.records import Answer, Failure, PreparedRequest
-from tests.limits.simulator import Model, Record, Run, main
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
+from tests.limits.simulator import START, Model, Record, Run, main
 
 
 async def never_asked(_: PreparedRequest) -> Answer | Failure:
@@ -27,19 +22,15 @@ async def no_lease(_: object) -> None: ...
 
 class Scheduled:
     def __init__(self, run: Run, models: Sequence[Model]) -> None:
-        loop = asyncio.get_running_loop()
         self._run, self._models = run, {f"e{number}": model for number, model in enumerate(models)}
-        clock = Clock(
-            now=loop.time, utc=lambda: START + timedelta(seconds=loop.time()), sleep=asyncio.sleep, random=Random(7)
-        )
         config = EngineConfig(threads=2, prepared_bytes=1 << 20)
         self.endpoints = [
             EndpointState(
-                Endpoint(name=name, ask=never_asked, rpm=run.scenario.user_rpm, counts_billed=True), config, clock
+                Endpoint(name=name, ask=never_asked, rpm=run.scenario.user_rpm, counts_billed=True), config, run.clock
             )
             for name in self._models
         ]
-        self._scheduler = Scheduler(self.endpoints, [], no_lease, clock)
+        self._scheduler = Scheduler(self.endpoints, [], no_lease, run.clock)
 
     @property
     def concurrency(self) -> int:
@@ -59,7 +50,7 @@ class Scheduled:
             if decision.is_final:
                 return decision.action is Action.DONE
             if decision.wait_s:
-                await asyncio.sleep(decision.wait_s)
+                await self._run.clock.sleep(decision.wait_s)
 
 
 if __name__ == "__main__":

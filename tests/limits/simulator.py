@@ -15,6 +15,7 @@ import selectors
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
 from typing import Any, Final, Protocol
@@ -22,6 +23,7 @@ from typing import Any, Final, Protocol
 import anyio
 
 from pipeline.emulator.limits import Limit, LimitKind, make_limit
+from pipeline.engine.stages import Clock
 from pipeline.errors import ErrorKind
 from pipeline.records import (
     Answer,
@@ -35,6 +37,7 @@ from pipeline.records import (
     Usage,
 )
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
 SETTLED_S = 120.0
 """From then on the answers count."""
 FIRST_S = 60.0
@@ -262,9 +265,8 @@ class Record:
 class Model:
     """One endpoint of a simulation."""
 
-    def __init__(self, server: Server, random: Random, began: float) -> None:
-        self.server, self._random, self._began = server, random, began
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, server: Server, random: Random, clock: Clock) -> None:
+        self.server, self._random, self._clock, self._began = server, random, clock, clock.now()
         self._requests = self._limit(server.rpm)
         self._tokens = self._limit(server.tpm)
         self._inside = self._busy = 0
@@ -275,13 +277,13 @@ class Model:
 
     async def ask(self, record: Record) -> Answer | Failure:
         server, random = self.server, self._random
-        await asyncio.sleep(random.uniform(0.01, 0.03))
-        since_s = self._loop.time() - self._began
+        await self._clock.sleep(random.uniform(0.01, 0.03))
+        since_s = self._clock.now() - self._began
         if server.outage is not None and server.outage[0] <= since_s < server.outage[1]:
             return _failure(server.outage_with)
         wait_s = self._throttled(record)
         if wait_s is not None:
-            await asyncio.sleep(0.03)
+            await self._clock.sleep(0.03)
             told_s = max(1.0, math.ceil(wait_s)) if server.states_wait else None
             return _failure(server.throttles_with, retry_after_s=told_s, limits=self._headers())
         self._inside += 1
@@ -290,7 +292,7 @@ class Model:
         return Answer(status=Status.OK, caption="a cat", usage=usage, limits=self._headers())
 
     def _throttled(self, record: Record) -> float | None:
-        server, now_ns = self.server, int(self._loop.time() * 1e9)
+        server, now_ns = self.server, int(self._clock.now() * 1e9)
         is_full = server.cap is not None and self._inside >= server.cap
         if record.is_poison or is_full or self._random.random() < server.throttles_at_random:
             return 1.0
@@ -302,13 +304,13 @@ class Model:
     async def _work(self) -> None:
         slots = self.server.slots or 1 << 30
         if self._busy >= slots:
-            turn = self._loop.create_future()
+            turn = asyncio.get_running_loop().create_future()
             self._queue.append(turn)
             await turn
         self._busy += 1
         crowd = max(0, self._inside - slots) / slots
         median_s = self.server.median_s * (1 + self.server.thrash * crowd)
-        await asyncio.sleep(median_s * math.exp(self._random.gauss(0, self.server.sigma)))
+        await self._clock.sleep(median_s * math.exp(self._random.gauss(0, self.server.sigma)))
         self._busy, self._inside = self._busy - 1, self._inside - 1
         if self._queue:
             self._queue.popleft().set_result(None)
@@ -323,14 +325,14 @@ class Model:
     def _quota(self, limit: Limit | None, per_minute: int | None) -> Quota | None:
         if limit is None or per_minute is None:
             return None
-        standing = limit.standing(int(self._loop.time() * 1e9))
+        standing = limit.standing(int(self._clock.now() * 1e9))
         return Quota(limit=per_minute, remaining=standing.remaining, reset_s=standing.reset_ns / 1e9)
 
     async def other_client(self) -> None:
         """Requests of another client, at intervals that vary."""
         while self.server.other_rpm and self._requests is not None:
-            self._requests.ask(1, int(self._loop.time() * 1e9))
-            await asyncio.sleep(60.0 / self.server.other_rpm * self._random.uniform(0.5, 1.5))
+            self._requests.ask(1, int(self._clock.now() * 1e9))
+            await self._clock.sleep(60.0 / self.server.other_rpm * self._random.uniform(0.5, 1.5))
 
 
 def _failure(kind: ErrorKind, **more: Any) -> Failure:
@@ -379,13 +381,16 @@ class Run:
         return Record(request, true, is_poison)
 
     def models(self) -> list[Model]:
-        self._began = asyncio.get_running_loop().time()
-        return [Model(server, Random(self.seed + 1), self._began) for server in self.scenario.servers]
+        """Inside the loop whose clock jumps: from here on `clock` is its time."""
+        now = asyncio.get_running_loop().time
+        self.clock = Clock(now=now, utc=lambda: START + timedelta(seconds=now()), sleep=asyncio.sleep, random=Random(7))
+        self._began = now()
+        return [Model(server, Random(self.seed + 1), self.clock) for server in self.scenario.servers]
 
     async def asked(self, model: Model, record: Record) -> Answer | Failure:
         self.tries[record.request.record.id] += 1
         result = await model.ask(record)
-        second = int(asyncio.get_running_loop().time() - self._began)
+        second = int(self.clock.now() - self._began)
         if isinstance(result, Answer):
             self.answers[second] += 1
             del self.tries[record.request.record.id]
@@ -406,11 +411,11 @@ class Run:
         async with anyio.create_task_group() as tasks:
             for model in models:
                 tasks.start_soon(model.other_client)
-            while asyncio.get_running_loop().time() < self._began + 60 * self.minutes and not driver.stopped:
+            while self.clock.now() < self._began + 60 * self.minutes and not driver.stopped:
                 while workers < driver.concurrency + min(driver.concurrency, 64) + 4:
                     workers += 1
                     tasks.start_soon(worker)
-                await asyncio.sleep(0.25)
+                await self.clock.sleep(0.25)
             self.stopped = driver.stopped
             tasks.cancel_scope.cancel()
 
@@ -440,7 +445,6 @@ class Fixed:
 
     def __init__(self, run: Run, models: Sequence[Model], settings: Sequence[tuple[int, float | None]]) -> None:
         self._run, self._models, self._settings = run, models, settings
-        self._loop = asyncio.get_running_loop()
         self._free = [anyio.Semaphore(number) for number, _ in settings]
         self._next_at = [0.0] * len(models)
         self._places = count()
@@ -456,15 +460,15 @@ class Fixed:
                 return True
             if record.is_poison:
                 return False
-            await asyncio.sleep(result.retry_after_s or 1.0)
+            await self._run.clock.sleep(result.retry_after_s or 1.0)
 
     async def _paced(self, which: int) -> None:
         rpm = self._settings[which][1]
         if rpm is not None:
-            now = self._loop.time()
+            now = self._run.clock.now()
             at = max(now, self._next_at[which])
             self._next_at[which] = at + 60.0 / rpm
-            await asyncio.sleep(at - now)
+            await self._run.clock.sleep(at - now)
 
 
 Make = Callable[[Run, Sequence[Model]], Driver]

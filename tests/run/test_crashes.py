@@ -23,7 +23,7 @@ from tests.emulators import emulator
 from tests.support import ROOT
 
 _DECODERS = """
-import os, signal, time
+import os, signal, threading
 from PIL import ImageFile
 
 load = ImageFile.ImageFile.load
@@ -33,7 +33,7 @@ def loaded(image):
     if words == b"crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if words == b"hang":
-        time.sleep(600)
+        threading.Event().wait()
     return load(image)
 
 ImageFile.ImageFile.load = loaded
