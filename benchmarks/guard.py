@@ -29,6 +29,7 @@ from common import HERE, SMALL, SMALL_QUALITY, cache_dir, clean_environment, dra
 RECORDED = HERE / "guard.json"
 TOLERANCE, RATIO_TOLERANCE = 0.10, 0.35
 SHARE = 5
+"""The second run takes this many times the records of the first."""
 TIMEOUT_S = 3600
 
 

@@ -20,16 +20,19 @@ LONG_BYTES = 32 << 20
 def say_reading(job: Job, say: Callable[[str], None]) -> None:
     """Why nothing else is shown for a while: manifests are read to their end before anything is sent."""
     paths = [Path(source) for source in job.sources if isinstance(source, str | os.PathLike)]
-    sizes = {path: path.stat().st_size for path in paths if _has_lines(path)}
+    sizes = {path: size for path in paths if (size := _text_bytes(path))}
     if (size := sum(sizes.values())) >= LONG_BYTES:
         name = source_name(*sizes) if len(sizes) == 1 else f"{len(sizes)} manifests"
         say(f"reads {name} to the end ({bytes_text(size)}) before anything is sent")
 
 
-def _has_lines(path: Path) -> bool:
-    """Whether it is a manifest of text; of a table only the ids are read, which takes a moment."""
+def _text_bytes(path: Path) -> int:
+    """The size of a manifest of text, 0 of anything else: of a table only the ids are read, which takes a moment."""
     known = format_of(path.name)
-    return known is not None and known.unit == "line" and path.is_file()
+    with suppress(OSError, ValueError):  # the source says why it cannot be read
+        if known is not None and known.unit == "line" and path.is_file():
+            return path.stat().st_size
+    return 0
 
 
 def passed_line(job: Job, source: Source, total: int | None) -> str | None:

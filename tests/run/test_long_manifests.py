@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from pipeline.errors import InputError
 from pipeline.run import passed
 from tests.support import MakeImage
 
@@ -33,3 +34,10 @@ def test_what_is_read_first(
     notes: list[str] = []
     pipeline.run(names, out="out", base_url=endpoint, model="gpt-4o", on_note=notes.append)
     assert [note for note in notes if note.startswith("reads ")] == ([] if line is None else [line])
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".jsonl", "x\0.jsonl", "missing.jsonl"])
+def test_what_cannot_be_looked_at_is_said_as_ever(name: str) -> None:
+    """The source itself says what is wrong with it, and no size is asked for in vain."""
+    with pytest.raises(InputError):
+        pipeline.run(name, out="out", base_url="http://127.0.0.1:9/v1", model="gpt-4o")
