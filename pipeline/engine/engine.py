@@ -238,8 +238,8 @@ class Engine:
         with (
             Threads("reader") as self._reader.thread,
             Threads("writer", daemon=not self._config.waits_at_exit) as self._writer.thread,
-            Threads("prepare", PREPARERS) as self._preparation.preparers,
-            Threads("decode", self._config.threads) as self._preparation.decoders,
+            Threads("prepare", PREPARERS, now=self._clock.now) as self._preparation.preparers,
+            Threads("decode", self._config.threads, now=self._clock.now) as self._preparation.decoders,
         ):
             yield
 

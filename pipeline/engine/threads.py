@@ -4,10 +4,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from math import inf
 from queue import SimpleQueue
+from threading import get_ident
 from time import monotonic
 from typing import Any, Self, TypeVar
 
@@ -29,24 +30,23 @@ class _Doing:
     """What a thread does now."""
 
     future: "asyncio.Future[Any]"
-    thread: int = field(default_factory=threading.get_ident)
-    since: float = field(default_factory=monotonic)
+    thread: int
+    since: float
+    now: Callable[[], float]
 
 
 def restart_clock() -> None:
     """The work of this thread begins now: before, it waited for others."""
-    _begin_at(monotonic())
+    doing: _Doing | None = getattr(_LOCAL, "doing", None)
+    if doing is not None:
+        doing.since = doing.now()
 
 
 def stop_clock() -> None:
     """The work of this thread has a bound of its own from here on: it does not stand still."""
-    _begin_at(inf)
-
-
-def _begin_at(since: float) -> None:
     doing: _Doing | None = getattr(_LOCAL, "doing", None)
     if doing is not None:
-        doing.since = since
+        doing.since = inf
 
 
 _Work = tuple[Callable[..., Any], tuple[object, ...], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
@@ -59,9 +59,11 @@ class Threads:
     decoder. Half as much work for the loop as an `Executor`, whose futures are others than the loop's.
     """
 
-    def __init__(self, name: str, number: int = 1, *, daemon: bool = True) -> None:
+    def __init__(
+        self, name: str, number: int = 1, *, daemon: bool = True, now: Callable[[], float] = monotonic
+    ) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        self._name, self._is_daemon = name, daemon
+        self._name, self._is_daemon, self._now = name, daemon, now
         self._numbers = count()
         self._doing: dict[int, _Doing] = {}
         self._threads: list[threading.Thread] = []
@@ -90,7 +92,7 @@ class Threads:
 
     def replace_stuck(self, longest_s: float) -> None:
         """Give up threads whose work takes longer, and start others. Who waits for the work gets a StuckError."""
-        latest = monotonic() - longest_s
+        latest = self._now() - longest_s
         for number, doing in tuple(self._doing.items()):
             if doing.since < latest and self._doing.pop(number, None) is not None:
                 _settle(doing.future, None, StuckError(doing.thread))
@@ -109,7 +111,7 @@ class Threads:
             work, args, loop, future = item
             if future.cancelled():
                 continue
-            self._doing[number] = _LOCAL.doing = _Doing(future)
+            self._doing[number] = _LOCAL.doing = _Doing(future, get_ident(), self._now(), self._now)
             result, error = None, None
             try:
                 result = work(*args)

@@ -1,20 +1,19 @@
 """The engine with stages in memory: who waits, who is asked, what is committed, and what ends a run."""
 
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
-from random import Random
+from itertools import pairwise
 from signal import SIGINT
-from time import monotonic
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from pipeline.engine.engine import Engine
-from pipeline.engine.stages import Clock, Endpoint, EngineConfig, PromptNames, RequestState, Stages
+from pipeline.engine.stages import Endpoint, EngineConfig, PromptNames, RequestState, Stages
 from pipeline.engine.stats import RunStats
 from pipeline.errors import (
     BudgetReachedError,
@@ -41,28 +40,18 @@ from pipeline.records import (
     Status,
     Usage,
 )
+from tests.jumping import Gate, jumping_clock
 
-SPEED = 200.0
-"""How much faster than real time these tests live."""
+HOUR_S = 3600.0
+"""Longer than what a test waits for: then its run hangs."""
+LATENCY_S = 0.01
+"""Of each request, and what its script adds comes on top."""
 
 GOOD = Answer(status=Status.OK, caption="a cat", usage=Usage(prompt_tokens=10, completion_tokens=2))
 FACTS = ImageFacts(
     width=10, height=10, sent_width=10, sent_height=10, sent_bytes=100, source_bytes=100, sha256="0" * 64
 )
 Script = Callable[[str, int], Awaitable[Answer | Failure]]
-
-
-async def _fast_sleep(wait_s: float) -> None:
-    await anyio.sleep(wait_s / SPEED)
-
-
-def fast_clock() -> Clock:
-    return Clock(
-        now=lambda: monotonic() * SPEED,
-        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-        sleep=_fast_sleep,
-        random=Random(7),
-    )
 
 
 def fail(kind: ErrorKind, **more: object) -> Failure:
@@ -94,15 +83,14 @@ class Bench:
         self.unprepared: set[str] = set()
         self.unreadable: set[str] = set()
         """What cannot be read before `read_gate` is set."""
-        self.read_gate = threading.Event()
+        self.read_gate = Gate()
         self.undecoded: set[str] = set()
         """What needs no decoder."""
         self.decoded: list[str] = []
         """What the decoding threads were given."""
         self.stuck: list[str] = []
         self.said: list[str] = []
-        self.commit_gate = threading.Event()
-        self.commit_gate.set()
+        self.commit_gate = Gate(is_open=True)
         self.commit_error: ResourceError | None = None
         self.body = b"x" * 100
         self.names: PromptNames = ("caption",)
@@ -110,7 +98,7 @@ class Bench:
         """Several, in place of the one that `engine` makes."""
         self.budgets: list[Budget] = []
         self.leases: list[Amounts] = []
-        self.clock = fast_clock()
+        self.clock = jumping_clock()
 
     def prepare(
         self, record: ImageRecord, images: FetchedImages, names: PromptNames
@@ -122,7 +110,7 @@ class Bench:
         if record.id in self.unprepared:
             return fail(ErrorKind.IMAGE_MISSING)
         if record.id in self.unreadable:
-            self.read_gate.wait(20)
+            self.read_gate.wait()
         return [
             PreparedRequest(
                 record=record,
@@ -150,7 +138,7 @@ class Bench:
         if self.in_flight == 4:
             self.full.set()
         try:
-            await anyio.lowlevel.checkpoint()
+            await self.clock.sleep(LATENCY_S)
             return GOOD if script is None else await script(name, self.asked[name])
         finally:
             self.in_flight -= 1
@@ -158,7 +146,7 @@ class Bench:
     def commit(
         self, outcomes: Sequence[Outcome], attempts: Sequence[BilledAttempt], followers: Sequence[Follower]
     ) -> None:
-        self.commit_gate.wait(20)
+        self.commit_gate.wait()
         if self.commit_error is not None:
             raise self.commit_error
         self.committed.extend(outcomes)
@@ -192,7 +180,7 @@ class Bench:
 
     async def run(self, **numbers: object) -> Engine:
         engine = self.engine(**numbers)  # type: ignore[arg-type] # by name
-        with anyio.fail_after(20):
+        with anyio.fail_after(HOUR_S):
             await engine.run()
         return engine
 
@@ -250,7 +238,7 @@ async def test_a_file_that_cannot_be_read_to_its_end(undecoded: set[str]) -> Non
     bench.undecoded = undecoded
     bench.unreadable = {"2"}
     await bench.run(threads=1, decode_timeout_s=0.2)
-    bench.read_gate.set()
+    bench.read_gate.open()
     assert bench.stuck == ["2", "2"]
     assert bench.by_id()["2"].error_kind is ErrorKind.IMAGE_UNREADABLE
     assert sorted(bench.asked) == ["0", "1", "3", "4", "5"]
@@ -325,27 +313,23 @@ async def test_rate_limits_cost_no_record_an_attempt() -> None:
 
 async def test_nothing_is_sent_during_a_pause_and_one_goes_first() -> None:
     """After a 429 that asks for 60 s nothing is sent for 60 s, and then one request tests the waters."""
-    clock = fast_clock()
-    sent: list[tuple[float, int]] = []
+    answered: list[tuple[float, int]] = []
+    """When, in seconds since the refusal, and how many were in flight then."""
     refused_at: list[float] = []
     bench = Bench(40)
 
     async def script(name: str, attempt: int) -> Answer | Failure:
-        sent.append((clock.now(), bench.in_flight))
-        if len(sent) == 1:
-            refused_at.append(clock.now())
+        if not refused_at:
+            refused_at.append(bench.clock.now())
             return fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=60.0)
-        await clock.sleep(5.0)
+        answered.append((bench.clock.now() - refused_at[0], bench.in_flight))
         return GOOD
 
     bench.script = script
     await bench.run()
-    late = [(at, flying) for at, flying in sent if at >= refused_at[0] + 60.0]
-    # This clock is 200 times as fast as the machine's, which may be busy when the refusal comes back.
-    early = [at for at, _ in sent if refused_at[0] + 30.0 < at < refused_at[0] + 60.0]
-    assert early == []
-    assert late[0][1] == 1
-    assert len(bench.by_id()) == 40
+    late = [(after_s, beside) for after_s, beside in answered if after_s > LATENCY_S]
+    assert (round(late[0][0], 3), late[0][1]) == (60.0 + LATENCY_S, 1)
+    assert len(answered) == len(bench.by_id()) == 40
 
 
 async def test_a_wait_beyond_the_limit_stops_the_run() -> None:
@@ -427,14 +411,14 @@ async def test_a_lost_disk_stops_the_run_with_its_own_error() -> None:
 async def test_answers_that_are_not_kept_yet_are_bounded() -> None:
     """While the writer stands still, at most 2 x concurrency requests are ever sent: what a kill can cost."""
     bench = Bench(1000)
-    bench.commit_gate.clear()
+    bench.commit_gate.close()
     engine = bench.engine(dedup=False)  # which looks things up in the writer's thread, and that one stands still
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(engine.run)
         await bench.eight.wait()
         await anyio.wait_all_tasks_blocked()
         assert sum(bench.asked.values()) == 8
-        bench.commit_gate.set()
+        bench.commit_gate.open()
     assert len(bench.by_id()) == 1000
 
 
@@ -472,7 +456,7 @@ async def test_a_second_interrupt_waits_for_nobody() -> None:
 
 
 async def _expect(engine: Engine, error: type[VisionBatchError]) -> None:
-    with pytest.raises(error), anyio.fail_after(20):
+    with pytest.raises(error), anyio.fail_after(HOUR_S):
         await engine.run()
 
 
@@ -520,15 +504,16 @@ async def test_prepared_requests_are_bounded_in_bytes() -> None:
 
 async def test_requests_are_spaced_by_rpm() -> None:
     """600 a minute are a tenth of a second apart, but for a quarter of a second that is made up for."""
-    clock = fast_clock()
     sent: list[float] = []
+    bench = Bench(20)
 
     async def script(name: str, attempt: int) -> Answer | Failure:
-        sent.append(clock.now())
+        sent.append(bench.clock.now())
         return GOOD
 
-    await Bench(20, script).run(rpm=600)
-    assert sent[-1] - sent[0] >= 1.6
+    bench.script = script
+    await bench.run(rpm=600)
+    assert [round(after - before, 3) for before, after in pairwise(sent)] == [0, 0, 0.05, *[0.1] * 16]
 
 
 async def test_fetches_are_retried_like_requests() -> None:
@@ -571,7 +556,8 @@ async def test_a_wait_that_an_image_host_asks_for() -> None:
         "1": Status.FAILED
     }
     assert fetched == {"0": 2, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1}
-    assert max(sent[name] for name in "2345") < 30.0 <= sent["0"] < 60.0
+    assert max(sent[name] for name in "2345") < 1.0
+    assert sent["0"] == pytest.approx(30.0 + LATENCY_S)
 
 
 async def test_equal_requests_are_asked_once() -> None:
@@ -649,7 +635,7 @@ async def test_ninety_seconds_of_cooldown_cost_no_record_an_attempt() -> None:
 
     bench.script = script
     engine = await bench.run(max_failures=1)
-    assert sent[4] - sent[3] >= 90.0
+    assert sent[4] - sent[3] == pytest.approx(90.0 + LATENCY_S)
     assert engine.stats.rate_limited == 4
     assert {row.status for row in bench.by_id().values()} == {Status.OK}
     assert sum(row.attempts for row in bench.by_id().values()) == engine.stats.requests == 44
@@ -688,27 +674,34 @@ async def test_what_is_given_up_counts_as_failure_and_as_its_reservation() -> No
     assert {attempt.record.id: attempt.unknown_nano_usd for attempt in bench.billed}["30"] == 1000
 
 
+def sleeper(bench: Bench) -> Callable[[float], None]:
+    """A clock whose machine can sleep: the wall clock runs on, the other one stands still."""
+    asleep_s = 0.0
+
+    def sleep(so_long_s: float) -> None:
+        nonlocal asleep_s
+        asleep_s += so_long_s
+
+    began, now = bench.clock.utc(), bench.clock.now
+    bench.clock = replace(bench.clock, utc=lambda: began + timedelta(seconds=now() + asleep_s))
+    return sleep
+
+
 async def test_sleep_voids_what_is_in_flight() -> None:
     """The wall clock jumps ahead by an hour: the four requests under way are sent again, and none lost an attempt."""
     bench = Bench(20)
-    asleep_s = 0.0
-    bench.clock = Clock(
-        now=bench.clock.now,
-        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=bench.clock.now() + asleep_s),
-        sleep=bench.clock.sleep,
-        random=Random(7),
-    )
+    fall_asleep = sleeper(bench)
 
     async def script(name: str, attempt: int) -> Answer | Failure:
         return await never_answers(name, attempt) if int(name) < 4 and attempt == 1 else GOOD
 
     bench.script = script
     engine = bench.engine(max_failures=1)
-    with anyio.fail_after(20):
+    with anyio.fail_after(HOUR_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
             await bench.full.wait()
-            asleep_s = 3600.0
+            fall_asleep(3600.0)
     rows = bench.by_id()
     assert {row.status for row in rows.values()} == {Status.OK}
     assert {name: row.attempts for name, row in rows.items() if row.attempts > 1} == dict.fromkeys("0123", 2)
@@ -820,7 +813,7 @@ async def test_time_is_a_budget() -> None:
 
     bench = Bench(100_000, script)
     assert await used_up(bench, max_time_s=60.0) == ("time", 0)
-    assert len(bench.by_id()) == sum(bench.asked.values()) < 1000
+    assert len(bench.by_id()) == sum(bench.asked.values()) == 12
 
 
 async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> None:
@@ -839,23 +832,6 @@ async def test_a_request_sent_as_the_run_stops_is_bound_like_the_others() -> Non
     engine._writer._arrived.close()
 
 
-def sleeper(bench: Bench) -> Callable[[float], None]:
-    """A clock whose machine can sleep: the wall clock runs on, the other one stands still."""
-    asleep_s = 0.0
-
-    def sleep(so_long_s: float) -> None:
-        nonlocal asleep_s
-        asleep_s += so_long_s
-
-    bench.clock = Clock(
-        now=bench.clock.now,
-        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=bench.clock.now() + asleep_s),
-        sleep=bench.clock.sleep,
-        random=Random(7),
-    )
-    return sleep
-
-
 async def test_sleep_shortens_what_is_waited_for() -> None:
     """Told to wait for 3,000 s, and asleep for as long: the run goes on at once, not 3,000 s after it woke."""
     bench = Bench(8)
@@ -870,13 +846,35 @@ async def test_sleep_shortens_what_is_waited_for() -> None:
 
     bench.script = script
     engine, began = bench.engine(concurrency=1), bench.clock.now()
-    with anyio.fail_after(10):
+    with anyio.fail_after(HOUR_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
             await refused.wait()
             fall_asleep(3000.0)
-    assert bench.clock.now() - began < 1500
+    assert bench.clock.now() - began < 1.0
     assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
+async def test_one_signal_while_the_time_is_up() -> None:
+    """`--max-time` has ended the sending; one SIGINT then leaves what is in flight the same time to come home."""
+    bench = Bench(20)
+    engine = bench.engine(concurrency=4, max_time_s=20.0)
+    interrupted = False
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        nonlocal interrupted
+        await bench.clock.sleep(21)
+        if not interrupted:
+            interrupted = True
+            engine._interrupt(SIGINT)
+        await bench.clock.sleep(5)
+        return GOOD
+
+    bench.script = script
+    with pytest.raises(BudgetReachedError):
+        await engine.run()
+    assert interrupted
+    assert len(bench.by_id()) == 4
 
 
 async def test_sleep_counts_as_time() -> None:
@@ -888,7 +886,7 @@ async def test_sleep_counts_as_time() -> None:
         tasks.start_soon(_expect, engine, BudgetReachedError)
         await bench.full.wait()
         fall_asleep(7200.0)
-    assert sum(bench.asked.values()) <= 8
+    assert sum(bench.asked.values()) == 4
 
 
 async def test_records_are_blamed_only_where_no_endpoint_is_left() -> None:
@@ -930,28 +928,27 @@ async def test_poison_is_found_by_both_endpoints() -> None:
 
 async def test_a_decoder_that_never_returns_holds_nothing() -> None:
     """A thread that stands in C code keeps neither the first nor the second signal from ending the run."""
-    stuck, release = threading.Event(), threading.Event()
+    gate = Gate()
 
     class Stuck(Bench):
         def prepare(
             self, record: ImageRecord, images: FetchedImages, names: PromptNames
         ) -> Sequence[PreparedRequest] | Failure:
-            stuck.set()
-            release.wait(60)
+            gate.wait()
             return fail(ErrorKind.IMAGE_MISSING)
 
     bench = Stuck(10)
     engine = bench.engine()
 
     async def interrupt() -> None:
-        await anyio.to_thread.run_sync(stuck.wait)
+        await gate.reached.wait()
         engine.stop(InterruptedRunError("interrupted", SIGINT))
         engine.stop(InterruptedRunError("interrupted", SIGINT), at_once=True)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(interrupt)
         await _expect(engine, InterruptedRunError)
-    release.set()
+    gate.open()
     assert bench.committed == []
 
 
@@ -995,7 +992,6 @@ async def test_all_that_is_cut_off_is_counted() -> None:
     bench = Bench(2000, never_answers)
     bench.budgets = [Budget(Amounts(nano_usd=10**9))]
     bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=300, most=lambda _: Amounts(1000, 100, 1))]
-    bench.clock = Clock()  # the fast one gives up what is in flight for two seconds
     engine = bench.engine()
     all_in_flight = anyio.Event()
 
@@ -1010,7 +1006,7 @@ async def test_all_that_is_cut_off_is_counted() -> None:
         with pytest.raises(InterruptedRunError):
             await engine.run()
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(HOUR_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
             await all_in_flight.wait()

@@ -11,7 +11,6 @@ in flight, a rate) on the same endpoint: the best of those with at most 0.1 thro
 import argparse
 import asyncio
 import math
-import selectors
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +35,7 @@ from pipeline.records import (
     Status,
     Usage,
 )
+from tests.jumping import JumpingLoop
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SETTLED_S = 120.0
@@ -46,29 +46,6 @@ TOLERATED = 0.1
 """Throttles an answer that a fixed setting may have and still be called the best."""
 STATUSES: Final[Mapping[ErrorKind, int]] = {ErrorKind.RATE_LIMITED: 429, ErrorKind.OVERLOADED: 503}
 FACTS = ImageFacts(width=9, height=9, sent_width=9, sent_height=9, sent_bytes=99, source_bytes=99, sha256="0" * 64)
-
-
-class JumpingSelector(selectors.SelectSelector):
-    """Waits for nothing: the time of its loop jumps instead."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("nothing will ever happen")
-        self.now += timeout
-        return []
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock starts at 1,000 s and shows the time of the next timer at once."""
-
-    def __init__(self) -> None:
-        self._jumping = JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return 1000.0 + self._jumping.now
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,9 @@ import pytest
 import pipeline
 from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
-from pipeline.errors import BudgetReachedError, ErrorKind
-from pipeline.records import Answer, Failure
+from pipeline.errors import ErrorKind
 from tests import builders, warm
 from tests.emulators import emulator
-from tests.engine.test_engine import GOOD, Bench
 from tests.stub import stub
 from tests.support import MakeImage, emulator_get, unstamped
 
@@ -424,29 +422,6 @@ def test_nobody_reads_on(draw: Draw, endpoint: str) -> None:
     running.stdout.close()
     assert running.wait(30) == 0
     assert len(rows()) == 3
-
-
-async def test_one_signal_while_the_time_is_up() -> None:
-    """`--max-time` has ended the sending; one SIGINT then leaves what is in flight the same time to come home."""
-    bench = Bench(20)
-    engine = bench.engine(concurrency=4, max_time_s=20.0)
-    interrupted = False
-
-    async def script(name: str, attempt: int) -> Answer | Failure:
-        nonlocal interrupted
-        while engine._reason is None:
-            await bench.clock.sleep(1)
-        if not interrupted:
-            interrupted = True
-            engine._interrupt(signal.SIGINT)
-        await bench.clock.sleep(5)
-        return GOOD
-
-    bench.script = script
-    with pytest.raises(BudgetReachedError):
-        await engine.run()
-    assert interrupted
-    assert len(bench.by_id()) == 4
 
 
 # ---------------------------------------------------------------- proxies
