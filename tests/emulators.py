@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from select import select
 from unittest.mock import patch
 
 import pytest
@@ -20,9 +21,12 @@ from PIL import Image
 from pipeline.api import estimates, running
 from pipeline.cli import app, emulate
 from pipeline.emulator.config import EmulatorConfig
-from pipeline.emulator.server import serve
+from pipeline.emulator.server import RunningEmulator, serve
 from pipeline.quiet import quiet_decoders
+from tests import warm
 from tests.support import ROOT
+
+LONGEST_S = 90.0
 
 _children: "list[subprocess.Popen[str]]" = []
 
@@ -44,12 +48,37 @@ def shared_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "child_emulator", emulator)
 
 
-def _manage(*words: str) -> str:
+def until(url: str, count: str, least: int, running: "subprocess.Popen[str] | warm.Running") -> None:
+    """Wait until the emulator has counted as many (a field of `EmulatorStats`), or the process has ended."""
     child = _child()
-    if child.stdin is None or child.stdout is None:
-        raise AssertionError("both are pipes")
+    assert child.stdout is not None
+    ended = os.pidfd_open(running.pid)
+    try:
+        _tell("wait", url, count, least)
+        come, _, _ = select([child.stdout.fileno(), ended], [], [], LONGEST_S)
+        if child.stdout.fileno() not in come:
+            _tell("go on")
+        _url()
+    finally:
+        os.close(ended)
+    assert come, f"{count} has not become {least} in {LONGEST_S:g} s"
+
+
+def _manage(*words: str) -> str:
+    _tell(*words)
+    return _url()
+
+
+def _tell(*words: object) -> None:
+    child = _child()
+    assert child.stdin is not None
     child.stdin.write(json.dumps(words) + "\n")
     child.stdin.flush()
+
+
+def _url() -> str:
+    child = _child()
+    assert child.stdout is not None
     url = child.stdout.readline().strip()
     assert url, "the process that holds the emulators has ended"
     return url
@@ -79,20 +108,36 @@ def _configured(args: Sequence[str]) -> EmulatorConfig:
 
 
 async def _serve_many() -> None:
-    """Lines of JSON come in, `["start", ARGUMENT, ...]` or `["stop", URL]`; each is answered with the URL."""
+    """Lists of words come in as JSON: `start ARGUMENT ...`, `stop URL` and `wait URL COUNT LEAST`, each answered with
+    the URL, a wait once there are as many; `go on` ends one that has not been answered, and answers it.
+    """
     quiet_decoders()
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    running: dict[str, AsyncExitStack] = {}
+    running: dict[str, tuple[RunningEmulator, AsyncExitStack]] = {}
+    waits: list[asyncio.Task[None]] = []
     while line := await asyncio.to_thread(sys.stdin.readline):
         what, *args = json.loads(line)
         if what == "start":
             stack = AsyncExitStack()
-            url = (await stack.enter_async_context(serve(_configured(args)))).url
-            running[url] = stack
-        else:
-            url = args[0]
-            await running.pop(url).aclose()
-        print(url, flush=True)  # noqa: T201 - the answer
+            emulator = await stack.enter_async_context(serve(_configured(args)))
+            running[emulator.url] = emulator, stack
+            _answer(emulator.url)
+        elif what == "stop":
+            await running.pop(args[0])[1].aclose()
+            _answer(args[0])
+        elif what == "wait":
+            waits = [asyncio.create_task(_counted(running[args[0]][0], *args[1:]))]
+        elif waits[0].cancel():  # else it has been answered
+            _answer("no longer")
+
+
+async def _counted(emulator: RunningEmulator, count: str, least: int) -> None:
+    await emulator.stats.until(lambda: getattr(emulator.stats, count) >= least)
+    _answer(emulator.url)
+
+
+def _answer(url: str) -> None:
+    print(url, flush=True)  # noqa: T201 - to the test
 
 
 if __name__ == "__main__":

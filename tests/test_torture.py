@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 
 from tests import warm
-from tests.emulators import emulator
+from tests.emulators import emulator, until
 from tests.pdfs import pdf
-from tests.run.test_processes import until
 from tests.support import MakeImage, emulator_get
 from tests.torture import Campaign, has_held
 
@@ -51,7 +50,7 @@ def start(out: str, url: str, folder: Path, more: Sequence[str] = ()) -> warm.Ru
 def stop_in_the_middle(out: str, url: str, folder: Path, number: signal.Signals, more: Sequence[str] = ()) -> int:
     before = emulator_get(url, "stats")["billed"]
     running = start(out, url, folder, more=more)
-    until(lambda: bool(emulator_get(url, "stats")["billed"] >= before + 8), running)
+    until(url, "billed", before + 8, running)
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
     assert "Traceback" not in stderr
@@ -124,7 +123,7 @@ def test_a_second_process_is_refused(make_image: MakeImage, tmp_path: Path) -> N
         make_image(f"photos/{image:02}.jpg", 64, 48, seed=image)
     with emulator(["--latency-ms", "700"]) as slow:
         first = start("out", slow, tmp_path)
-        until(lambda: bool(emulator_get(slow, "stats")["billed"] >= 1), first)
+        until(slow, "billed", 1, first)
         second = start("out", slow, tmp_path)
         _, stderr = second.communicate(timeout=60)
         assert second.returncode == 2

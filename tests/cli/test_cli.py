@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 
 from tests import warm
-from tests.emulators import emulator
-from tests.run.test_processes import until
+from tests.emulators import emulator, until
 from tests.support import MakeImage, emulator_get
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -183,7 +182,7 @@ def test_a_signal_brings_answers_home(photos: Path, number: signal.Signals, code
     with emulator(["--latency-ms", "1500"]) as slow:
         words = ["run", "photos", "-o", "out", "--base-url", slow, "--model", "gpt-4o", "--concurrency", "2"]
         running = warm.Running(["-m", "pipeline", *words], cwd=photos.parent, env=os.environ)
-        until(lambda: bool(emulator_get(slow, "stats")["in_flight"] == 2), running)
+        until(slow, "in_flight", 2, running)
         running.send_signal(number)
         _, stderr = running.communicate(timeout=30)
         assert running.returncode == code, stderr

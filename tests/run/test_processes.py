@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,7 +20,7 @@ from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
 from pipeline.errors import ErrorKind
 from tests import builders, warm
-from tests.emulators import emulator
+from tests.emulators import emulator, until
 from tests.stub import stub
 from tests.support import MakeImage, emulator_get, unstamped
 
@@ -71,22 +70,8 @@ def begun(arguments: list[str], **how: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(arguments, **{**pipes, **how})
 
 
-def until(has_come: Callable[[], bool], running: "subprocess.Popen[str] | warm.Running | None" = None) -> None:
-    """What a process does is seen from outside only."""
-    deadline = time.monotonic() + 90
-    while not has_come():
-        if running is not None and running.poll() is not None:
-            return
-        assert time.monotonic() < deadline
-        Event().wait(0.01)
-
-
 def requests(url: str) -> int:
     return int(emulator_get(url, "stats")["requests"])
-
-
-def asked(url: str, enough: int) -> bool:
-    return requests(url) >= enough
 
 
 # ---------------------------------------------------------------- file handles
@@ -281,7 +266,7 @@ def test_a_budget_of_requests_over_kills(draw: Draw) -> None:
         for _ in range(3):
             enough = requests(url) + 2
             running = warm.Running(arguments[1:], env=ENVIRON)
-            until(partial(asked, url, enough), running)
+            until(url, "requests", enough, running)
             running.kill()
             running.communicate()
         done = warm.run(arguments[1:])
@@ -315,7 +300,7 @@ def test_a_rebuild_after_a_kill(draw: Draw) -> None:
             "--set", "output.seal_interval_s=3600", *PRICED,
         )  # fmt: skip
         running = warm.Running(arguments[1:], env=ENVIRON)
-        until(lambda: requests(url) >= 16, running)
+        until(url, "requests", 16, running)
         running.kill()
         running.communicate()
         assert len(rows()) == 0
@@ -380,7 +365,7 @@ def test_a_pipe_that_stays_open(draw: Draw) -> None:
         assert running.stdin is not None
         running.stdin.write('{"image": "photos/000.png"}\n')
         running.stdin.flush()
-        until(lambda: emulator_get(url, "stats")["answered"] == 1, running)
+        until(url, "answered", 1, running)
         running.send_signal(signal.SIGINT)
         assert running.wait(10) == 130
         running.communicate()
@@ -393,7 +378,7 @@ def test_a_terminal_that_is_closed(draw: Draw, trap: str, code: int) -> None:
     draw(6)
     with emulator(["--latency-ms", "400"]) as url:
         running = begun(["sh", "-c", f'{trap}exec "$@"', "sh", *words("photos", url, "--concurrency", "2", "-q")])
-        until(lambda: requests(url) >= 2, running)
+        until(url, "requests", 2, running)
         running.send_signal(signal.SIGHUP)
         _, stderr = running.communicate(timeout=30)
         assert running.returncode == code, stderr

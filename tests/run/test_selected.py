@@ -19,8 +19,7 @@ from pipeline.display.last_screen import describe
 from pipeline.store.outdir import read_configurations
 from tests import warm
 from tests.builders import ask
-from tests.emulators import emulator
-from tests.run.test_processes import until
+from tests.emulators import emulator, until
 from tests.support import Command, MakeImage, emulator_get
 
 
@@ -170,7 +169,7 @@ def test_a_killed_selection_loses_nothing(make_image: MakeImage, tmp_path: Path)
     with emulator(["--latency-ms", "60"]) as slow:
         own = ask("photos", slow).config_hash
         process = start(tmp_path, slow, *again)
-        until(lambda: bool(emulator_get(slow, "stats")["billed"] >= 52), process)
+        until(slow, "billed", 52, process)
         process.kill()
         process.communicate()
         process = start(tmp_path, slow, *again)

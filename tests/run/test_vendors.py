@@ -3,6 +3,7 @@
 import subprocess
 import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pipeline
 from pipeline import EndpointStoppedError
 from pipeline.commands.status import read_status
 from tests import builders
-from tests.run.test_processes import ENVIRON, begun, until, words
+from tests.run.test_processes import ENVIRON, begun, words
 from tests.stub import Reply, answer, stub
 from tests.support import MakeImage
 
@@ -181,8 +182,8 @@ def test_a_limit_that_makes_wait_is_seen(photos: Path) -> None:
     with stub(lambda width: Reply(200, answer(width), told)) as server:
         running = begun(words("photos", server.base_url, "-q", "--grace-s", "0"))
         try:
-            until(lambda: shown() is not None, running)
-            waiting = shown()
+            while (waiting := shown()) is None and running.poll() is None:
+                Event().wait(0.05)  # a file tells nobody that it has changed
         finally:
             running.terminate()
             running.communicate(timeout=20)
