@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.config.run_config import RunConfig, settings
 from pipeline.config.setting import Declared
@@ -31,8 +31,11 @@ def page() -> str:
 
 def _section(name: str) -> str:
     kind = RunConfig.model_fields[name].annotation
-    about = fill(" ".join((getattr(kind, "__doc__", None) or "").split()), WIDTH)
-    return f"## [{name}]\n{about}\n\n" + "\n".join(_row(one) for one in settings() if one.section == name) + "\n"
+    entries = [one for one in get_args(kind) if isinstance(one, type)]  # a table that may stand several times
+    about = fill(" ".join((getattr(entries[0] if entries else kind, "__doc__", None) or "").split()), WIDTH)
+    heading = f"[[{name}]]" if entries else f"[{name}]"
+    rows = [_row(one) for one in settings() if one.section == name]
+    return f"## {heading}\n{about}\n" + ("\n" + "\n".join(rows) + "\n" if rows else "")
 
 
 def _row(one: Declared) -> str:

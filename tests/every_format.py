@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 
 import numpy as np
 from PIL import Image
@@ -37,11 +38,40 @@ def _deep_tiff() -> bytes:
     """Twelve bits a sample, two samples in three bytes, which Pillow reads and does not write."""
     levels = (np.asarray(picture("L")).astype(np.uint32) * 4095 // 255).reshape(-1, 2)
     a, b = levels[:, 0], levels[:, 1]
-    data = np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], axis=-1).astype(np.uint8).tobytes()
-    tags = ((256, WIDTH), (257, HEIGHT), (258, 12), (259, 1), (262, 1), (273, 512), (277, 1), (278, HEIGHT))
-    entries = [(tag, 4, 1, value) for tag, value in tags] + [(279, 4, 1, len(data))]
-    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + directory + bytes(4)).ljust(512, b"\0") + data
+    return tiff_of(np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], axis=-1).astype(np.uint8).tobytes(), 12)
+
+
+def tiff_of(data: bytes, bits: int, *, packing: int = 1, white: int = 1, kind: int = 1) -> bytes:
+    """A grey TIFF file of the picture's size, by its tags 258, 259, 262 (0: the least is white) and 339."""
+    tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: packing, 262: white, 273: 512, 277: 1, 278: HEIGHT}
+    tags |= {279: len(data), 339: kind}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + directory + bytes(4)).ljust(512, b"\0") + data
+
+
+def _negative() -> bytes:
+    return tiff_of((65535 - np.asarray(picture("L")).astype("<u2") * 257).tobytes(), 16, white=0)
+
+
+def thumbnail_first() -> bytes:
+    """A small copy (tag 254) stands before the picture, as scanners write it."""
+    file, copy, whole = BytesIO(), picture().resize((12, 8)), picture().copy()
+    whole.encoderinfo = {"tiffinfo": {254: 0}}
+    copy.save(file, "TIFF", save_all=True, tiffinfo={254: 1}, append_images=[whole])
+    return file.getvalue()
+
+
+def deep_jpeg2000() -> bytes:
+    """Its header says 16 bits a sample (ITU-T T.800, A.5.1)."""
+    data = bytearray(encoded(picture(), "JPEG2000"))
+    at = data.index(b"\xff\x4f\xff\x51") + 42
+    data[at : at + 9 : 3] = bytes([15] * 3)
+    return bytes(data)
+
+
+def twelve_bits() -> bytes:
+    """Its frame header says so (ITU-T T.81, table B.1)."""
+    return encoded(picture(), "JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c")
 
 
 def _deep_png() -> bytes:
@@ -136,6 +166,8 @@ READ: tuple[Case, ...] = (
     Case("scan.tif", "TIFF", _saved("TIFF", compression="tiff_lzw")),
     Case("lab.tiff", "TIFF, Lab", _lab, loss=8),
     Case("deep.tiff", "TIFF, 12 bits", _deep_tiff, is_whole=False),
+    Case("negative.tif", "TIFF, 16 bits, the least is white", _negative, is_whole=False),
+    Case("scanner.tif", "TIFF with a thumbnail before the picture", thumbnail_first),
     Case("fax.tif", "TIFF, fax", lambda: encoded(picture("1"), "TIFF", compression="group4"), is_whole=False),
     Case("new.avif", "AVIF", _saved("AVIF", quality=95)),
     Case("phone.heic", "HEIC (the extra `heic`)", lambda: heic(picture(), profile=profile())),
@@ -194,6 +226,9 @@ FAILED: tuple[Case, ...] = (
     Case("deep.psd", "PSD, 16 bits", lambda: psd(picture(), bits=16), "image_unsupported"),
     Case("other.heif", "HEIF that is not coded as HEVC", _strange_heif, "image_unsupported"),
     Case("bare.dng", "RAW without a preview", raws.without_preview, "image_unsupported"),
+    Case("twelve.jpg", "JPEG, 12 bits", twelve_bits, "image_unsupported"),
+    Case("map.tif", "TIFF, packed with LERC", lambda: tiff_of(b"Lerc2 ", 8, packing=34887), "image_unsupported"),
+    Case("colours.jp2", "JPEG 2000 of more than 8 bits a colour", deep_jpeg2000, "image_unsupported"),
     Case("many.png", "400 megapixels in 150 bytes", lambda: png_of(20_000, 20_000), "image_too_large"),
     Case("many.gif", "50,000 x 50,000 in 50 bytes", lambda: gif_of(50_000, 50_000), "image_too_large"),
     Case("wide.png", "400 megapixels of one bit", lambda: png_of(20_000, 20_000, 1, 0), "image_bomb"),

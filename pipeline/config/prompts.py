@@ -15,7 +15,7 @@ class Table(BaseModel):
 
 
 class PromptConfig(Table):
-    """One of several prompts: `[[prompts]]`."""
+    """One of several prompts of a record: `name`, `text`, and `labels`, the schema of its answers, where it has one."""
 
     name: Annotated[str, Field(min_length=1)]
     """The column `prompt_name`."""

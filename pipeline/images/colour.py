@@ -14,6 +14,8 @@ _PLAIN = frozenset({"L", "RGB", "RGBA", "CMYK"})
 _WHITE_8_BIT, _WHITE_16_BIT = 255.0, 65535.0
 WHITE_LEVEL = "white_level"
 """In `info`: the sample that is white; 0 where the least is black and the most is white."""
+IS_NEGATIVE = "is_negative"
+"""In `info`, of samples of more than 8 bits: 0 is white."""
 _SAME_LEVELS = 3
 """Of 255: a profile that changes no colour by more is sRGB, whatever it is called."""
 
@@ -57,6 +59,8 @@ def in_srgb(image: Image.Image, profile: object) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Samples of more than 8 bits, scaled to 8 and not clipped; some rows at a time, since each step copies them."""
     scale, offset = _levels(image)
+    if image.info.get(IS_NEGATIVE):
+        scale, offset = -scale, _WHITE_8_BIT - offset
     narrow = Image.new("L", image.size)
     for top in range(0, image.height, BAND_ROWS):
         band = image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))

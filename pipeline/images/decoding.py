@@ -6,14 +6,15 @@ from typing import TypeVar
 from PIL import Image, JpegImagePlugin
 
 from pipeline.errors import ErrorKind
-from pipeline.images.colour import WHITE_LEVEL, flattened, in_srgb, plain_mode
-from pipeline.images.containers import Format, Header, inspect
+from pipeline.images.colour import IS_NEGATIVE, WHITE_LEVEL, flattened, in_srgb, plain_mode
+from pipeline.images.containers import Format, Header, inspect, jpeg, tiff
 from pipeline.images.containers.endings import ends_early
+from pipeline.images.containers.values import UnsupportedFileError
 from pipeline.images.decoded_size import loaded_bytes, rendered_bytes
-from pipeline.images.flaws import flaw_in_words, flaw_of_type, one_line_of, says_it_ends
+from pipeline.images.flaws import coded_otherwise, flaw_in_words, flaw_of_type, one_line_of, says_it_ends
 from pipeline.images.named_colours import named_profile
 from pipeline.images.opening import coding_of, has_too_many_values, opened
-from pipeline.images.readers import WITH_EXIF, white_level
+from pipeline.images.readers import WITH_EXIF, is_negative, is_unsigned, white_level
 from pipeline.images.scaling import Box, scaled
 from pipeline.records import Failure
 
@@ -81,11 +82,13 @@ def finished(decoded: Callable[[], Decoded], header: Header, target: tuple[int, 
     """What `decoded` gives, as it is sent. It is called here, so that nothing else holds the picture."""
     stored = _stored(target, header)
     picture, box = decoded()
-    profile = picture.info.get("icc_profile")
+    profile, is_grey = picture.info.get("icc_profile"), Image.getmodebase(picture.mode) == "L"
     # One name for all: each step lets go of what the one before it made.
     picture = plain_mode(picture)
     picture = scaled(picture, stored, box)
     picture = flattened(picture)
+    if is_grey and picture.mode == "RGB":  # its profile is one of greys
+        picture = picture.getchannel("R")
     if header.orientation in _TURNS:
         picture = picture.transpose(_TURNS[header.orientation])
     picture = in_srgb(picture, profile)
@@ -109,11 +112,34 @@ def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> Decoded:
         image.info["icc_profile"] = profile
     if (white := white_level(image, header.format)) is not None:
         image.info[WHITE_LEVEL] = white
+    if is_negative(image):
+        image.info[IS_NEGATIVE] = True
+    if is_unsigned(image) and image.getextrema()[0] < 0:  # type: ignore[operator]  # of one band
+        raise UnsupportedFileError("this TIFF has samples beyond 2,147,483,647, which are not read; make it 16 bits")
+    if header.format is Format.PNG:
+        _scale_transparency(image, header.bits)
     return image, box
+
+
+def _scale_transparency(image: Image.Image, bits: int) -> None:
+    """Pillow makes 8 bits of 2 or 4, and not of the level that is transparent."""
+    level = image.info.get("transparency")
+    if image.mode == "L" and isinstance(level, int):
+        image.info["transparency"] = level * 255 // ((1 << bits) - 1)
 
 
 def _stored(size: tuple[int, int], header: Header) -> tuple[int, int]:
     return size if header.upright == (header.width, header.height) else (size[1], size[0])
+
+
+def _coding_not_read(data: bytes, kind: Format) -> str | None:
+    match kind:
+        case Format.JPEG:
+            return jpeg.coding_not_read(data)
+        case Format.TIFF:
+            return tiff.packing_not_read(data)
+        case _:
+            return None
 
 
 def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
@@ -121,6 +147,8 @@ def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
     container = inspect(data)
     if container is not None and container.cut:
         return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {container.why}")
+    if (coding := _coding_not_read(data, kind)) is not None:
+        return coded_otherwise(coding, kind)
     known = flaw_of_type(error, kind) or (flaw_in_words(error, kind) if container is None else None)
     if known is not None:
         return known

@@ -40,7 +40,12 @@ def flaw_in_words(error: Exception, kind: Format) -> Failure | None:
     """Of errors whose text says that the file may be whole, and is not read."""
     if not isinstance(error, NotImplementedError) and not _UNSUPPORTED.search(str(error)):
         return None
-    what = f"this {kind} is coded in a way that is not read: {one_line_of(error)}; convert it to PNG or JPEG"
+    return coded_otherwise(one_line_of(error), kind)
+
+
+def coded_otherwise(how: str, kind: Format) -> Failure:
+    """Of files that may be whole."""
+    what = f"this {kind} is coded in a way that is not read: {how}; convert it to PNG or JPEG"
     return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message=what)
 
 

@@ -7,6 +7,7 @@ would hold a thread for minutes: what they read is counted.
 import io
 import re
 import struct
+from math import inf
 
 from PIL import (
     AvifImagePlugin,
@@ -17,16 +18,19 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from pipeline.images.containers import Format, Header, inspect, stripped
+from pipeline.images.containers import Format, Header, inspect, jpeg, stripped
 from pipeline.images.containers.png import has_packed
+from pipeline.images.containers.values import UnsupportedFileError
 from pipeline.images.decoded_size import Coding, picture_bytes
 from pipeline.images.heic import HeicImageFile
-from pipeline.images.readers import MOST_SLOW_PIXELS, READERS, is_slow
+from pipeline.images.readers import MOST_SLOW_PIXELS, READERS, is_slow, reads_by_pixel
 
 _OPENING_READS = 20_000
 """A photograph has some hundred parts before its pixels; a reader that joins comments takes their square in time."""
 _LOADING_READS = 1_000_000
-"""Pixels in parts of 255 bytes, up to the longest file that is read by default."""
+"""Pixels in parts of 255 bytes, up to the longest file that is read by default. No bound for readers that read pixel by
+pixel: their pixels are bounded.
+"""
 _MOST_TAG_VALUES = 200_000
 """Each becomes an object of Python: strips of one row, in four planes, of the highest image with room for more."""
 
@@ -61,7 +65,7 @@ _MOST_SEGMENTS = 100
 class Source(io.BytesIO):
     """A file in memory that may be read so often and no more."""
 
-    def __init__(self, data: bytes, reads: int = _OPENING_READS) -> None:
+    def __init__(self, data: bytes, reads: float = _OPENING_READS) -> None:
         super().__init__(data)
         self.reads = reads
 
@@ -80,7 +84,9 @@ def opened(data: bytes, kind: Format) -> ImageFile.ImageFile:
     """The image, its pixels not decoded yet. A WebP file has its canvases from here on."""
     source = Source(_without_packed(data) if kind is Format.PNG else data)
     image = READERS[kind].plugin(source)
-    source.reads = _LOADING_READS
+    source.reads = inf if reads_by_pixel(image) else _LOADING_READS
+    if kind is Format.JPEG and jpeg.is_arithmetic(data):
+        image.decodermaxblock = len(data)
     return image
 
 
@@ -101,7 +107,7 @@ def coding_of(data: bytes, header: Header, stored: tuple[int, int]) -> Coding:
     size = header.width, header.height
     if header.format is Format.JPEG:
         mode = _JPEG_MODES.get(header.components, "CMYK")
-        working = header.buffered_bytes + _JPEG_EDGE_BYTES * sum(size)
+        working = header.buffered_bytes + _JPEG_EDGE_BYTES * sum(size) + len(data) * jpeg.is_arithmetic(data)
         return Coding(size=draft_size(size, stored), mode=mode, alpha=False, working_bytes=working)
     if header.format is Format.WEBP:
         mode = "RGBA" if header.alpha or header.animated else "RGB"
@@ -142,6 +148,7 @@ def _working_bytes(data: bytes, image: ImageFile.ImageFile, kind: Format) -> int
         case AvifImagePlugin.AvifImageFile():
             return _AVIF_BYTES + int(pixels * _avif_pixel_bytes(data, image.mode))
         case Jpeg2KImagePlugin.Jpeg2KImageFile():
+            _check_depth(data, image.mode)
             return _jpeg2000_bytes(data, pixels)
         case BmpImagePlugin.BmpImageFile():
             is_packed = any(tile.codec_name == "bmp_rle" for tile in image.tile)
@@ -200,6 +207,19 @@ def _avif_pixel_bytes(data: bytes, mode: str) -> float:
         chroma = 0 if flags & _AVIF_MONOCHROME else chroma
         planes = max(planes, (1 + chroma) * (2 if flags & _AVIF_DEEP else 1))
     return (planes or 6) + (3 if mode == "RGB" else 4 + _AVIF_ALPHA_BYTES)
+
+
+def _check_depth(data: bytes, mode: str) -> None:
+    """Of colours Pillow rounds samples of more than 8 bits so that white becomes black."""
+    found = _JPEG2000_SIZE.search(data)
+    if found is None or mode.startswith("I;16"):
+        return
+    (components,) = struct.unpack(">H", found[1][-2:])
+    bits = max((1 + (sample & 127) for sample in data[found.end() : found.end() + 3 * components : 3]), default=8)
+    if bits > 8:  # noqa: PLR2004 - what Pillow keeps of a colour
+        raise UnsupportedFileError(
+            f"this {Format.JPEG2000} has colours of {bits} bits a sample, which are not read; convert it to PNG or JPEG"
+        )
 
 
 def _jpeg2000_bytes(data: bytes, pixels: int) -> int:

@@ -16,8 +16,10 @@ from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, Header, inspect, probe, scan_count, sniff, stripped
 from pipeline.images.containers.completing import completed, completing_bytes
+from pipeline.images.containers.tiff import first_page, with_first_page
 from pipeline.images.decoding import attempt, decoding_bytes, loaded, measured, rendered
 from pipeline.images.encoding import MAX_JPEG_SIDE, encode_jpeg
+from pipeline.images.heap import give_back
 from pipeline.images.scaling import scaled
 from pipeline.images.unpacking import not_read, part_of
 from pipeline.quiet import quiet_decoders
@@ -53,15 +55,20 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
     held at a time, around decoding. Whatever the bytes are, what is wrong with them comes back as a Failure
     of a kind `IMAGE_...`, its message one line without the file's name.
     """
-    part = None
-    if len(data) <= config.max_file_mb * BYTES_PER_MB:
-        part = part_of(lambda at, count: data[at : at + count], sniff(data))
-    if part is None:
-        return _prepare_picture(data, rule, config, reserve)
+    if len(data) > config.max_file_mb * BYTES_PER_MB:
+        return too_large_file(len(data), config)
+    kind = sniff(data)
+    part = part_of(lambda at, count: data[at : at + count], kind)
     if isinstance(part, Failure):
         return part
-    inner = data[part.offset : part.offset + part.length]
-    image = _prepare_picture(inner, rule, config, reserve, part.orientation)
+    page = first_page(lambda at, count: data[at : at + count]) if part is None and kind is Format.TIFF else None
+    if part is not None:
+        inner = data[part.offset : part.offset + part.length]
+    elif page is not None:
+        inner = with_first_page(data, page)
+    else:
+        return _prepare_picture(data, rule, config, reserve)
+    image = _prepare_picture(inner, rule, config, reserve, None if part is None else part.orientation)
     if isinstance(image, Failure):
         return image
     facts = replace(image.facts, source_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -98,6 +105,7 @@ def _encoded(
     with reserve(needed):
         picture = attempt(lambda: rendered(data, header, target), data, header.format)
         encoded = picture if isinstance(picture, Failure) else encode_jpeg(picture, config.quality)
+        give_back(needed)
     if isinstance(encoded, Failure):
         is_shown = encoded.kind is ErrorKind.IMAGE_TRUNCATED and config.truncated == "show"
         return (_shown(data, header, target, config, reserve) if is_shown else None) or encoded

@@ -16,6 +16,7 @@ from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, exif, probe, sniff
 from pipeline.images.containers.heif import heif_facts
+from pipeline.images.containers.tiff import first_page, with_first_page
 from pipeline.images.containers.values import TURNED, Read
 from pipeline.images.containers.video import VideoFormat, video_format
 from pipeline.images.flaws import flaw_in_words, flaw_of_type
@@ -242,10 +243,22 @@ def _heic(read: Read) -> tuple[int, int]:
 
 
 def _opened(kind: Format, read: Read, file_bytes: int | None) -> tuple[int, int]:
+    if kind is Format.TIFF and (page := first_page(read)) is not None:
+        read = _beginning_with(with_first_page(read(0, HEAD_BYTES), page), read)
     with READERS[kind].plugin(io.BufferedReader(_Window(read, file_bytes or MOST_REMOTE_BYTES))) as image:
         # Pillow gives the size of a TIFF file upright.
         turned = kind in WITH_EXIF and image.getexif().get(_ORIENTATION, 1) in range(TURNED, 9)
         return (image.height, image.width) if turned else image.size
+
+
+def _beginning_with(head: bytes, read: Read) -> Read:
+    """`read` of a file whose first bytes are others."""
+
+    def changed(at: int, count: int) -> bytes:
+        own = head[at : at + count]
+        return own + read(at + len(own), count - len(own)) if len(own) < count else own
+
+    return changed
 
 
 def _of_part(part: Part, read: Read, file_bytes: int | None) -> ImageSize | Failure:

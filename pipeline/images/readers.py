@@ -44,7 +44,7 @@ from pipeline.images.heic import HeicImageFile
 _ICON_DEPTH: Final = 32
 _PAM_MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _PAM_LINES: Final = 100
-_BITS, _TWELVE_BITS = 258, 4095
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _TWELVE_BITS, _WHITE_IS_ZERO = 258, 262, 339, 4095, 0
 
 
 class StillWebP(WebPImagePlugin.WebPImageFile):
@@ -54,6 +54,15 @@ class StillWebP(WebPImagePlugin.WebPImageFile):
         found = super()._get_next()
         del self._decoder
         return found
+
+
+class TiffFile(TiffImagePlugin.TiffImageFile):
+    """A TIFF file without the limit for bombs, which Pillow has here while it loads."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)  # type: ignore[attr-defined]  # as Pillow does
+        ImageFile.ImageFile.load_prepare(self)
 
 
 class IconFile(ImageFile.ImageFile):
@@ -153,7 +162,7 @@ READERS: Final[Mapping[Format, Reader]] = {
     Format.GIF: Reader(GifImagePlugin.GifImageFile, 2),  # a frame that is smaller than its screen is decoded aside
     Format.WEBP: Reader(StillWebP),
     Format.BMP: Reader(BmpImagePlugin.BmpImageFile),
-    Format.TIFF: Reader(TiffImagePlugin.TiffImageFile),
+    Format.TIFF: Reader(TiffFile),
     Format.AVIF: Reader(AvifImagePlugin.AvifImageFile),
     Format.JPEG2000: Reader(Jpeg2KImagePlugin.Jpeg2KImageFile),
     Format.HEIC: Reader(HeicImageFile),
@@ -189,6 +198,25 @@ def white_level(image: ImageFile.ImageFile, kind: Format) -> int | None:
     return 0 if kind is Format.FITS else None
 
 
+def is_negative(image: ImageFile.ImageFile) -> bool:
+    """Whether the least sample is white, and the mode does not say it: Pillow turns those of 8 bits itself."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return (image.mode == "F" or image.mode.startswith("I")) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def is_unsigned(image: ImageFile.ImageFile) -> bool:
+    """Whether its samples have 32 bits and no sign, where Pillow takes one for it."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode != "I":
+        return False
+    return image.tag_v2.get(_BITS) in ((32,), 32) and image.tag_v2.get(_SAMPLE_FORMAT, 1) in ((1,), 1)
+
+
 def is_slow(image: ImageFile.ImageFile) -> bool:
     """Whether its pixels are decoded in Python."""
     return any(tile.codec_name in _PYTHON_CODECS for tile in image.tile)
+
+
+def reads_by_pixel(image: ImageFile.ImageFile) -> bool:
+    """Whether its reader takes a few bytes at a time: a pixel, or a run of them."""
+    return is_slow(image) or any(tile.codec_name == "bmp_rle" for tile in image.tile)

@@ -184,7 +184,7 @@ def test_other_modes_become_rgb(mode: str) -> None:
 
 
 def profile(primaries: list[tuple[float, float, float]], gamma: float) -> bytes:
-    """A matrix profile from its colourants (XYZ, D50), as ICC.1 annex F describes it."""
+    """A matrix profile from its colourants (XYZ, D50), as ICC.1 annex F describes it; without any, one of greys."""
 
     def fixed(value: float) -> bytes:
         return struct.pack(">i", round(value * 65536))
@@ -195,21 +195,26 @@ def profile(primaries: list[tuple[float, float, float]], gamma: float) -> bytes:
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
     text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78) + b"\0"
     tags = [(b"wtpt", xyz((0.9642, 1.0, 0.8249))), (b"desc", text), (b"cprt", b"text\0\0\0\0none\0\0\0\0")]
-    tags += [(name, xyz(p)) for name, p in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)]
-    tags += [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    tags += [(name, xyz(p)) for name, p in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=False)]
+    tags += [(name, curve) for name in ((b"rTRC", b"gTRC", b"bTRC") if primaries else (b"kTRC",))]
     table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
     for name, data in tags:
         padded = data + bytes(-len(data) % 4)
         table += name + struct.pack(">II", at + len(body), len(data))
         body += padded
     size = at + len(body)
-    head = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ") + bytes(12) + b"acsp"
+    head = (
+        struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"mntr", b"RGB " if primaries else b"GRAY", b"XYZ ")
+        + bytes(12)
+        + b"acsp"
+    )
     head = head.ljust(68, b"\0") + fixed(0.9642) + fixed(1.0) + fixed(0.8249)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
 DISPLAY_P3 = profile([(0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)], 2.2)
 ADOBE_RGB = profile([(0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)], 2.2)
+GREY_LINEAR = profile([], 1.0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

@@ -87,7 +87,7 @@ def test_every_format_shows_the_same_picture(case: Case) -> None:
     assert similarity(got, expected) > 0.9
 
 
-@pytest.mark.parametrize("name", ["deep.png", "deep.tiff", "grey.pgm", "sky.fits"])
+@pytest.mark.parametrize("name", ["deep.png", "deep.tiff", "negative.tif", "grey.pgm", "sky.fits"])
 def test_deep_and_grey_samples_keep_their_levels(name: str) -> None:
     """12 and 16 bits and plain grey: black stays black, white white, and what is between too."""
     case = next(case for case in READ if case.name == name)

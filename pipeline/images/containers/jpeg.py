@@ -17,6 +17,8 @@ _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
 _HUFFMAN_DCT = frozenset({0xC0, 0xC1, 0xC2})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {_DAC}
+_JPEG_LS = 0xF7
 _KNOWN = _FRAMES | {_DHT, _DAC, _SOS, _DQT, 0xDC, 0xDD, _COM} | frozenset(range(_APP0, _APP15 + 1))
 _PICTURE_APPS = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -27,6 +29,8 @@ _SCAN_BEGIN = re.compile(rb"\xff+\xda")
 """Any marker may have fill bytes before it (T.81, B.1.1.2)."""
 
 _MAX_PROFILE_PARTS = MAX_PROFILE_BYTES >> 16
+_MAX_SEGMENTS = 1_000
+"""Before the frame header."""
 _MAX_APP_BYTES = 64
 """Of a segment about colours, which has twelve."""
 _MAX_FACTOR = 4
@@ -63,6 +67,32 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
         if marker == _SOS:
             at = _scan_end(data, end)
             yield end, at, True
+
+
+def coding_not_read(data: bytes) -> str | None:
+    """How the picture is coded, where decoders do not know it."""
+    marker, bits = _frame_of(data)
+    if marker == _JPEG_LS:
+        return "JPEG-LS"
+    return f"{bits} bits a sample" if marker in _FRAMES and bits != 8 else None  # noqa: PLR2004 - what decoders know
+
+
+def is_arithmetic(data: bytes) -> bool:
+    """Whether arithmetic coding was used, which is decoded only where all bytes are there at once."""
+    return _frame_of(data)[0] in _ARITHMETIC
+
+
+def _frame_of(data: bytes) -> tuple[int, int]:
+    """The marker of the first frame header and the bits of a sample (T.81, table B.1; T.87); zeros without one."""
+    at = 2
+    for _ in range(_MAX_SEGMENTS):
+        if at + 4 >= len(data) or data[at] != 0xFF:  # noqa: PLR2004 - every marker begins so
+            break
+        marker = data[at + 1]
+        if marker == _JPEG_LS or marker in _FRAMES:
+            return marker, data[at + 4]
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # noqa: PLR2004 - a fill byte
+    return 0, 0
 
 
 def scan_count(data: bytes) -> int:
