@@ -20,15 +20,16 @@ from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import BudgetReachedError, ResourceError, VisionBatchError
 from pipeline.files import disk_errors
 from pipeline.limits.budget import Amounts
-from pipeline.money import known_cost, usd
+from pipeline.money import usd
 from pipeline.ray.beforehand import Beforehand, spent_by
 from pipeline.ray.plan import Plan, ShardsFolder
 from pipeline.ray.progress import saved_usd, summed
 from pipeline.ray.task import ShardEnd
-from pipeline.records import Status, is_unanswered
-from pipeline.run.job import endpoint_name, exceeds, new_run_id
-from pipeline.run.rows_of_out import by_kind
+from pipeline.records import Status
+from pipeline.run.job import endpoint_name, new_run_id
+from pipeline.run.rows_of_out import State, not_of_run
 from pipeline.run.run import Say
+from pipeline.run.summaries import counted, summarise
 from pipeline.store import between_runs, outdir
 from pipeline.store.answered import answered_keys
 from pipeline.store.beforehand import missing_records
@@ -167,7 +168,7 @@ class Whole:
             if self.folder.plan
             else None,
             **whole,
-            **self.summary(None, stats).as_dict(),
+            **self.summary(None, stats, Counter()).as_dict(),
         }
         with disk_errors(self.folder.out):
             outdir.write_status(self.folder.out, status)
@@ -177,7 +178,8 @@ class Whole:
         stats = self.stats()
         if isinstance(reason, BudgetReachedError):
             reason = BudgetReachedError(self._budget_words(reason, bounds, stats))
-        summary = self._with_rows(self.summary(reason, stats), stats)
+        before, failures = self._rows(stats)
+        summary = replace(self.summary(reason, stats, before), failures=failures)
         with suppress(ResourceError) if reason else nullcontext():
             self.publish("stopped" if reason else "done")
         if reason is None:
@@ -186,65 +188,23 @@ class Whole:
         reason.summary = summary
         raise reason
 
-    def summary(self, reason: VisionBatchError | None, stats: RunStats) -> RunSummary:
+    def summary(self, reason: VisionBatchError | None, stats: RunStats, before: Counter[State]) -> RunSummary:
         """What this command has done, all shards together."""
-        job = self.found.job
-        too_many = exceeds(job.max_failed, stats.bad, stats.asked)
-        none = None if stats.answered or stats.cost_unknown_usd else 0
-        return RunSummary(
-            run_id=self.run_id,
-            out=str(job.out),
-            exit_code=reason.exit_code if reason else int(too_many),
-            stopped=str(reason) if reason else None,
-            model=job.config.request.model,
-            endpoint=endpoint_name(job),
-            config_hash=job.config.config_hash(),
-            began_at=self.began_at,
+        whole = summarise(
+            self.found.job, stats, counted(stats), before, reason, run_id=self.run_id, began_at=self.began_at,
             seconds=self.clock.now() - self.began,
-            images=self.found.total,
-            prompts=stats.prompts,
-            skipped=stats.skipped,
-            asked=stats.asked,
-            followers=stats.followers,
-            requests=stats.requests,
-            retried=stats.retried,
-            by_status={status.value: count for status, count in stats.by_status.items()},
-            by_error=dict(stats.by_error),
-            prompt_tokens=stats.prompt_tokens or none,
-            completion_tokens=stats.completion_tokens or none,
-            pages=stats.pages,
-            cost_usd=known_cost(stats.cost_usd, stats.cost_unknown_usd, is_unknown=stats.unpriced > 0),
-            cost_unknown_usd=stats.cost_unknown_usd,
-            unpriced=stats.unpriced,
-            rate_limited=stats.rate_limited,
-            by_endpoint=dict(stats.by_endpoint),
-            source_bytes=stats.source_bytes,
-            sent_bytes=stats.sent_bytes,
-            tokens_saved=stats.tokens_saved,
-            saved_usd=saved_usd(end.summary for end in self._ends.values() if end.summary is not None),
-            bad=stats.bad,
-            examples=list(stats.examples.values()),
-            passed_over=dict(stats.passed_over),
-        )
+        )  # fmt: skip
+        saved = (end.summary for end in self._ends.values())
+        return replace(whole, saved_usd=saved_usd(one for one in saved if one is not None))
 
-    def _with_rows(self, summary: RunSummary, stats: RunStats) -> RunSummary:
-        """With the rows of OUT that earlier runs left without an answer, and the list of all of them."""
+    def _rows(self, stats: RunStats) -> tuple[Counter[State], str | None]:
+        """The rows of OUT that earlier runs left without an answer, and the file that lists all of them."""
         with suppress(ResourceError), between_runs.held(self.folder.out) as ledger:
-            states = Counter(states_of(ledger))
-            bad = {one: rows for one, rows in (states - stats.by_state).items() if is_unanswered(*one)}
-            before, job = sum(bad.values()), self.found.job
-            refused = {one: rows for one, rows in (states - stats.by_state).items() if one[0] is Status.REFUSED}
+            states = states_of(ledger)
             has_any = any(rows for (status, _), rows in states.items() if status is not Status.OK)
             failures = write_failures(self.folder.out, has_any=has_any)
-            is_bad = summary.stopped is None and job.fail_on_any and stats.bad + before > 0
-            return replace(
-                summary,
-                exit_code=1 if is_bad else summary.exit_code,
-                bad_before=before,
-                still=by_kind(Counter(bad) + Counter(refused)),
-                failures=None if failures is None else str(failures),
-            )
-        return summary
+            return not_of_run(states, stats), None if failures is None else str(failures)
+        return Counter(), None
 
     def _budget_words(self, error: BudgetReachedError, bounds: Amounts, stats: RunStats) -> str:
         if error.what == "time" or "the time is up" in str(error):

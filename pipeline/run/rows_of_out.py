@@ -1,6 +1,7 @@
 """What the summary of a run says about the rows of OUT, also those of earlier runs; nothing of a ledger that fails."""
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,15 +20,20 @@ State = tuple[Status, ErrorKind | None]
 def rows_before(dataset: Dataset, stats: RunStats) -> Counter[State]:
     """Rows of earlier runs that hold no answer, or a refusal, by state."""
     with suppress(ResourceError):
-        others = Counter(dataset.states()) - stats.by_state
-        return Counter(
-            {
-                (status, kind): rows
-                for (status, kind), rows in others.items()
-                if status is Status.REFUSED or is_unanswered(status, kind)
-            }
-        )
+        return not_of_run(dataset.states(), stats)
     return Counter()
+
+
+def not_of_run(states: Mapping[State, int], stats: RunStats) -> Counter[State]:
+    """The same of the `states` of all rows."""
+    others = Counter(states) - stats.by_state
+    return Counter(
+        {
+            (status, kind): rows
+            for (status, kind), rows in others.items()
+            if status is Status.REFUSED or is_unanswered(status, kind)
+        }
+    )
 
 
 def by_kind(states: Counter[State]) -> dict[str, dict[str, int]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
@@ -26,9 +25,8 @@ from pipeline.errors import (
 )
 from pipeline.http.image_hosts import ImageHosts
 from pipeline.http.session import open_session
-from pipeline.money import known_cost, usd
+from pipeline.money import usd
 from pipeline.pdf.process import PROCESSES
-from pipeline.records import is_unanswered
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
 from pipeline.run.endpoints import endpoints_of, targets_of
@@ -56,8 +54,9 @@ from pipeline.run.model import with_model
 from pipeline.run.only import check_only, unmatched_of_stream, watched
 from pipeline.run.passed import say_passed, say_reading
 from pipeline.run.prepare import Fetcher, Preparer
-from pipeline.run.rows_of_out import by_kind, configurations, corrections_replaced, listed_failures, rows_before
+from pipeline.run.rows_of_out import configurations, corrections_replaced, listed_failures, rows_before
 from pipeline.run.sharding import say_shard
+from pipeline.run.summaries import counted, summarise
 from pipeline.sources import Source, passed_over
 from pipeline.sources.origins import origins
 from pipeline.store.accounting import Totals
@@ -326,60 +325,18 @@ class _Run:
         }
 
     def summary(self, stopped: VisionBatchError | None, dataset: Dataset) -> RunSummary:
-        stats, job = self.stats, self.job
-        before = rows_before(dataset, self.stats)
-        bad_before = sum(rows for state, rows in before.items() if is_unanswered(*state))
-        too_many = exceeds(job.max_failed, stats.bad, stats.asked) or (job.fail_on_any and stats.bad + bad_before > 0)
-        return RunSummary(
-            run_id=self.run_id,
-            out=job.name,
-            exit_code=stopped.exit_code if stopped else int(too_many),
-            stopped=str(stopped) if stopped else None,
-            model=job.config.request.model,
-            endpoint=endpoint_name(job),
-            config_hash=job.config.config_hash(),
-            began_at=self.began_at,
-            seconds=self.clock.now() - self.began,
-            images=None if stats.total is None else stats.total // stats.prompts,
-            prompts=stats.prompts,
-            skipped=stats.skipped - dataset.left_out,
-            left_out=dataset.left_out,
-            asked=stats.asked,
-            followers=stats.followers,
-            requests=stats.requests,
-            retried=stats.retried,
-            by_status={status.value: count for status, count in stats.by_status.items()},
-            by_error=dict(stats.by_error),
-            **self.spent(dataset),
-            rate_limited=stats.rate_limited,
-            by_endpoint=dict(stats.by_endpoint),
-            source_bytes=stats.source_bytes,
-            sent_bytes=stats.sent_bytes,
-            tokens_saved=stats.tokens_saved,
-            saved_usd=None if self.price is None else self.price.input_usd_per_mtok * stats.tokens_saved / 1_000_000,
-            bad=stats.bad,
-            bad_before=bad_before,
-            still=by_kind(before),
-            examples=list(stats.examples.values()),
-            passed_over=dict(stats.passed_over),
-        )
-
-    def spent(self, dataset: Dataset) -> dict[str, Any]:
-        """What this command took, by the ledger; by what was counted here where the ledger cannot be read."""
-        stats = self.stats
-        took = Totals(
-            prompt_tokens=stats.prompt_tokens, completion_tokens=stats.completion_tokens, cost_usd=stats.cost_usd,
-            cost_unknown_usd=stats.cost_unknown_usd, unpriced=stats.unpriced, pages=stats.pages,
-        )  # fmt: skip
+        """What this command took is by the ledger; by what was counted here where that cannot be read."""
+        stats, took = self.stats, counted(self.stats)
         with suppress(ResourceError):
             took = dataset.run_totals() - self.spent_before
-        is_unknown = took.unpriced > 0 or (stats.requests > 0 and not self.is_priced)
-        none = None if stats.answered or took.cost_unknown_usd else 0
-        return {
-            "prompt_tokens": took.prompt_tokens or none,
-            "completion_tokens": took.completion_tokens or none,
-            "pages": took.pages,
-            "cost_usd": known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
-            "cost_unknown_usd": took.cost_unknown_usd,
-            "unpriced": took.unpriced,
-        }
+        summary = summarise(
+            self.job, stats, took, rows_before(dataset, stats), stopped, run_id=self.run_id, began_at=self.began_at,
+            seconds=self.clock.now() - self.began, is_priced=self.is_priced,
+        )  # fmt: skip
+        price = self.price
+        return replace(
+            summary,
+            skipped=stats.skipped - dataset.left_out,
+            left_out=dataset.left_out,
+            saved_usd=None if price is None else price.input_usd_per_mtok * stats.tokens_saved / 1_000_000,
+        )
