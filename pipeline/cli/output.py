@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -59,12 +60,18 @@ def show_summary(summary: RunSummary, *, as_json: bool, quiet: bool) -> None:
 def complain(*lines: object) -> None:
     """Prints an error on standard error, a line each."""
     text = _fitted(f"vision-batch: {with_flags(printable_lines(map(str, lines)))}", sys.stderr)
-    click.echo(coloured(text) if has_colour(sys.stderr) else text, err=True)
+    _show_error(coloured(text) if has_colour(sys.stderr) else text)
 
 
 def log_event(event: str, values: Mapping[str, object]) -> None:
     """Prints a line of JSON on standard error, as `--log-json` does."""
-    click.echo(event_line(event, values, datetime.now(UTC)), err=True)
+    _show_error(event_line(event, values, datetime.now(UTC)))
+
+
+def _show_error(text: str) -> None:
+    """On standard error. Where that is full or gone, the exit code still says how the command ended."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
 
 
 def note(line: str) -> None:

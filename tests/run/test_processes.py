@@ -397,6 +397,29 @@ def test_a_full_disk_behind_standard_output(draw: Draw, endpoint: str) -> None:
     assert (running.returncode, len(said), len(rows())) == (5, 2, 3), stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize(
+    ("more", "redirected", "code"),
+    [
+        (["--log-json"], "2>/dev/full", 0),
+        ([], ">/dev/full 2>/dev/full", 5),
+        (["--set", "limits.first_contact_s=0.2"], "2>/dev/full", 4),
+        (["--no-such-option"], "2>/dev/full", 2),
+    ],
+)
+def test_a_full_disk_behind_standard_error(
+    draw: Draw, endpoint: str, more: list[str], redirected: str, code: int
+) -> None:
+    """`run ... >>label.log 2>&1` and the disk is full: nobody can read why, and the exit code still says what it is."""
+    draw(2)
+    url = "http://127.0.0.1:9" if code == 4 else endpoint
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirected}', "sh", *words("photos", url, *more)],
+        env=ENVIRON, check=False, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == code
+
+
 def test_nobody_reads_on(draw: Draw, endpoint: str) -> None:
     """`2>&1 | head -1`: the first line is read, the rest of the output goes nowhere, and the run ends well."""
     draw(3)
