@@ -10,7 +10,9 @@ a timeout between two reads, goes through the session.
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import inf
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp import payload
@@ -22,6 +24,9 @@ from yarl import URL
 _CONTENT_TYPE: Final = "application/json"
 _INTERIM: Final = frozenset(range(100, 200)) - {HTTPStatus.SWITCHING_PROTOCOLS}
 """Statuses of responses that another one follows."""
+_APART_S: Final = 60.0
+"""Without it a server that breaks off every second request of a connection has half of all requests fail, also those
+that are sent again: some records fail six times."""
 
 
 class Reply(NamedTuple):
@@ -51,6 +56,9 @@ class Poster:
         """Inside the running loop. `max_bytes` of a response are read at most; `proxied`: the session has a proxy."""
         self._session, self._url, self._headers, self._max_bytes = session, url, headers, max_bytes
         self._is_direct = not proxied and session.timeout.sock_read is None
+        self._kept: WeakSet[ResponseHandler] = WeakSet()
+        self._apart_until = -inf
+        """Until then each request has a connection of its own, by the loop's clock."""
         self._request = self._without_body()
         lines = [f"POST {self._request.url.raw_path_qs} HTTP/1.1", *map(": ".join, self._request.headers.items())]
         self._head = "\r\n".join([*lines, "Content-Length: "]).encode()
@@ -66,15 +74,32 @@ class Poster:
             connection = await self._connected()
             try:
                 reply = await self._exchanged(connection, body)
-                transport = connection.transport
-                if reply.body is None or transport is None or transport.get_write_buffer_size():
-                    connection.close()  # a server that answers before it has read the request has not kept in step
-                else:
-                    connection.release()
-            except BaseException:
+                self._keep(connection, reply)
+            except BaseException as error:
+                if isinstance(error, (aiohttp.ServerDisconnectedError, OSError)) and self._is_kept(connection):
+                    self._apart_until = asyncio.get_running_loop().time() + _APART_S
                 connection.close()
                 raise
         return reply
+
+    def _keep(self, connection: Connection, reply: Reply) -> None:
+        """Its connection serves another request, where that is safe."""
+        protocol, transport = connection.protocol, connection.transport
+        if reply.body is None or protocol is None or transport is None or transport.get_write_buffer_size():
+            connection.close()  # a server that answers before it has read the request has not kept in step
+        elif self._is_apart:
+            connection.close()
+        else:
+            self._kept.add(protocol)
+            connection.release()
+
+    def _is_kept(self, connection: Connection) -> bool:
+        return connection.protocol in self._kept
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether the server broke off a connection that had served before, a moment ago: it may do so again."""
+        return asyncio.get_running_loop().time() < self._apart_until
 
     async def _by_session(self, body: bytes) -> Reply:
         async with self._session.post(
@@ -86,6 +111,14 @@ class Poster:
             return Reply(response.status, response.headers, content)
 
     async def _connected(self) -> Connection:
+        connection = await self._taken()
+        while self._is_apart and self._is_kept(connection):
+            connection.close()
+            connection = await self._taken()
+        return connection
+
+    async def _taken(self) -> Connection:
+        """One that was kept, or a new one."""
         connector = self._session.connector
         if connector is None:
             raise RuntimeError("the session is closed")

@@ -47,15 +47,16 @@ LASTING = {"an answer", "an error", "a redirect", "no content", "interim respons
 class Server:
     """Sends the same bytes for each request, and closes the connection where they do not say where they end."""
 
-    def __init__(self, says: bytes, *, lasts: bool, waits_for_body: bool = True) -> None:
-        self.says, self.lasts, self.waits_for_body = says, lasts, waits_for_body
+    def __init__(self, says: bytes, *, lasts: bool, waits_for_body: bool = True, most: int = 1_000) -> None:
+        """`most`: requests of one connection; the next one is met by its end."""
+        self.says, self.lasts, self.waits_for_body, self.most = says, lasts, waits_for_body, most
         self.connections, self.requests = 0, list[bytes]()
         self.url, self.asked = "", asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            while True:
+            for _ in range(self.most):
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 body = await reader.readexactly(length) if self.waits_for_body else b""
@@ -64,7 +65,8 @@ class Server:
                 writer.write(self.says)
                 await writer.drain()
                 if not self.lasts:
-                    break
+                    return
+            await reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -117,6 +119,17 @@ async def test_a_server_that_answers_before_it_has_read_the_request() -> None:
         for _ in range(2):
             assert (await posting.post(body))[0] == 413
     assert server.connections == 2
+
+
+async def test_a_server_that_breaks_off_kept_connections() -> None:
+    """One request meets it; for a minute the others have connections of their own, also where some are still kept."""
+    server = Server(OK, lasts=True, most=1)
+    async with served(server), aiohttp.ClientSession() as session:
+        posting = poster(session, server.url, direct=True)
+        assert [one[0] for one in await asyncio.gather(*[outcome(posting) for _ in range(3)])] == [200] * 3
+        assert (await outcome(posting))[0] is aiohttp.ServerDisconnectedError
+        assert [(await outcome(posting))[0] for _ in range(4)] == [200] * 4
+    assert server.connections == 3 + 4
 
 
 async def test_a_server_that_says_nothing() -> None:
