@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.api import datasets
-from pipeline.cli.options import JSON, Option, command
+from pipeline.cli.options import JSON, OUT_PATH, Option, command
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.merged import merge_lines
 
@@ -23,7 +23,7 @@ OPTIONS = (
         "--out",
         metavar="OUT",
         required=True,
-        type=click.Path(path_type=Path),
+        type=OUT_PATH,
         help="Where all of their rows go: a new directory, or that of an earlier merge, which then grows.",
     ),
     Option(

@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     LIMIT,
     LIMITS,
     LOG_JSON,
+    OUT_PATH,
     PANELS,
     PROMPT_FILE,
     QUIET,
@@ -40,7 +41,7 @@ OPTIONS = (
         "-o",
         "--out",
         metavar="OUT",
-        type=click.Path(path_type=Path),
+        type=OUT_PATH,
         help="The output directory, or s3://, gs://, az://. Run again on it, and only what is missing is asked.",
     ),
     Option(

@@ -224,7 +224,7 @@ class EndpointState:
             return Known(is_void=True)
         match reaction(result.kind):
             case Reaction.STOP:
-                self._shut(result)
+                self._shut(result, state.request.record.id)
             case Reaction.RECORD | Reaction.REWRITE:  # rejected, and so reached
                 self._concurrency.admit(share.sent)
                 self._recovered(sent_at)
@@ -362,9 +362,11 @@ class EndpointState:
         self.circuit.close(self._clock.now())
         self.stopped = None
 
-    def _shut(self, failure: Failure) -> None:
+    def _shut(self, failure: Failure, record_id: str) -> None:
         """The endpoint refuses all requests: for good, or until the account has credit."""
         self.stopped = stop_message(failure)
+        if failure.kind in FINAL_STOPS and (self.answers or self._config.has_answers):  # is it about this record alone?
+            self.stopped += f" (asked about {record_id!r}; others were answered)"
         self._is_shut, self.may_be_records = failure.kind in FINAL_STOPS, False
         now, follows = self._clock.now(), "is asked no more" if self._is_shut else "the others go on without it"
         self.notices.refused(now, now, failure, follows)

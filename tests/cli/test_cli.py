@@ -120,6 +120,7 @@ def test_prompt_file_and_set(vision_batch: Command, photos: Path, endpoint: str)
         (["run", "nowhere", "-o", "out"], 2, "nowhere"),
         (["run", "empty", "-o", "out"], 2, "no image"),
         (["run", "photos"], 2, "-o OUT"),
+        (["run", "photos", "-o", ""], 2, "it is empty"),
         (["run", "photos", "-o", "photos/0.jpg"], 2, "is a file"),
         (["run", "photos", "-o", "photos"], 2, "not empty"),
         (["run", "nocolumn.csv", "-o", "out"], 2, "nocolumn.csv"),

@@ -362,6 +362,17 @@ async def test_a_refused_key_stops_at_once_and_keeps_what_is_in_flight() -> None
     assert sum(bench.asked.values()) <= 8
 
 
+@pytest.mark.parametrize("answered", [0, 5])
+async def test_a_refusal_after_answers_names_its_record(answered: int) -> None:
+    """It may be about that record alone, as a proxy's is, and then its name is what the user needs."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return GOOD if int(name) < answered else fail(ErrorKind.PERMISSION, status=403)
+
+    said = await stopped(Bench(50, script), EndpointStoppedError, concurrency=1)
+    assert said.endswith(" (asked about '5'; others were answered)") == (answered > 0), said
+
+
 async def test_an_endpoint_never_reached_stops_the_run_soon() -> None:
     """No server listens: after `first_contact_s` the run stops, and no record became a row."""
 
