@@ -42,6 +42,8 @@ def disk_errors(out: Path) -> Iterator[None]:
             hint = "Committed answers are safe: free some space and run the same command"
         elif error.errno in _NO_HANDLES:
             hint = "Raise the limit (ulimit -n 4096) or lower `limits.concurrency`; committed answers are safe"
+        elif error.errno == errno.ENOENT:
+            hint = "It was moved, deleted or unmounted; answers that were committed to it are safe where it is"
         else:
             hint = "Check that this path can be written; committed answers are safe"
         raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import orjson
@@ -39,6 +40,9 @@ def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
             yield number, image, given, to_json(row) if extras or len(line) > safe else None
 
 
+_BEYOND_64_BITS = 2.0**63
+
+
 def _object(line: bytes) -> dict[str, Any] | str:
     """A row, or why it is none. Of a key that stands twice the last value counts, as for every parser of JSON."""
     try:
@@ -53,4 +57,9 @@ def _object(line: bytes) -> dict[str, Any] | str:
     if not isinstance(value, dict):
         return f"not a JSON object but {type(value).__name__}"
     may_be_deep = line.count(b"[") + line.count(b"{") > DEEPEST
-    return f"nested deeper than {DEEPEST} levels" if may_be_deep and is_too_deep(value) else value
+    if may_be_deep and is_too_deep(value):
+        return f"nested deeper than {DEEPEST} levels"
+    if any(type(one) is float and abs(one) >= _BEYOND_64_BITS for one in value.values()):
+        with suppress(ValueError):  # of thousands of digits
+            value.update(json.loads(line))  # orjson makes a fraction of such a whole number
+    return value
