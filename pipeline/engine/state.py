@@ -298,7 +298,10 @@ class EndpointState:
         is_limit, now = failure.kind is ErrorKind.RATE_LIMITED, self._clock.now()
         if is_limit and not self.limits.allows(self.tokens_of(state.request)):
             return Known(exceeds_limit=True)
-        known = replace(self._throttles.known(state, self.answers), random=self._clock.random.random())
+        known = replace(
+            self._throttles.known(state, self.answers), random=self._clock.random.random(),
+            is_alone=self.is_last and not self.in_flight,
+        )  # fmt: skip
         if is_limit:
             self._throttles.suspect(state, sent.number, suspects)
         else:

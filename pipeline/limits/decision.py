@@ -167,6 +167,8 @@ class Known:
     """No minute of this endpoint has room for the request."""
     is_paused: bool = False
     """All records wait together."""
+    is_alone: bool = False
+    """No other record is left that could be answered between its 429s."""
     has_other: bool = False
     """Another endpoint may be asked once."""
     is_correction: bool = False
@@ -178,7 +180,7 @@ class Known:
     def is_unwanted(self) -> bool:
         """Whether it is this record that is throttled, and not the endpoint that is busy."""
         most = MAX_THROTTLES * max(1.0, self.throttle_share / USUAL)
-        return self.times_throttled >= most and self.throttles >= ALONE * most
+        return self.times_throttled >= most and self.throttles >= (2 if self.is_alone else ALONE * most)
 
 
 def decide(result: Answer | Failure, known: Known) -> Decision:  # noqa: PLR0911 - a table

@@ -311,6 +311,21 @@ async def test_rate_limits_cost_no_record_an_attempt() -> None:
     assert engine.stats.requests == 29
 
 
+async def test_a_record_that_is_always_throttled_becomes_a_row() -> None:
+    """Also where all others are answered long before its tenth 429: it ends after some minutes, not after an hour."""
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.RATE_LIMITED, status=429) if name == "3" else GOOD
+
+    bench = Bench(60, script)
+    began = bench.clock.now()
+    await bench.run(max_wait_s=HOUR_S)
+    kinds = {name: row.error_kind for name, row in bench.by_id().items() if row.status is not Status.OK}
+    assert kinds == {"3": ErrorKind.RATE_LIMITED}
+    assert bench.asked["3"] == 10
+    assert 60.0 < bench.clock.now() - began < 600.0  # longer than the minute of a limit
+
+
 async def test_nothing_is_sent_during_a_pause_and_one_goes_first() -> None:
     """After a 429 that asks for 60 s nothing is sent for 60 s, and then one request tests the waters."""
     answered: list[tuple[float, int]] = []
