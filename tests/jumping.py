@@ -85,7 +85,7 @@ class _Call:
 
 
 class WatchedThreads(Threads):
-    """Threads of a run of which the loop knows whether they work."""
+    """Threads of a run, which the loop asks whether they work."""
 
     def __init__(self, name: str, number: int = 1, **how: Any) -> None:
         self.loop = running_loop()
@@ -108,7 +108,7 @@ class WatchedThreads(Threads):
         return future
 
     def stand(self, call: _Call) -> None:
-        """It stands at a gate from here on."""
+        """It waits at a latch from here on."""
         if call in self._calls:  # else it was given up
             self._standing.add(call)
 
@@ -121,8 +121,8 @@ class WatchedThreads(Threads):
         self._standing.discard(call)
 
 
-class Gate:
-    """Where threads of a run stand until it is opened; time goes on meanwhile."""
+class Latch:
+    """Where threads of a run stand until it is opened, while time goes on."""
 
     def __init__(self, *, is_open: bool = False) -> None:
         self.reached = anyio.Event()
@@ -151,4 +151,4 @@ class Gate:
             self._standing.add(call)
             call.threads.stand(call)
         call.threads.loop.call_soon_threadsafe(self.reached.set)
-        assert self._opened.wait(LONGEST_S), "nobody opened the gate"
+        assert self._opened.wait(LONGEST_S), "it was not opened"

@@ -113,6 +113,12 @@ def _granted(request: PreparedRequest, result: Answer | Failure) -> int:
     return (result.usage.billed_tokens or request.predicted_prompt_tokens or 0) if isinstance(result, Answer) else 0
 
 
+def _refusal(failure: Failure, record_id: str | None) -> str:
+    """Why a run stops. `record_id`: others were answered, and it may be about this record alone."""
+    is_named = record_id is not None and failure.kind in FINAL_STOPS
+    return stop_message(failure) + (f" (asked about {record_id!r}; others were answered)" if is_named else "")
+
+
 def _doubt_words(name: str, doubts: Sequence[str]) -> str:
     return (
         f"{name} reports usage that cannot be ({'; '.join(doubts)}): it is not believed, and a "
@@ -295,20 +301,17 @@ class EndpointState:
     def _throttled(self, state: RequestState, failure: Failure, sent: Sent, suspects: Suspects) -> Known:
         """The endpoint is busy; no record loses an attempt by it."""
         self._throttles.add(state)
-        is_limit, now = failure.kind is ErrorKind.RATE_LIMITED, self._clock.now()
+        is_limit, is_alone = failure.kind is ErrorKind.RATE_LIMITED, self.is_last and not self.in_flight
         if is_limit and not self.limits.allows(self.tokens_of(state.request)):
             return Known(exceeds_limit=True)
-        known = replace(
-            self._throttles.known(state, self.answers), random=self._clock.random.random(),
-            is_alone=self.is_last and not self.in_flight,
-        )  # fmt: skip
+        known = replace(self._throttles.known(state, self.answers, is_alone), random=self._clock.random.random())
         if is_limit:
             self._throttles.suspect(state, sent.number, suspects)
         else:
             known = replace(known, throttles=0)
         stated_s = failure.retry_after_s or (back_in_s(failure.limits) if is_limit else None)
         is_rate, is_open = self._is_rate(state, sent, stated_s), self.circuit.reason is not None
-        self.limits.requests.throttled(now)
+        self.limits.requests.throttled(self._clock.now())
         if (stated_s is None and self.in_flight and not (is_rate or is_open)) or known.is_unwanted:
             self._throttles.keep_place(sent.at + self._concurrency.latency_s)
             return known
@@ -367,9 +370,7 @@ class EndpointState:
 
     def _shut(self, failure: Failure, record_id: str) -> None:
         """The endpoint refuses all requests: for good, or until the account has credit."""
-        self.stopped = stop_message(failure)
-        if failure.kind in FINAL_STOPS and (self.answers or self._config.has_answers):  # is it about this record alone?
-            self.stopped += f" (asked about {record_id!r}; others were answered)"
+        self.stopped = _refusal(failure, record_id if self.answers or self._config.has_answers else None)
         self._is_shut, self.may_be_records = failure.kind in FINAL_STOPS, False
         now, follows = self._clock.now(), "is asked no more" if self._is_shut else "the others go on without it"
         self.notices.refused(now, now, failure, follows)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
+from typing import Any
 
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import VisionBatchError
@@ -30,8 +31,6 @@ def summarise(
     """
     bad_before = sum(rows for state, rows in before.items() if is_unanswered(*state))
     too_many = exceeds(job.max_failed, stats.bad, stats.asked) or (job.fail_on_any and stats.bad + bad_before > 0)
-    is_unknown = took.unpriced > 0 or (stats.requests > 0 and not is_priced)
-    none = None if stats.answered or took.cost_unknown_usd else 0
     return RunSummary(
         run_id=run_id,
         out=job.name,
@@ -42,32 +41,40 @@ def summarise(
         config_hash=job.config.config_hash(),
         began_at=began_at,
         seconds=seconds,
-        images=None if stats.total is None else stats.total // stats.prompts,
-        prompts=stats.prompts,
-        skipped=stats.skipped,
-        asked=stats.asked,
-        followers=stats.followers,
-        requests=stats.requests,
-        retried=stats.retried,
-        by_status={status.value: count for status, count in stats.by_status.items()},
-        by_error=dict(stats.by_error),
-        prompt_tokens=took.prompt_tokens or none,
-        completion_tokens=took.completion_tokens or none,
-        pages=took.pages,
-        cost_usd=known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
-        cost_unknown_usd=took.cost_unknown_usd,
-        unpriced=took.unpriced,
-        rate_limited=stats.rate_limited,
-        by_endpoint=dict(stats.by_endpoint),
-        source_bytes=stats.source_bytes,
-        sent_bytes=stats.sent_bytes,
-        tokens_saved=stats.tokens_saved,
-        bad=stats.bad,
         bad_before=bad_before,
         still=by_kind(before),
-        examples=list(stats.examples.values()),
-        passed_over=dict(stats.passed_over),
+        **_counts(stats),
+        **_bill(stats, took, is_priced=is_priced),
     )
+
+
+def _counts(stats: RunStats) -> dict[str, Any]:
+    """What was counted while the command ran."""
+    names = ("prompts", "skipped", "asked", "followers", "requests", "retried", "rate_limited", "bad")
+    sizes = ("source_bytes", "sent_bytes", "tokens_saved")
+    return {
+        "images": None if stats.total is None else stats.total // stats.prompts,
+        "by_status": {status.value: count for status, count in stats.by_status.items()},
+        "by_error": dict(stats.by_error),
+        "by_endpoint": dict(stats.by_endpoint),
+        "examples": list(stats.examples.values()),
+        "passed_over": dict(stats.passed_over),
+        **{name: getattr(stats, name) for name in (*names, *sizes)},
+    }
+
+
+def _bill(stats: RunStats, took: Totals, *, is_priced: bool) -> dict[str, Any]:
+    """What it took in tokens and money; None where no answer states it."""
+    is_unknown = took.unpriced > 0 or (stats.requests > 0 and not is_priced)
+    none = None if stats.answered or took.cost_unknown_usd else 0
+    return {
+        "prompt_tokens": took.prompt_tokens or none,
+        "completion_tokens": took.completion_tokens or none,
+        "pages": took.pages,
+        "cost_usd": known_cost(took.cost_usd, took.cost_unknown_usd, is_unknown=is_unknown),
+        "cost_unknown_usd": took.cost_unknown_usd,
+        "unpriced": took.unpriced,
+    }
 
 
 def counted(stats: RunStats) -> Totals:

@@ -40,7 +40,7 @@ from pipeline.records import (
     Status,
     Usage,
 )
-from tests.jumping import Gate, jumping_clock
+from tests.jumping import Latch, jumping_clock
 
 HOUR_S = 3600.0
 """Longer than what a test waits for: then its run hangs."""
@@ -83,14 +83,14 @@ class Bench:
         self.unprepared: set[str] = set()
         self.unreadable: set[str] = set()
         """What cannot be read before `read_gate` is set."""
-        self.read_gate = Gate()
+        self.read_gate = Latch()
         self.undecoded: set[str] = set()
         """What needs no decoder."""
         self.decoded: list[str] = []
         """What the decoding threads were given."""
         self.stuck: list[str] = []
         self.said: list[str] = []
-        self.commit_gate = Gate(is_open=True)
+        self.commit_gate = Latch(is_open=True)
         self.commit_error: ResourceError | None = None
         self.body = b"x" * 100
         self.names: PromptNames = ("caption",)
@@ -954,7 +954,7 @@ async def test_poison_is_found_by_both_endpoints() -> None:
 
 async def test_a_decoder_that_never_returns_holds_nothing() -> None:
     """A thread that stands in C code keeps neither the first nor the second signal from ending the run."""
-    gate = Gate()
+    gate = Latch()
 
     class Stuck(Bench):
         def prepare(

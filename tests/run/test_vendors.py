@@ -183,7 +183,7 @@ def test_a_limit_that_makes_wait_is_seen(photos: Path) -> None:
         running = begun(words("photos", server.base_url, "-q", "--grace-s", "0"))
         try:
             while (waiting := shown()) is None and running.poll() is None:
-                Event().wait(0.05)  # a file tells nobody that it has changed
+                Event().wait(0.05)  # a file does not tell that it has changed
         finally:
             running.terminate()
             running.communicate(timeout=20)
