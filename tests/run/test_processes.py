@@ -410,7 +410,7 @@ def test_a_full_disk_behind_standard_output(draw: Draw, endpoint: str) -> None:
 def test_a_full_disk_behind_standard_error(
     draw: Draw, endpoint: str, more: list[str], redirected: str, code: int
 ) -> None:
-    """`run ... >>label.log 2>&1` and the disk is full: the reason cannot be read, and the exit code is the right one."""
+    """`run ... >>label.log 2>&1` and the disk is full: the reason cannot be read, the exit code is the right one."""
     draw(2)
     url = "http://127.0.0.1:9" if code == 4 else endpoint
     done = subprocess.run(
