@@ -43,7 +43,7 @@ def disk_errors(out: Path) -> Iterator[None]:
         elif error.errno in _NO_HANDLES:
             hint = "Raise the limit (ulimit -n 4096) or lower `limits.concurrency`; committed answers are safe"
         elif error.errno == errno.ENOENT:
-            hint = "It was moved, deleted or unmounted; answers that were committed to it are safe where it is"
+            hint = "It is not there, or no longer: was it moved, deleted or unmounted?"
         else:
             hint = "Check that this path can be written; committed answers are safe"
         raise ResourceError(f"{where}: {error.strerror or error}. {hint}") from error

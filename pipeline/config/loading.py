@@ -180,11 +180,20 @@ def _located(what: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(request, Mapping) and isinstance(request.get("messages"), list | tuple):
         request = {**request, "messages": [_with_images(one, folder) for one in request["messages"]]}
         found["request"] = request
-    if isinstance(request, Mapping) and request.get("labels") is not None:
-        from pipeline.labels.loading import schema_text  # noqa: PLC0415 - jsonschema is imported with labels only
-
-        found["request"] = {**request, "labels": schema_text(request["labels"], folder)}
+    if isinstance(request, Mapping):
+        found["request"] = _with_labels(request, folder)
+    if isinstance(found.get("prompts"), list | tuple):
+        found["prompts"] = [_with_labels(one, folder) for one in found["prompts"]]
     return found
+
+
+def _with_labels(table: object, folder: Path) -> object:
+    """A table with the schema of its answers, which a file beside it may hold."""
+    if not isinstance(table, Mapping) or table.get("labels") is None:
+        return table
+    from pipeline.labels.loading import schema_text  # noqa: PLC0415 - jsonschema is imported with labels only
+
+    return {**table, "labels": schema_text(table["labels"], folder)}
 
 
 def _with_images(message: object, folder: Path) -> object:

@@ -72,4 +72,6 @@ def _written(rows: Rows, to: str, found: Format, dest: Path | None) -> int:
     if images != "none" and "images" in rows.schema.names:
         rows.counts.notes.append("of a record with several images the first one is exported")
     check_dest(rows, dest, is_folder=found.is_folder, has_images=images != "none")
+    if not found.is_folder:
+        dest.parent.mkdir(parents=True, exist_ok=True)
     return found.write(rows, dest)

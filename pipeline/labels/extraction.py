@@ -37,34 +37,48 @@ def extracted(text: str) -> Extracted:
 
 
 def _scanned(text: str) -> Extracted:
-    """The object between words; several that differ are none."""
+    """The object between words; several that differ are none. What lies in a brace that is no object is none either."""
     found: list[dict[str, Any]] = []
-    decoder, at = json.JSONDecoder(parse_constant=_no_json), text.find("{")
+    flaw, at = "", text.find("{")
     for _ in range(_MOST_TRIES):
         if at < 0:
             break
         try:
-            value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            if _is_open(text, at):
-                return Extracted(why="the JSON is cut off", is_cut=True) if not found else Extracted(found[-1])
-            end = at + 1
+            value, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            closed = _end_of(text, at)
+            if closed is None and _BEGINS.match(text, at):
+                return Extracted(why="the JSON is cut off", is_cut=True)
+            if not flaw and closed is not None:
+                flaw = _words(error)
+            end = at + 1 if closed is None or _TEMPLATE.match(text, at) else closed
         else:
             found.append(value)
         at = text.find("{", end)
     if not found:
-        return Extracted(why="the answer is no valid JSON")
+        return Extracted(why=f"the answer is no valid JSON{flaw}")
     if any(one != found[0] for one in found):
         return Extracted(why=f"one JSON object is expected, and the answer has {len(found)}")
     return Extracted(found[0])
 
 
-def _is_open(text: str, at: int) -> bool:
-    """Whether the object that begins here does not end: brackets are open, or a text is."""
+_BEGINS = re.compile(r'\{\s*(?:"|\Z)')
+"""An object, and no brace in prose."""
+_TEMPLATE = re.compile(r"\{\s*\{")
+"""Braces around an object, as templates have them."""
+
+
+def _words(error: Exception) -> str:
+    """Where the first object breaks, for the model."""
+    if isinstance(error, json.JSONDecodeError):
+        return f": {error.msg} (line {error.lineno}, column {error.colno})"
+    return f": {error} is none" if isinstance(error, ValueError) else ""
+
+
+def _end_of(text: str, at: int) -> int | None:
+    """Behind the bracket that closes the one at `at`; None where it, or a text, stays open."""
     depth, is_text, is_escaped = 0, False, False
-    if re.match(r'\{\s*(?:"|\Z)', text[at : at + 1_000]) is None:  # a brace in prose
-        return False
-    for char in text[at:]:
+    for number, char in enumerate(text[at:], at):
         if is_text:
             is_text = is_escaped or char != '"'
             is_escaped = char == "\\" and not is_escaped
@@ -75,20 +89,24 @@ def _is_open(text: str, at: int) -> bool:
         elif char in "}]":
             depth -= 1
             if depth == 0:
-                return False
-    return True
+                return number + 1
+    return None
 
 
 _NOTHING = object()
 _KINDS = {list: "array", str: "string", int: "number", float: "number", bool: "boolean"}
 
 
-def _loaded(text: str) -> object:
-    try:
-        return json.loads(text, parse_constant=_no_json)
-    except (ValueError, RecursionError):
-        return _NOTHING
-
-
 def _no_json(word: str) -> object:
     raise ValueError(word)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_json, strict=False)
+"""A text may hold a line break as it is: models write them, and they mean nothing else."""
+
+
+def _loaded(text: str) -> object:
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return _NOTHING

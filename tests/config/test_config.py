@@ -20,6 +20,17 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_the_schema_of_a_prompt_lies_beside_its_file(tmp_path: Path) -> None:
+    """As that of all prompts does; a run by cron starts elsewhere."""
+    schema = '{"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}'
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "mood.json").write_text(schema)
+    path = write(tmp_path / "settings", '[[prompts]]\nname = "a"\ntext = "What?"\nlabels = "mood.json"\n')
+    (prompt,) = load_config(path, environ={}).prompts
+    assert prompt.labels is not None
+    assert '"mood"' in prompt.labels
+
+
 def test_flag_beats_file_beats_environment_beats_default(tmp_path: Path) -> None:
     """Each layer wins over the one below it."""
     environ = {"OPENAI_BASE_URL": "https://env.example/v1"}

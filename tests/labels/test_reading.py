@@ -30,6 +30,9 @@ TEXT = json.dumps(GOOD)
         f"<think>maybe {{mood: calm}}</think>{TEXT}",
         f"{TEXT}\n{TEXT}",
         f"```json\n{TEXT}",
+        f"{{{TEXT}}}",
+        f'{{"mood": "calm",}} No: {TEXT}',
+        f'{{mood: {{"a": 1}}}} is the form. {TEXT}',
     ],
 )
 def test_json_is_found(text: str) -> None:
@@ -50,6 +53,12 @@ def test_json_is_found(text: str) -> None:
         ('{"a": NaN}', "no valid JSON"),
         ('{"a": ' + "9" * 5_000 + "}", "no valid JSON"),
         ("{" * 5_000, "no valid JSON"),
+        ('{"a": {"mood": "calm"},}', "no valid JSON: "),
+        ('{"a": {"mood": "calm"}, // why\n"b": 1}', "no valid JSON: "),
+        ('{"a": {"mood": "calm"} "b": 1}', "no valid JSON: Expecting ',' delimiter (line 1, column 24)"),
+        ('{\'a\': {"mood": "calm"}}', "no valid JSON: "),
+        ('{"a": {"mood": "calm"}, "b": NaN}', "no valid JSON: NaN is none"),
+        ('{a: {"mood": "calm"}}', "no valid JSON: "),
     ],
 )
 def test_what_is_no_json(text: str, why: str) -> None:
@@ -73,6 +82,16 @@ def test_every_cut_is_seen(value: dict[str, Any], at: float) -> None:
     cut = text[: max(1, int(at * len(text)))]
     assert extracted(cut).is_cut
     assert extracted(f"```json\n{cut}").is_cut
+
+
+def test_what_follows_an_example_and_is_cut_off() -> None:
+    """The example is not the answer."""
+    assert extracted(f'For instance {TEXT}. Answer: {{"mood": "ca').is_cut
+
+
+def test_a_line_break_in_a_text_is_meant() -> None:
+    assert extracted('{"mood": "calm\nand\twarm"}').value == {"mood": "calm\nand\twarm"}
+    assert extracted('Here: {"mood": "calm\nand warm"}').value == {"mood": "calm\nand warm"}
 
 
 READER = LabelReader(
