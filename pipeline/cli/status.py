@@ -76,9 +76,11 @@ def _next(found: OutStatus) -> list[str]:
     if found.state == "running" or found.damage:
         return []
     if found.state in {"stopped", "killed"}:
-        if out_address(found.out) is not None:  # in a bucket: its settings are in no file here
+        # In a bucket its settings are in no file here; of a selection its words are not kept.
+        if out_address(found.out) is not None or found.is_selection:
             return []
-        again = public_text(printable(shlex.join(run_words(out, is_rehearsal=found.is_rehearsal))))
+        limit = [] if found.limit is None else ["--limit", str(found.limit)]
+        again = public_text(printable(shlex.join([*run_words(out, is_rehearsal=found.is_rehearsal), *limit])))
         return [f"next: {again}  (goes on where it stopped)"]
     if found.bad:
         return [f"next: {named('status', found.out, '--failures')}  (the reason of each row without an answer)"]

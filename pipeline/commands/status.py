@@ -82,6 +82,10 @@ class OutStatus:
     """Files in the sources of the last or present run that are no records, by kind."""
     stopped: str | None = None
     """Why the last run ended early, in one line."""
+    limit: int | None = None
+    """The records that the last run asked about at most, where it was told so."""
+    is_selection: bool = False
+    """Whether the last run chose its records or rows, by a sample, ids, or what is asked again."""
     shard: str | None = None
     """Which shard of its source OUT is for (`0/8`); None where it is for all of it."""
     damage: tuple[str, ...] = ()
@@ -217,6 +221,8 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         warnings=warnings,
         passed_over=dict(published.get("passed_over", {})),
         stopped=published.get("stopped"),
+        limit=published.get("limit"),
+        is_selection=published.get("is_selection") is True,
         shard=_shard(out),
     )
 

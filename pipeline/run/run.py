@@ -320,6 +320,8 @@ class _Run:
             "in_flight": self.stats.in_flight,
             "waiting": self.stats.waiting,
             "pauses": [as_json(pause) for pause in self.stats.pauses],
+            "limit": self.job.limit,
+            "is_selection": self.job.chosen is not None or self.job.rerun.selects,
             **dataset.overview(),
             **self.summary(stopped, dataset).as_dict(),
         }

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,26 @@ from tests.builders import ask
 from tests.support import Command, MakeImage
 
 PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8}]}
+
+
+@pytest.mark.parametrize(
+    ("selected", "line"),
+    [
+        ({"limit": 2}, "next: vision-batch run photos -o out -c out/config.toml --limit 2  (goes on where it stopped)"),
+        ({"sample": 2}, None),
+        ({"only": ["a.jpg", "b.jpg"]}, None),
+    ],
+)
+def test_the_next_command_asks_for_no_more_than_the_last(
+    make_image: MakeImage, command: Command, endpoint: str, selected: dict[str, Any], line: str | None
+) -> None:
+    """A trial of two images that was stopped is not continued with the whole folder."""
+    for name in "abc":
+        make_image(f"photos/{name}.jpg", seed=ord(name))
+    with pytest.raises(BudgetReachedError):
+        ask("photos", endpoint, overrides={**PRICE, "budget.max_requests": 1}, **selected)
+    said = command("status", "out")[1].splitlines()
+    assert next((one for one in said if one.startswith("next: ")), None) == line
 
 
 def test_status_and_report(
