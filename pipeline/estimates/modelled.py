@@ -1,6 +1,6 @@
 """What a set of images would take on one model: tokens, dollars and hours, with notes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -9,10 +9,12 @@ from pipeline.catalogue.offers import sellers
 from pipeline.catalogue.prices import Price
 from pipeline.config.prices import way_to_price
 from pipeline.endpoints.adapter import traits_of
+from pipeline.endpoints.pricing import price_for
 from pipeline.estimates.figures import ModelEstimate, Reading, RuleFact, cost_of, no_spread, seconds_at, traps
 from pipeline.estimates.histogram import Counted
 from pipeline.estimates.job import Candidate, EstimateJob
 from pipeline.estimates.survey import Survey
+from pipeline.redaction.addresses import public_url
 from pipeline.run.parameters import EffectiveRequest
 from pipeline.run.rendering import rendering_of
 from pipeline.run.sharding import limits_shard
@@ -148,9 +150,28 @@ def _notes(
         ),
         *([f"{shape.prompts} prompts an image: all figures count all of them"] if shape.prompts > 1 else []),
         *_several(candidate.config.images.frames),
+        *_other_endpoints(candidate),
         *(f"{one.rule.name} is {one.evidence}: {one.note}" for one in candidate.rules(job.today) if one.note),
         *([] if has_price else [_no_price(candidate)]),
     )
+
+
+def _other_endpoints(candidate: Candidate) -> Iterator[str]:
+    """Where others of the configuration would cost something else."""
+    first, *others = candidate.config.all_endpoints
+    if candidate.anywhere or candidate.provider is not None:
+        return
+    priced = price_for(candidate.config, first, emulated=False)
+    dear = [
+        public_url(one.base_url)
+        for one in others
+        if one.model != first.model or price_for(candidate.config, one, emulated=False) != priced
+    ]
+    if dear:
+        yield (
+            f"tokens and prices are those of {public_url(first.base_url)} alone: {', '.join(dear)} may cost more or "
+            "less, and gets its share of the requests"
+        )
 
 
 def _time(

@@ -223,6 +223,22 @@ def test_time_at_the_limits() -> None:
     assert shared.seconds.expected == 300.0
 
 
+def test_an_endpoint_of_another_price_is_named() -> None:
+    """The figures are the first one's; of endpoints that are alike nothing is said."""
+    first, second = "http://127.0.0.1:1", "http://127.0.0.1:2"
+    prices = [{"model": "*", "input_usd_per_mtok": "1", "output_usd_per_mtok": "1"}]
+
+    def notes(*endpoints: dict[str, object]) -> str:
+        config = {"endpoints": [*endpoints], "request": {"model": "gpt-4o"}, "prices": {"models": prices}}
+        found = one(count=6, sizes=["512x512"], config=RunConfig.model_validate(config))
+        return "\n".join(found.notes)
+
+    assert f"those of {first}/v1 alone: {second}/v1 may cost" in notes(
+        {"base_url": first}, {"base_url": second, "model": "gpt-4o-mini"}
+    )
+    assert "alone:" not in notes({"base_url": first}, {"base_url": second})
+
+
 def test_a_rule_of_a_host() -> None:
     """Where a host bills a model otherwise, its own rule counts."""
     config = load_config(None, {"request.model": "qwen2.5-vl-72b-instruct"}, environ={})
