@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.engine.stats import RunSummary
 from pipeline.formatting import printable
 from pipeline.limits.decision import TRANSIENT
-from pipeline.records import EMULATOR
+from pipeline.records import EMULATOR, Status
 from pipeline.redaction.addresses import public_text
 
 COMMAND = "vision-batch"
@@ -32,12 +32,13 @@ def after_run(summary: RunSummary, arguments: Sequence[str]) -> list[str]:
     """What to do after a run, by how it ended; nothing where a message has just said it."""
     if summary.exit_code > INTERRUPTED:
         return [f"next: {typed(arguments)}"]
-    if summary.stopped is not None:  # the reason says what to do about it
+    if summary.stopped is not None or not (summary.asked or summary.skipped):  # the reason says what to do about it
         return []
     if any(kind in _TRANSIENT for kind in summary.by_error):
         return [f"next: {typed(arguments)}  (asks again what failed for a transient reason)"]
-    if not (summary.asked or summary.skipped):
-        return []
+    if (cut := summary.by_status.get(Status.TRUNCATED, 0)) > summary.asked // 10:
+        again = typed(arguments, "--retry-status", "truncated", "--max-tokens", "N")
+        return [f"next: {again}  (asks the {cut:,} that are cut off again, for longer answers)"]
     if summary.endpoint == EMULATOR:
         return [f"next: export OPENAI_API_KEY=..., then {named('check', '-c', 'openai')}  (a real endpoint)"]
     return [f"next: {named('view', summary.out)}  (look at the answers beside their images)"]

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from PIL import Image
 
+from pipeline.errors import InputError
+
 SourceLike = str | os.PathLike[str] | Iterable[Any]
 """A SOURCE of the command line, or records in memory."""
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
@@ -25,7 +27,11 @@ def source_list(given: SourceLike) -> list[SourceLike]:
 
 
 def _repeatable(items: Iterable[Any]) -> Iterable[Any]:
-    """The items of an iterator as a list: a source is read several times."""
+    """The items of an iterator as a list: a source is read several times. Raises InputError where they are none."""
+    if hasattr(items, "columns") and hasattr(items, "to_dict"):
+        raise InputError('a DataFrame is no list of records: give `frame.to_dict("records")`')
+    if isinstance(items, Mapping) or not isinstance(items, Iterable):
+        raise InputError(f"records in memory are a list or another sequence, not one {type(items).__name__}")
     return list(items) if iter(items) is items else items
 
 

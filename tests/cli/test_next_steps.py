@@ -45,6 +45,19 @@ def test_what_to_type_next(make_image: MakeImage, command: Command, arguments: l
     assert not Path("out").exists()
 
 
+def test_answers_that_are_cut_off_have_a_way_out(make_image: MakeImage, command: Command, endpoint: str) -> None:
+    """They cost as much as whole ones, and the exit code is 0."""
+    make_image("photos/a.jpg")
+    words = ("run", "photos", "-o", "out", "--model", "gpt-4o", "--base-url", endpoint, "--max-tokens", "2")
+    code, out, noted = command(*words)
+    assert code == 0
+    (line,) = [line for line in (out + noted).splitlines() if line.startswith("next: ")]
+    assert line == (
+        f"next: vision-batch {' '.join(words)} --retry-status truncated --max-tokens N  "
+        "(asks the 1 that are cut off again, for longer answers)"
+    )
+
+
 class Screen(io.StringIO):
     """A terminal of 40 columns."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import Dataset
 from datasets import Image as ImageFeature
@@ -44,6 +45,19 @@ def test_one_source_or_several() -> None:
     assert source_list([rows, "photos"]) == [rows, "photos"]
     assert source_list(iter(["a.jpg", "b.jpg"])) == [["a.jpg", "b.jpg"]]
     assert [source_name(one) for one in (rows, Path("a"), "http://u:p@h/a")] == ["records in memory", "a", "http://h/a"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (pd.DataFrame({"id": ["a"], "image": ["a.jpg"]}), r'give `frame.to_dict\("records"\)`'),
+        ({"id": "a", "image": "a.jpg"}, "not one dict"),
+        (42, "not one int"),
+    ],
+)
+def test_what_is_no_list_of_records(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        source_list(given)
 
 
 def test_rows() -> None:
