@@ -9,6 +9,7 @@ from itertools import islice
 from math import inf, nan
 from pathlib import Path
 from secrets import token_hex
+from typing import Final
 
 from pipeline.catalogue.prices import Price
 from pipeline.config.limits import BudgetConfig
@@ -219,6 +220,10 @@ def missing_of(job: Job, dataset: Dataset) -> Missing:
     return missing
 
 
+NO_LIMIT_NANO_USD: Final = 10**18
+"""A billion dollars."""
+
+
 def budgets_of(job: Job, dataset: Dataset) -> list[Budget]:
     """What this run, and all runs on OUT, may still spend."""
     budget = job.budget
@@ -234,6 +239,15 @@ def budgets_of(job: Job, dataset: Dataset) -> list[Budget]:
         spent = Amounts(nano_usd(dataset.totals().spent_usd))
         budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), TOTAL, spent))
     return budgets
+
+
+def unbounded(job: Job, budgets: Sequence[Budget]) -> list[Budget]:
+    """A limit that no run reaches, where none is in dollars: its lease tells what was in flight at a kill.
+
+    None for an OUT in a bucket, where each lease waits for an upload, nor for shards, whose limits are given out.
+    """
+    has_own = job.address is not None or job.leases is not None or granted_usd(budgets) is not None
+    return [] if has_own else [Budget(Amounts(nano_usd=NO_LIMIT_NANO_USD))]
 
 
 def granted_usd(budgets: Sequence[Budget]) -> Decimal | None:

@@ -47,6 +47,7 @@ from pipeline.run.job import (
     missing_of,
     new_run_id,
     open_job_source,
+    unbounded,
 )
 from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
@@ -224,6 +225,7 @@ class _Run:
         self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
         budgets = budgets_of(self.job, dataset)
         self.stats.granted_usd = granted_usd(budgets)
+        budgets += unbounded(self.job, budgets) if self.is_priced else []
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=missing_of(self.job, dataset),

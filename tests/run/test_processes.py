@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -287,6 +288,25 @@ def test_a_rebuild_knows_a_configuration_that_is_not_shown(draw: Draw) -> None:
 
 
 PRICED = ("--set", 'prices.models=[{model="gpt-4o", input_usd_per_mtok="2.5", output_usd_per_mtok="10"}]')
+
+
+def test_what_is_in_flight_at_a_kill_is_counted_without_a_budget(draw: Draw) -> None:
+    """The sum of a run that was killed and of the next one, unknown bills included, is not below what was billed."""
+    draw(30)
+    with emulator(["--latency-ms", "150"]) as url:
+        arguments = words("photos", url, "--concurrency", "4", "--detail", "low", "-q", *PRICED)
+        running = warm.Running(arguments[1:], env=ENVIRON)
+        until(url, "requests", 10, running)
+        running.kill()
+        running.communicate()
+        assert warm.run(arguments[1:]).returncode == 0
+        seen = emulator_get(url, "stats")
+    found = read_status(Path("out"))
+    assert found.cost_usd is not None
+    billed_usd = (seen["prompt_tokens"] * Decimal("2.5") + seen["completion_tokens"] * 10) / 1_000_000
+    assert seen["requests"] > 30
+    assert found.cost_unknown_usd > 0
+    assert found.cost_usd < billed_usd <= found.cost_usd + found.cost_unknown_usd
 
 
 def test_a_rebuild_after_a_kill(draw: Draw) -> None:
