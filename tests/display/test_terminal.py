@@ -30,6 +30,10 @@ SAID = re.compile(
 ENDS = re.compile(r"(next: vision-batch |vision-batch: interrupted by SIGINT|code 130)")
 
 
+MOST_LOOKS = 20
+"""At a window that has changed, until what was written before is drawn anew."""
+
+
 def torn(screen: str) -> list[str]:
     """Lines of a screen that are neither a whole line of the block, nor whole words of what was said above it."""
     lines = [line for line in screen.splitlines() if line]
@@ -66,6 +70,16 @@ class Terminal:
         assert ready, f"nothing is written to:\n{self.screen()}"
         os.read(self._output, 1 << 20)
         return self.screen()
+
+    def redrawn(self) -> str:
+        """The block once it fits a window that has changed: some of what comes first was written before."""
+        block, looks = self._block(), 1
+        while torn(block) and looks < MOST_LOOKS:
+            block, looks = self._block(), looks + 1
+        return block
+
+    def _block(self) -> str:
+        return "\n".join(self.after_output().rstrip("\n").splitlines()[-3:])
 
     def until(self, words: str) -> str:
         """The screen as soon as it shows these words."""
@@ -121,8 +135,7 @@ def test_no_line_is_torn(columns: int, rows: int, make_image: MakeImage, tmp_pat
             looks = [shown.until("in flight"), shown.until("answer: ")]
             for size in (columns - 9, columns):  # what stands above is broken anew by the terminal itself
                 shown.tmux("resize-window", "-t", "it", "-x", str(size), "-y", str(rows))
-                shown.after_output()  # may have been written before the window changed
-                looks.append("\n".join(shown.after_output().rstrip("\n").splitlines()[-3:]))
+                looks.append(shown.redrawn())
             looks += [shown.until(" until "), shown.until("note: ")]
             shown.tmux("send-keys", "-t", "it", "C-c")
             looks += [shown.until("stopping"), shown.until("code 130")]  # before, the terminal's own ^C may be seen
