@@ -28,10 +28,9 @@ SAID = re.compile(
     r"not ok: |results: )"
 )
 ENDS = re.compile(r"(next: vision-batch |vision-batch: interrupted by SIGINT|code 130)")
-
-
-MOST_LOOKS = 20
-"""At a window that has changed, until what was written before is drawn anew."""
+FITTED = re.compile(rb"\x1b\[J\x1b\[\?7l.*\x1b\[\?7h\r\x1b\[\?7l.*\x1b\[\?7h", re.DOTALL)
+"""The drawing that first clears a window of another size, which may be that of a line printed above the block as it was
+before, and a drawing of a new block."""
 
 
 def torn(screen: str) -> list[str]:
@@ -66,20 +65,20 @@ class Terminal:
 
     def after_output(self) -> str:
         """The screen once something more has been written to it."""
-        ready, _, _ = select.select([self._output], [], [], LONGEST_S)
-        assert ready, f"nothing is written to:\n{self.screen()}"
-        os.read(self._output, 1 << 20)
+        self._more()
         return self.screen()
 
     def redrawn(self) -> str:
-        """The block once it fits a window that has changed: some of what comes first was written before."""
-        block, looks = self._block(), 1
-        while torn(block) and looks < MOST_LOOKS:
-            block, looks = self._block(), looks + 1
-        return block
+        """The block, once one has been made for a window whose size has just been changed."""
+        written = self._more()
+        while not FITTED.search(written):
+            written += self._more()
+        return "\n".join(self.screen().rstrip("\n").splitlines()[-3:])
 
-    def _block(self) -> str:
-        return "\n".join(self.after_output().rstrip("\n").splitlines()[-3:])
+    def _more(self) -> bytes:
+        ready, _, _ = select.select([self._output], [], [], LONGEST_S)
+        assert ready, f"nothing is written to:\n{self.screen()}"
+        return os.read(self._output, 1 << 20)
 
     def until(self, words: str) -> str:
         """The screen as soon as it shows these words."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pandas as pd
 import pytest
 
@@ -50,7 +51,7 @@ def with_title(row: Values, record: Values) -> Values:
 
 
 async def with_title_later(row: Values, record: Values) -> Values:
-    await asyncio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     return {"caption": f"{record['title']}: {row['caption']}", "flags": [record["image"]]}
 
 
@@ -215,7 +216,7 @@ def test_a_hook_that_the_end_cuts_off(server: Stub, is_async: bool) -> None:  # 
     release = threading.Event()
 
     async def never(row: Values, record: Values) -> None:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     def stuck(row: Values, record: Values) -> None:
         release.wait(20)
