@@ -38,24 +38,25 @@ def _deep_tiff() -> bytes:
     """Twelve bits a sample, two samples in three bytes, which Pillow reads and does not write."""
     levels = (np.asarray(picture("L")).astype(np.uint32) * 4095 // 255).reshape(-1, 2)
     a, b = levels[:, 0], levels[:, 1]
-    return tiff_of(np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], axis=-1).astype(np.uint8).tobytes(), 12)
+    return grey_tiff(np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], axis=-1).astype(np.uint8).tobytes(), 12)
 
 
-def tiff_of(data: bytes, bits: int, *, packing: int = 1, white: int = 1, kind: int = 1) -> bytes:
+def grey_tiff(data: bytes, bits: int, *, packing: int = 1, white: int = 1, kind: int = 1, order: str = "<") -> bytes:
     """A grey TIFF file of the picture's size, by its tags 258, 259, 262 (0: the least is white) and 339."""
     tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: packing, 262: white, 273: 512, 277: 1, 278: HEIGHT}
     tags |= {279: len(data), 339: kind}
-    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + directory + bytes(4)).ljust(512, b"\0") + data
+    directory = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    return (head + directory + bytes(4)).ljust(512, b"\0") + data
 
 
 def _negative() -> bytes:
-    return tiff_of((65535 - np.asarray(picture("L")).astype("<u2") * 257).tobytes(), 16, white=0)
+    return grey_tiff((65535 - np.asarray(picture("L")).astype("<u2") * 257).tobytes(), 16, white=0)
 
 
-def thumbnail_first() -> bytes:
-    """A small copy (tag 254) stands before the picture, as scanners write it."""
-    file, copy, whole = BytesIO(), picture().resize((12, 8)), picture().copy()
+def thumbnail_first(size: tuple[int, int] = (12, 8)) -> bytes:
+    """A copy of this size (tag 254) stands before the picture, as scanners write it."""
+    file, copy, whole = BytesIO(), picture().resize(size), picture().copy()
     whole.encoderinfo = {"tiffinfo": {254: 0}}
     copy.save(file, "TIFF", save_all=True, tiffinfo={254: 1}, append_images=[whole])
     return file.getvalue()
@@ -101,16 +102,14 @@ def _preview() -> bytes:
     return encoded(picture(), "JPEG", quality=95)
 
 
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def png_of(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
     """A PNG file of a hundred bytes that says so."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
-    )
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(bytes(99))) + png_chunk(b"IEND", b"")
 
 
 def gif_of(width: int, height: int) -> bytes:
@@ -227,7 +226,7 @@ FAILED: tuple[Case, ...] = (
     Case("other.heif", "HEIF that is not coded as HEVC", _strange_heif, "image_unsupported"),
     Case("bare.dng", "RAW without a preview", raws.without_preview, "image_unsupported"),
     Case("twelve.jpg", "JPEG, 12 bits", twelve_bits, "image_unsupported"),
-    Case("map.tif", "TIFF, packed with LERC", lambda: tiff_of(b"Lerc2 ", 8, packing=34887), "image_unsupported"),
+    Case("map.tif", "TIFF, packed with LERC", lambda: grey_tiff(b"Lerc2 ", 8, packing=34887), "image_unsupported"),
     Case("colours.jp2", "JPEG 2000 of more than 8 bits a colour", deep_jpeg2000, "image_unsupported"),
     Case("many.png", "400 megapixels in 150 bytes", lambda: png_of(20_000, 20_000), "image_too_large"),
     Case("many.gif", "50,000 x 50,000 in 50 bytes", lambda: gif_of(50_000, 50_000), "image_too_large"),

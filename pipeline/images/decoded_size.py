@@ -1,7 +1,7 @@
 """How many bytes of memory an image takes at most while it is decoded, converted, resized and encoded.
 
 Pillow keeps a picture as rows of 1, 2 or 4 bytes a pixel, rounded up to 4, with 8 bytes of pointer a row
-(libImaging, Storage.c). The numbers of the decoders are measured: `tests/edges/test_images_memory.py` holds them to it.
+(libImaging, Storage.c). The numbers of the decoders are measured: `tests/images/test_memory.py` holds them to it.
 """
 
 from dataclasses import dataclass

@@ -7,11 +7,11 @@ from PIL import Image, JpegImagePlugin
 
 from pipeline.errors import ErrorKind
 from pipeline.images.colour import IS_NEGATIVE, WHITE_LEVEL, flattened, in_srgb, plain_mode
-from pipeline.images.containers import Format, Header, inspect, jpeg, tiff
+from pipeline.images.containers import Format, Header, inspect, jpeg2000
 from pipeline.images.containers.endings import ends_early
 from pipeline.images.containers.values import UnsupportedFileError
 from pipeline.images.decoded_size import loaded_bytes, rendered_bytes
-from pipeline.images.flaws import coded_otherwise, flaw_in_words, flaw_of_type, one_line_of, says_it_ends
+from pipeline.images.flaws import flaw_in_words, flaw_of_type, one_line_of, says_it_ends
 from pipeline.images.named_colours import named_profile
 from pipeline.images.opening import coding_of, has_too_many_values, opened
 from pipeline.images.readers import WITH_EXIF, is_negative, is_unsigned, white_level
@@ -107,8 +107,10 @@ def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> Decoded:
         raise ValueError(f"its header says {header.width} x {header.height}, its pixels {image.size}")
     draft = image.draft(None, stored) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
     box = draft[1] if draft is not None and draft[1] != (0, 0, *image.size) else None
+    if header.arithmetic:
+        image.decodermaxblock = len(data)
     image.load()
-    if "icc_profile" not in image.info and (profile := named_profile(data, header.format)) is not None:
+    if "icc_profile" not in image.info and (profile := _profile_of(data, header.format)) is not None:
         image.info["icc_profile"] = profile
     if (white := white_level(image, header.format)) is not None:
         image.info[WHITE_LEVEL] = white
@@ -119,6 +121,11 @@ def _decoded(data: bytes, header: Header, stored: tuple[int, int]) -> Decoded:
     if header.format is Format.PNG:
         _scale_transparency(image, header.bits)
     return image, box
+
+
+def _profile_of(data: bytes, kind: Format) -> bytes | None:
+    """Where Pillow gives none."""
+    return jpeg2000.profile_of(data) if kind is Format.JPEG2000 else named_profile(data, kind)
 
 
 def _scale_transparency(image: Image.Image, bits: int) -> None:
@@ -132,23 +139,11 @@ def _stored(size: tuple[int, int], header: Header) -> tuple[int, int]:
     return size if header.upright == (header.width, header.height) else (size[1], size[0])
 
 
-def _coding_not_read(data: bytes, kind: Format) -> str | None:
-    match kind:
-        case Format.JPEG:
-            return jpeg.coding_not_read(data)
-        case Format.TIFF:
-            return tiff.packing_not_read(data)
-        case _:
-            return None
-
-
 def undecodable(error: Exception, data: bytes, kind: Format) -> Failure:
     """Why an image cannot be decoded, as far as its structure says it."""
     container = inspect(data)
     if container is not None and container.cut:
         return Failure(kind=ErrorKind.IMAGE_TRUNCATED, message=f"the {kind} is incomplete: {container.why}")
-    if (coding := _coding_not_read(data, kind)) is not None:
-        return coded_otherwise(coding, kind)
     known = flaw_of_type(error, kind) or (flaw_in_words(error, kind) if container is None else None)
     if known is not None:
         return known

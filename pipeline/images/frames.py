@@ -18,6 +18,7 @@ from pipeline.images.containers import Format, Header, inspect, sniff
 from pipeline.images.containers.animation import delays_of
 from pipeline.images.containers.raw_tiff import is_raw_tiff
 from pipeline.images.containers.tiff import page_offsets, with_first_page
+from pipeline.images.containers.values import reader_of
 from pipeline.images.containers.video import video_format
 from pipeline.images.decoded_size import picture_bytes
 from pipeline.images.decoding import attempt, decoding_bytes, finished, undecodable
@@ -27,6 +28,7 @@ from pipeline.images.prepare import (
     BYTES_PER_MB,
     Reserve,
     checked_header,
+    giving_back,
     prepare_image,
     sent_frame,
     too_high,
@@ -52,7 +54,7 @@ _CANVASES: Final = 3
 def prepare_images(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) -> Prepared:
     """The images to send of one file, as `prepare_image` gives one. A flaw in any of them is a Failure of all."""
     with noted() as said:
-        found = _prepared(data, rule, config, reserve)
+        found = _prepared(data, rule, config, giving_back(reserve))
     if isinstance(found, Failure) or not said.any:
         return found
     return [replace(one, facts=replace(one.facts, flags=(*one.facts.flags, DECODER_WARNING))) for one in found]
@@ -82,7 +84,7 @@ def _several(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) 
     if kind is None or len(data) > config.max_file_mb * BYTES_PER_MB:
         return None
     if kind is Format.TIFF:
-        if is_raw_tiff(lambda at, count: data[at : at + count]):
+        if is_raw_tiff(reader_of(data)):
             return None
         pages = page_offsets(data)
         return _of_pages(data, pages, rule, config, reserve) if len(pages) > 1 else None

@@ -14,7 +14,6 @@ from pipeline.images.containers import Format
 _HEAD_BYTES: Final = 65_536
 _BOX: Final = re.compile(rb"colrnclx(..)(..)", re.DOTALL)
 _CHUNK: Final = re.compile(rb"\0\0\0\x04cICP(.)(.)", re.DOTALL)
-_PROFILE_BOX: Final = re.compile(rb"(....)colr\x02..", re.DOTALL)
 _PATTERNS: Final = {Format.HEIC: _BOX, Format.AVIF: _BOX, Format.PNG: _CHUNK}
 _DISPLAY_P3: Final = 12
 _CURVES: Final = frozenset({1, 2, 6, 13})
@@ -26,13 +25,7 @@ _GAMMA, _SLOPE, _OFFSET, _LINEAR, _BREAK = 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12
 
 
 def named_profile(data: bytes, kind: Format) -> bytes | None:
-    """The ICC profile of colours that a file names; None where they are sRGB's, or not known.
-
-    Of JPEG 2000 the one that the file has (ITU-T T.800, I.5.3.3), which Pillow does not give.
-    """
-    if kind is Format.JPEG2000:
-        box = _PROFILE_BOX.search(data, 0, _HEAD_BYTES)
-        return None if box is None else data[box.end() : box.start() + int.from_bytes(box[1], "big")]
+    """The ICC profile of colours that a file names; None where they are sRGB's, or not known."""
     pattern = _PATTERNS.get(kind)
     found = pattern.search(data, 0, _HEAD_BYTES) if pattern is not None else None
     if found is None:

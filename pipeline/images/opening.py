@@ -7,7 +7,6 @@ would hold a thread for minutes: what they read is counted.
 import io
 import re
 import struct
-from math import inf
 
 from PIL import (
     AvifImagePlugin,
@@ -18,19 +17,21 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from pipeline.images.containers import Format, Header, inspect, jpeg, stripped
+from pipeline.images.containers import Format, Header, inspect, stripped
+from pipeline.images.containers.jpeg2000 import samples_of
 from pipeline.images.containers.png import has_packed
-from pipeline.images.containers.values import UnsupportedFileError
+from pipeline.images.containers.values import reader_of
 from pipeline.images.decoded_size import Coding, picture_bytes
 from pipeline.images.heic import HeicImageFile
-from pipeline.images.readers import MOST_SLOW_PIXELS, READERS, is_slow, reads_by_pixel
+from pipeline.images.readers import MOST_SLOW_PIXELS, READERS, is_slow
 
 _OPENING_READS = 20_000
 """A photograph has some hundred parts before its pixels; a reader that joins comments takes their square in time."""
+_TOO_MANY_PARTS = "it has more parts than any camera or program writes"
 _LOADING_READS = 1_000_000
-"""Pixels in parts of 255 bytes, up to the longest file that is read by default. No bound for readers that read pixel by
-pixel: their pixels are bounded.
-"""
+"""Pixels in parts of 255 bytes, up to the longest file that is read by default."""
+_PIXEL_READS = 4
+"""Of a reader in Python: a run of one pixel and the end of its line. Marks without pixels would hold it for minutes."""
 _MOST_TAG_VALUES = 200_000
 """Each becomes an object of Python: strips of one row, in four planes, of the highest image with room for more."""
 
@@ -53,7 +54,6 @@ _JPEG2000_BLOCK_BYTES, _JPEG2000_TILE_BYTES = 900, 10_000
 """What describes a block of samples that is coded in one, and a tile; as measured."""
 _JPEG2000_DEFAULT_BLOCK = 12
 """Of 64 x 64 samples, as a power of two."""
-_JPEG2000_SIZE = re.compile(rb"\xff\x4f\xff\x51(.{38})", re.DOTALL)
 _TIFF_TRANSPOSED = 2
 _TIFF_STRIP_BYTES = 32
 """Where a strip stands and how long it is, in libtiff and here."""
@@ -72,7 +72,7 @@ class Source(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads -= 1
         if self.reads < 0:
-            raise ValueError("it has more parts than any camera or program writes")
+            raise ValueError(_TOO_MANY_PARTS)
         return super().read(size)
 
 
@@ -84,9 +84,9 @@ def opened(data: bytes, kind: Format) -> ImageFile.ImageFile:
     """The image, its pixels not decoded yet. A WebP file has its canvases from here on."""
     source = Source(_without_packed(data) if kind is Format.PNG else data)
     image = READERS[kind].plugin(source)
-    source.reads = inf if reads_by_pixel(image) else _LOADING_READS
-    if kind is Format.JPEG and jpeg.is_arithmetic(data):
-        image.decodermaxblock = len(data)
+    if any(tile.codec_name == "ppm_plain" for tile in image.tile) and data.count(b"#") > _OPENING_READS:
+        raise ValueError(_TOO_MANY_PARTS)
+    source.reads = max(_LOADING_READS, _PIXEL_READS * image.width * image.height) if is_slow(image) else _LOADING_READS
     return image
 
 
@@ -107,7 +107,7 @@ def coding_of(data: bytes, header: Header, stored: tuple[int, int]) -> Coding:
     size = header.width, header.height
     if header.format is Format.JPEG:
         mode = _JPEG_MODES.get(header.components, "CMYK")
-        working = header.buffered_bytes + _JPEG_EDGE_BYTES * sum(size) + len(data) * jpeg.is_arithmetic(data)
+        working = header.buffered_bytes + _JPEG_EDGE_BYTES * sum(size) + len(data) * header.arithmetic
         return Coding(size=draft_size(size, stored), mode=mode, alpha=False, working_bytes=working)
     if header.format is Format.WEBP:
         mode = "RGBA" if header.alpha or header.animated else "RGB"
@@ -148,7 +148,6 @@ def _working_bytes(data: bytes, image: ImageFile.ImageFile, kind: Format) -> int
         case AvifImagePlugin.AvifImageFile():
             return _AVIF_BYTES + int(pixels * _avif_pixel_bytes(data, image.mode))
         case Jpeg2KImagePlugin.Jpeg2KImageFile():
-            _check_depth(data, image.mode)
             return _jpeg2000_bytes(data, pixels)
         case BmpImagePlugin.BmpImageFile():
             is_packed = any(tile.codec_name == "bmp_rle" for tile in image.tile)
@@ -209,34 +208,20 @@ def _avif_pixel_bytes(data: bytes, mode: str) -> float:
     return (planes or 6) + (3 if mode == "RGB" else 4 + _AVIF_ALPHA_BYTES)
 
 
-def _check_depth(data: bytes, mode: str) -> None:
-    """Of colours Pillow rounds samples of more than 8 bits so that white becomes black."""
-    found = _JPEG2000_SIZE.search(data)
-    if found is None or mode.startswith("I;16"):
-        return
-    (components,) = struct.unpack(">H", found[1][-2:])
-    bits = max((1 + (sample & 127) for sample in data[found.end() : found.end() + 3 * components : 3]), default=8)
-    if bits > 8:  # noqa: PLR2004 - what Pillow keeps of a colour
-        raise UnsupportedFileError(
-            f"this {Format.JPEG2000} has colours of {bits} bits a sample, which are not read; convert it to PNG or JPEG"
-        )
-
-
 def _jpeg2000_bytes(data: bytes, pixels: int) -> int:
-    """Of the largest tile (ITU-T T.800, A.5.1), since a decoder takes one after the other, and what describes all."""
+    """Of the largest tile, since a decoder takes one after the other, and what describes all."""
     most = 4 * pixels * _JPEG2000_SAMPLE_BYTES
-    found = _JPEG2000_SIZE.search(data)
+    found = samples_of(reader_of(data))
     if found is None:
         return most
-    numbers: tuple[int, ...] = struct.unpack(">HHIIIIIIIIH", found[1])
-    _, _, right, bottom, left, top, tile_width, tile_height, _, _, components = numbers
-    width, height = max(1, right - left), max(1, bottom - top)
-    if width * height > pixels or not tile_width or not tile_height:  # it is not the one that the file begins with
+    width, height = max(1, found.width), max(1, found.height)
+    if width * height > pixels or not found.tile_width or not found.tile_height:
+        # It is not the one that the file begins with.
         return max(most, 4 * width * height * _JPEG2000_SAMPLE_BYTES)
-    tile_width, tile_height = min(tile_width, width), min(tile_height, height)
-    samples = tile_width * tile_height * components
+    tile_width, tile_height = min(found.tile_width, width), min(found.tile_height, height)
+    samples = tile_width * tile_height * found.components
     tiles = -(-width // tile_width) * -(-height // tile_height)
-    blocks = _block_count(data, found.start() + 2, samples)
+    blocks = _block_count(data, found.end, samples)
     if min(tile_width, tile_height) < _JPEG2000_THIN:  # blocks are cut at its edge
         blocks += samples // min(tile_width, tile_height) // _JPEG2000_THIN * 2
     return samples * _JPEG2000_SAMPLE_BYTES + blocks * _JPEG2000_BLOCK_BYTES + tiles * _JPEG2000_TILE_BYTES + len(data)

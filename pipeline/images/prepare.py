@@ -6,8 +6,8 @@ lock in every step that takes long.
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from PIL import Image
@@ -17,8 +17,10 @@ from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, Header, inspect, probe, scan_count, sniff, stripped
 from pipeline.images.containers.completing import completed, completing_bytes
 from pipeline.images.containers.tiff import first_page, with_first_page
+from pipeline.images.containers.values import reader_of
 from pipeline.images.decoding import attempt, decoding_bytes, loaded, measured, rendered
 from pipeline.images.encoding import MAX_JPEG_SIDE, encode_jpeg
+from pipeline.images.flaws import coded_otherwise
 from pipeline.images.heap import give_back
 from pipeline.images.scaling import scaled
 from pipeline.images.unpacking import not_read, part_of
@@ -48,6 +50,20 @@ def warm_up() -> None:
     encode_jpeg(scaled(white, (16, 16)), quality=85)
 
 
+def giving_back(reserve: Reserve) -> Reserve:
+    """`reserve`, with memory of large pictures given back to the system where a reservation ends."""
+
+    @contextmanager
+    def held(needed: int) -> Iterator[None]:
+        with reserve(needed):
+            try:
+                yield
+            finally:
+                give_back(needed)
+
+    return held
+
+
 def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Reserve) -> PreparedImage | Failure:
     """`data` is a whole image file; the result is the file to send and what is known of both.
 
@@ -58,10 +74,12 @@ def prepare_image(data: bytes, rule: Target, config: ImagesConfig, reserve: Rese
     if len(data) > config.max_file_mb * BYTES_PER_MB:
         return too_large_file(len(data), config)
     kind = sniff(data)
-    part = part_of(lambda at, count: data[at : at + count], kind)
+    part = part_of(reader_of(data), kind)
     if isinstance(part, Failure):
         return part
-    page = first_page(lambda at, count: data[at : at + count]) if part is None and kind is Format.TIFF else None
+    page = attempt(lambda: first_page(reader_of(data)), data, kind) if part is None and kind is Format.TIFF else None
+    if isinstance(page, Failure):
+        return page
     if part is not None:
         inner = data[part.offset : part.offset + part.length]
     elif page is not None:
@@ -105,7 +123,6 @@ def _encoded(
     with reserve(needed):
         picture = attempt(lambda: rendered(data, header, target), data, header.format)
         encoded = picture if isinstance(picture, Failure) else encode_jpeg(picture, config.quality)
-        give_back(needed)
     if isinstance(encoded, Failure):
         is_shown = encoded.kind is ErrorKind.IMAGE_TRUNCATED and config.truncated == "show"
         return (_shown(data, header, target, config, reserve) if is_shown else None) or encoded
@@ -180,19 +197,26 @@ def checked_header(data: bytes, config: ImagesConfig) -> Header | Failure:
     if len(data) > config.max_file_mb * BYTES_PER_MB:
         return too_large_file(len(data), config)
     found = sniff(data)
-    if (flaw := not_read(data, found)) is not None or found is None:
+    if (flaw := not_read(reader_of(data), found)) is not None or found is None:
         return flaw or Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="this is no image")
     header: Header | Failure | None = probe(data)
     if header is None:
         header = attempt(lambda: measured(data, found), data, found)
-    if isinstance(header, Header) and _is_bomb(header, config):
+    return header if isinstance(header, Failure) else _refused(data, header, config) or header
+
+
+def _refused(data: bytes, header: Header, config: ImagesConfig) -> Failure | None:
+    """Why an image with this header is not decoded."""
+    if header.not_read:
+        return coded_otherwise(header.not_read, header.format)
+    if _is_bomb(header, config):
         return _bomb(data, header, config)
-    if isinstance(header, Header) and header.buffered_bytes and (scans := scan_count(data)) > MAX_SCANS:
+    if header.buffered_bytes and (scans := scan_count(data)) > MAX_SCANS:
         return Failure(
             kind=ErrorKind.IMAGE_TOO_LARGE,
             message=f"a JPEG of {scans:,} scans takes too long to decode: at most {MAX_SCANS} are decoded",
         )
-    return header
+    return None
 
 
 def _bomb(data: bytes, header: Header, config: ImagesConfig) -> Failure:

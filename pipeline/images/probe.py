@@ -16,10 +16,11 @@ from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
 from pipeline.images.containers import Format, exif, probe, sniff
 from pipeline.images.containers.heif import heif_facts
+from pipeline.images.containers.jpeg import FRAMES, coding_not_read
 from pipeline.images.containers.tiff import first_page, with_first_page
 from pipeline.images.containers.values import TURNED, Read
 from pipeline.images.containers.video import VideoFormat, video_format
-from pipeline.images.flaws import flaw_in_words, flaw_of_type
+from pipeline.images.flaws import coded_otherwise, flaw_in_words, flaw_of_type
 from pipeline.images.frame_counts import frame_count
 from pipeline.images.locate import open_file, os_failure
 from pipeline.images.readers import READERS, WITH_EXIF
@@ -40,7 +41,6 @@ _JPEG, _PNG, _EXIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"Exif\0\0"
 _APP1, _FILL = 0xE1, 0xFF
 _NO_SEGMENT = frozenset({0xD8, 0xD9, 0xDA})
 """Start and end of the image, and the scan: behind these no frame header comes."""
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WEBP_HAS_EXIF = 0x08
 _ORIENTATION = 0x0112
 Stored = tuple[int, int, int]
@@ -132,6 +132,7 @@ def _size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampli
     if is_pdf(head):
         return WholeDocument(file_bytes)
     # Recognised here and not by `probe`, which looks at more than the size and takes three times as long.
+    found: Stored | Failure | None
     if head.startswith(_JPEG):
         found = _jpeg(head, read)
     elif head.startswith(_PNG):
@@ -142,13 +143,15 @@ def _size_from(head: bytes, read: Read, file_bytes: int | None, sampling: Sampli
         found = _probed(head)
     else:
         return _other(head, read, file_bytes, sampling)
+    if isinstance(found, Failure):
+        return found
     if found is None or not found[0] or not found[1]:
         return Failure(kind=ErrorKind.IMAGE_UNREADABLE, message="its header gives no size")
     width, height, orientation = found
     return ImageSize(height, width, file_bytes) if orientation >= TURNED else ImageSize(width, height, file_bytes)
 
 
-def _jpeg(head: bytes, read: Read) -> Stored | None:
+def _jpeg(head: bytes, read: Read) -> Stored | Failure | None:
     """From segment to segment up to the frame header (ITU-T T.81, annex B)."""
     data, start, at, orientation = head, 0, 2, 0
     for _ in range(_MOST_PARTS):
@@ -160,7 +163,9 @@ def _jpeg(head: bytes, read: Read) -> Stored | None:
         marker, length = data[here + 1], data[here + 2] << 8 | data[here + 3]
         if data[here] != 0xFF:  # noqa: PLR2004 - every marker begins so
             return None
-        if marker in _FRAMES:
+        if marker in FRAMES:
+            if coding := coding_not_read(marker, data[here + 4]):
+                return coded_otherwise(coding, Format.JPEG)
             height, width = data[here + 5] << 8 | data[here + 6], data[here + 7] << 8 | data[here + 8]
             return width, height, orientation
         if marker == _FILL:
@@ -216,14 +221,14 @@ def _other(head: bytes, read: Read, file_bytes: int | None, sampling: Sampling) 
     kind = sniff(head)
     if kind is None and (video := video_format(head)) is not None and has_video_extra():
         return _video(video, read, file_bytes, sampling)
-    flaw = not_read(head, kind)
-    if flaw is not None or kind is None:
-        return flaw or Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="this is no image")
     part = part_of(read, kind)
     if isinstance(part, Failure):
         return part
     if part is not None:
         return _of_part(part, read, file_bytes)
+    flaw = not_read(read, kind)
+    if flaw is not None or kind is None:
+        return flaw or Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="this is no image")
     try:
         width, height = _heic(read) if kind is Format.HEIC else _opened(kind, read, file_bytes)
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever their parsers stumble over

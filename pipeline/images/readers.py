@@ -42,9 +42,11 @@ from pipeline.images.containers.embedded import ico_entry
 from pipeline.images.heic import HeicImageFile
 
 _ICON_DEPTH: Final = 32
+_PACKED: Final = (1, 2)
+"""Runs of a bitmap. Pillow unpacks them in Python, up to the end of a file whose runs hold no pixels."""
 _PAM_MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _PAM_LINES: Final = 100
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _TWELVE_BITS, _WHITE_IS_ZERO = 258, 262, 339, 4095, 0
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _TWELVE_BITS, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 258, 262, 339, 4095, 0, 1
 
 
 class StillWebP(WebPImagePlugin.WebPImageFile):
@@ -58,6 +60,16 @@ class StillWebP(WebPImagePlugin.WebPImageFile):
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
     """A TIFF file without the limit for bombs, which Pillow has here while it loads."""
+
+    def _setup(self) -> None:
+        # Pillow's table of modes has samples of 16 bits whose least is white in one order of bytes only.
+        tags = self.tag_v2
+        is_missing = tags.prefix == b"MM" and tags.get(_BITS) == (16,) and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+        if is_missing:
+            tags[_PHOTOMETRIC] = _BLACK_IS_ZERO
+        super()._setup()
+        if is_missing:
+            tags[_PHOTOMETRIC] = _WHITE_IS_ZERO
 
     def load_prepare(self) -> None:
         if self._im is None:
@@ -77,7 +89,9 @@ class IconFile(ImageFile.ImageFile):
         self._picture = data[offset : offset + length]
         if self._picture.startswith(b"\x89PNG"):  # pragma: no cover - it is read as a PNG file
             raise SyntaxError("a PNG file in an icon")
-        _, width, height, _, depth = struct.unpack_from("<IiiHH", self._picture)
+        _, width, height, _, depth, packing = struct.unpack_from("<IiiHHI", self._picture)
+        if packing in _PACKED:
+            raise SyntaxError("its bitmap is packed, which no icon is")
         self._depth, self._size, self._mode = depth, (width, abs(height) // 2), "RGBA"
         if not depth or not 0 < depth <= _ICON_DEPTH:
             raise SyntaxError("an icon of an impossible depth")
@@ -186,8 +200,9 @@ READERS: Final[Mapping[Format, Reader]] = {
 
 WITH_EXIF: Final = frozenset({Format.AVIF, Format.JPEG2000})
 """Of those that Pillow alone reads: where EXIF turns the picture, and the reader has not."""
-_PYTHON_CODECS: Final = frozenset({"qoi", "xpm", "dds_rgb", "ppm", "ppm_plain"})
+_PYTHON_CODECS: Final = frozenset({"qoi", "xpm", "dds_rgb", "ppm", "ppm_plain", "bmp_rle"})
 MOST_SLOW_PIXELS: Final = 16_000_000
+"""Of these formats. More would hold a thread, and the interpreter, for minutes."""
 
 
 def white_level(image: ImageFile.ImageFile, kind: Format) -> int | None:
@@ -215,8 +230,3 @@ def is_unsigned(image: ImageFile.ImageFile) -> bool:
 def is_slow(image: ImageFile.ImageFile) -> bool:
     """Whether its pixels are decoded in Python."""
     return any(tile.codec_name in _PYTHON_CODECS for tile in image.tile)
-
-
-def reads_by_pixel(image: ImageFile.ImageFile) -> bool:
-    """Whether its reader takes a few bytes at a time: a pixel, or a run of them."""
-    return is_slow(image) or any(tile.codec_name == "bmp_rle" for tile in image.tile)

@@ -19,6 +19,7 @@ from pipeline.images.decoding import attempt
 from pipeline.images.prepare import prepare_image, warm_up
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import OPENAI_HIGH, SizeRule
+from tests.every_format import png_chunk, png_of
 
 IMAGE_KINDS = {kind for kind in ErrorKind if kind.startswith("image_")} - {
     ErrorKind.IMAGE_MISSING,
@@ -149,22 +150,13 @@ def test_what_is_no_image_is_called_by_its_name(data: bytes, kind: ErrorKind, me
     assert prepare(data) == Failure(kind=kind, message=message)
 
 
-def png_of(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes((width + 7) // 8 + 1) * min(height, 100))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
 def test_a_bomb_is_refused_by_its_header() -> None:
     """A small file that would decode to gigabytes is refused before anything is reserved or decoded."""
 
     def reserve(size: int) -> Any:
         raise AssertionError(size)
 
-    result = prepare_image(png_of(60_000, 60_000), OPENAI_HIGH, ImagesConfig(), reserve)
+    result = prepare_image(png_of(60_000, 60_000, 1, 0), OPENAI_HIGH, ImagesConfig(), reserve)
     assert isinstance(result, Failure)
     assert result.kind is ErrorKind.IMAGE_TOO_LARGE
     assert result.message.startswith("decoding 60000 x 60000 pixels of this PNG takes 3,601 MB, more than images.max_")
@@ -239,10 +231,6 @@ def test_an_error_while_reserving_is_not_the_images() -> None:
         prepare_image(SAMPLES["BMP"], OPENAI_HIGH, ImagesConfig(), reserve)
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def with_parts(kind: str, size: tuple[int, int], profile: int) -> bytes:
     """A small file of this format with a profile of this number of bytes, or with what looks like one."""
     data = encoded(Image.new("RGB", size, (200, 100, 50)), kind)
@@ -252,7 +240,7 @@ def with_parts(kind: str, size: tuple[int, int], profile: int) -> bytes:
         return data[:2] + b"".join(parts) + data[2:]
     if kind == "PNG":
         packed = zlib.compress(bytes(profile), 9)
-        return data[:33] + chunk(b"iCCP", b"a\0\0" + packed) + chunk(b"zTXt", b"b\0\0" + packed) + data[33:]
+        return data[:33] + png_chunk(b"iCCP", b"a\0\0" + packed) + png_chunk(b"zTXt", b"b\0\0" + packed) + data[33:]
     extended = struct.pack("<4sIB3xHBHB", b"VP8X", 10, 0x20, size[0] - 1, 0, size[1] - 1, 0)
     body = extended + struct.pack("<4sI", b"ICCP", profile) + bytes(profile) + data[12:]
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.images.containers import Format, describe, inspect, probe, sniff, stripped
+from tests.every_format import png_chunk
 
 SIZE = (37, 23)
 
@@ -41,10 +41,6 @@ def exif(orientation: int, *, gps: bool = False) -> Image.Exif:
 def pixels(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         return image.convert("RGB").tobytes()
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 WHOLE = {

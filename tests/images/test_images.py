@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pipeline.images.opening import draft_size
 from pipeline.images.prepare import prepare_image, warm_up
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import OPENAI_HIGH, SizeRule
+from tests.every_format import png_chunk
 
 DEFAULTS = ImagesConfig()
 PHOTO_SIZE = (1600, 1200)
@@ -330,11 +330,8 @@ def test_a_gif_is_always_decoded() -> None:
 
 
 def _png_with(body: bytes, size: tuple[int, int]) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", body) + png_chunk(b"IEND", b"")
 
 
 def test_memory_is_reserved_around_decoding_only() -> None:

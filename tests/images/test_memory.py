@@ -17,11 +17,13 @@ from PIL import Image
 
 from pipeline.config.images import ImagesConfig
 from pipeline.errors import ErrorKind
+from pipeline.images import opening
 from pipeline.images.containers import inspect, scan_count
 from pipeline.images.opening import Source
 from pipeline.images.prepare import MAX_SCANS, prepare_image, warm_up
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import OPENAI_HIGH, SizeRule
+from tests.every_format import png_chunk
 
 ROOT = Path(__file__).parents[2]
 FILES = int(os.environ.get("IMAGE_HEADERS", "240"))
@@ -43,13 +45,9 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def png(width: int, height: int, bits: int, colour: int, *between: bytes, pixels: bytes = b"x") -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(between) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(between) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's high-water mark")
@@ -94,21 +92,20 @@ def avif_of(width: int, height: int) -> bytes:
     return bytes(data)
 
 
-def bmp_of(width: int, height: int, packed: int = 0) -> bytes:
+def bmp_of(width: int, height: int, packed: int = 0, body: bytes = b"\xff\x01" * 9) -> bytes:
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8 if packed else 24, packed, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078 if packed else 54) + info + bytes(1024) + b"\xff\x01" * 9
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078 if packed else 54) + info + bytes(1024) + body
 
 
 TOO_MUCH = {
     "png": png(SIDE, SIDE, 8, 2),
-    "png transparent": png(SIDE, SIDE, 8, 2, chunk(b"tRNS", bytes(6))),
+    "png transparent": png(SIDE, SIDE, 8, 2, png_chunk(b"tRNS", bytes(6))),
     "png 16 bits": png(SIDE, SIDE, 16, 6),
     "png 16 bits grey": png(SIDE, SIDE, 16, 0),
     "png high": png(2, 88_000_000, 8, 0),
     "png wide": png(88_000_000, 2, 8, 2),
     "webp": webp_of(SIDE, SIDE),
     "bmp": bmp_of(SIDE, SIDE),
-    "bmp packed": bmp_of(SIDE, SIDE, packed=1),
     "tiff float": tiff_of(SIDE, SIDE, (258, 3, 1, 32), (262, 3, 1, 1), (339, 3, 1, 3)),
     "tiff": tiff_of(SIDE, SIDE, (262, 3, 1, 2), (258, 3, 1, 8), (277, 3, 1, 3)),
     "avif": avif_of(SIDE, SIDE),
@@ -202,7 +199,14 @@ CONTROL = b"!\xf9\x04\0\0\0\0\0"
         GIF_HEAD + (CONTROL + b"!\xfe\0") * 100_000 + GIF_IMAGE + b"\x02\x02\x4c\x01\0;",
         GIF_HEAD + b"!\xfe" + b"\x01a" * 1_200_000 + b"\0" + GIF_IMAGE + b"\x02\x02\x4c\x01\0;",
         GIF_HEAD + GIF_IMAGE + b"\x08" + b"\x01\x55" * 1_200_000 + b"\0;",
-        png(10, 10, 8, 2, *[chunk(b"tEXt", b"") + chunk(b"pHYs", bytes(9))] * 60_000, pixels=zlib.compress(bytes(310))),
+        png(
+            10,
+            10,
+            8,
+            2,
+            *[png_chunk(b"tEXt", b"") + png_chunk(b"pHYs", bytes(9))] * 60_000,
+            pixels=zlib.compress(bytes(310)),
+        ),
         b"\xff\xd8" + b"\xff\xfe\0\x02" * 120_000 + encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)[2:],
     ],
     ids=["extensions", "comment", "pixels", "chunks", "segments"],
@@ -215,6 +219,39 @@ def test_millions_of_parts_are_not_walked_through(data: bytes) -> None:
     assert isinstance(result, Failure)
     assert result.kind is ErrorKind.IMAGE_UNREADABLE
     assert "parts" in result.message or "sub-blocks" in result.message
+
+
+def test_a_packed_bitmap_counts_as_decoded_in_python() -> None:
+    """Pillow unpacks its runs in Python: one of more than 16 megapixels would take minutes."""
+    result = prepare(bmp_of(4_001, 4_000, packed=1))
+    assert isinstance(result, Failure)
+    assert result.kind is ErrorKind.IMAGE_TOO_LARGE
+    assert "16,004,000 pixels, and at most 16,000,000" in result.message
+
+
+@pytest.mark.parametrize("marks", [b"\0\0", b"\0\2\0\0", b"\xff\1"], ids=["line ends", "deltas", "past the end"])
+def test_marks_without_pixels_are_not_read_for_minutes(monkeypatch: pytest.MonkeyPatch, marks: bytes) -> None:
+    """A packed bitmap may go on with them to the end of its file; what is read is bounded by its pixels."""
+    monkeypatch.setattr(opening, "_LOADING_READS", 50)
+    result = prepare(bmp_of(20, 20, packed=1, body=marks * 2_000))
+    assert isinstance(result, Failure)
+    assert (result.kind, "more parts than any camera" in result.message) == (ErrorKind.IMAGE_UNREADABLE, True)
+
+
+def test_an_icon_is_not_unpacked_in_python() -> None:
+    """Its marks without pixels would have no bound, and no program packs the bitmap of an icon."""
+    bitmap = bmp_of(16, 32, packed=1, body=b"\0\0" * 2_000)[14:]
+    entry = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 8, len(bitmap), 22)
+    result = prepare(entry + bitmap)
+    assert isinstance(result, Failure)
+    assert result.message == "the ICO cannot be decoded: its bitmap is packed, which no icon is"
+
+
+def test_a_million_comments_between_pixels_are_not_read() -> None:
+    """Pillow copies a megabyte for each of them: two megabytes of comments held a thread for a minute."""
+    result = prepare(b"P3 10 10 255\n" + b"#\n" * 20_001)
+    assert isinstance(result, Failure)
+    assert (result.kind, "more parts than any camera" in result.message) == (ErrorKind.IMAGE_UNREADABLE, True)
 
 
 def test_pillow_reads_only_so_often() -> None:

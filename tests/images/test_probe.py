@@ -22,6 +22,7 @@ from pipeline.images.probe import ImageSize, WholeDocument, read_size, read_size
 from pipeline.images.remote_sizes import SizeUnknown, fetch_beginning
 from pipeline.records import Failure, PreparedImage
 from pipeline.tokens.sizing import SizeRule
+from tests.every_format import HEIGHT, WIDTH, thumbnail_first
 from tests.image_hosts import image_hosts
 from tests.support import MakeImage
 
@@ -153,6 +154,8 @@ Asked = list[tuple[str, str]]
 async def server(tmp_path: Path, make_image: MakeImage) -> AsyncIterator[tuple[str, Asked]]:
     """Two photographs, one with its size behind 90 KB; `/range/` knows ranges, `/whole/` ignores them."""
     make_image("web/plain.jpg", 640, 480, quality=95)
+    for name, side in (("scan.tif", 200), ("long.tif", 700)):
+        (tmp_path / "web" / name).write_bytes(thumbnail_first((side, side)))
     (tmp_path / "web/deep.jpg").write_bytes(with_segments(picture("JPEG", 6), *[segment(0xE2, bytes(45_000))] * 2))
     asked: Asked = []
 
@@ -185,6 +188,17 @@ async def test_addresses(server: tuple[str, Asked], tmp_path: Path) -> None:
         assert (await fetch_beginning(hosts, f"{url}/whole/deep.jpg"))[0] == ImageSize(32, 48, deep + (1 << 21))
     first, second = "bytes=0-65535", "bytes=0-1048575"
     assert asked == [("plain.jpg", first), ("deep.jpg", first), ("deep.jpg", second)]
+
+
+async def test_a_page_behind_a_thumbnail(server: tuple[str, Asked], tmp_path: Path) -> None:
+    """Where its directory stands behind the bytes that were fetched the thumbnail is not taken for it."""
+    url, asked = server
+    async with image_hosts() as hosts:
+        found, _ = await fetch_beginning(hosts, f"{url}/range/scan.tif")
+        assert found == ImageSize(WIDTH, HEIGHT, (tmp_path / "web/scan.tif").stat().st_size)
+        unknown, _ = await fetch_beginning(hosts, f"{url}/range/long.tif")
+        assert unknown == SizeUnknown("its size stands behind the first 1 MB")
+    assert asked == [(name, f"bytes=0-{end}") for name in ("scan.tif", "long.tif") for end in (65535, 1048575)]
 
 
 async def test_addresses_that_fail(server: tuple[str, Asked]) -> None:

@@ -14,12 +14,15 @@ from pipeline.images.containers.values import MAX_PROFILE_BYTES, BrokenFileError
 
 _SOI, _EOI, _SOS, _DQT, _DHT, _DAC, _COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
+_JPEG_LS = 0xF7
+FRAMES = frozenset({*range(0xC0, 0xD0), _JPEG_LS}) - {_DHT, 0xC8, _DAC}
+"""Markers of frame headers (T.81, table B.1; T.87), which give bits of a sample, height and width."""
+_DEEP = range(9, 17)
+"""Bits of a sample that a sound file may have besides 8."""
 _HUFFMAN_DCT = frozenset({0xC0, 0xC1, 0xC2})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {_DAC}
-_JPEG_LS = 0xF7
-_KNOWN = _FRAMES | {_DHT, _DAC, _SOS, _DQT, 0xDC, 0xDD, _COM} | frozenset(range(_APP0, _APP15 + 1))
+_KNOWN = FRAMES | {_DHT, _DAC, _SOS, _DQT, 0xDC, 0xDD, _COM} | frozenset(range(_APP0, _APP15 + 1))
 _PICTURE_APPS = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """In a scan 0xFF is followed by a stuffed zero or a restart marker; anything else ends it (T.81, B.1.1.5)."""
@@ -29,8 +32,6 @@ _SCAN_BEGIN = re.compile(rb"\xff+\xda")
 """Any marker may have fill bytes before it (T.81, B.1.1.2)."""
 
 _MAX_PROFILE_PARTS = MAX_PROFILE_BYTES >> 16
-_MAX_SEGMENTS = 1_000
-"""Before the frame header."""
 _MAX_APP_BYTES = 64
 """Of a segment about colours, which has twelve."""
 _MAX_FACTOR = 4
@@ -51,8 +52,8 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
                 raise BrokenFileError("it has no scan")
             yield at, end, True
             return
-        if marker in _FRAMES:
-            if seen & _FRAMES:
+        if marker in FRAMES:
+            if seen & FRAMES:
                 raise BrokenFileError("it has two frame headers")
             _read_frame(data[body:end], marker, facts)
         elif marker == _SOS:
@@ -69,30 +70,11 @@ def walk(data: bytes, facts: Facts, *, checked: bool) -> Iterator[tuple[int, int
             yield end, at, True
 
 
-def coding_not_read(data: bytes) -> str | None:
-    """How the picture is coded, where decoders do not know it."""
-    marker, bits = _frame_of(data)
+def coding_not_read(marker: int, bits: int) -> str:
+    """How a picture with this frame header is coded, where it may be whole and no decoder here knows it."""
     if marker == _JPEG_LS:
         return "JPEG-LS"
-    return f"{bits} bits a sample" if marker in _FRAMES and bits != 8 else None  # noqa: PLR2004 - what decoders know
-
-
-def is_arithmetic(data: bytes) -> bool:
-    """Whether arithmetic coding was used, which is decoded only where all bytes are there at once."""
-    return _frame_of(data)[0] in _ARITHMETIC
-
-
-def _frame_of(data: bytes) -> tuple[int, int]:
-    """The marker of the first frame header and the bits of a sample (T.81, table B.1; T.87); zeros without one."""
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        if at + 4 >= len(data) or data[at] != 0xFF:  # noqa: PLR2004 - every marker begins so
-            break
-        marker = data[at + 1]
-        if marker == _JPEG_LS or marker in _FRAMES:
-            return marker, data[at + 4]
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # noqa: PLR2004 - a fill byte
-    return 0, 0
+    return f"{bits} bits a sample" if bits in _DEEP else ""
 
 
 def scan_count(data: bytes) -> int:
@@ -108,7 +90,7 @@ def scan_count(data: bytes) -> int:
 
 
 def _check(tables: Tables, marker: int, body: bytes) -> None:
-    if marker in _FRAMES:
+    if marker in FRAMES:
         tables.read_frame(body, progressive=marker in _PROGRESSIVE)
     elif marker == _DHT:
         tables.read_huffman(body)
@@ -154,6 +136,7 @@ def _read_frame(frame: bytes, marker: int, facts: Facts) -> None:
     if not all(1 <= factor <= _MAX_FACTOR for pair in factors for factor in pair):
         raise BrokenFileError("its frame header gives impossible sampling factors")
     facts.width, facts.height, facts.bits, facts.components = width, height, bits, components
+    facts.arithmetic, facts.not_read = marker in _ARITHMETIC, coding_not_read(marker, bits)
     facts.common = marker in _HUFFMAN_DCT and bits == 8 and components in (1, 3)  # noqa: PLR2004 - 8-bit grey or colour
     if marker in _PROGRESSIVE:
         facts.buffered_bytes = _coefficient_bytes(width, height, factors)

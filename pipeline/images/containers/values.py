@@ -7,6 +7,13 @@ from typing import Protocol
 
 Read = Callable[[int, int], bytes]
 """(offset, bytes wanted) -> as many bytes of the file as there are."""
+
+
+def reader_of(data: bytes) -> Read:
+    """Reads a file in memory."""
+    return lambda at, count: data[at : at + count]
+
+
 MAX_PARTS = 100_000
 """Chunks of 4 KB, up to the longest file that is read by default. Each takes microseconds, and memory."""
 MAX_PROFILE_BYTES = 1 << 22
@@ -68,6 +75,10 @@ class Header:
     """Coded in a way that every endpoint reads."""
     buffered_bytes: int = 0
     """What a decoder holds besides the pixels (the coefficients of a progressive JPEG)."""
+    arithmetic: bool = False
+    """Of a JPEG: its coding is decoded only where all bytes are there at once."""
+    not_read: str = ""
+    """How it is coded, where no decoder here knows it."""
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -120,6 +131,8 @@ class Facts:
     alpha: bool = False
     common: bool = True
     buffered_bytes: int = 0
+    arithmetic: bool = False
+    not_read: str = ""
     thumbnail: bool = False
     """Whether a part that the picture needs holds a small copy of it, which may show what was cut off."""
     sub_blocks: int = 0
@@ -141,6 +154,8 @@ class Facts:
             alpha=self.alpha,
             common=self.common and not self.thumbnail,
             buffered_bytes=self.buffered_bytes,
+            arithmetic=self.arithmetic,
+            not_read=self.not_read,
         )
 
 
