@@ -45,13 +45,15 @@ class LabelReader:
         found = extracted(answer.caption)
         problems: list[str] = [] if found.value is not None else [found.why]
         if found.value is not None:
-            value = self._without_nulls(found.value, self._root)
-            problems = self._problems(value)
-            if not problems:
-                try:
+            try:
+                value = self._without_nulls(found.value, self._root)
+                problems = self._problems(value)
+                if not problems:
                     return replace(answer, labels=self._stored(value))
-                except UnstorableError as error:
-                    problems = [str(error)]
+            except UnstorableError as error:
+                problems = [str(error)]
+            except RecursionError:
+                problems = ["the JSON is nested too deeply"]
         if found.is_cut or (answer.status is Status.TRUNCATED and found.value is None):
             return replace(answer, status=Status.TRUNCATED)
         return replace(

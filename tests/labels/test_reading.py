@@ -1,6 +1,11 @@
 """Labels out of answers: JSON wherever it stands in the text, validated, stored as typed fields; or what is wrong."""
 
 import json
+import sys
+from collections.abc import Callable
+from itertools import product
+from json import JSONDecoder
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -8,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ErrorKind
-from pipeline.labels.extraction import extracted
+from pipeline.labels import extraction
+from pipeline.labels.extraction import Extracted, extracted
 from pipeline.labels.loading import schema_text
 from pipeline.labels.reading import MOST_PROBLEMS, LabelReader
 from pipeline.labels.schema import LabelSchema
@@ -33,6 +39,11 @@ TEXT = json.dumps(GOOD)
         f"{{{TEXT}}}",
         f'{{"mood": "calm",}} No: {TEXT}',
         f'{{mood: {{"a": 1}}}} is the form. {TEXT}',
+        f"[1] and [the scene]: {TEXT} [2]",
+        f"The interval [0, 1) gives {TEXT}",
+        f'<think>[{{"mood": "busy"}}] or</think>{TEXT}',
+        f'{{a 5" board}} is "wide: {TEXT}',
+        f'A 5" board: {{"mood": "calm",}} No: {TEXT}',
     ],
 )
 def test_json_is_found(text: str) -> None:
@@ -51,14 +62,23 @@ def test_json_is_found(text: str) -> None:
         ('{"a": 1} or {"a": 2}', "the answer has 2"),
         ("{'a': 1}", "no valid JSON"),
         ('{"a": NaN}', "no valid JSON"),
-        ('{"a": ' + "9" * 5_000 + "}", "no valid JSON"),
         ("{" * 5_000, "no valid JSON"),
+        ("{ " * 5_000, "no valid JSON"),
+        ('{"a":' * 5_000 + "1" + "}" * 5_000, "no valid JSON"),
         ('{"a": {"mood": "calm"},}', "no valid JSON: "),
         ('{"a": {"mood": "calm"}, // why\n"b": 1}', "no valid JSON: "),
         ('{"a": {"mood": "calm"} "b": 1}', "no valid JSON: Expecting ',' delimiter (line 1, column 24)"),
         ('{\'a\': {"mood": "calm"}}', "no valid JSON: "),
         ('{"a": {"mood": "calm"}, "b": NaN}', "no valid JSON: NaN is none"),
         ('{a: {"mood": "calm"}}', "no valid JSON: "),
+        ('{5" {"mood": "calm",}}', "no valid JSON"),
+        ('[{"mood":"calm"},]', "of type array"),
+        ('[{"mood": "calm"}, oops]', "of type array"),
+        ('```json\n[{"mood":"calm"},]\n```', "of type array"),
+        ('Sure!\n```json\n[{"mood": "calm"}]\n```', "of type array"),
+        ('The labels: [{"mood": "calm"}]', "of type array"),
+        ('[oops, {"mood": "calm"}]', "no valid JSON"),
+        ('[1, {"mood": "calm"},]', "no valid JSON"),
     ],
 )
 def test_what_is_no_json(text: str, why: str) -> None:
@@ -66,6 +86,34 @@ def test_what_is_no_json(text: str, why: str) -> None:
     found = extracted(text)
     assert (found.value, found.is_cut) == (None, False)
     assert why in found.why
+
+
+def test_a_block_before_one_that_is_cut_off() -> None:
+    """It may be an example. A block that is whole but for its fence is the answer."""
+    example = 'Example:\n```json\n{"mood": "calm"}\n```\nAnswer:\n```json\n{"mood": "lively'
+    assert extracted(example) == Extracted(why="the JSON is cut off", is_cut=True)
+    assert extracted(example + '"}').why.endswith("the answer has 2")
+    assert extracted('```json\n{"mood": "calm"}').value == {"mood": "calm"}
+
+
+def test_an_answer_that_is_nested_too_deeply() -> None:
+    """A schema that names itself allows it; the run goes on."""
+    reader = LabelReader(LabelSchema.of(schema_text({"type": "object", "additionalProperties": {"$ref": "#"}})))
+    answer = reader.read(Answer(status=Status.OK, caption='{"a":' * 400 + "{}" + "}" * 400))
+    assert (answer.status, answer.problems) == (Status.INVALID, ("the JSON is nested too deeply",))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": ' + "9" * 5_000 + "}", "the answer is no valid JSON"),
+        ('{"a": NaN}', "the answer is no valid JSON: NaN is none"),
+        ('Sure,\nhere: {"a" 1}', "the answer is no valid JSON: Expecting ':' delimiter (line 2, column 12)"),
+    ],
+)
+def test_the_words_for_the_model(text: str, why: str) -> None:
+    """They name the flaw and its place in the answer, and nothing of Python's own limits."""
+    assert extracted(text).why == why
 
 
 @given(
@@ -84,12 +132,75 @@ def test_every_cut_is_seen(value: dict[str, Any], at: float) -> None:
     assert extracted(f"```json\n{cut}").is_cut
 
 
+@pytest.mark.parametrize("text", ['{"mood": "}', '{"mood": "\\\\\\"}', 'A 5" board: {"mood": "}]'])
+def test_brackets_in_a_text_close_nothing(text: str) -> None:
+    """Quotes are counted from the brace on, whatever the prose before it holds; escaped ones do not count."""
+    assert extracted(text).is_cut
+
+
 def test_what_follows_an_example_and_is_cut_off() -> None:
-    """The example is not the answer."""
+    """The example is not the answer, whether the answer differs or may still differ."""
+    assert extracted(f'For instance {TEXT}. Answer: {{"mood": "bu').is_cut
     assert extracted(f'For instance {TEXT}. Answer: {{"mood": "ca').is_cut
+    assert extracted(f'{TEXT}\n{{"mood": "bu').is_cut
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{TEXT}\n{{",
+        f"{TEXT} (see {{",
+        f"{TEXT} [see {{",
+        f'{TEXT}\n{{"',
+        f"{TEXT}\n{TEXT}\n{TEXT[:-5]}",
+        f"{TEXT}{TEXT[:-1]}",
+    ],
+)
+def test_an_answer_that_is_repeated_until_it_is_cut_off(text: str) -> None:
+    """The whole object is the answer; a single brace at the end begins no other."""
+    assert extracted(text).value == GOOD
+
+
+@pytest.mark.parametrize("text", ['[{"mood": "calm"}', '[{"mood": "calm"},', '```json\n[\n{"mood": "calm"},\n{"mo'])
+def test_an_array_that_is_cut_off(text: str) -> None:
+    """None of its objects is taken for the answer."""
+    assert extracted(text).is_cut
+
+
+PIECES = ["{", "}", "[", "]", '"', '\\"', "x", " ", "\n", ":", ",", '{"a":', '{"a"}', '{"a": 1}', "```\n"]
+
+
+def test_steps_are_linear_in_the_text() -> None:
+    """Whatever a model repeats until its limit, also behind an object, is read in a bounded number of steps."""
+    for start, *unit in product(["", '{"a": 1} '], PIECES, PIECES):
+        text = start + "".join(unit) * 100
+        assert _steps(text) < 20 * len(text), f"{start!r}, then {unit} repeated"
+
+
+def _steps(text: str) -> int:
+    """Lines that run in the module, and characters that JSON's decoder is given."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        nonlocal count
+        if frame.f_code is JSONDecoder.raw_decode.__code__:
+            count += len(frame.f_locals["s"]) - frame.f_locals["idx"]
+        elif frame.f_code.co_filename == extraction.__file__:
+            count += 1
+            return trace
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        extracted(text)
+    finally:
+        sys.settrace(before)
+    return count
 
 
 def test_a_line_break_in_a_text_is_meant() -> None:
+    """A text of JSON may hold line breaks and tabs as they are; they stay in the value."""
     assert extracted('{"mood": "calm\nand\twarm"}').value == {"mood": "calm\nand\twarm"}
     assert extracted('Here: {"mood": "calm\nand warm"}').value == {"mood": "calm\nand warm"}
 
