@@ -264,6 +264,7 @@ class SourceConfig(Section):
         ),
     ] = None
     several_images: source_settings.SeveralImages = False
+    allow_empty: source_settings.AllowEmpty = False
     skip_bad_rows: source_settings.SkipBadRows = False
     on_duplicate_id: source_settings.OnDuplicateId = "error"
     max_record_kb: source_settings.MaxRecordKb = 1_024
@@ -330,6 +331,7 @@ class Settings(TypedDict, total=False):
     group_by: str | None
     allow_private_hosts: bool | None
     skip_captioned: bool | None
+    allow_empty: bool | None
     skip_bad_rows: bool | None
     on_duplicate_id: str | None
     shard: str | None

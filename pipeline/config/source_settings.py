@@ -65,6 +65,10 @@ ShardOfN = Annotated[
         metavar="I/N",
     ),
 ]
+AllowEmpty = Annotated[
+    bool,
+    Setting("A source without images is no mistake: the run ends at once, with exit code 0.", keyword="allow_empty"),
+]
 SkipBadRows = Annotated[bool, Setting("Skip manifest rows that cannot be read.", keyword="skip_bad_rows")]
 OnDuplicateId = Annotated[
     Literal["error", "first"],

@@ -35,6 +35,7 @@ from pipeline.run.images import MEGABYTE
 from pipeline.run.rendering import check_records, names_sidecar
 from pipeline.run.sharding import shared_budget
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
+from pipeline.sources.base import NoRecordsError
 from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.keyset import KeySet
@@ -136,7 +137,10 @@ def open_job_source(job: Job, *, has_out: bool = True) -> tuple[Source, int | No
     reads_sidecars = names_sidecar(job.config)
     out = job.within or job.out if has_out else None
     source = open_sources(job.sources, job.config.source, out=out, reads_sidecars=reads_sidecars)
-    total = source.check()
+    try:
+        total = source.check()
+    except NoRecordsError as error:
+        raise InputError(f"{error}; `allow_empty=True` where that is no mistake") from None
     check_documents(job.config, source)
     if job.chosen is not None:
         total = len(job.chosen)
@@ -221,7 +225,7 @@ def missing_of(job: Job, dataset: Dataset) -> Missing:
 
 
 NO_LIMIT_NANO_USD: Final = 10**18
-"""A billion dollars."""
+"""A billion dollars: a budget has some limit, and leases are taken for what has a budget."""
 
 
 def budgets_of(job: Job, dataset: Dataset) -> list[Budget]:
@@ -241,13 +245,14 @@ def budgets_of(job: Job, dataset: Dataset) -> list[Budget]:
     return budgets
 
 
-def unbounded(job: Job, budgets: Sequence[Budget]) -> list[Budget]:
+def unbounded(job: Job, budgets: Sequence[Budget], *, is_priced: bool) -> list[Budget]:
     """A limit that no run reaches, where none is in dollars: its lease tells what was in flight at a kill.
 
-    None for an OUT in a bucket, where each lease waits for an upload, nor for shards, whose limits are given out.
+    None without a price, for an OUT in a bucket, where each lease waits for an upload, nor for shards, whose limits
+    are given out.
     """
-    has_own = job.address is not None or job.leases is not None or granted_usd(budgets) is not None
-    return [] if has_own else [Budget(Amounts(nano_usd=NO_LIMIT_NANO_USD))]
+    is_needed = is_priced and job.address is None and job.leases is None and granted_usd(budgets) is None
+    return [Budget(Amounts(nano_usd=NO_LIMIT_NANO_USD))] if is_needed else []
 
 
 def granted_usd(budgets: Sequence[Budget]) -> Decimal | None:

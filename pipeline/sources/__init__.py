@@ -11,7 +11,7 @@ from pipeline.config.extras import CLOUD_HINT, CLOUD_SCHEMES, PDF_SUFFIX, VIDEO_
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.http.hub import HubDataset
-from pipeline.sources.base import Checkable, Source
+from pipeline.sources.base import AllBadError, Checkable, NoRecordsError, Source
 from pipeline.sources.braces import MOST_FILES, expanded, files_of, has_braces
 from pipeline.sources.bucket import BucketSource
 from pipeline.sources.documents import PagesSource
@@ -35,7 +35,7 @@ from pipeline.sources.shards import TAR_SUFFIXES, Shard, label_of
 from pipeline.sources.sidecars import SidecarSource
 from pipeline.sources.single import ImageSource
 from pipeline.sources.webdataset import ShardsSource
-from pipeline.sources.wrapped import SkippableSource
+from pipeline.sources.wrapped import PossiblyEmptySource
 
 __all__ = [
     "Source",
@@ -88,7 +88,7 @@ def open_sources(
     if len(sources) == 1 and not first_counts and sharding is None:
         return sources[0]
     if config.skip_bad_rows:
-        sources = [SkippableSource(source) for source in sources]
+        sources = [PossiblyEmptySource(source, [AllBadError]) for source in sources]
     name = ", ".join(map(source_name, specs))
     return JoinedSource(sources, name=name, first_counts=first_counts, sharding=sharding)
 
@@ -107,7 +107,9 @@ def _around(source: Checkable, config: SourceConfig, *, reads_sidecars: bool) ->
     """The source with what settings change about any of them."""
     if reads_sidecars or config.skip_captioned:
         source = SidecarSource(source, config, reads=reads_sidecars)
-    return PagesSource(source) if config.pdf == "pages" else source
+    if config.pdf == "pages":
+        source = PagesSource(source)
+    return PossiblyEmptySource(source, [NoRecordsError]) if config.allow_empty else source
 
 
 def _opened(spec: SourceLike, config: SourceConfig, out: Path | None) -> list[Checkable]:

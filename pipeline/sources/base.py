@@ -15,8 +15,17 @@ from pipeline.sources.naming import short, shown
 _NAMED_AT_MOST = 10_000
 
 
+class NoRecordsError(InputError):
+    """A source is there, and holds nothing: with `source.allow_empty` no mistake."""
+
+
 class AllBadError(InputError):
     """All that a source holds was skipped as bad: among others it is passed over."""
+
+
+def nothing_in(what: str, skipped: int) -> InputError:
+    """Why a source brings nothing: it has nothing, or all of it was skipped as bad."""
+    return AllBadError(f"{what} that can be used; {skipped:,} were skipped as bad") if skipped else NoRecordsError(what)
 
 
 class Source(Protocol):

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from PIL import Image
@@ -21,6 +22,8 @@ def source_list(given: SourceLike) -> list[SourceLike]:
     """
     if isinstance(given, str | os.PathLike):
         return [os.fspath(given)]
+    if isinstance(given, list) and not given:
+        return [given]  # no records; no SOURCE is an empty tuple
     if isinstance(given, list | tuple) and not any(_is_item(one) for one in given):
         return [os.fspath(one) if isinstance(one, str | os.PathLike) else _repeatable(one) for one in given]
     return [_repeatable(given)]
@@ -29,10 +32,13 @@ def source_list(given: SourceLike) -> list[SourceLike]:
 def _repeatable(items: Iterable[Any]) -> Iterable[Any]:
     """The items of an iterator as a list: a source is read several times. Raises InputError where they are none."""
     if hasattr(items, "columns") and hasattr(items, "to_dict"):
-        raise InputError('a DataFrame is no list of records: give `frame.to_dict("records")`')
-    if isinstance(items, Mapping) or not isinstance(items, Iterable):
-        raise InputError(f"records in memory are a list or another sequence, not one {type(items).__name__}")
-    return list(items) if iter(items) is items else items
+        raise InputError(
+            'a DataFrame is no list of records: give `frame.to_dict("records")` (pandas) or `frame.to_dicts()` (polars)'
+        )
+    if not isinstance(items, Mapping):
+        with suppress(TypeError):  # a sequence may have no more than `__getitem__`
+            return list(items) if iter(items) is items else items
+    raise InputError(f"records in memory are a list or another sequence, not one {type(items).__name__}")
 
 
 def _is_item(value: object) -> bool:

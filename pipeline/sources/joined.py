@@ -51,8 +51,7 @@ class JoinedSource:
             count, self._repeated = first_of_each(self.sources)
         else:
             count = check_ids(self.sources)
-        if count == 0 and self.sharding is None:  # a shard may have nothing
-            raise self._nothing()
+        self._check_not_bad(is_empty=count == 0)
         return count
 
     def records(self) -> Iterator[ImageRecord]:
@@ -66,11 +65,11 @@ class JoinedSource:
                         continue
                     seen.add(record.id)
                 yield record
-        if is_empty and self.sharding is None:
-            raise self._nothing()
+        self._check_not_bad(is_empty=is_empty)
 
-    def _nothing(self) -> InputError:
-        return InputError(f"{shown(self.name)}: all of it was skipped as bad; see which with one SOURCE at a time")
+    def _check_not_bad(self, *, is_empty: bool) -> None:
+        if is_empty and self.skipped and self.sharding is None:  # a shard may have nothing
+            raise InputError(f"{shown(self.name)}: all of it was skipped as bad; see which with one SOURCE at a time")
 
 
 def check_apart(sources: Sequence[object]) -> None:

@@ -1,6 +1,7 @@
 """JSON Lines: one object a line."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -40,7 +41,8 @@ def read_jsonl(file: BinaryIO, name: str, config: SourceConfig, *, extras: bool)
             yield number, image, given, to_json(row) if extras or len(line) > safe else None
 
 
-_BEYOND_64_BITS = 2.0**63
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""orjson makes a fraction of a whole number beyond 64 bits."""
 
 
 def _object(line: bytes) -> dict[str, Any] | str:
@@ -59,7 +61,7 @@ def _object(line: bytes) -> dict[str, Any] | str:
     may_be_deep = line.count(b"[") + line.count(b"{") > DEEPEST
     if may_be_deep and is_too_deep(value):
         return f"nested deeper than {DEEPEST} levels"
-    if any(type(one) is float and abs(one) >= _BEYOND_64_BITS for one in value.values()):
+    if _LONG_NUMBER.search(line):
         with suppress(ValueError):  # of thousands of digits
-            value.update(json.loads(line))  # orjson makes a fraction of such a whole number
-    return value
+            value = json.loads(line)
+    return dict(value)

@@ -9,7 +9,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import EmbeddedImage, LocalFile, Location
 from pipeline.records import ImageRecord
-from pipeline.sources.base import AllBadError, check_ids
+from pipeline.sources.base import check_ids, nothing_in
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
@@ -199,8 +199,7 @@ class ManifestSource:
                 empty = False
                 yield line, listed, None if given is ABSENT else str(given), extra
         if empty:
-            kind = AllBadError if self.skipped else InputError
-            raise kind(f"{self._label}: no rows" + self._all_skipped())
+            raise nothing_in(f"{self._label}: no rows", self.skipped)
 
     def _reject(self, row: BadRow) -> None:
         if self._config.skip_bad_rows and row.skippable:
@@ -209,9 +208,6 @@ class ManifestSource:
         where = f"{self._label}:{row.line}" if self._unit == "line" else f"{self._label}: {self._unit} {row.line}"
         way_out = ", or skip such rows with `source.skip_bad_rows`" if row.skippable else ""
         raise InputError(f"{where}: {row.what}; fix the {self._unit}{way_out}")
-
-    def _all_skipped(self) -> str:
-        return f" that can be used; {self.skipped:,} were skipped as bad" if self.skipped else ""
 
 
 class StreamSource(ManifestSource):

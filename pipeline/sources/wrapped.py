@@ -1,12 +1,13 @@
 """A source that changes the records of another one."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from pipeline.errors import InputError
 from pipeline.records import ImageRecord
-from pipeline.sources.base import AllBadError, Checkable, check_ids
+from pipeline.sources.base import Checkable, check_ids
 from pipeline.sources.passed import passed_over
 
 T = TypeVar("T")
@@ -65,17 +66,20 @@ class WrappedSource:
         raise NotImplementedError
 
 
-class SkippableSource(WrappedSource):
-    """One of several sources: it may hold nothing but what is skipped as bad."""
+class PossiblyEmptySource(WrappedSource):
+    """One that may hold nothing, or nothing but what is skipped as bad: the `errors` that say so are its end."""
+
+    def __init__(self, source: Checkable, errors: Sequence[type[InputError]]) -> None:
+        super().__init__(source)
+        self._errors = errors
 
     def ids(self) -> Iterator[str] | None:
         found = self._source.ids()
-        return None if found is None else _unless_bad(found)
+        return None if found is None else self._whole(found)
 
     def records(self) -> Iterator[ImageRecord]:
-        return _unless_bad(self._source.records())
+        return self._whole(self._source.records())
 
-
-def _unless_bad(found: Iterable[T]) -> Iterator[T]:
-    with suppress(AllBadError):
-        yield from found
+    def _whole(self, found: Iterable[T]) -> Iterator[T]:
+        with suppress(*self._errors):
+            yield from found

@@ -56,8 +56,26 @@ def test_one_source_or_several() -> None:
     ],
 )
 def test_what_is_no_list_of_records(given: Any, said: str) -> None:
+    """One sentence says what to give instead."""
     with pytest.raises(InputError, match=said):
         source_list(given)
+
+
+class Rows:
+    """A sequence as those of PyTorch are: `__getitem__` and a length."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> dict[str, str]:
+        return [{"image": "a.jpg"}, {"image": "b.jpg"}][index]
+
+
+def test_a_sequence_without_an_iterator() -> None:
+    """It is read by its numbers."""
+    rows: Any = Rows()
+    assert source_list(rows) == [rows]
+    assert [record.id for record in records(rows)] == ["a.jpg", "b.jpg"]
 
 
 def test_rows() -> None:
