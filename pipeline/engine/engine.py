@@ -72,8 +72,8 @@ class Engine:
         self._preparation = Preparation(stages, config, clock, self._writer)
         self._completion = Completion(stages, config, self._writer, self.stop)
         self._pauses = PauseLog(clock)
-        self._workers = 0
-        self._is_interrupted = self._ends_at_once = False
+        self._workers = self._at_work = 0
+        self._is_read = self._is_interrupted = self._ends_at_once = False
         self._stopping: str | None = None
         self._reason: VisionBatchError | None = None
         self._working = anyio.CancelScope()
@@ -139,16 +139,28 @@ class Engine:
                 await self._reader.run(send, self._writer.thread)
             except VisionBatchError as error:
                 self.stop(error)
-        for endpoint in self._scheduler.endpoints:
-            endpoint.is_last = True
+        self._is_read = True
+        self._tell_left()
+
+    def _tell_left(self) -> None:
+        """The endpoints, how many records are left, once the source is at its end."""
+        if self._is_read:
+            left = self._at_work + self._records.statistics().current_buffer_used
+            for endpoint in self._scheduler.endpoints:
+                endpoint.left = left
 
     async def _worker(self, tasks: MemoryObjectReceiveStream[Task]) -> None:
         async with tasks:
             async for task in tasks:
+                self._at_work += 1
+                self._tell_left()
                 try:
                     await self._live(task)
                 except VisionBatchError as error:  # no file handles left, and the like
                     self.stop(error)
+                finally:
+                    self._at_work -= 1
+                    self._tell_left()
 
     async def _live(self, task: Task) -> None:
         """From the source to the writer: its prompts one after the other, while the endpoint's cache has its images."""

@@ -114,7 +114,7 @@ def _granted(request: PreparedRequest, result: Answer | Failure) -> int:
 
 
 def _refusal(failure: Failure, record_id: str | None) -> str:
-    """Why a run stops. `record_id`: others were answered, and it may be about this record alone."""
+    """Why a run stops. `record_id`: this run has answers, and it may be about this record alone."""
     is_named = record_id is not None and failure.kind in FINAL_STOPS
     return stop_message(failure) + (f" (asked about {record_id!r}; others were answered)" if is_named else "")
 
@@ -142,8 +142,7 @@ class EndpointState:
         """Requests divided by weight, for the scheduler's fair shares."""
         self.stopped: str | None = None
         """Why a run that had only this endpoint would end."""
-        self.is_last = False
-        """Whether the source is at its end: all remaining records are with workers."""
+        self.left = inf  # records that are not done, once the source is at its end
         self.may_be_records = False
         """Whether the failures that made it stop may be the last records' own."""
         self.remarks: list[str] = []
@@ -301,10 +300,11 @@ class EndpointState:
     def _throttled(self, state: RequestState, failure: Failure, sent: Sent, suspects: Suspects) -> Known:
         """The endpoint is busy; no record loses an attempt by it."""
         self._throttles.add(state)
-        is_limit, is_alone = failure.kind is ErrorKind.RATE_LIMITED, self.is_last and not self.in_flight
+        is_limit = failure.kind is ErrorKind.RATE_LIMITED
         if is_limit and not self.limits.allows(self.tokens_of(state.request)):
             return Known(exceeds_limit=True)
-        known = replace(self._throttles.known(state, self.answers, is_alone), random=self._clock.random.random())
+        known = self._throttles.known(state, self.answers)
+        known = replace(known, is_alone=self.left == 1, random=self._clock.random.random())
         if is_limit:
             self._throttles.suspect(state, sent.number, suspects)
         else:
@@ -358,7 +358,7 @@ class EndpointState:
             self.stopped = stop_message(failure)
             has_answered = self.answers > 0 or self._config.has_answers
             # No other record could show whose failures these are: the last ones are with workers.
-            is_open = failure.status is not None and has_answered and self.is_last
+            is_open = failure.status is not None and has_answered and self.left < inf
             self.may_be_records = reason is PauseReason.FAILING and is_open
         self.notices.pausing(now, self.circuit.since, failure, most_s, setting)
 
@@ -370,7 +370,7 @@ class EndpointState:
 
     def _shut(self, failure: Failure, record_id: str) -> None:
         """The endpoint refuses all requests: for good, or until the account has credit."""
-        self.stopped = _refusal(failure, record_id if self.answers or self._config.has_answers else None)
+        self.stopped = _refusal(failure, record_id if self.answers else None)
         self._is_shut, self.may_be_records = failure.kind in FINAL_STOPS, False
         now, follows = self._clock.now(), "is asked no more" if self._is_shut else "the others go on without it"
         self.notices.refused(now, now, failure, follows)

@@ -73,11 +73,10 @@ class Throttles:
         """The next request shows whether this record is throttled alone."""
         self._suspects[number + 1] = (state, *before[:1])
 
-    def known(self, state: RequestState, answers: int, is_alone: bool) -> Known:  # noqa: FBT001 - as Known has it
+    def known(self, state: RequestState, answers: int) -> Known:
         """What is known of a record that was just throttled, where the endpoint has answered this often."""
         return Known(
             throttles=state.throttles.get(self._name, 0) + 1,
             times_throttled=state.throttled_by[self._name],
-            is_alone=is_alone,
             throttle_share=(self._count - state.times_throttled) / max(1, answers),
         )

@@ -17,6 +17,10 @@ MAX_THROTTLES, ALONE = 10, 0.6
 """429s of one record that end it, where others are answered after this share of them: without the first a poison
 record is sent for ever, without the second a good record is lost to a limit.
 """
+LAST_ALONE = 2
+"""The same of the last record, as a number, its last 429 included: without it one record that is always throttled holds
+up the end of a run for `limits.max_wait_s`, and then stops it.
+"""
 RETRY_S = 1.0
 """A throttled record lets others pass for this long, twice as long each time; without it, it would be sent again at
 once, and throttled.
@@ -168,7 +172,7 @@ class Known:
     is_paused: bool = False
     """All records wait together."""
     is_alone: bool = False
-    """No other record is left that could be answered between its 429s."""
+    """It is the last record of the run: no other is left that could be answered between its 429s."""
     has_other: bool = False
     """Another endpoint may be asked once."""
     is_correction: bool = False
@@ -180,7 +184,7 @@ class Known:
     def is_unwanted(self) -> bool:
         """Whether it is this record that is throttled, and not the endpoint that is busy."""
         most = MAX_THROTTLES * max(1.0, self.throttle_share / USUAL)
-        return self.times_throttled >= most and self.throttles >= (2 if self.is_alone else ALONE * most)
+        return self.times_throttled >= most and self.throttles >= (LAST_ALONE if self.is_alone else ALONE * most)
 
 
 def decide(result: Answer | Failure, known: Known) -> Decision:  # noqa: PLR0911 - a table

@@ -15,19 +15,24 @@ _PARTS: Final = 2
 
 
 class Unchanged:
-    """Finds the rows of one OUT that were made of the same bytes and the same request."""
+    """Finds the rows of one OUT that were made of the same bytes."""
 
     def __init__(self, ledger: Ledger, selection: Selection, data: Path) -> None:
         self._ledger, self._selection, self._data = ledger, selection, data
         self._hashes: OrderedDict[int, dict[bytes, str]] = OrderedDict()
 
     def is_only_newer(self, request: PreparedRequest) -> bool:
-        """Whether nothing but the time of its file is another than when its row was written."""
+        """Whether nothing but the time of its file is another than when its row was written.
+
+        The row may answer another request, as `on_config_change=keep` leaves it. Of several images it has the hash of
+        the first one alone: then the whole request is compared.
+        """
         key = record_key(request.record.id, request.prompt_name)
-        if not any(one.key == key for one in self._ledger.leaders(request.request_sha256)):
-            return False
         stored = self._ledger.find([key]).get(key)
         if stored is None or self._selection.asks_again(stored) or not request.image_facts:
+            return False
+        leaders = self._ledger.leaders(request.request_sha256)
+        if len(request.image_facts) > 1 and all(one.key != key for one in leaders):
             return False
         return self._sha256_of(key) == request.image_facts[0].sha256
 

@@ -326,6 +326,20 @@ async def test_a_record_that_is_always_throttled_becomes_a_row() -> None:
     assert 60.0 < bench.clock.now() - began < 600.0  # longer than the minute of a limit
 
 
+async def test_the_last_records_wait_for_an_endpoint_that_is_busy() -> None:
+    """Where several are left none is given up, though each was throttled before while others were answered."""
+    bench = Bench(60)
+    began = bench.clock.now()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        is_busy = name in {"56", "57"} and (attempt == 1 or bench.clock.now() - began < HOUR_S / 2)
+        return fail(ErrorKind.RATE_LIMITED, status=429) if is_busy else GOOD
+
+    bench.script = script
+    await bench.run(max_wait_s=HOUR_S)
+    assert {row.status for row in bench.by_id().values()} == {Status.OK}
+
+
 async def test_nothing_is_sent_during_a_pause_and_one_goes_first() -> None:
     """After a 429 that asks for 60 s nothing is sent for 60 s, and then one request tests the waters."""
     answered: list[tuple[float, int]] = []

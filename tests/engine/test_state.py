@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from random import Random
 
 import anyio.lowlevel
@@ -705,7 +706,7 @@ def test_a_day_s_quota_that_is_used_up_stops_the_run() -> None:
 @pytest.mark.parametrize("told_s", [1e300, 2.5e11, 1e14])
 def test_no_wait_is_too_long_for_words(told_s: float) -> None:
     """A number or a date that is absurd, with any patience at all: words with a time of day, never an exception."""
-    bench = rig(config={"max_wait_s": float("inf")})
+    bench = rig(config={"max_wait_s": inf})
     bench.ask(fail(ErrorKind.RATE_LIMITED, status=429, retry_after_s=told_s), takes_s=0.0)
     assert str(bench.endpoint.waiting).startswith("rate limited until ")
     assert bench.endpoint.stopped is None
@@ -736,7 +737,7 @@ def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
     bench = rig(config={"max_failures": 3, "has_answers": answered == "before", "outage_s": 300.0})
     if answered == "in this run":
         bench.ask(GOOD)
-    bench.endpoint.is_last = True
+    bench.endpoint.left = 8
     began = bench.hand.now_s
     states = failing(bench)
     assert bench.endpoint.stopped is None
@@ -752,7 +753,7 @@ def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
 def test_an_endpoint_that_is_gone_costs_nobody_an_attempt(why: str) -> None:
     """Otherwise the run stops, as it always did, and no record has lost anything."""
     bench = rig(config={"max_failures": 3, "has_answers": why != "it never answered"})
-    bench.endpoint.is_last = why != "others follow"
+    bench.endpoint.left = inf if why == "others follow" else 8
     kinds = {
         "it says nothing": ErrorKind.TIMEOUT,
         "it cannot be reached": ErrorKind.UNREACHABLE,

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ErrorKind
 from pipeline.limits.decision import (
+    LAST_ALONE,
     MAX_THROTTLES,
     RETRY_S,
     TRANSIENT,
@@ -107,6 +108,18 @@ def test_an_answer_is_the_last_word() -> None:
             Known(throttles=MAX_THROTTLES, times_throttled=MAX_THROTTLES, is_paused=True),
             Action.FAIL,
             0.0,
+        ),
+        (
+            ErrorKind.RATE_LIMITED,
+            Known(throttles=LAST_ALONE, times_throttled=MAX_THROTTLES, is_alone=True),
+            Action.FAIL,
+            0.0,
+        ),
+        (
+            ErrorKind.RATE_LIMITED,
+            Known(throttles=LAST_ALONE, times_throttled=MAX_THROTTLES, is_paused=True),
+            Action.RETRY_AFTER,
+            2 * RETRY_S,
         ),
         (ErrorKind.OVERLOADED, Known(), Action.RETRY_AFTER, RETRY_S),
         (ErrorKind.UNREACHABLE, Known(), Action.REQUEUE, 0.0),

@@ -1,6 +1,7 @@
 """Many nights on one output directory, against a plain model of what it must hold, and what it may have cost."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class Row:
 
     width: int
     prompt: str
+    answer: int
+    """Rows with the same number share one answer, which the first of them to be asked may lend to others."""
 
 
 NUMBERS = st.integers(0, 7)
@@ -78,6 +81,8 @@ class Nights:
         self.rows: dict[str, Row] = {}
         self.seed = 0
         self.prompt = PROMPTS[0]
+        self.sharing = Counter[int]()
+        """How many rows have ever shared each answer."""
         self.clock_ns = 10**18
         self.add(0)
 
@@ -94,7 +99,7 @@ class Nights:
         self.write(f"{number}.png", 20 + self.seed)
 
     def copy(self, number: int, other: int) -> None:
-        """A second name for pixels that are there. A file that is only newer counts as changed, and is asked again."""
+        """A second name for pixels that are there, or a file that is only newer, whose row stays."""
         name = f"{number}.png"
         if others := sorted(set(self.files) - {name}):
             self.write(name, self.files[others[other % len(others)]])
@@ -122,10 +127,17 @@ class Nights:
         before = emulator_get(self.url, "stats")["billed"]
         if crash is None or self.crashed(again, crash):
             assert self.run(again).exit_code == 0
-        for name in wanted:
-            self.rows[name] = Row(self.files[name], self.prompt)
+        self.answer(wanted)
         spent = emulator_get(self.url, "stats")["billed"] - before
         assert least <= spent <= most + (0 if crash is None else 2 * 2), (kind, crash)
+
+    def answer(self, wanted: set[str]) -> None:
+        """The rows of those that were asked. A follower lends nothing, and which one led is not known here."""
+        known = {row.width for row in self.rows.values() if row.prompt == self.prompt}
+        answers = {width: len(self.sharing) + number for number, width in enumerate({self.files[n] for n in wanted})}
+        self.sharing += Counter(answers[self.files[name]] for name in wanted)
+        self.sharing += Counter(answers[width] for width in known & answers.keys())  # a row of before may lead
+        self.rows |= {name: Row(self.files[name], self.prompt, answers[self.files[name]]) for name in wanted}
 
     def is_asked(self, name: str, kind: str) -> bool:
         row = self.rows.get(name)
@@ -138,12 +150,15 @@ class Nights:
     def to_pay(self, wanted: set[str], kind: str) -> tuple[int, int]:
         """Different pixels among those asked, less those that another row has an answer to already.
 
-        A row that is itself asked again lends its old answer until it has the new one.
+        A row that is itself asked again lends its old answer until it has the new one. An answer is sure to be lent
+        where all rows are left that share it.
         """
         widths = {self.files[name] for name in wanted}
-        known = {name: row.width for name, row in self.rows.items() if row.prompt == self.prompt}
-        lasting = {width for name, width in known.items() if name not in wanted}
-        return (len(widths),) * 2 if kind == "refresh" else (len(widths - {*known.values()}), len(widths - lasting))
+        known = {name: row for name, row in self.rows.items() if row.prompt == self.prompt}
+        left = Counter(row.answer for name, row in known.items() if name not in wanted)
+        lasting = {row.width for row in known.values() if left[row.answer] == self.sharing[row.answer]}
+        least = len(widths - {row.width for row in known.values()})
+        return (len(widths),) * 2 if kind == "refresh" else (least, len(widths - lasting))
 
     def run(self, again: dict[str, Any]) -> pipeline.RunSummary:
         return pipeline.run(
