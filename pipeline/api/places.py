@@ -53,8 +53,6 @@ def opened_out(out: PathLike, state: PathLike | None, say: Callable[[str], None]
     """Where a run on `out` works, held for the block where `out` is an address."""
     address = out_address(out)
     if address is None:
-        if out == "":
-            raise InputError("`out` is empty; name a directory ('.' is this one)")
         if state is not None:
             raise InputError(f"`state={state}` is for an OUT in a bucket (s3://, gs://, az://), and {out} is none")
         yield OutPlace(Path(out))

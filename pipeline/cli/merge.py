@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipeline.api import datasets
-from pipeline.cli.options import JSON, OUT_PATH, Option, command
+from pipeline.cli.options import JSON, Option, command
 from pipeline.cli.output import show_json, show_lines
 from pipeline.commands.merged import merge_lines
 
@@ -23,7 +23,7 @@ OPTIONS = (
         "--out",
         metavar="OUT",
         required=True,
-        type=OUT_PATH,
+        type=click.Path(),
         help="Where all of their rows go: a new directory, or that of an earlier merge, which then grows.",
     ),
     Option(
@@ -38,7 +38,7 @@ OPTIONS = (
 
 
 @command("merge", OPTIONS)
-def merge(*, outs: tuple[Path, ...], out: Path, on_config_change: str, as_json: bool) -> int:
+def merge(*, outs: tuple[Path, ...], out: str, on_config_change: str, as_json: bool) -> int:
     """Join output directories, such as the shards of an array, into one that can be run again."""
     report = datasets.merge(outs, out=out, on_config_change=on_config_change)
     if as_json:

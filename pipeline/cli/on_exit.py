@@ -19,7 +19,7 @@ PREFIX = "VISION_BATCH_"
 
 
 def run_on_exit(
-    command: str, out: Path | None, code: int, summary: RunSummary | None, complain: Callable[[str], None]
+    command: str, out: str | Path | None, code: int, summary: RunSummary | None, complain: Callable[[str], None]
 ) -> None:
     """Runs `command` in a shell, with what came of the run in its environment. What goes wrong with it is said."""
     environment = {**os.environ, **environment_of(out, code, summary)}
@@ -41,9 +41,9 @@ def run_on_exit(
         complain(f"--on-exit: its exit code is {ended}; that of the run stays {code}")
 
 
-def environment_of(out: Path | None, code: int, summary: RunSummary | None) -> dict[str, str]:
+def environment_of(out: str | Path | None, code: int, summary: RunSummary | None) -> dict[str, str]:
     """The variables of the command, without the prefix's repetition: OUT, the exit code, counts and cost."""
-    values: dict[str, object] = {"EXIT_CODE": code, "OUT": "" if out is None else _named(out)}
+    values: dict[str, object] = {"EXIT_CODE": code, "OUT": _named(out) if out else ""}
     if summary is not None:
         values |= {
             "RUN_ID": summary.run_id,

@@ -84,21 +84,6 @@ class _Text(click.ParamType[object]):
         return flag_value(self._key, value) if isinstance(value, str) else value
 
 
-class _OutPath(click.Path):
-    """Where results go. An empty word is a variable that is not set, and not the working directory."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - of click
-        if value == "":
-            self.fail("it is empty; name a directory ('.' is this one)", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-OUT_PATH = _OutPath()
-
-
 def setting_options(names: Sequence[str] | None = None, *, only_with_sample: Sequence[str] = ()) -> list[Option]:
     """The options of all settings that have a keyword, or of these keywords; some under a heading of their own."""
     declared = [one for one in settings() if one.setting.keyword and (names is None or one.setting.keyword in names)]

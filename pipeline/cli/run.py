@@ -18,7 +18,6 @@ from pipeline.cli.options import (
     LIMIT,
     LIMITS,
     LOG_JSON,
-    OUT_PATH,
     PANELS,
     PROMPT_FILE,
     QUIET,
@@ -41,7 +40,7 @@ OPTIONS = (
         "-o",
         "--out",
         metavar="OUT",
-        type=OUT_PATH,
+        type=click.Path(),
         help="The output directory, or s3://, gs://, az://. Run again on it, and only what is missing is asked.",
     ),
     Option(
@@ -155,7 +154,7 @@ def run(*, on_exit: str | None, **given: Any) -> int:  # noqa: ANN401 - of click
     return ending.code
 
 
-def _run(ending: Ending, *, sources: tuple[str, ...], out: Path | None, dry_run: bool, **given: Any) -> int:  # noqa: ANN401 - of click
+def _run(ending: Ending, *, sources: tuple[str, ...], out: str | None, dry_run: bool, **given: Any) -> int:  # noqa: ANN401 - of click
     try:
         options = _options(given)
         if dry_run:
@@ -177,7 +176,7 @@ def _options(given: dict[str, Any]) -> runs.RunOptions:
     return cast("runs.RunOptions", {**given, **settings, "on_note": None if quiet else note})
 
 
-def show_first(sources: tuple[str, ...], out: Path | None, options: runs.RunOptions, *, as_json: bool) -> None:
+def show_first(sources: tuple[str, ...], out: str | None, options: runs.RunOptions, *, as_json: bool) -> None:
     """`--dry-run`"""
     first = runs.rehearsal(sources, out=out, **options)
     plain = NOTHING_TO_ASK if first is None else str(first)

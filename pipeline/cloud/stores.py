@@ -69,6 +69,8 @@ class ObjectAddress:
 def out_address(out: str | Path) -> ObjectAddress | None:
     """The address that an OUT is, without a slash at its end; None for a directory. Raises InputError for a bad one."""
     text = str(out)
+    if not text:  # a variable that is not set
+        raise InputError("`out` is empty; name a directory ('.' is this one)")
     if isinstance(out, Path):  # which makes one slash of two
         text = _ONE_SLASH.sub(r"\1//", text)
     address = ObjectAddress.of(text)

@@ -157,21 +157,17 @@ def _notes(
 
 
 def _other_endpoints(candidate: Candidate) -> Iterator[str]:
-    """Where others of the configuration would cost something else."""
-    first, *others = candidate.config.all_endpoints
+    """Where others of the configuration may cost something else."""
+    config = candidate.config
     if candidate.anywhere or candidate.provider is not None:
         return
-    priced = price_for(candidate.config, first, emulated=False)
-    dear = [
-        public_url(one.base_url)
-        for one in others
-        if one.model != first.model or price_for(candidate.config, one, emulated=False) != priced
-    ]
-    if dear:
-        yield (
-            f"tokens and prices are those of {public_url(first.base_url)} alone: {', '.join(dear)} may cost more or "
-            "less, and gets its share of the requests"
-        )
+    alike: dict[str, object] = {}
+    for one in config.all_endpoints:
+        model = one.model or config.request.model
+        alike[f"{model} at {public_url(one.base_url)}"] = model, price_for(config, one, emulated=False)
+    first, *others = alike
+    if differ := [name for name in others if alike[name] != alike[first]]:
+        yield f"tokens and prices are those of {first} alone; it shares the requests with {', '.join(differ)}"
 
 
 def _time(

@@ -29,7 +29,7 @@ from pipeline.records import Status
 from pipeline.run.job import endpoint_name, new_run_id
 from pipeline.run.rows_of_out import State, not_of_run
 from pipeline.run.run import Say
-from pipeline.run.summaries import counted, summarise
+from pipeline.run.summaries import summarise, totals_of
 from pipeline.store import between_runs, outdir
 from pipeline.store.answered import answered_keys
 from pipeline.store.beforehand import missing_records
@@ -191,7 +191,7 @@ class Whole:
     def summary(self, reason: VisionBatchError | None, stats: RunStats, before: Counter[State]) -> RunSummary:
         """What this command has done, all shards together."""
         whole = summarise(
-            self.found.job, stats, counted(stats), before, reason, run_id=self.run_id, began_at=self.began_at,
+            self.found.job, stats, totals_of(stats), before, reason, run_id=self.run_id, began_at=self.began_at,
             seconds=self.clock.now() - self.began,
         )  # fmt: skip
         saved = (end.summary for end in self._ends.values())

@@ -25,7 +25,7 @@ def rows_before(dataset: Dataset, stats: RunStats) -> Counter[State]:
 
 
 def not_of_run(states: Mapping[State, int], stats: RunStats) -> Counter[State]:
-    """The same of the `states` of all rows."""
+    """Of the rows of OUT, whose `states` are given, those that hold no answer, or a refusal, less those of the run."""
     others = Counter(states) - stats.by_state
     return Counter(
         {

@@ -57,7 +57,7 @@ from pipeline.run.passed import say_passed, say_reading
 from pipeline.run.prepare import Fetcher, Preparer
 from pipeline.run.rows_of_out import configurations, corrections_replaced, listed_failures, rows_before
 from pipeline.run.sharding import say_shard
-from pipeline.run.summaries import counted, summarise
+from pipeline.run.summaries import summarise, totals_of
 from pipeline.sources import Source, passed_over
 from pipeline.sources.origins import origins
 from pipeline.store.accounting import Totals
@@ -225,7 +225,7 @@ class _Run:
         self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
         budgets = budgets_of(self.job, dataset)
         self.stats.granted_usd = granted_usd(budgets)
-        budgets += unbounded(self.job, budgets) if self.is_priced else []
+        budgets += unbounded(self.job, budgets, is_priced=self.is_priced)
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=missing_of(self.job, dataset),
@@ -330,7 +330,7 @@ class _Run:
 
     def summary(self, stopped: VisionBatchError | None, dataset: Dataset) -> RunSummary:
         """What this command took is by the ledger; by what was counted here where that cannot be read."""
-        stats, took = self.stats, counted(self.stats)
+        stats, took = self.stats, totals_of(self.stats)
         with suppress(ResourceError):
             took = dataset.run_totals() - self.spent_before
         summary = summarise(

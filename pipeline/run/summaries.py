@@ -32,35 +32,21 @@ def summarise(
     bad_before = sum(rows for state, rows in before.items() if is_unanswered(*state))
     too_many = exceeds(job.max_failed, stats.bad, stats.asked) or (job.fail_on_any and stats.bad + bad_before > 0)
     return RunSummary(
-        run_id=run_id,
-        out=job.name,
+        run_id=run_id, out=job.name, model=job.config.request.model, endpoint=endpoint_name(job),
+        config_hash=job.config.config_hash(), began_at=began_at, seconds=seconds,
         exit_code=stopped.exit_code if stopped else int(too_many),
         stopped=str(stopped) if stopped else None,
-        model=job.config.request.model,
-        endpoint=endpoint_name(job),
-        config_hash=job.config.config_hash(),
-        began_at=began_at,
-        seconds=seconds,
-        bad_before=bad_before,
-        still=by_kind(before),
-        **_counts(stats),
+        images=None if stats.total is None else stats.total // stats.prompts,
+        prompts=stats.prompts, skipped=stats.skipped, asked=stats.asked, followers=stats.followers,
+        requests=stats.requests, retried=stats.retried, rate_limited=stats.rate_limited,
+        by_status={status.value: count for status, count in stats.by_status.items()},
+        by_error=dict(stats.by_error),
+        by_endpoint=dict(stats.by_endpoint),
+        source_bytes=stats.source_bytes, sent_bytes=stats.sent_bytes, tokens_saved=stats.tokens_saved,
+        bad=stats.bad, bad_before=bad_before, still=by_kind(before), examples=list(stats.examples.values()),
+        passed_over=dict(stats.passed_over),
         **_bill(stats, took, is_priced=is_priced),
-    )
-
-
-def _counts(stats: RunStats) -> dict[str, Any]:
-    """What was counted while the command ran."""
-    names = ("prompts", "skipped", "asked", "followers", "requests", "retried", "rate_limited", "bad")
-    sizes = ("source_bytes", "sent_bytes", "tokens_saved")
-    return {
-        "images": None if stats.total is None else stats.total // stats.prompts,
-        "by_status": {status.value: count for status, count in stats.by_status.items()},
-        "by_error": dict(stats.by_error),
-        "by_endpoint": dict(stats.by_endpoint),
-        "examples": list(stats.examples.values()),
-        "passed_over": dict(stats.passed_over),
-        **{name: getattr(stats, name) for name in (*names, *sizes)},
-    }
+    )  # fmt: skip
 
 
 def _bill(stats: RunStats, took: Totals, *, is_priced: bool) -> dict[str, Any]:
@@ -77,7 +63,7 @@ def _bill(stats: RunStats, took: Totals, *, is_priced: bool) -> dict[str, Any]:
     }
 
 
-def counted(stats: RunStats) -> Totals:
+def totals_of(stats: RunStats) -> Totals:
     """What was taken by the counts of a run, where no ledger tells it."""
     return Totals(
         prompt_tokens=stats.prompt_tokens,

@@ -233,10 +233,12 @@ def test_an_endpoint_of_another_price_is_named() -> None:
         found = one(count=6, sizes=["512x512"], config=RunConfig.model_validate(config))
         return "\n".join(found.notes)
 
-    assert f"those of {first}/v1 alone: {second}/v1 may cost" in notes(
-        {"base_url": first}, {"base_url": second, "model": "gpt-4o-mini"}
-    )
-    assert "alone:" not in notes({"base_url": first}, {"base_url": second})
+    mini: dict[str, object] = {"base_url": second, "model": "gpt-4o-mini"}
+    said = f"those of gpt-4o at {first}/v1 alone; it shares the requests with gpt-4o-mini at {second}/v1"
+    assert said in notes({"base_url": first}, mini)
+    assert f"{said}, gpt-4o-mini at {first}/v1" in notes({"base_url": first}, mini, {**mini, "base_url": first})
+    for alike in (mini | {"model": None}, mini | {"model": "gpt-4o"}):
+        assert "alone;" not in notes({"base_url": first}, alike)
 
 
 def test_a_rule_of_a_host() -> None:

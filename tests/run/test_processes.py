@@ -307,6 +307,8 @@ def test_what_is_in_flight_at_a_kill_is_counted_without_a_budget(draw: Draw) -> 
     assert seen["requests"] > 30
     assert found.cost_unknown_usd > 0
     assert found.cost_usd < billed_usd <= found.cost_usd + found.cost_unknown_usd
+    most_usd = (100 * Decimal("2.5") + 300 * 10) / 1_000_000
+    assert found.cost_unknown_usd < 2 * 4 * most_usd  # twice of what four slots may have in flight
 
 
 def test_a_rebuild_after_a_kill(draw: Draw) -> None:
