@@ -80,8 +80,9 @@ def _next(found: OutStatus) -> list[str]:
         if out_address(found.out) is not None or found.is_selection:
             return []
         limit = [] if found.limit is None else ["--limit", str(found.limit)]
-        again = public_text(printable(shlex.join([*run_words(out, is_rehearsal=found.is_rehearsal), *limit])))
-        return [f"next: {again}  (goes on where it stopped)"]
+        more = [] if found.used_up is None else ["--set", f"{found.used_up}=N"]
+        again = public_text(printable(shlex.join([*run_words(out, is_rehearsal=found.is_rehearsal), *limit, *more])))
+        return [f"next: {again}  (goes on where it stopped{', with a larger budget' if more else ''})"]
     if found.bad:
         return [f"next: {named('status', found.out, '--failures')}  (the reason of each row without an answer)"]
     return [f"next: {named('view', found.out)}  (look at the answers beside their images)"] if found.records else []

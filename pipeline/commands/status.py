@@ -86,6 +86,8 @@ class OutStatus:
     """The records that the last run asked about at most, where it was told so."""
     is_selection: bool = False
     """Whether the last run chose its records or rows, by a sample, ids, or what is asked again."""
+    used_up: str | None = None
+    """The setting of the budget that stopped the last run."""
     shard: str | None = None
     """Which shard of its source OUT is for (`0/8`); None where it is for all of it."""
     damage: tuple[str, ...] = ()
@@ -115,8 +117,7 @@ def read_status(out: Path, *, verify: bool = False) -> OutStatus:
 
 
 def _read_status(out: Path, *, verify: bool) -> OutStatus:
-    if not (out / "ledger.sqlite").exists():
-        raise InputError(f"{out}: no vision-batch output here (there is no {out / 'ledger.sqlite'})")
+    between_runs.check_there(out)
     published = _published(out)
     try:
         if "totals" not in published or _state(published) == "killed":  # published before the end
@@ -223,6 +224,7 @@ def _status(out: Path, published: dict[str, Any], ratios: tuple[Ratio, ...], war
         stopped=published.get("stopped"),
         limit=published.get("limit"),
         is_selection=published.get("is_selection") is True,
+        used_up=published.get("used_up"),
         shard=_shard(out),
     )
 

@@ -17,6 +17,7 @@ what was paid for comes home, and is committed.
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 
 import anyio
 import anyio.lowlevel
@@ -65,7 +66,7 @@ class Engine:
 
     def __init__(self, stages: Stages, config: EngineConfig, clock: Clock, stats: RunStats) -> None:
         self._stages, self._config, self._clock, self.stats = stages, config, clock, stats
-        endpoints = [EndpointState(endpoint, config, clock) for endpoint in stages.endpoints]
+        endpoints = [EndpointState(endpoint, config, clock, self._left) for endpoint in stages.endpoints]
         self._scheduler = Scheduler(endpoints, stages.budgets, self._lease, clock, stages.leases)
         self._reader = Reader(stages, stats, reads_ahead=config.reads_ahead)
         self._writer = Writer(stages, stats, self._scheduler.concurrency, self._ended, self._write_failed)
@@ -140,27 +141,21 @@ class Engine:
             except VisionBatchError as error:
                 self.stop(error)
         self._is_read = True
-        self._tell_left()
 
-    def _tell_left(self) -> None:
-        """The endpoints, how many records are left, once the source is at its end."""
-        if self._is_read:
-            left = self._at_work + self._records.statistics().current_buffer_used
-            for endpoint in self._scheduler.endpoints:
-                endpoint.left = left
+    def _left(self) -> float:
+        """Records that are not done; known at the end of the source."""
+        return self._at_work + self._records.statistics().current_buffer_used if self._is_read else inf
 
     async def _worker(self, tasks: MemoryObjectReceiveStream[Task]) -> None:
         async with tasks:
             async for task in tasks:
                 self._at_work += 1
-                self._tell_left()
                 try:
                     await self._live(task)
                 except VisionBatchError as error:  # no file handles left, and the like
                     self.stop(error)
                 finally:
                     self._at_work -= 1
-                    self._tell_left()
 
     async def _live(self, task: Task) -> None:
         """From the source to the writer: its prompts one after the other, while the endpoint's cache has its images."""

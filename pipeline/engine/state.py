@@ -3,7 +3,7 @@
 Nothing waits here: the state reports when it is ready, and observes the result of each request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
@@ -126,11 +126,15 @@ def _doubt_words(name: str, doubts: Sequence[str]) -> str:
     )
 
 
+Left = Callable[[], float]
+"""How many records are left in a run."""
+
+
 class EndpointState:
     """The state of one endpoint. Times are in seconds of the engine's clock."""
 
-    def __init__(self, endpoint: Endpoint, config: EngineConfig, clock: Clock) -> None:
-        self.endpoint, self.name = endpoint, endpoint.name
+    def __init__(self, endpoint: Endpoint, config: EngineConfig, clock: Clock, left: Left = lambda: inf) -> None:
+        self.endpoint, self.name, self.left = endpoint, endpoint.name, left
         self._config, self._clock = config, clock
         self._concurrency = _concurrency_of(endpoint)
         self.limits = _limits_of(endpoint, clock)
@@ -142,7 +146,6 @@ class EndpointState:
         """Requests divided by weight, for the scheduler's fair shares."""
         self.stopped: str | None = None
         """Why a run that had only this endpoint would end."""
-        self.left = inf  # records that are not done, once the source is at its end
         self.may_be_records = False
         """Whether the failures that made it stop may be the last records' own."""
         self.remarks: list[str] = []
@@ -304,7 +307,7 @@ class EndpointState:
         if is_limit and not self.limits.allows(self.tokens_of(state.request)):
             return Known(exceeds_limit=True)
         known = self._throttles.known(state, self.answers)
-        known = replace(known, is_alone=self.left == 1, random=self._clock.random.random())
+        known = replace(known, is_alone=self.left() == 1, random=self._clock.random.random())
         if is_limit:
             self._throttles.suspect(state, sent.number, suspects)
         else:
@@ -358,7 +361,7 @@ class EndpointState:
             self.stopped = stop_message(failure)
             has_answered = self.answers > 0 or self._config.has_answers
             # No other record could show whose failures these are: the last ones are with workers.
-            is_open = failure.status is not None and has_answered and self.left < inf
+            is_open = failure.status is not None and has_answered and self.left() < inf
             self.may_be_records = reason is PauseReason.FAILING and is_open
         self.notices.pausing(now, self.circuit.since, failure, most_s, setting)
 

@@ -22,7 +22,7 @@ from pipeline.engine.leases import Leases
 from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
 from pipeline.engine.stats import RunStats
-from pipeline.errors import InputError
+from pipeline.errors import BudgetReachedError, InputError, VisionBatchError
 from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.sizes import first_sizes
 from pipeline.limits.budget import Amounts, Budget
@@ -157,7 +157,7 @@ def check_budget(config: RunConfig, model: str, price: Price | None) -> None:
     if budget.max_cost_usd is None and budget.max_cost_total_usd is None:
         return
     if price is None:
-        instead = "Set a budget in tokens or requests instead: `budget.max_tokens=N`, `budget.max_requests=N`"
+        instead = "`prices.models` gives yours; or set a budget of `budget.max_tokens=N` or `budget.max_requests=N`"
         if traits_of(config).bills_pages:
             instead = "[[prices.models]] with usd_per_page gives it; or bound requests: `budget.max_requests=N`"
         raise InputError(
@@ -243,6 +243,15 @@ def budgets_of(job: Job, dataset: Dataset) -> list[Budget]:
         spent = Amounts(nano_usd(dataset.totals().spent_usd))
         budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), TOTAL, spent))
     return budgets
+
+
+def used_up(stopped: VisionBatchError | None) -> str | None:
+    """The setting that the next run needs more of, where a budget has stopped this one."""
+    if not isinstance(stopped, BudgetReachedError):
+        return None
+    usd_key = "budget.max_cost_total_usd" if stopped.budget == TOTAL else "budget.max_cost_usd"
+    keys = {"nano_usd": usd_key, "tokens": "budget.max_tokens", "requests": "budget.max_requests"}
+    return keys.get(stopped.what)  # none for time: each run has its own
 
 
 def unbounded(job: Job, budgets: Sequence[Budget], *, is_priced: bool) -> list[Budget]:

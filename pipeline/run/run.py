@@ -29,6 +29,7 @@ from pipeline.money import usd
 from pipeline.pdf.process import PROCESSES
 from pipeline.redaction.addresses import public_url
 from pipeline.run.consent import confirmed
+from pipeline.run.dear import say_dear
 from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.images import MEGABYTE
 from pipeline.run.job import (
@@ -48,6 +49,7 @@ from pipeline.run.job import (
     new_run_id,
     open_job_source,
     unbounded,
+    used_up,
 )
 from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
@@ -105,6 +107,7 @@ async def run_job(
                 stages = replace(stages, after=stack.enter_context(hook), reword=prepare.reworded)
             numbers = _numbers(job, dataset)
             say_prompt(job, None if numbers.has_answers or total == 0 else say)
+            stack.callback(say_dear, dataset, say if run.is_priced else None)
             summary = await run.drive(Engine(stages, numbers, clock, run.stats), dataset, stack)
         if say is not None and run.unmatched is not None and (words := run.unmatched.words()) is not None:
             say(f"note: {words}")
@@ -263,7 +266,7 @@ class _Run:
         try:
             await engine.run()
         except BudgetReachedError as error:
-            stopped = BudgetReachedError(self.budget_words(error, dataset))
+            stopped = BudgetReachedError(self.budget_words(error, dataset), what=error.what, budget=error.budget)
         except VisionBatchError as error:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
@@ -324,6 +327,7 @@ class _Run:
             "pauses": [as_json(pause) for pause in self.stats.pauses],
             "limit": self.job.limit,
             "is_selection": self.job.chosen is not None or self.job.rerun.selects,
+            "used_up": used_up(stopped),
             **dataset.overview(),
             **self.summary(stopped, dataset).as_dict(),
         }

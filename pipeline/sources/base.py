@@ -23,9 +23,15 @@ class AllBadError(InputError):
     """All that a source holds was skipped as bad: among others it is passed over."""
 
 
-def nothing_in(what: str, skipped: int) -> InputError:
-    """Why a source brings nothing: it has nothing, or all of it was skipped as bad."""
-    return AllBadError(f"{what} that can be used; {skipped:,} were skipped as bad") if skipped else NoRecordsError(what)
+def nothing_in(what: str, skipped: int = 0) -> InputError:
+    """Why a source brings nothing, in these words: an AllBadError where all was skipped, else a NoRecordsError."""
+    kind = AllBadError if skipped else NoRecordsError
+    return kind(what)
+
+
+def all_skipped(skipped: int) -> str:
+    """Goes on behind `no rows`."""
+    return f" that can be used; {skipped:,} were skipped as bad" if skipped else ""
 
 
 class Source(Protocol):

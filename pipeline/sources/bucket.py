@@ -9,7 +9,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.formatting import passed_words
 from pipeline.locations import ImageUrl
 from pipeline.records import ImageRecord
-from pipeline.sources.base import NoRecordsError, check_ids
+from pipeline.sources.base import check_ids, nothing_in
 from pipeline.sources.naming import MEDIA_SUFFIXES, check_videos, identify, names_document, shown
 from pipeline.sources.passed import WITHOUT_SUFFIX, PassedOver, suffix_of
 from pipeline.sources.patterns import START, Everything, Glob, Pattern
@@ -63,7 +63,7 @@ class BucketSource:
             yield root + key
         if is_empty:
             kinds = passed_words(passed.by_kind) or "none"
-            raise NoRecordsError(
+            raise nothing_in(
                 f"{shown(self.name)}: no images here; other objects: {kinds}. Objects count that end in "
                 f"{' '.join(self._suffixes)}, in any case, and are not hidden"
             )

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
-from pipeline.sources.base import NoRecordsError
+from pipeline.sources.base import nothing_in
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.extras import safe_size, to_json
 from pipeline.sources.lines import LINE_LIMIT, raw_lines, separators, text_lines, up_to_text
@@ -37,7 +37,7 @@ def _read(file: BinaryIO, name: str, config: SourceConfig, delimiters: str, *, e
     lines = text_lines(raw_lines(file, name), flaws)
     leading = up_to_text(lines)
     if not leading:
-        raise NoRecordsError(f"{name}: the file is empty")
+        raise nothing_in(f"{name}: the file is empty")
     delimiter, spaced = separators(leading[-1], delimiters)
     csv.field_size_limit(LINE_LIMIT)
     reader = csv.reader(chain(leading, lines), delimiter=delimiter, strict=True, skipinitialspace=spaced)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
-from pipeline.sources.base import NoRecordsError, check_ids
+from pipeline.sources.base import check_ids, nothing_in
 from pipeline.sources.empty import no_images
 from pipeline.sources.metadata import FolderMetadata
 from pipeline.sources.naming import check_videos, identify, local_path, names_document
@@ -79,7 +79,7 @@ class FolderSource:
             self.has_documents = self.has_documents or names_document(text)
             yield of_path(text)
         if is_empty:
-            raise NoRecordsError(no_images(self.name, self.folder and self._prefix, walk, self._config.extensions))
+            raise nothing_in(no_images(self.name, self.folder and self._prefix, walk, self._config.extensions))
         if without := covered.without_row():
             walk.passed.add(WITHOUT_ROW, without)
         self.passed_over = walk.passed.by_kind

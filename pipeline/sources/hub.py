@@ -8,7 +8,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.http.hub import HubDataset
 from pipeline.locations import ImageUrl
 from pipeline.records import ImageRecord
-from pipeline.sources.base import NoRecordsError, check_ids
+from pipeline.sources.base import check_ids, nothing_in
 from pipeline.sources.elsewhere import RemoteManifest
 from pipeline.sources.formats import FORMATS
 from pipeline.sources.hub_listing import hub_name, hub_paths
@@ -71,7 +71,7 @@ class HubSource:
                 where = ImageUrl(shown(name), self._dataset.resolved(path), is_trusted=True)
                 yield ImageRecord(identify(name), (where,))
         if is_empty:
-            raise NoRecordsError(f"{shown(self.name)}: no Parquet files and no images here")
+            raise nothing_in(f"{shown(self.name)}: no Parquet files and no images here")
 
     def _holds(self, name: str) -> bool:
         """Whether a file of records, or the record of an image, belongs to this shard."""

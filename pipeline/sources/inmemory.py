@@ -8,7 +8,7 @@ from PIL import Image
 from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.records import ImageRecord
-from pipeline.sources.base import check_ids, nothing_in
+from pipeline.sources.base import all_skipped, check_ids, nothing_in
 from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.documents import is_document
 from pipeline.sources.extras import record_flaw, to_json
@@ -73,7 +73,7 @@ class InMemorySource:
                     "source.skip_bad_rows"
                 )
         if len(self._items) == self.skipped:
-            raise nothing_in(f"{_NAME}: no records", self.skipped)
+            raise nothing_in(f"{_NAME}: no records{all_skipped(self.skipped)}", self.skipped)
 
     def _record(self, position: int, item: object, columns: Columns | None) -> ImageRecord | str:
         """The record of one item, or what is wrong with it."""

@@ -9,7 +9,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import EmbeddedImage, LocalFile, Location
 from pipeline.records import ImageRecord
-from pipeline.sources.base import check_ids, nothing_in
+from pipeline.sources.base import all_skipped, check_ids, nothing_in
 from pipeline.sources.blocks import Block, BlockReader, OddError
 from pipeline.sources.extras import record_flaw
 from pipeline.sources.lines import folder_prefix
@@ -199,7 +199,7 @@ class ManifestSource:
                 empty = False
                 yield line, listed, None if given is ABSENT else str(given), extra
         if empty:
-            raise nothing_in(f"{self._label}: no rows", self.skipped)
+            raise nothing_in(f"{self._label}: no rows{all_skipped(self.skipped)}", self.skipped)
 
     def _reject(self, row: BadRow) -> None:
         if self._config.skip_bad_rows and row.skippable:

@@ -13,7 +13,7 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import TarMember
 from pipeline.records import ImageRecord
-from pipeline.sources.base import AllBadError, NoRecordsError, check_ids
+from pipeline.sources.base import check_ids, nothing_in
 from pipeline.sources.empty import no_images_in_shards
 from pipeline.sources.keyed import KeyedRecords
 from pipeline.sources.passed import PassedOver
@@ -76,8 +76,8 @@ class ShardsSource:
             except OSError as error:
                 self._reject(f"{shard.shown}: cannot be read: {error.strerror or error}", "go on without it")
         if is_empty:
-            kind = AllBadError if self.skipped else NoRecordsError
-            raise kind(no_images_in_shards(self.name, len(self.shards), self.skipped, passed))
+            words = no_images_in_shards(self.name, len(self.shards), self.skipped, passed)
+            raise nothing_in(words, self.skipped)
         self.passed_over = passed.by_kind
 
     def _of_shard(self, shard: Shard, passed: PassedOver, *, extras: bool) -> Iterator[ImageRecord]:

@@ -43,15 +43,20 @@ def held(out: Path, failpoint: Callable[[str], None] = lambda _: None) -> Iterat
         yield ledger
 
 
+def check_there(out: Path) -> None:
+    """Raises InputError where no run has made OUT, ResourceError where its ledger is gone."""
+    if not (out / LEDGER_NAME).is_file():
+        with suppress(InputError):
+            check_out(out)
+        raise InputError(f"{out}: no vision-batch output here (there is no {out / LEDGER_NAME})")
+
+
 @contextmanager
 def repaired(
     out: Path, config: RunConfig, failpoint: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[SqliteLedger, TakenIn]]:
     """The same, with what was taken in from files of unsaved answers."""
-    if not (out / LEDGER_NAME).is_file():
-        with suppress(InputError):
-            check_out(out)
-        raise InputError(f"{out}: no vision-batch output here (there is no {out / LEDGER_NAME})")
+    check_there(out)
     check_ledger(out)
     with disk_errors(out), SqliteLedger(out / LEDGER_NAME, failpoint) as ledger:
         check_rebuilt(out)

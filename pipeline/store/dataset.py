@@ -47,6 +47,7 @@ from pipeline.store.recovery import repair
 from pipeline.store.rerun import RerunPolicy
 from pipeline.store.sealing import Sealer
 from pipeline.store.selection import Selection
+from pipeline.tokens.ratios import models_of
 
 
 class Dataset:
@@ -247,6 +248,10 @@ class Dataset:
     def overview(self) -> dict[str, object]:
         """The whole of OUT as plain values: `records` by status, `errors` by kind, `totals`, tokens by `models`."""
         return overview(self._ledger)
+
+    def billed_by_model(self) -> dict[str, dict[str, int]]:
+        """What was billed and what was predicted, by the model as served."""
+        return models_of(self._ledger.counts())
 
     def write_status(self, status: Mapping[str, object]) -> None:
         """Replace `status.json`."""

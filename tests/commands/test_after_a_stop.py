@@ -17,11 +17,14 @@ from tests.support import Command, MakeImage
 
 PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8}]}
 
+AGAIN = "next: vision-batch run photos -o out -c out/config.toml"
+LARGER = "(goes on where it stopped, with a larger budget)"
+
 
 @pytest.mark.parametrize(
     ("selected", "line"),
     [
-        ({"limit": 2}, "next: vision-batch run photos -o out -c out/config.toml --limit 2  (goes on where it stopped)"),
+        ({"limit": 2}, f"{AGAIN} --limit 2 --set budget.max_requests=N  {LARGER}"),
         ({"sample": 2}, None),
         ({"only": ["a.jpg", "b.jpg"]}, None),
     ],
@@ -38,6 +41,25 @@ def test_the_next_command_asks_for_no_more_than_the_last(
     assert next((one for one in said if one.startswith("next: ")), None) == line
 
 
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"max_cost": "0.0001"}, "budget.max_cost_usd"),
+        ({"max_cost_total": "0.0001"}, "budget.max_cost_total_usd"),
+        ({"max_time": 1e-9}, None),
+    ],
+)
+def test_which_budget_has_to_grow(
+    make_image: MakeImage, command: Command, endpoint: str, more: dict[str, Any], key: str | None
+) -> None:
+    """The command that goes on names it; of a run that was out of time the same command goes on."""
+    make_image("photos/a.jpg")
+    with pytest.raises(BudgetReachedError):
+        ask("photos", endpoint, overrides=PRICE, **more)
+    (line,) = [line for line in command("status", "out")[1].splitlines() if line.startswith("next: ")]
+    assert line.partition("  (")[0].endswith(f"--set {key}=N" if key else "out/config.toml")
+
+
 def test_status_and_report(
     make_image: MakeImage, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,9 +72,9 @@ def test_status_and_report(
     assert code == 0
     assert re.search(r"stopped early: 1 of 3 images.*\. `?budget\.max_requests`? is used up", said, re.IGNORECASE)
     (line,) = [line for line in said.splitlines() if line.startswith("next: ")]
-    assert line == "next: vision-batch run photos -o out -c out/config.toml  (goes on where it stopped)"
-    words = shlex.split(line.removeprefix("next: ").partition("  (")[0])
-    assert command(*words[1:], "--set", "budget.max_requests=null")[0] == 0
+    assert line == f"{AGAIN} --set budget.max_requests=N  {LARGER}"
+    words = shlex.split(line.replace("=N", "=9").removeprefix("next: ").partition("  (")[0])
+    assert command(*words[1:])[0] == 0
     code, said, _ = command("status", "out")
     assert said.splitlines()[-1] == "next: vision-batch view out  (look at the answers beside their images)"
     monkeypatch.setattr(status, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))

@@ -170,9 +170,12 @@ def test_status_tells_what_there_is(photos: Path, endpoint: str) -> None:
 
 
 def test_status_after_a_rebuild(photos: Path, endpoint: str) -> None:
-    """A new ledger knows of no run, and says so in words, not in a row of Nones."""
+    """A new ledger knows of no run, and says so in words, not in a row of Nones. Before, `status` names the rebuild."""
     ask(photos, endpoint)
     Path("out/ledger.sqlite").unlink()
+    for look in (read_status, pipeline.report):
+        with pytest.raises(ResourceError, match=r"ledger\.sqlite is gone\. .*`vision-batch rebuild out`"):
+            look(Path("out"))
     rebuild(Path("out"), now=lambda: NOON)
     text = "\n".join(lines(read_status(Path("out"))))
     assert "6 records (5 ok, 1 failed)" in text

@@ -737,7 +737,7 @@ def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
     bench = rig(config={"max_failures": 3, "has_answers": answered == "before", "outage_s": 300.0})
     if answered == "in this run":
         bench.ask(GOOD)
-    bench.endpoint.left = 8
+    bench.endpoint.left = lambda: 8
     began = bench.hand.now_s
     states = failing(bench)
     assert bench.endpoint.stopped is None
@@ -753,7 +753,7 @@ def test_the_last_records_are_to_blame_themselves(answered: str) -> None:
 def test_an_endpoint_that_is_gone_costs_nobody_an_attempt(why: str) -> None:
     """Otherwise the run stops, as it always did, and no record has lost anything."""
     bench = rig(config={"max_failures": 3, "has_answers": why != "it never answered"})
-    bench.endpoint.left = inf if why == "others follow" else 8
+    bench.endpoint.left = lambda: inf if why == "others follow" else 8
     kinds = {
         "it says nothing": ErrorKind.TIMEOUT,
         "it cannot be reached": ErrorKind.UNREACHABLE,

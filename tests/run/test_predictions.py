@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
@@ -15,6 +16,7 @@ from pipeline.commands.check import PROMPT, misfit
 from pipeline.commands.status import lines, newest_bills, read_status
 from pipeline.config.loading import load_config
 from pipeline.endpoints.pricing import own_price
+from pipeline.errors import BudgetReachedError
 from pipeline.records import ImageFacts
 from tests import warm
 from tests.builders import ask
@@ -22,6 +24,7 @@ from tests.emulators import emulator
 from tests.http_servers import serving
 from tests.support import MakeImage
 
+PRICE = {"prices.models": [{"model": "*", "input_usd_per_mtok": 2, "output_usd_per_mtok": 8}]}
 SIZES = [(320, 240), (640, 480), (800, 1200), (1400, 500), (1024, 1024)]
 
 
@@ -89,6 +92,24 @@ def test_a_rule_that_does_not_fit(photos: Path, endpoint: str) -> None:
     assert json.loads(json.dumps(status.as_dict()))["ratios"][0]["answers"] == 25
     assert len(newest_bills(Path("out"), "gpt-4o")) == 25
     assert newest_bills(Path("out"), "other") == []
+
+
+@pytest.mark.parametrize(("model", "family"), [("gpt-4o-mini", "gpt-4o"), ("gpt-4o", "gpt-4o-mini")])
+@pytest.mark.parametrize("max_cost", [None, "0.05"])
+def test_a_run_that_is_billed_for_more_says_so(
+    photos: Path, endpoint: str, model: str, family: str, max_cost: str | None
+) -> None:
+    """Also where its budget is used up the sooner for it; of a rule that predicts too much `status` alone speaks."""
+    notes: list[str] = []
+    with suppress(BudgetReachedError):
+        ask(
+            photos, endpoint, model=model, model_family=family, max_cost=max_cost, overrides=PRICE, on_note=notes.append
+        )
+    (ratio,) = read_status(Path("out")).ratios
+    assert (ratio.answers == 25) == (max_cost is None)
+    said = f"note: {ratio.value:.2f} x the predicted prompt tokens of {model} are billed, over {ratio.answers} "
+    found = [note for note in notes if " x the predicted" in note]
+    assert found == ([f"{said}answers; `vision-batch status` says more"] if ratio.value > 1 else [])
 
 
 @pytest.mark.parametrize("told", [False, True])
