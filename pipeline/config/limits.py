@@ -64,7 +64,11 @@ class BudgetConfig(Section):
 
     max_cost_usd: Annotated[
         PositiveDollars | None,
-        Setting("Stops before the run costs more, resumed runs included.", keyword="max_cost", metavar="USD"),
+        Setting(
+            "Stops before the run costs more, resumed runs of one day (UTC) included.",
+            keyword="max_cost",
+            metavar="USD",
+        ),
     ] = None
     max_cost_total_usd: Annotated[
         PositiveDollars | None,

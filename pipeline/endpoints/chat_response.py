@@ -30,7 +30,12 @@ _LENGTH: Final = frozenset(
         "max_output_tokens", "max_messages", "steered", "incomplete",  # the Responses API
     }
 )  # fmt: skip
-_FILTERED: Final = frozenset({"content_filter", "safety", "prohibited_content", "refusal"})
+_FILTERED: Final = frozenset(
+    {
+        "content_filter", "refusal",
+        "safety", "prohibited_content", "recitation", "blocklist", "spii", "image_safety",  # Gemini, `FinishReason`
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,7 @@ def read_body(response: Response, body: Mapping[str, Any], what: str) -> Answer 
 
 def _chosen(choices: list[_Choice], parsed: Parsed) -> Answer | Failure:
     chosen = next((choice for choice in choices if choice.text), choices[0])
-    reason = (chosen.finish_reason or "").lower()
+    reason = (chosen.finish_reason or "").lower().partition(":")[0]  # Gemini: "content_filter: RECITATION"
     if reason == "error":
         return parsed.failure(ErrorKind.SERVER_ERROR, "the answer broke off (finish_reason error)")
     if not (chosen.text or chosen.refusal or reason in _LENGTH or reason in _FILTERED):

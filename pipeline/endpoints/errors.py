@@ -1,7 +1,8 @@
 """What an endpoint's refusal means: by status, code and type.
 
 The text counts only where the codes do not say it: of AI/ML API and 302.AI, whether an account has no credit left or a
-request is not allowed; of LiteLLM's proxy, which passes on the words of a provider without its codes.
+request is not allowed; of LiteLLM's proxy, which passes on the words of a provider without its codes; of those where an
+empty account has the code of a wrong request or of a rate.
 
 Error bodies differ: `{"error": {message, type, code}}` (OpenAI, Azure, OpenRouter, vLLM, Ollama, Anthropic's
 compatible layer), the same in a list (Gemini), `{error: {err_code, message}}` (302.AI), `{message, statusCode}` (AI/ML
@@ -170,10 +171,10 @@ def classify(status: int, error: ErrorBody) -> ErrorKind:
             return kind
     if status == HTTPStatus.FORBIDDEN and error.flagged:
         return ErrorKind.CONTENT_FILTER
-    for words, kind in _LITELLM_WORDS:
+    for words, kind in _WORDS:
         if words.match(error.message or ""):
             return kind
-    if status in _KEY_OR_CREDIT and error.may_mean_credit and _OF_CREDIT.search(error.message or ""):
+    if _says_no_credit(status, error):
         return ErrorKind.QUOTA_EXHAUSTED
     if error.codes & _EXCEEDS_LIMIT.get(status, frozenset()):
         return ErrorKind.REQUEST_EXCEEDS_LIMIT
@@ -227,15 +228,15 @@ def request_id(headers: Mapping[str, str], parsed: object) -> str | None:
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 -- JSON is whatever the endpoint sends
     """The body's JSON, None where it is none.
 
-    What orjson refuses and others send (NaN, half an emoji, bytes that are no UTF-8) is read as well as
-    it can be: the answer is paid for.
+    What orjson refuses and others send (NaN, half an emoji, bytes that are no UTF-8, a stream's comments before it) is
+    read as well as it can be: the answer is paid for.
     """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(body.decode("utf-8-sig", "replace"))
+        return json.loads(COMMENTS.sub(b"", body).decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return None
 
@@ -246,19 +247,34 @@ def excerpt(body: bytes) -> str:
     return html.unescape(_TAGS.sub(" ", text)) if "<" in text else text
 
 
+COMMENTS: Final = re.compile(rb"\A(?:\s*:[^\n]*\n)+\s*(?=\{)")
+"""Before the whole answer: OpenRouter sends them while it works, so that no proxy gives up."""
 _STATUS = re.compile(r"[45]\d\d")
 _KEY_OR_CREDIT: Final = frozenset({401, 403})
 _OF_CREDIT: Final = re.compile(
     r"\b(credits?|balance|quota|billing|payment|top.?up|recharge|plan limits?)\b", re.IGNORECASE
 )
-_LITELLM_WORDS: Final = (
+_MAY_BE_CREDIT: Final = frozenset({400, 401, 403, 429})
+_NO_CREDIT: Final = re.compile(
+    r"credit balance is too low|insufficient (account )?balance|used all available credits|please (recharge|top.?up)",
+    re.IGNORECASE,
+)
+"""Anthropic (400), xAI and Zhipu (429). "Quota" alone is no proof: Google has quotas a minute."""
+_WORDS: Final = (
+    (re.compile(r"No models? loaded"), ErrorKind.MODEL_NOT_FOUND),  # LM Studio: 400 or 404
     (re.compile(r"/[\w/]+: Invalid model name passed in model="), ErrorKind.MODEL_NOT_FOUND),
     (re.compile(r"litellm\.\w+: .*OpenAIException - You exceeded your current quota"), ErrorKind.QUOTA_EXHAUSTED),
     (re.compile(r"litellm\.(BadRequestError: litellm\.)?ContentPolicyViolationError"), ErrorKind.CONTENT_FILTER),
 )
-"""As version 1.106 writes them. Google words a limit of a minute as a quota, too: only OpenAI's is one."""
+"""The others as LiteLLM 1.106 writes them. Google words a limit of a minute as a quota, too: only OpenAI's is one."""
 _MOST_NESTED: Final = 4
 _TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+
+
+def _says_no_credit(status: int, error: ErrorBody) -> bool:
+    words = error.message or ""
+    may_be = status in _KEY_OR_CREDIT and error.may_mean_credit and _OF_CREDIT.search(words)
+    return bool(may_be or (status in _MAY_BE_CREDIT and _NO_CREDIT.search(words)))
 
 
 def _words(status: int, headers: Mapping[str, str], error: ErrorBody, body: bytes, redactor: Redactor) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.endpoints.errors import parse_json
+from pipeline.endpoints.errors import COMMENTS, parse_json
 from pipeline.endpoints.texts import text_of
 
 _TEXTS: Final = ("content", "refusal")
@@ -58,7 +58,7 @@ def is_stream(headers: Mapping[str, str], body: bytes) -> bool:
 
     The body counts before the header: gateways send streams as text or JSON, and whole answers as streams.
     """
-    begin = body[:_BEGIN].lstrip()
+    begin = COMMENTS.sub(b"", body[:_BEGIN]).lstrip()
     if begin.startswith((b"{", *_FIELDS)):
         return not begin.startswith(b"{")
     kind = headers.get("content-type") or ""

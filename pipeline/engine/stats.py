@@ -104,7 +104,8 @@ class RunStats:
     @property
     def known_cost_usd(self) -> Decimal | None:
         """None where nothing is known of what the answers cost."""
-        return known_cost(self.cost_usd, self.cost_unknown_usd, is_unknown=self.unpriced > 0 or not self.is_priced)
+        is_known = self.is_priced or self.answered > 0  # each answer may state its own, also where it is nothing
+        return known_cost(self.cost_usd, self.cost_unknown_usd, is_unknown=self.unpriced > 0 or not is_known)
 
     @property
     def answered(self) -> int:

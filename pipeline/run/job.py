@@ -9,7 +9,6 @@ from itertools import islice
 from math import inf, nan
 from pathlib import Path
 from secrets import token_hex
-from typing import Final
 
 from pipeline.catalogue.prices import Price
 from pipeline.config.limits import BudgetConfig
@@ -19,14 +18,10 @@ from pipeline.config.shards import SourceShard
 from pipeline.endpoints.adapter import traits_of
 from pipeline.engine.hooks import OnAnswer
 from pipeline.engine.leases import Leases
-from pipeline.engine.progress import dollars
 from pipeline.engine.stages import EngineConfig
-from pipeline.engine.stats import RunStats
-from pipeline.errors import BudgetReachedError, InputError, VisionBatchError
+from pipeline.errors import InputError
 from pipeline.http.image_hosts import ImageHosts
 from pipeline.images.sizes import first_sizes
-from pipeline.limits.budget import Amounts, Budget
-from pipeline.money import nano_usd, usd
 from pipeline.records import EMULATOR, ImageRecord, record_key
 from pipeline.redaction.addresses import public_url
 from pipeline.redaction.redactor import NOTHING_SECRET, Redactor, shown_variable
@@ -36,15 +31,12 @@ from pipeline.run.rendering import check_records, names_sidecar
 from pipeline.run.sharding import shared_budget
 from pipeline.sources import Source, SourceLike, has_stream, open_sources
 from pipeline.sources.base import NoRecordsError
-from pipeline.store.accounting import Totals
 from pipeline.store.dataset import Dataset
 from pipeline.store.keyset import KeySet
 from pipeline.store.rerun import RerunPolicy
 from pipeline.tokens.prompt import PromptShape, dearer_detail, out_of_reach, tokens_by_detail
 
 Missing = Callable[[Sequence[ImageRecord]], Sequence[tuple[str, ...]]]
-RUN, TOTAL = "run", "total"
-"""The budget of one run, and that of all runs on an OUT."""
 FETCHES = 64
 """Images that are fetched at a time."""
 
@@ -197,17 +189,6 @@ def exceeds(allowed: str, bad: int, asked: int) -> bool:
     return bad > (most * asked if text.endswith("%") else most)
 
 
-def left_words(stats: RunStats, totals: Totals) -> list[str]:
-    """What is left undone, and about what it would cost."""
-    if stats.total is None:
-        return []
-    left, paid = stats.total - stats.done, totals.records - totals.deduplicated
-    words = f"{left:,} of {stats.total:,} {stats.unit}s remain"
-    if totals.cost_usd and paid:
-        words += f", about {dollars(totals.cost_usd / paid * left)}"
-    return [words]
-
-
 def missing_of(job: Job, dataset: Dataset) -> Missing:
     """Which prompts each record is asked: what neither OUT nor, on a cluster, the whole that it is a part of holds."""
     answered, names = job.answered, job.config.prompt_names
@@ -222,51 +203,6 @@ def missing_of(job: Job, dataset: Dataset) -> Missing:
         return [tuple(name for name in asked if name not in known) for asked, known in each]
 
     return missing
-
-
-NO_LIMIT_NANO_USD: Final = 10**18
-"""A billion dollars: a budget has some limit, and leases are taken for what has a budget."""
-
-
-def budgets_of(job: Job, dataset: Dataset) -> list[Budget]:
-    """What this run, and all runs on OUT, may still spend."""
-    budget = job.budget
-    if job.leases is not None:
-        totals = dataset.totals()
-        return job.leases.begin(Amounts(nano_usd(totals.spent_usd), totals.tokens, totals.requests))
-    budgets = []
-    run_limit = Amounts(nano_usd(budget.max_cost_usd), budget.max_tokens, budget.max_requests)
-    if run_limit != Amounts():
-        totals = dataset.run_totals()
-        budgets.append(Budget(run_limit, RUN, Amounts(nano_usd(totals.spent_usd), totals.tokens, totals.requests)))
-    if budget.max_cost_total_usd is not None:
-        spent = Amounts(nano_usd(dataset.totals().spent_usd))
-        budgets.append(Budget(Amounts(nano_usd(budget.max_cost_total_usd)), TOTAL, spent))
-    return budgets
-
-
-def used_up(stopped: VisionBatchError | None) -> str | None:
-    """The setting that the next run needs more of, where a budget has stopped this one."""
-    if not isinstance(stopped, BudgetReachedError):
-        return None
-    usd_key = "budget.max_cost_total_usd" if stopped.budget == TOTAL else "budget.max_cost_usd"
-    keys = {"nano_usd": usd_key, "tokens": "budget.max_tokens", "requests": "budget.max_requests"}
-    return keys.get(stopped.what)  # none for time: each run has its own
-
-
-def unbounded(job: Job, budgets: Sequence[Budget], *, is_priced: bool) -> list[Budget]:
-    """A limit that no run reaches, where none is in dollars: its lease tells what was in flight at a kill.
-
-    None without a price, for an OUT in a bucket, where each lease waits for an upload, nor for shards, whose limits
-    are given out.
-    """
-    is_needed = is_priced and job.address is None and job.leases is None and granted_usd(budgets) is None
-    return [Budget(Amounts(nano_usd=NO_LIMIT_NANO_USD))] if is_needed else []
-
-
-def granted_usd(budgets: Sequence[Budget]) -> Decimal | None:
-    """What may be spent from now on; None where no budget is in dollars."""
-    return min((usd(left) for each in budgets if (left := each.left.nano_usd) is not None), default=None)
 
 
 def endpoint_name(job: Job) -> str:

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
-from decimal import Decimal
 
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
@@ -13,7 +12,7 @@ from pipeline.endpoints.adapter import adapter_of, traits_of
 from pipeline.endpoints.pricing import price_for
 from pipeline.engine.engine import Engine
 from pipeline.engine.hooks import Hook
-from pipeline.engine.progress import alike, dollars
+from pipeline.engine.progress import dollars
 from pipeline.engine.stages import Clock, Endpoint, EngineConfig, Stages
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import (
@@ -25,31 +24,25 @@ from pipeline.errors import (
 )
 from pipeline.http.image_hosts import ImageHosts
 from pipeline.http.session import open_session
-from pipeline.money import usd
 from pipeline.pdf.process import PROCESSES
 from pipeline.redaction.addresses import public_url
+from pipeline.run.budgets import RunBudgets, used_up
 from pipeline.run.consent import confirmed
 from pipeline.run.dear import say_dear
 from pipeline.run.endpoints import endpoints_of, targets_of
 from pipeline.run.images import MEGABYTE
 from pipeline.run.job import (
-    TOTAL,
     Job,
-    budgets_of,
     check_prompt,
     dear_choice,
     endpoint_name,
     engine_config,
     exceeds,
-    granted_usd,
     has_several_images,
     image_hosts,
-    left_words,
     missing_of,
     new_run_id,
     open_job_source,
-    unbounded,
-    used_up,
 )
 from pipeline.run.labels import corrected, label_notes
 from pipeline.run.low_water import LowWater
@@ -226,9 +219,8 @@ class _Run:
         prompts = self.stats.prompts
         dataset.expect((self.stats.total or 0) // prompts - water.skip)
         self.stats.read, self.stats.skipped = water.skip, water.skip * prompts
-        budgets = budgets_of(self.job, dataset)
-        self.stats.granted_usd = granted_usd(budgets)
-        budgets += unbounded(self.job, budgets, is_priced=self.is_priced)
+        self.budgets = RunBudgets(self.job, dataset, self.began_at.date(), is_priced=self.is_priced)
+        self.stats.granted_usd = self.budgets.granted_usd
         return Stages(
             records=water.records() if self.unmatched is None else watched(water.records(), self.unmatched),
             missing=missing_of(self.job, dataset),
@@ -241,8 +233,8 @@ class _Run:
             correct=corrected,
             commit=dataset.commit,
             seal=dataset.seal,
-            lease=dataset.lease,
-            budgets=budgets,
+            lease=self.budgets.lease,
+            budgets=self.budgets.all,
             leases=self.job.leases,
             show=show,
             publish=lambda stats: self.publish(dataset, water, stats),
@@ -266,7 +258,7 @@ class _Run:
         try:
             await engine.run()
         except BudgetReachedError as error:
-            stopped = BudgetReachedError(self.budget_words(error, dataset), what=error.what, budget=error.budget)
+            stopped = self.budgets.reached(error, self.stats)
         except VisionBatchError as error:
             stopped = error
         await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
@@ -276,6 +268,7 @@ class _Run:
             if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
                 dataset.seal()
             dataset.settle_lease()
+            self.budgets.end(stopped)
         rest = configurations(dataset, self.job.config.config_hash())
         rest["replaced_corrections"] = corrections_replaced(dataset, self.run_id)
         summary = replace(self.summary(stopped, dataset), failures=listed_failures(dataset), **rest)
@@ -289,31 +282,6 @@ class _Run:
             stopped.summary = summary
             raise stopped
         return summary
-
-    def budget_words(self, error: BudgetReachedError, dataset: Dataset) -> str:
-        """Which budget is used up, how much is left undone, and what that would cost."""
-        budget, stats, totals = self.job.budget, self.stats, dataset.run_totals()
-        spent_usd, most_usd = totals.spent_usd, budget.max_cost_usd
-        if error.budget == TOTAL:
-            spent_usd, most_usd = dataset.totals().spent_usd, budget.max_cost_total_usd
-        need, spent, most = alike(usd(error.need), spent_usd, most_usd or Decimal(0))
-        reached = {
-            "nano_usd": f"the budget has no room for another request, which may cost up to {need}: "
-            f"{spent} of {most} are spent",
-            "tokens": f"budget.max_tokens has no room for another request, which may take up to {error.need:,}: "
-            f"{totals.tokens:,} tokens are spent",
-            "requests": f"budget.max_requests is used up: {totals.requests:,} requests",
-            "time": f"the time is up (`budget.max_time_s`, {budget.max_time_s or 0:.0f} s)",
-        }[error.what]
-        if totals.cost_unknown_usd:
-            reached += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
-        words = [reached, *left_words(stats, totals)]
-        again = "The same command goes on where it stopped"
-        if error.what != "time":
-            again = "Run the command again with a larger budget"
-        if self.job.implied_budget_usd is not None and error.what == "nano_usd":
-            again = "Run the command again with a budget (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
-        return f"{'; '.join(words)}. {again}"
 
     def status(self, state: str, dataset: Dataset, stopped: VisionBatchError | None = None) -> dict[str, object]:
         """`status.json`: this command so far, the whole of OUT, and who is at work."""

@@ -51,7 +51,7 @@ def summarise(
 
 def _bill(stats: RunStats, took: Totals, *, is_priced: bool) -> dict[str, Any]:
     """What it took in tokens and money; None where no answer states it."""
-    is_unknown = took.unpriced > 0 or (stats.requests > 0 and not is_priced)
+    is_unknown = took.unpriced > 0 or (stats.requests > 0 and not is_priced and not stats.answered)
     none = None if stats.answered or took.cost_unknown_usd else 0
     return {
         "prompt_tokens": took.prompt_tokens or none,

@@ -33,6 +33,7 @@ from pipeline.store.ledger.protocol import CONFIG_META, Ledger
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.marks import Marks
 from pipeline.store.missing import Missing
+from pipeline.store.notes import Notes
 from pipeline.store.opening import (
     LEDGER_NAME,
     check_out,
@@ -75,7 +76,7 @@ class Dataset:
         self._noted: Sequence[Paused] = ()
         bills.settle_lease(ledger)
         self._spent_before = bills.spent(ledger)
-        self.marks = Marks(ledger)
+        self.marks, self.notes = Marks(ledger), Notes(ledger)
         self._columns = columns_of(ledger)
         self._sealer = Sealer(
             out, ledger, self._columns, rows_per_part=config.output.rows_per_part, step=failpoint, marks=self.marks

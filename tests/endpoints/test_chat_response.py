@@ -206,6 +206,25 @@ def test_an_answer_that_broke_off() -> None:
     assert failure(completion("A re", "error")).kind is ErrorKind.SERVER_ERROR
 
 
+@pytest.mark.parametrize("reason", ["content_filter: PROHIBITED_CONTENT", "content_filter: RECITATION", "SPII"])
+@pytest.mark.parametrize("text", ["half an answer", None])
+def test_reasons_of_gemini(reason: str, text: str | None) -> None:
+    """With words behind a colon, in capitals, and without any message: refused, and not asked again."""
+    body = completion(text, reason)
+    if text is None:
+        del body["choices"][0]["message"]
+    found = answer(body)
+    assert (found.status, found.error_kind, found.finish_reason) == (Status.REFUSED, ErrorKind.CONTENT_FILTER, reason)
+
+
+def test_comments_before_a_whole_answer() -> None:
+    """A gateway sends them while it waits, whatever the content type says; the body is read, and no stream."""
+    whole = b": PROCESSING\n\n" * 3 + json.dumps(completion()).encode()
+    found = CHAT.read(Response(status=200, headers={"content-type": "application/json"}, body=whole, latency_s=0.5))
+    assert isinstance(found, Answer)
+    assert found.caption == "A red boat."
+
+
 def test_null_errors_are_none() -> None:
     """A field `error` that is null does not spoil an answer."""
     assert answer(completion(error=None)).caption == "A red boat."

@@ -2,7 +2,9 @@
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import EndpointConfig, RequestConfig
 from pipeline.endpoints import pricing
+from pipeline.engine.stages import Clock
 from pipeline.records import Usage
 from pipeline.run.job import Job
 from pipeline.run.run import run_job
@@ -153,6 +156,38 @@ def test_a_budget_of_requests(photos: Path, url: str) -> None:
     _, second = stopped(photos, url, overrides={"budget.max_requests": 20})
     assert emulator_get(url, "stats")["requests"] == 20
     assert second.skipped == 10
+
+
+def test_a_run_has_as_much_again_on_the_next_day(
+    photos: Path, url: str, priced: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same line every night goes on, within its budget each; on the same day it sends nothing more."""
+    _, first = stopped(photos, url, max_cost="0.010")
+    billed = billed_usd(url)
+    tomorrow = Clock(utc=lambda: datetime.now(UTC) + timedelta(days=1))
+    monkeypatch.setattr(sys.modules["pipeline.run.run"], "Clock", lambda: tomorrow)
+    words, second = stopped(photos, url, max_cost="0.010")
+    assert second.run_id == first.run_id
+    assert 0 < billed_usd(url) - billed <= Decimal("0.010")
+    assert "of $0.0100000 are spent; " in words
+    billed = billed_usd(url)
+    _, third = stopped(photos, url, max_cost="0.010")
+    assert (third.requests, billed_usd(url)) == (0, billed)
+
+
+@pytest.mark.parametrize("more", [{"max_cost": "0.03"}, {"max_cost_total": "0.03"}])
+def test_what_was_learned_of_bills_is_not_forgotten(photos: Path, url: str, priced: None, more: dict[str, str]) -> None:
+    """Answers are billed for 31 times the prediction: what the first run has learned holds from the next one's first
+    request on, until another rule is named.
+    """
+    wrong: dict[str, Any] = {"model": "gpt-4o-mini", "model_family": "gpt-4o", "concurrency": 1, **more}
+    words, first = stopped(photos, url, **wrong)
+    assert first.asked > 0
+    billed = billed_usd(url)
+    assert billed <= Decimal("0.03"), words
+    _, again = stopped(photos, url, **wrong)
+    assert (again.requests, billed_usd(url)) == (0, billed)
+    assert ask(photos, url, **wrong | {"model_family": None, "concurrency": 4} | dict.fromkeys(more, "9")).asked > 0
 
 
 def test_a_budget_of_tokens(photos: Path, url: str) -> None:
