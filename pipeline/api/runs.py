@@ -19,7 +19,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.display.metrics import MetricsFile, metrics_of
 from pipeline.display.progress import Progress, make_progress, say
-from pipeline.engine.hooks import OnAnswer
+from pipeline.engine.hooks import OnAnswer, checked_hook
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import InputError
 from pipeline.estimates.sample import Sample, run_sample
@@ -196,14 +196,20 @@ def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOp
         out=out,
         config=config,
         emulated=options.get("emulator", False),
-        limit=options.get("limit"),
+        limit=_checked_limit(options.get("limit")),
         max_failed=str(options.get("max_failed", 0)),
         fail_on_any=options.get("fail_on_any", False),
         rerun=rerun,
         yes=options.get("yes", False),
         confirm=options.get("confirm"),
-        on_answer=options.get("on_answer"),
+        on_answer=checked_hook(options.get("on_answer")),
     )
+
+
+def _checked_limit(limit: object) -> int | None:
+    if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1):
+        return limit
+    raise InputError(f"`limit={limit!r}`: a limit is a whole number of at least 1")
 
 
 def _joined(names: str | Iterable[str] | None) -> str | None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline.engine.threads import Threads
-from pipeline.errors import ErrorKind
+from pipeline.errors import ErrorKind, InputError
 from pipeline.formatting import printable
 from pipeline.records import Answer, ImageRecord, Outcome, Status
 
@@ -43,6 +43,24 @@ Reply = Mapping[str, Any] | Ask | Fail | None
 """Changed columns; or one of the two; None keeps the row as it is."""
 OnAnswer = Callable[[dict[str, Any], dict[str, Any]], Reply | Awaitable[Reply]]
 """Called with the row that is to be written, and with the record: its `id`, `image` and other columns."""
+
+
+def checked_hook(function: object) -> OnAnswer | None:
+    """Raises InputError, before anything is asked, where this is no function of a row and its record."""
+    if function is None:
+        return None
+    if not callable(function):
+        raise InputError(f"`on_answer` is a function of (row, record), and no {type(function).__name__}")
+    try:
+        inspect.signature(function).bind({}, {})
+    except TypeError as error:
+        raise InputError(
+            f"`on_answer` is called with (row, record), and this function is not: {error}"
+        ) from None
+    except ValueError:  # of a function in C nothing is known
+        pass
+    checked: OnAnswer = function
+    return checked
 
 
 class Hook:

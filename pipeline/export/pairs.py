@@ -70,10 +70,10 @@ class Pairs:
 
 
 def _value(row: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - of any column
-    """A column of a row, or the field of one: `labels.size.width`."""
+    """A column of a row, or the field of one: `labels.size.width`. A field may have a dot in its own name."""
     if name in row:
         return row[name]
-    value: Any = row
-    for part in name.split("."):
-        value = None if value is None else value.get(part)
-    return value
+    for at, char in enumerate(name):
+        if char == "." and isinstance(inner := row.get(name[:at]), dict):
+            return _value(inner, name[at + 1 :])
+    return None

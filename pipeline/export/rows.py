@@ -66,11 +66,11 @@ class Rows:
             yield from batch.select(stored).to_pylist()
 
     def prompt_names(self) -> list[str]:
-        """Of the selected rows, in the order in which they come first."""
-        found: dict[str, None] = {}
+        """Of the selected rows, in the order of the alphabet: that of rows is another in each run."""
+        found: set[str] = set()
         for batch in self._selected(["prompt_name"]):
-            found |= dict.fromkeys(pc.unique(batch["prompt_name"]).to_pylist())
-        return list(found)
+            found |= {*pc.unique(batch["prompt_name"]).to_pylist()}
+        return sorted(found)
 
     def _selected(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         options = self.options

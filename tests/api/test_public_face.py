@@ -110,6 +110,14 @@ def test_notes_go_where_the_caller_wants_them(photos: Path, endpoint: str, capfd
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("limit", ["3", 0, -1, True, 2.5])
+def test_what_is_no_limit(photos: Path, endpoint: str, limit: Any) -> None:
+    """As on the command line: one sentence, and nothing is made."""
+    with pytest.raises(InputError, match="a limit is a whole number of at least 1"):
+        pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, limit=limit)
+    assert not Path("out").exists()
+
+
 def test_the_keywords_of_a_rerun(photos: Path, endpoint: str) -> None:
     """The fields of `RerunPolicy` are keywords of `run`; several names are a text or a list."""
     for again, requests in (

@@ -29,7 +29,8 @@ from tests.originals.test_originals import IMAGES
 from tests.support import Command
 
 LABELS = {"type": "object", "properties": {"mood": {"type": "string"}, "size": {"type": "object", "properties": {
-    "w": {"type": "integer"}}, "required": ["w"]}}, "required": ["mood", "size"]}  # fmt: skip
+    "w": {"type": "integer"}}, "required": ["w"]}, "a.b": {"type": "integer"}}, "required": ["mood", "size", "a.b"],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,10 @@ def test_datasets_reads_image_folders_and_parquet(asked: Path, tmp_path: Path) -
     cache = str(tmp_path / "cache")
     folder = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "folder"), split="train", cache_dir=cache)
     parquet = datasets.load_dataset(str(tmp_path / "hf"), split="train", cache_dir=cache)
-    assert [name for name in folder.column_names if name != "image"] == ["label", "labels.mood", "labels.size.w"]
+    assert [name for name in folder.column_names if name != "image"] == [
+        "label", "labels.mood", "labels.size.w", "labels.a.b"
+    ]  # fmt: skip
+    assert None not in folder["labels.a.b"]
     assert sorted(folder["label"]) == sorted(captions(asked / "labelled").values())
     assert dict(zip(parquet["id"], parquet["text"], strict=True)) == {n: f"sks, {t}" for n, t in expected.items()}
     for row in parquet:

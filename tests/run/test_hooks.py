@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import pipeline
-from pipeline import Ask, BudgetReachedError, Fail
+from pipeline import Ask, BudgetReachedError, Fail, InputError
 from pipeline.engine.hooks import OnAnswer
 from tests.builders import ask
 from tests.emulators import emulator
@@ -227,6 +227,17 @@ def test_a_hook_that_the_end_cuts_off(server: Stub, is_async: bool) -> None:  # 
     assert set(rows().error_message) == {"the run was stopped before the hook had finished"}
     assert set(rows().caption) == {"40 pixels wide", "41 pixels wide", "42 pixels wide"}
     assert run(server, lambda *_: None, retry_failed=True).by_status == {"ok": 3}
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [("own:hook", "no str"), (lambda row: row, "too many positional"), (lambda row, record, more: row, "'more'")],
+)
+def test_what_is_no_hook(server: Stub, hook: Any, said: str) -> None:
+    """It is found before anything is asked and billed."""
+    with pytest.raises(InputError, match=f"`on_answer` is .*{said}"):
+        run(server, hook)
+    assert server.bodies == []
 
 
 def test_the_hook_of_a_command(server: Stub, command: Command, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
