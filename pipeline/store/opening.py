@@ -162,9 +162,9 @@ def declare(
         _check_labels(out, ledger, config)
     elif declared != name:
         before = ledger.meta("identity") or b"{}"
+        _check_labels(out, ledger, config)  # first: of the ways below none would be open
         if policy.on_config_change == "refuse":
             raise _other_configuration(out, orjson.loads(before), identity, sum(ledger.states().values()))
-        _check_labels(out, ledger, config)
         ledger.set_meta(_declared(name, stored) | {CONFIG_META + declared: before})
     return _remember(ledger, name, stored)
 
@@ -301,6 +301,6 @@ def _other_configuration(out: Path, before: Mapping[str, object], now: Mapping[s
         "Nothing was sent or changed. Choose one:",
         "  another OUT, or the same settings as before",
         "  `on_config_change=keep`: ask only what OUT does not hold",
-        f"  `on_config_change=refresh`: ask all again, the {rows:,} rows here too",
+        f"  `on_config_change=refresh`: ask the whole source again, also what is among the {rows:,} rows here",
         "  `only=LIST`, `retry_status=STATUS` and the like: ask the rows that they name with these settings, no others",
     )

@@ -164,3 +164,13 @@ def test_tokens_of_a_run_without_usage_are_unknown(server: Stub, monkeypatch: py
     summary = ask(server, max_cost="0.02")
     assert (summary.exit_code, summary.prompt_tokens, summary.completion_tokens) == (3, None, None)
     assert "unknown in, unknown out" in describe(summary)
+
+
+def test_answers_that_state_a_cost_of_nothing(server: Stub) -> None:
+    """Free models do, where no price is known: it is a sum of nothing, and not unknown."""
+    server.decide = lambda width: Reply(200, answer(width) | {"usage": {**answer(width)["usage"], "cost": 0}})
+    summary = ask(server)
+    assert (summary.cost_usd, summary.unpriced) == (Decimal(0), 0)
+    assert "cost: $0" in describe(summary)
+    assert read_status(Path("out")).cost_usd == 0
+    assert "cost: $0" in "\n".join(lines(read_status(Path("out"))))
