@@ -54,9 +54,7 @@ def checked_hook(function: object) -> OnAnswer | None:
     try:
         inspect.signature(function).bind({}, {})
     except TypeError as error:
-        raise InputError(
-            f"`on_answer` is called with (row, record), and this function is not: {error}"
-        ) from None
+        raise InputError(f"`on_answer` is called with (row, record), and this function is not: {error}") from None
     except ValueError:  # of a function in C nothing is known
         pass
     checked: OnAnswer = function
