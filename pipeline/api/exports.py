@@ -1,12 +1,13 @@
 """`export`: the rows of an output directory, carried on into the formats of other tools."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
 from pipeline.api.paths import PathLike
 from pipeline.api.places import named, readable
+from pipeline.errors import InputError
 from pipeline.export import exporting
 from pipeline.export.options import ExportChoices, IfExists, ImagesAs, ReviewsAs
 from pipeline.export.report import ExportReport
@@ -49,12 +50,18 @@ def export(out: PathLike, to: str, dest: PathLike | None = None, **options: Unpa
         InputError: `out` holds no output of a run, an option is wrong, or a name would leave `dest`.
         ResourceError: a part is damaged, or the disk fails.
     """
-    status = options.get("status", "ok")
-    given: dict[str, Any] = {**options, "status": (status,) if isinstance(status, str) else status}
-    lists = {name: tuple(given[name]) for name in _LISTS if given.get(name) is not None}
+    known = [one.name for one in fields(ExportChoices)]
+    if unknown := [name for name in options if name not in known]:
+        raise InputError(f"unknown option {unknown[0]!r} of an export; known: {', '.join(known)}")
+    given: dict[str, Any] = {"status": "ok", **options}
+    lists = {name: _several(given[name]) for name in _LISTS if given.get(name) is not None}
     choices = ExportChoices(**{**given, **lists})
     report = exporting.export(readable(out), to, None if dest is None else Path(dest), choices)
     return replace(report, out=named(out))
 
 
 _LISTS: Final = ("status", "exclude_flags", "columns")
+
+
+def _several(names: str | Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import click
 
@@ -9,7 +10,7 @@ from pipeline.cli.next_steps import after_run
 from pipeline.cli.output import complain, log_event, show_lines, show_summary
 from pipeline.engine.progress import counted
 from pipeline.engine.stats import RunSummary
-from pipeline.errors import VisionBatchError
+from pipeline.errors import ErrorKind, VisionBatchError
 
 BUG = 70
 
@@ -70,11 +71,14 @@ class Ending:
             complain(*lines)
 
 
+_REFUSALS: Final = frozenset({ErrorKind.REFUSED, ErrorKind.CONTENT_FILTER})
+
+
 def _why(summary: RunSummary) -> str:
     """Why the exit code of a run that went to its end is 1."""
     unit, said = "image" if summary.prompts == 1 else "row", []
     if summary.bad:
-        kinds = ", ".join(f"{kind} {rows:,}" for kind, rows in summary.by_error.items())
+        kinds = ", ".join(f"{kind} {rows:,}" for kind, rows in summary.by_error.items() if kind not in _REFUSALS)
         has = "has" if summary.bad == 1 else "have"
         said.append(f"{counted(summary.bad, unit)} of {summary.asked:,} asked {has} no answer ({kinds})")
     if summary.bad_before:

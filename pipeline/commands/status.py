@@ -117,7 +117,8 @@ def read_status(out: Path, *, verify: bool = False) -> OutStatus:
 
 
 def _read_status(out: Path, *, verify: bool) -> OutStatus:
-    between_runs.check_there(out)
+    if not (out / "ledger.sqlite").exists():  # of what is no file there `status.json` tells as much
+        between_runs.check_there(out)
     published = _published(out)
     try:
         if "totals" not in published or _state(published) == "killed":  # published before the end

@@ -10,6 +10,7 @@ import aiohttp
 
 from pipeline.catalogue.tiers import DEFAULT
 from pipeline.endpoints.adapter import EndpointAdapter, RequestTemplate
+from pipeline.endpoints.charsets import in_utf8
 from pipeline.endpoints.chat_parameters import at_tier
 from pipeline.endpoints.labels import EndpointLabels
 from pipeline.endpoints.parameters import EndpointParameters
@@ -112,7 +113,7 @@ class EndpointClient:
             return too_long(status)
         headers = self._dated(found)
         came = Response(
-            status=status, headers=headers, body=content, latency_s=self._clock() - started,
+            status=status, headers=headers, body=in_utf8(content, headers), latency_s=self._clock() - started,
             redactor=self._target.redactor, most=most, images=request.image_facts, keep_thinking=self._keep_thinking,
         )  # fmt: skip
         return read_response(came, self._adapter.read)

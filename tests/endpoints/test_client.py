@@ -55,6 +55,33 @@ def always(status: int, body: object, **headers: str) -> Handler:
     return handler
 
 
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [
+        ("utf-8", "utf-8"),
+        ("utf-8", "iso-8859-1"),  # a server's default, and untrue
+        ("iso-8859-1", "ISO-8859-1"),
+        ("utf-16", "utf-16"),
+        ("utf-16", None),
+        ("shift_jis", '"shift_jis"'),
+    ],
+)
+async def test_a_body_in_another_charset(encoding: str, declared: str | None) -> None:
+    """The text of the answer is whole: it is paid for."""
+    caption = "緑の野原" if encoding == "shift_jis" else "Ein grünes Feld."
+    choice = {"index": 0, "message": {"content": caption}, "finish_reason": "stop"}
+    body = json.dumps({**COMPLETION, "choices": [choice]}, ensure_ascii=False).encode(encoding)
+    kind = "application/json" + (f"; charset={declared}" if declared else "")
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+    async with chatting(handler) as chat:
+        result = await chat.ask(b"{}")
+    assert isinstance(result, Answer)
+    assert result.caption == caption
+
+
 async def test_an_answer() -> None:
     """One POST of the body as given; the answer's fields, and the time between sending and the last byte."""
     seen: list[tuple[str, str, bytes]] = []

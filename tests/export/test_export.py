@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline
 from pipeline.errors import InputError, ResourceError
 from pipeline.export import ExportChoices, export, jsonl
 from pipeline.store.reading import scan_flat
@@ -47,6 +48,14 @@ def test_rows_and_columns_are_chosen(out: Path, tmp_path: Path) -> None:
     assert export(out, "jsonl", dest, chosen).rows == 1
     assert json.loads(dest.read_text()) == {"id": "no.jpg", "status": "failed"}
     assert export(out, "jsonl", tmp_path / "2026" / "11" / "rows.jsonl", chosen).rows == 1  # its folder is made
+
+
+def test_keywords(out: Path, tmp_path: Path) -> None:
+    """One name is a list of one; what is no keyword is one sentence."""
+    pipeline.export(out, "jsonl", tmp_path / "one.jsonl", columns="id")
+    assert {*json.loads((tmp_path / "one.jsonl").read_text().splitlines()[0])} == {"id"}
+    with pytest.raises(InputError, match="unknown option 'wher' of an export; known: prompt_name, where, "):
+        pipeline.export(out, "jsonl", tmp_path / "two.jsonl", wher="x")  # type: ignore[call-arg]
 
 
 def test_nothing_unfinished_is_left(out: Path, tmp_path: Path) -> None:
