@@ -4,8 +4,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from operator import index
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, SupportsIndex, Unpack, cast
 
 import anyio
 
@@ -207,8 +208,10 @@ def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOp
 
 
 def _checked_limit(limit: object) -> int | None:
-    if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1):
-        return limit
+    if limit is None:
+        return None
+    if isinstance(limit, SupportsIndex) and not isinstance(limit, bool) and index(limit) >= 1:  # also of NumPy
+        return index(limit)
     raise InputError(f"`limit={limit!r}`: a limit is a whole number of at least 1")
 
 

@@ -65,7 +65,7 @@ class BudgetConfig(Section):
     max_cost_usd: Annotated[
         PositiveDollars | None,
         Setting(
-            "Stops before the run costs more, resumed runs of one day (UTC) included.",
+            "Stops before the run costs more, resumed runs included; granted again the day (UTC) after.",
             keyword="max_cost",
             metavar="USD",
         ),

@@ -84,7 +84,9 @@ class RunBudgets:
             words += f" ({dollars(totals.cost_unknown_usd)} of it for requests whose bill is unknown)"
         again = "The same command goes on where it stopped"
         if error.what != "time":
-            again = "Run the command again with a larger budget"
+            again = "Run the command again with a larger budget" + (
+                ", or tomorrow (UTC)" if error.budget == RUN else ""
+            )
         if self._job.implied_budget_usd is not None and error.what == "nano_usd":
             again = "Run the command again with a budget (`budget.max_cost_usd=USD`), or without one (`yes=True`)"
         text = f"{'; '.join([words, *_left(stats, totals)])}. {again}"

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.store.ledger.errors import damaged
 from pipeline.store.ledger.protocol import Ledger
 
 
@@ -15,8 +16,13 @@ class Notes:
         self._ledger = ledger
 
     def of(self, name: str) -> dict[str, Any]:
-        """Empty where no run has left one."""
-        found: dict[str, Any] = orjson.loads(self._ledger.meta(name) or b"{}")
+        """Empty where no run has left one. Raises DamagedLedgerError."""
+        try:
+            found = orjson.loads(self._ledger.meta(name) or b"{}")
+        except ValueError as error:
+            raise damaged(self._ledger.path, error) from None
+        if not isinstance(found, dict):
+            raise damaged(self._ledger.path, f"the note {name!r} is none")
         return found
 
     def put(self, name: str, values: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -90,6 +91,12 @@ def test_progress_is_reported(photos: Path, endpoint: str) -> None:
     seen: list[RunProgress] = []
     summary = pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, quiet=True, on_progress=seen.append)
     check_progress(seen, summary)
+
+
+def test_a_limit_of_numpy(photos: Path, endpoint: str) -> None:
+    """Lengths of arrays and tables are whole numbers too."""
+    limit: Any = np.int64(2)
+    assert pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, limit=limit, quiet=True).asked == 2
 
 
 async def test_run_async_runs_in_the_loop_of_the_caller(photos: Path, endpoint: str) -> None:

@@ -44,10 +44,18 @@ TEXT = json.dumps(GOOD)
         f'<think>[{{"mood": "busy"}}] or</think>{TEXT}',
         f'{{a 5" board}} is "wide: {TEXT}',
         f'A 5" board: {{"mood": "calm",}} No: {TEXT}',
+        f"{TEXT}\n{{",
+        f"{TEXT} (see {{",
+        f"{TEXT} [see {{",
+        f'{TEXT}\n{{"',
+        f"{TEXT}\n{TEXT}\n{TEXT[:-5]}",
+        f"{TEXT}{TEXT[:-1]}",
     ],
 )
 def test_json_is_found(text: str) -> None:
-    """Alone, in fences, with words around it, behind a mark of byte order."""
+    """Alone, in fences, with words around it, behind a mark of byte order; also where it is repeated until it is cut
+    off, or a single bracket at the end begins no other.
+    """
     assert extracted(text).value == GOOD
 
 
@@ -143,22 +151,6 @@ def test_what_follows_an_example_and_is_cut_off() -> None:
     assert extracted(f'For instance {TEXT}. Answer: {{"mood": "bu').is_cut
     assert extracted(f'For instance {TEXT}. Answer: {{"mood": "ca').is_cut
     assert extracted(f'{TEXT}\n{{"mood": "bu').is_cut
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"{TEXT}\n{{",
-        f"{TEXT} (see {{",
-        f"{TEXT} [see {{",
-        f'{TEXT}\n{{"',
-        f"{TEXT}\n{TEXT}\n{TEXT[:-5]}",
-        f"{TEXT}{TEXT[:-1]}",
-    ],
-)
-def test_an_answer_that_is_repeated_until_it_is_cut_off(text: str) -> None:
-    """The whole object is the answer; a single brace at the end begins no other."""
-    assert extracted(text).value == GOOD
 
 
 @pytest.mark.parametrize("text", ['[{"mood": "calm"}', '[{"mood": "calm"},', '```json\n[\n{"mood": "calm"},\n{"mo'])

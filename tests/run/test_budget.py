@@ -2,8 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +16,7 @@ import pandas as pd
 import pytest
 
 import pipeline
-from pipeline import BudgetReachedError, InputError
+from pipeline import BudgetReachedError, DamagedLedgerError, InputError
 from pipeline.catalogue.prices import Price, cost_usd
 from pipeline.config.limits import BudgetConfig, LimitsConfig
 from pipeline.config.run_config import RunConfig
@@ -276,3 +278,15 @@ def test_the_words_name_the_budget_that_was_reached(make_image: MakeImage, monke
         with pytest.raises(BudgetReachedError) as caught:
             pipeline.run("photos", base_url=url, max_cost="0.01", max_cost_total="100", **settings)
     assert "$0.0100" in str(caught.value)
+
+
+def test_notes_that_cannot_be_read(photos: Path, url: str, priced: None) -> None:
+    """A damaged ledger is named as such, with the way out, and nothing is sent."""
+    stopped(photos, url, max_cost="0.010")
+    sent = emulator_get(url, "stats")["requests"]
+    for value in (b"{", b"[]"):
+        with closing(sqlite3.connect("out/ledger.sqlite")) as ledger, ledger:
+            ledger.execute("UPDATE meta SET value = ? WHERE name = 'stopped by its budget'", (value,))
+        with pytest.raises(DamagedLedgerError, match="vision-batch rebuild out"):
+            ask(photos, url, max_cost="0.010")
+    assert emulator_get(url, "stats")["requests"] == sent
