@@ -6,7 +6,7 @@ from typing import Final
 from pipeline.sources.arrowfile import read_arrow
 from pipeline.sources.blocks import BlockReader, csv_blocks, tsv_blocks
 from pipeline.sources.delimited import read_csv, read_tsv
-from pipeline.sources.jsonlines import read_jsonl
+from pipeline.sources.jsonlines import jsonl_blocks, read_jsonl
 from pipeline.sources.manifest import Reader
 from pipeline.sources.parquetfile import read_parquet
 from pipeline.sources.textlist import read_text
@@ -28,8 +28,8 @@ class Format:
 FORMATS: Final[dict[str, Format]] = {
     ".csv": Format(read_csv, blocks=csv_blocks),
     ".tsv": Format(read_tsv, blocks=tsv_blocks),
-    ".jsonl": Format(read_jsonl),
-    ".ndjson": Format(read_jsonl),
+    ".jsonl": Format(read_jsonl, blocks=jsonl_blocks),
+    ".ndjson": Format(read_jsonl, blocks=jsonl_blocks),
     ".txt": Format(read_text),
     ".parquet": Format(read_parquet, unit="row", may_be_packed=False),
     ".arrow": Format(read_arrow, unit="row", may_be_packed=False),

@@ -105,9 +105,9 @@ class ManifestSource:
     def _ids(self) -> Iterator[str]:
         done = 0
         with suppress(OddError):
-            for block in self._plain_blocks(extras=False):
+            for block in self._even_blocks(extras=False):
                 self._look_at(block.images)
-                yield from block.images if block.ids is None else map(identify, block.ids)
+                yield from _ids(block)
                 done += len(block.images)
             if done:
                 return
@@ -143,7 +143,7 @@ class ManifestSource:
         prefix, locate = self._prefix, self._locate
         done = 0
         with suppress(OddError):
-            for block in self._plain_blocks(extras=True):
+            for block in self._even_blocks(extras=True):
                 yield from _records(block, prefix, locate)
                 done += len(block.images)
             if done:
@@ -163,14 +163,14 @@ class ManifestSource:
             record_id = identify(public_image(image) if given is None else given)
             yield ImageRecord(record_id, (locate(image),), extra, line)
 
-    def _plain_blocks(self, *, extras: bool) -> Iterator[Block]:
-        """Blocks in which every image is a plain path and every id is one. Raises OddError at the first other one."""
+    def _even_blocks(self, *, extras: bool) -> Iterator[Block]:
+        """Blocks in which every row has one image, and every id is one. Raises OddError at the first other one."""
         if self._blocks is None:
             raise OddError
         self.skipped = 0
         for block in self._blocks(self._path, self._label, self._config, extras=extras):
             together = "".join(block.images)
-            if not together.isascii() or ":" in together or "[" in together or not all(map(str.strip, block.images)):
+            if "[" in together or "\0" in together or not all(map(str.strip, block.images)):
                 raise OddError
             if block.ids is not None and not all(block.ids):
                 raise OddError
@@ -219,16 +219,25 @@ class StreamSource(ManifestSource):
         return None
 
 
+def _ids(block: Block) -> Iterable[str]:
+    if block.ids is not None:
+        return map(identify, block.ids)
+    return block.images if _are_plain(block.images) else [identify(public_image(image)) for image in block.images]
+
+
 def _records(block: Block, prefix: str | None, locate: Locate) -> Iterator[ImageRecord]:
     images = block.images
-    ids = images if block.ids is None else map(identify, block.ids)
     places: Iterable[tuple[Location]]
-    if prefix is None:
+    if prefix is None or not _are_plain(images):
         places = [(locate(image),) for image in images]
     else:
         places = [(LocalFile(image, image if image[0] == "/" else prefix + image),) for image in images]
     extras = block.extras or repeat(None)
-    return map(ImageRecord, ids, places, extras, range(block.line, block.line + len(images)))
+    return map(ImageRecord, _ids(block), places, extras, range(block.line, block.line + len(images)))
+
+
+def _are_plain(images: Sequence[str]) -> bool:
+    return _is_plain("".join(images))
 
 
 def _is_plain(image: str) -> bool:

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,9 +22,10 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import DataUrl, ImageUrl, LocalFile
 from pipeline.records import ImageRecord
-from pipeline.sources import open_source, open_sources
+from pipeline.sources import jsonlines, open_source, open_sources
 from pipeline.sources.blocks import csv_blocks
 from pipeline.sources.delimited import read_csv
+from pipeline.sources.jsonlines import jsonl_blocks, read_jsonl
 from pipeline.sources.lines import opened
 from pipeline.sources.manifest import ManifestSource
 
@@ -490,6 +492,80 @@ def test_blocks_and_rows_say_the_same(
     quick = ManifestSource(str(path), config, read_csv, opened, name="m.csv", blocks=csv_blocks)
     slow = ManifestSource(str(path), config, read_csv, opened, name="m.csv")
     assert _results(quick) == _results(slow)
+
+
+JSON_VALUE = st.sampled_from(
+    [
+        "a.jpg",
+        "b/é.png",
+        "https://h.example/a?token=x",
+        "data:,x",
+        "[1]",
+        "",
+        " ",
+        "\0",
+        7,
+        2**70,
+        None,
+        True,
+        1.5,
+        ["a.jpg"],
+    ]
+)
+TWO_ROWS = '{"image": "x.jpg"},{"image": "y.jpg"}'
+ODD_LINES = st.one_of(
+    st.dictionaries(st.sampled_from(["image", "id", "note"]), JSON_VALUE).map(lambda row: [json.dumps(row)]),
+    st.sampled_from(
+        [
+            # What is no row by itself, and would make rows together.
+            ['{"image": "}', '{", "id": "z"}', TWO_ROWS],
+            ['{"image": "q", "n": [{}', "{}]}", TWO_ROWS],
+            ['{"image": "r"', '"id": "s"}', TWO_ROWS],
+            ['{"image": "t"}, 5', '{"image": "w"', "}"],
+            *[["5"], [""], [" "], ["\r"], [" {}"], ["{}"], [TWO_ROWS]],
+            ['{"image": "a", "image": "b"}', '{"image": "u", "n": NaN}', '{"image": "\\ud800.jpg"}'],
+            ['{"image": "v", "n": {"m": {}}}'],
+        ]
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(
+    even=st.sampled_from(["%d.jpg", "https://h.example/%d?sig=x", "é%d.png"]),
+    ids=st.sampled_from([{}, {"id": "i%d"}, {"ID": "j%d"}]),
+    numbered=st.booleans(),
+    odd=st.lists(st.tuples(st.integers(0, 8), ODD_LINES), max_size=2),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    config=st.sampled_from([SourceConfig(), SourceConfig(id_column="note"), SourceConfig(skip_bad_rows=True)]),
+    block_bytes=st.sampled_from([1, 40, 150, 1 << 16]),
+    last=st.booleans(),
+)
+def test_json_lines_in_blocks_and_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    even: str,
+    ids: dict[str, str],
+    numbered: bool,  # noqa: FBT001 - drawn
+    odd: list[tuple[int, list[str]]],
+    ending: str,
+    config: SourceConfig,
+    block_bytes: int,
+    last: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Wherever blocks begin, and whatever stands among even rows: the same records, or the same error."""
+    rows = [
+        {"image": even % row, "note": row} | {key: row if numbered else text % row for key, text in ids.items()}
+        for row in range(8)
+    ]
+    lines = [json.dumps(row) for row in rows]
+    for at, between in odd:
+        lines[at:at] = between
+    path = tmp_path_factory.mktemp("m") / "m.jsonl"
+    path.write_bytes((ending.join(lines) + (ending if last else "")).encode())
+    quick = ManifestSource(str(path), config, read_jsonl, opened, name="m.jsonl", blocks=jsonl_blocks)
+    slow = ManifestSource(str(path), config, read_jsonl, opened, name="m.jsonl")
+    with patch.object(jsonlines, "BLOCK_BYTES", block_bytes):
+        assert _results(quick) == _results(slow)
 
 
 def _results(source: ManifestSource) -> object:
