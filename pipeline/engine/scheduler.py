@@ -201,9 +201,16 @@ class Scheduler:
                     raise _used_up(lacking, need)
                 await self._change(NEVER)
                 continue
+            if self._waits_for_bill():
+                await self._change(NEVER)
+                continue
             if await self._has_leased(need) and await self._has_permit(endpoint, state):
                 return self._begin(endpoint, state, predicted, need)
         return None
+
+    def _waits_for_bill(self) -> bool:
+        in_flight = any(each.in_flight for each in self.endpoints)
+        return in_flight and any(budget.waits_for_bill for budget in self.budgets)
 
     async def _has_permit(self, endpoint: EndpointState, state: RequestState) -> bool:
         """Whether the rates that several runs have together let this request go; False after time has passed."""

@@ -55,6 +55,8 @@ class Budget:
     reserved: Amounts = field(default_factory=Amounts)
     margin: float = 1.0
     """How many times its prediction a request has cost at most."""
+    is_proven: bool = False
+    """Whether something has been billed: only then is it known what predictions are worth."""
 
     def reservation(self, predicted: Amounts) -> Amounts:
         """What a request of this prediction reserves."""
@@ -70,6 +72,11 @@ class Budget:
         """What there is not enough of for this reservation; None where it fits."""
         return (self.spent + self.reserved + need).exceeds(self.limit)
 
+    @property
+    def waits_for_bill(self) -> bool:
+        """Whether one request at a time is to be sent, so that a wrong prediction costs one answer, and not many."""
+        return not self.is_proven and (self.limit.nano_usd is not None or self.limit.tokens is not None)
+
     def reserve(self, need: Amounts) -> None:
         self.reserved += need
 
@@ -77,6 +84,7 @@ class Budget:
         """The request of this prediction that had reserved `need` has cost `cost`."""
         self.reserved -= need
         self.spent += cost
+        self.is_proven |= bool(cost.nano_usd or cost.tokens) or not (predicted.nano_usd or predicted.tokens)
         for name in ("nano_usd", "tokens"):
             expected, came = getattr(predicted, name), getattr(cost, name)
             if expected and came:

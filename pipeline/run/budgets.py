@@ -38,9 +38,12 @@ class RunBudgets:
         self.granted_usd = min((usd(left) for one in self.all if (left := one.left.nano_usd) is not None), default=None)
         # In a bucket each lease waits for an upload.
         if is_priced and self._is_own and job.address is None and self.granted_usd is None:
-            self.all.append(Budget(Amounts(nano_usd=NO_LIMIT_NANO_USD)))  # its lease tells what was in flight at a kill
+            # Its lease tells what was in flight at a kill.
+            self.all.append(Budget(Amounts(nano_usd=NO_LIMIT_NANO_USD), is_proven=True))
         for one in self.all if self._is_own else ():
             one.margin = self._known_margin()
+        for one in self.all if dataset.has_answers() else ():
+            one.is_proven = True
 
     def _own(self) -> list[Budget]:
         budget, budgets = self._job.budget, []

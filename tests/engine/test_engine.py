@@ -1030,7 +1030,7 @@ async def test_fetched_images_are_bounded_until_they_are_prepared() -> None:
 async def test_all_that_is_cut_off_is_counted() -> None:
     """Three hundred requests are cut off: three hundred reservations are committed as unknown."""
     bench = Bench(2000, never_answers)
-    bench.budgets = [Budget(Amounts(nano_usd=10**9))]
+    bench.budgets = [Budget(Amounts(nano_usd=10**9), is_proven=True)]
     bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=300, most=lambda _: Amounts(1000, 100, 1))]
     engine = bench.engine()
     all_in_flight = anyio.Event()

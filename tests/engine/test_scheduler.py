@@ -469,7 +469,7 @@ def test_nothing_is_sent_that_the_ledger_does_not_know_of(costs: list[int | None
     """Before each request the lease covers all that may be spent with it, and the budget is never passed."""
 
     async def spend() -> None:
-        budget = Budget(Amounts(nano_usd=limit))
+        budget = Budget(Amounts(nano_usd=limit), is_proven=True)
         bench = line(budgets=[budget], most=dear, concurrency=3)
         flying = list[Permit]()
         for cost in costs:
@@ -483,6 +483,35 @@ def test_nothing_is_sent_that_the_ledger_does_not_know_of(costs: list[int | None
             assert (bench.leases[-1].nano_usd or 0) >= (outstanding.nano_usd or 0)
 
     anyio.run(spend)
+
+
+@pytest.mark.parametrize("limit", [Amounts(nano_usd=10_000), Amounts(tokens=100_000)])
+async def test_the_first_bill_is_waited_for(limit: Amounts) -> None:
+    """Until something is billed one request goes at a time; then all, reserved at what the bill has shown."""
+    bench = line(budgets=[Budget(limit)], most=dear)
+    for result in (Failure(kind=ErrorKind.SERVER_ERROR, message="busy", status=500), bill(600, 1000)):
+        permit = await bench.next()
+        async with bench.waiting() as got:
+            assert got == []
+            bench.home(permit, result)
+            await anyio.wait_all_tasks_blocked()
+            assert len(got) == 1
+        bench.scheduler.withdraw(got[0])
+    together = [await bench.next() for _ in range(3)]
+    assert all((one.reserved.tokens or 0) >= 1000 for one in together)
+
+
+@pytest.mark.parametrize(
+    ("budget", "most"),
+    [
+        (Budget(Amounts(requests=9)), Amounts(60, 100, 1)),
+        (Budget(Amounts(nano_usd=1000), is_proven=True), Amounts(60, 100, 1)),
+    ],
+)
+async def test_no_bill_is_waited_for(budget: Budget, most: Amounts) -> None:
+    """Where only requests are bounded, or earlier answers have shown what predictions are worth."""
+    bench = line(budgets=[budget], most=lambda _: most)
+    assert len([await bench.next() for _ in range(4)]) == 4
 
 
 async def test_a_wrong_prediction_is_wrong_once() -> None:

@@ -192,6 +192,16 @@ def test_what_was_learned_of_bills_is_not_forgotten(photos: Path, url: str, pric
     assert ask(photos, url, **wrong | {"model_family": None, "concurrency": 4} | dict.fromkeys(more, "9")).asked > 0
 
 
+def test_a_bill_of_another_kind_is_paid_once(photos: Path, url: str, priced: None) -> None:
+    """Billed 33 times the prediction: with 32 requests at a time one answer is beyond the ceiling, and no second."""
+    _, first = stopped(photos, url, max_cost="0.02", model="gpt-4o-mini", model_family="gpt-4o", concurrency=32)
+    assert billed_usd(url) == first.cost_usd
+    dearest = pd.read_parquet("out/data").cost_usd.max()
+    assert dearest > Decimal("0.007")
+    assert first.cost_usd <= Decimal("0.02") + dearest
+    assert first.requests <= 3
+
+
 def test_a_budget_of_tokens(photos: Path, url: str) -> None:
     """No more than the budget's tokens are billed, prompt and answer together."""
     words, _ = stopped(photos, url, overrides={"budget.max_tokens": 4000})
