@@ -289,6 +289,10 @@ class LeaseLostError(BucketError):
     is_transient = False
 
 
+class CallbackError(VisionBatchError):
+    """A function that the caller gave (`on_progress`, `on_note`) has failed; its exception is the cause."""
+
+
 class InterruptedRunError(VisionBatchError):
     """A signal asked for the end: requests in flight have finished, and committed answers are safe."""
 

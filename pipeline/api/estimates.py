@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack, cast
 
+from pipeline.api.callbacks import notes_to
 from pipeline.api.paths import PathLike
 from pipeline.api.places import local
 from pipeline.api.running import in_a_loop
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
-from pipeline.display.progress import make_progress, say
+from pipeline.display.progress import make_progress
 from pipeline.emulator.child import child_emulator
 from pipeline.errors import InputError
 from pipeline.estimates.candidates import candidates_of, split_names
@@ -68,8 +69,8 @@ def estimate(sources: SourceLike = (), **options: Unpack[EstimateOptions]) -> Es
 
     Raises:
         InputError: the arguments or the source are wrong, or no image can be read.
-        OutInUseError, BudgetReachedError, EndpointStoppedError, ResourceError, DamagedLedgerError, InterruptedRunError:
-            of a sample, as `run`.
+        OutInUseError, BudgetReachedError, EndpointStoppedError, ResourceError, DamagedLedgerError, InterruptedRunError,
+        CallbackError: of a sample, as `run`.
     """
     settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
     job, quiet = _job(source_list(sources), options, settings), options.get("quiet", True)
@@ -109,7 +110,7 @@ def _job(sources: list[SourceLike], options: EstimateOptions, settings: Settings
 
 def _sampled(job: EstimateJob, sample: Sample, options: EstimateOptions, *, emulator: bool) -> Estimate:
     quiet = options.get("quiet", True)
-    note = options.get("on_note") or (None if quiet else say)
+    note = notes_to(options.get("on_note"), quiet=quiet)
     progress = make_progress(quiet=quiet)
     with ExitStack() as stack:
         stack.callback(progress.close)

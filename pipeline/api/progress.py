@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from time import monotonic
 
+from pipeline.api.callbacks import checked
 from pipeline.engine.stats import RunStats
 
 
@@ -35,8 +36,8 @@ class RunProgress:
 
 def reporter(on_progress: Callable[[RunProgress], None]) -> Callable[[RunStats], None]:
     """A function of the engine's counts that calls `on_progress`. Time counts from now."""
-    began = monotonic()
-    return lambda stats: on_progress(progress_of(stats, monotonic() - began))
+    began, report = monotonic(), checked("on_progress", on_progress)
+    return lambda stats: report(progress_of(stats, monotonic() - began))
 
 
 def progress_of(stats: RunStats, elapsed_s: float) -> RunProgress:

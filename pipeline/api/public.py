@@ -30,6 +30,7 @@ from pipeline.engine.hooks import Ask, Fail, OnAnswer
 from pipeline.engine.stats import RunSummary
 from pipeline.errors import (
     BudgetReachedError,
+    CallbackError,
     DamagedLedgerError,
     EndpointStoppedError,
     InputError,
@@ -49,6 +50,7 @@ __all__ = [
     "Ask",
     "BudgetConfig",
     "BudgetReachedError",
+    "CallbackError",
     "CatalogueConfig",
     "CheckReport",
     "ClusterConfig",

@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex, Unpack, cast
 
 import anyio
 
+from pipeline.api.callbacks import notes_to
 from pipeline.api.paths import PathLike
 from pipeline.api.places import is_address, named, opened_out, readable_if_any
 from pipeline.api.progress import RunProgress, reporter
@@ -19,7 +20,7 @@ from pipeline.config.keywords import resolve
 from pipeline.config.run_config import RunConfig
 from pipeline.config.sections import Settings
 from pipeline.display.metrics import MetricsFile, metrics_of
-from pipeline.display.progress import Progress, make_progress, say
+from pipeline.display.progress import Progress, make_progress
 from pipeline.engine.hooks import OnAnswer, checked_hook
 from pipeline.engine.stats import RunStats, RunSummary
 from pipeline.errors import InputError
@@ -112,6 +113,7 @@ def run(sources: SourceLike, *, out: PathLike, **options: Unpack[RunOptions]) ->
         ResourceError: the disk, a permission or the ledger failed.
         DamagedLedgerError: the ledger of `out` cannot be read; `rebuild` makes a new one.
         InterruptedRunError: a signal ended the run.
+        CallbackError: `on_progress` or `on_note` raised; its exception is the cause.
 
     Errors that come after the start have the `summary` of what was committed until then.
     """
@@ -124,7 +126,7 @@ async def run_async(sources: SourceLike, *, out: PathLike, **options: Unpack[Run
 
     Raises:
         InputError, OutInUseError, BudgetReachedError, EndpointStoppedError, ResourceError, DamagedLedgerError,
-        InterruptedRunError: as `run`.
+        InterruptedRunError, CallbackError: as `run`.
     """
     with ExitStack() as stack:
         prepared = _prepared(sources, out, options)
@@ -141,7 +143,7 @@ def _prepared(
     settings = cast("Settings", {name: value for name, value in options.items() if name not in _ARGUMENTS})
     with ExitStack() as stack:
         resolved = stack.enter_context(opened_endpoint(options.get("config"), settings, emulator=emulator))
-        note = options.get("on_note") or (None if quiet else say)
+        note = notes_to(options.get("on_note"), quiet=quiet)
         if is_address(out) and resolved.engine.kind != "local":
             raise InputError(f"{named(out)}: `engine.kind=ray` writes to a file system that every node sees")
         place = stack.enter_context(opened_out(out, options.get("state"), note))

@@ -38,6 +38,7 @@ from pipeline.engine.threads import Threads
 from pipeline.engine.watch import Watch
 from pipeline.engine.writer import Writer
 from pipeline.errors import (
+    CallbackError,
     EndpointStoppedError,
     InterruptedRunError,
     ResourceError,
@@ -100,12 +101,11 @@ class Engine:
                     finally:
                         self._writer.close()
                 aside.cancel_scope.cancel()
-            self._remark()
-            self._stages.show(self.stats)
+            self._report()
             await self._publish()
             if self._in_flight.cut_off:
                 cut_off = counted(self._in_flight.cut_off, "request")
-                self._stages.say(f"{cut_off} cut off: they may be billed, and the same command asks them again")
+                self._say(f"{cut_off} cut off: they may be billed, and the same command asks them again")
             if self._reason is not None:
                 raise self._reason
         return self.stats
@@ -258,12 +258,21 @@ class Engine:
     async def _show(self) -> None:
         self.stats.waiting = self._stopping or self._scheduler.waiting
         self.stats.paused_s = self._scheduler.paused_s
-        self._remark()
-        self._stages.show(self.stats)
+        self._report()
 
-    def _remark(self) -> None:
+    def _report(self) -> None:
         for remark in self._scheduler.remarks():
-            self._stages.say(f"note: {remark}")
+            self._say(f"note: {remark}")
+        try:
+            self._stages.show(self.stats)
+        except CallbackError as error:
+            self.stop(error)
+
+    def _say(self, words: str) -> None:
+        try:
+            self._stages.say(words)
+        except CallbackError as error:
+            self.stop(error)
 
     async def _exchange(self) -> None:
         reason = await self._scheduler.exchange(self.stats)
@@ -279,6 +288,6 @@ class Engine:
         again, self._is_interrupted = self._is_interrupted, True
         self._stopping = STOPPING
         if not again:
-            self._stages.say("stopping: requests in flight come home first; a second signal ends the run at once")
+            self._say("stopping: requests in flight come home first; a second signal ends the run at once")
         words = f"interrupted by {number.name}. The same command goes on where it stopped"
         self.stop(InterruptedRunError(words, number), at_once=again)

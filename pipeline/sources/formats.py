@@ -6,7 +6,8 @@ from typing import Final
 from pipeline.sources.arrowfile import read_arrow
 from pipeline.sources.blocks import BlockReader, csv_blocks, tsv_blocks
 from pipeline.sources.delimited import read_csv, read_tsv
-from pipeline.sources.jsonlines import jsonl_blocks, read_jsonl
+from pipeline.sources.jsonblocks import jsonl_blocks
+from pipeline.sources.jsonlines import read_jsonl
 from pipeline.sources.manifest import Reader
 from pipeline.sources.parquetfile import read_parquet
 from pipeline.sources.textlist import read_text

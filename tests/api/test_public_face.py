@@ -5,7 +5,7 @@ import re
 import typing
 from itertools import pairwise
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 
 import pipeline
-from pipeline import InputError, RunProgress, RunSummary
+from pipeline import CallbackError, InputError, RunProgress, RunSummary
 from pipeline.config.run_config import RunConfig
 from tests.api.raised import errors_of
-from tests.support import MakeImage
+from tests.support import MakeImage, emulator_get
 
 FUNCTIONS = [name for name in pipeline.__all__ if inspect.isfunction(getattr(pipeline, name))]
 
@@ -115,6 +115,28 @@ def test_notes_go_where_the_caller_wants_them(photos: Path, endpoint: str, capfd
     pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, quiet=True, on_note=notes.append)
     assert any(line.startswith("prompt: ") for line in notes)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("name", "call"), [("on_progress", 1), ("on_progress", 2), ("on_note", 1)])
+def test_a_function_of_the_caller_that_fails(photos: Path, endpoint: str, name: str, call: int) -> None:
+    """The run ends in order, with a summary of what was committed; the same call goes on and pays nothing twice."""
+    calls = 0
+
+    def fails(_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= call:
+            raise ZeroDivisionError("of the caller")
+
+    given: dict[str, Any] = {"model": "gpt-4o", "base_url": endpoint, "quiet": True}
+    with pytest.raises(CallbackError, match=f"`{name}` raised ZeroDivisionError: of the caller") as caught:
+        pipeline.run(photos, out="out", **given, **{name: fails})
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    has_begun = name == "on_progress"  # the first note is said before
+    assert isinstance(caught.value.summary, RunSummary if has_begun else NoneType)
+    pipeline.run(photos, out="out", **given)
+    assert pipeline.read("out").status.tolist() == ["ok"] * 3
+    assert emulator_get(endpoint, "stats")["requests"] == 3
 
 
 @pytest.mark.parametrize("limit", ["3", 0, -1, True, 2.5])

@@ -22,10 +22,11 @@ from pipeline.config.sections import SourceConfig
 from pipeline.errors import InputError
 from pipeline.locations import DataUrl, ImageUrl, LocalFile
 from pipeline.records import ImageRecord
-from pipeline.sources import jsonlines, open_source, open_sources
+from pipeline.sources import jsonblocks, open_source, open_sources
 from pipeline.sources.blocks import csv_blocks
 from pipeline.sources.delimited import read_csv
-from pipeline.sources.jsonlines import jsonl_blocks, read_jsonl
+from pipeline.sources.jsonblocks import jsonl_blocks
+from pipeline.sources.jsonlines import read_jsonl
 from pipeline.sources.lines import opened
 from pipeline.sources.manifest import ManifestSource
 
@@ -564,7 +565,7 @@ def test_json_lines_in_blocks_and_one_by_one(
     path.write_bytes((ending.join(lines) + (ending if last else "")).encode())
     quick = ManifestSource(str(path), config, read_jsonl, opened, name="m.jsonl", blocks=jsonl_blocks)
     slow = ManifestSource(str(path), config, read_jsonl, opened, name="m.jsonl")
-    with patch.object(jsonlines, "BLOCK_BYTES", block_bytes):
+    with patch.object(jsonblocks, "BLOCK_BYTES", block_bytes):
         assert _results(quick) == _results(slow)
 
 
