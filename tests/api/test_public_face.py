@@ -129,8 +129,9 @@ def test_a_function_of_the_caller_that_fails(photos: Path, endpoint: str, name: 
             raise ZeroDivisionError("of the caller")
 
     given: dict[str, Any] = {"model": "gpt-4o", "base_url": endpoint, "quiet": True}
+    failing: dict[str, Any] = {name: fails}
     with pytest.raises(CallbackError, match=f"`{name}` raised ZeroDivisionError: of the caller") as caught:
-        pipeline.run(photos, out="out", **given, **{name: fails})
+        pipeline.run(photos, out="out", **given, **failing)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     has_begun = name == "on_progress"  # the first note is said before
     assert isinstance(caught.value.summary, RunSummary if has_begun else NoneType)
