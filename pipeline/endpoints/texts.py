@@ -12,12 +12,11 @@ _TEXTS: Final = frozenset({"text", "output_text"})
 
 
 def text_of(content: object) -> str:
-    """A string, or the strings and the text parts of a list; parts that hold thoughts are none of them."""
+    """A string, or the strings and the text parts of a list, or one part; parts that hold thoughts are no text."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
-        return ""
-    return "".join(part if isinstance(part, str) else _text_in(part) for part in content)
+    parts = content if isinstance(content, list) else [content]
+    return "".join(part if isinstance(part, str) else _text_in(part) for part in parts)
 
 
 def refusal_in(content: object) -> str | None:

@@ -28,6 +28,9 @@ _APART_S: Final = 60.0
 """Without it a server that breaks off every second request of a connection has half of all requests fail, also those
 that are sent again: some records fail six times."""
 
+HEADER_BYTES, HEADERS = 64 * 1024, 512
+"""Of one header, and how many: proxies add long ones, and an answer that is thrown away for them has been paid for."""
+
 
 class Reply(NamedTuple):
     """A response that was read to its end."""
@@ -140,7 +143,9 @@ class Poster:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(read_until_eof=True)
+        protocol.set_response_params(
+            read_until_eof=True, max_line_size=HEADER_BYTES, max_field_size=HEADER_BYTES, max_headers=HEADERS
+        )
         transport.writelines((self._head, b"%d\r\n\r\n" % len(body), body))
         message, content = await self._read(protocol)
         while message.code in _INTERIM:

@@ -11,6 +11,7 @@ from aiohttp.connector import AddrInfoType
 
 from pipeline.config.sections import EndpointConfig
 from pipeline.http.agent import USER_AGENT
+from pipeline.http.posting import HEADER_BYTES, HEADERS
 from pipeline.http.proxies import proxy_of
 from pipeline.http.tls import image_context, ssl_context
 
@@ -76,6 +77,9 @@ def _session(
         timeout=timeout,
         headers={"User-Agent": USER_AGENT},
         cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=HEADER_BYTES,
+        max_field_size=HEADER_BYTES,
+        max_headers=HEADERS,
         proxy=proxy,
         trust_env=False,  # proxy_of() read it once; aiohttp would read it, and netrc, for every request
     )

@@ -11,6 +11,8 @@ from pipeline.endpoints.texts import share_of_thoughts, text_of, without_thought
         ("a cat", "a cat"),
         (None, ""),
         (["a ", "cat"], "a cat"),
+        ({"type": "text", "text": "a cat"}, "a cat"),
+        ({"type": "thinking", "text": "hm"}, ""),
         ([{"type": "text", "text": "a "}, "cat", 7, {"type": "image_url"}, {"type": "text", "text": None}], "a cat"),
         (
             [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a cat"}],

@@ -125,6 +125,22 @@ async def test_the_pool_has_a_connection_for_every_slot() -> None:
     assert sum(isinstance(task.result(), Answer) for task in asked) == 150
 
 
+@pytest.mark.parametrize("headers", [b"X-Policy: " + 40_000 * b"a", b"\r\n".join(b"X-%d: a" % n for n in range(300))])
+async def test_headers_of_a_proxy(headers: bytes) -> None:
+    """Long ones, and many, are no reason to throw an answer away that has been paid for."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        status, _, rest = ANSWER.partition(b"\r\n")
+        writer.write(b"\r\n".join((status, headers, rest)))
+        await writer.drain()
+
+    async with listening(serve) as port:
+        endpoint = EndpointConfig(base_url=f"http://127.0.0.1:{port}")
+        async with open_session(endpoint, 1) as session:
+            assert isinstance(await ChatClient(session, endpoint, None).ask(b"{}"), Answer)
+
+
 # ------------------------------------------------------------------- the network's failures
 
 
