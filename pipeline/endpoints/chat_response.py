@@ -16,6 +16,7 @@ from pipeline.endpoints.errors import (
     parse_json,
     read_error,
 )
+from pipeline.endpoints.json_values import dict_of, dicts_of, string_of
 from pipeline.endpoints.parsed import Parsed
 from pipeline.endpoints.reading import Response
 from pipeline.endpoints.streamed import is_stream, joined
@@ -54,7 +55,7 @@ def read_answer(response: Response) -> Answer | Failure:
         return _read_stream(response)
     parsed = parse_json(response.body)
     return read_body(
-        response, _dict(parsed), "without choices" if isinstance(parsed, dict) else "that is no JSON object"
+        response, dict_of(parsed), "without choices" if isinstance(parsed, dict) else "that is no JSON object"
     )
 
 
@@ -102,7 +103,7 @@ def _chosen(choices: list[_Choice], parsed: Parsed) -> Answer | Failure:
         caption=texts[choices.index(chosen)] or None,
         captions=tuple(texts) if len(choices) > 1 else (),
         model=parsed.model,
-        provider=_string(parsed.body.get("provider")),
+        provider=string_of(parsed.body.get("provider")),
         finish_reason=chosen.finish_reason,
         request_id=parsed.request_id,
         usage=_with_thoughts(bill.usage, choices),
@@ -112,7 +113,7 @@ def _chosen(choices: list[_Choice], parsed: Parsed) -> Answer | Failure:
         error_kind=kind,
         error_message=None if message_or_none is None else one_line(message_or_none, parsed.response.redactor),
         confidence=chosen.confidence,
-        service_tier=_string(parsed.body.get("service_tier")),
+        service_tier=string_of(parsed.body.get("service_tier")),
     )
 
 
@@ -146,9 +147,7 @@ def _error_in(body: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBo
 
 
 def _choices(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
-    choices = parsed.get("choices")
-    found = [item for item in choices if isinstance(item, dict)] if isinstance(choices, list) else []
-    return sorted(found, key=_place)
+    return sorted(dicts_of(parsed.get("choices")), key=_place)
 
 
 def _place(choice: Mapping[str, Any]) -> int:
@@ -157,23 +156,15 @@ def _place(choice: Mapping[str, Any]) -> int:
 
 
 def _choice(item: Mapping[str, Any]) -> _Choice:
-    message = _dict(item.get("message"))
+    message = dict_of(item.get("message"))
     whole = text_of(message.get("content")).strip()
-    passed_on = _dict(message.get("provider_specific_fields"))  # LiteLLM's proxy
+    passed_on = dict_of(message.get("provider_specific_fields"))  # LiteLLM's proxy
     return _Choice(
         text=without_thoughts(whole),
         whole=whole,
-        finish_reason=_string(item.get("finish_reason")),
-        refusal=_string(message.get("refusal"))
-        or _string(passed_on.get("refusal"))
+        finish_reason=string_of(item.get("finish_reason")),
+        refusal=string_of(message.get("refusal"))
+        or string_of(passed_on.get("refusal"))
         or refusal_in(message.get("content")),
         confidence=mean_probability(item.get("logprobs")),
     )
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

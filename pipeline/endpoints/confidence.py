@@ -5,12 +5,12 @@ Source: OpenAI's API reference, chat/completions (`choices[].logprobs.content[]`
 
 from math import exp
 
+from pipeline.endpoints.json_values import dicts_of, number_of
+
 
 def mean_probability(logprobs: object) -> float | None:
     """The mean probability of the tokens of an answer's text; None where the response has none."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if not isinstance(content, list):
-        return None
-    each = [token.get("logprob") for token in content if isinstance(token, dict)]
-    known = [exp(min(0.0, value)) for value in each if isinstance(value, int | float) and not isinstance(value, bool)]
+    each = [number_of(token.get("logprob")) for token in dicts_of(content)]
+    known = [exp(min(0.0, value)) for value in each if value is not None]
     return sum(known) / len(known) if known else None

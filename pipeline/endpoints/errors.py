@@ -21,6 +21,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.config.durations import duration_s
+from pipeline.endpoints.json_values import dict_of, dicts_of, list_of
 from pipeline.endpoints.untaken import CODES
 from pipeline.errors import ErrorKind
 from pipeline.http.values import retry_after
@@ -199,9 +200,9 @@ def read_error(parsed: object) -> ErrorBody:
     if isinstance(inner, str) and inner:
         return ErrorBody(message=inner, codes=frozenset(_codes(parsed)), number=_number(parsed))
     error = inner if isinstance(inner, dict) else parsed
-    details = [item for item in _list(error.get("details")) if isinstance(item, dict)]
-    metadata = _dict(error.get("metadata"))
-    codes = frozenset(_codes(error, _dict(error.get("innererror")), *details))
+    details = dicts_of(error.get("details"))
+    metadata = dict_of(error.get("metadata"))
+    codes = frozenset(_codes(error, dict_of(error.get("innererror")), *details))
     message = _message(error, metadata)
     if "invalid_image_url" in codes and "download" in (message or "").lower():  # OpenAI: or it is no address
         codes |= {_NOT_DOWNLOADED}
@@ -221,7 +222,7 @@ def request_id(headers: Mapping[str, str], parsed: object) -> str | None:
     for name in ("x-request-id", "request-id", "apim-request-id", "x-inference-id"):
         if headers.get(name):
             return headers[name]
-    body = _dict(parsed)
+    body = dict_of(parsed)
     return next((body[k] for k in ("id", "request_id", "requestId") if _text(body.get(k))), None)
 
 
@@ -311,7 +312,7 @@ def _field_errors(meta: object, name: str = "", depth: int = 0) -> Iterator[str]
             elif depth < _MOST_NESTED:
                 yield from _field_errors(one, name, depth + 1)
     elif isinstance(meta, dict) and _text(meta.get("message")):
-        path = ".".join(map(str, _list(meta.get("path")))) or name
+        path = ".".join(map(str, list_of(meta.get("path")))) or name
         yield f"{path}: {meta['message']}" if path else meta["message"]
     elif isinstance(meta, dict):
         for key, one in meta.items():
@@ -346,11 +347,3 @@ def _retry_delays(details: list[dict[str, Any]]) -> Iterator[float]:
 
 def _text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

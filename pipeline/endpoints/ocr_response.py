@@ -9,8 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.endpoints.json_values import count_of, dict_of, dicts_of, string_of
 from pipeline.endpoints.reading import Response
-from pipeline.endpoints.task_response import TaskResponse, box, count_of, dict_of, dicts_of, text_of
+from pipeline.endpoints.task_response import TaskResponse, box
 from pipeline.errors import ErrorKind
 from pipeline.records import Answer, Failure
 
@@ -40,7 +41,7 @@ def read_ocr(response: Response) -> Answer | Failure:
 
 def _annotation(stated: object) -> str | None:
     """JSON, as the documents have it; a gateway that gives the object itself is taken at its word."""
-    return json.dumps(stated, ensure_ascii=False) if isinstance(stated, dict | list) else text_of(stated)
+    return json.dumps(stated, ensure_ascii=False) if isinstance(stated, dict | list) else string_of(stated)
 
 
 def joined(pages: Sequence[str]) -> str:
@@ -76,8 +77,8 @@ def _box(found: Mapping[str, Any], name: object, text: object, size: tuple[int |
     names = ("top_left_x", "top_left_y", "bottom_right_x", "bottom_right_y")
     left, top, right, bottom = (found.get(one) for one in names)
     return {
-        "name": text_of(name),
-        "text": text_of(text),
-        "image": text_of(found.get("image_base64")),
+        "name": string_of(name),
+        "text": string_of(text),
+        "image": string_of(found.get("image_base64")),
         "box": box((left, top, right, bottom), *size),
     }

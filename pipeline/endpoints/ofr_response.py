@@ -8,8 +8,9 @@ they are features whose names say what was measured. `ofr.py` says what was veri
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from pipeline.endpoints.json_values import count_of, dict_of, dicts_of, number_of, string_of, word_of
 from pipeline.endpoints.reading import Response
-from pipeline.endpoints.task_response import Box, TaskResponse, box, count_of, dict_of, dicts_of, number_of, text_of
+from pipeline.endpoints.task_response import Box, TaskResponse, box
 from pipeline.records import Answer, Failure
 
 _LISTS: Final[Mapping[str, str | None]] = {
@@ -73,25 +74,25 @@ def _is_annotated(body: Mapping[str, Any]) -> bool:
 def _features(found: Mapping[str, Any], size: Size) -> Iterator[Feature]:
     for name, called in _LISTS.items():
         for one in dicts_of(found.get(name)):
-            own = text_of(one.get("description")) or text_of(one.get("name")) or called
+            own = string_of(one.get("description")) or string_of(one.get("name")) or called
             if own is not None:
                 yield _feature(own, one, size)
     yield from _text(found)
     for kind, likelihood in dict_of(found.get("safeSearchAnnotation")).items():
-        if likelihood in _LIKELIHOODS:
+        if word_of(likelihood, _LIKELIHOODS):
             yield {"name": f"{kind}: {likelihood}", "score": _LIKELIHOODS[likelihood], "box": None}
     for one in dicts_of(dict_of(dict_of(found.get("imagePropertiesAnnotation")).get("dominantColors")).get("colors")):
         yield {"name": _colour(dict_of(one.get("color"))), "score": number_of(one.get("score")), "box": None}
     for one in dicts_of(dict_of(found.get("cropHintsAnnotation")).get("cropHints")):
         yield _feature("crop hint", one, size)
     for one in dicts_of(dict_of(found.get("webDetection")).get("webEntities")):
-        if (entity := text_of(one.get("description"))) is not None:
+        if (entity := string_of(one.get("description"))) is not None:
             yield {"name": entity, "score": number_of(one.get("score")), "box": None}
 
 
 def _text(found: Mapping[str, Any]) -> Iterator[Feature]:
     """The text of a document, where no list holds it already."""
-    text = text_of(dict_of(found.get("fullTextAnnotation")).get("text"))
+    text = string_of(dict_of(found.get("fullTextAnnotation")).get("text"))
     if text is not None and not found.get("textAnnotations"):
         yield {"name": text, "score": None, "box": None}
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipeline.endpoints.chat_response import broken_off, read_body
 from pipeline.endpoints.errors import parse_json
+from pipeline.endpoints.json_values import dict_of, dicts_of, list_of, word_of
 from pipeline.endpoints.reading import Response
 from pipeline.endpoints.streamed import events, is_stream
 from pipeline.records import Answer, Failure
@@ -44,8 +45,8 @@ def _read_stream(response: Response) -> Answer | Failure:
             return read_body(response, {**last, "error": error, "choices": []}, "without output")
         if kind == "response.output_item.done":
             items.append(event.get("item"))
-        last = _dict(event.get("response")) or last
-        if kind in _ENDS:
+        last = dict_of(event.get("response")) or last
+        if word_of(kind, _ENDS):
             whole = _as_completion({**last, "output": last.get("output") or items})
             return read_body(response, whole, "without output")
     return broken_off(response, last)
@@ -54,14 +55,14 @@ def _read_stream(response: Response) -> Answer | Failure:
 def _as_completion(body: Mapping[str, Any]) -> dict[str, Any]:
     """The same as chat/completions would have it: its output is the message of one choice."""
     status = body.get("status")
-    if status in _UNFINISHED and not body.get("error"):
+    if word_of(status, _UNFINISHED) and not body.get("error"):
         return {**body, "error": {"code": "server_error", "message": f"the response is {status}, and has no answer"}}
     output = body.get("output")
     if not isinstance(output, list) and not body.get("output_text"):
         return {**body, "choices": []}
     parts = list(_parts(output if isinstance(output, list) else []))
     text = "".join(_texts(parts, "output_text", "text")) or body.get("output_text") or ""
-    logprobs = [token for part in parts for token in _list(part.get("logprobs"))]
+    logprobs = [token for part in parts for token in list_of(part.get("logprobs"))]
     choice = {
         "message": {"content": text, "refusal": "".join(_texts(parts, "refusal", "refusal")) or None},
         "finish_reason": _reason(body),
@@ -73,7 +74,7 @@ def _as_completion(body: Mapping[str, Any]) -> dict[str, Any]:
 def _reason(body: Mapping[str, Any]) -> object:
     """Why the response ended, in its own words."""
     status = body.get("status")
-    return (_dict(body.get("incomplete_details")).get("reason") or status) if status == "incomplete" else status
+    return (dict_of(body.get("incomplete_details")).get("reason") or status) if status == "incomplete" else status
 
 
 def _parts(output: list[Any]) -> Iterator[dict[str, Any]]:
@@ -81,16 +82,8 @@ def _parts(output: list[Any]) -> Iterator[dict[str, Any]]:
     messages = [item for item in output if isinstance(item, dict) and item.get("type") == "message"]
     answers = [item for item in messages if item.get("phase") != _COMMENTARY] or messages
     for message in answers:
-        yield from (part for part in _list(message.get("content")) if isinstance(part, dict))
+        yield from dicts_of(message.get("content"))
 
 
 def _texts(parts: list[dict[str, Any]], kind: str, name: str) -> Iterator[str]:
     return (part[name] for part in parts if part.get("type") == kind and isinstance(part.get(name), str))
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.endpoints.errors import COMMENTS, parse_json
+from pipeline.endpoints.json_values import list_of
 from pipeline.endpoints.texts import text_of
 
 _TEXTS: Final = ("content", "refusal")
@@ -80,7 +81,7 @@ def joined(body: bytes) -> Joined:
         if chunk.get("error"):
             return Joined({**found, **chunk, "choices": []}, is_whole=True)
         found |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
-        for piece in _list(chunk.get("choices")):
+        for piece in list_of(chunk.get("choices")):
             if isinstance(piece, dict):
                 choices.setdefault(_index(piece), _Choice()).add(piece)
     ended = has_ended or (bool(choices) and all(choice.finish_reason for choice in choices.values()))
@@ -101,7 +102,3 @@ def events(body: bytes) -> Iterator[bytes]:
 def _index(piece: Mapping[str, Any]) -> int:
     index = piece.get("index")
     return index if isinstance(index, int) and index >= 0 else 0
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

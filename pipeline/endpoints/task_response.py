@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipeline.endpoints.errors import excerpt, parse_json, read_error
+from pipeline.endpoints.json_values import dict_of, number_of
 from pipeline.endpoints.parsed import Parsed
 from pipeline.endpoints.reading import Response
 from pipeline.errors import ErrorKind
@@ -69,33 +70,3 @@ def box(sides: tuple[object, object, object, object], width: object, height: obj
 def _share(side: object, of: object) -> float | None:
     number, whole = number_of(side), number_of(of)
     return None if number is None or not whole or whole < 0 else round(min(1.0, max(0.0, number / whole)), _DIGITS)
-
-
-def number_of(value: object) -> float | None:
-    """A number that is finite; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < MOST else None
-
-
-def count_of(value: object) -> int | None:
-    """A whole number that a column of 32 bits holds."""
-    number = number_of(value)
-    return int(number) if number is not None and number >= 0 and number.is_integer() else None
-
-
-MOST: Final = 2**31
-"""Pixels, pages or scores beyond it are none."""
-
-
-def text_of(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def dict_of(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def dicts_of(value: object) -> list[dict[str, Any]]:
-    """The objects of a list; of anything else none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -7,6 +7,8 @@ opening tag into the prompt, so that an answer has the closing one only).
 
 from typing import Final
 
+from pipeline.endpoints.json_values import string_of, word_of
+
 _OPEN, _CLOSE = "<think>", "</think>"
 _TEXTS: Final = frozenset({"text", "output_text"})
 
@@ -54,7 +56,4 @@ def _is_begun_in_the_prompt(text: str) -> bool:
 
 
 def _text_in(part: object) -> str:
-    if not isinstance(part, dict) or part.get("type") not in _TEXTS:
-        return ""
-    text = part.get("text")
-    return text if isinstance(text, str) else ""
+    return string_of(part.get("text")) or "" if isinstance(part, dict) and word_of(part.get("type"), _TEXTS) else ""

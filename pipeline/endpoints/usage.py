@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from pipeline.endpoints.json_values import dict_of
 from pipeline.limits.budget import Amounts
 from pipeline.records import Usage
 
@@ -29,6 +30,7 @@ MOST_USD: Final = Decimal(1_000)
 """Where no price is known: a million tokens of the dearest published price (USD 600 a million) cost less."""
 _LEAST_USD: Final = Decimal("1e-12")
 """One token at a millionth of a dollar a million; what states less has lost its exponent."""
+_MOST_EXPONENT: Final = 30
 _SHOWN_CHARS: Final = 40
 _USD_PER_CREDIT: Final = Decimal("0.0000005")
 """AI/ML API: a dollar buys 2,000,000 credits (2,574 credits are $0.001287)."""
@@ -72,7 +74,7 @@ def believed(
     """
     limit = Amounts() if most is None else most
     reader = _Reader(most_tokens=min(MOST_TOKENS, max(ALWAYS_TOKENS, BEYOND * (limit.tokens or 0))))
-    usage = reader.usage(_dict(parsed.get("usage")) or _dict(parsed.get("usageMetadata")), has_text=has_text)
+    usage = reader.usage(dict_of(parsed.get("usage")) or dict_of(parsed.get("usageMetadata")), has_text=has_text)
     cost_usd = reader.cost(parsed, headers, limit.nano_usd)
     return StatedBill(usage, cost_usd, tuple(reader.doubts))
 
@@ -86,8 +88,10 @@ class _Reader:
 
     def usage(self, stated: Mapping[str, Any], *, has_text: bool) -> Usage:
         """Thoughts are part of the completion, what was cached is part of the prompt."""
-        prompt_details = _dict(stated.get("prompt_tokens_details")) or _dict(stated.get("input_tokens_details"))
-        output_details = _dict(stated.get("completion_tokens_details")) or _dict(stated.get("output_tokens_details"))
+        prompt_details = dict_of(stated.get("prompt_tokens_details")) or dict_of(stated.get("input_tokens_details"))
+        output_details = dict_of(stated.get("completion_tokens_details")) or dict_of(
+            stated.get("output_tokens_details")
+        )
         prompt = self._prompt(stated)
         thoughts, completion = self._first(stated, _THOUGHTS), self._first(stated, _COMPLETION)
         cached = self._first(prompt_details, ("cached_tokens",))
@@ -167,9 +171,9 @@ class _Reader:
 
 def _stated_costs(parsed: Mapping[str, Any], headers: Mapping[str, str]) -> list[tuple[str, Any, Decimal]]:
     """What a response may state of its cost: a name, its value, and the dollars that one of it is."""
-    meta, usd = _dict(_dict(parsed.get("meta")).get("usage")), Decimal(1)
+    meta, usd = dict_of(dict_of(parsed.get("meta")).get("usage")), Decimal(1)
     return [
-        ("cost", _with_upstream(_dict(parsed.get("usage"))), usd),
+        ("cost", _with_upstream(dict_of(parsed.get("usage"))), usd),
         ("usd_spent", meta.get("usd_spent"), usd),
         *((name, headers.get(name), usd) for name in ("x-aimlapi-usd-spent", "x-litellm-response-cost")),
         ("credits_used", meta.get("credits_used"), _USD_PER_CREDIT),
@@ -214,7 +218,7 @@ def _derived(usage: Usage) -> Usage:
 def _with_upstream(usage: Mapping[str, Any]) -> object:
     """`cost`; with the user's own key OpenRouter's is its fee alone, and the provider's bill stands beside it."""
     fee = _amount(usage.get("cost"))
-    upstream = _amount(_dict(usage.get("cost_details")).get("upstream_inference_cost"))
+    upstream = _amount(dict_of(usage.get("cost_details")).get("upstream_inference_cost"))
     if usage.get("is_byok") is not True or fee is None or upstream is None or min(fee, upstream) < 0:
         return usage.get("cost")
     return fee + upstream
@@ -237,8 +241,5 @@ def _amount(value: object) -> Decimal | None:
         amount = Decimal(str(value).strip())
     except (InvalidOperation, ValueError):
         return None
-    return amount if amount.is_finite() else None
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    # Beyond, sums would overflow; no bill has such an exponent.
+    return amount if amount.is_finite() and abs(amount.adjusted()) < _MOST_EXPONENT else None
