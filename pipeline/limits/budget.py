@@ -56,7 +56,7 @@ class Budget:
     margin: float = 1.0
     """How many times its prediction a request has cost at most."""
     is_proven: bool = False
-    """Whether something has been billed: only then is it known what predictions are worth."""
+    """Whether something has been billed, or may have been: before, nobody knows what predictions are worth."""
 
     def reservation(self, predicted: Amounts) -> Amounts:
         """What a request of this prediction reserves."""
@@ -87,7 +87,8 @@ class Budget:
         self.is_proven |= bool(cost.nano_usd or cost.tokens) or not (predicted.nano_usd or predicted.tokens)
         for name in ("nano_usd", "tokens"):
             expected, came = getattr(predicted, name), getattr(cost, name)
-            if expected and came:
+            # What is not billed costs what it reserved, which is rounded up: that teaches nothing.
+            if expected and came and came > (getattr(need, name) or 0):
                 self.margin = max(self.margin, came / expected)
 
     @property

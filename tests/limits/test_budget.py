@@ -93,6 +93,17 @@ def test_a_bill_beyond_its_reservation_makes_the_next_one_larger(predicted: int,
     assert budget.margin == times
 
 
+@given(predicted=st.lists(st.integers(1, 1500), min_size=1, max_size=200))
+def test_bills_that_are_unknown_teach_nothing(predicted: list[int]) -> None:
+    """Each costs what it reserved, rounded up; else a night of timeouts would double all reservations for good."""
+    budget = Budget(Amounts(tokens=10**9), margin=1.01)
+    for tokens in predicted:
+        need = budget.reservation(Amounts(None, tokens, 1))
+        budget.reserve(need)
+        budget.settle(need, need, Amounts(None, tokens, 1))
+    assert budget.margin == 1.01
+
+
 def test_a_margin_leaves_unknown_what_is_unknown() -> None:
     """A prediction that there is none of does not come out of a factor."""
     budget = Budget(Amounts(tokens=1000), margin=2.0)
