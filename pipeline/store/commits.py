@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.errors import ErrorKind, ResourceError
+from pipeline.errors import ResourceError
 from pipeline.money import Bill
-from pipeline.records import BilledAttempt, Follower, Outcome, Status, has_no_text, record_key
+from pipeline.records import BilledAttempt, Follower, Outcome, record_key
 from pipeline.store import unsaved
 from pipeline.store.accounting import count_bill, count_follower, count_outcome
 from pipeline.store.bills import OpenBills
@@ -17,7 +17,7 @@ from pipeline.store.ledger.protocol import BillRow, CommittedRow, Ledger
 from pipeline.store.rows import encode_row
 from pipeline.store.sealing import Sealer
 from pipeline.store.selection import SETTLED
-from pipeline.store.states import state_code, state_of
+from pipeline.store.states import has_no_answer, state_code, state_of
 
 
 class Committer:
@@ -40,6 +40,11 @@ class Committer:
         self._columns = of_schema(sealer.columns.names)
         self._failed: ResourceError | None = None
         self._unsaved: Path | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the ledger took nothing more from some commit on."""
+        return self._failed is not None
 
     def row_of(self, outcome: Outcome) -> dict[str, object]:
         """The row of an outcome, without the bills of killed runs."""
@@ -106,9 +111,9 @@ class Committer:
         """Without outcomes that have no text, where the record has an answer from before: that answer stays."""
         if self._is_plain:
             return outcomes
-        without_text = {self._key(one): one for one in outcomes if _has_no_answer(one.status, one.error_kind)}
+        without_text = {self._key(one): one for one in outcomes if has_no_answer(one.status, one.error_kind)}
         stored = self._ledger.find(list(without_text)).values() if without_text else ()
-        answered = {row.key for row in stored if not _has_no_answer(*state_of(row.state))}
+        answered = {row.key for row in stored if not has_no_answer(*state_of(row.state))}
         for key in answered:
             outcome = self._bills.included(without_text[key], counts)
             count_bill(counts, Bill(attempts=outcome.attempts, usage=outcome.usage, cost_usd=outcome.cost_usd))
@@ -151,8 +156,3 @@ class Committer:
             {name: count for name, count in counts.items() if count},
             tuple((bill.key, bill.at, bill.bill) for bill in bills),
         )
-
-
-def _has_no_answer(status: Status, kind: ErrorKind | None) -> bool:
-    """Whether a row of this state has nothing to lose; an invalid one has its text, and so one that a hook failed."""
-    return (status is Status.FAILED and kind is not ErrorKind.HOOK_FAILED) or has_no_text(status, kind)

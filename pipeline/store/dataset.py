@@ -74,8 +74,7 @@ class Dataset:
         self._config_hash = origin.config_hash
         self._is_open = True
         self._noted: Sequence[Paused] = ()
-        bills.settle_lease(ledger)
-        self._spent_before = bills.spent(ledger)
+        self._spent_before = Amounts()
         self.marks, self.notes = Marks(ledger), Notes(ledger)
         self._columns = columns_of(ledger)
         self._sealer = Sealer(
@@ -137,6 +136,8 @@ class Dataset:
 
     def _recover(self) -> None:
         self.taken = repair(self.out, self._ledger, self._sealer, self._failpoint)
+        bills.settle_lease(self._ledger)  # it covers what was taken in just now
+        self._spent_before = bills.spent(self._ledger)
         self._selection.look(self.out, self._columns)
         self._bills.load(self._ledger)
         self._describe()
@@ -200,8 +201,9 @@ class Dataset:
         bills.lease(self._ledger, self._spent_before, amounts)
 
     def settle_lease(self) -> None:
-        """Count as spent what was leased, and no answer accounts for."""
-        bills.settle_lease(self._ledger)
+        """Count as spent what was leased, and no answer accounts for; later, where answers wait beside the ledger."""
+        if not self._committer.has_failed:
+            bills.settle_lease(self._ledger)
 
     def end_run(self) -> None:
         """Mark this run as complete: the next command begins another."""

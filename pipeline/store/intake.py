@@ -19,7 +19,7 @@ from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger.protocol import BillRow, CommittedRow, Ledger
 from pipeline.store.rows import table_of
 from pipeline.store.sealing import Sealer
-from pipeline.store.states import state_code
+from pipeline.store.states import has_no_answer, state_code, state_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = -(1 << 62)
@@ -32,7 +32,7 @@ class TakenIn:
     answers: int = 0
     """Taken: newer than any row of the record in OUT."""
     older: int = 0
-    """Passed over: OUT has that row, or a newer one."""
+    """Passed over: OUT has that row, a newer one, or an answer where this is none."""
     unreadable: int = 0
     """Answers that no part can hold, because they are damaged."""
 
@@ -42,6 +42,7 @@ class _Place(NamedTuple):
     answered_us: int
     line: int
     at: int
+    state: int
 
 
 def take_in(out: Path, ledger: Ledger, sealer: Sealer) -> TakenIn:
@@ -53,7 +54,7 @@ def take_in(out: Path, ledger: Ledger, sealer: Sealer) -> TakenIn:
     taken = TakenIn()
     for path in unsaved.paths(out):
         name = f"taken {path.name}"
-        newest = _newer_than_parts(_newest(path), out / DATA_NAME, ledger)
+        newest = _newer_than_parts(_without_losses(_newest(path), ledger), out / DATA_NAME, ledger)
         done, before = int(ledger.meta(name) or b"0"), taken.unreadable
         for number, batch in enumerate(unsaved.read(path)):
             if number >= done:
@@ -122,7 +123,7 @@ def _newest(path: Path) -> dict[bytes, _Place]:
     for line, batch in enumerate(unsaved.read(path)):
         for at, answer in enumerate(batch.answers):
             if (row := _row_of(answer)) is not None:
-                place = _Place(answer.is_last, _answered_us(answer.row), line, at)
+                place = _Place(answer.is_last, _answered_us(answer.row), line, at, row.state)
                 newest[row.key] = max(place, newest.get(row.key, place))
     return newest
 
@@ -140,6 +141,14 @@ def _us(at: datetime | None) -> int:
         return _NEVER
     since = (at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _without_losses(newest: dict[bytes, _Place], ledger: Ledger) -> dict[bytes, _Place]:
+    """Without rows that have no answer, where OUT has one: that one stays, as in every commit."""
+    empty = [key for key, place in newest.items() if has_no_answer(*state_of(place.state))]
+    stored = ledger.find(empty).values()
+    answered = {row.key for row in stored if not has_no_answer(*state_of(row.state))}
+    return {key: place for key, place in newest.items() if key not in answered}
 
 
 def _newer_than_parts(newest: dict[bytes, _Place], data: Path, ledger: Ledger) -> dict[bytes, _Place]:

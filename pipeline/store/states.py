@@ -1,7 +1,7 @@
 """Status and kind of error of a record as one small number, which is what the ledger stores."""
 
 from pipeline.errors import ErrorKind
-from pipeline.records import Status
+from pipeline.records import Status, has_no_text
 
 # These numbers are stored: new statuses and kinds are added at the end, none is ever changed.
 _STATUS_CODES = {
@@ -62,3 +62,8 @@ def state_code(status: Status, kind: ErrorKind | None) -> int:
 def state_of(code: int) -> tuple[Status, ErrorKind | None]:
     """The inverse of `state_code`."""
     return _STATUS_OF[code % 8], _KIND_OF.get(code // 8)
+
+
+def has_no_answer(status: Status, kind: ErrorKind | None) -> bool:
+    """Whether a row of this state has nothing to lose; an invalid one has its text, and so one that a hook failed."""
+    return (status is Status.FAILED and kind is not ErrorKind.HOOK_FAILED) or has_no_text(status, kind)

@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import ErrorKind, InputError, OutInUseError, ResourceError
+from pipeline.limits.budget import Amounts
 from pipeline.locations import LocalFile
 from pipeline.records import (
     Answer,
@@ -519,6 +521,54 @@ def test_a_crash_while_the_directory_is_made_is_repaired(tmp_path: Path, step: s
 
 class _Ended(BaseException):
     """The process is gone."""
+
+
+class _FullDisk:
+    """A ledger whose commits fail while `is_full`."""
+
+    is_full = False
+
+    def __call__(self, step: str) -> None:
+        if self.is_full and step == "before-commit":
+            raise ResourceError("no space left")
+
+
+def test_a_full_disk_loses_no_answer(tmp_path: Path) -> None:
+    """A record is asked again, and fails while the ledger takes nothing: the answer from before stays, as always."""
+    disk, out, policy = _FullDisk(), tmp_path / "out", RerunPolicy(refresh=True)
+    with open_out(out) as dataset:
+        dataset.commit([answered("a.jpg", "paid for")])
+        dataset.end_run()
+    how: dict[str, Any] = {"config": CONFIG, "run_id": "later", "now": lambda: NOON, "policy": policy}
+    dataset = Dataset.open(out, **how, failpoint=disk)
+    disk.is_full = True
+    later = NOON + timedelta(hours=1)
+    timeout = Failure(kind=ErrorKind.TIMEOUT, message="no answer", usage=None)
+    with pytest.raises(ResourceError, match=r"\.unsaved-"):
+        dataset.commit([replace(answered("a.jpg"), result=timeout, asked_at=later, answered_at=later)])
+    dataset.close(seal=False)
+    with open_out(out, run_id="last") as dataset:
+        assert (dataset.taken.answers, dataset.taken.older) == (0, 1)
+    assert pd.read_parquet(out / "data").caption.tolist() == ["paid for"]
+
+
+@pytest.mark.parametrize("frees", [False, True])
+def test_what_is_saved_beside_the_ledger_is_billed_once(tmp_path: Path, *, frees: bool) -> None:
+    """The lease covers it: it is unknown only until the answer is taken in, also where the disk has room again."""
+    disk, out = _FullDisk(), tmp_path / "out"
+    dataset = open_out(out, failpoint=disk)
+    dataset.lease(Amounts(nano_usd=10_000_000))
+    disk.is_full = True
+    with pytest.raises(ResourceError):
+        dataset.commit([replace(answered("a.jpg"), cost_usd=Decimal("0.002"))])
+    disk.is_full = not frees
+    with suppress(ResourceError):
+        dataset.settle_lease()
+    disk.is_full = False
+    dataset.close(seal=False)
+    with open_out(out, run_id="last") as dataset:
+        totals = dataset.totals()
+    assert (totals.cost_usd, totals.spent_usd) == (Decimal("0.002"), Decimal("0.01"))
 
 
 @dataclass
