@@ -1,7 +1,7 @@
 """Request deduplication: of equal requests the leader is asked, and the followers wait for its answer."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -30,6 +30,15 @@ class Hashes:
         return bool(self._bits[number >> 3] & 1 << (number & 7))
 
 
+@dataclass(slots=True)
+class _Lead:
+    """A request that is being asked, or will be: whose it is, and what its followers wait for."""
+
+    owner: tuple[str, str]
+    is_asked: bool
+    is_over: anyio.Event = field(default_factory=anyio.Event)
+
+
 class Leaders:
     """The requests that are being asked now."""
 
@@ -50,12 +59,12 @@ class Leaders:
         self.lookup = lookup
         self._is_on, self._looks_up_all = is_on, looks_up_all
         self._ended = None if has_rows else Hashes()
-        self._asked: dict[str, anyio.Event] = {}
-        """By request; set when the answer is committed, or there is none."""
+        self._leads: dict[str, _Lead] = {}
 
     def of(self, request: PreparedRequest) -> anyio.Event | None:
-        """The same request, where it is being asked now."""
-        return self._asked.get(request.request_sha256)
+        """What is set when the answer to the same request of another record is committed, or there is none."""
+        lead = self._leads.get(request.request_sha256)
+        return None if lead is None or lead.owner == _owner(request) else lead.is_over
 
     def waiting(self, request: PreparedRequest) -> Waiting | None:
         """The request as one that waits; None where it has no leader."""
@@ -66,7 +75,7 @@ class Leaders:
         """Make the request a leader, unless its answer is committed already: that answer, for a follower."""
         if not self._is_on:
             return await self.lookup(request) if self._looks_up_all else None
-        self._asked[request.request_sha256] = anyio.Event()
+        self.claim(request).is_asked = True
         if self._ended is not None and not self._ended.may_have(request.request_sha256):
             return None
         follower = await self.lookup(request)
@@ -74,9 +83,26 @@ class Leaders:
             self.release(request.request_sha256)
         return follower
 
+    def claim(self, request: PreparedRequest) -> _Lead:
+        """Make it the leader of what has none, before it is prepared again: the others go on waiting, for it."""
+        lead = self._leads.get(request.request_sha256)
+        if lead is None:
+            lead = self._leads[request.request_sha256] = _Lead(_owner(request), is_asked=False)
+        return lead
+
+    def unclaim(self, request: PreparedRequest) -> None:
+        """It is not asked after all: its image is gone, or another one by now."""
+        lead = self._leads.get(request.request_sha256)
+        if lead is not None and lead.owner == _owner(request) and not lead.is_asked:
+            self.release(request.request_sha256)
+
     def release(self, request_sha256: str | None) -> None:
         """The leader's answer is committed, or there is none."""
-        if request_sha256 is not None and request_sha256 in self._asked:
-            self._asked.pop(request_sha256).set()
+        if request_sha256 is not None and request_sha256 in self._leads:
+            self._leads.pop(request_sha256).is_over.set()
             if self._ended is not None:
                 self._ended.add(request_sha256)
+
+
+def _owner(request: PreparedRequest) -> tuple[str, str]:
+    return request.record.id, request.prompt_name

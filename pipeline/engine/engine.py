@@ -159,9 +159,7 @@ class Engine:
 
     async def _live(self, task: Task) -> None:
         """From the source to the writer: its prompts one after the other, while the endpoint's cache has its images."""
-        record, names = task
-        while names:  # again only for those whose leaders gave no answer
-            names = await self._preparation.ask(record, names, self._ask)
+        await self._preparation.ask(*task, self._ask)
 
     # ---------------------------------------------------------------- requests
 

@@ -33,10 +33,18 @@ class Preparation:
         self.decoders: Threads
         self.preparers: Threads
 
-    async def ask(self, record: ImageRecord, names: PromptNames, ask: Ask) -> PromptNames:
-        """Ask a record these prompts. Returns those whose leader gave no answer: they are prepared again."""
-        waiting = await self._ask_each(await self._prepared(record, names), ask)
-        return tuple([request.prompt_name for request, leader in waiting if await self._is_open(request, leader)])
+    async def ask(self, record: ImageRecord, names: PromptNames, ask: Ask) -> None:
+        """Ask a record these prompts; once more those whose leader gave no answer and that lead now."""
+        waiting, leading = list[Waiting](), list[PreparedRequest]()
+        while names or waiting:
+            try:
+                if names:
+                    waiting += await self._ask_each(await self._prepared(record, names), ask)
+            finally:
+                for request in leading:
+                    self.leaders.unclaim(request)
+            leading, waiting = await self._after(waiting)
+            names = tuple(request.prompt_name for request in leading)
 
     async def _prepared(self, record: ImageRecord, names: PromptNames) -> Sequence[PreparedRequest]:
         """The requests of a record; none where there is only a failure, which the row of every prompt states."""
@@ -93,13 +101,24 @@ class Preparation:
                     await ask(request)
         return waiting
 
-    async def _is_open(self, request: PreparedRequest, leader: anyio.Event) -> bool:
-        """Whether the leader gave no answer that this request could share."""
-        await leader.wait()
-        follower = await self.leaders.lookup(request)
-        if follower is not None:
-            await self._writer.hand_over(follower)
-        return follower is None
+    async def _after(self, waiting: Sequence[Waiting]) -> tuple[list[PreparedRequest], list[Waiting]]:
+        """Wait for the leaders -> the requests that lead now, and those that have another leader by now.
+
+        Where many wait for one that fails, one prepares its image again, not all. None waits for others as a leader.
+        """
+        left: list[PreparedRequest] = []
+        for request, leader in waiting:
+            await leader.wait()
+            follower = await self.leaders.lookup(request)
+            if follower is None:
+                left.append(request)
+            else:
+                await self._writer.hand_over(follower)
+        led = [(request, other) for request in left if (other := self.leaders.of(request)) is not None]
+        leading = [request for request in left if self.leaders.of(request) is None]
+        for request in leading:
+            self.leaders.claim(request)
+        return leading, led
 
     async def _committed(self, request: PreparedRequest) -> Follower | None:
         return await self._writer.thread.call(self._stages.follow, request)

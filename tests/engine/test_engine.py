@@ -647,6 +647,67 @@ async def test_where_the_first_fails_the_next_takes_its_place() -> None:
     assert sorted(outcome.status for outcome in bench.committed) == [Status.FAILED, Status.FAILED, Status.OK]
 
 
+async def test_equal_requests_that_all_fail_are_prepared_twice_at_most() -> None:
+    """Where many wait for one that fails, one of them is prepared again and asked: not all, each time."""
+
+    class Same(Bench):
+        def request(self, record: ImageRecord, prompt_name: str) -> str:
+            return "same"
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.BAD_REQUEST, status=400)
+
+    bench = Same(100, script)
+    await bench.run(concurrency=32, max_error_rate=1.0, has_answers=True)
+    assert len(bench.committed) == bench.asked.total() == 100
+    assert max(Counter(bench.decoded).values()) <= 2
+
+
+@pytest.mark.parametrize("then", ["gone", "another"])
+async def test_a_leader_to_be_whose_image_changes(then: str) -> None:
+    """The first fails; the image of the next is gone by then, or another one: those that wait for it go on."""
+
+    class Same(Bench):
+        def prepare(
+            self, record: ImageRecord, images: FetchedImages, names: PromptNames
+        ) -> Sequence[PreparedRequest] | Failure:
+            if then == "gone" and record.id in self.decoded:
+                return fail(ErrorKind.IMAGE_MISSING)
+            return super().prepare(record, images, names)
+
+        def request(self, record: ImageRecord, prompt_name: str) -> str:
+            return "same" if self.decoded.count(record.id) == 1 else record.id
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.BAD_REQUEST, status=400) if bench.asked.total() == 1 else GOOD
+
+    bench = Same(12, script)
+    await bench.run(concurrency=8)
+    assert sorted(int(outcome.record.id) for outcome in bench.committed) == list(range(12))
+
+
+async def test_leaders_to_be_wait_for_nobody() -> None:
+    """Each record has the same two prompts as all others, and everything fails: none waits for what another holds."""
+
+    class Same(Bench):
+        def request(self, record: ImageRecord, prompt_name: str) -> str:
+            return prompt_name
+
+        def prepare(
+            self, record: ImageRecord, images: FetchedImages, names: PromptNames
+        ) -> Sequence[PreparedRequest] | Failure:
+            found = super().prepare(record, images, names)
+            return found if isinstance(found, Failure) or int(record.id) % 2 else found[::-1]
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        return fail(ErrorKind.BAD_REQUEST, status=400)
+
+    bench = Same(40, script)
+    bench.names = ("one", "two")
+    await bench.run(concurrency=16, max_error_rate=1.0, has_answers=True)
+    assert len({(outcome.record.id, outcome.prompt_name) for outcome in bench.committed}) == 80
+
+
 async def test_an_id_under_way_is_not_asked_twice() -> None:
     """A stream brings one id twice before its answer is committed: one request, one row."""
     twice = iter(

@@ -479,6 +479,23 @@ def test_who_was_never_reached_is_tried_for_ten_seconds(first_contact_s: float) 
     assert str(bench.endpoint.stopped).startswith("because unreachable - check the address")
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_long_stated_wait_of_an_error_ends_with_the_patience(*, answered: bool) -> None:
+    """A 500 that asks for a day: what was never reached is given up as soon as without it, the others after theirs."""
+    bench = rig(config={"first_contact_s": 10.0, "outage_s": 1800.0})
+    if answered:
+        bench.ask(GOOD)
+    states = [bench.state() for _ in range(RECORDS_IN_A_ROW)]
+    began = bench.hand.now_s
+    for state in states:
+        bench.ask(fail(ErrorKind.SERVER_ERROR, status=500, retry_after_s=86_400.0), state, takes_s=0.0)
+    assert not bench.has_stopped()
+    while not bench.has_stopped():
+        bench.until_ready()
+        bench.ask(fail(ErrorKind.SERVER_ERROR, status=500, retry_after_s=86_400.0), takes_s=0.0)
+    assert bench.hand.now_s - began == (1800.0 if answered else 10.0)
+
+
 def test_who_was_reached_is_waited_for_half_an_hour() -> None:
     """After an answer the patience is `outage_s`, and the return costs no record an attempt."""
     bench = rig(config={"outage_s": 1800.0})
