@@ -58,7 +58,7 @@ class Completion:
         state.request = replace(state.request, corrects=None)  # asked as at first
         if reply.prompt is not None:
             try:
-                state.request = self._stages.reword(state.request, reply.prompt)
+                state.request = self._stages.reword(state.first, reply.prompt)
             except ValueError as error:
                 return failed(outcome, str(error))
         return None

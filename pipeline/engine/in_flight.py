@@ -95,4 +95,4 @@ class InFlightRequests:
         """The run no longer waits for this answer, and it may have been billed."""
         unknown = self._scheduler.release(permit, None)
         if unknown:
-            self._writer.late.append(permit.state.billed(None, self._clock.utc(), unknown))
+            self._writer.take(permit.state.billed(None, self._clock.utc(), unknown))

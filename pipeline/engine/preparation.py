@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
-import anyio
-
 from pipeline.engine.dedup import Leaders, Waiting
 from pipeline.engine.fetching import fetched
 from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
-from pipeline.engine.threads import restart_clock
+from pipeline.engine.threads import restart_clock, stop_clock
 
 
 class ByteSemaphore:
@@ -152,6 +152,7 @@ class ThreadByteSemaphore:
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
         thread = threading.get_ident()
+        stop_clock()  # who waits does not stand still
         # One waits for bytes, the others for that one: small ones do not keep a large one out for ever.
         with self._first, self._changed:
             self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)

@@ -159,6 +159,8 @@ class RequestState:
 
     request: PreparedRequest
     asked_at: datetime
+    first: PreparedRequest = field(init=False)
+    """As it was prepared: a hook may have it asked with one prompt after another."""
     predicted_prompt_tokens: int | None = field(init=False)
     """Of the first request: what an answer costs that has to be corrected is no prediction."""
     place: int | None = None
@@ -184,6 +186,7 @@ class RequestState:
     cost_usd: Decimal | None = None
 
     def __post_init__(self) -> None:
+        self.first = self.request
         self.predicted_prompt_tokens = self.request.predicted_prompt_tokens
 
     @property

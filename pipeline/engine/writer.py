@@ -54,6 +54,13 @@ class Writer:
             self.late.append(arrival)
             raise
 
+    def take(self, arrival: Arrival) -> None:
+        """The same where nothing can wait; what there is no room for is committed at the end."""
+        try:
+            self._send.send_nowait(arrival)
+        except (anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            self.late.append(arrival)
+
     def close(self) -> None:
         """No more results: `run` ends when all of them are committed."""
         self._send.close()

@@ -40,6 +40,7 @@ class Deduplication:
         self._leading_before: set[bytes] = set()
         """Leaders since the last seal, and between the two before: those whose answers may change under followers."""
         self._replaced: dict[tuple[bytes, str], dict[str, object]] = {}
+        self._replaced_before: dict[tuple[bytes, str], dict[str, object]] = {}
         """Rows of such leaders from before they were asked again, by key and request."""
 
     def follow(self, request: PreparedRequest) -> Follower | None:
@@ -82,6 +83,7 @@ class Deduplication:
     def after_seal(self) -> None:
         """Forget leaders from before the last seal but one."""
         self._leading, self._leading_before = set(), self._leading
+        self._replaced, self._replaced_before = {}, self._replaced
 
     def row(self, follower: Follower, origin: RowOrigin, columns: tuple[Column, ...]) -> CommittedRow:
         """The row of a follower: without tokens and cost, and without its answer unless the leader's row is saved."""
@@ -95,7 +97,8 @@ class Deduplication:
             cost_usd=Decimal(0),
         )
         row = row_of(outcome, origin, columns)
-        leader = self._replaced.get((follower.key, follower.request_sha256))
+        place = follower.key, follower.request_sha256
+        leader = self._replaced.get(place) or self._replaced_before.get(place)
         return CommittedRow(
             record_key(follower.record.id, follower.prompt_name),
             state_code(follower.status, follower.error_kind),

@@ -956,6 +956,31 @@ async def test_sleep_shortens_what_is_waited_for() -> None:
     assert {row.status for row in bench.by_id().values()} == {Status.OK}
 
 
+async def test_what_is_given_up_for_a_sleep_is_committed_soon() -> None:
+    """The machine slept with four requests in flight: their unknown cost is in the ledger before the run ends."""
+    bench = Bench(4)
+    fall_asleep = sleeper(bench)
+    bench.endpoints = [Endpoint(name="here", ask=bench.ask, concurrency=4, most=lambda _: Amounts(1000, 100, 1))]
+    bench.budgets = [Budget(Amounts(nano_usd=10**9), is_proven=True)]
+    counted = list[int]()
+
+    async def script(name: str, attempt: int) -> Answer | Failure:
+        if attempt == 1:
+            return await never_answers(name, attempt)
+        await bench.clock.sleep(5.0)
+        counted.append(sum(one.unknown_nano_usd for one in bench.billed))
+        return GOOD
+
+    bench.script = script
+    engine = bench.engine()
+    with anyio.fail_after(HOUR_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.run)
+            await bench.full.wait()
+            fall_asleep(7200.0)
+    assert counted[-1] == 4000
+
+
 async def test_one_signal_while_the_time_is_up() -> None:
     """`--max-time` has ended the sending; one SIGINT then leaves what is in flight the same time to come home."""
     bench = Bench(20)

@@ -1,5 +1,6 @@
 """ByteSemaphore in bytes: never exceeded, never lost, first come first served."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.engine.semaphores import ByteSemaphore, GrowingByteSemaphore, ThreadByteSemaphore
+from pipeline.engine.threads import Threads, stop_clock
 
 
 async def _visits(sizes: list[int]) -> tuple[int, bool]:
@@ -184,3 +186,33 @@ def test_a_large_one_is_not_passed_over_for_ever() -> None:
         large.result(20)
         small.result(20)
     assert order == ["large", "small"]
+
+
+def test_a_thread_that_waits_for_room_does_not_stand_still() -> None:
+    """One has a bound of its own and takes long; the one behind it waits, and is not given up for that."""
+    room, now, holds, done = ThreadByteSemaphore(10), [0.0], threading.Event(), threading.Event()
+
+    def long() -> str:
+        with room.held(10):
+            stop_clock()
+            holds.set()
+            done.wait(20)
+        return "long"
+
+    def short() -> str:
+        with room.held(1):
+            return "short"
+
+    async def both() -> list[str]:
+        with Threads("test", 2, now=lambda: now[0]) as threads:
+            first = threads.call(long)
+            holds.wait(20)
+            second = threads.call(short)
+            while room._first.acquire(blocking=False):  # until it waits
+                room._first.release()
+            now[0] = 1000.0
+            threads.replace_stuck(120.0)
+            done.set()
+            return [await first, await second]
+
+    assert asyncio.run(both()) == ["long", "short"]

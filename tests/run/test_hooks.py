@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_a_hook_asks_again(server: Stub) -> None:
     assert (done.prompt_tokens, pipeline.status("out").prompt_tokens) == (600, 600)
     prompts = [json.loads(body)["messages"][-1]["content"][0]["text"] for body in server.bodies]
     assert sorted(prompts) == ['And "now", 2?', *["What is this?"] * 5]
+
+
+def test_a_hook_asks_with_one_prompt_after_another(server: Stub) -> None:
+    """Each replaces the first one, in what is sent."""
+
+    def hook(row: Values, record: Values) -> Ask | None:
+        asked = row["attempts"]
+        return None if asked == 4 else Ask(prompt=f"Question {asked}?")
+
+    assert run(server, hook, prompt="What is this?").by_status == {"ok": 3}
+    prompts = [json.loads(body)["messages"][-1]["content"][0]["text"] for body in server.bodies]
+    assert Counter(prompts) == dict.fromkeys(["What is this?", "Question 1?", "Question 2?", "Question 3?"], 3)
 
 
 def test_a_hook_that_always_asks_again_is_stopped(server: Stub) -> None:
