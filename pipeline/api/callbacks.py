@@ -1,16 +1,24 @@
 """Functions of the caller that a run or an estimate calls while it goes on."""
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import TypeVar
 
 from pipeline.display.progress import say
-from pipeline.errors import CallbackError
+from pipeline.errors import CallbackError, InputError
 
 T = TypeVar("T")
 
 
 def checked(name: str, function: Callable[[T], object]) -> Callable[[T], None]:
-    """The same function; what it raises becomes a CallbackError, which ends a run once its answers are committed."""
+    """The same function; what it raises becomes a CallbackError, which ends a run once its answers are committed.
+
+    Raises InputError where it is none, or a coroutine function, which nobody would await.
+    """
+    given: object = function
+    if not callable(given) or iscoroutinefunction(given):
+        kind = "an async one" if callable(given) else f"a value of type {type(given).__name__}"
+        raise InputError(f"`{name}` is a plain function of one argument, and this is {kind}")
 
     def call(value: T) -> None:
         try:

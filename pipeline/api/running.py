@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -24,17 +24,46 @@ EMULATED_MODEL = "gpt-4o"
 
 def in_a_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs `work` to its end, in a thread of its own where a loop is running already (a notebook)."""
+    return _in_a_thread(work) if _is_in_a_loop() else _run(work)
 
-    def run() -> T:
-        with rare_searches():
-            return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    with rare_searches():
+        return anyio.run(work, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+def _is_in_a_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return run()
+        return False
+    return True
+
+
+def _in_a_thread(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Interrupting the caller cancels the work, which ends as after Ctrl-C; only then is the interrupt raised."""
+    begun: Future[Callable[[], object]] = Future()
+
+    async def cancellable() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is not None:
+            begun.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await work()
+
+    interrupt: KeyboardInterrupt | None = None
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(run).result()
+        done = pool.submit(_run, cancellable)
+        while True:
+            try:
+                wait([done])
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+                with suppress(RuntimeError):  # its loop is closed: it is over
+                    begun.result()()
+    if interrupt is not None:
+        raise interrupt
+    return done.result()
 
 
 @contextmanager

@@ -89,7 +89,12 @@ class Hook:
         """The outcome as the hook leaves it, or that its record is asked again. Raises only where it is cancelled."""
         try:
             reply = await self._reply(outcome)
-            return reply if isinstance(reply, Ask) else self._applied(outcome, reply)
+            if not isinstance(reply, Ask):
+                return self._applied(outcome, reply)
+            prompt: object = reply.prompt
+            if prompt is None or (isinstance(prompt, str) and prompt.strip()):
+                return reply
+            return self._failed(outcome, "the hook returned Ask with a prompt that is no text, or an empty one")
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -48,7 +48,7 @@ def confirmed(job: Job, source: Source, total: int | None, shape: PromptShape, s
         return job
     words = f"this run is expected to cost {dollars(expected)} and has no budget"
     if job.confirm is not None:
-        if job.confirm(f"{words}. Go on?"):
+        if job.confirm(f"{words}. Go on?") is True:  # `input` returns "n", and a coroutine is true
             return job
         raise InputError(f"not confirmed; nothing was sent. {_WAYS}")
     raise InputError(f"{words}, which is more than budget.confirm_usd ({dollars(budget.confirm_usd)}). {_WAYS}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
 
+import anyio
+
 from pipeline.config.environment import Variable
 from pipeline.config.keys import destination, find_key
 from pipeline.endpoints.adapter import adapter_of, traits_of
@@ -19,6 +21,7 @@ from pipeline.errors import (
     BudgetReachedError,
     DamagedLedgerError,
     InputError,
+    InterruptedRunError,
     ResourceError,
     VisionBatchError,
 )
@@ -255,14 +258,19 @@ class _Run:
     async def drive(self, engine: Engine, dataset: Dataset, sessions: AsyncExitStack) -> RunSummary:
         """Run it to its end, whatever that is, and write down what it came to."""
         stopped: VisionBatchError | None = None
+        cancelled: BaseException | None = None
         try:
             await engine.run()
+        except anyio.get_cancelled_exc_class() as error:
+            cancelled, stopped = error, InterruptedRunError("cancelled. The same call goes on where it stopped")
         except BudgetReachedError as error:
-            stopped = self.budgets.reached(error, self.stats)
+            is_late = error.what == "time" and self.stats.done == self.stats.total  # when all was done
+            stopped = None if is_late else self.budgets.reached(error, self.stats)
         except VisionBatchError as error:
             stopped = error
-        await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
-        await self.clock.sleep(0)  # in which they are let go
+        with anyio.CancelScope(shield=True):
+            await sessions.aclose()  # idle connections hold file handles, and those may be what there are none left of
+            await self.clock.sleep(0)  # in which they are let go
         PROCESSES.end_idle()
         with suppress(ResourceError):
             if isinstance(stopped, ResourceError) and not isinstance(stopped, DamagedLedgerError):
@@ -278,6 +286,8 @@ class _Run:
             dataset.describe()
             if stopped is None:
                 dataset.end_run()
+        if cancelled is not None:
+            raise cancelled
         if stopped is not None:
             stopped.summary = summary
             raise stopped

@@ -152,7 +152,7 @@ function facts(row) {
 function highlighted(text) {
   const asked = [...$("q").value.matchAll(/"([^"]+)"|(\S+)/g)].map((found) => found[1] || found[2].replaceAll('"', "")).filter(Boolean);
   if (!asked.length) return [text];
-  const pattern = new RegExp(asked.map((word) => word.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|"), "giu");
+  const pattern = new RegExp(asked.map((word) => word.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|"), "giu");
   const parts = [];
   let end = 0;
   for (const found of text.matchAll(pattern)) {

@@ -1,7 +1,11 @@
 """What `import pipeline` offers: every type of a signature, every error that is raised, progress, and `run_async`."""
 
+import asyncio
 import inspect
+import json
 import re
+import subprocess
+import sys
 import typing
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +21,7 @@ import pipeline
 from pipeline import CallbackError, InputError, RunProgress, RunSummary
 from pipeline.config.run_config import RunConfig
 from tests.api.raised import errors_of
+from tests.emulators import emulator
 from tests.support import MakeImage, emulator_get
 
 FUNCTIONS = [name for name in pipeline.__all__ if inspect.isfunction(getattr(pipeline, name))]
@@ -115,6 +120,74 @@ def test_notes_go_where_the_caller_wants_them(photos: Path, endpoint: str, capfd
     pipeline.run(photos, out="out", model="gpt-4o", base_url=endpoint, quiet=True, on_note=notes.append)
     assert any(line.startswith("prompt: ") for line in notes)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["on_progress", "on_note"])
+def test_what_cannot_be_called(photos: Path, name: str) -> None:
+    """Said before anything is asked; an async function would never be awaited."""
+
+    async def later(_: object) -> None: ...
+
+    for odd, kind in ((5, "a value of type int"), (later, "an async one")):
+        given: dict[str, Any] = {name: odd}
+        with pytest.raises(InputError, match=f"`{name}` is a plain function of one argument, and this is {kind}"):
+            pipeline.run(photos, out="out", model="gpt-4o", base_url="http://127.0.0.1:9", **given)
+
+
+IN_A_NOTEBOOK = """
+import asyncio, os, signal, sys, threading, urllib.request, json
+import pipeline
+url = sys.argv[1]
+def interrupt():
+    while json.load(urllib.request.urlopen(url.removesuffix("/v1") + "/emulator/stats"))["in_flight"] < 2:
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+async def cell():
+    threading.Thread(target=interrupt).start()
+    pipeline.run("photos", out="out", model="gpt-4o", base_url=url, quiet=True, concurrency=2)
+try:
+    asyncio.new_event_loop().run_until_complete(cell())
+except KeyboardInterrupt as error:
+    print("interrupted", error.__context__)
+"""
+
+
+def ended_early(url: str, asked: int) -> None:
+    """A run that was stopped in the middle has a summary, and `status` knows that it is over."""
+    (summary,) = Path("out/runs").glob("*.json")
+    assert json.loads(summary.read_text())["asked"] == asked
+    status = json.loads(Path("out/status.json").read_text())
+    assert (status["state"], status["asked"], status["in_flight"]) == ("stopped", asked, 0)
+    assert emulator_get(url, "stats")["requests"] == asked == len(pipeline.read("out"))
+
+
+def test_interrupting_a_cell_stops_the_run(make_image: MakeImage) -> None:
+    """In a notebook the run has a thread of its own: an interrupt sends nothing more, and what is in flight is kept."""
+    for number in range(20):
+        make_image(f"photos/{number}.jpg", 8, 8, seed=number)
+    with emulator(["--latency-ms", "700"]) as url:
+        done = subprocess.run(
+            [sys.executable, "-c", IN_A_NOTEBOOK, url], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert (done.stdout, done.stderr) == ("interrupted None\n", "")
+        ended_early(url, 2)
+
+
+async def test_a_run_that_is_cancelled(make_image: MakeImage) -> None:
+    """As one that a signal stops: what is in flight comes home, and `status` does not say that it is at work."""
+    for number in range(20):
+        make_image(f"photos/{number}.jpg", 8, 8, seed=number)
+    with emulator(["--latency-ms", "700"]) as url:
+        given: dict[str, Any] = {"out": "out", "model": "gpt-4o", "base_url": url, "quiet": True, "concurrency": 2}
+
+        def cancel(_: RunProgress) -> None:
+            if emulator_get(url, "stats")["in_flight"] == 2:
+                task.cancel()
+
+        task = asyncio.create_task(pipeline.run_async("photos", **given, on_progress=cancel))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        ended_early(url, 2)
 
 
 @pytest.mark.parametrize(("name", "call"), [("on_progress", 1), ("on_progress", 2), ("on_note", 1)])

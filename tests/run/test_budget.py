@@ -210,6 +210,17 @@ def test_a_budget_of_tokens(photos: Path, url: str) -> None:
     assert "budget.max_tokens has no room for another request" in words
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_time_that_is_up_when_all_is_done(photos: Path, *, broken: bool) -> None:
+    """The last answers come home after the time is up: nothing remains, and the exit code tells of failures."""
+    if broken:
+        (photos / "00.jpg").write_bytes(b"")
+    with emulator(["--latency-ms", "1500"]) as url:
+        summary = ask(photos, url, max_time="1s", concurrency=IMAGES)
+    assert (summary.asked, summary.exit_code) == (IMAGES, int(broken))
+    assert ask(photos, url, max_time="1s").asked == 0
+
+
 def test_a_budget_of_time(photos: Path) -> None:
     """After half a second nothing more is sent; what is in flight is kept, and the next command asks for the rest."""
     with emulator(["--latency-ms", "200"]) as url:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import pipeline
-from pipeline import Ask, BudgetReachedError, Fail, InputError
+from pipeline import Ask, Fail, InputError
 from pipeline.engine.hooks import OnAnswer
 from tests.builders import ask
 from tests.emulators import emulator
@@ -93,6 +93,8 @@ async def cancels(row: Values, record: Values) -> None:
         (raises(StopIteration()), "the hook raised RuntimeError: StopIteration"),
         (cancels, "the hook raised CancelledError"),
         (lambda row, _: "text", "the hook returned a value of type str: a dict of columns, Ask, Fail or None is "),
+        (lambda row, _: Ask(prompt=5), "the hook returned Ask with a prompt that is no text, or an empty one"),  # type: ignore[arg-type]
+        (lambda row, _: Ask(prompt=" "), "the hook returned Ask with a prompt that is no text"),
         (lambda row, _: {"titel": 1}, "the hook returned another value of 'titel', which is no column of this "),
         (lambda row, _: {"cost_usd": 1}, "the hook returned another value of 'cost_usd', which no hook may change; "),
         (lambda row, _: {"caption": 5}, "the hook returned a value of 'caption' (of type int) that is no string"),
@@ -234,8 +236,8 @@ def test_a_hook_that_the_end_cuts_off(server: Stub, is_async: bool) -> None:  # 
     def stuck(row: Values, record: Values) -> None:
         release.wait(20)
 
-    with pytest.raises(BudgetReachedError):
-        run(server, never if is_async else stuck, max_time=0.5, grace_s=0.1)
+    done = run(server, never if is_async else stuck, max_time=0.5, grace_s=0.1)
+    assert (done.exit_code, done.by_error) == (1, {"hook_failed": 3})  # nothing is left to be asked
     release.set()
     assert set(rows().error_message) == {"the run was stopped before the hook had finished"}
     assert set(rows().caption) == {"40 pixels wide", "41 pixels wide", "42 pixels wide"}
