@@ -20,12 +20,12 @@ from pipeline import files
 from pipeline.commands.rebuilt import RebuildReport, losses_of_ledger, losses_of_parts, words
 from pipeline.config.run_config import RunConfig
 from pipeline.errors import InputError, ResourceError
-from pipeline.records import record_key
+from pipeline.records import EMULATOR, record_key
 from pipeline.store import between_runs, layout, old_ledger, outdir, parquet, part_repair, schemas, unsaved
 from pipeline.store.layout import DATA_NAME
 from pipeline.store.ledger import transfer
 from pipeline.store.ledger.header import check_held_format, check_plain
-from pipeline.store.ledger.protocol import CONFIG_META, SHARD_META
+from pipeline.store.ledger.protocol import CONFIG_META, NO, REHEARSAL_META, SHARD_META, YES
 from pipeline.store.ledger.sqlite import SqliteLedger
 from pipeline.store.ledger.transfer import History, RecordFacts
 from pipeline.store.old_ledger import OldLedger
@@ -272,12 +272,19 @@ def _declared(out: Path, numbers: list[int], history: History | None, now: datet
         data_hashes(out / DATA_NAME, numbers[-1:]), config.config_hash()
     )
     identity = orjson.dumps(outdir.public(config.identity()))
-    named = {CONFIG_META + name: orjson.dumps(one) for name, one in recorded.items()}
+    named = {CONFIG_META + name: orjson.dumps(one) for name, one in recorded.items()} | _rehearsal(out, numbers)
     if history is not None and {"config_hash", "identity", "made_at"} <= history.meta.keys():
         return named
     named[CONFIG_META + config_hash] = identity
     made = {"made_at": now.isoformat().encode(), SHARD_META: shard_meta(config)}
     return {"config_hash": config_hash.encode(), "identity": identity, **made, **named}
+
+
+def _rehearsal(out: Path, numbers: list[int]) -> dict[str, bytes]:
+    """Whether the answers are the emulator's, by the first row that tells: no OUT has both."""
+    rows = (row for number in numbers for row in parquet.read_columns(out / DATA_NAME, number, ["endpoint"]))
+    endpoint = next((row["endpoint"] for row in rows if row["endpoint"]), None)
+    return {} if endpoint is None else {REHEARSAL_META: YES if endpoint == EMULATOR else NO}
 
 
 def data_hashes(data: Path, numbers: list[int]) -> list[str]:

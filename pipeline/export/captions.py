@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.run.rendering import compiled, is_template
 
 _LISTED: Final = 20
-_BREAKS: Final = str.maketrans(dict.fromkeys((*range(32), 127, 0x85, 0x2028, 0x2029), " "))
+_BREAKS: Final = str.maketrans(dict.fromkeys((*range(32), 127, 0x85, 0x2028, 0x2029, 0xFEFF), " "))
 
 
 class Captions:

@@ -38,9 +38,19 @@ class Rows:
         known = flat_names(self.schema.names, self.schema)
         if unknown := [name for name in self._names if not flat_names([name], self.schema)]:
             raise InputError(f"no column {unknown[0]!r}; known: {', '.join(known)}")
+        self._check_prompt(options.prompt_name)
         self._until = None if options.since is None else until(out, options.since)
         self._reviews = Reviewed({} if options.reviews == "ignore" else read_reviews(out))
         next(iter(scan(out, [], options.where)), None)  # what is wrong with `where` is found before anything is written
+
+    def _check_prompt(self, name: str | None) -> None:
+        """Raises InputError for a prompt that OUT has no row of: else a slip is an export without rows."""
+        if name is None:
+            return
+        batches = scan(self.out, ["prompt_name"], None)
+        known = sorted({one for batch in batches for one in pc.unique(batch["prompt_name"]).to_pylist()})
+        if known and name not in known:
+            raise InputError(f"{self.out} has no rows of a prompt {name!r}; known: {', '.join(known)}")
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Batches of the wanted columns, labels as columns of their own (`labels.x`)."""

@@ -68,17 +68,14 @@ def check_out(out: Path) -> None:
 
 
 def check_ledger(out: Path) -> None:
-    """Raise InputError, with the way out, where the ledger of OUT is empty or has another format."""
+    """Raise ResourceError where the ledger of OUT is empty, InputError where it has another format; with the way out."""
     path = out / LEDGER_NAME
     if not path.is_file():
         return
     if path.stat().st_size:
         check_format(path)
     elif _has_parts(out):
-        raise InputError(
-            f"{path} is empty, and the answers in {DATA_NAME}/ are whole: "
-            f"`vision-batch rebuild {out}` makes a new ledger from them"
-        )
+        raise _without_ledger(out, "is empty")
     else:
         raise InputError(f"{path} is empty: the run that made it ended before it began; run the same command again")
 

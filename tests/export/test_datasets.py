@@ -154,6 +154,8 @@ def test_what_has_changed_is_left_out(tmp_path: Path, emulator_url: str, monkeyp
     for to in ("txt", "imagefolder", "hf", "webdataset"):
         with pytest.raises(InputError, match=r"answers to several prompts \(one, two\).*`prompt_name=one`"):
             pipeline.export("out", to, "x")
+    with pytest.raises(InputError, match="out has no rows of a prompt 'three'; known: one, two"):
+        pipeline.export("out", "csv", "x.csv", prompt_name="three")
     for to in ("imagefolder", "hf", "webdataset"):
         report = pipeline.export("out", to, to, prompt_name="two")
         assert (report.rows, report.left_out) == (len(IMAGES), {"image missing": 1, "image changed": 1})

@@ -192,7 +192,7 @@ def test_names_that_stay_below_dest(tmp_path: Path) -> None:
 
 def test_a_text_is_one_line_and_never_empty(tmp_path: Path) -> None:
     """Proves it for line breaks of all kinds, blanks, and answers without text."""
-    out = _rows(tmp_path, **{"a.jpg": " A\r\nquay\u2028by\tnight\x0b ", "b.jpg": " \n ", "c.jpg": ""})
+    out = _rows(tmp_path, **{"a.jpg": "\ufeffA\r\nquay\u2028by\tnight\x0b ", "b.jpg": " \n ", "c.jpg": ""})
     report = pipeline.export(out, "txt", tmp_path / "texts")
     assert (report.rows, dict(report.left_out), dict(report.examples)) == (
         1,

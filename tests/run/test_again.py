@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import pipeline
-from pipeline import InputError, RerunPolicy
+from pipeline import InputError, RerunPolicy, ResourceError
 from pipeline.display.last_screen import describe
 from tests import builders
 from tests.builders import ask
@@ -262,6 +262,14 @@ def test_a_rehearsal_and_a_real_run_share_no_out(make_image: MakeImage, endpoint
     with pytest.raises(InputError, match=r"holds answers of the emulator .* needs an OUT of its own"):
         ask(photos, endpoint)
     ask(photos, endpoint, out="real")
+    for out in ("out", "real"):  # the rows say it, too
+        Path(out, "ledger.sqlite").write_bytes(b"")
+        with pytest.raises(ResourceError, match=r"is empty\. The answers in data/ are whole"):
+            pipeline.status(out)
+        pipeline.rebuild(out)
+    assert (pipeline.status("out").is_rehearsal, pipeline.status("real").is_rehearsal) == (True, False)
+    with pytest.raises(InputError, match=r"holds answers of the emulator"):
+        ask(photos, endpoint)
     with pytest.raises(InputError, match=r"holds answers of a model; a rehearsal .* needs an OUT of its own"):
         pipeline.run(photos, out="real", model="gpt-4o", quiet=True, emulator=True)
 
