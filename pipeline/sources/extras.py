@@ -6,12 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from uuid import UUID
 
 import orjson
 
 from pipeline.config.sections import SourceConfig
 from pipeline.redaction.addresses import public_text
 
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_MISSING = frozenset({"NaTType", "NAType"})
+"""What pandas has for a missing value, besides NaN."""
 BYTES_LIMIT = 1024
 """Longer binary values are left out: they are embedded files and no description of one."""
 
@@ -37,14 +43,17 @@ def record_flaw(record: str | None, config: SourceConfig) -> str | None:
 
 
 def to_json(values: Mapping[str, object]) -> str | None:
-    """Dates as ISO 8601, Decimal as text, durations in seconds, bytes as base64, NaN and infinity as null.
+    """Dates as ISO 8601, Decimal as text, durations in seconds, bytes as base64; NaN, infinity, NaT and NA as null.
 
-    Addresses are without login and without the parameters that open or sign them. Returns None for no values.
+    Values of NumPy and pandas are those of Python. Addresses are without login and without the parameters that open or
+    sign them. Returns None for no values.
     """
     if not values:
         return None
     try:
-        text = orjson.dumps(values, default=_default, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(
+            values, default=_default, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+        ).decode()
     except orjson.JSONEncodeError:
         # Integers beyond 64 bits and lone surrogates, which the standard library can write.
         text = json.dumps(_plain(values), separators=(",", ":"), allow_nan=False)
@@ -52,13 +61,23 @@ def to_json(values: Mapping[str, object]) -> str | None:
 
 
 def _default(value: object) -> object:
+    found: object
     if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii") if len(value) <= BYTES_LIMIT else None
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Decimal):
-        return str(value)
-    return repr(value)
+        found = base64.b64encode(value).decode("ascii") if len(value) <= BYTES_LIMIT else None
+    elif isinstance(value, timedelta):
+        found = value.total_seconds()
+    elif type(value).__name__ in _MISSING:
+        found = None
+    elif isinstance(value, (date, time)):  # pandas has a datetime of its own
+        found = value.isoformat()
+    elif isinstance(value, Enum):
+        found = value.value
+    elif isinstance(value, (Decimal, UUID, PurePath)):
+        found = str(value)
+    else:
+        to_list = getattr(value, "tolist", None)  # of an array that is not in one piece, and of anything like one
+        found = to_list() if callable(to_list) else repr(value)
+    return found
 
 
 def _plain(value: object) -> object:
@@ -70,4 +89,5 @@ def _plain(value: object) -> object:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value.isoformat() if isinstance(value, (date, time)) else _default(value)
+    plain = _default(value)
+    return plain if isinstance(plain, str) else _plain(plain)

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 
 SourceLike = str | os.PathLike[str] | Iterable[Any]
 """A SOURCE of the command line, or records in memory."""
-_PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
+_PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 
 
 def source_list(given: SourceLike) -> list[SourceLike]:
@@ -49,6 +49,8 @@ def _is_item(value: object) -> bool:
 def encoded(image: Image.Image) -> bytes:
     """The image as a file without any loss; its EXIF orientation and colour profile are kept."""
     buffer = io.BytesIO()
+    if image.mode == "HSV":  # which no file holds
+        image = image.convert("RGB")
     if image.mode in _PNG_MODES:
         image.save(buffer, "PNG", compress_level=1, exif=image.getexif(), icc_profile=image.info.get("icc_profile"))
     else:

@@ -68,7 +68,7 @@ def check_out(out: Path) -> None:
 
 
 def check_ledger(out: Path) -> None:
-    """Raise ResourceError where the ledger of OUT is empty, InputError where it has another format; with the way out."""
+    """Raise ResourceError where the ledger of OUT is empty, InputError where it has another format: with a way out."""
     path = out / LEDGER_NAME
     if not path.is_file():
         return

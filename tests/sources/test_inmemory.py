@@ -1,9 +1,12 @@
 """Records that the calling program holds, from the values to the rows of a run over loopback."""
 
 import io
+import json
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -100,6 +103,46 @@ def test_rows() -> None:
     assert picture_of(found[3]).getpixel((0, 0)) == (255, 0, 0)
 
 
+class _Colour(Enum):
+    RED = "red"
+
+
+def test_values_of_numpy_and_pandas_are_plain() -> None:
+    """As a DataFrame's `to_dict("records")` gives them: what the file of the same frame would say."""
+    values = {
+        "taken": pd.Timestamp("2024-05-01"),
+        "gone": pd.NaT,
+        "none": pd.NA,
+        "vector": np.arange(3),
+        "every_other": np.arange(6)[::2],
+        "count": np.int64(7),
+        "share": np.float32(0.5),
+        "good": np.True_,
+        "nested": [{"n": np.int8(1)}],
+        "path": Path("a/b"),
+        "uuid": UUID(int=5),
+        "colour": _Colour.RED,
+    }
+    expected = {
+        "taken": "2024-05-01T00:00:00",
+        "gone": None,
+        "none": None,
+        "vector": [0, 1, 2],
+        "every_other": [0, 2, 4],
+        "count": 7,
+        "share": 0.5,
+        "good": True,
+        "nested": [{"n": 1}],
+        "path": "a/b",
+        "uuid": "00000000-0000-0000-0000-000000000005",
+        "colour": "red",
+    }
+    for more in ({}, {"big": 2**70}):  # which orjson does not write
+        (found,) = records([{"image": "a.jpg", "id": np.int64(3), **values, **more}])
+        assert found.id == "3"
+        assert json.loads(str(found.extra)) == {**expected, **more}
+
+
 def test_images_without_a_name() -> None:
     """Their position is their id, and they are encoded only when they are read."""
     found = records([RED, BLUE])
@@ -132,7 +175,7 @@ def test_bad_rows_are_skipped() -> None:
     ]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr"])
 def test_encoding_loses_nothing(mode: str) -> None:
     """Every mode comes back with the same pixels, its EXIF orientation and its colour profile."""
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8))
