@@ -13,7 +13,7 @@ T = TypeVar("T")
 def checked(name: str, function: Callable[[T], object]) -> Callable[[T], None]:
     """The same function; what it raises becomes a CallbackError, which ends a run once its answers are committed.
 
-    Raises InputError where it is none, or a coroutine function, which nobody would await.
+    Raises InputError where it is none, or an async one, which is never awaited.
     """
     given: object = function
     if not callable(given) or iscoroutinefunction(given):

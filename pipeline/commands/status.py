@@ -326,7 +326,7 @@ def _ratio(status: OutStatus) -> str:
 
 def _about_run(status: OutStatus) -> str:
     if status.run_id is None:
-        return "no run has been at work here since the ledger was rebuilt"
+        return "no run has been at work here since it was merged, or its ledger rebuilt"
     of = f" of {status.images * status.prompts:,}" if status.images is not None else ""
     speed = f", {status.images_per_s:.1f} a second" if status.images_per_s else ""
     unit = "images" if status.prompts == 1 else f"rows ({status.prompts} prompts an image)"

@@ -75,7 +75,7 @@ class Leaders:
         """Make the request a leader, unless its answer is committed already: that answer, for a follower."""
         if not self._is_on:
             return await self.lookup(request) if self._looks_up_all else None
-        self.claim(request).is_asked = True
+        self.take_lead(request).is_asked = True
         if self._ended is not None and not self._ended.may_have(request.request_sha256):
             return None
         follower = await self.lookup(request)
@@ -83,14 +83,14 @@ class Leaders:
             self.release(request.request_sha256)
         return follower
 
-    def claim(self, request: PreparedRequest) -> _Lead:
+    def take_lead(self, request: PreparedRequest) -> _Lead:
         """Make it the leader of what has none, before it is prepared again: the others go on waiting, for it."""
         lead = self._leads.get(request.request_sha256)
         if lead is None:
             lead = self._leads[request.request_sha256] = _Lead(_owner(request), is_asked=False)
         return lead
 
-    def unclaim(self, request: PreparedRequest) -> None:
+    def give_up(self, request: PreparedRequest) -> None:
         """It is not asked after all: its image is gone, or another one by now."""
         lead = self._leads.get(request.request_sha256)
         if lead is not None and lead.owner == _owner(request) and not lead.is_asked:

@@ -40,7 +40,7 @@ class Preparation:
                     waiting += await self._ask_each(await self._prepared(record, names), ask)
             finally:
                 for request in leading:
-                    self.leaders.unclaim(request)
+                    self.leaders.give_up(request)
             leading, waiting = await self._after(waiting)
             names = tuple(request.prompt_name for request in leading)
 
@@ -115,7 +115,7 @@ class Preparation:
         led = [(request, other) for request in left if (other := self.leaders.of(request)) is not None]
         leading = [request for request in left if self.leaders.of(request) is None]
         for request in leading:
-            self.leaders.claim(request)
+            self.leaders.take_lead(request)
         return leading, led
 
     async def _committed(self, request: PreparedRequest) -> Follower | None:

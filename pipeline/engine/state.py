@@ -355,9 +355,7 @@ class EndpointState:
         now, most_s, setting = self._clock.now(), self._config.outage_s, "limits.outage_s"
         if not self.answers:
             most_s, setting = self._config.first_contact_s, "limits.first_contact_s"
-        left_s = self.circuit.since + most_s - now if self.circuit.reason is reason else most_s
-        stated_s = None if failure.retry_after_s is None else min(failure.retry_after_s, left_s)
-        if self.circuit.open(now, reason, stated_s, sent_at, most_s):
+        if self.circuit.open(now, reason, failure.retry_after_s, sent_at, most_s):
             self._concurrency.paused(now)
         if self.circuit.failed_at - self.circuit.since >= most_s:
             self.stopped = stop_message(failure)

@@ -20,6 +20,7 @@ HEAD_TIMEOUT_S: Final = 15.0
 """Of one request for the beginning of an image."""
 _CHUNK_BYTES: Final = 1 << 16
 _SHOWN_CHARACTERS: Final = 200
+_BLANKS: Final = b"\xef\xbb\xbf \t\r\n"
 _WEB_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
 """An image is compressed anyway, and of what is packed the end would not be checked."""
@@ -111,7 +112,7 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, grow: Grow) ->
         return too_large_to_fetch(declared, max_bytes)
     data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        if is_page:  # an answer without a byte is none, whatever its type
+        if is_page and not data and chunk.lstrip(_BLANKS).startswith(b"<"):  # some hosts call every file a page
             return Failure(kind=ErrorKind.IMAGE_UNSUPPORTED, message="the address answered with a web page")
         await grow(len(chunk))
         data += chunk

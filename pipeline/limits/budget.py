@@ -56,7 +56,7 @@ class Budget:
     margin: float = 1.0
     """How many times its prediction a request has cost at most."""
     is_proven: bool = False
-    """Whether something has been billed, or may have been: before, nobody knows what predictions are worth."""
+    """Whether something has been billed, or may have been: before, no prediction is tried."""
 
     def reservation(self, predicted: Amounts) -> Amounts:
         """What a request of this prediction reserves."""

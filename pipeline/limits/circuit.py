@@ -63,8 +63,8 @@ class Circuit:
     ) -> bool:
         """Pause after a failure at `now`: as long as stated, else 1, 2, 4 ... seconds, once more at `most_s`.
 
-        Failures within one pause belong to one round. A shorter pause never shortens a longer one. Returns whether a
-        new round begins.
+        Only a throttle may state a longer wait. Failures within one pause belong to one round. A shorter pause never
+        shortens a longer one. Returns whether a new round begins.
         """
         is_new = self.reason is not reason or now >= self.until
         if self.reason is None:
@@ -76,7 +76,7 @@ class Circuit:
         self.rounds += is_new
         wait_s = _pause_s(self.rounds, stated_s)
         left_s = self.since + most_s - now
-        if stated_s is None and left_s > 0:
+        if left_s > 0 and (stated_s is None or reason is not PauseReason.THROTTLED):  # an outage ends when it ends
             wait_s = min(wait_s, left_s)
         self.until = max(self.until, now + wait_s)
         self.reason, self.failed_at, self.probe_until = reason, now, None

@@ -1,9 +1,7 @@
 """Records that the calling program holds: paths, rows as dictionaries, images of Pillow, a `datasets.Dataset`."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from operator import index
-from typing import Any, Final, SupportsIndex
+from typing import Any, Final
 
 from PIL import Image
 
@@ -15,7 +13,7 @@ from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.documents import is_document
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.held import HeldImages
-from pipeline.sources.items import indexed
+from pipeline.sources.items import indexed, plain_id
 from pipeline.sources.manifest import ABSENT, id_flaw
 from pipeline.sources.naming import check_stores, check_videos, identify
 from pipeline.sources.several import distinct, flaw_of, grouped, listed_images, texts_of
@@ -84,7 +82,7 @@ class InMemorySource:
         if isinstance(item, Mapping) and columns is not None:
             column = columns.image
             image = item.get(column)
-            given = _whole(ABSENT if columns.id is None else item.get(columns.id, ABSENT))
+            given = plain_id(ABSENT if columns.id is None else item.get(columns.id, ABSENT))
             others = {key: value for key, value in item.items() if key not in {column, columns.id}}
             extra = to_json({key: value for key, value in others.items() if not isinstance(value, Image.Image)})
         flaw = (None if given is ABSENT else id_flaw(given)) or record_flaw(extra, self._config)
@@ -100,11 +98,3 @@ class InMemorySource:
         named = images[0].name if given is ABSENT else str(given)
         texts = texts_of(listed, extra) if is_list else ()
         return ImageRecord(identify(named), images, extra, position + 1, texts)
-
-
-def _whole(given: object) -> object:
-    """A whole number of NumPy as one of Python; anything else as it is."""
-    if isinstance(given, SupportsIndex) and not isinstance(given, bool):
-        with suppress(TypeError):  # a truth value of NumPy is none
-            return index(given)
-    return given

@@ -4,7 +4,8 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from operator import index
+from typing import Any, Final, SupportsIndex
 
 from PIL import Image
 
@@ -76,3 +77,11 @@ def _undecoded(items: Any) -> Any:  # noqa: ANN401 - any sequence
         if type(feature).__name__ == "Image" and getattr(feature, "decode", False):
             items = items.cast_column(name, type(feature)(decode=False))
     return items
+
+
+def plain_id(given: object) -> object:
+    """A whole number of NumPy as one of Python; anything else as it is."""
+    if isinstance(given, SupportsIndex) and not isinstance(given, bool):
+        with suppress(TypeError):  # a truth value of NumPy is none
+            return index(given)
+    return given

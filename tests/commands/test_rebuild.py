@@ -179,7 +179,7 @@ def test_status_after_a_rebuild(photos: Path, endpoint: str) -> None:
     rebuild(Path("out"), now=lambda: NOON)
     text = "\n".join(lines(read_status(Path("out"))))
     assert "6 records (5 ok, 1 failed)" in text
-    assert text.endswith("no run has been at work here since the ledger was rebuilt")
+    assert text.endswith("no run has been at work here since it was merged, or its ledger rebuilt")
     assert "None" not in text
 
 

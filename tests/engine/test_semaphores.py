@@ -188,7 +188,7 @@ def test_a_large_one_is_not_passed_over_for_ever() -> None:
     assert order == ["large", "small"]
 
 
-def test_a_thread_that_waits_for_room_does_not_stand_still() -> None:
+def test_a_thread_that_waits_for_bytes_is_not_stuck() -> None:
     """One has a bound of its own and takes long; the one behind it waits, and is not given up for that."""
     room, now, holds, done = ThreadByteSemaphore(10), [0.0], threading.Event(), threading.Event()
 

@@ -480,7 +480,7 @@ def test_who_was_never_reached_is_tried_for_ten_seconds(first_contact_s: float) 
 
 
 @pytest.mark.parametrize("answered", [False, True])
-def test_a_long_stated_wait_of_an_error_ends_with_the_patience(*, answered: bool) -> None:
+def test_a_stated_wait_of_an_error_is_bounded(*, answered: bool) -> None:
     """A 500 that asks for a day: what was never reached is given up as soon as without it, the others after theirs."""
     bench = rig(config={"first_contact_s": 10.0, "outage_s": 1800.0})
     if answered:

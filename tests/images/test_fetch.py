@@ -36,7 +36,7 @@ class Host:
         if name.isdecimal():
             return web.Response(status=int(name), headers={"Retry-After": "7"}, text="secret")
         if name == "page":
-            return web.Response(text="<html>", content_type="text/html")
+            return web.Response(text="\ufeff\n<html>", content_type="text/html")
         if name == "packed":
             return web.Response(body=gzip.compress(bytes(9000)), headers={"Content-Encoding": "gzip"})
         if name == "loop":
@@ -48,7 +48,7 @@ class Host:
         if name == "endless":
             return await self.endless(request)
         body = {"large": bytes(LIMIT + 1), "empty": b"", "none": b"", "no-page": b""}.get(name, b"image")
-        kind = "text/html" if name == "no-page" else None
+        kind = "text/html" if name in {"no-page", "called-page"} else None
         return web.Response(body=body, status=204 if name == "none" else 200, content_type=kind)
 
     async def break_off(self, request: web.Request) -> web.StreamResponse:
@@ -94,6 +94,11 @@ async def test_an_image_is_fetched(host: Host, hosts: ImageHosts) -> None:
     """Proves that the body comes back, through a redirect too."""
     assert await fetch(hosts, f"{host.base}/image", LIMIT) == b"image"
     assert await fetch(hosts, f"{host.base}/moved", LIMIT) == b"image"
+
+
+async def test_an_image_that_is_called_a_page(host: Host, hosts: ImageHosts) -> None:
+    """Some hosts have one type for every file: what is no page by its first byte is looked at."""
+    assert await fetch(hosts, f"{host.base}/called-page", LIMIT) == b"image"
 
 
 async def test_a_signed_address_is_sent_as_written(host: Host, hosts: ImageHosts) -> None:
