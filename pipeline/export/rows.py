@@ -12,7 +12,7 @@ from pipeline.export.options import ExportChoices
 from pipeline.export.report import Counts
 from pipeline.export.runs import until
 from pipeline.store.flattening import flat_names, flattened, stored_name
-from pipeline.store.reading import scan, stored_schema
+from pipeline.store.reading import scan, schema_of
 from pipeline.store.reviewed import NEEDED, Reviewed
 from pipeline.store.reviews import Key, read_reviews
 
@@ -33,7 +33,7 @@ class Rows:
         """Rows with a caption that a person corrected."""
         self.outdated: dict[Key, None] = {}
         """Rows whose corrected caption is of an earlier answer."""
-        self.schema = stored_schema(out)
+        self.schema = schema_of(out)
         self._names = self.schema.names if options.columns is None else list(options.columns)
         known = flat_names(self.schema.names, self.schema)
         if unknown := [name for name in self._names if not flat_names([name], self.schema)]:

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Protocol
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +154,9 @@ def _duplicate(record: ImageRecord, before: tuple[Checkable, str], source: Check
         )
     if record.line is None and place == source.place(record):
         return f"{name}: id {repeated} stands for {place} in two rows of its metadata{also}; remove one"
+    if record.line is None and normalize("NFC", place) == normalize("NFC", source.place(record)):
+        twins = f"{place} and {source.place(record)}".encode("ascii", "backslashreplace").decode()
+        return f"{name}: {twins} are one name in two forms of Unicode, and one id{also}; rename one"
     if record.line is None:
         return f"{name}: id {repeated} stands for {place} and for {source.place(record)}{also}; rename one"
     unit, _, number = place.partition(" ")

@@ -9,9 +9,9 @@ from pipeline.config.run_config import RunConfig
 from pipeline.files import disk_errors
 from pipeline.records import ImageRecord
 from pipeline.redaction.redactor import NOTHING_SECRET
-from pipeline.store.contents import columns_of, decoding
+from pipeline.store.between_runs import as_a_run
+from pipeline.store.contents import decoding
 from pipeline.store.ledger.sqlite import SqliteLedger
-from pipeline.store.missing import Missing
 from pipeline.store.opening import (
     LEDGER_NAME,
     check_ledger,
@@ -23,7 +23,6 @@ from pipeline.store.opening import (
     last_config,
 )
 from pipeline.store.rerun import RerunPolicy
-from pipeline.store.selection import Selection
 
 _BATCH = 4096
 
@@ -69,12 +68,7 @@ def missing_records(
     if not has_rows(out):
         yield from ((record, names) for record in records)
         return
-    with disk_errors(out), SqliteLedger(out / LEDGER_NAME) as ledger, decoding(ledger):
-        config_hash = config.config_hash()
-        ledger.resume_run(config_hash, policy.describe())
-        selection = Selection(ledger, policy, prompt_names=names, config_hash=config_hash)
-        selection.look(out, columns_of(ledger))
-        missing = Missing(ledger, policy, selection, prompt_names=names)
+    with as_a_run(out, config, policy) as (_, missing):
         remaining = iter(records)
         while batch := list(islice(remaining, _BATCH)):
             yield from ((record, asked) for record, asked in zip(batch, missing.of(batch), strict=True) if asked)

@@ -118,16 +118,21 @@ def count_missing(
     ledger_file = out / LEDGER_NAME
     if not ledger_file.is_file() or not ledger_file.stat().st_size:
         return total * len(config.prompt_names)
-    with disk_errors(out), SqliteLedger(ledger_file) as ledger, decoding(ledger):
-        config_hash = config.config_hash()
-        ledger.resume_run(config_hash, policy.describe())
-        names = config.prompt_names
-        selection = Selection(ledger, policy, prompt_names=names, config_hash=config_hash)
-        selection.look(out, columns_of(ledger))
-        missing = Missing(ledger, policy, selection, prompt_names=names)
+    with as_a_run(out, config, policy) as (ledger, missing):
         done = skip(Marks(ledger))
         missing.expect(total - done)
         count, remaining = 0, islice(records, done, None)
         while batch := list(islice(remaining, _BATCH)):
             count += sum(map(len, missing.of(batch)))
     return count
+
+
+@contextmanager
+def as_a_run(out: Path, config: RunConfig, policy: RerunPolicy) -> Iterator[tuple[SqliteLedger, Missing]]:
+    """The ledger of OUT, and what a run would ask that began now. Nothing in OUT is changed."""
+    names, config_hash = config.prompt_names, config.config_hash()
+    with disk_errors(out), SqliteLedger(out / LEDGER_NAME) as ledger, decoding(ledger):
+        ledger.resume_run(config_hash, policy.describe())
+        selection = Selection(ledger, policy, prompt_names=names, config_hash=config_hash)
+        selection.look(out, columns_of(ledger))
+        yield ledger, Missing(ledger, policy, selection, prompt_names=names)

@@ -37,11 +37,6 @@ def scan(out: Path, columns: Sequence[str] | None = None, where: str | None = No
     return _batches(folder, schema, names, condition)
 
 
-def stored_schema(out: Path) -> pa.Schema:
-    """The columns as they are stored. Raises what `scan` raises."""
-    return _opened(out)[1]
-
-
 def scan_flat(
     out: Path, columns: Sequence[str] | None = None, where: str | None = None
 ) -> tuple[list[str], Iterator[pa.RecordBatch]]:

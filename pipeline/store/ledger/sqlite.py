@@ -29,7 +29,7 @@ _ADD_TOTAL = (
 _COUNT_PARTS = "INSERT INTO total SELECT 'part', part, count(*) FROM record GROUP BY part"
 _SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _UNSEALED_KEYS = "SELECT key16, seq FROM answer WHERE leader IS NULL ORDER BY seq"
-_UNSEALED_RECORDS = (
+UNSEALED_RECORDS = (
     "SELECT seq, answer.key16, row, leader, stamp FROM answer LEFT JOIN record ON record.key16 = answer.key16"
     " WHERE seq > ? ORDER BY seq LIMIT ?"
 )
@@ -177,7 +177,7 @@ class SqliteLedger:
 
     def unsealed(self) -> Iterator[UnsealedRecord]:
         seq = -1
-        while found := self.database.all(_UNSEALED_RECORDS, seq, ROWS_A_BATCH):
+        while found := self.database.all(UNSEALED_RECORDS, seq, ROWS_A_BATCH):
             seq = found[-1][0]
             yield from (UnsealedRecord(*row[1:]) for row in found)
 

@@ -6,16 +6,13 @@ from typing import Any
 
 from pipeline.store.ledger.database import ROWS_A_BATCH
 from pipeline.store.ledger.protocol import CONFIG_META, REHEARSAL_META, SHARD_META, SHARDS_META, UnsealedRecord
-from pipeline.store.ledger.sqlite import SqliteLedger
+from pipeline.store.ledger.sqlite import UNSEALED_RECORDS, SqliteLedger
 
 CARRIED = ("config_hash", "identity", "made_at", "lease", REHEARSAL_META, SHARD_META, SHARDS_META)
 """The stored values that a new ledger takes over, beside the identities of configurations."""
 
-_UNSEALED = (
-    "SELECT seq, answer.key16, row, leader, stamp FROM answer LEFT JOIN record ON record.key16 = answer.key16"
-    " WHERE seq > ? ORDER BY seq"
-)
-
+_ALL = -1
+"""As SQLite has it: without a limit."""
 RecordFacts = tuple[bytes, int | None, int | None]
 """(key, stamp, request) of a record."""
 
@@ -70,7 +67,7 @@ def carry(ledger: SqliteLedger, past: History) -> None:
 
 def unsealed_since(ledger: SqliteLedger, seq: int) -> list[tuple[int, UnsealedRecord]]:
     """The unsealed rows behind this one, oldest first, each with its own place in that order."""
-    found = ledger.database.all(_UNSEALED, seq)
+    found = ledger.database.all(UNSEALED_RECORDS, seq, _ALL)
     return [(row[0], UnsealedRecord(*row[1:])) for row in found]
 
 
