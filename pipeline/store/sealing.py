@@ -132,15 +132,14 @@ class Sealer:
         record has an answer of its own.
         """
         for batch in self._ledger.unsealed_batches(part):
-            holding = [row for row in batch if row.seq in last]
-            yield from (row.row for row in holding if row.leader is None)
-            yield from self._followers(holding, forgotten)
+            yield from (row.row for row in batch if row.leader is None and row.seq in last)
+        for batch in self._ledger.unsealed_followers(part):
+            yield from self._followers([row for row in batch if row.seq in last], forgotten)
 
     def _followers(self, rows: Sequence[UnsealedRow], forgotten: dict[bytes, Mapping[str, Any]]) -> Iterator[bytes]:
         followers: defaultdict[bytes, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
-            if row.leader is not None:
-                followers[row.leader].append(orjson.loads(row.row))
+            followers[row.leader or b""].append(orjson.loads(row.row))
         for key, leader in self.rows_of(set(followers)) if followers else ():
             for follower in followers.pop(key, ()):  # a part that holds a key twice is damaged, and reported as such
                 if follower["request_sha256"] == leader["request_sha256"]:

@@ -5,7 +5,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.config.run_config import RunConfig
+from pipeline.config.sections import OutputConfig
 from pipeline.errors import ErrorKind, InputError, OutInUseError, ResourceError
 from pipeline.limits.budget import Amounts
 from pipeline.locations import LocalFile
@@ -37,7 +39,9 @@ from pipeline.records import (
     Usage,
     record_key,
 )
+from pipeline.store import parquet
 from pipeline.store.dataset import Dataset
+from pipeline.store.ledger import sqlite
 from pipeline.store.rerun import RerunPolicy
 from tests import warm
 
@@ -146,6 +150,42 @@ def test_an_answer_that_changed_before_it_was_shared(tmp_path: Path) -> None:
         assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader"]
         dataset.commit([answered("follower")])
     assert [name for name, _ in rows_in(tmp_path / "out")] == ["leader", "follower"]
+
+
+def test_followers_are_sealed_by_the_parts_of_their_leaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they come: a part with leaders is read about once, not once for each batch of followers."""
+    leaders = [f"{number:02}" for number in range(40)]
+    with open_out(tmp_path / "out") as dataset:
+        for name in leaders:
+            dataset.commit([replace(answered(name, f"of {name}"), request_sha256=name * 32)])
+    read = Counter[int]()
+    rows_of = parquet.rows_of
+
+    def counted(folder: Path, number: int, *more: Any) -> Iterator[dict[str, object]]:
+        read[number] += 1
+        return rows_of(folder, number, *more)
+
+    monkeypatch.setattr(sqlite, "ROWS_A_BATCH", 4)
+    monkeypatch.setattr(parquet, "rows_of", counted)
+    facts = answered("a").facts
+    assert facts is not None
+    with open_out(tmp_path / "out", CONFIG.model_copy(update={"output": OutputConfig(rows_per_part=100)})) as dataset:
+        for number in range(80):
+            name = leaders[number * 7 % 40]
+            follower = Follower(
+                record=record(f"follower {number}"),
+                image_facts=(facts,),
+                request_sha256=name * 32,
+                key=record_key(name, "caption"),
+                status=Status.OK,
+            )
+            dataset.commit([], followers=[follower])
+    assert read.keys() == set(range(8))
+    assert read.total() <= 8 + 80 / 4
+    found = dict(rows_in(tmp_path / "out"))
+    assert [found[f"follower {number}"] for number in range(80)] == [
+        f"of {leaders[number * 7 % 40]}" for number in range(80)
+    ]
 
 
 @pytest.mark.parametrize("before", [Status.OK, Status.FAILED])

@@ -145,6 +145,9 @@ class Ledger(Protocol):
     def unsealed_batches(self, part: int) -> Iterator[list[UnsealedRow]]:
         """The unsealed rows of `part`, oldest first, in batches bounded in rows and in bytes."""
 
+    def unsealed_followers(self, part: int) -> Iterator[list[UnsealedRow]]:
+        """Those of them that share a leader's answer, by the part of the leader: each is read once for many."""
+
     def unsealed_seqs(self, part: int) -> dict[bytes, int]:
         """Each record with unsealed rows of `part`, and the seq of its last row, which holds."""
 

@@ -33,6 +33,11 @@ UNSEALED_RECORDS = (
     "SELECT seq, answer.key16, row, leader, stamp FROM answer LEFT JOIN record ON record.key16 = answer.key16"
     " WHERE seq > ? ORDER BY seq LIMIT ?"
 )
+_FOLLOWERS = (
+    "SELECT coalesce(record.part, -1), seq, row, leader FROM answer LEFT JOIN record ON record.key16 = leader"
+    " WHERE answer.part = ? AND leader IS NOT NULL AND (coalesce(record.part, -1), seq) > (?, ?)"
+    " ORDER BY coalesce(record.part, -1), seq LIMIT ?"
+)
 _COUNTS_WITH = (
     "SELECT name, sum(value) FROM run JOIN total ON scope = 'run ' || run_id WHERE config_hash = ? GROUP BY name"
 )
@@ -187,6 +192,12 @@ class SqliteLedger:
         while found := self.database.up_to(_BYTES_A_BATCH, 1, sql, part, seq, ROWS_A_BATCH):
             seq = found[-1][0]
             yield [UnsealedRow(*row) for row in found]
+
+    def unsealed_followers(self, part: int) -> Iterator[list[UnsealedRow]]:
+        place = (-2, -1)
+        while found := self.database.up_to(_BYTES_A_BATCH, 2, _FOLLOWERS, part, *place, ROWS_A_BATCH):
+            place = found[-1][:2]
+            yield [UnsealedRow(*row[1:]) for row in found]
 
     def unsealed_seqs(self, part: int) -> dict[bytes, int]:
         return dict(self.database.all("SELECT key16, seq FROM answer WHERE part = ? ORDER BY seq", part))
