@@ -148,9 +148,9 @@ def test_an_empty_ledger(photos: Path, endpoint: str) -> None:
     ledger = Path("out/ledger.sqlite")
     ledger.write_bytes(b"")
     done = vision_batch("status", "out")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (5, "")
     assert "vision-batch rebuild out" in done.stderr
-    with pytest.raises(InputError, match="vision-batch rebuild out"):
+    with pytest.raises(ResourceError, match="vision-batch rebuild out"):
         pipeline.compact("out")
     with pytest.raises(ResourceError, match=r"empty.*vision-batch rebuild out"):
         ask(photos, endpoint)
