@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -53,14 +53,15 @@ def _in_a_thread(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     interrupt: KeyboardInterrupt | None = None
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(_run, cancellable)
-        while True:
+        either: list[Future[Any]] = [begun, done]
+        while not done.done():
             try:
+                if interrupt is not None and begun in wait(either, return_when=FIRST_COMPLETED).done:
+                    with suppress(RuntimeError):  # its loop is closed: it is over
+                        begun.result()()
                 wait([done])
-                break
             except KeyboardInterrupt as error:
                 interrupt = error
-                with suppress(RuntimeError):  # its loop is closed: it is over
-                    begun.result()()
     if interrupt is not None:
         raise interrupt
     return done.result()
