@@ -4,9 +4,8 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from operator import index
 from pathlib import Path
-from typing import Any, SupportsIndex, Unpack, cast
+from typing import Any, Unpack, cast
 
 import anyio
 
@@ -30,6 +29,7 @@ from pipeline.run.job import Job
 from pipeline.run.run import run_job
 from pipeline.sources import SourceLike, has_stream, source_list
 from pipeline.sources.idlist import IdList, IdsLike
+from pipeline.sources.items import plain_number
 from pipeline.store.rerun import RerunPolicy
 
 
@@ -210,10 +210,9 @@ def _job(sources: list[SourceLike], out: Path, config: RunConfig, options: RunOp
 
 
 def _checked_limit(limit: object) -> int | None:
-    if limit is None:
-        return None
-    if isinstance(limit, SupportsIndex) and not isinstance(limit, bool) and index(limit) >= 1:  # also of NumPy
-        return index(limit)
+    number = plain_number(limit)
+    if number is None or (isinstance(number, int) and not isinstance(number, bool) and number >= 1):
+        return number
     raise InputError(f"`limit={limit!r}`: a limit is a whole number of at least 1")
 
 

@@ -56,4 +56,6 @@ def _is_begun_in_the_prompt(text: str) -> bool:
 
 
 def _text_in(part: object) -> str:
-    return string_of(part.get("text")) or "" if isinstance(part, dict) and word_of(part.get("type"), _TEXTS) else ""
+    if not isinstance(part, dict) or word_of(part.get("type"), _TEXTS) is None:
+        return ""
+    return string_of(part.get("text")) or ""

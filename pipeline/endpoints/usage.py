@@ -31,6 +31,7 @@ MOST_USD: Final = Decimal(1_000)
 _LEAST_USD: Final = Decimal("1e-12")
 """One token at a millionth of a dollar a million; what states less has lost its exponent."""
 _MOST_EXPONENT: Final = 30
+"""Of a figure in dollars or credits, up or down; sums of numbers beyond it would overflow."""
 _SHOWN_CHARS: Final = 40
 _USD_PER_CREDIT: Final = Decimal("0.0000005")
 """AI/ML API: a dollar buys 2,000,000 credits (2,574 credits are $0.001287)."""
@@ -74,7 +75,7 @@ def believed(
     """
     limit = Amounts() if most is None else most
     reader = _Reader(most_tokens=min(MOST_TOKENS, max(ALWAYS_TOKENS, BEYOND * (limit.tokens or 0))))
-    usage = reader.usage(dict_of(parsed.get("usage")) or dict_of(parsed.get("usageMetadata")), has_text=has_text)
+    usage = reader.usage(_details(parsed, "usage", "usageMetadata"), has_text=has_text)
     cost_usd = reader.cost(parsed, headers, limit.nano_usd)
     return StatedBill(usage, cost_usd, tuple(reader.doubts))
 
@@ -88,10 +89,8 @@ class _Reader:
 
     def usage(self, stated: Mapping[str, Any], *, has_text: bool) -> Usage:
         """Thoughts are part of the completion, what was cached is part of the prompt."""
-        prompt_details = dict_of(stated.get("prompt_tokens_details")) or dict_of(stated.get("input_tokens_details"))
-        output_details = dict_of(stated.get("completion_tokens_details")) or dict_of(
-            stated.get("output_tokens_details")
-        )
+        prompt_details = _details(stated, "prompt_tokens_details", "input_tokens_details")
+        output_details = _details(stated, "completion_tokens_details", "output_tokens_details")
         prompt = self._prompt(stated)
         thoughts, completion = self._first(stated, _THOUGHTS), self._first(stated, _COMPLETION)
         cached = self._first(prompt_details, ("cached_tokens",))
@@ -224,6 +223,11 @@ def _with_upstream(usage: Mapping[str, Any]) -> object:
     return fee + upstream
 
 
+def _details(stated: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The first of these objects that says something."""
+    return next(filter(None, (dict_of(stated.get(name)) for name in names)), {})
+
+
 def _count(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -241,5 +245,4 @@ def _amount(value: object) -> Decimal | None:
         amount = Decimal(str(value).strip())
     except (InvalidOperation, ValueError):
         return None
-    # Beyond, sums would overflow; no bill has such an exponent.
     return amount if amount.is_finite() and abs(amount.adjusted()) < _MOST_EXPONENT else None

@@ -203,8 +203,7 @@ class Scheduler:
                 continue
             if self._waits_for_bill():
                 await self._change(NEVER)
-                continue
-            if await self._has_leased(need) and await self._has_permit(endpoint, state):
+            elif await self._has_leased(need) and await self._has_permit(endpoint, state):
                 return self._begin(endpoint, state, predicted, need)
         return None
 

@@ -13,7 +13,7 @@ from pipeline.sources.columns import Columns, choose_columns
 from pipeline.sources.documents import is_document
 from pipeline.sources.extras import record_flaw, to_json
 from pipeline.sources.held import HeldImages
-from pipeline.sources.items import indexed, plain_id
+from pipeline.sources.items import indexed, plain_number
 from pipeline.sources.manifest import ABSENT, id_flaw
 from pipeline.sources.naming import check_stores, check_videos, identify
 from pipeline.sources.several import distinct, flaw_of, grouped, listed_images, texts_of
@@ -82,7 +82,7 @@ class InMemorySource:
         if isinstance(item, Mapping) and columns is not None:
             column = columns.image
             image = item.get(column)
-            given = plain_id(ABSENT if columns.id is None else item.get(columns.id, ABSENT))
+            given = plain_number(ABSENT if columns.id is None else item.get(columns.id, ABSENT))
             others = {key: value for key, value in item.items() if key not in {column, columns.id}}
             extra = to_json({key: value for key, value in others.items() if not isinstance(value, Image.Image)})
         flaw = (None if given is ABSENT else id_flaw(given)) or record_flaw(extra, self._config)

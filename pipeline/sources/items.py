@@ -79,7 +79,7 @@ def _undecoded(items: Any) -> Any:  # noqa: ANN401 - any sequence
     return items
 
 
-def plain_id(given: object) -> object:
+def plain_number(given: object) -> object:
     """A whole number of NumPy as one of Python; anything else as it is."""
     if isinstance(given, SupportsIndex) and not isinstance(given, bool):
         with suppress(TypeError):  # a truth value of NumPy is none

@@ -213,7 +213,7 @@ def test_a_function_of_the_caller_that_fails(photos: Path, endpoint: str, name: 
     assert emulator_get(endpoint, "stats")["requests"] == 3
 
 
-@pytest.mark.parametrize("limit", ["3", 0, -1, True, 2.5])
+@pytest.mark.parametrize("limit", ["3", 0, -1, True, np.True_, 2.5])
 def test_what_is_no_limit(photos: Path, endpoint: str, limit: Any) -> None:
     """As on the command line: one sentence, and nothing is made."""
     with pytest.raises(InputError, match="a limit is a whole number of at least 1"):
